@@ -1,0 +1,417 @@
+"""Task cards: what is predicted, over which units, from which inputs, under which splits and budgets.
+
+A card is a YAML file anyone can write without Python. A faulty card lists every fault at once.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from rs05bench.errors import DataError
+from rs05bench.protocol.names import parse_budget, parse_split
+
+SCHEMA_VERSION = 1
+
+Kind = Literal["classification", "regression", "segmentation"]
+
+MAIN_METRIC: dict[str, str] = {"classification": "macro_f1", "regression": "r2", "segmentation": "miou"}
+DEFAULT_BUDGETS: dict[str, list[str]] = {
+    "classification": ["5-per-class", "10-per-class", "20-per-class", "50-per-class"],
+    "regression": ["20-units", "50-units", "100-units"],
+    "segmentation": ["1pct", "5pct", "10pct"],
+}
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class Coordinates(_Record):
+    """Where the columns of position are and what they mean.
+
+    `geometry: true` takes a representative point of each unit's geometry instead of two columns.
+    """
+
+    x: str | None = None
+    y: str | None = None
+    crs: str = "EPSG:4326"
+    geometry: bool = False
+
+    @model_validator(mode="after")
+    def _complete(self) -> Coordinates:
+        if not self.geometry and (self.x is None or self.y is None):
+            raise ValueError("coordinates need both x and y, or geometry: true")
+        return self
+
+
+class Join(_Record):
+    """A second file whose columns (or geometry) are joined to the units by key.
+
+    Attributes:
+        file: Glob relative to the data directory.
+        on: Column of the main table, or `{left: .., right: ..}` where the names differ.
+        columns: Columns to bring along; empty brings all that are not in the main table.
+        how: `inner` drops units without a partner (reported), `left` keeps them with blanks.
+        melt: Wide columns of the joined file to turn into one column and a year, e.g. `{value: unemployment, pattern: "UnempRate(\\d{4})"}`.
+    """
+
+    file: str
+    on: str | dict[str, str]
+    columns: list[str] = Field(default_factory=list)
+    how: Literal["inner", "left"] = "inner"
+    melt: dict[str, str] | None = None
+
+
+class Official(_Record):
+    """The split a dataset was published with, as a column of the table.
+
+    Attributes:
+        column: Column that says where a unit belongs.
+        train: Values that mean training.
+        test: Values that mean test.
+        val: Values that mean validation; empty when none was published.
+        shift: What changes from training to test according to its authors.
+    """
+
+    column: str
+    train: list[str]
+    test: list[str]
+    val: list[str] = Field(default_factory=list)
+    shift: Literal["none", "region", "year", "both"] = "none"
+
+    @field_validator("train", "test", "val", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        values = value if isinstance(value, list) else [value]
+        return [str(item) for item in values]
+
+
+class SplitOptions(_Record):
+    """How splits are drawn on this card.
+
+    Attributes:
+        block_size_m: Side of a spatial block, metres.
+        buffer_m: Units nearer than this to a test unit are used by nobody, metres (great-circle).
+        test_fraction: Share of each region's units in its fixed test blocks.
+        val_fraction: Share of validation blocks where no whole group can be spared.
+        max_folds: More groups than this are gathered into this many balanced folds.
+        block_days: Length of a block in time where a group is one place, days.
+        buffer_days: Units nearer in time than this to a test unit of the same place are used by nobody, days.
+        seed: Seed of every hash that draws blocks and folds.
+        region: Group column whose values are the regions of splits that move none (`random`, `spatial-block`, `leave-year-out`).
+    """
+
+    block_size_m: float = Field(default=10_000.0, gt=0)
+    buffer_m: float = Field(default=1_000.0, ge=0)
+    test_fraction: float = Field(default=0.3, gt=0, lt=1)
+    val_fraction: float = Field(default=0.2, gt=0, lt=1)
+    max_folds: int = Field(default=10, ge=2)
+    block_days: float = Field(default=30.0, gt=0)
+    buffer_days: float = Field(default=10.0, ge=0)
+    seed: int = 0
+    region: str | None = None
+
+
+class Training(_Record):
+    """Schedule shared by all gradient-trained tiers (rule 4).
+
+    Attributes:
+        steps: Optimiser steps.
+        batch_size: Units a step.
+        learning_rates: The one declared grid.
+        patience: Validation checks without improvement before stopping.
+        val_every: Steps between validation checks.
+        augmentation: kornia operations by name; applied to every tier that trains its encoder.
+    """
+
+    steps: int = Field(default=200, ge=1)
+    batch_size: int = Field(default=4, ge=1)
+    learning_rates: list[float] = Field(default_factory=lambda: [1e-3])
+    patience: int = Field(default=5, ge=1)
+    val_every: int = Field(default=20, ge=1)
+    augmentation: list[str] = Field(default_factory=list)
+
+
+class TaskCard(_Record):
+    """What is predicted, over which units, from which inputs, under which splits, budgets and metrics.
+
+    Attributes:
+        kind: `classification`, `regression` or `segmentation`.
+        name: Task name, lower-case with dashes.
+        title: One line for people.
+        targets: Target columns; one result each.
+        classes: Class values in order (classification, segmentation); None takes the sorted values found.
+        class_names: Names shown for `classes`, in the same order.
+        unit: Columns that together name a unit; empty makes the id from file name and row.
+        place: Columns that name the place; default is `unit` without the year column.
+        groups: Group columns a split may move.
+        coordinates: Position of the units, or None where only groups are declared.
+        year: Column of the year.
+        time: Column of the date.
+        files: Globs of the table's files relative to the data directory.
+        reader: Which dataset class reads them; `table` is `EmbeddingTable`.
+        joins: Further files joined by key.
+        features: Named feature sets; each item is a column, a glob, or the name of another set.
+        tiers: Tier of a feature set, where its name does not say it.
+        never_features: Columns or globs that may never be features.
+        missing: What happens to units with a missing feature: `drop` (reported) or `keep` (the model imputes).
+        splits: Splits this card supports.
+        split_options: Block size, buffer and the like.
+        official: The split the data were published with.
+        budgets: Label budgets.
+        main_metric: The metric tables are ordered by.
+        training: Schedule shared by the trained tiers.
+        preprocessing: Fixed preprocessing, pinned by hash (rule 3).
+        fairness_groups: Group columns whose errors are reported apart.
+        simulated: True marks everything made from this card as simulated.
+        licence: Licence of the data.
+        citation: What to cite.
+        source: Where the data come from, with the revision.
+        overlap: Declared overlap with pretraining data (rule 14).
+        notes: Anything a reader must know, e.g. that labels are a model product.
+    """
+
+    schema_version: Literal[1] = 1
+    kind: Kind
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    title: str = ""
+    targets: list[str] = Field(min_length=1)
+    classes: list[str] | None = None
+    class_names: list[str] | None = None
+    unit: list[str] = Field(default_factory=list)
+    place: list[str] = Field(default_factory=list)
+    groups: list[str] = Field(default_factory=list)
+    coordinates: Coordinates | None = None
+    year: str | None = None
+    time: str | None = None
+    files: list[str] = Field(default_factory=lambda: ["*.csv"], min_length=1)
+    reader: str = "table"
+    joins: list[Join] = Field(default_factory=list)
+    features: dict[str, list[str]] = Field(default_factory=dict)
+    tiers: dict[str, str] = Field(default_factory=dict)
+    never_features: list[str] = Field(default_factory=list)
+    missing: Literal["drop", "keep"] = "drop"
+    splits: list[str] = Field(min_length=1)
+    split_options: SplitOptions = Field(default_factory=SplitOptions)
+    official: Official | None = None
+    budgets: list[str] = Field(default_factory=list)
+    main_metric: str = ""
+    training: Training = Field(default_factory=Training)
+    preprocessing: dict[str, Any] = Field(default_factory=dict)
+    fairness_groups: list[str] = Field(default_factory=list)
+    simulated: bool = False
+    licence: str = ""
+    citation: str = ""
+    source: str = ""
+    overlap: str = ""
+    notes: str = ""
+
+    @field_validator("classes", "class_names", mode="before")
+    @classmethod
+    def _text_classes(cls, value: Any) -> Any:
+        return [str(item) for item in value] if isinstance(value, list) else value
+
+    @field_validator("unit", "place", "groups", "files", "targets", "budgets", "splits", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        if isinstance(value, (str, int)):
+            return [str(value)]
+        return [str(item) for item in value] if isinstance(value, list) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("kind") in MAIN_METRIC:
+            data = dict(data)
+            data["main_metric"] = data.get("main_metric") or MAIN_METRIC[data["kind"]]
+            data["budgets"] = data.get("budgets") or DEFAULT_BUDGETS[data["kind"]]
+        return data
+
+    def faults(self) -> list[str]:
+        """Everything that is wrong between the fields, one sentence a fault."""
+        found: list[str] = []
+        for split in self.splits:
+            try:
+                parsed = parse_split(split)
+            except ValueError as error:
+                found.append(f"splits: {error}")
+                continue
+            if parsed.group and self.group_column(parsed.group) is None:
+                found.append(f"splits: {split!r} moves the group {parsed.group!r}, which is not in groups {self.groups}")
+            if parsed.moves_year and self.year is None:
+                found.append(f"splits: {split!r} needs a year column, and the card declares none (field: year)")
+            if parsed.rule == "official" and self.official is None:
+                found.append("splits: 'official' needs the field official (column, train, test)")
+        for budget in self.budgets:
+            try:
+                spec = parse_budget(budget)
+            except ValueError as error:
+                found.append(f"budgets: {error}")
+                continue
+            if spec.kind == "per-class" and self.kind == "regression":
+                found.append(f"budgets: {budget!r} counts per class, and the task is a regression: use N-units or Npct")
+            if spec.kind == "groups" and self.group_column(spec.group) is None:
+                found.append(f"budgets: {budget!r} counts groups {spec.group!r}, which is not in groups {self.groups}")
+            if spec.kind == "pixels" and self.kind != "segmentation":
+                found.append(f"budgets: {budget!r} counts pixels, and the task is a {self.kind}")
+        for name, items in self.features.items():
+            for item in items:
+                if item in self.targets:
+                    found.append(f"features.{name}: {item!r} is the target")
+        for name in self.tiers:
+            if name not in self.features:
+                found.append(f"tiers: {name!r} is no feature set (there are {sorted(self.features)})")
+        for column in self.fairness_groups:
+            if column not in self.groups:
+                found.append(f"fairness_groups: {column!r} is not in groups {self.groups}")
+        if self.class_names is not None and (self.classes is None or len(self.classes) != len(self.class_names)):
+            found.append("class_names: needs classes, one name each")
+        if self.classes is not None and len(set(self.classes)) != len(self.classes):
+            found.append("classes: holds a class twice")
+        if self.kind == "regression" and self.classes is not None:
+            found.append("classes: a regression has none")
+        region = self.split_options.region
+        if region is not None and region not in self.groups:
+            found.append(f"split_options.region: {region!r} is not in groups {self.groups}")
+        return found
+
+    def group_column(self, word: str | None) -> str | None:
+        """The group column a split or budget means: its own name, or its plural or dashed form."""
+        if word is None:
+            return None
+        for column in self.groups:
+            forms = {column, column.replace("_", "-"), column + "s", column.replace("_", "-") + "s", re.sub("y$", "ies", column)}
+            if word in forms:
+                return column
+        return None
+
+    def feature_columns(self, name: str, columns: Sequence[str], *, source: str | Path | None = None) -> list[str]:
+        """Columns of a feature set, in the table's order.
+
+        Args:
+            name: A key of `features`.
+            columns: All columns of the table.
+            source: The card's file, for the error message.
+
+        Raises:
+            DataError: Unknown set, a pattern that matches nothing, or one that matches a column that may not be a feature.
+        """
+        if name not in self.features:
+            raise DataError(f"no feature set {name!r} (there are {sorted(self.features)})", source=source or self.name)
+        matched = self._expand(name, columns, source, ())
+        return [column for column in columns if column in matched]
+
+    def _expand(self, name: str, columns: Sequence[str], source: str | Path | None, seen: tuple[str, ...]) -> set[str]:
+        if name in seen:
+            raise DataError(f"features.{name} contains itself ({' -> '.join([*seen, name])})", source=source or self.name)
+        matched: set[str] = set()
+        for item in self.features[name]:
+            if item in self.features and item not in columns:
+                matched |= self._expand(item, columns, source, (*seen, name))
+                continue
+            hits = [column for column in columns if fnmatch.fnmatchcase(column, item)]
+            if not hits:
+                raise DataError(
+                    f"features.{name}: {item!r} matches no column (columns: {_some(columns)})",
+                    source=source or self.name,
+                    remedy="Correct the name or the pattern.",
+                )
+            forbidden = self.forbidden(hits)
+            for column, why in forbidden.items():
+                raise DataError(
+                    f"column {column!r} {why} and also matches the feature pattern {item!r} (columns: {_some(hits)}).",
+                    source=source or self.name,
+                    remedy=f"Remove it from features.{name}, or list it under never_features.",
+                )
+            matched |= {column for column in hits if not self._never(column)}
+        return matched
+
+    def forbidden(self, columns: Iterable[str]) -> dict[str, str]:
+        """Columns among these that would leak, and why."""
+        why: dict[str, str] = {}
+        for column in columns:
+            if self._never(column):
+                continue
+            if column in self.targets:
+                why[column] = "holds the target"
+            elif self.official is not None and column == self.official.column:
+                why[column] = "holds the official split"
+        return why
+
+    def _never(self, column: str) -> bool:
+        return any(fnmatch.fnmatchcase(column, pattern) for pattern in self.never_features)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the card's content (not over the bytes of its file)."""
+        return _digest(self.model_dump(mode="json", exclude={"title", "notes", "citation", "licence", "source", "overlap"}))
+
+    @property
+    def preprocessing_digest(self) -> str:
+        """SHA-256 over what is done to the data before any model sees them (rule 3)."""
+        return _digest(
+            {"preprocessing": self.preprocessing, "features": self.features, "never": self.never_features, "missing": self.missing}
+        )
+
+    @classmethod
+    def parse(cls, data: Any, *, source: str | Path | None = None) -> TaskCard:
+        """Builds a card from plain data.
+
+        Raises:
+            DataError: Lists every fault.
+        """
+        if not isinstance(data, dict):
+            raise DataError(f"a task card is a mapping of fields, found {type(data).__name__}", source=source)
+        faults: list[str] = []
+        card: TaskCard | None = None
+        try:
+            card = cls.model_validate(data)
+        except ValidationError as error:
+            faults = [f"{'.'.join(str(part) for part in item['loc']) or 'card'}: {item['msg']}" for item in error.errors()]
+        if card is not None:
+            faults = card.faults()
+        if faults or card is None:
+            lines = "\n".join(f"  - {fault}" for fault in faults)
+            raise DataError(f"{len(faults)} fault{'s' if len(faults) != 1 else ''} in the task card:\n{lines}", source=source)
+        return card
+
+    @classmethod
+    def load(cls, path: str | Path) -> TaskCard:
+        """Reads a card from YAML.
+
+        Raises:
+            DataError: Unreadable file, or every fault of the card.
+        """
+        path = Path(path)
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise DataError("no such file", source=path, remedy="Give the path of a task card (YAML), or make one: rs05bench card init TABLE.") from error
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+            raise DataError(f"cannot be read as YAML: {error}", source=path) from error
+        return cls.parse(data, source=path)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the card as YAML, fields in declared order, defaults left out."""
+        path = Path(path)
+        data = {"schema_version": self.schema_version, **self.model_dump(mode="json", exclude_defaults=True)}
+        path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+        return path
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+
+
+def _some(columns: Sequence[str], limit: int = 8) -> str:
+    shown = ", ".join(columns[:limit])
+    return shown + (f", … ({len(columns)} in all)" if len(columns) > limit else "")
