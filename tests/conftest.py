@@ -1,0 +1,109 @@
+"""What every test can rely on: one thread a process, no network beyond loopback, seeded properties, real data when they are there."""
+
+from __future__ import annotations
+
+import os
+
+# Libraries read these when they are first imported, so they are set before anything else is.
+_ENVIRONMENT = {
+    # Two workers share two cores: a thread pool in each would only fight for them.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    # A missing download must fail at once, not after a minute of retries.
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    # Nobody is told that the tests ran.
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    # No window, and the same picture on every machine.
+    "MPLBACKEND": "Agg",
+    # Compiled clients (GDAL, object stores) and child processes do not pass the guard below: a proxy that nobody listens on stops them.
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "no_proxy": "127.0.0.1,localhost,::1",
+    "NO_PROXY": "127.0.0.1,localhost,::1",
+}
+os.environ.update(_ENVIRONMENT)
+
+import shutil  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+from tests.network import NetworkGuard  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The same examples on every run: a suite that fails on some days teaches people to run it again. No deadline: no test is timed.
+settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+_GUARD = NetworkGuard()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    _GUARD.install()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, with the reason, what this machine cannot run."""
+    if item.get_closest_marker("browser") and find_chromium() is None:
+        pytest.skip("no Chromium on this machine (install the system's package `chromium`)")
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device on this machine")
+
+
+def find_chromium() -> str | None:
+    """The path of a Chromium or Chrome of the system, or None."""
+    return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only() -> Iterator[None]:
+    """Fail a test that tried to leave the machine, also where a library swallowed the refusal."""
+    _GUARD.attempts.clear()
+    yield
+    attempts, _GUARD.attempts = _GUARD.attempts, []
+    assert not attempts, f"tests talk to loopback only, but this one tried to reach {', '.join(sorted(set(attempts)))}"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The executable for `playwright`'s `executable_path`; skips where there is none."""
+    found = find_chromium()
+    if found is None:
+        pytest.skip("no Chromium on this machine (install the system's package `chromium`)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str], Path]:
+    """`real("aef_chip")` is a folder of real data; skips, with the reason, where it is absent."""
+    # A relative path is meant from the checkout, so that the suite finds it from any working directory.
+    root = (ROOT / os.environ.get("RS05BENCH_REAL", "../shared/real")).resolve()
+
+    def find(name: str) -> Path:
+        path = root / name
+        if not path.exists():
+            pytest.skip(f"no real data {name!r} (set RS05BENCH_REAL to the folder that holds it)")
+        return path
+
+    return find
