@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-GPU_STACK = set("datasets kornia lightning peft ray terratorch timm torch torchgeo torchmetrics torchvision transformers".split())
-HEAVY = GPU_STACK | set("altair cv2 esda fiona geopandas lightgbm libpysal matplotlib rasterio sklearn spyndex xgboost zarr".split())
+GPU_STACK = {"datasets", "kornia", "lightning", "peft", "ray", "terratorch", "timm", "torch", "torchgeo", "torchmetrics", "torchvision"}
+HEAVY = {"altair", "cv2", "esda", "fiona", "geopandas", "lightgbm", "libpysal", "matplotlib", "rasterio", "sklearn", "spyndex", "xgboost"}
+HEAVY |= GPU_STACK
 
 
 def imported_by(statement: str) -> set[str]:
