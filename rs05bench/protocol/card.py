@@ -107,6 +107,7 @@ class SplitOptions(_Record):
         block_days: Length of a block in time where a group is one place, days.
         buffer_days: Units nearer in time than this to a test unit of the same place are used by nobody, days.
         seed: Seed of every hash that draws blocks and folds.
+        block_by: Group column whose values are the blocks (a tile, a fire, a field) instead of spatial squares.
         region: Group column whose values are the regions of splits that move none (`random`, `spatial-block`, `leave-year-out`).
     """
 
@@ -118,6 +119,7 @@ class SplitOptions(_Record):
     block_days: float = Field(default=30.0, gt=0)
     buffer_days: float = Field(default=10.0, ge=0)
     seed: int = 0
+    block_by: str | None = None
     region: str | None = None
 
 
@@ -279,9 +281,10 @@ class TaskCard(_Record):
             found.append("classes: holds a class twice")
         if self.kind == "regression" and self.classes is not None:
             found.append("classes: a regression has none")
-        region = self.split_options.region
-        if region is not None and region not in self.groups:
-            found.append(f"split_options.region: {region!r} is not in groups {self.groups}")
+        for field in ("region", "block_by"):
+            column = getattr(self.split_options, field)
+            if column is not None and column not in self.groups:
+                found.append(f"split_options.{field}: {column!r} is not in groups {self.groups}")
         return found
 
     def group_column(self, word: str | None) -> str | None:

@@ -1,0 +1,74 @@
+"""The fair protocol: cards, units, splits, budgets, predictions, metrics, scores. Needs no torch.
+
+Names are imported when first used, so that `import rs05bench.protocol` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rs05bench.protocol.budget import LabelBudget, draw_budget
+    from rs05bench.protocol.card import TaskCard
+    from rs05bench.protocol.manifest import SplitManifest, build_manifest
+    from rs05bench.protocol.predictions import Predictions
+    from rs05bench.protocol.result import Cell, Cost, Model, ModelCard, Result
+    from rs05bench.protocol.score import score
+    from rs05bench.protocol.splitters import draw_folds, possible_splits
+    from rs05bench.protocol.taskdata import TaskData, TaskSource
+    from rs05bench.protocol.units import UnitTable
+
+_HOME = {
+    "Cell": "result",
+    "Cost": "result",
+    "LabelBudget": "budget",
+    "Model": "result",
+    "ModelCard": "result",
+    "Predictions": "predictions",
+    "Result": "result",
+    "SplitManifest": "manifest",
+    "TaskCard": "card",
+    "TaskData": "taskdata",
+    "TaskSource": "taskdata",
+    "UnitTable": "units",
+    "build_manifest": "manifest",
+    "draw_budget": "budget",
+    "draw_folds": "splitters",
+    "possible_splits": "splitters",
+    "score": "score",
+}
+
+__all__ = [
+    "Cell",
+    "Cost",
+    "LabelBudget",
+    "Model",
+    "ModelCard",
+    "Predictions",
+    "Result",
+    "SplitManifest",
+    "TaskCard",
+    "TaskData",
+    "TaskSource",
+    "UnitTable",
+    "build_manifest",
+    "draw_budget",
+    "draw_folds",
+    "possible_splits",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(f"{__name__}.{_HOME[name]}")
+    value = getattr(home, name)
+    if not isinstance(value, type(importlib)):
+        globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

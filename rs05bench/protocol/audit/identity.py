@@ -1,0 +1,144 @@
+"""Checks by name: shared ids, shared groups, the same place again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rs05bench.protocol.audit.record import Case, Finding, Level, Shift, Thresholds
+from rs05bench.protocol.audit.units import Units
+
+Mask = npt.NDArray[np.bool_]
+
+
+def shared_ids(train: Units, test: Units, thresholds: Thresholds) -> Finding:
+    """Test units whose id is a training id; ids that differ only in how they are written are a warning."""
+    if train.ids is None or test.ids is None:
+        return Finding(check="shared_ids", level="not_checked", sentence="shared ids: not checked, a list has no id column (name it with --id)")
+    hit = test.ids.isin(train.ids).to_numpy(dtype=bool)
+    count, of = int(hit.sum()), len(test)
+    repeats = {side.source: int(side.ids.duplicated().sum()) for side in (train, test) if side.ids is not None}
+    numbers: dict[str, Any] = {"repeated_rows": {name: n for name, n in repeats.items() if n}}
+    if count:
+        cases = [Case(test=test.name(i), train=test.name(i), detail="the same id", test_lonlat=test.lonlat(i)) for i in _first(hit, thresholds)]
+        sentence = f"shared ids: {count:,} of {of:,} test units have the id of a training unit"
+        return Finding(check="shared_ids", level="leak", sentence=sentence, count=count, of=of, numbers=numbers, cases=cases)
+    alike = _plain(test.ids).isin(_plain(train.ids)).to_numpy(dtype=bool)
+    if bool(alike.any()):
+        numbers["alike"] = int(alike.sum())
+        cases = [Case(test=test.name(i), detail="a training id but for case, blanks or leading zeros") for i in _first(alike, thresholds)]
+        sentence = f"shared ids: none, but {int(alike.sum()):,} test ids equal a training id once case, blanks and leading zeros are put aside"
+        return Finding(check="shared_ids", level="warning", sentence=sentence, count=0, of=of, numbers=numbers, cases=cases)
+    return Finding(check="shared_ids", level="pass", sentence="shared ids: none", count=0, of=of, numbers=numbers)
+
+
+def shared_group(name: str, train: Units, test: Units, shift: Shift, thresholds: Thresholds) -> Finding:
+    """Test units whose group (tile, site, fire, field) also trains.
+
+    Where the year is declared to shift, only training units of the same year count: the place being the same is the point there.
+    """
+    theirs, ours = train.groups[name], test.groups[name]
+    if shift == "year" and train.year is not None and test.year is not None:
+        theirs, ours = _with_year(theirs, train.year), _with_year(ours, test.year)
+    known = ours.notna().to_numpy(dtype=bool)
+    seen = theirs.dropna().unique()
+    hit = known & ours.isin(seen).to_numpy(dtype=bool)
+    count, of = int(hit.sum()), int(known.sum())
+    check = f"shared_group:{name}"
+    values = f"{ours.nunique():,} value{'' if ours.nunique() == 1 else 's'} in test"
+    if of == 0:
+        return Finding(check=check, level="not_checked", sentence=f"shared groups: {name}: blank for every test unit", count=0, of=0)
+    blank = f"; {len(test) - of:,} have none" if of < len(test) else ""
+    if not count:
+        return Finding(check=check, level="pass", sentence=f"shared groups: {name}: none shared ({values}{blank})", count=0, of=of)
+    in_test = ours[hit].value_counts()
+    in_train = theirs[theirs.isin(in_test.index)].value_counts()
+    worst = in_test.sort_index().sort_values(ascending=False, kind="stable").head(thresholds.cases)
+    cases = [
+        Case(test=f"{name} {_shown(value)}", detail=f"{_units(int(n))} in test, {int(in_train.get(value, 0)):,} in training") for value, n in worst.items()
+    ]
+    sentence = f"shared groups: {name}: {count:,} of {of:,} test units have a {name} that also trains ({len(in_test):,} shared; {values}{blank})"
+    return Finding(check=check, level="leak", sentence=sentence, count=count, of=of, numbers={"groups_shared": len(in_test)}, cases=cases)
+
+
+def same_place(train: Units, test: Units, shift: Shift, thresholds: Thresholds) -> Finding:
+    """The same place in both lists: in another year a leak unless the year is what shifts, in the same year always."""
+    if train.place is None or test.place is None or not (bool(train.place.notna().any()) and bool(test.place.notna().any())):
+        return Finding(check="same_place", level="not_checked", sentence="same place: not checked, no place column and no coordinates")
+    known = test.place.notna().to_numpy(dtype=bool)
+    hit = known & test.place.isin(train.place.dropna()).to_numpy(dtype=bool)
+    same_year = np.zeros(len(test), dtype=bool)
+    dated = train.year is not None and test.year is not None
+    if dated and bool(hit.any()):
+        theirs, ours = _with_year(train.place, train.year), _with_year(test.place, test.year)
+        same_year = hit & ours.isin(theirs.dropna()).to_numpy(dtype=bool)
+    judged = same_year if shift == "year" else hit
+    how = "by its place columns" if test.place_known else "by coordinates to about a metre"
+    count, of, declared = int(judged.sum()), int(known.sum()), int((hit & ~same_year).sum())
+    numbers = {"same_year": int(same_year.sum()), "other_year": declared if dated else None, "declared": shift == "year"}
+    if count:
+        if not dated:
+            when = "no years given"
+        elif shift == "year":
+            when = "in the same year, though the year is what shifts"
+        else:
+            when = f"{declared:,} of them only in another year; the split does not declare that the year shifts"
+        cases = [_place_case(train, test, int(i)) for i in _first(judged, thresholds)]
+        sentence = f"same place: {count:,} of {of:,} test units lie at a training unit's place ({how}; {when})"
+        return Finding(check="same_place", level="leak", sentence=sentence, count=count, of=of, numbers=numbers, cases=cases)
+    if declared:
+        sentence = f"same place: {declared:,} of {of:,} test units lie at a training unit's place in another year, as the split declares"
+        return Finding(check="same_place", level="pass", sentence=sentence, count=0, of=of, numbers=numbers)
+    return Finding(check="same_place", level="pass", sentence=f"same place: none ({how})", count=0, of=of, numbers=numbers)
+
+
+def shared_year(train: Units, test: Units, shift: Shift, thresholds: Thresholds) -> Finding | None:
+    """Where the year is declared to shift, no test year may train."""
+    if shift not in ("year", "both"):
+        return None
+    if train.year is None or test.year is None:
+        return Finding(check="shared_year", level="not_checked", sentence="shared years: not checked, the year is declared to shift but no years are given")
+    hit = (test.year >= 0) & np.isin(test.year, train.year)
+    count, of = int(hit.sum()), int((test.year >= 0).sum())
+    if not count:
+        return Finding(check="shared_year", level="pass", sentence="shared years: none, as the split declares", count=0, of=of)
+    years, n = np.unique(test.year[hit], return_counts=True)
+    order = np.argsort(-n, kind="stable")[: thresholds.cases]
+    cases = [Case(test=f"year {years[i]}", detail=f"{_units(int(n[i]))} in test, {int((train.year == years[i]).sum()):,} in training") for i in order]
+    sentence = f"shared years: {count:,} of {of:,} test units are of a year that also trains, though the year is declared to shift"
+    return Finding(check="shared_year", level="leak", sentence=sentence, count=count, of=of, cases=cases)
+
+
+def _place_case(train: Units, test: Units, i: int) -> Case:
+    assert train.place is not None and test.place is not None
+    there = np.flatnonzero((train.place == test.place.iloc[i]).fillna(False).to_numpy(dtype=bool))
+    j = int(there[0])
+    years = f" (year {test.year[i]}, trained on {train.year[j]})" if test.year is not None and train.year is not None else ""
+    return Case(
+        test=test.name(i), train=train.name(j), detail=f"the same place{years}", distance_km=None, test_lonlat=test.lonlat(i), train_lonlat=train.lonlat(j)
+    )
+
+
+def _with_year(values: pd.Series[Any], year: npt.NDArray[np.int64] | None) -> pd.Series[Any]:
+    assert year is not None
+    joined = values.astype("string") + "\x1f" + pd.Series(year, index=values.index).astype("string")
+    return joined.mask(pd.Series(year < 0, index=values.index))
+
+
+def _plain(ids: pd.Series[Any]) -> pd.Series[Any]:
+    return ids.str.strip().str.lower().str.replace(r"(?<![0-9])0+(?=[0-9])", "", regex=True)
+
+
+def _first(mask: Mask, thresholds: Thresholds) -> npt.NDArray[np.int64]:
+    return np.flatnonzero(mask)[: thresholds.cases]
+
+
+def _units(n: int) -> str:
+    return f"{n:,} unit{'' if n == 1 else 's'}"
+
+
+def _shown(value: object) -> str:
+    return str(value).replace("\x1f", " / ")

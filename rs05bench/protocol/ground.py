@@ -1,0 +1,178 @@
+"""The fixed ground of a split: regions, blocks, each region's test blocks, and the buffer around them.
+
+All of it is drawn before any fold is looked at, so it is the same in every fold; that is what makes a drop *on the same
+ground* possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError
+from rs05bench.protocol.blocks import near_in_time, nearest_distance, spatial_blocks, time_blocks
+from rs05bench.protocol.card import SplitOptions
+from rs05bench.protocol.hashing import hash_unit
+from rs05bench.protocol.units import UnitTable
+
+Mask = NDArray[np.bool_]
+Names = NDArray[np.object_]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where every unit stands before folds are drawn; arrays of shape (n,), in the order of `units.frame`.
+
+    Attributes:
+        units: The units.
+        region: Region of each unit.
+        block: Block of each unit; unique over regions.
+        in_time: Whether the unit's region is one place, cut into blocks of time.
+        test: In its region's test blocks.
+        buffer: Too near a test unit; used by nobody.
+        options: How it was drawn.
+        block_by: Group column used as the block, or None.
+    """
+
+    units: UnitTable
+    region: Names
+    block: Names
+    in_time: Mask
+    test: Mask
+    buffer: Mask
+    options: SplitOptions
+    block_by: str | None
+
+    @property
+    def pool(self) -> Mask:
+        """What may be trained on when its region is: neither test nor buffer."""
+        return ~self.test & ~self.buffer
+
+    def near(self, marked: Mask) -> Mask:
+        """Units that are not marked and lie within the buffer (in space or time) of a marked one, or share its block column."""
+        frame, options = self.units.frame, self.options
+        near = np.zeros(len(frame), dtype=bool)
+        if not marked.any():
+            return near
+        if self.block_by is not None:
+            column = frame[self.block_by].to_numpy()
+            near |= np.isin(column, np.unique(column[marked]))
+        elif (self.block_place[marked] != "").any():
+            near |= np.isin(self.block_place, np.unique(self.block_place[marked & ~self.in_time])) & ~self.in_time
+        if options.buffer_m > 0:
+            near |= self._near_in_space(marked)
+        if self.in_time.any() and options.buffer_days > 0:
+            here = self.in_time
+            near |= near_in_time(frame["time"], self.region, marked & here, options.buffer_days) & here
+        return near & ~marked
+
+    @property
+    def block_place(self) -> Names:
+        """Place of each unit: the same place is never on both sides, whatever the year."""
+        return self.units.frame["place"].to_numpy(dtype=object)
+
+    def _near_in_space(self, marked: Mask) -> Mask:
+        frame = self.units.frame
+        lon, lat = frame["lon"].to_numpy(), frame["lat"].to_numpy()
+        near = np.zeros(len(frame), dtype=bool)
+
+        def flag(candidates: Mask, against: Mask) -> None:
+            distance = nearest_distance(lon[candidates], lat[candidates], lon[against], lat[against])
+            near[candidates] |= distance < self.options.buffer_m
+
+        flag(~marked & ~self.in_time, marked)
+        for region in np.unique(self.region[self.in_time & ~marked]):
+            here = self.region == region
+            flag(here & ~marked, marked & ~here)
+        return near
+
+    def draw(self, among: Mask, fraction: float, purpose: str) -> Mask:
+        """Whole blocks of each region, in hash order, until about `fraction` of the region's units among `among` are drawn.
+
+        A region keeps at least one block that is not drawn; a region of one block gives none.
+        """
+        drawn = np.zeros(len(among), dtype=bool)
+        frame = pd.DataFrame({"region": self.region[among], "block": self.block[among]})
+        for region, sizes in frame.groupby("region", sort=True)["block"].value_counts(sort=False).groupby(level=0):
+            counts = {str(block): int(size) for (_, block), size in sizes.items()}
+            chosen = _choose_blocks(counts, fraction, self.options.seed, purpose, str(region))
+            if chosen:
+                drawn |= among & (self.region == region) & np.isin(self.block, chosen)
+        return drawn
+
+
+def _choose_blocks(counts: dict[str, int], fraction: float, seed: int, purpose: str, region: str) -> list[str]:
+    total = sum(counts.values())
+    target, ceiling = fraction * total, max(1.5 * fraction, 0.5) * total
+    chosen: list[str] = []
+    size = 0
+    for block in sorted(counts, key=lambda name: (hash_unit(seed, purpose, region, name), name)):
+        if size >= target or len(chosen) == len(counts) - 1:
+            break
+        if size + counts[block] <= ceiling:
+            chosen.append(block)
+            size += counts[block]
+    if not chosen and len(counts) > 1:
+        chosen = [min(counts, key=lambda name: (counts[name], name))]
+    return chosen
+
+
+def lay_ground(units: UnitTable, region_column: str | None, options: SplitOptions, *, in_time: bool = True) -> Ground:
+    """Regions, blocks, fixed test blocks and their buffer.
+
+    Args:
+        units: The units.
+        region_column: Group column whose values are the regions; None makes one region of all.
+        options: Sizes, fractions and seed.
+        in_time: Whether a region that is one place may be cut into blocks of time (not where the year itself is held out).
+
+    Raises:
+        DataError: No region can be cut into blocks, so there would be no test units.
+    """
+    frame = units.frame
+    region = frame[region_column].to_numpy(dtype=object) if region_column else np.full(len(frame), "all", dtype=object)
+    block, timed = _blocks(units, region, options, in_time)
+    bare = Ground(units, region, block, timed, np.zeros(len(frame), bool), np.zeros(len(frame), bool), options, options.block_by)
+    test = bare.draw(np.ones(len(frame), dtype=bool), options.test_fraction, "test")
+    if not test.any():
+        raise DataError(
+            "no region can be cut into blocks: every region is a single block, so nothing could be tested beside training",
+            source=units.source,
+            remedy=f"Use smaller blocks (split_options.block_size_m is {options.block_size_m:g} m), or declare a time column.",
+        )
+    return Ground(units, region, block, timed, test, bare.near(test), options, options.block_by)
+
+
+def _blocks(units: UnitTable, region: Names, options: SplitOptions, in_time: bool) -> tuple[Names, Mask]:
+    frame = units.frame
+    timed = np.zeros(len(frame), dtype=bool)
+    if options.block_by is not None:
+        return _within_region(region, frame[options.block_by].to_numpy(dtype=object)), timed
+    place = frame["place"].to_numpy(dtype=object)
+    lon = frame.groupby("place", sort=False)["lon"].transform("mean").to_numpy()
+    lat = frame.groupby("place", sort=False)["lat"].transform("mean").to_numpy()
+    names = spatial_blocks(lon, lat, options.block_size_m)
+    names = np.where(names == "", np.array([f"p{value}" for value in place], dtype=object), names)
+    dated = in_time and bool(frame["time"].notna().all())
+    spans = time_blocks(frame["time"], options.block_days) if dated else None
+    codes, uniques = pd.factorize(region, sort=True)
+    distinct = pd.DataFrame({"region": codes, "block": names, "place": place, "unit": frame["unit_id"]}).groupby("region").nunique()
+    for code in range(len(uniques)):
+        if distinct.loc[code, "block"] > 1:
+            continue
+        here = codes == code
+        if spans is not None and len(np.unique(spans[here])) > 1:
+            names[here], timed[here] = spans[here], True
+        elif distinct.loc[code, "place"] > 1:
+            names[here] = np.array([f"p{value}" for value in place[here]], dtype=object)
+        elif in_time and distinct.loc[code, "unit"] > 1 and not np.isfinite(lon[here]).any():
+            names[here] = np.array([f"u{value}" for value in frame["unit_id"][here]], dtype=object)
+            timed[here] = True
+    return _within_region(region, names), timed
+
+
+def _within_region(region: Names, block: Names) -> Names:
+    return np.array([f"{a}/{b}" for a, b in zip(region, block, strict=True)], dtype=object)

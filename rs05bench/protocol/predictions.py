@@ -1,0 +1,179 @@
+"""Predictions: what a model says of the units, in files anyone could have made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError
+from rs05bench.protocol.hashing import content_digest
+
+SCHEMA_VERSION = 1
+PROBABILITY_PREFIX = "p_"
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Predictions for units, one row a unit.
+
+    Attributes:
+        unit_id: Shape (n,), text.
+        role: Shape (n,), the role each was predicted under.
+        y: Regression: shape (n,), float64, in the target's unit.
+        probabilities: Classification: shape (n, K), float32, rows summing to 1.
+        classes: The K class values.
+        interval: Regression, optional: 90 % interval, shape (n, 2).
+        info: Model card, cell, digests, versions; written to `predictions.json`.
+    """
+
+    unit_id: NDArray[np.object_]
+    role: NDArray[np.object_]
+    y: NDArray[np.float64] | None = None
+    probabilities: NDArray[np.float32] | None = None
+    classes: tuple[str, ...] | None = None
+    interval: NDArray[np.float64] | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_classes(cls, unit_id: NDArray[Any], role: str, probabilities: NDArray[Any], classes: Sequence[str]) -> Predictions:
+        """Predictions of class probabilities for one role."""
+        ids = np.asarray(unit_id, dtype=object)
+        return cls(ids, np.full(len(ids), role, dtype=object), None, np.asarray(probabilities, dtype=np.float32), tuple(classes))
+
+    @classmethod
+    def of_values(cls, unit_id: NDArray[Any], role: str, y: NDArray[Any], interval: NDArray[Any] | None = None) -> Predictions:
+        """Predictions of numbers for one role."""
+        ids = np.asarray(unit_id, dtype=object)
+        bounds = None if interval is None else np.asarray(interval, dtype=np.float64)
+        return cls(ids, np.full(len(ids), role, dtype=object), np.asarray(y, dtype=np.float64), None, None, bounds)
+
+    def __len__(self) -> int:
+        return len(self.unit_id)
+
+    def of_role(self, role: str) -> Predictions:
+        """The part predicted under one role."""
+        return self.take(np.flatnonzero(self.role == role))
+
+    def take(self, rows: NDArray[Any]) -> Predictions:
+        """The predictions at some rows."""
+
+        def pick(values: Any) -> Any:
+            return None if values is None else values[rows]
+
+        return Predictions(
+            self.unit_id[rows], self.role[rows], pick(self.y), pick(self.probabilities), self.classes, pick(self.interval), self.info
+        )
+
+    @staticmethod
+    def concat(parts: Sequence[Predictions]) -> Predictions:
+        """Joins predictions of several roles."""
+        first = parts[0]
+
+        def join(name: str) -> Any:
+            values = [getattr(part, name) for part in parts]
+            return None if any(value is None for value in values) else np.concatenate(values)
+
+        return Predictions(
+            join("unit_id"), join("role"), join("y"), join("probabilities"), first.classes, join("interval"), first.info
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """The table as it is written: `unit_id`, `role`, then `y` (with `lower`, `upper`) or `p_<class>` columns."""
+        out = pd.DataFrame({"unit_id": self.unit_id, "role": self.role})
+        if self.probabilities is not None:
+            for code, value in enumerate(self.classes or ()):
+                out[f"{PROBABILITY_PREFIX}{value}"] = self.probabilities[:, code]
+        else:
+            out["y"] = self.y
+            if self.interval is not None:
+                out["lower"], out["upper"] = self.interval[:, 0], self.interval[:, 1]
+        return out
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the rows sorted by role and unit, numbers as float32 bits; the same for two copies in any row order."""
+        order = np.lexsort((self.unit_id.astype(str), self.role.astype(str)))
+        values = self.probabilities if self.probabilities is not None else np.asarray(self.y).reshape(-1, 1)
+        bits = np.ascontiguousarray(np.asarray(values)[order], dtype="<f4")
+        head = ",".join(self.classes or ("y",))
+        return content_digest([head, *(f"{self.role[i]}\t{self.unit_id[i]}\t{row.tobytes().hex()}" for i, row in zip(order, bits, strict=True))])
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes `predictions.json` and `units.parquet` into a directory (made where missing)."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.frame().to_parquet(directory / "units.parquet", index=False, compression="zstd")
+        kind = "classification" if self.probabilities is not None else "regression"
+        record = {"schema_version": SCHEMA_VERSION, "kind": kind, "classes": list(self.classes) if self.classes else None, "digest": self.digest, **self.info}
+        (directory / "predictions.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return directory
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Predictions:
+        """Reads predictions that anyone could have made, and checks them.
+
+        Raises:
+            DataError: A file is missing or not what it should be; non-finite values; probabilities outside 0 to 1 or not summing to 1;
+                a unit twice in a role; a digest that differs from the one written.
+        """
+        directory = Path(directory)
+        table_path, card_path = directory / "units.parquet", directory / "predictions.json"
+        try:
+            record = json.loads(card_path.read_text(encoding="utf-8"))
+            frame = pd.read_parquet(table_path)
+        except FileNotFoundError as error:
+            raise DataError(f"{Path(str(error.filename)).name} is missing", source=directory, remedy="Predictions are predictions.json and units.parquet.") from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot be read: {error}", source=directory) from error
+        if not isinstance(record, dict):
+            raise DataError("predictions.json holds no mapping", source=card_path)
+        predictions = cls.from_frame(frame, record.get("classes"), source=table_path)
+        info = {key: value for key, value in record.items() if key not in ("schema_version", "kind", "classes", "digest")}
+        predictions = cls(
+            predictions.unit_id, predictions.role, predictions.y, predictions.probabilities, predictions.classes, predictions.interval, info
+        )
+        said = record.get("digest")
+        if said is not None and said != predictions.digest:
+            raise DataError(f"content digest is {predictions.digest[:16]}…, and predictions.json says {str(said)[:16]}…", source=directory)
+        return predictions
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, classes: Sequence[str] | None, *, source: str | Path) -> Predictions:
+        """Checks a table of predictions.
+
+        Raises:
+            DataError: As `load`.
+        """
+        missing = [column for column in ("unit_id", "role") if column not in frame.columns]
+        columns = [f"{PROBABILITY_PREFIX}{value}" for value in classes] if classes else ["y"]
+        missing += [column for column in columns if column not in frame.columns]
+        if missing:
+            raise DataError(f"columns {missing} are missing (found {list(frame.columns)[:12]})", source=source)
+        ids, role = frame["unit_id"].astype(str).to_numpy(dtype=object), frame["role"].astype(str).to_numpy(dtype=object)
+        if frame.duplicated(["unit_id", "role"]).any():
+            twice = frame.loc[frame.duplicated(["unit_id", "role"]), "unit_id"].iloc[0]
+            raise DataError(f"unit {twice!r} occurs twice in one role", source=source)
+        try:
+            values = frame[columns].to_numpy(dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"columns {columns[:3]} are not numbers: {error}", source=source) from error
+        bad = ~np.isfinite(values).all(axis=1)
+        if bad.any():
+            raise DataError(f"{int(bad.sum())} predictions are not finite, first unit {ids[bad][0]!r}", source=source)
+        if classes is None:
+            interval = frame[["lower", "upper"]].to_numpy(dtype=np.float64) if {"lower", "upper"} <= set(frame.columns) else None
+            return cls(ids, role, values[:, 0], None, None, interval)
+        if values.size and (values.min() < -1e-6 or values.max() > 1 + 1e-6 or np.abs(values.sum(axis=1) - 1).max() > 1e-3):
+            raise DataError(
+                f"probabilities must lie in 0 to 1 and sum to 1 (found {values.min():.4g} to {values.max():.4g}, "
+                f"sums {values.sum(axis=1).min():.4g} to {values.sum(axis=1).max():.4g})",
+                source=source,
+            )
+        return cls(ids, role, None, values.astype(np.float32), tuple(map(str, classes)))

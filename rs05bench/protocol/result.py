@@ -1,0 +1,182 @@
+"""Results: one record a cell, and the words a cell is named by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rs05bench.protocol.predictions import Predictions
+
+SCHEMA_VERSION = 1
+
+Tier = Literal["floor", "raw", "embedding", "hybrid", "frozen", "decoder", "adapter", "lora", "full"]
+TIERS: tuple[Tier, ...] = ("floor", "raw", "embedding", "hybrid", "frozen", "decoder", "adapter", "lora", "full")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ModelCard(_Record):
+    """What a model is.
+
+    Attributes:
+        name: `<input or backbone>/<learner or adaptation>`, with `@random` for the random-initialised twin.
+        tier: Its tier.
+        inputs: Feature set or backbone.
+        learner: Learner or adaptation.
+        parameters_total: Parameters (None where the notion does not apply).
+        parameters_trainable: Parameters that were fitted.
+        licence: Licence of weights or code.
+        open_weights: Whether the weights behind its inputs can be had.
+        pretraining: Data the inputs were pretrained on, for the overlap rule.
+        random_twin: Whether the encoder is random-initialised.
+        pretrained: Whether an encoder with trained weights of its own is inside.
+        citation: What to cite.
+        options: Options it was created with.
+    """
+
+    name: str
+    tier: Tier
+    inputs: str
+    learner: str
+    parameters_total: int | None = None
+    parameters_trainable: int | None = None
+    licence: str = ""
+    open_weights: bool = True
+    pretraining: list[str] = Field(default_factory=list)
+    random_twin: bool = False
+    pretrained: bool = False
+    citation: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Model(Protocol):
+    """The one interface every tier fits behind."""
+
+    card: ModelCard
+
+    def fit(self, data: Any) -> Model:
+        """Learns from a `TaskData` or a data module; returns self."""
+
+    def predict(self, data: Any, role: str) -> Predictions:
+        """Predicts the units of a role."""
+
+
+class Cell(_Record):
+    """One cell of the grid: task x target x split x fold x model x budget x seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    target: str
+    split: str
+    fold: str
+    model: str
+    budget: str
+    seed: int
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def digest(self, **content: str) -> str:
+        """SHA-256 over the cell and the digests of what it rests on (card, manifest, data), so that stale results are never reused."""
+        text = json.dumps({"cell": self.model_dump(mode="json"), "content": content}, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Cost(_Record):
+    """What a cell cost; a field that could not be measured is None, never 0.
+
+    Attributes:
+        fit_s: Wall time of fitting, seconds (tuning included).
+        predict_s: Wall time of predicting all test roles, seconds.
+        predict_s_per_1000: Prediction time per 1,000 units, after a warm-up, seconds.
+        device_hours: Hours on an accelerator.
+        peak_memory_mb: Peak resident memory of the process beyond what it held before, MiB.
+        peak_device_memory_mb: Peak memory on the accelerator, MiB.
+        parameters_total: Parameters of the model.
+        parameters_trainable: Parameters that were fitted.
+        gflops_per_unit: Floating-point operations to predict one unit, 1e9.
+        energy_wh: Energy, watt-hours.
+        labels_used: Labels of the budget, validation included.
+        hardware: Name of processor or accelerator.
+        alone: True where measured in a fresh process with nothing beside it.
+        measured_at: ISO time of the measurement (UTC).
+    """
+
+    fit_s: float | None = None
+    predict_s: float | None = None
+    predict_s_per_1000: float | None = None
+    device_hours: float | None = None
+    peak_memory_mb: float | None = None
+    peak_device_memory_mb: float | None = None
+    parameters_total: int | None = None
+    parameters_trainable: int | None = None
+    gflops_per_unit: float | None = None
+    energy_wh: float | None = None
+    labels_used: int | None = None
+    hardware: str | None = None
+    alone: bool = False
+    measured_at: str | None = None
+
+
+class Stratum(_Record):
+    """Scores of one role, shift, region and year: what the drop on the same ground is computed from."""
+
+    role: str
+    shift: str
+    region: str
+    year: str | None
+    units: int
+    scores: dict[str, float]
+
+
+class Result(_Record):
+    """One cell's result.
+
+    Attributes:
+        cell: Which cell.
+        digest: Digest of the cell and what it rests on.
+        kind: Kind of the task.
+        main_metric: Metric tables are ordered by.
+        higher_is_better: Its direction.
+        simulated: True where anything in it comes from simulated data.
+        model: The model card.
+        scores: role -> metric -> value, pooled over the role's units (`test_ood` also by shift: `test_ood:year`).
+        per_group: role -> group column -> group -> metric -> value, for the main metric and the count (`units`).
+        strata: Scores per role, shift, region and year.
+        calibration: role -> reliability curve (`confidence`, `accuracy`, `units`).
+        budget: Labels used, shortages, digest.
+        training: Schedule, early stopping, chosen settings.
+        digests: Of card, manifest, data, predictions, preprocessing.
+        provenance: Versions, commit, command.
+        cost: What it cost.
+        main: False where the split can never be a main result.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    cell: Cell
+    digest: str
+    kind: str
+    main_metric: str
+    higher_is_better: bool
+    simulated: bool
+    model: ModelCard
+    scores: dict[str, dict[str, float]]
+    per_group: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(default_factory=dict)
+    strata: list[Stratum] = Field(default_factory=list)
+    calibration: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
+    budget: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    digests: dict[str, str] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    cost: Cost = Field(default_factory=Cost)
+    main: bool = True
+
+    def table(self) -> Any:
+        """The scores as a pandas DataFrame: a row a metric, a column a role."""
+        import pandas as pd
+
+        return pd.DataFrame(self.scores)

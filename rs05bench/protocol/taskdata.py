@@ -1,0 +1,204 @@
+"""What a model may see of a task in one fold: plain NumPy, labels of the budget only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.budget import LabelBudget, draw_budget
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.units import UnitTable
+
+LABEL_ROLES = ("train", "val")
+PREDICT_ROLES = ("val", "test_id", "test_ood", "reserve")
+
+
+@runtime_checkable
+class TaskSource(Protocol):
+    """A dataset that lists its units with features and labels, e.g. `EmbeddingTable`."""
+
+    card: TaskCard
+
+    def units(self) -> UnitTable:
+        """The units, sorted by `unit_id`."""
+
+    def features(self, name: str) -> tuple[list[str], NDArray[np.float32]]:
+        """Columns and values of a feature set, aligned with `units().frame`; the array is (n, d) or (n, ...)."""
+
+    def labels(self, target: str) -> pd.Series:
+        """The labels of a target, indexed by `unit_id`: class values as text, or numbers; missing where there is none."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the data as read."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """One cell's view of a task.
+
+    `train` and `val` show the labelled units of the budget; `test_id`, `test_ood` and `reserve` show features without labels.
+    Build it with `TaskData.build`.
+    """
+
+    card: TaskCard
+    target: str
+    split: str
+    fold: str
+    budget: LabelBudget
+    seed: int
+    classes: tuple[str, ...] | None
+    units: pd.DataFrame
+    _rows: Mapping[str, NDArray[np.int64]] = field(repr=False)
+    _labels: Mapping[str, NDArray[Any]] = field(repr=False)
+    _source: TaskSource = field(repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def build(
+        cls,
+        source: TaskSource,
+        manifest: SplitManifest,
+        fold: str,
+        budget: str,
+        seed: int,
+        *,
+        split: str | None = None,
+        target: str | None = None,
+    ) -> TaskData:
+        """Shows a fold of a task under a budget.
+
+        Args:
+            source: The data.
+            manifest: Frozen split over the same units.
+            fold: Fold name.
+            budget: Budget name.
+            seed: Seed of the budget's draw.
+            split: Full split name where it carries `+k`; default the manifest's.
+            target: Which target; default the card's first.
+
+        Raises:
+            DataError: The manifest is over other units than the data.
+            ProtocolError: Nothing to train on in this fold.
+        """
+        card = source.card
+        target = target or card.targets[0]
+        units = source.units().frame
+        position = pd.Series(np.arange(len(units)), index=units["unit_id"])
+        rows = manifest.fold(fold)
+        unknown = ~rows["unit_id"].isin(position.index)
+        if unknown.any() or len(rows) != len(units):
+            raise DataError(
+                f"{manifest.name} is over other units: {int(unknown.sum())} of its {len(rows)} are not in the data, which hold {len(units)}",
+                source=card.name,
+                remedy="Use the data this manifest was built from, or build a manifest over these data.",
+            )
+        role = rows["role"].astype(str).to_numpy()
+        ids = rows["unit_id"].to_numpy(dtype=object)
+        labels = source.labels(target)
+        open_to_budget = np.isin(role, ["train", "val", "reserve"])
+        visible = labels.reindex(ids[open_to_budget])
+        chosen = draw_budget(card, manifest, fold, budget, seed, dict(zip(visible.index, visible, strict=True)), split=split)
+        classes = class_values(card, labels) if card.kind != "regression" else None
+        picked = {"train": chosen.train, "val": chosen.val}
+        picked |= {name: ids[role == name] for name in ("test_id", "test_ood", "reserve")}
+        index = {name: position.reindex(values).to_numpy(dtype=np.int64) for name, values in picked.items()}
+        shown = {name: encode_labels(labels.reindex(picked[name]), classes, card.name) for name in LABEL_ROLES}
+        return cls(card, target, split or manifest.split, fold, chosen, seed, classes, units, index, shown, source)
+
+    @property
+    def feature_sets(self) -> list[str]:
+        """Names of the feature sets of the card."""
+        return list(self.card.features)
+
+    @property
+    def extra(self) -> int:
+        """`k` of a `+k` split."""
+        return parse_split(self.split).extra
+
+    def unit_ids(self, role: str) -> NDArray[np.object_]:
+        """Unit ids of a role, shape (n,)."""
+        return self.units["unit_id"].to_numpy(dtype=object)[self._at(role)]
+
+    def X(self, role: str, features: str) -> NDArray[np.float32]:  # noqa: N802  the name scikit-learn's users know
+        """Features of a role, shape (n, d) (or (n, ...) for sequences), float32; NaN where missing."""
+        _, values = self._source.features(features)
+        return np.ascontiguousarray(values[self._at(role)], dtype=np.float32)
+
+    def columns(self, features: str) -> list[str]:
+        """Names of the columns of a feature set."""
+        return self._source.features(features)[0]
+
+    def y(self, role: str) -> NDArray[Any]:
+        """Labels of `train` or `val`: int64 class index, or float64, shape (n,).
+
+        Raises:
+            ProtocolError: Any other role; its labels are not in here.
+        """
+        if role not in LABEL_ROLES:
+            raise ProtocolError(
+                f"the labels of role {role!r} are not shown to a model (asked for {self.card.name}, {self.split}, fold {self.fold!r})",
+                remedy="Write predictions and score them: rs05bench score PREDICTIONS --manifest M --labels DIR.",
+            )
+        return self._labels[role]
+
+    def coordinates(self, role: str) -> NDArray[np.float64]:
+        """Longitude and latitude, shape (n, 2), degrees WGS84; NaN where unknown."""
+        return self.units[["lon", "lat"]].to_numpy(dtype=np.float64)[self._at(role)]
+
+    def places(self, role: str) -> NDArray[np.object_]:
+        """Place of each unit, shape (n,)."""
+        return self.units["place"].to_numpy(dtype=object)[self._at(role)]
+
+    def years(self, role: str) -> NDArray[np.float64]:
+        """Year of each unit, shape (n,); NaN where the card declares none."""
+        return self.units["year"].to_numpy(dtype=np.float64, na_value=np.nan)[self._at(role)]
+
+    def groups(self, role: str) -> pd.DataFrame:
+        """Group columns of a role's units, one row a unit."""
+        return self.units[list(self.card.groups)].iloc[self._at(role)].reset_index(drop=True)
+
+    def _at(self, role: str) -> NDArray[np.int64]:
+        if role not in self._rows:
+            raise ProtocolError(f"no role {role!r}; a model may ask for {sorted(self._rows)}")
+        return self._rows[role]
+
+
+def class_values(card: TaskCard, labels: pd.Series) -> tuple[str, ...]:
+    """The classes of a task in order: the card's, else the sorted values found (whole numbers in number order)."""
+    if card.classes is not None:
+        return tuple(card.classes)
+    values = sorted(set(labels.dropna().astype(str)))
+    return tuple(sorted(values, key=float) if all(_is_number(value) for value in values) else values)
+
+
+def encode_labels(labels: pd.Series, classes: tuple[str, ...] | None, source: str) -> NDArray[Any]:
+    """Labels as int64 class index (classes given) or float64, shape (n,).
+
+    Raises:
+        DataError: A class that is not among `classes`.
+    """
+    if classes is None:
+        return labels.to_numpy(dtype=np.float64)
+    index = {value: code for code, value in enumerate(classes)}
+    text = labels.astype(str)
+    unknown = sorted(set(text) - set(index))
+    if unknown:
+        raise DataError(f"labels {unknown[:5]} are not among the classes {list(classes)}", source=source, remedy="Add them to `classes`, or drop those units.")
+    return text.map(index).to_numpy(dtype=np.int64)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
