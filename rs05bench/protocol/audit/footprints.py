@@ -1,84 +1,12 @@
-"""Checks by position: distance to the nearest training unit, touching and overlapping footprints."""
+"""Check by footprint: test footprints that touch or overlap a training footprint."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rs05bench.protocol.audit.record import REPORTED_KM, Case, Finding, Shift, Thresholds
-from rs05bench.protocol.audit.sphere import nearest_train
+from rs05bench.protocol.audit.record import Case, Finding, Shift, Thresholds
 from rs05bench.protocol.audit.units import Units
-
-
-def distances(
-    train: Units, test: Units, shift: Shift, thresholds: Thresholds
-) -> tuple[Finding, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Great-circle distance of every test unit to its nearest training unit, and the finding that judges it.
-
-    Where the year is declared to shift, a test unit is judged against training units of its own year only; the reported counts are
-    of all pairs.
-    """
-    km, nearest = nearest_train(train.lon, train.lat, test.lon, test.lat)
-    known = np.isfinite(km)
-    of = int(known.sum())
-    if of == 0:
-        finding = Finding(check="distance", level="not_checked", sentence="distance: not checked, no pair of located units", count=0, of=0)
-        return finding, km, nearest
-    judged_km, judged_at = (km, nearest) if shift != "year" else _own_year(train, test)
-    numbers: dict[str, Any] = {
-        "median_km": float(np.median(km[known])),
-        "smallest_km": float(km[known].min()),
-        "largest_km": float(km[known].max()),
-    }
-    with np.errstate(invalid="ignore"):
-        close = judged_km < thresholds.min_km
-    count = int(close.sum())
-    spread = f"median {_km(numbers['median_km'])}, smallest {_km(numbers['smallest_km'])}"
-    if not count:
-        why = "; pairs of different years are declared" if shift == "year" else ""
-        rule = f"none closer than {thresholds.min_km:g} km" if thresholds.min_km else "no smallest distance asked for"
-        return (
-            Finding(check="distance", level="pass", sentence=f"distance: {rule} ({spread}{why})", count=0, of=of, numbers=numbers),
-            km,
-            nearest,
-        )
-    worst = np.flatnonzero(close)
-    worst = worst[np.argsort(judged_km[worst], kind="stable")[: thresholds.cases]]
-    cases = [
-        Case(
-            test=test.name(int(i)),
-            train=train.name(int(judged_at[i])),
-            detail=f"{_km(float(judged_km[i]))} apart",
-            distance_km=float(judged_km[i]),
-            test_lonlat=test.lonlat(int(i)),
-            train_lonlat=train.lonlat(int(judged_at[i])),
-        )
-        for i in worst
-    ]
-    sentence = f"distance: {count:,} of {of:,} located test units lie closer than {thresholds.min_km:g} km to a training unit ({spread})"
-    return Finding(check="distance", level="leak", sentence=sentence, count=count, of=of, numbers=numbers, cases=cases), km, nearest
-
-
-def within(km: npt.NDArray[np.float64]) -> dict[str, int]:
-    """Number of test units whose nearest training unit lies within 1, 10, 30 and 100 km."""
-    known = km[np.isfinite(km)]
-    return {str(limit): int((known <= limit).sum()) for limit in REPORTED_KM}
-
-
-def _own_year(train: Units, test: Units) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    km, nearest = np.full(len(test), np.nan), np.full(len(test), -1, dtype=np.int64)
-    if train.year is None or test.year is None:
-        return km, nearest
-    for year in np.unique(test.year[test.year >= 0]):
-        ours, theirs = np.flatnonzero(test.year == year), np.flatnonzero(train.year == year)
-        if len(theirs) == 0:
-            continue
-        found, at = nearest_train(train.lon[theirs], train.lat[theirs], test.lon[ours], test.lat[ours])
-        km[ours] = found
-        nearest[ours] = np.where(at >= 0, theirs[at], -1)
-    return km, nearest
 
 
 def touching(train: Units, test: Units, km: npt.NDArray[np.float64], shift: Shift, thresholds: Thresholds) -> tuple[Finding, int | None]:
@@ -153,7 +81,3 @@ def _overlap_share(train: Units, test: Units, pairs: npt.NDArray[np.int64]) -> n
     share = np.divide(common, area, out=np.zeros_like(common), where=area > 0)
     share[share < 1e-6] = 0.0
     return share
-
-
-def _km(value: float) -> str:
-    return f"{value * 1000:,.0f} m" if value < 1 else f"{value:,.1f} km"

@@ -1,0 +1,26 @@
+"""The leakage audit: does a split let a model know its test units from training?
+
+``audit_frames`` takes two tables, ``audit_manifest`` a frozen manifest; both return a report with a verdict (clean, leaks, unlocated).
+"""
+
+from rs05bench.protocol.audit.frames import audit_frames
+from rs05bench.protocol.audit.inputs import read_lists
+from rs05bench.protocol.audit.record import AuditReport, Case, Finding, Thresholds
+from rs05bench.protocol.audit.sphere import EARTH_RADIUS_KM, haversine_km, nearest_train
+from rs05bench.protocol.audit.units import AuditColumns
+from rs05bench.protocol.audit.variogram import Variogram, variogram
+
+__all__ = [
+    "EARTH_RADIUS_KM",
+    "AuditColumns",
+    "AuditReport",
+    "Case",
+    "Finding",
+    "Thresholds",
+    "Variogram",
+    "audit_frames",
+    "haversine_km",
+    "nearest_train",
+    "read_lists",
+    "variogram",
+]
