@@ -1,0 +1,245 @@
+"""Do errors cluster on the map? Moran's I of residuals, global and local.
+
+Moran (1950); moments and permutation test after Cliff & Ord (1981); local I after Anselin (1995, https://doi.org/10.1111/j.1538-4632.1995.tb00338.x).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError
+
+Array = NDArray[np.float64]
+EARTH_RADIUS_M = 6_371_008.8  # mean radius of WGS84 (IUGG R1)
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialWeights:
+    """Who is whose neighbour: a sparse (n, n) matrix of weights in row order.
+
+    Args:
+        start: (n + 1,) where each unit's neighbours begin.
+        neighbours: Indices of the neighbours.
+        weights: Their weights.
+    """
+
+    start: NDArray[np.intp]
+    neighbours: NDArray[np.intp]
+    weights: Array
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return len(self.start) - 1
+
+    @property
+    def degree(self) -> NDArray[np.intp]:
+        """(n,) number of neighbours; 0 = an island."""
+        return np.diff(self.start)
+
+    def matrix(self, dtype: Any = np.float64) -> Any:
+        """As a scipy CSR matrix."""
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix((self.weights.astype(dtype), self.neighbours.astype(np.int32), self.start.astype(np.int32)), shape=(self.n, self.n))
+
+    def row_standardised(self) -> SpatialWeights:
+        """The same neighbours, the weights of a unit adding to 1 (an island keeps none)."""
+        of = np.repeat(np.arange(self.n), self.degree)
+        total = np.bincount(of, weights=self.weights, minlength=self.n)
+        return SpatialWeights(self.start, self.neighbours, self.weights / total[of])
+
+
+def knn_weights(lonlat: NDArray, k: int = 8) -> SpatialWeights:
+    """The k nearest units by great-circle distance, each of weight 1/k.
+
+    Args:
+        lonlat: (n, 2) longitude and latitude in degrees. Units at the very same place are neighbours at distance 0.
+        k: Number of neighbours; at most n - 1 are taken.
+    """
+    points = _on_sphere(lonlat)
+    n = len(points)
+    k = min(k, n - 1)
+    if k < 1:
+        return SpatialWeights(np.zeros(n + 1, np.intp), np.empty(0, np.intp), np.empty(0))
+    from scipy.spatial import cKDTree
+
+    _, found = cKDTree(points).query(points, k=k + 1, workers=-1)
+    # A unit is not always its own first neighbour: another may lie at the same place.
+    own = found == np.arange(n)[:, None]
+    own[~own.any(1), -1] = True
+    return SpatialWeights(np.arange(n + 1) * k, found[~own].astype(np.intp), np.full(n * k, 1.0 / k))
+
+
+def distance_weights(lonlat: NDArray, radius_m: float) -> SpatialWeights:
+    """All units within a great-circle distance in metres (the end included), row-standardised; a unit may have none."""
+    from scipy.spatial import cKDTree
+
+    points = _on_sphere(lonlat)
+    chord = 2 * np.sin(min(radius_m / EARTH_RADIUS_M, np.pi) / 2) * (1 + 1e-12)
+    pairs = cKDTree(points).query_pairs(chord, output_type="ndarray")
+    of, to = np.concatenate([pairs, pairs[:, ::-1]]).T
+    order = np.lexsort((to, of))
+    start = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=len(points)))])
+    return SpatialWeights(start, to[order], np.ones(len(of))).row_standardised()
+
+
+def _on_sphere(lonlat: NDArray) -> Array:
+    # On the unit sphere the straight distance grows with the great-circle distance, so a plain k-d tree finds the same neighbours.
+    places = np.asarray(lonlat, dtype=np.float64)
+    if places.ndim != 2 or places.shape[1] != 2 or not np.isfinite(places).all():
+        raise DataError(f"expected finite longitudes and latitudes (n, 2), found {places.shape}", remedy="Leave units without a location out.")
+    lon, lat = np.radians(places.T)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+
+
+@dataclass(frozen=True)
+class MoransI:
+    """Global Moran's I.
+
+    Args:
+        value: I; positive = like errors lie together. NaN for a constant.
+        expected: -1/(n-1), its mean when there is no pattern.
+        p: One-sided (the smaller tail) pseudo p-value of the permutation test; NaN without permutations.
+        z: Distance from the permutations' mean in their standard deviations.
+        n: Units.
+        permutations: How many were drawn.
+    """
+
+    value: float
+    expected: float
+    p: float
+    z: float
+    n: int
+    permutations: int
+
+
+def morans_i(values: NDArray, weights: SpatialWeights, *, permutations: int = 999, rng: np.random.Generator | None = None) -> MoransI:
+    """Moran's I of residuals with a permutation test.
+
+    Args:
+        values: (n,), e.g. prediction minus truth; none missing.
+        weights: Neighbours.
+        permutations: How many times the values are dealt out anew; 0 for none.
+        rng: Source of chance; seed 0 when None.
+
+    Raises:
+        DataError: A value is missing, or there are not as many values as units.
+    """
+    z = _centred(values, weights)
+    n, total = len(z), float(weights.weights.sum())
+    expected = -1.0 / (n - 1) if n > 1 else float("nan")
+    spread = float(z @ z)
+    if not spread > 0 or not total > 0:
+        return MoransI(float("nan"), expected, float("nan"), float("nan"), n, 0)
+    matrix = weights.matrix()
+    observed = float(z @ (matrix @ z)) * n / total / spread
+    if not permutations:
+        return MoransI(observed, expected, float("nan"), float("nan"), n, 0)
+    drawn = _permuted_products(z / np.sqrt(spread), weights, permutations, rng or np.random.default_rng(0)) * n / total
+    larger = int((drawn >= observed).sum())
+    extreme = min(larger, permutations - larger)
+    return MoransI(observed, expected, (extreme + 1) / (permutations + 1), (observed - drawn.mean()) / drawn.std(), n, permutations)
+
+
+def _permuted_products(z: Array, weights: SpatialWeights, permutations: int, rng: np.random.Generator) -> Array:
+    """z' W z for many orders of z. A block of orders goes through the matrix at once, so that each weight is read once a block."""
+    matrix = weights.matrix(np.float32)
+    block, single = 32, z.astype(np.float32)
+    products = np.empty(permutations)
+    for begin in range(0, permutations, block):
+        width = min(block, permutations - begin)
+        orders = rng.permuted(np.broadcast_to(single, (width, len(z))), axis=1)
+        columns = np.ascontiguousarray(orders.T)
+        lagged = matrix @ columns
+        products[begin : begin + width] = np.einsum("ij,ij->j", columns, lagged, dtype=np.float64)
+    return products
+
+
+@dataclass(frozen=True, eq=False)
+class LocalMoran:
+    """Local Moran's I of each unit.
+
+    Args:
+        value: (n,) I of each unit (they add up to n I for row-standardised weights, up to (n-1)/n as in esda); NaN for islands and constants.
+        p: (n,) one-sided pseudo p-value by conditional permutation.
+        quadrant: (n,) 1 high among high, 2 low among high, 3 low among low, 4 high among low; 0 where undefined.
+    """
+
+    value: Array
+    p: Array
+    quadrant: NDArray[np.int8]
+
+
+def local_morans_i(values: NDArray, weights: SpatialWeights, *, permutations: int = 999, rng: np.random.Generator | None = None) -> LocalMoran:
+    """Local Moran's I with conditional permutation: each unit keeps its value, its neighbours are dealt from all others.
+
+    The same hands are dealt to every unit; only a hand that holds the unit itself is changed (the last unit takes its place), so each unit
+    sees a uniform draw from the others at the cost of one matrix product.
+
+    Args:
+        values: (n,), none missing.
+        weights: Neighbours, row-standardised for the usual meaning.
+        permutations: Hands dealt.
+        rng: Source of chance; seed 0 when None.
+    """
+    z = _centred(values, weights)
+    n, spread = len(z), float(z @ z)
+    if not spread > 0:
+        return LocalMoran(np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int8))
+    z = z / np.sqrt(spread / (n - 1))
+    lag = weights.matrix() @ z
+    island = weights.degree == 0
+    value = np.where(island, np.nan, z * lag)
+    quadrant = np.where(lag > 0, np.where(z > 0, 1, 2), np.where(z > 0, 4, 3)).astype(np.int8)
+    quadrant[island] = 0
+    widest = int(weights.degree.max(initial=0))
+    p = np.full(n, np.nan)
+    if permutations and widest and n > widest + 1:
+        larger = _conditional_counts(z, lag, weights, permutations, widest, rng or np.random.default_rng(0))
+        # Compared on z x lag: a negative z turns the order of the lags round.
+        p = np.where(island, np.nan, (np.minimum(larger, permutations - larger) + 1.0) / (permutations + 1))
+    return LocalMoran(value, p, quadrant)
+
+
+def _conditional_counts(z: Array, lag: Array, weights: SpatialWeights, permutations: int, widest: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    n = len(z)
+    hands = np.stack([rng.choice(n - 1, widest, replace=False, shuffle=True) for _ in range(permutations)])
+    dealt = z[hands]
+    # Which hands hold a unit, in unit order: there the last unit stands in for it.
+    card_of = hands.ravel()
+    by_unit = np.argsort(card_of, kind="stable")
+    bounds = np.searchsorted(card_of[by_unit], np.arange(n + 1))
+    counts = np.empty(n, np.intp)
+    chunk = max(1, 4_000_000 // permutations)
+    for begin in range(0, n, chunk):
+        end = min(n, begin + chunk)
+        row = np.repeat(np.arange(end - begin), weights.degree[begin:end])
+        first, last = weights.start[begin], weights.start[end]
+        column = np.arange(first, last) - weights.start[begin:end][row]
+        padded = np.zeros((end - begin, widest))
+        padded[row, column] = weights.weights[first:last]
+        lags = padded @ dealt.T  # (chunk, permutations)
+        holding = by_unit[bounds[begin] : bounds[end]]
+        unit = card_of[holding]
+        lags[unit - begin, holding // widest] += padded[unit - begin, holding % widest] * (z[n - 1] - z[unit])
+        sign = np.where(z[begin:end] < 0, -1.0, 1.0)
+        counts[begin:end] = (lags * sign[:, None] >= (lag[begin:end] * sign)[:, None]).sum(1)
+    return counts
+
+
+def _centred(values: NDArray, weights: SpatialWeights) -> Array:
+    z = np.asarray(values, dtype=np.float64)
+    if z.shape != (weights.n,):
+        raise DataError(f"{z.shape} values for {weights.n} units")
+    if not np.isfinite(z).all():
+        raise DataError(f"{int((~np.isfinite(z)).sum())} values are missing or infinite", remedy="Leave those units out and rebuild the weights.")
+    if z.size and z.min() == z.max():
+        return np.zeros_like(z)
+    return z - z.mean() if z.size else z
+
+
