@@ -5,7 +5,8 @@
 
 from rs05bench.protocol.audit.frames import audit_frames
 from rs05bench.protocol.audit.inputs import read_lists
-from rs05bench.protocol.audit.record import AuditReport, Case, Finding, Thresholds
+from rs05bench.protocol.audit.manifests import audit_manifest
+from rs05bench.protocol.audit.record import AuditReport, Case, Finding, ManifestReport, Thresholds
 from rs05bench.protocol.audit.sphere import EARTH_RADIUS_KM, haversine_km, nearest_train
 from rs05bench.protocol.audit.units import AuditColumns
 from rs05bench.protocol.audit.variogram import Variogram, variogram
@@ -16,9 +17,11 @@ __all__ = [
     "AuditReport",
     "Case",
     "Finding",
+    "ManifestReport",
     "Thresholds",
     "Variogram",
     "audit_frames",
+    "audit_manifest",
     "haversine_km",
     "nearest_train",
     "read_lists",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.errors import DataError
@@ -69,14 +70,14 @@ def audit_frames(
 def audit_units(train: Units, test: Units, *, shift: Shift, thresholds: Thresholds, buffer_km: float | None = None) -> AuditReport:
     """The audit of two prepared lists; see `audit_frames`."""
     ids = shared_ids(train, test, thresholds)
-    groups = {name: shared_group(name, train, test, shift, thresholds) for name in test.groups}
-    distance, km, nearest = distances(train, test, shift, thresholds)
+    groups = [shared_group(name, train, test, shift, thresholds) for name in test.groups]
+    distance, km = distances(train, test, shift, thresholds)
     footprints, touched = touching(train, test, km, shift, thresholds)
     place = same_place(train, test, shift, thresholds)
     years = shared_year(train, test, shift, thresholds)
     findings = [
         ids,
-        *groups.values(),
+        *groups,
         distance,
         footprints,
         place,
@@ -86,18 +87,43 @@ def audit_units(train: Units, test: Units, *, shift: Shift, thresholds: Threshol
         near_duplicates(train, test, thresholds),
         *autocorrelation(train, test, km, thresholds, buffer_km=buffer_km),
     ]
+    return build_report(train, test, findings, km, touched, shift=shift, thresholds=thresholds)
+
+
+def build_report(
+    train: Units,
+    test: Units,
+    findings: list[Finding],
+    km: npt.NDArray[np.float64],
+    touched: int | None,
+    *,
+    shift: Shift,
+    thresholds: Thresholds,
+) -> AuditReport:
+    """Gather findings into a report with its verdict.
+
+    Args:
+        train: Training units.
+        test: Test units.
+        findings: What the checks said.
+        km: Distance of every test unit to its nearest training unit.
+        touched: Test units whose footprint touches a training footprint, None where unknown.
+        shift: What the split declares to change.
+        thresholds: The limits the findings were judged by.
+    """
     unlocated, unlocated_train = int((~test.located).sum()), int((~train.located).sum())
     location = _location(train, test, unlocated, unlocated_train)
-    findings += [location] if location else []
+    findings = [*findings, *([location] if location else [])]
     known = km[np.isfinite(km)]
-    return AuditReport(
+    groups = {found.check.partition(":")[2]: found.count or 0 for found in findings if found.check.startswith("shared_group:")}
+    report = AuditReport(
         train_source=train.source,
         test_source=test.source,
         shift=shift,
         n_train=len(train),
         n_test=len(test),
-        shared_ids=ids.count,
-        shared_groups={name: finding.count or 0 for name, finding in groups.items()},
+        shared_ids=next((found.count for found in findings if found.check == "shared_ids"), None),
+        shared_groups=groups,
         touching=touched,
         within_km=within(km),
         median_nearest_km=float(np.median(known)) if len(known) else None,
@@ -108,6 +134,8 @@ def audit_units(train: Units, test: Units, *, shift: Shift, thresholds: Threshol
         thresholds=thresholds,
         located=_points(train, "train", thresholds.seed) + _points(test, "test", thresholds.seed),
     )
+    report._nearest_km = known
+    return report
 
 
 def _location(train: Units, test: Units, unlocated: int, unlocated_train: int) -> Finding | None:

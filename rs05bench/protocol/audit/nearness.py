@@ -14,36 +14,56 @@ from rs05bench.protocol.audit.units import Units
 
 def distances(
     train: Units, test: Units, shift: Shift, thresholds: Thresholds
-) -> tuple[Finding, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+) -> tuple[Finding, npt.NDArray[np.float64]]:
     """Great-circle distance of every test unit to its nearest training unit, and the finding that judges it.
 
     Where the year is declared to shift, a test unit is judged against training units of its own year only; the reported counts are
     of all pairs.
     """
     km, nearest = nearest_train(train.lon, train.lat, test.lon, test.lat)
+    judged_km, judged_at = (km, nearest) if shift != "year" else _own_year(train, test)
+    why = "; pairs of different years are declared" if shift == "year" else ""
+    return judge(train, test, km, judged_km, judged_at, thresholds, why=why), km
+
+
+def judge(
+    train: Units,
+    test: Units,
+    km: npt.NDArray[np.float64],
+    judged_km: npt.NDArray[np.float64],
+    judged_at: npt.NDArray[np.int64],
+    thresholds: Thresholds,
+    *,
+    why: str = "",
+) -> Finding:
+    """The finding over distances.
+
+    Args:
+        train: Training units.
+        test: Test units.
+        km: Distance to the nearest training unit, for the spread that is told.
+        judged_km: Distance to the nearest training unit that may not be near (NaN: none).
+        judged_at: Which unit that is.
+        thresholds: The smallest distance allowed.
+        why: What is added where nothing leaks.
+    """
     known = np.isfinite(km)
     of = int(known.sum())
     if of == 0:
-        finding = Finding(check="distance", level="not_checked", sentence="distance: not checked, no pair of located units", count=0, of=0)
-        return finding, km, nearest
-    judged_km, judged_at = (km, nearest) if shift != "year" else _own_year(train, test)
+        return Finding(check="distance", level="not_checked", sentence="distance: not checked, no pair of located units", count=0, of=0)
     numbers: dict[str, Any] = {
         "median_km": float(np.median(km[known])),
         "smallest_km": float(km[known].min()),
         "largest_km": float(km[known].max()),
     }
+    spread = f"median {_km(numbers['median_km'])}, smallest {_km(numbers['smallest_km'])}"
     with np.errstate(invalid="ignore"):
         close = judged_km < thresholds.min_km
     count = int(close.sum())
-    spread = f"median {_km(numbers['median_km'])}, smallest {_km(numbers['smallest_km'])}"
     if not count:
-        why = "; pairs of different years are declared" if shift == "year" else ""
         rule = f"none closer than {thresholds.min_km:g} km" if thresholds.min_km else "no smallest distance asked for"
-        return (
-            Finding(check="distance", level="pass", sentence=f"distance: {rule} ({spread}{why})", count=0, of=of, numbers=numbers),
-            km,
-            nearest,
-        )
+        sentence = f"distance: {rule} ({spread}{why})"
+        return Finding(check="distance", level="pass", sentence=sentence, count=0, of=of, numbers=numbers)
     worst = np.flatnonzero(close)
     worst = worst[np.argsort(judged_km[worst], kind="stable")[: thresholds.cases]]
     cases = [
@@ -58,7 +78,7 @@ def distances(
         for i in worst
     ]
     sentence = f"distance: {count:,} of {of:,} located test units lie closer than {thresholds.min_km:g} km to a training unit ({spread})"
-    return Finding(check="distance", level="leak", sentence=sentence, count=count, of=of, numbers=numbers, cases=cases), km, nearest
+    return Finding(check="distance", level="leak", sentence=sentence, count=count, of=of, numbers=numbers, cases=cases)
 
 
 def within(km: npt.NDArray[np.float64]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 Level = Literal["leak", "warning", "pass", "note", "not_checked"]
 Verdict = Literal["clean", "leaks", "unlocated"]
@@ -77,6 +77,8 @@ class AuditReport(BaseModel):
     thresholds: Thresholds
     # Positions for the map; a million points are not written to JSON.
     located: list[tuple[str, float, float]] = Field(default_factory=list, exclude=True, repr=False)
+    # Distances of every test unit, for totals over several reports.
+    _nearest_km: Any = PrivateAttr(default=None)
 
     @property
     def leaks(self) -> list[Finding]:
@@ -93,6 +95,55 @@ class AuditReport(BaseModel):
             if found.check == check:
                 return found
         raise KeyError(f"no check {check!r}; this report has {', '.join(found.check for found in self.findings)}")
+
+    def to_json(self) -> str:
+        """The report as JSON text."""
+        return self.model_dump_json(indent=2)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the JSON and return where it is."""
+        target = Path(path)
+        target.write_text(self.to_json() + "\n", encoding="utf-8")
+        return target
+
+
+class ManifestPart(BaseModel):
+    """The audit of one fold's test units of one role and shift."""
+
+    fold: str
+    role: str
+    shift: Shift
+    against: str
+    report: AuditReport
+
+
+class ManifestReport(BaseModel):
+    """The audit of a manifest: totals over its folds, and every part.
+
+    Counts are of fold-units: a unit that is tested in three folds counts three times.
+    """
+
+    schema_version: Literal[1] = 1
+    manifest: str
+    digest: str
+    folds: int
+    n_train: int
+    n_test: int
+    shared_ids: int
+    shared_groups: dict[str, int]
+    touching: int | None
+    within_km: dict[str, int]
+    median_nearest_km: float | None
+    unlocated: int
+    unlocated_train: int
+    verdict: Verdict
+    thresholds: Thresholds
+    parts: list[ManifestPart]
+
+    @property
+    def leaks(self) -> list[Finding]:
+        """The findings of all parts that make the verdict ``leaks``."""
+        return [finding for part in self.parts for finding in part.report.leaks]
 
     def to_json(self) -> str:
         """The report as JSON text."""

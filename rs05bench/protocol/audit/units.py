@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,33 @@ class Units:
     def located(self) -> npt.NDArray[np.bool_]:
         """Whether each unit has a position."""
         return np.isfinite(self.lon) & np.isfinite(self.lat)
+
+    def take(self, rows: npt.NDArray[np.int64], *, source: str | None = None, groups: Sequence[str] | None = None) -> Units:
+        """Some of the units, under another name and with some of the group columns."""
+        names = list(self.groups) if groups is None else list(groups)
+
+        def series(values: pd.Series[Any] | None) -> pd.Series[Any] | None:
+            return None if values is None else values.iloc[rows].reset_index(drop=True)
+
+        def array(values: Any) -> Any:
+            return None if values is None else values[rows]
+
+        return replace(
+            self,
+            source=source or self.source,
+            ids=series(self.ids),
+            lon=self.lon[rows],
+            lat=self.lat[rows],
+            groups={name: self.groups[name].iloc[rows].reset_index(drop=True) for name in names},
+            place=series(self.place),
+            year=array(self.year),
+            start=array(self.start),
+            end=array(self.end),
+            geometry=series(self.geometry),
+            label=series(self.label),
+            features=array(self.features),
+            content=series(self.content),
+        )
 
     def name(self, position: int) -> str:
         """How a unit is called in a message: its id, or its row."""
