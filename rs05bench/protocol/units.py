@@ -101,7 +101,9 @@ class UnitTable:
         """SHA-256 over ids, positions (to 1e-7 degrees), places, years and groups."""
         frame = self.frame
         columns = [frame["unit_id"], frame["lon"].map("{:.7f}".format), frame["lat"].map("{:.7f}".format), frame["place"]]
-        columns += [frame["year"].astype(str), frame["time"].astype(str), frame["official"], *(frame[name] for name in self.groups)]
+        # A blank is an empty text: how pandas spells a missing value differs between its versions.
+        blank_safe = [frame[name].astype("string").fillna("") for name in ("year", "time")]
+        columns += [*blank_safe, frame["official"], *(frame[name] for name in self.groups)]
         return content_digest("\t".join(row) for row in zip(*columns, strict=True))
 
 
