@@ -1,0 +1,207 @@
+"""Byte ranges of a file, wherever it lies: the only thing the block reader asks of storage."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from rs05bench.errors import DataError
+
+if TYPE_CHECKING:
+    import asyncio
+
+REMOTE_PREFIXES = ("http://", "https://", "s3://", "gs://", "az://")
+_CONCURRENT_REQUESTS = 64  # one block of a band-planar file is 64 ranges: ask for all of them at once
+
+
+class ByteSource(Protocol):
+    """A file that can be read in ranges."""
+
+    name: str
+    size: int
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of each (offset, length), in order; a short read is a `DataError`."""
+
+    def stream(self) -> BinaryIO:
+        """A file object over the whole, for parsing the header."""
+
+    def close(self) -> None:
+        """Give back what is held."""
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is an address of object storage or a web server."""
+    return str(path).startswith(REMOTE_PREFIXES)
+
+
+def open_bytes(path: str | os.PathLike[str], **options: Any) -> ByteSource:
+    """Open a local file, or an object over HTTP, S3, GCS or Azure.
+
+    Args:
+        path: A path or an address.
+        **options: Passed to `obstore.store.from_url` for addresses (e.g. `skip_signature=True`).
+    """
+    return ObjectBytes(str(path), **options) if is_remote(path) else LocalBytes(os.fspath(path))
+
+
+class LocalBytes:
+    """A file of this machine, read with positioned reads so that threads need no lock."""
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"cannot be opened: {error.strerror}", source=path) from error
+        self.size = os.fstat(self._descriptor).st_size
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of each (offset, length)."""
+        found = [os.pread(self._descriptor, length, offset) for offset, length in ranges]
+        for piece, (offset, length) in zip(found, ranges, strict=True):
+            _check_length(piece, offset, length, self.name)
+        return found
+
+    def stream(self) -> BinaryIO:
+        """A file object over the whole."""
+        return open(self.name, "rb")
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            self.close()
+
+
+class ObjectBytes:
+    """An object behind an address, read with concurrent range requests (obstore)."""
+
+    def __init__(self, address: str, **options: Any) -> None:
+        self.name, self._options, self._pid = address, options, os.getpid()
+        base, _, self._key = address.rpartition("/")
+        self._store = store_for(base, **options)
+        try:
+            self.size = int(self._store.head(self._key)["size"])
+        except Exception as error:
+            raise DataError(f"cannot be reached: {_short(error)}", source=address) from error
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of each (offset, length), asked for at the same time."""
+        import asyncio
+
+        self._check_process()
+        for offset, length in ranges:
+            if offset + length > self.size:
+                raise DataError(f"ends at byte {self.size}, but a block lies at {offset}..{offset + length}: truncated", source=self.name)
+        try:
+            found = asyncio.run_coroutine_threadsafe(self._gather(ranges), _loop()).result()
+        except Exception as error:
+            raise DataError(f"a range request failed: {_short(error)}", source=self.name) from error
+        for piece, (offset, length) in zip(found, ranges, strict=True):
+            _check_length(piece, offset, length, self.name)
+        return found
+
+    async def _gather(self, ranges: Sequence[tuple[int, int]]) -> list[Any]:
+        import asyncio
+
+        gate = asyncio.Semaphore(_CONCURRENT_REQUESTS)
+
+        async def fetch(offset: int, length: int) -> Any:
+            async with gate:
+                return await self._store.get_range_async(self._key, start=offset, length=length)
+
+        return await asyncio.gather(*(fetch(*piece) for piece in ranges))
+
+    def stream(self) -> BinaryIO:
+        """A buffered file object: headers of cloud optimised files lie in their first kilobytes."""
+        import obstore
+
+        self._check_process()
+        return io.BufferedReader(_Seekable(obstore.open_reader(self._store, self._key, buffer_size=1 << 18)), buffer_size=1 << 16)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise DataError(
+                "remote files cannot be read from a forked loader worker (the network threads did not come along)",
+                source=self.name,
+                remedy='Pass multiprocessing_context="spawn" to the DataLoader.',
+            )
+
+
+class _Seekable(io.RawIOBase):
+    """What `io.BufferedReader` needs of an obstore reader."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        piece = memoryview(self._reader.read(len(buffer)))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def store_for(base: str, **options: Any) -> Any:
+    """The obstore store of an address (a bucket, or a folder of a web server), made once for each process.
+
+    Raises:
+        DataError: If obstore is not installed.
+    """
+    key = (os.getpid(), base, tuple(sorted((name, str(value)) for name, value in options.items())))
+    if key not in _stores:
+        try:
+            from obstore.store import from_url
+        except ImportError as error:
+            raise DataError("reading over the network needs obstore", source=base, remedy='pip install "rs05bench[remote]"') from error
+        if base.startswith("http://"):
+            options = {"client_options": {"allow_http": True}} | options
+        _stores[key] = from_url(base, **options)
+    return _stores[key]
+
+
+_stores: dict[Any, Any] = {}
+_loop_of: dict[int, asyncio.AbstractEventLoop] = {}
+_loop_lock = threading.Lock()
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """An event loop in a thread of its own: works inside notebooks, whose own loop is running already."""
+    import asyncio
+
+    with _loop_lock:
+        pid = os.getpid()
+        if pid not in _loop_of:
+            _loop_of[pid] = asyncio.new_event_loop()
+            threading.Thread(target=_loop_of[pid].run_forever, daemon=True, name="rs05bench-range-requests").start()
+        return _loop_of[pid]
+
+
+def _check_length(piece: bytes, offset: int, length: int, source: str) -> None:
+    if len(piece) != length:
+        raise DataError(f"expected {length} bytes at {offset}, found {len(piece)}: the file is truncated", source=source)
+
+
+def _short(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
