@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rs05bench.protocol.manifest import SplitManifest, build_manifest
     from rs05bench.protocol.predictions import Predictions
     from rs05bench.protocol.result import Cell, Cost, Model, ModelCard, Result
-    from rs05bench.protocol.score import score
+    from rs05bench.protocol.scoring import score
     from rs05bench.protocol.splitters import draw_folds, possible_splits
     from rs05bench.protocol.taskdata import TaskData, TaskSource
     from rs05bench.protocol.units import UnitTable
@@ -36,7 +36,7 @@ _HOME = {
     "draw_budget": "budget",
     "draw_folds": "splitters",
     "possible_splits": "splitters",
-    "score": "score",
+    "score": "scoring",
 }
 
 __all__ = [

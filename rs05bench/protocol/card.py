@@ -31,6 +31,10 @@ DEFAULT_BUDGETS: dict[str, list[str]] = {
 }
 
 
+# Words for people, and lists a cell names its own item of: changing them makes no result stale.
+_NOT_IN_DIGEST = ("title", "notes", "citation", "licence", "source", "overlap", "splits", "budgets", "fairness_groups")
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
@@ -355,8 +359,8 @@ class TaskCard(_Record):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the card's content (not over the bytes of its file)."""
-        return _digest(self.model_dump(mode="json", exclude={"title", "notes", "citation", "licence", "source", "overlap"}))
+        """SHA-256 over what results rest on (not over the bytes of the file, nor over words for people)."""
+        return _digest(self.model_dump(mode="json", exclude=set(_NOT_IN_DIGEST)))
 
     @property
     def preprocessing_digest(self) -> str:

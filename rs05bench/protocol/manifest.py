@@ -69,6 +69,21 @@ class SplitManifest:
             raise ProtocolError(f"{self.name} has no fold {name!r} (folds: {', '.join(self.folds)})")
         return rows
 
+    def grounds(self) -> pd.Series:
+        """The ground every test unit stands on, indexed by `unit_id`: the name of the fold that holds it out.
+
+        Empty for splits in which no unit is both held out in one fold and tested at home in another (`random`, `until-<year>`, …).
+        """
+        name, role = parse_split(self.split), self.table["role"].astype(str)
+        if name.rule == "within":
+            first = self.table[role.isin(["test_id", "test_ood"])].drop_duplicates("unit_id")
+            return pd.Series(first["region"].astype(str).to_numpy(), index=first["unit_id"].to_numpy())
+        shift = "both" if name.rule == "leave-group-year" else "year" if name.rule == "leave-year" else "region"
+        if name.rule not in ("leave-group", "leave-year", "leave-group-year"):
+            return pd.Series([], index=pd.Index([], dtype=object), dtype=object)
+        held = self.table[(role == "test_ood") & (self.table["shift"].astype(str) == shift)]
+        return pd.Series(held["fold"].astype(str).to_numpy(), index=held["unit_id"].to_numpy())
+
     def counts(self) -> pd.DataFrame:
         """Units per fold (rows) and role (columns)."""
         counted = pd.crosstab(self.table["fold"].astype(str), self.table["role"].astype(str))

@@ -123,12 +123,15 @@ class Cost(_Record):
 
 
 class Stratum(_Record):
-    """Scores of one role, shift, region and year: what the drop on the same ground is computed from."""
+    """Scores of one role and shift on one ground: what the drop on the same ground is computed from.
+
+    A ground is a fixed set of test units that one fold holds out (a region, a gathered set of regions, a year). It is named by that fold,
+    and scored in every fold: with the ground's region in training (`test_id`) and with it held out (`test_ood`).
+    """
 
     role: str
     shift: str
-    region: str
-    year: str | None
+    ground: str
     units: int
     scores: dict[str, float]
 
@@ -146,7 +149,7 @@ class Result(_Record):
         model: The model card.
         scores: role -> metric -> value, pooled over the role's units (`test_ood` also by shift: `test_ood:year`).
         per_group: role -> group column -> group -> metric -> value, for the main metric and the count (`units`).
-        strata: Scores per role, shift, region and year.
+        strata: Scores per role, shift and ground.
         calibration: role -> reliability curve (`confidence`, `accuracy`, `units`).
         budget: Labels used, shortages, digest.
         training: Schedule, early stopping, chosen settings.

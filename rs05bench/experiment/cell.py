@@ -1,0 +1,175 @@
+"""One cell: fit, predict, score, cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rs05bench.errors import ProtocolError
+from rs05bench.experiment.provenance import hardware_name, provenance
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.predictions import Predictions
+from rs05bench.protocol.result import Cell, Cost, Model, Result
+from rs05bench.protocol.scoring import Scorer, higher_is_better
+from rs05bench.protocol.taskdata import TaskData, TaskSource
+
+PREDICTED_ROLES = ("val", "test_id", "test_ood")
+
+
+@dataclass
+class Bench:
+    """A task with its data and manifests, ready to run cells; scorers and label tables are made once.
+
+    Attributes:
+        source: The data.
+        manifests: Manifest of every split in use, by name without `+k`.
+    """
+
+    source: TaskSource
+    manifests: dict[str, SplitManifest]
+    _scorers: dict[tuple[str, str, str], Scorer] = field(default_factory=dict, repr=False)
+
+    @property
+    def card(self) -> TaskCard:
+        """The task card."""
+        return self.source.card
+
+    def manifest(self, split: str) -> SplitManifest:
+        """The manifest of a split; `+k` forms share their base's."""
+        return self.manifests[parse_split(split).base]
+
+    def digest(self, cell: Cell) -> str:
+        """Digest of a cell: covers card, manifest, data (labels included) and model configuration."""
+        return cell.digest(card=self.card.digest, manifest=str(self.manifest(cell.split).card["digest"]), data=self.source.digest)
+
+    def scorer(self, cell: Cell) -> Scorer:
+        """The scorer of a cell's fold and target."""
+        key = (parse_split(cell.split).base, cell.fold, cell.target)
+        if key not in self._scorers:
+            self._scorers[key] = Scorer.build(self.card, self.manifest(cell.split), cell.fold, self.source.labels(cell.target))
+        return self._scorers[key]
+
+    def data(self, cell: Cell) -> TaskData:
+        """What the cell's model may see."""
+        return TaskData.build(
+            self.source, self.manifest(cell.split), cell.fold, cell.budget, cell.seed, split=cell.split, target=cell.target
+        )
+
+
+def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None) -> tuple[Result, Predictions]:
+    """Runs one cell.
+
+    Args:
+        bench: Task, data and manifests.
+        cell: Which cell.
+        model: A model to use instead of the registry's.
+
+    Returns:
+        The result with the wall time of this run as its cost, and the predictions it was scored from.
+
+    Raises:
+        ProtocolError: The cell breaks a rule, e.g. nothing to train on.
+    """
+    from rs05bench import models
+
+    data = bench.data(cell)
+    if model is None:
+        model = models.create(cell.model, card=bench.card, seed=cell.seed, **cell.options)
+    begin = time.perf_counter()
+    model.fit(data)
+    fitted = time.perf_counter()
+    predictions = predict_roles(model, data)
+    done = time.perf_counter()
+    scored = bench.scorer(cell).score(predictions)
+    tested = sum(role in ("test_id", "test_ood") for role in predictions.role)
+    card = model.card
+    cost = Cost(
+        fit_s=fitted - begin,
+        predict_s=done - fitted,
+        predict_s_per_1000=(done - fitted) / max(tested, 1) * 1000,
+        parameters_total=card.parameters_total,
+        parameters_trainable=card.parameters_trainable,
+        labels_used=data.budget.labels_used,
+        hardware=hardware_name(),
+        alone=False,
+    )
+    manifest = bench.manifest(cell.split)
+    result = Result(
+        cell=cell,
+        digest=bench.digest(cell),
+        kind=bench.card.kind,
+        main_metric=bench.card.main_metric,
+        higher_is_better=higher_is_better(bench.card.main_metric),
+        simulated=bench.card.simulated,
+        model=card,
+        scores=scored.scores,
+        per_group=scored.per_group,
+        strata=scored.strata,
+        calibration=scored.calibration,
+        budget={
+            "labels_used": data.budget.labels_used,
+            "train": len(data.budget.train),
+            "val": len(data.budget.val),
+            "extra": len(data.budget.extra),
+            "shortages": list(data.budget.shortages),
+            "digest": data.budget.digest,
+        },
+        training={"early_stopping_role": "val", **getattr(model, "training_record", {})},
+        digests={
+            "card": bench.card.digest,
+            "manifest": str(manifest.card["digest"]),
+            "data": bench.source.digest,
+            "preprocessing": bench.card.preprocessing_digest,
+            "predictions": predictions.digest,
+        },
+        provenance=provenance(),
+        cost=cost,
+        main=bool(manifest.card["can_be_main"]),
+    )
+    info = {"cell": cell.model_dump(mode="json"), "model": card.model_dump(mode="json"), "digests": dict(result.digests)}
+    predictions = Predictions(
+        predictions.unit_id, predictions.role, predictions.y, predictions.probabilities, predictions.classes, predictions.interval, info
+    )
+    return result, predictions
+
+
+def predict_roles(model: Model, data: TaskData, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions:
+    """Predicts every role that has units.
+
+    Raises:
+        ProtocolError: No role has units.
+    """
+    parts = [model.predict(data, role) for role in roles if len(data.unit_ids(role))]
+    if not parts:
+        raise ProtocolError(f"fold {data.fold!r} has no unit to predict")
+    return Predictions.concat(parts)
+
+
+def make_bench(card: TaskCard, data_dir: str | Path, splits: Sequence[str], source: Any | None = None) -> Bench:
+    """Opens a task's data and builds the manifests of some splits.
+
+    Args:
+        card: The task card.
+        data_dir: Where its files lie.
+        splits: Splits to build.
+        source: Data already open.
+    """
+    from rs05bench.datasets import open_source
+    from rs05bench.protocol.manifest import build_manifest
+
+    source = source or open_source(card, data_dir)
+    units = source.units()
+    bases = list(dict.fromkeys(parse_split(split).base for split in splits))
+    return Bench(source, {base: build_manifest(card, units, base) for base in bases})
+
+
+def labels_of(bench: Bench, target: str) -> pd.Series:
+    """Labels of a target, indexed by unit."""
+    return bench.source.labels(target)

@@ -1,0 +1,83 @@
+"""The grid: models x splits x folds x budgets x seeds over one task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rs05bench.errors import DataError
+from rs05bench.experiment.cell import Bench
+from rs05bench.protocol.names import parse_budget, parse_split
+from rs05bench.protocol.result import Cell
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from `0-4`, `0,1,7` or a mixture.
+
+    Raises:
+        DataError: Not such a list.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if match is None:
+            raise DataError(f"seeds {text!r} are not a list like 0-4 or 0,1,7")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise DataError(f"seeds {part!r} run backwards")
+        seeds += range(first, last + 1)
+    return list(dict.fromkeys(seeds))
+
+
+def expand(
+    bench: Bench,
+    models: Sequence[str],
+    splits: Sequence[str],
+    budgets: Sequence[str],
+    seeds: Sequence[int],
+    targets: Sequence[str] | None = None,
+    folds: Sequence[str] | None = None,
+) -> list[Cell]:
+    """All cells of a grid, ordered so that cells sharing data and budget stand together.
+
+    Args:
+        bench: The task; its manifests give the folds.
+        models: Model names.
+        splits: Split names.
+        budgets: Budget names.
+        seeds: Seeds.
+        targets: Targets; default all of the card.
+        folds: Keep only these folds; default all.
+
+    Raises:
+        DataError: A name that the task does not know.
+    """
+    card = bench.card
+    targets = list(targets or card.targets)
+    unknown = [target for target in targets if target not in card.targets]
+    if unknown:
+        raise DataError(f"targets {unknown} are not among {card.targets}", source=card.name)
+    for split in splits:
+        _checked(parse_split, split, card.name)
+    for budget in budgets:
+        _checked(parse_budget, budget, card.name)
+    cells = [
+        Cell(task=card.name, target=target, split=split, fold=fold, model=model, budget=budget, seed=seed)
+        for target in targets
+        for split in splits
+        for fold in bench.manifest(split).folds
+        if folds is None or fold in folds
+        for budget in budgets
+        for seed in seeds
+        for model in models
+    ]
+    if not cells:
+        raise DataError("the grid is empty", source=card.name, remedy="Give at least one model, split, budget and seed that exist.")
+    return cells
+
+
+def _checked(parse: object, name: str, source: str) -> None:
+    try:
+        parse(name)  # type: ignore[operator]
+    except ValueError as error:
+        raise DataError(str(error), source=source) from error

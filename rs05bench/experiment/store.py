@@ -1,0 +1,167 @@
+"""The store of results: a folder a cell, named by the cell's digest, written whole and renamed last.
+
+A folder without `result.json` is unfinished work and is run again. Nothing is ever edited in place, and a cell that is already
+there is never written twice, so any number of processes may write at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rs05bench.errors import DataError
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.predictions import Predictions
+from rs05bench.protocol.result import Cell, Cost, Result
+
+
+class ResultStore:
+    """Results of any number of tasks under one folder.
+
+    Args:
+        root: The folder; made where missing.
+
+    Layout: `cells/<2 hex>/<digest>/{result.json,predictions/}`, `failures/<digest>.json`, `costs/<digest>.json`,
+    `cards/<task>.yaml`, `manifests/<task>/`.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def folder(self, digest: str) -> Path:
+        """Where a cell's result lies."""
+        return self.root / "cells" / digest[:2] / digest
+
+    def __contains__(self, digest: str) -> bool:
+        return (self.folder(digest) / "result.json").is_file()
+
+    def digests(self) -> set[str]:
+        """Digests of all finished cells."""
+        return {path.parent.name for path in (self.root / "cells").glob("*/*/result.json")}
+
+    def write(self, result: Result, predictions: Predictions | None) -> Path:
+        """Stores a result whole; a cell that is there already stays as it is."""
+        target = self.folder(result.digest)
+        if result.digest in self:
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = target.parent / f".{result.digest}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        try:
+            work.mkdir()
+            if predictions is not None:
+                predictions.save(work / "predictions")
+            (work / "result.json").write_text(result.model_dump_json(exclude_none=True), encoding="utf-8")
+            if target.exists() and result.digest not in self:
+                shutil.rmtree(target)
+            os.rename(work, target)
+        except OSError:
+            shutil.rmtree(work, ignore_errors=True)
+            if result.digest not in self:
+                raise
+        (self.root / "failures" / f"{result.digest}.json").unlink(missing_ok=True)
+        return target
+
+    def read(self, digest: str) -> Result:
+        """One result.
+
+        Raises:
+            DataError: It is missing, or its file is not a result.
+        """
+        path = self.folder(digest) / "result.json"
+        try:
+            return Result.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise DataError("no such result", source=path) from error
+        except ValueError as error:
+            raise DataError(f"is no result: {error}", source=path, remedy="Delete its folder and run the sweep again.") from error
+
+    def results(self) -> Iterator[Result]:
+        """All results, ordered by digest."""
+        for digest in sorted(self.digests()):
+            yield self.read(digest)
+
+    def predictions(self, digest: str) -> Predictions:
+        """The predictions a result was scored from."""
+        return Predictions.load(self.folder(digest) / "predictions")
+
+    def fail(self, digest: str, cell: Cell, error: str, log: str = "") -> None:
+        """Keeps what went wrong with a cell."""
+        _write(self.root / "failures" / f"{digest}.json", {"cell": cell.model_dump(mode="json"), "digest": digest, "error": error, "log": log})
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Cells that failed and have not succeeded since."""
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((self.root / "failures").glob("*.json"))]
+        return [failure for failure in found if failure["digest"] not in self]
+
+    def put_cost(self, digest: str, cost: Cost) -> None:
+        """Keeps a cost measured alone, beside the result it belongs to."""
+        _write(self.root / "costs" / f"{digest}.json", cost.model_dump(mode="json", exclude_none=True))
+
+    def costs(self) -> dict[str, Cost]:
+        """Costs measured alone, by digest."""
+        return {path.stem: Cost.model_validate_json(path.read_bytes()) for path in sorted((self.root / "costs").glob("*.json"))}
+
+    def put_card(self, card: TaskCard) -> Path:
+        """Keeps the card results rest on."""
+        path = self.root / "cards" / f"{card.name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        card.save(part)
+        os.replace(part, path)
+        return path
+
+    def cards(self) -> dict[str, TaskCard]:
+        """All cards, by task name."""
+        return {path.stem: TaskCard.load(path) for path in sorted((self.root / "cards").glob("*.yaml"))}
+
+    def put_manifest(self, manifest: SplitManifest) -> Path:
+        """Keeps a manifest; a different one under the same name is refused.
+
+        Raises:
+            DataError: Another manifest of this name is there.
+        """
+        folder = self.root / "manifests" / manifest.task
+        path = folder / f"{manifest.split}@v{manifest.version}.parquet"
+        if path.with_suffix(".json").is_file():
+            there = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")).get("digest")
+            if there == manifest.card.get("digest"):
+                return path
+            raise DataError(
+                f"holds another manifest {manifest.name} (digest {str(there)[:12]}…; the data and card at hand give {manifest.digest[:12]}…)",
+                source=self.root,
+                remedy="The data or the card changed. Use a new --out folder.",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        work = folder / f".{uuid.uuid4().hex}"
+        manifest.save(work)
+        for part in sorted(work.iterdir(), key=lambda item: item.suffix == ".json"):
+            os.replace(part, folder / part.name)
+        work.rmdir()
+        return path
+
+    def manifest(self, task: str, split: str, version: int = 1) -> SplitManifest:
+        """A manifest results rest on; `+k` splits share that of their base."""
+        return SplitManifest.load(self.root / "manifests" / task / f"{split.split('+')[0]}@v{version}.parquet")
+
+    def sweep_leftovers(self) -> int:
+        """Removes unfinished folders of writers that are gone; returns how many."""
+        gone = 0
+        for path in (self.root / "cells").glob("*/.*"):
+            pid = path.name.split(".")[2] if path.name.count(".") >= 3 else ""
+            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+                shutil.rmtree(path, ignore_errors=True)
+                gone += 1
+        return gone
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    part.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+    os.replace(part, path)
