@@ -1,0 +1,1 @@
+"""Datasets that list their units: TorchGeo datasets, tables, the embedded benchmark, download and verification."""

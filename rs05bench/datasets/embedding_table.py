@@ -1,0 +1,436 @@
+"""A table of sampled embeddings, as Earth Engine exports them, under a task card.
+
+What a card cannot mean is refused with the file, the column and the way to mend it; what is dropped is counted and named
+(`EmbeddingTable.dropped`), never silently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rs05bench.datasets.tables.leaks import refuse_leaks
+from rs05bench.datasets.tables.reading import FILE_COLUMN, GEO_COLUMN, ROW_COLUMN, parse_geojson, read_files
+from rs05bench.datasets.tables.reshaping import join, melt_years
+from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol import TaskCard, UnitTable
+from rs05bench.protocol.taskdata import class_values
+
+READERS = ("table", "presto")
+
+Derive = Callable[[pd.DataFrame, TaskCard], pd.DataFrame]
+
+
+class EmbeddingTable:
+    """Units, features and labels of a table task.
+
+    Reads CSV (with Earth Engine's `.geo` and `system:index`), Parquet, GeoParquet, GeoPackage, Shapefile and GeoJSON, several files at
+    once, wide columns with a year (`A00_2018`) as one row a year, and joins further files by key. Unit ids are the card's `unit` columns
+    joined by `_`, or file name and row; ids keep their leading zeros.
+
+    Filters and derived columns are part of the card's pinned preprocessing: `preprocessing: {where: {year: [2018]}, derive: [..]}`.
+
+    Args:
+        card: The task card.
+        data_dir: Folder that holds the card's files (or the one file itself).
+        derive: Adds derived feature columns to the table (`rs05bench.models.features.derive`); needed where the card asks for them.
+
+    Attributes:
+        frame: One row a unit, sorted by `unit_id`: every column of the files, `unit_id`, `lon`, `lat` (WGS84).
+        dropped: Rows that did not become units: `reason`, `count`, `example`.
+
+    Raises:
+        DataError: Anything in the files that contradicts the card.
+    """
+
+    def __init__(self, card: TaskCard, data_dir: str | Path, *, derive: Derive | None = None) -> None:
+        self.card, self.root, self.source = card, Path(data_dir), f"{card.name} ({data_dir})"
+        self._drops: list[dict[str, Any]] = []
+        self._sets: dict[str, list[str]] | None = None
+        self._arrays: dict[str, NDArray[np.float32]] = {}
+        self._digest: str | None = None
+        frame = self._read()
+        frame = self._filter(frame)
+        if card.preprocessing.get("derive"):
+            if derive is None:
+                raise ProtocolError(
+                    f"{card.name}: the card derives features, and nobody was named who can",
+                    remedy="Pass derive=rs05bench.models.features.derive.",
+                )
+            frame = derive(frame, card)
+        self._require(frame)
+        frame = self._name_units(frame)
+        frame = self._label(frame)
+        frame = self._place(frame)
+        self.frame = self._complete(frame).sort_values("unit_id", kind="stable").reset_index(drop=True)
+        if self.frame.empty:
+            raise DataError(f"no unit is left; dropped were: {self._drop_text()}", source=self.source)
+        self._units = self._build_units()
+        refuse_leaks(self.feature_sets, self.frame, card.targets[0], card.kind, source=self.source)
+        self._refuse_one_class()
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __repr__(self) -> str:
+        return f"EmbeddingTable({self.card.name!r}, {len(self)} units, features {', '.join(self.feature_sets) or 'none'})"
+
+    @property
+    def dropped(self) -> pd.DataFrame:
+        """Rows that did not become units: reason, count, an example."""
+        return pd.DataFrame(self._drops, columns=["reason", "count", "example"])
+
+    @property
+    def feature_sets(self) -> dict[str, list[str]]:
+        """Columns of every feature set of the card, in the table's order."""
+        if self._sets is None:
+            self._sets = self._resolve(self.frame)
+        return self._sets
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Class values in order: the card's, or those found (whole numbers in number order); None for a regression."""
+        return None if self.card.kind == "regression" else class_values(self.card, self.labels())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over units, labels and features as read, the same for any order of rows and files."""
+        if self._digest is None:
+            hashed = hashlib.sha256(self._units.digest.encode())
+            for target in self.card.targets:
+                values = self.frame[target]
+                text = values.to_numpy(dtype="<f8").tobytes() if self.card.kind == "regression" else "\n".join(map(str, values)).encode()
+                hashed.update(f"\n{target}\n".encode() + text)
+            for name in self.feature_sets:
+                columns, array = self.features(name)
+                hashed.update(f"\n{name}\n{columns}\n".encode() + np.ascontiguousarray(array, dtype="<f4").tobytes())
+            self._digest = hashed.hexdigest()
+        return self._digest
+
+    def units(self) -> UnitTable:
+        """The units, without their labels."""
+        return self._units
+
+    def features(self, name: str) -> tuple[list[str], NDArray[np.float32]]:
+        """Columns and values (n, d) of a feature set, a row a unit in the order of `units()`; NaN where missing.
+
+        Presto's scaled channels are a sequence: (n, months, channels).
+
+        Raises:
+            DataError: No such set.
+        """
+        if name not in self.feature_sets:
+            raise DataError(f"no feature set {name!r} (there are {sorted(self.feature_sets)})", source=self.source)
+        columns = self.feature_sets[name]
+        if name not in self._arrays:
+            values = self.frame[columns].to_numpy(dtype=np.float32, na_value=np.nan)
+            if self.card.reader == "presto":
+                from rs05bench.datasets.tables.presto_arrays import as_sequence
+
+                values = as_sequence(values, columns)
+            self._arrays[name] = values
+        return columns, self._arrays[name]
+
+    def labels(self, target: str | None = None) -> pd.Series:
+        """Labels by `unit_id` in the order of `units()`: class values (text, as in `classes`) or float64.
+
+        Args:
+            target: One of the card's targets; the first by default.
+        """
+        target = target or self.card.targets[0]
+        if target not in self.card.targets:
+            raise DataError(f"no target {target!r} (there are {self.card.targets})", source=self.source)
+        return pd.Series(self.frame[target].to_numpy(), index=pd.Index(self.frame["unit_id"], name="unit_id"), name=target)
+
+    # Reading ---------------------------------------------------------------------------------------------------------------------------
+
+    def _read(self) -> pd.DataFrame:
+        card = self.card
+        if card.reader == "presto":
+            from rs05bench.datasets.tables.presto_arrays import read_presto
+
+            return read_presto(self.root)
+        if card.reader != "table":
+            raise DataError(f"reader {card.reader!r} is not one of {', '.join(READERS)}", source=self.source)
+        text = {name for name in (*card.unit, *card.place, *card.groups, *card.fairness_groups) if name != card.year}
+        text |= {key for other in card.joins for key in ([other.on] if isinstance(other.on, str) else other.on.values())}
+        if card.kind != "regression":
+            text |= set(card.targets)
+        if card.official is not None:
+            text.add(card.official.column)
+        frame = melt_years(read_files(self.root, card.files, text=text, source=self.source), card)
+        for other in card.joins:
+            before = len(frame)
+            frame, alone = join(frame, other, card, self.root, text=text, source=self.source)
+            if alone and other.how == "inner":
+                self._note(f"no partner in {other.file}", alone)
+            if frame.empty:
+                raise DataError(f"none of {before} rows has a partner in {other.file}", source=self.source)
+        return frame
+
+    def _filter(self, frame: pd.DataFrame) -> pd.DataFrame:
+        for column, wanted in self.card.preprocessing.get("where", {}).items():
+            if column not in frame.columns:
+                raise DataError(f"preprocessing.where: there is no column {column!r}", source=self.source)
+            values = {str(item) for item in (wanted if isinstance(wanted, list) else [wanted])}
+            keep = frame[column].map(_plain).isin(values).to_numpy()
+            if not keep.any():
+                seen = sorted(set(frame[column].map(_plain)))[:8]
+                raise DataError(
+                    f"preprocessing.where: no row has {column} {sorted(values)} (it holds {', '.join(seen)})", source=self.source
+                )
+            self._note(f"preprocessing.where keeps only {column} {', '.join(sorted(values))}", int((~keep).sum()))
+            frame = frame[keep].reset_index(drop=True)
+        return frame
+
+    def _require(self, frame: pd.DataFrame) -> None:
+        card = self.card
+        wanted: dict[str, list[str]] = {
+            "targets": card.targets, "unit": card.unit, "place": card.place, "groups": card.groups, "fairness_groups": card.fairness_groups,
+            "year": [card.year] if card.year else [], "time": [card.time] if card.time else [],
+            "official.column": [card.official.column] if card.official else [],
+        }  # fmt: skip
+        if card.coordinates is not None and not card.coordinates.geometry:
+            wanted["coordinates"] = [name for name in (card.coordinates.x, card.coordinates.y) if name]
+        for field, names in wanted.items():
+            for name in names:
+                if name not in frame.columns:
+                    raise DataError(
+                        f"column {name!r} (card field {field}) is missing; the table has {_some(frame)}",
+                        source=self.source,
+                        remedy=_did_you_mean(name, frame),
+                    )
+        self._resolve(frame)  # faults of the feature patterns are about columns, so they come before those about rows
+
+    def _resolve(self, frame: pd.DataFrame) -> dict[str, list[str]]:
+        own = {FILE_COLUMN, ROW_COLUMN, "unit_id", "geometry"}
+        columns = [name for name in map(str, frame.columns) if name not in own]
+        sets = {name: self.card.feature_columns(name, columns, source=self.source) for name in self.card.features}
+        for name, members in sets.items():
+            if not members:
+                raise DataError(f"features.{name} holds no column that may be a feature", source=self.source)
+            for column in members:
+                if not (pd.api.types.is_numeric_dtype(frame[column]) or pd.api.types.is_bool_dtype(frame[column])):
+                    raise DataError(
+                        f"column {column!r} of features.{name} holds text, e.g. {frame[column].dropna().iloc[:1].tolist()}",
+                        source=self.source,
+                        remedy="Features are numbers: encode it (one 0/1 column a value), or take it out of the set.",
+                    )
+        return sets
+
+    # Rows ------------------------------------------------------------------------------------------------------------------------------
+
+    def _name_units(self, frame: pd.DataFrame) -> pd.DataFrame:
+        parts = self.card.unit or [FILE_COLUMN, ROW_COLUMN]
+        blank = frame[parts].isna().any(axis=1).to_numpy()
+        if blank.any():
+            raise DataError(
+                f"the unit id ({' + '.join(parts)}) is blank in {int(blank.sum())} rows, first row {int(np.flatnonzero(blank)[0])}",
+                source=self.source,
+                remedy="Fill it, or leave `unit` empty so that file name and row are the id.",
+            )
+        ids = frame[parts[0]].map(_plain)
+        for part in parts[1:]:
+            ids = ids + "_" + frame[part].map(_plain)
+        return frame.assign(unit_id=ids.to_numpy(dtype=object))
+
+    def _label(self, frame: pd.DataFrame) -> pd.DataFrame:
+        targets = self.card.targets
+        if self.card.kind == "regression":
+            for target in targets:
+                numbers = pd.to_numeric(frame[target], errors="coerce")
+                wrong = frame[target].notna() & numbers.isna()
+                if wrong.any():
+                    raise DataError(
+                        f"target {target!r} is not a number in {int(wrong.sum())} rows, e.g. {frame[target][wrong].iloc[0]!r}",
+                        source=self.source,
+                        remedy="Mend or blank those values, or make the task a classification.",
+                    )
+                frame = frame.assign(**{target: numbers.astype(np.float64).replace([np.inf, -np.inf], np.nan)})
+            return self._drop(frame, frame[targets].isna().all(axis=1).to_numpy(), "no label")
+        for target in targets:
+            blank = frame[target].isna() | (frame[target].astype(str) == "")
+            frame = frame.assign(**{target: frame[target].map(_plain).astype(object).where(~blank, None)})
+        frame = self._drop(frame, frame[targets].isna().all(axis=1).to_numpy(), "no label")
+        if self.card.classes is None:
+            return frame
+        for target in targets:
+            unknown = frame[target].notna() & ~frame[target].isin(self.card.classes)
+            if unknown.all():
+                found = ", ".join(map(repr, sorted(set(frame[target].dropna()))[:8]))
+                raise DataError(
+                    f"no label of {target!r} is one of the card's classes {self.card.classes} (found: {found})",
+                    source=self.source,
+                    remedy="`classes` holds the values in the table; what to call them goes into `class_names`.",
+                )
+            for value, count in Counter(frame.loc[unknown, target]).items():
+                self._note(
+                    f"label {value!r} is not one of the card's classes", count, str(frame.loc[frame[target] == value, "unit_id"].iloc[0])
+                )
+            frame = frame[~unknown].reset_index(drop=True)
+        return frame
+
+    def _place(self, frame: pd.DataFrame) -> pd.DataFrame:
+        where = self.card.coordinates
+        if where is None:
+            return frame.assign(lon=np.nan, lat=np.nan) if not {"lon", "lat"} & set(frame.columns) else frame
+        if not where.geometry:
+            frame = self._drop(frame, frame[[where.x, where.y]].isna().any(axis=1).to_numpy(), f"no position ({where.x}, {where.y})")
+            self._refuse_disagreement(frame)
+            return frame
+        if "geometry" in frame.columns:
+            shapes = frame["geometry"].to_numpy(dtype=object)
+        elif GEO_COLUMN in frame.columns:
+            shapes = parse_geojson(frame[GEO_COLUMN], source=self.source)
+        else:
+            raise DataError(
+                f"coordinates.geometry is true, and the table has no geometry (columns: {_some(frame)})",
+                source=self.source,
+                remedy="Join a file with geometries, export `.geo`, or name the columns x and y.",
+            )
+        import shapely
+
+        blank = ~shapely.is_geometry(shapes) | shapely.is_empty(np.where(shapely.is_geometry(shapes), shapes, None))
+        # A representative point lies inside its polygon; a centroid of a horseshoe may lie in the neighbour's.
+        points = shapely.point_on_surface(np.where(blank, None, shapes))
+        frame = frame.assign(lon=shapely.get_x(points), lat=shapely.get_y(points))
+        return self._drop(frame, blank, "no geometry")
+
+    def _refuse_disagreement(self, frame: pd.DataFrame) -> None:
+        """Swapped columns may lie in range; Earth Engine's own `.geo` beside them tells."""
+        where = self.card.coordinates
+        if where is None or GEO_COLUMN not in frame.columns or where.crs.upper() != "EPSG:4326" or frame.empty:
+            return
+        import shapely
+
+        some = frame.iloc[:: max(1, len(frame) // 200)]
+        shapes = parse_geojson(some[GEO_COLUMN], source=self.source)
+        is_point = np.array([item is not None and item.geom_type == "Point" for item in shapes])
+        if not is_point.any():
+            return
+        x, y = (pd.to_numeric(some[name], errors="coerce").to_numpy(np.float64)[is_point] for name in (where.x, where.y))
+        true_x, true_y = shapely.get_x(shapes[is_point]), shapely.get_y(shapes[is_point])
+        near = 0.01  # degrees; exports round to a few metres
+        if np.all(np.abs(x - true_y) < near) and np.all(np.abs(y - true_x) < near) and np.any(np.abs(x - true_x) > near):
+            raise DataError(
+                f"coordinates look swapped: x {where.x!r} and y {where.y!r} are the other way round in {GEO_COLUMN!r}",
+                source=self.source,
+                remedy="x is longitude or easting, y latitude or northing.",
+            )
+
+    def _complete(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Infinite features count as missing; the card says whether their units are dropped or kept."""
+        columns = list(dict.fromkeys(column for members in self._resolve(frame).values() for column in members))
+        if not columns:
+            return frame
+        values = frame[columns].to_numpy(dtype=np.float64, na_value=np.nan)
+        infinite = np.isinf(values)
+        if infinite.any():
+            frame = frame.assign(
+                **{columns[c]: np.where(infinite[:, c], np.nan, values[:, c]) for c in np.flatnonzero(infinite.any(axis=0))}
+            )
+        missing = ~np.isfinite(values)
+        empty = [columns[c] for c in np.flatnonzero(missing.all(axis=0))] if len(frame) else []
+        if empty:
+            raise DataError(
+                f"feature column {empty[0]!r} has no value at all",
+                source=self.source,
+                remedy="Export it again, or list it under never_features.",
+            )
+        if self.card.missing == "keep":
+            return frame
+        worst = [columns[c] for c in np.argsort(-missing.sum(axis=0), kind="stable") if missing[:, c].any()][:3]
+        return self._drop(frame, missing.any(axis=1), f"missing feature ({', '.join(worst)}{', …' if len(worst) == 3 else ''})")
+
+    def _drop(self, frame: pd.DataFrame, rows: NDArray[np.bool_], reason: str) -> pd.DataFrame:
+        if not rows.any():
+            return frame
+        self._note(reason, int(rows.sum()), str(frame["unit_id"].iloc[int(np.flatnonzero(rows)[0])]))
+        return frame[~rows].reset_index(drop=True)
+
+    def _note(self, reason: str, count: int, example: str = "") -> None:
+        if count:
+            self._drops.append({"reason": reason, "count": count, "example": example})
+
+    def _drop_text(self) -> str:
+        return "; ".join(f"{item['reason']}: {item['count']}" for item in self._drops) or "none"
+
+    # Units -----------------------------------------------------------------------------------------------------------------------------
+
+    def _build_units(self) -> UnitTable:
+        card, frame = self.card, self.frame
+        data: dict[str, Any] = {"unit_id": frame["unit_id"]}
+        crs = "EPSG:4326"
+        if card.coordinates is not None:
+            geometry = card.coordinates.geometry
+            crs = crs if geometry else card.coordinates.crs
+            data["lon"] = frame["lon" if geometry else card.coordinates.x]
+            data["lat"] = frame["lat" if geometry else card.coordinates.y]
+        if place := card.place or [name for name in card.unit if name != card.year]:
+            text = frame[place[0]].map(_plain)
+            for name in place[1:]:
+                text = text + "_" + frame[name].map(_plain)
+            data["place"] = text
+        if card.year:
+            data["year"] = frame[card.year]
+        if card.time:
+            data["time"] = frame[card.time]
+        if card.official:
+            data["official"] = self._official(frame[card.official.column])
+        groups = list(dict.fromkeys([*card.groups, *card.fairness_groups]))
+        for name in groups:
+            values = frame[name]
+            # A group no split moves may be unknown; one that a split moves may not, and UnitTable refuses it.
+            data[name] = values.where(values.notna(), "unknown") if name in card.fairness_groups and not self._moved(name) else values
+        units = UnitTable.build(pd.DataFrame(data), groups=groups, crs=crs, source=self.source)
+        self.frame["lon"], self.frame["lat"] = units.frame["lon"].to_numpy(), units.frame["lat"].to_numpy()
+        return units
+
+    def _moved(self, column: str) -> bool:
+        from rs05bench.protocol.names import parse_budget, parse_split
+
+        words = [parse_split(split).group for split in self.card.splits] + [parse_budget(budget).group for budget in self.card.budgets]
+        return column == self.card.split_options.region or any(self.card.group_column(word) == column for word in words)
+
+    def _official(self, values: pd.Series) -> pd.Series:
+        official = self.card.official
+        assert official is not None
+        roles = {
+            value: role for role, named in (("train", official.train), ("val", official.val), ("test", official.test)) for value in named
+        }
+        return values.map(_plain).map(roles).fillna("")
+
+    def _refuse_one_class(self) -> None:
+        target = self.card.targets[0]
+        found = self.frame[target].dropna().unique()
+        if len(found) == 1:
+            what = "class" if self.card.kind != "regression" else "value"
+            raise DataError(
+                f"target {target!r} has one {what} only ({found[0]!r} in all {len(self)} units); dropped were: {self._drop_text()}",
+                source=self.source,
+                remedy="There is nothing to learn: check the filters and the label column.",
+            )
+
+
+def _plain(value: Any) -> str:
+    """Text of a value, without the '.0' of a whole float."""
+    return str(int(value)) if isinstance(value, (float, np.floating)) and np.isfinite(value) and value == int(value) else str(value)
+
+
+def _some(frame: pd.DataFrame, limit: int = 10) -> str:
+    names = [str(column) for column in frame.columns if column not in (FILE_COLUMN, ROW_COLUMN, "unit_id")]
+    return ", ".join(names[:limit]) + (f", … ({len(names)} in all)" if len(names) > limit else "")
+
+
+def _did_you_mean(name: str, frame: pd.DataFrame) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, [str(column) for column in frame.columns], n=1)
+    return f"Did you mean {close[0]!r}?" if close else "Correct the card, or join the file that holds it."

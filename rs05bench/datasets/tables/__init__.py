@@ -1,0 +1,1 @@
+"""The parts of `EmbeddingTable`: reading files, wide to long, joins, positions, and what a table may not hold."""

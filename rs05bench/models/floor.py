@@ -1,0 +1,239 @@
+"""The floor: what knowing the label frequencies, or the place alone, already gives.
+
+A model that does not beat `floor/nearest` has learnt where it is, not what the land looks like.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rs05bench.errors import ProtocolError
+from rs05bench.models.learners import Floats, Kind
+from rs05bench.models.shallow import predictions, task_kind
+from rs05bench.models.tuning import GRIDS, brier, choose, conformal_radius
+
+if TYPE_CHECKING:
+    from rs05bench.protocol import ModelCard, Predictions, TaskData
+
+BOTH: tuple[Kind, ...] = ("classification", "regression")
+
+
+class FloorModel:
+    """Base of the floors: label arithmetic common to all; each says in `_guess` what it predicts for a role.
+
+    Args:
+        card: What is known of the model.
+        seed: Unused: a floor draws nothing.
+    """
+
+    kinds: tuple[Kind, ...] = BOTH
+
+    def __init__(self, *, card: ModelCard, seed: int = 0) -> None:
+        self.card, self.seed = card, seed
+
+    def fit(self, data: TaskData) -> Self:
+        """Remembers the budget's labels.
+
+        Raises:
+            ProtocolError: It cannot do this kind of task, or these units lack what it needs (position, groups, year).
+        """
+        self.kind_ = task_kind(data, self.card.name, self.kinds)
+        self.classes_ = data.classes
+        self.notes_: list[str] = []
+        self.radius_: float | None = None
+        self._y, self._y_val = self._spread_out(data.y("train")), data.y("val")
+        if len(self._y) == 0:
+            raise ProtocolError(f"{self.card.name}: the budget {data.budget.name!r} left no training label in fold {data.fold!r}")
+        self._learn(data)
+        if self.kind_ == "regression" and len(self._y_val):
+            self.radius_ = conformal_radius(self._y_val - self._guess(data, "val")[:, 0])
+            if self.radius_ is None:
+                self.notes_.append(f"no interval: 90 % needs 9 validation labels, the budget has {len(self._y_val)}")
+        return self
+
+    def predict(self, data: TaskData, role: str) -> Predictions:
+        """Predictions for every unit of a role."""
+        out = self._guess(data, role)
+        return predictions(self, data, role, out if self.kind_ == "classification" else out[:, 0])
+
+    def _learn(self, data: TaskData) -> None:
+        """What is prepared once; nothing by default."""
+
+    def _guess(self, data: TaskData, role: str) -> Floats:
+        """Probabilities (n, classes) or values (n, 1) for a role."""
+        raise NotImplementedError
+
+    def _spread_out(self, y: NDArray[Any]) -> Floats:
+        """Labels as rows that can be averaged: one-hot (n, classes), or values (n, 1)."""
+        if self.kind_ == "regression":
+            return np.asarray(y, dtype=np.float64)[:, None]
+        return np.eye(len(self.classes_ or ()))[y]
+
+
+class Majority(FloorModel):
+    """`floor/majority`: the class frequencies of the training labels, everywhere; its most probable class is the majority."""
+
+    kinds: tuple[Kind, ...] = ("classification",)
+
+    def _guess(self, data: TaskData, role: str) -> Floats:
+        return np.repeat(self._y.mean(axis=0, keepdims=True), len(data.unit_ids(role)), axis=0)
+
+
+class Mean(Majority):
+    """`floor/mean`: the mean of the training labels, everywhere."""
+
+    kinds = ("regression",)
+
+
+class Nearest(FloorModel):
+    """`floor/nearest`: the mean label of the k nearest labelled units, great-circle; k is tuned on the validation labels.
+
+    Where units have no position, the labelled units that share most group columns stand in for the nearest ones.
+
+    Attributes:
+        choice_: The k taken and why (None without positions).
+    """
+
+    def _learn(self, data: TaskData) -> None:
+        positions = data.coordinates("train")
+        self._located = bool(np.isfinite(positions).all()) and all(
+            np.isfinite(data.coordinates(r)).all() for r in ("val", "test_id", "test_ood")
+        )
+        self.choice_ = None
+        if not self._located:
+            _require_groups(data, self.card.name)
+            self.notes_.append(
+                f"no positions: labelled units sharing most of the groups {', '.join(data.card.groups)} stand in for the nearest"
+            )
+            self._groups = data.groups("train")
+            return
+        self._sphere = on_sphere(positions)
+        grid = GRIDS["nearest"]
+        val = on_sphere(data.coordinates("val"))
+        self.choice_ = choose(grid, lambda: [self._loss(self._around(val, entry["k"])) for entry in grid], len(self._y_val))
+        if not len(self._y_val):
+            self.notes_.append(self.choice_.reason)
+
+    def _loss(self, out: Floats) -> float:
+        return brier(out, self._y_val) if self.kind_ == "classification" else float(np.mean((out[:, 0] - self._y_val) ** 2))
+
+    def _around(self, points: Floats, k: int) -> Floats:
+        return self._y[neighbours(self._sphere, points, k)].mean(axis=1)
+
+    def _guess(self, data: TaskData, role: str) -> Floats:
+        if self.choice_ is not None:
+            return self._around(on_sphere(data.coordinates(role)), self.choice_.parameters["k"])
+        return by_shared_groups(self._groups, self._y, data.groups(role))
+
+
+class LastYear(FloorModel):
+    """`floor/last-year`: the same place's latest label of an earlier year; else that of the nearest place that has one.
+
+    All labels of the budget are looked up, training and validation; for the interval, validation units are predicted from training alone.
+    A unit before every labelled year gets the training mean (or class frequencies), and `notes_` says how many there were.
+    """
+
+    def _learn(self, data: TaskData) -> None:
+        years = data.units["year"].dropna().unique()
+        if data.card.year is None or len(years) < 2:
+            why = "declares no year column" if data.card.year is None else f"has one year only ({', '.join(map(str, years))})"
+            raise ProtocolError(f"{self.card.name} is not applicable: {data.card.name!r} {why}", remedy="Use floor/nearest.")
+        self._train = _Past.of(data, ("train",), self._y)
+        self._all = _Past.of(data, ("train", "val"), np.concatenate([self._y, self._spread_out(self._y_val)]))
+
+    def _guess(self, data: TaskData, role: str) -> Floats:
+        past = self._train if role == "val" else self._all
+        years, places, points = data.years(role), data.places(role), data.coordinates(role)
+        groups = data.groups(role)
+        out = np.repeat(self._y.mean(axis=0, keepdims=True), len(years), axis=0)
+        too_early = 0
+        for year in np.unique(years):
+            here = np.flatnonzero(years == year)
+            earlier = past.table[past.table["year"] < year]
+            if earlier.empty:
+                too_early += len(here)
+                continue
+            latest = earlier.sort_values(["year", "row"], kind="stable").drop_duplicates("place", keep="last")
+            own = pd.Series(latest["row"].to_numpy(), index=latest["place"]).reindex(places[here]).to_numpy(dtype=np.float64)
+            known = np.isfinite(own)
+            out[here[known]] = past.labels[own[known].astype(np.int64)]
+            if not known.all():
+                away = here[~known]
+                out[away] = past.elsewhere(latest["row"].to_numpy(), points[away], groups.iloc[away])
+        note = f"{role}: {too_early} of {len(years)} units lie before every labelled year and got the training mean"
+        if too_early and note not in self.notes_:
+            self.notes_.append(note)
+        return out
+
+
+@dataclass(frozen=True)
+class _Past:
+    """Labelled places and years: `table` has place, year, row; the other fields are by row."""
+
+    table: pd.DataFrame
+    labels: Floats
+    sphere: Floats | None
+    groups: pd.DataFrame
+
+    @classmethod
+    def of(cls, data: TaskData, roles: tuple[str, ...], labels: Floats) -> _Past:
+        positions = np.concatenate([data.coordinates(role) for role in roles])
+        table = pd.DataFrame(
+            {
+                "place": np.concatenate([data.places(role) for role in roles]),
+                "year": np.concatenate([data.years(role) for role in roles]),
+                "row": np.arange(len(labels)),
+            }
+        )
+        groups = pd.concat([data.groups(role) for role in roles], ignore_index=True)
+        return cls(table, labels, on_sphere(positions) if np.isfinite(positions).all() else None, groups)
+
+    def elsewhere(self, rows: NDArray[np.int64], points: Floats, groups: pd.DataFrame) -> Floats:
+        if self.sphere is not None and np.isfinite(points).all():
+            return self.labels[rows[neighbours(self.sphere[rows], on_sphere(points), 1)[:, 0]]]
+        return by_shared_groups(self.groups.iloc[rows], self.labels[rows], groups)
+
+
+FLOORS: dict[str, type[FloorModel]] = {"majority": Majority, "mean": Mean, "nearest": Nearest, "last-year": LastYear}
+
+
+def on_sphere(lonlat: NDArray[np.floating[Any]]) -> Floats:
+    """Unit vectors of degrees (longitude, latitude), (n, 2) -> (n, 3): the chord orders places as the great circle does."""
+    lon, lat = np.radians(np.asarray(lonlat, dtype=np.float64)).T
+    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+
+def neighbours(known: Floats, points: Floats, k: int) -> NDArray[np.int64]:
+    """Rows of the k nearest known points, (n, k); k is cut to how many there are."""
+    from scipy.spatial import cKDTree
+
+    k = min(k, len(known))
+    return np.asarray(cKDTree(known).query(points, k=k)[1], dtype=np.int64).reshape(len(points), k)
+
+
+def by_shared_groups(known: pd.DataFrame, labels: Floats, asked: pd.DataFrame) -> Floats:
+    """Mean label of the known units that share most group values with each asked one, (n, width of labels)."""
+    out = np.empty((len(asked), labels.shape[1]))
+    combinations = (
+        asked.reset_index(drop=True).groupby(list(asked.columns), sort=False, dropna=False).indices
+        if len(asked.columns)
+        else {(): np.arange(len(asked))}
+    )
+    for values, rows in combinations.items():
+        wanted = values if isinstance(values, tuple) else (values,)
+        shared = np.sum([(known[column] == value).to_numpy() for column, value in zip(asked.columns, wanted, strict=True)], axis=0)
+        out[rows] = labels[shared == np.max(shared)].mean(axis=0) if len(asked.columns) else labels.mean(axis=0)
+    return out
+
+
+def _require_groups(data: TaskData, name: str) -> None:
+    if not data.card.groups:
+        raise ProtocolError(
+            f"{name} is not applicable: the units of {data.card.name!r} have neither positions nor groups",
+            remedy="Declare `coordinates` or `groups` in the card, or leave this floor out.",
+        )

@@ -1,0 +1,230 @@
+"""One door to every model: `create("alphaearth/logistic", card=card, seed=0)`.
+
+Names are `<input or backbone>/<learner or adaptation>`. Shallow learners and floors live here; deep tiers come from
+`rs05bench.models.deep.catalogue`, other people's models from the entry-point group `rs05bench.models` or from `file.py:Name`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rs05bench.errors import DataError, ProtocolError
+from rs05bench.models.tiers import ALPHAEARTH, is_alphaearth, tier_of
+
+if TYPE_CHECKING:
+    from rs05bench.protocol import ModelCard, TaskCard
+    from rs05bench.protocol.result import Model
+
+ENTRY_POINTS = "rs05bench.models"
+FLOOR_NAMES = ("majority", "mean", "nearest", "last-year")
+SHALLOW_NAMES = ("logistic", "ridge", "knn", "rf", "xgboost", "lightgbm", "mlp")
+NEED_WEIGHTS = ("frozen", "decoder", "adapter", "lora", "full")
+KINDS = {"logistic": "classification", "ridge": "regression", "majority": "classification", "mean": "regression"}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model that can be created.
+
+    Attributes:
+        card: What it is.
+        source: Where it comes from: `built in`, `deep`, or the entry point's package.
+        kinds: Kinds of task it does.
+    """
+
+    card: ModelCard
+    source: str
+    kinds: tuple[str, ...]
+
+
+def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options: Any) -> Model:
+    """Makes a model by name, not yet fitted.
+
+    Args:
+        name: e.g. `raw/rf`, `alphaearth/logistic`, `floor/nearest`, `prithvi-300/lora`, `...@random`, or `file.py:Name`.
+        card: The task card; its feature sets are the inputs of shallow models.
+        seed: Seed of everything random in the model.
+        **options: Passed on to deep and outside models; built-in shallow models take none, their grid is the protocol's.
+
+    Raises:
+        ProtocolError: Something no one can do, e.g. LoRA on AlphaEarth, whose weights are closed.
+        DataError: No such model, feature set or file.
+    """
+    if ".py:" in name:
+        return cast("Model", _from_file(name)(card=card, seed=seed, **options))
+    inputs, slash, learner = name.partition("/")
+    if not slash or not inputs or not learner:
+        raise DataError(
+            f"model {name!r} is not of the form <input>/<learner>", remedy="For instance alphaearth/logistic; see rs05bench models."
+        )
+    _refuse_closed(name, inputs, learner, card)
+    if inputs == "floor" or (learner in SHALLOW_NAMES and _is_feature_set(inputs, card)):
+        if options:
+            raise ProtocolError(
+                f"{name} takes no options (given: {', '.join(sorted(options))}): its tuning grid is declared by the protocol",
+                remedy="Write a model of your own (file.py:Name) to change it.",
+            )
+        return _shallow(name, inputs, learner, card, seed)
+    if (made := _from_outside(name, card, seed, options)) is not None:
+        return made
+    if learner in SHALLOW_NAMES and card is not None:
+        raise DataError(
+            f"model {name!r}: {inputs!r} is no feature set of the card (there are {', '.join(sorted(card.features)) or 'none'})",
+            source=card.name,
+            remedy=f"Add it under `features`, e.g. {inputs}: [A??].",
+        )
+    raise _unknown(name, card)
+
+
+def list_models(card: TaskCard | None = None) -> list[Listed]:
+    """Every model there is, in the order of the tiers.
+
+    Args:
+        card: Lists the models of its feature sets and kind; without one, of the sets raw, alphaearth and hybrid.
+    """
+    kind = None if card is None else ("regression" if card.kind == "regression" else "classification")
+    found = [Listed(model_card(f"floor/{learner}", card), "built in", _kinds(learner)) for learner in FLOOR_NAMES]
+    sets = list(card.features) if card is not None else ["raw", "alphaearth", "hybrid"]
+    found += [Listed(model_card(f"{inputs}/{learner}", card), "built in", _kinds(learner)) for inputs in sets for learner in SHALLOW_NAMES]
+    if kind is not None:
+        found = [item for item in found if kind in item.kinds]
+    found += [
+        Listed(entry.card, entry.source, ("classification", "regression", "segmentation"))
+        for entry in _outside().values()
+        if entry.card is not None and not any(item.card.name == entry.card.name for item in found)
+    ]
+    from rs05bench.protocol.result import TIERS
+
+    return sorted(found, key=lambda item: TIERS.index(item.card.tier))
+
+
+def model_card(name: str, task: TaskCard | None = None) -> ModelCard:
+    """The card of a built-in shallow model or floor, before it is fitted."""
+    from rs05bench.protocol import ModelCard
+
+    inputs, _, learner = name.partition("/")
+    if inputs == "floor":
+        return ModelCard(
+            name=name, tier="floor", inputs="none" if learner in ("majority", "mean") else "place", learner=learner, licence="MIT"
+        )
+    from rs05bench.models.learners import LEARNERS
+
+    known = LEARNERS[learner]
+    facts: dict[str, Any] = {"licence": known.licence, "citation": known.citation}
+    if is_alphaearth(inputs, task):
+        facts = ALPHAEARTH | {"citation": f"{ALPHAEARTH['citation']}; {known.citation}"}
+    tier = tier_of(inputs, task)
+    return ModelCard.model_validate({"name": name, "tier": tier, "inputs": inputs, "learner": learner, **facts})
+
+
+def _kinds(learner: str) -> tuple[str, ...]:
+    return (KINDS[learner],) if learner in KINDS else ("classification", "regression")
+
+
+def _is_feature_set(inputs: str, card: TaskCard | None) -> bool:
+    # Without a card nothing can be checked yet; TaskData.X will name the sets there are.
+    return card is None or inputs in card.features
+
+
+def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: int) -> Model:
+    if inputs == "floor":
+        from rs05bench.models.floor import FLOORS
+
+        if learner not in FLOORS:
+            raise DataError(f"no floor {learner!r}", remedy=f"There are floor/{', floor/'.join(FLOORS)}.")
+        return cast("Model", FLOORS[learner](card=model_card(name, card), seed=seed))
+    from rs05bench.models.shallow import ShallowModel
+
+    return cast("Model", ShallowModel(inputs, learner, card=model_card(name, card), seed=seed))
+
+
+def _refuse_closed(name: str, inputs: str, learner: str, card: TaskCard | None) -> None:
+    adaptation, _, twin = learner.partition("@")
+    if not is_alphaearth(inputs, card):
+        return
+    if adaptation in NEED_WEIGHTS:
+        raise ProtocolError(
+            f"{name}: AlphaEarth's weights are closed, so nothing can be adapted; only its embeddings are public",
+            remedy="Use alphaearth/<shallow learner>, or adapt an open backbone, e.g. prithvi-300/lora.",
+        )
+    if twin:
+        raise ProtocolError(
+            f"{name}: a random-initialised twin needs the architecture's weights, and AlphaEarth's are closed",
+            remedy="Rule 11 is not applicable to AlphaEarth; the floor and the raw tier are its controls.",
+        )
+
+
+@dataclass(frozen=True)
+class _Outside:
+    card: ModelCard | None
+    make: Callable[..., Any]
+    source: str
+
+
+def _outside() -> dict[str, _Outside]:
+    """Models that are not in this file, by name: the deep catalogue, then entry points."""
+    from importlib.metadata import entry_points
+
+    found = dict(_deep_catalogue())
+    for entry in entry_points(group=ENTRY_POINTS):
+        package = entry.dist.name if entry.dist is not None else entry.value
+        found[entry.name] = _Outside(getattr(_loaded(entry), "model_card", None), _loaded(entry), package)
+    return found
+
+
+def _loaded(entry: Any) -> Any:
+    try:
+        return entry.load()
+    except Exception as error:
+        raise DataError(
+            f"the model {entry.name!r} cannot be imported: {error}", source=entry.value, remedy="Mend or uninstall that package."
+        ) from error
+
+
+def _deep_catalogue() -> Mapping[str, _Outside]:
+    """The deep models, whose module imports no torch until one is created; empty where that room is not installed."""
+    if importlib.util.find_spec("rs05bench.models.deep") is None:
+        return {}
+    deep = importlib.import_module("rs05bench.models.deep")
+    entries: Iterable[Any] = deep.catalogue()
+    return {entry.name: _Outside(entry, deep.create, "deep") for entry in entries}
+
+
+def _from_outside(name: str, card: TaskCard | None, seed: int, options: dict[str, Any]) -> Model | None:
+    entry = _outside().get(name)
+    if entry is None:
+        return None
+    if entry.source == "deep":
+        return cast("Model", entry.make(name, card=card, seed=seed, **options))
+    return cast("Model", entry.make(card=card, seed=seed, **options))
+
+
+def _from_file(name: str) -> Callable[..., Any]:
+    file, _, attribute = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise DataError("no such file", source=path, remedy="Give a model as path/to/file.py:ClassName.")
+    spec = importlib.util.spec_from_file_location(f"rs05bench_model_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise DataError("cannot be imported as Python", source=path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise DataError(f"fails on import: {type(error).__name__}: {error}", source=path) from error
+    made = getattr(module, attribute, None)
+    if not callable(made):
+        names = [item for item in vars(module) if not item.startswith("_") and callable(vars(module)[item])]
+        raise DataError(f"holds no model {attribute!r} (it has {', '.join(names) or 'nothing callable'})", source=path)
+    return cast("Callable[..., Any]", made)
+
+
+def _unknown(name: str, card: TaskCard | None) -> DataError:
+    names = [item.card.name for item in list_models(card)]
+    close = get_close_matches(name, names, n=3)
+    return DataError(f"no model {name!r}", remedy=f"Did you mean {', '.join(close)}?" if close else "rs05bench models lists what there is.")

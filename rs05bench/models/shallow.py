@@ -1,0 +1,180 @@
+"""Shallow learners on a feature set of the card: the tiers raw, embedding and hybrid.
+
+Scaling and imputation use the statistics of the training labels alone; tuning uses the validation labels of the budget
+(`rs05bench.models.tuning`). They work from a single label on, with one class only, and with classes training never saw.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs05bench.errors import ProtocolError
+from rs05bench.models.learners import LEARNERS, Fitted, Floats, Kind
+from rs05bench.models.tuning import GRIDS, Choice, brier, choose, conformal_radius
+from rs05bench.protocol import Predictions
+
+if TYPE_CHECKING:
+    from rs05bench.protocol import ModelCard, TaskData
+
+
+class Scaler:
+    """Median imputation (where asked for), then mean 0 and deviation 1, all from the training features.
+
+    Args:
+        X: Training features, (n, d).
+        impute: Whether NaN becomes the training median; a column without any training value becomes 0.
+    """
+
+    def __init__(self, X: Floats, *, impute: bool) -> None:
+        X = np.asarray(X, dtype=np.float64)
+        finite = np.isfinite(X)
+        count = np.maximum(finite.sum(axis=0), 1)
+        self.mean_ = np.where(finite, X, 0.0).sum(axis=0) / count
+        deviation = np.sqrt((np.where(finite, X - self.mean_, 0.0) ** 2).sum(axis=0) / count)
+        # A constant column has a deviation of rounding errors, which would blow it up.
+        self.scale_ = np.where(deviation > 1e-12 * np.maximum(np.abs(self.mean_), 1.0), deviation, 1.0)
+        self.fill_: Floats | None = None
+        if impute:
+            with np.errstate(all="ignore"):
+                medians = [
+                    float(np.median(column[ok])) if ok.any() else mean for column, ok, mean in zip(X.T, finite.T, self.mean_, strict=True)
+                ]
+            self.fill_ = np.asarray(medians)
+
+    def __call__(self, X: Floats) -> Floats:
+        """Scaled features, float64."""
+        X = np.asarray(X, dtype=np.float64)
+        X = np.where(np.isfinite(X), X, np.nan if self.fill_ is None else self.fill_)
+        return (X - self.mean_) / self.scale_
+
+
+class ShallowModel:
+    """One learner on one feature set.
+
+    Args:
+        features: A feature set of the task card.
+        learner: A key of `rs05bench.models.learners.LEARNERS`.
+        card: What is known of the model before it is fitted.
+        seed: Seed of everything random in it.
+
+    Attributes:
+        choice_: The tuning entry taken and why (after `fit`).
+        radius_: Half-width of the 90 % interval, or None (classification; too few validation labels).
+        notes_: What a reader of the result must know, one sentence each.
+    """
+
+    def __init__(self, features: str, learner: str, *, card: ModelCard, seed: int = 0) -> None:
+        self.features, self.learner, self.card, self.seed = features, learner, card, seed
+
+    def fit(self, data: TaskData) -> Self:
+        """Fits every entry of the grid on the budget's training labels and keeps the one its validation labels prefer.
+
+        Raises:
+            ProtocolError: The learner cannot do this kind of task, or the budget left no training label.
+        """
+        kind = task_kind(data, self.card.name, LEARNERS[self.learner].kinds)
+        X, y = self._X(data, "train"), data.y("train")
+        if len(y) == 0:
+            raise ProtocolError(
+                f"{self.card.name}: the budget {data.budget.name!r} left no training label in fold {data.fold!r} of {data.split!r}",
+                remedy="Use a larger budget, or another split.",
+            )
+        X_val, y_val = self._X(data, "val"), data.y("val")
+        self.kind_, self.classes_ = kind, data.classes
+        self.notes_: list[str] = []
+        self._scale = Scaler(X, impute=not LEARNERS[self.learner].reads_missing)
+        self._encode(y)
+        grid = GRIDS[self.learner]
+        fits = self._fit_grid(self._scale(X), self._codes(y), grid)
+        Z_val = self._scale(X_val)
+        self.choice_: Choice = choose(grid, lambda: [self._loss(fit, Z_val, y_val) for fit in fits], len(y_val))
+        self._fitted = fits[self.choice_.index]
+        if len(y_val) == 0:
+            self.notes_.append(self.choice_.reason)
+        self.radius_ = self._radius(Z_val, y_val)
+        learnt = self._fitted.count()
+        self.card = self.card.model_copy(update={"parameters_total": learnt, "parameters_trainable": learnt})
+        return self
+
+    def predict(self, data: TaskData, role: str) -> Predictions:
+        """Predictions for every unit of a role."""
+        return predictions(self, data, role, self.predict_array(self._X(data, role)))
+
+    def predict_array(self, X: Floats) -> Floats:
+        """Probabilities (n, all classes of the card) float32, or values (n,) float64, for raw features (n, d): what a map is made with."""
+        if len(X) == 0:
+            return np.zeros((0, len(self.classes_ or ())), np.float32) if self.kind_ == "classification" else np.zeros(0)
+        return self._decode(self._fitted.predict(self._scale(X)))
+
+    def _X(self, data: TaskData, role: str) -> Floats:
+        X = data.X(role, self.features)
+        return X.reshape(len(X), math.prod(X.shape[1:])) if X.ndim > 2 else X  # a sequence is as many columns as it has numbers
+
+    def _encode(self, y: NDArray[Any]) -> None:
+        if self.kind_ == "classification":
+            self._seen = np.unique(y)
+            return
+        self._offset = float(y.mean())
+        self._spread = float(y.std()) or 1.0
+
+    def _codes(self, y: NDArray[Any]) -> NDArray[Any]:
+        return np.searchsorted(self._seen, y) if self.kind_ == "classification" else (y - self._offset) / self._spread
+
+    def _decode(self, out: Floats) -> Floats:
+        if self.kind_ == "regression":
+            return np.asarray(out, dtype=np.float64) * self._spread + self._offset
+        full = np.zeros((len(out), len(self.classes_ or ())), dtype=np.float32)
+        full[:, self._seen] = out
+        return full
+
+    def _fit_grid(self, Z: Floats, codes: NDArray[Any], grid: tuple[dict[str, Any], ...]) -> list[Fitted]:
+        if self.kind_ == "classification" and len(self._seen) == 1:
+            self.notes_.append("training saw one class only: it is predicted everywhere")
+            return [Fitted(lambda Z: np.ones((len(Z), 1)), lambda: 1)] * len(grid)
+        if len(codes) == 1:
+            self.notes_.append("training saw one unit only: its value is predicted everywhere")
+            return [Fitted(lambda Z: np.zeros(len(Z)), lambda: 1)] * len(grid)
+        return LEARNERS[self.learner].path(Z, codes, grid, self.kind_, self.seed)
+
+    def _loss(self, fit: Fitted, Z: Floats, y: NDArray[Any]) -> float:
+        out = self._decode(fit.predict(Z))
+        return brier(out, y) if self.kind_ == "classification" else float(np.mean((out - y) ** 2))
+
+    def _radius(self, Z_val: Floats, y_val: NDArray[Any]) -> float | None:
+        if self.kind_ == "classification" or len(y_val) == 0:
+            return None
+        radius = conformal_radius(y_val - self._decode(self._fitted.predict(Z_val)))
+        if radius is None:
+            self.notes_.append(f"no interval: 90 % needs 9 validation labels, the budget has {len(y_val)}")
+        return radius
+
+
+def task_kind(data: TaskData, name: str, kinds: tuple[Kind, ...]) -> Kind:
+    """The kind of the task, if the model can do it.
+
+    Raises:
+        ProtocolError: It cannot.
+    """
+    kind = data.card.kind
+    if kind == "segmentation":
+        kind = "classification"  # labelled pixels of a chip are classified one by one
+    if kind in kinds:
+        return kind
+    other = "regression" if kind == "classification" else "classification"
+    instead = {"ridge": "logistic", "logistic": "ridge", "mean": "floor/majority", "majority": "floor/mean"}.get(name.split("/")[-1])
+    raise ProtocolError(
+        f"{name} does {other} only, and {data.card.name!r} is a {data.card.kind}",
+        remedy=f"Use {instead if instead and '/' in instead else name.split('/')[0] + '/' + (instead or 'rf')} instead.",
+    )
+
+
+def predictions(model: Any, data: TaskData, role: str, out: Floats) -> Predictions:
+    """Wraps probabilities or values as `Predictions`, with the model's interval where it has one."""
+    if model.kind_ == "classification":
+        return Predictions.of_classes(data.unit_ids(role), role, out, model.classes_)
+    interval = None if model.radius_ is None else np.column_stack([out - model.radius_, out + model.radius_])
+    return Predictions.of_values(data.unit_ids(role), role, out, interval)

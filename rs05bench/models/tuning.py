@@ -1,0 +1,102 @@
+"""The tuning every shallow learner gets: four declared entries, judged on the validation labels of the budget.
+
+All learners have the same number of entries, so none is tuned harder than another, and the first entry is a sensible default: where a
+budget leaves no validation label it is taken as it is, and `Choice.reason` says so. Entries are compared by a proper score (Brier score,
+or mean squared error): with the handful of validation labels of a small budget, accuracies tie and jump where a proper score still tells
+entries apart. The chosen entry is never refitted on the validation labels, for the gradient-trained tiers cannot do so either, and the
+split-conformal intervals below need labels that no fit has seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: The declared grid of every learner, default first. `knn` counts neighbours, `rounds` are trees a class.
+GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
+    "logistic": ({"C": 0.1}, {"C": 1.0}, {"C": 0.01}, {"C": 10.0}),
+    "ridge": ({"alpha": 10.0}, {"alpha": 1.0}, {"alpha": 100.0}, {"alpha": 1000.0}),
+    "knn": ({"k": 5}, {"k": 1}, {"k": 3}, {"k": 15}),
+    "rf": (
+        {"max_features": "sqrt", "min_samples_leaf": 1},
+        {"max_features": "sqrt", "min_samples_leaf": 3},
+        {"max_features": 0.33, "min_samples_leaf": 1},
+        {"max_features": 0.33, "min_samples_leaf": 3},
+    ),
+    "xgboost": (
+        {"max_depth": 3, "rounds": 100},
+        {"max_depth": 3, "rounds": 30},
+        {"max_depth": 1, "rounds": 100},
+        {"max_depth": 1, "rounds": 30},
+    ),
+    "lightgbm": (
+        {"num_leaves": 8, "rounds": 100},
+        {"num_leaves": 8, "rounds": 30},
+        {"num_leaves": 3, "rounds": 100},
+        {"num_leaves": 3, "rounds": 30},
+    ),
+    "mlp": ({"alpha": 1.0}, {"alpha": 0.1}, {"alpha": 10.0}, {"alpha": 30.0}),
+    "nearest": ({"k": 5}, {"k": 1}, {"k": 3}, {"k": 15}),
+}
+
+COVERAGE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which entry of the grid was taken, and why.
+
+    Attributes:
+        index: Position in the grid.
+        parameters: The entry itself.
+        losses: Validation loss of every entry (Brier or mean squared error); empty without validation labels.
+        reason: One sentence for the record.
+    """
+
+    index: int
+    parameters: dict[str, Any]
+    losses: list[float] = field(default_factory=list)
+    reason: str = ""
+
+
+def choose(grid: Sequence[dict[str, Any]], losses: Callable[[], Sequence[float]], n_val: int) -> Choice:
+    """Takes the entry with the least validation loss; ties go to the earlier entry.
+
+    Args:
+        grid: The declared entries.
+        losses: Gives one loss an entry; only called when there are validation labels.
+        n_val: How many validation labels the budget has.
+    """
+    if n_val == 0:
+        return Choice(0, dict(grid[0]), [], "the budget has no validation label: the first entry of the grid was taken")
+    found = [float(loss) for loss in losses()]
+    index = int(np.argmin(found))
+    return Choice(index, dict(grid[index]), found, f"least validation loss of {len(grid)} entries over {n_val} labels")
+
+
+def brier(probabilities: NDArray[np.floating], y: NDArray[np.integer]) -> float:
+    """Mean over units of the summed squared difference to the one-hot label (Brier 1950), in 0-2; `y` holds class indices."""
+    p = np.asarray(probabilities, dtype=np.float64)
+    return float(np.mean((p**2).sum(axis=1) - 2.0 * p[np.arange(len(y)), y] + 1.0))
+
+
+def conformal_radius(residuals: NDArray[np.floating], coverage: float = COVERAGE) -> float | None:
+    """Half-width of the split-conformal interval from validation residuals.
+
+    The ceil((n + 1) coverage)-th smallest absolute residual (Vovk et al. 2005; Lei et al. 2018, https://doi.org/10.1080/01621459.2017.1307116),
+    which covers a new unit exchangeable with the validation labels with at least that probability. Under a shift it need not: that is what
+    `coverage90` of the out-of-domain units shows.
+
+    Returns:
+        None where the labels are too few for the coverage (fewer than 9 for 90 %): no finite interval is then valid.
+    """
+    n = len(residuals)
+    rank = math.ceil((n + 1) * coverage - 1e-9)
+    if n == 0 or rank > n:
+        return None
+    return float(np.sort(np.abs(residuals))[rank - 1])
