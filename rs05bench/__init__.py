@@ -1,1 +1,53 @@
-"""rs05bench."""
+"""rs05bench: public Earth embeddings or local fine-tuning, compared under one fair protocol.
+
+Names are imported when first used, so that `import rs05bench` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rs05bench import datamodules, datasets, models, protocol
+    from rs05bench.errors import BenchError, DataError, ProtocolError, SubmissionError
+    from rs05bench.experiment.run import run
+    from rs05bench.protocol.card import TaskCard
+
+__version__ = "0.1.0.dev0"
+
+_ROOMS = ("datamodules", "datasets", "models", "protocol")
+_HOME = {
+    "BenchError": "errors",
+    "DataError": "errors",
+    "ProtocolError": "errors",
+    "SubmissionError": "errors",
+    "TaskCard": "protocol.card",
+    "run": "experiment.run",
+}
+
+__all__ = [
+    "BenchError",
+    "DataError",
+    "ProtocolError",
+    "SubmissionError",
+    "TaskCard",
+    "__version__",
+    "datamodules",
+    "datasets",
+    "models",
+    "protocol",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

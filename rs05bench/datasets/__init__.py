@@ -1,1 +1,36 @@
-"""Datasets that list their units: TorchGeo datasets, tables, the embedded benchmark, download and verification."""
+"""Datasets that read the real files as they are in the wild and list their units for the protocol.
+
+Names are imported when first used: TorchGeo takes seconds to import.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
+    from rs05bench.datasets.burn_scars import HLSBurnScars
+    from rs05bench.datasets.cdl_crop import CDLCrop
+    from rs05bench.datasets.embedding_table import EmbeddingTable
+    from rs05bench.datasets.urban import UrbanIndicators
+
+_HOME = {
+    "AlphaEarthEmbedding": "alphaearth",
+    "CDLCrop": "cdl_crop",
+    "EmbeddingTable": "embedding_table",
+    "HLSBurnScars": "burn_scars",
+    "UrbanIndicators": "urban",
+}
+
+__all__ = ["AlphaEarthEmbedding", "CDLCrop", "EmbeddingTable", "HLSBurnScars", "UrbanIndicators"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

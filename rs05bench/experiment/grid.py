@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rs05bench.errors import DataError
 from rs05bench.experiment.cell import Bench
+from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.names import parse_budget, parse_split
 from rs05bench.protocol.result import Cell
 
@@ -27,6 +28,24 @@ def parse_seeds(text: str) -> list[int]:
             raise DataError(f"seeds {part!r} run backwards")
         seeds += range(first, last + 1)
     return list(dict.fromkeys(seeds))
+
+
+def choose_models(text: str, card: TaskCard) -> list[str]:
+    """Model names from a comma-separated list, in which `shallow` stands for every floor and shallow learner that does this task.
+
+    Raises:
+        DataError: A name no model has.
+    """
+    from rs05bench import models
+
+    names: list[str] = []
+    for part in (piece.strip() for piece in text.split(",")):
+        if part == "shallow":
+            names += [listed.card.name for listed in models.list_models(card) if listed.source == "built in" and card.kind in listed.kinds]
+        elif part:
+            models.model_card(part, card)
+            names.append(part)
+    return list(dict.fromkeys(names))
 
 
 def expand(

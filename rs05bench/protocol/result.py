@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,7 +13,7 @@ from rs05bench.protocol.predictions import Predictions
 SCHEMA_VERSION = 1
 
 Tier = Literal["floor", "raw", "embedding", "hybrid", "frozen", "decoder", "adapter", "lora", "full"]
-TIERS: tuple[Tier, ...] = ("floor", "raw", "embedding", "hybrid", "frozen", "decoder", "adapter", "lora", "full")
+TIERS: tuple[Tier, ...] = get_args(Tier)
 
 
 class _Record(BaseModel):
@@ -183,3 +183,32 @@ class Result(_Record):
         import pandas as pd
 
         return pd.DataFrame(self.scores)
+
+    def plot(self) -> Any:
+        """A picture of the main metric by role and, for classifications, of calibration.
+
+        Returns:
+            A matplotlib figure.
+        """
+        from matplotlib.figure import Figure
+
+        from rs05bench.protocol.tiers import TIER_STYLES
+
+        colour = TIER_STYLES[self.model.tier].colour
+        figure = Figure(figsize=(8 if self.calibration else 4, 3.2), layout="constrained")
+        axes = figure.subplots(1, 2 if self.calibration else 1, squeeze=False)[0]
+        shown = {role: scores[self.main_metric] for role, scores in self.scores.items() if self.main_metric in scores}
+        bars = axes[0].bar(list(shown), list(shown.values()), color=colour)
+        axes[0].bar_label(bars, fmt="%.2f")
+        axes[0].set_ylabel(self.main_metric)
+        axes[0].set_title("simulated" if self.simulated else "")
+        if self.calibration:
+            axes[1].plot([0, 1], [0, 1], color="0.6", linewidth=1)
+            for (role, curve), line in zip(self.calibration.items(), ("-", "--", ":"), strict=False):
+                axes[1].plot(curve["confidence"], curve["accuracy"], line, marker="o", color=colour, label=role)
+            axes[1].set_xlabel("confidence")
+            axes[1].set_ylabel("accuracy")
+            axes[1].legend(frameon=False)
+        cell = self.cell
+        figure.suptitle(f"{cell.model}, {cell.task}, {cell.split} / {cell.fold}, {cell.budget}")
+        return figure

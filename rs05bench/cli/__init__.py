@@ -1,0 +1,56 @@
+"""The `rs05bench` command: parses, calls one function, prints.
+
+One file a family of commands. A family imports nothing but typer until one of its commands runs, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import typer
+
+app = typer.Typer(
+    name="rs05bench",
+    help="Public Earth embeddings or local fine-tuning? Data, frozen splits, one fair protocol, one scorer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
+) -> None:
+    if version:
+        from rs05bench import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _register() -> None:
+    for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
+        importlib.import_module(f"{__name__}.{path.stem}").register(app)
+
+
+def main() -> None:
+    """Runs the command; an error of ours becomes one message on standard error and exit status 2."""
+    from rs05bench.errors import BenchError
+
+    _register()
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except BenchError as error:
+        if debug:
+            raise
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)

@@ -1,0 +1,5 @@
+"""`python -m rs05bench.cli`."""
+
+from rs05bench.cli import main
+
+main()

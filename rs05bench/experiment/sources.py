@@ -1,0 +1,24 @@
+"""Opening the data of a task card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.taskdata import TaskSource
+
+
+def open_source(card: TaskCard, data_dir: str | Path) -> TaskSource:
+    """Opens the units, features and labels of a task.
+
+    Args:
+        card: The task card.
+        data_dir: Where its files lie.
+
+    Raises:
+        DataError: A file is missing or not what the card says.
+    """
+    from rs05bench.datasets.embedding_table import EmbeddingTable
+    from rs05bench.models.features import derive
+
+    return EmbeddingTable(card, data_dir, derive=derive)
