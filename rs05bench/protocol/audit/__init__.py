@@ -3,6 +3,7 @@
 ``audit_frames`` takes two tables, ``audit_manifest`` a frozen manifest; both return a report with a verdict (clean, leaks, unlocated).
 """
 
+from rs05bench.protocol.audit.entry import audit_lists, audit_named
 from rs05bench.protocol.audit.frames import audit_frames
 from rs05bench.protocol.audit.inputs import read_lists
 from rs05bench.protocol.audit.manifests import audit_manifest
@@ -21,7 +22,9 @@ __all__ = [
     "Thresholds",
     "Variogram",
     "audit_frames",
+    "audit_lists",
     "audit_manifest",
+    "audit_named",
     "haversine_km",
     "nearest_train",
     "read_lists",

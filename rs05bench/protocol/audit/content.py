@@ -38,11 +38,15 @@ def same_content(train: Units, test: Units, thresholds: Thresholds) -> Finding:
 def near_duplicates(train: Units, test: Units, thresholds: Thresholds) -> Finding:
     """Test units whose feature vector equals a training vector (all compared) or nearly does (cosine, on a stated subsample)."""
     if train.features is None or test.features is None:
-        return Finding(check="near_duplicates", level="not_checked", sentence="near-duplicate content: not checked, no features given (--features)")
+        return Finding(
+            check="near_duplicates", level="not_checked", sentence="near-duplicate content: not checked, no features given (--features)"
+        )
     usable_train, usable_test = _usable(train.features), _usable(test.features)
     of = len(usable_test)
     if of == 0 or len(usable_train) == 0:
-        return Finding(check="near_duplicates", level="not_checked", sentence="near-duplicate content: no complete feature vector", count=0, of=of)
+        return Finding(
+            check="near_duplicates", level="not_checked", sentence="near-duplicate content: no complete feature vector", count=0, of=of
+        )
     pairs = _identical(train.features, test.features, usable_train, usable_test)
     exact = len(pairs)
     dimensions = test.features.shape[1]

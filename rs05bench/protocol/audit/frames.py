@@ -58,7 +58,12 @@ def audit_frames(
     """
     limits = thresholds or Thresholds()
     ours, theirs = prepare(test, columns, source=test_source), prepare(train, columns, source=train_source)
-    if columns.features and ours.features is not None and theirs.features is not None and ours.features.shape[1] != theirs.features.shape[1]:
+    if (
+        columns.features
+        and ours.features is not None
+        and theirs.features is not None
+        and ours.features.shape[1] != theirs.features.shape[1]
+    ):
         raise DataError(
             f"{ours.features.shape[1]} feature columns, but {theirs.features.shape[1]} in {train_source}",
             source=test_source,

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rs05bench.protocol.audit.record import Case, Finding, Level, Shift, Thresholds
+from rs05bench.protocol.audit.record import Case, Finding, Shift, Thresholds
+from rs05bench.protocol.audit.sphere import haversine_km
 from rs05bench.protocol.audit.units import Units
 
 Mask = npt.NDArray[np.bool_]
@@ -17,20 +18,30 @@ Mask = npt.NDArray[np.bool_]
 def shared_ids(train: Units, test: Units, thresholds: Thresholds) -> Finding:
     """Test units whose id is a training id; ids that differ only in how they are written are a warning."""
     if train.ids is None or test.ids is None:
-        return Finding(check="shared_ids", level="not_checked", sentence="shared ids: not checked, a list has no id column (name it with --id)")
+        return Finding(
+            check="shared_ids", level="not_checked", sentence="shared ids: not checked, a list has no id column (name it with --id)"
+        )
     hit = test.ids.isin(train.ids).to_numpy(dtype=bool)
     count, of = int(hit.sum()), len(test)
     repeats = {side.source: int(side.ids.duplicated().sum()) for side in (train, test) if side.ids is not None}
     numbers: dict[str, Any] = {"repeated_rows": {name: n for name, n in repeats.items() if n}}
     if count:
-        cases = [Case(test=test.name(i), train=test.name(i), detail="the same id", test_lonlat=test.lonlat(i)) for i in _first(hit, thresholds)]
+        cases = [
+            Case(test=test.name(i), train=test.name(i), detail="the same id", test_lonlat=test.lonlat(i)) for i in _first(hit, thresholds)
+        ]
         sentence = f"shared ids: {count:,} of {of:,} test units have the id of a training unit"
+        elsewhere = _elsewhere(train, test, hit)
+        numbers["elsewhere"] = elsewhere
+        if elsewhere:
+            sentence += f"; {elsewhere:,} of them lie somewhere else there: is the id a row counter? (name another with --id)"
         return Finding(check="shared_ids", level="leak", sentence=sentence, count=count, of=of, numbers=numbers, cases=cases)
     alike = _plain(test.ids).isin(_plain(train.ids)).to_numpy(dtype=bool)
     if bool(alike.any()):
         numbers["alike"] = int(alike.sum())
         cases = [Case(test=test.name(i), detail="a training id but for case, blanks or leading zeros") for i in _first(alike, thresholds)]
-        sentence = f"shared ids: none, but {int(alike.sum()):,} test ids equal a training id once case, blanks and leading zeros are put aside"
+        sentence = (
+            f"shared ids: none, but {int(alike.sum()):,} test ids equal a training id once case, blanks and leading zeros are put aside"
+        )
         return Finding(check="shared_ids", level="warning", sentence=sentence, count=0, of=of, numbers=numbers, cases=cases)
     return Finding(check="shared_ids", level="pass", sentence="shared ids: none", count=0, of=of, numbers=numbers)
 
@@ -48,7 +59,8 @@ def shared_group(name: str, train: Units, test: Units, shift: Shift, thresholds:
     hit = known & ours.isin(seen).to_numpy(dtype=bool)
     count, of = int(hit.sum()), int(known.sum())
     check = f"shared_group:{name}"
-    values = f"{ours.nunique():,} value{'' if ours.nunique() == 1 else 's'} in test"
+    distinct = ours.nunique()
+    values = f"{distinct:,} value{'' if distinct == 1 else 's'} in test"
     if of == 0:
         return Finding(check=check, level="not_checked", sentence=f"shared groups: {name}: blank for every test unit", count=0, of=0)
     blank = f"; {len(test) - of:,} have none" if of < len(test) else ""
@@ -58,9 +70,16 @@ def shared_group(name: str, train: Units, test: Units, shift: Shift, thresholds:
     in_train = theirs[theirs.isin(in_test.index)].value_counts()
     worst = in_test.sort_index().sort_values(ascending=False, kind="stable").head(thresholds.cases)
     cases = [
-        Case(test=f"{name} {_shown(value)}", detail=f"{_units(int(n))} in test, {int(in_train.get(value, 0)):,} in training") for value, n in worst.items()
+        Case(
+            test=f"{name} {_shown(value)}",
+            detail=f"{_units(int(n))} in test, {int(in_train.get(value, 0)):,} in training",
+            test_lonlat=test.lonlat(int(np.flatnonzero((ours == value).fillna(False).to_numpy(dtype=bool))[0])),
+        )
+        for value, n in worst.items()
     ]
-    sentence = f"shared groups: {name}: {count:,} of {of:,} test units have a {name} that also trains ({len(in_test):,} shared; {values}{blank})"
+    sentence = (
+        f"shared groups: {name}: {count:,} of {of:,} test units have a {name} that also trains ({len(in_test):,} shared; {values}{blank})"
+    )
     return Finding(check=check, level="leak", sentence=sentence, count=count, of=of, numbers={"groups_shared": len(in_test)}, cases=cases)
 
 
@@ -100,25 +119,49 @@ def shared_year(train: Units, test: Units, shift: Shift, thresholds: Thresholds)
     if shift not in ("year", "both"):
         return None
     if train.year is None or test.year is None:
-        return Finding(check="shared_year", level="not_checked", sentence="shared years: not checked, the year is declared to shift but no years are given")
+        return Finding(
+            check="shared_year",
+            level="not_checked",
+            sentence="shared years: not checked, the year is declared to shift but no years are given",
+        )
     hit = (test.year >= 0) & np.isin(test.year, train.year)
     count, of = int(hit.sum()), int((test.year >= 0).sum())
     if not count:
         return Finding(check="shared_year", level="pass", sentence="shared years: none, as the split declares", count=0, of=of)
     years, n = np.unique(test.year[hit], return_counts=True)
     order = np.argsort(-n, kind="stable")[: thresholds.cases]
-    cases = [Case(test=f"year {years[i]}", detail=f"{_units(int(n[i]))} in test, {int((train.year == years[i]).sum()):,} in training") for i in order]
+    cases = [
+        Case(test=f"year {years[i]}", detail=f"{_units(int(n[i]))} in test, {int((train.year == years[i]).sum()):,} in training")
+        for i in order
+    ]
     sentence = f"shared years: {count:,} of {of:,} test units are of a year that also trains, though the year is declared to shift"
     return Finding(check="shared_year", level="leak", sentence=sentence, count=count, of=of, cases=cases)
 
 
+def _elsewhere(train: Units, test: Units, hit: Mask) -> int:
+    """How many shared ids stand for different positions (more than a kilometre apart) in the two lists."""
+    assert train.ids is not None
+    assert test.ids is not None
+    first = pd.Series(np.arange(len(train)), index=pd.Index(train.ids)).groupby(level=0).first()
+    ours = np.flatnonzero(hit)
+    theirs = first.reindex(test.ids.iloc[ours]).to_numpy(dtype=np.int64)
+    with np.errstate(invalid="ignore"):
+        return int((haversine_km(train.lon[theirs], train.lat[theirs], test.lon[ours], test.lat[ours]) > 1.0).sum())
+
+
 def _place_case(train: Units, test: Units, i: int) -> Case:
-    assert train.place is not None and test.place is not None
+    assert train.place is not None
+    assert test.place is not None
     there = np.flatnonzero((train.place == test.place.iloc[i]).fillna(False).to_numpy(dtype=bool))
     j = int(there[0])
     years = f" (year {test.year[i]}, trained on {train.year[j]})" if test.year is not None and train.year is not None else ""
     return Case(
-        test=test.name(i), train=train.name(j), detail=f"the same place{years}", distance_km=None, test_lonlat=test.lonlat(i), train_lonlat=train.lonlat(j)
+        test=test.name(i),
+        train=train.name(j),
+        detail=f"the same place{years}",
+        distance_km=None,
+        test_lonlat=test.lonlat(i),
+        train_lonlat=train.lonlat(j),
     )
 
 

@@ -75,11 +75,15 @@ def _one_side(spec: str, wanted: AuditColumns, units: Sequence[str | Path], id_f
 def _look_up(frame: pd.DataFrame, key: str, table: str, wanted: AuditColumns, spec: str) -> pd.DataFrame:
     described = read_table(table, columns=wanted, must=False).rename(columns={wanted.id or "unit_id": key})
     if key not in described.columns:
-        raise DataError(f"no id column found (columns: {', '.join(map(str, described.columns))})", source=table, remedy=f"Write {table}#COLUMN.")
+        raise DataError(
+            f"no id column found (columns: {', '.join(map(str, described.columns))})", source=table, remedy=f"Write {table}#COLUMN."
+        )
     described[key] = as_text(described[key])
     twice = described[key][described[key].duplicated()]
     if len(twice):
-        raise DataError(f"id {twice.iloc[0]!r} is there {int((described[key] == twice.iloc[0]).sum())} times", source=table, remedy="One row an id.")
+        raise DataError(
+            f"id {twice.iloc[0]!r} is there {int((described[key] == twice.iloc[0]).sum())} times", source=table, remedy="One row an id."
+        )
     if not bool(frame[key].isin(described[key]).any()):
         raise DataError(
             f"none of the {len(frame):,} ids of {spec} is in it (they look like {frame[key].iloc[0]!r}, here {described[key].iloc[0]!r})",
@@ -116,7 +120,9 @@ def read_table(spec: str, *, columns: AuditColumns, must: bool = True) -> pd.Dat
         frame = _csv_frame(path, columns, part)
     else:
         raise DataError(
-            f"no reader for {suffix or 'a file without suffix'!r}", source=path, remedy=f"Give one of {', '.join((*TABLE_SUFFIXES, *GEO_SUFFIXES))}, .json."
+            f"no reader for {suffix or 'a file without suffix'!r}",
+            source=path,
+            remedy=f"Give one of {', '.join((*TABLE_SUFFIXES, *GEO_SUFFIXES))}, .json.",
         )
     return _named_id(frame, columns, part, path, must=must)
 
@@ -178,7 +184,11 @@ def _csv_frame(path: Path, columns: AuditColumns, part: str | None) -> pd.DataFr
     guess = _guess_id(pd.DataFrame(columns=header))
     text = {name for name in (columns.id, part, guess, columns.time, columns.time_end, columns.year, columns.content) if name}
     text |= {*columns.groups, *columns.place}
-    numbers = {name for name in (columns.lon, columns.lat, pick(pd.DataFrame(columns=header), LON_NAMES), pick(pd.DataFrame(columns=header), LAT_NAMES)) if name}
+    numbers = {
+        name
+        for name in (columns.lon, columns.lat, pick(pd.DataFrame(columns=header), LON_NAMES), pick(pd.DataFrame(columns=header), LAT_NAMES))
+        if name
+    }
     features = expand(header, columns.features, str(path)) if columns.features and _all_match(header, columns.features) else []
     keep = [name for name in header if name in text | numbers | set(features) | {columns.label}]
     types = {name: pa.string() for name in header if name in text} | {name: pa.float32() for name in features}
@@ -259,7 +269,9 @@ def point_to(content: Any, pointer: str, *, source: str | Path) -> Any:
     Raises:
         DataError: There is no such part; lists what is there.
     """
-    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")] if pointer.startswith("/") else pointer.split(".")
+    steps = (
+        [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")] if pointer.startswith("/") else pointer.split(".")
+    )
     here = content
     for step in steps:
         if isinstance(here, dict) and step in here:
@@ -268,7 +280,9 @@ def point_to(content: Any, pointer: str, *, source: str | Path) -> Any:
             here = here[int(step)]
         else:
             have = ", ".join(list(here)[:12]) if isinstance(here, dict) else f"a {type(here).__name__}"
-            raise DataError(f"no part {step!r} of #{pointer} (there: {have})", source=source, remedy="Write the keys with dots between them.")
+            raise DataError(
+                f"no part {step!r} of #{pointer} (there: {have})", source=source, remedy="Write the keys with dots between them."
+            )
     return here
 
 

@@ -12,9 +12,7 @@ from rs05bench.protocol.audit.sphere import nearest_train
 from rs05bench.protocol.audit.units import Units
 
 
-def distances(
-    train: Units, test: Units, shift: Shift, thresholds: Thresholds
-) -> tuple[Finding, npt.NDArray[np.float64]]:
+def distances(train: Units, test: Units, shift: Shift, thresholds: Thresholds) -> tuple[Finding, npt.NDArray[np.float64]]:
     """Great-circle distance of every test unit to its nearest training unit, and the finding that judges it.
 
     Where the year is declared to shift, a test unit is judged against training units of its own year only; the reported counts are

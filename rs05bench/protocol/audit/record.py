@@ -21,7 +21,9 @@ class Thresholds(BaseModel):
 
     min_km: float = Field(1.0, ge=0, description="A test unit closer than this to a training unit leaks; 0 switches the rule off.")
     touch_m: float = Field(0.01, ge=0, description="Footprints nearer than this (metres) touch; covers rounding of shared corners.")
-    gap_days: float = Field(0.0, ge=0, description="Days that must lie between the windows of training and test where the year is what shifts.")
+    gap_days: float = Field(
+        0.0, ge=0, description="Days that must lie between the windows of training and test where the year is what shifts."
+    )
     cosine: float = Field(0.9999, gt=0, le=1, description="Feature vectors with at least this cosine are the same content.")
     content_sample: tuple[int, int] = Field((10_000, 50_000), description="Most test and training vectors compared by cosine.")
     variogram_sample: int = Field(1_500, ge=50, description="Most units whose pairs enter the variogram.")

@@ -36,7 +36,7 @@ def haversine_km(lon_a: Floats, lat_a: Floats, lon_b: Floats, lat_b: Floats) -> 
 
 
 def unit_vectors(lon: Floats, lat: Floats) -> Floats:
-    """Points on the unit sphere, shape ``(n, 3)``: straight-line order there is great-circle order, so a plain k-d tree finds neighbours."""
+    """Points on the unit sphere, shape ``(n, 3)``; straight-line order there is great-circle order, so a k-d tree finds neighbours."""
     lam, phi = np.radians(lon), np.radians(lat)
     return np.column_stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)])
 

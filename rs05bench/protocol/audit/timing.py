@@ -19,7 +19,9 @@ def overlapping_windows(train: Units, test: Units, shift: Shift, thresholds: Thr
     with a warning when the lists are apart in time but for a few units.
     """
     if train.start is None or test.start is None or train.end is None or test.end is None:
-        return Finding(check="time_windows", level="not_checked", sentence="time windows: not checked, no time column (name it with --time)")
+        return Finding(
+            check="time_windows", level="not_checked", sentence="time windows: not checked, no time column (name it with --time)"
+        )
     gap = np.timedelta64(int(np.ceil(thresholds.gap_days)), "D")
     theirs = ~(np.isnat(train.start) | np.isnat(train.end))
     known = ~(np.isnat(test.start) | np.isnat(test.end))
@@ -35,14 +37,18 @@ def overlapping_windows(train: Units, test: Units, shift: Shift, thresholds: Thr
     span = f"training {starts[0]!s} to {ends[-1]!s}, test {test.start[known].min()!s} to {test.end[known].max()!s}"
     numbers = {"train_first": str(starts[0]), "train_last": str(ends[-1]), "share": count / of}
     if not count:
-        return Finding(check="time_windows", level="pass", sentence=f"time windows: none overlaps ({span})", count=0, of=of, numbers=numbers)
+        return Finding(
+            check="time_windows", level="pass", sentence=f"time windows: none overlaps ({span})", count=0, of=of, numbers=numbers
+        )
     sentence = f"time windows: {count:,} of {of:,} test units overlap a training window ({span})"
     if shift in ("year", "both"):
         level, sentence = "leak", sentence + "; the year is declared to shift"
     elif count / of <= STRAY_SHARE:
         level, sentence = "warning", sentence + "; the others lie apart in time: if time is what shifts, these leak (--shift year)"
     else:
-        return Finding(check="time_windows", level="note", sentence=sentence + "; no leak where space shifts", count=count, of=of, numbers=numbers)
+        return Finding(
+            check="time_windows", level="note", sentence=sentence + "; no leak where space shifts", count=count, of=of, numbers=numbers
+        )
     cases = [_case(train, test, int(i), gap) for i in np.flatnonzero(hit)[: thresholds.cases]]
     return Finding.model_validate(
         {"check": "time_windows", "level": level, "sentence": sentence, "count": count, "of": of, "numbers": numbers, "cases": cases}
@@ -50,7 +56,10 @@ def overlapping_windows(train: Units, test: Units, shift: Shift, thresholds: Thr
 
 
 def _case(train: Units, test: Units, i: int, gap: np.timedelta64) -> Case:
-    assert train.start is not None and train.end is not None and test.start is not None and test.end is not None
+    assert train.start is not None
+    assert train.end is not None
+    assert test.start is not None
+    assert test.end is not None
     meets: npt.NDArray[np.bool_] = (train.start <= test.end[i] + gap) & (train.end >= test.start[i] - gap)
     j = int(np.flatnonzero(meets)[0])
     detail = f"{_window(test.start[i], test.end[i])} overlaps {_window(train.start[j], train.end[j])}"

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rs05bench.errors import DataError
 
-ID_NAMES = ("unit_id", "id", "ids", "chip_id", "event_id", "sample_id", "parcel_id", "field_id", "system:index", "GEOID")
+# Not "system:index": Earth Engine counts it anew in every export, so two lists would share it by accident.
+ID_NAMES = ("unit_id", "id", "ids", "chip_id", "event_id", "sample_id", "parcel_id", "field_id", "GEOID")
 LON_NAMES = ("lon", "longitude", "lng", "long", "x_lon", "lon_deg")
 LAT_NAMES = ("lat", "latitude", "y_lat", "lat_deg")
 
@@ -236,8 +237,8 @@ def check_degrees(
     if len(bad_lon) == 0 and bool(np.nanmax(np.abs(lon)) <= 90):
         at = int(bad_lat[0])
         raise DataError(
-            f"latitude {lat[at]:g} at row {at + 1} (column {lat_name!r}) lies beyond ±90, while every value of {lon_name!r} would be a latitude: "
-            "the two look swapped",
+            f"latitude {lat[at]:g} at row {at + 1} (column {lat_name!r}) lies beyond ±90, while every value of "
+            f"{lon_name!r} would be a latitude: the two look swapped",
             source=source,
             remedy=f"Try --lat {lon_name} --lon {lat_name}.",
         )

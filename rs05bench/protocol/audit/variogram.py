@@ -96,9 +96,7 @@ def variogram(values: Floats, lon: Floats, lat: Floats, *, categorical: bool = F
     return Variogram(lag, gamma, counts, reach, nugget, bounded, n)
 
 
-def autocorrelation(
-    train: Units, test: Units, km: Floats, thresholds: Thresholds, *, buffer_km: float | None = None
-) -> list[Finding]:
+def autocorrelation(train: Units, test: Units, km: Floats, thresholds: Thresholds, *, buffer_km: float | None = None) -> list[Finding]:
     """Range of the label and of the features' leading components, against the buffer between training and test.
 
     Without a declared buffer the distance of the median test unit to its nearest training unit stands for it. A longer range is a
@@ -165,7 +163,9 @@ def _fields(train: Units, test: Units) -> list[tuple[str, Floats, bool]]:
             codes[codes < 0] = np.nan
             fields.append(("label", codes, True))
     if train.features is not None and test.features is not None:
-        fields += [(f"features PC{k + 1}", scores, False) for k, scores in enumerate(_components(np.concatenate([train.features, test.features])))]
+        fields += [
+            (f"features PC{k + 1}", scores, False) for k, scores in enumerate(_components(np.concatenate([train.features, test.features])))
+        ]
     return fields
 
 
