@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import ProtocolError
 from rs05bench.models.learners import Floats, Kind
-from rs05bench.models.shallow import predictions, task_kind
+from rs05bench.models.shallow import predictions, task_kind, training_record
 from rs05bench.models.tuning import GRIDS, brier, choose, conformal_radius
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ class FloorModel:
         """Predictions for every unit of a role."""
         out = self._guess(data, role)
         return predictions(self, data, role, out if self.kind_ == "classification" else out[:, 0])
+
+    @property
+    def training_record(self) -> dict[str, Any]:
+        """What was tuned and how, for the result."""
+        return training_record(self)
 
     def _learn(self, data: TaskData) -> None:
         """What is prepared once; nothing by default."""

@@ -85,12 +85,16 @@ def list_models(card: TaskCard | None = None) -> list[Listed]:
     """Every model there is, in the order of the tiers.
 
     Args:
-        card: Lists the models of its feature sets and kind; without one, of the sets raw, alphaearth and hybrid.
+        card: Lists what can be run on it: its feature sets, its kind, the floors it declares enough for; without one, the models of the
+            sets raw, alphaearth and hybrid.
     """
     kind = None if card is None else ("regression" if card.kind == "regression" else "classification")
-    found = [Listed(model_card(f"floor/{learner}", card), "built in", _kinds(learner)) for learner in FLOOR_NAMES]
+    floors = [learner for learner in FLOOR_NAMES if card is None or _applies(learner, card)]
+    found = [Listed(_built_in_card(f"floor/{learner}", card), "built in", _kinds(learner)) for learner in floors]
     sets = list(card.features) if card is not None else ["raw", "alphaearth", "hybrid"]
-    found += [Listed(model_card(f"{inputs}/{learner}", card), "built in", _kinds(learner)) for inputs in sets for learner in SHALLOW_NAMES]
+    found += [
+        Listed(_built_in_card(f"{inputs}/{learner}", card), "built in", _kinds(learner)) for inputs in sets for learner in SHALLOW_NAMES
+    ]
     if kind is not None:
         found = [item for item in found if kind in item.kinds]
     found += [
@@ -104,7 +108,24 @@ def list_models(card: TaskCard | None = None) -> list[Listed]:
 
 
 def model_card(name: str, task: TaskCard | None = None) -> ModelCard:
-    """The card of a built-in shallow model or floor, before it is fitted."""
+    """The card of a model before it is fitted, without making it where that can be helped.
+
+    Raises:
+        ProtocolError: Something no one can do (see `create`).
+        DataError: No such model.
+    """
+    inputs, slash, learner = name.partition("/")
+    if ".py:" not in name and slash:
+        _refuse_closed(name, inputs, learner, task)
+        if (inputs == "floor" and learner in FLOOR_NAMES) or (learner in SHALLOW_NAMES and _is_feature_set(inputs, task)):
+            return _built_in_card(name, task)
+        entry = _outside().get(name)
+        if entry is not None and entry.card is not None:
+            return entry.card
+    return create(name, card=task).card
+
+
+def _built_in_card(name: str, task: TaskCard | None) -> ModelCard:
     from rs05bench.protocol import ModelCard
 
     inputs, _, learner = name.partition("/")
@@ -122,6 +143,13 @@ def model_card(name: str, task: TaskCard | None = None) -> ModelCard:
     return ModelCard.model_validate({"name": name, "tier": tier, "inputs": inputs, "learner": learner, **facts})
 
 
+def _applies(floor: str, card: TaskCard) -> bool:
+    """Whether the card declares what a floor needs."""
+    if floor == "last-year":
+        return card.year is not None
+    return floor != "nearest" or card.coordinates is not None or bool(card.groups)
+
+
 def _kinds(learner: str) -> tuple[str, ...]:
     return (KINDS[learner],) if learner in KINDS else ("classification", "regression")
 
@@ -137,10 +165,10 @@ def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: 
 
         if learner not in FLOORS:
             raise DataError(f"no floor {learner!r}", remedy=f"There are floor/{', floor/'.join(FLOORS)}.")
-        return cast("Model", FLOORS[learner](card=model_card(name, card), seed=seed))
+        return cast("Model", FLOORS[learner](card=_built_in_card(name, card), seed=seed))
     from rs05bench.models.shallow import ShallowModel
 
-    return cast("Model", ShallowModel(inputs, learner, card=model_card(name, card), seed=seed))
+    return cast("Model", ShallowModel(inputs, learner, card=_built_in_card(name, card), seed=seed))
 
 
 def _refuse_closed(name: str, inputs: str, learner: str, card: TaskCard | None) -> None:

@@ -104,6 +104,11 @@ class ShallowModel:
         """Predictions for every unit of a role."""
         return predictions(self, data, role, self.predict_array(self._X(data, role)))
 
+    @property
+    def training_record(self) -> dict[str, Any]:
+        """What was tuned and how, for the result."""
+        return training_record(self)
+
     def predict_array(self, X: Floats) -> Floats:
         """Probabilities (n, all classes of the card) float32, or values (n,) float64, for raw features (n, d): what a map is made with."""
         if len(X) == 0:
@@ -170,6 +175,16 @@ def task_kind(data: TaskData, name: str, kinds: tuple[Kind, ...]) -> Kind:
         f"{name} does {other} only, and {data.card.name!r} is a {data.card.kind}",
         remedy=f"Use {instead if instead and '/' in instead else name.split('/')[0] + '/' + (instead or 'rf')} instead.",
     )
+
+
+def training_record(model: Any) -> dict[str, Any]:
+    """Chosen setting, grid and notes of a fitted shallow model or floor, as plain data."""
+    record: dict[str, Any] = {"notes": list(model.notes_)}
+    choice: Choice | None = getattr(model, "choice_", None)
+    if choice is not None:
+        grid = GRIDS[model.card.learner]
+        record |= {"setting": choice.parameters, "grid": [dict(entry) for entry in grid], "losses": choice.losses, "chosen": choice.reason}
+    return record
 
 
 def predictions(model: Any, data: TaskData, role: str, out: Floats) -> Predictions:
