@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,5 +91,5 @@ def size_classes(areas: NDArray, edges: Sequence[float], *, unit: str = "ha") ->
         unit: Written into the names.
     """
     inner = [f"{edge:g}" for edge in edges]
-    names = [f"<{inner[0]} {unit}", *(f"{a}-{b} {unit}" for a, b in zip(inner, inner[1:], strict=False)), f">={inner[-1]} {unit}"]
+    names = [f"<{inner[0]} {unit}", *(f"{a}-{b} {unit}" for a, b in pairwise(inner)), f">={inner[-1]} {unit}"]
     return np.asarray(names)[np.searchsorted(np.asarray(edges), np.asarray(areas), side="right")]

@@ -79,7 +79,9 @@ def area_adjusted_accuracy(counts: NDArray, mapped_area: NDArray) -> AreaAdjuste
     area = np.asarray(mapped_area, dtype=float)
     sampled = by_map.sum(1)
     if (area[sampled == 0] > 0).any():
-        raise DataError(f"mapped class {int(np.argmax((sampled == 0) & (area > 0)))} has area but no sample", remedy="Merge it into another stratum.")
+        raise DataError(
+            f"mapped class {int(np.argmax((sampled == 0) & (area > 0)))} has area but no sample", remedy="Merge it into another stratum."
+        )
     weight = area / area.sum()
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(sampled[:, None] > 0, by_map / sampled[:, None], 0.0)
@@ -98,4 +100,6 @@ def area_adjusted_accuracy(counts: NDArray, mapped_area: NDArray) -> AreaAdjuste
         producers_se = np.sqrt((own + producers**2 * others) / estimated**2)
         area_se = area.sum() * np.sqrt((weight[:, None] ** 2 * cell_variance).sum(0))
         overall_se = float(np.sqrt(np.nansum(weight**2 * np.where(sampled > 0, users_se, 0) ** 2)))
-    return AreaAdjusted(float(np.diag(proportion).sum()), overall_se, users, users_se, producers, producers_se, of_truth * area.sum(), area_se)
+    return AreaAdjusted(
+        float(np.diag(proportion).sum()), overall_se, users, users_se, producers, producers_se, of_truth * area.sum(), area_se
+    )

@@ -153,6 +153,35 @@ OF_ALL_CLASSES = {
     "kappa": kappa,
     "miou": mean_iou,
 }
+
+
+def slopes(name: str, hits: Array, truth: Array, predicted: Array) -> tuple[Array, Array, Array] | None:
+    """Derivatives of a score over all classes by `hits`, `truth` and `predicted`, each (..., K); None where no closed form is kept.
+
+    The studentised intervals need them at every bootstrap draw.
+    """
+    nothing = np.zeros(hits.shape)
+    if name == "overall_accuracy":
+        total = truth.sum(-1, keepdims=True)
+        return nothing + ratio(np.ones(1), total), nothing - ratio(hits.sum(-1, keepdims=True), total**2), nothing
+    if name == "macro_f1":
+        numerator, below = 2 * hits, truth + predicted
+    elif name == "miou":
+        numerator, below = hits, truth + predicted - hits
+    elif name == "balanced_accuracy":
+        numerator, below = hits, truth
+    else:
+        return None
+    present = below > 0
+    inverse = np.where(present, 1 / np.where(present, below, 1), 0) / np.maximum(present.sum(-1, keepdims=True), 1)
+    by_denominator = -numerator * inverse / np.where(present, below, 1)
+    if name == "macro_f1":
+        return 2 * inverse, by_denominator, by_denominator
+    if name == "miou":
+        return inverse - by_denominator, by_denominator, by_denominator
+    return inverse, by_denominator, nothing
+
+
 OF_ONE_CLASS = {"f1": f1_per_class, "iou": iou_per_class, "precision": precision_per_class, "recall": recall_per_class}
 
 

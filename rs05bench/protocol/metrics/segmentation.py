@@ -180,7 +180,9 @@ class SegmentationScorer:
         elif np.isnan(kept.pixel_area_m2):
             kept.pixel_area_m2 = pixel_area_m2
         elif not np.isnan(pixel_area_m2) and abs(kept.pixel_area_m2 - pixel_area_m2) > 1e-3 * kept.pixel_area_m2:
-            raise DataError(f"cluster {name!r} has chips of {kept.pixel_area_m2:g} m2 and of {pixel_area_m2:g} m2 a pixel; areas cannot be added")
+            raise DataError(
+                f"cluster {name!r} has chips of {kept.pixel_area_m2:g} m2 and of {pixel_area_m2:g} m2 a pixel; areas cannot be added"
+            )
         return kept
 
     def _add_probabilities(self, kept: _Cluster, truth: NDArray, probabilities: NDArray, valid: NDArray | None) -> None:
@@ -223,7 +225,9 @@ def binary_sums(y_true: NDArray, probability: NDArray, bins: int = N_BINS) -> ND
         half = np.where(half == 0, np.float16(0), half)  # minus zero is a zero
         pattern = half.view(np.uint16)
         if pattern.max() >= _VALUES:
-            raise DataError("probabilities must lie between 0 and 1, none missing", remedy="A model may not abstain: give every pixel a number.")
+            raise DataError(
+                "probabilities must lie between 0 and 1, none missing", remedy="A model may not abstain: give every pixel a number."
+            )
     joint = pattern + (np.asarray(y_true) == 1).astype(np.uint16) * np.uint16(_LEVELS)
     counts = np.bincount(joint, minlength=2 * _LEVELS).reshape(2, _LEVELS)[:, :_VALUES].ravel()
     index, confidence, correct, brier, nll = _table(bins)

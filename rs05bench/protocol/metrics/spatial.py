@@ -45,7 +45,9 @@ class SpatialWeights:
         """As a scipy CSR matrix."""
         from scipy.sparse import csr_matrix
 
-        return csr_matrix((self.weights.astype(dtype), self.neighbours.astype(np.int32), self.start.astype(np.int32)), shape=(self.n, self.n))
+        return csr_matrix(
+            (self.weights.astype(dtype), self.neighbours.astype(np.int32), self.start.astype(np.int32)), shape=(self.n, self.n)
+        )
 
     def row_standardised(self) -> SpatialWeights:
         """The same neighbours, the weights of a unit adding to 1 (an island keeps none)."""
@@ -92,7 +94,9 @@ def _on_sphere(lonlat: NDArray) -> Array:
     # On the unit sphere the straight distance grows with the great-circle distance, so a plain k-d tree finds the same neighbours.
     places = np.asarray(lonlat, dtype=np.float64)
     if places.ndim != 2 or places.shape[1] != 2 or not np.isfinite(places).all():
-        raise DataError(f"expected finite longitudes and latitudes (n, 2), found {places.shape}", remedy="Leave units without a location out.")
+        raise DataError(
+            f"expected finite longitudes and latitudes (n, 2), found {places.shape}", remedy="Leave units without a location out."
+        )
     lon, lat = np.radians(places.T)
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
@@ -147,7 +151,7 @@ def morans_i(values: NDArray, weights: SpatialWeights, *, permutations: int = 99
 
 
 def _permuted_products(z: Array, weights: SpatialWeights, permutations: int, rng: np.random.Generator) -> Array:
-    """z' W z for many orders of z. A block of orders goes through the matrix at once, so that each weight is read once a block."""
+    """Quadratic form z' W z for many orders of z. A block of orders goes through the matrix at once, so that each weight is read once a block."""
     matrix = weights.matrix(np.float32)
     block, single = 32, z.astype(np.float32)
     products = np.empty(permutations)
@@ -175,7 +179,9 @@ class LocalMoran:
     quadrant: NDArray[np.int8]
 
 
-def local_morans_i(values: NDArray, weights: SpatialWeights, *, permutations: int = 999, rng: np.random.Generator | None = None) -> LocalMoran:
+def local_morans_i(
+    values: NDArray, weights: SpatialWeights, *, permutations: int = 999, rng: np.random.Generator | None = None
+) -> LocalMoran:
     """Local Moran's I with conditional permutation: each unit keeps its value, its neighbours are dealt from all others.
 
     The same hands are dealt to every unit; only a hand that holds the unit itself is changed (the last unit takes its place), so each unit
@@ -206,7 +212,9 @@ def local_morans_i(values: NDArray, weights: SpatialWeights, *, permutations: in
     return LocalMoran(value, p, quadrant)
 
 
-def _conditional_counts(z: Array, lag: Array, weights: SpatialWeights, permutations: int, widest: int, rng: np.random.Generator) -> NDArray[np.intp]:
+def _conditional_counts(
+    z: Array, lag: Array, weights: SpatialWeights, permutations: int, widest: int, rng: np.random.Generator
+) -> NDArray[np.intp]:
     n = len(z)
     hands = np.stack([rng.choice(n - 1, widest, replace=False, shuffle=True) for _ in range(permutations)])
     dealt = z[hands]
@@ -237,9 +245,9 @@ def _centred(values: NDArray, weights: SpatialWeights) -> Array:
     if z.shape != (weights.n,):
         raise DataError(f"{z.shape} values for {weights.n} units")
     if not np.isfinite(z).all():
-        raise DataError(f"{int((~np.isfinite(z)).sum())} values are missing or infinite", remedy="Leave those units out and rebuild the weights.")
+        raise DataError(
+            f"{int((~np.isfinite(z)).sum())} values are missing or infinite", remedy="Leave those units out and rebuild the weights."
+        )
     if z.size and z.min() == z.max():
         return np.zeros_like(z)
     return z - z.mean() if z.size else z
-
-

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.metrics.calibration import N_BINS, bin_of, brier_terms, checked_probabilities, nll_terms
-from rs05bench.protocol.metrics.confusion import OF_ALL_CLASSES, OF_ONE_CLASS
+from rs05bench.protocol.metrics.confusion import OF_ALL_CLASSES, OF_ONE_CLASS, slopes
 from rs05bench.protocol.metrics.regression import covered, paired_values
 
 Array = NDArray[np.float64]
@@ -34,6 +34,9 @@ class SufficientStats(Protocol):
 
     def evaluate(self, name: str, totals: NDArray) -> NDArray:
         """Score `name` of summed vectors (..., D), over all leading axes."""
+
+    def gradient(self, name: str, totals: Array) -> Array:
+        """Derivative of score `name` by each sum, at summed vectors (..., D)."""
 
     def regroup(self, groups: Sequence[str]) -> Self:
         """Add clusters up to larger ones; `groups` names the larger cluster of each."""
@@ -62,6 +65,17 @@ def metric_from_stats(stats: SufficientStats, name: str, weights: NDArray | None
     if weights is None:
         return float(stats.evaluate(name, stats.vectors.sum(0)))
     return stats.evaluate(name, np.asarray(weights, dtype=np.float64) @ stats.vectors)
+
+
+def complex_step(evaluate: Callable[[NDArray], NDArray], totals: Array) -> Array:
+    """Derivative of a score by each sum, exact to rounding (Squire & Trapp 1998, https://doi.org/10.1137/S003614459631241X)."""
+    step = 1e-30
+    slope = np.zeros(totals.shape)
+    for d in range(totals.shape[-1]):
+        moved = totals.astype(np.complex128)
+        moved[..., d] += 1j * step
+        slope[..., d] = np.imag(evaluate(moved)) / step
+    return slope
 
 
 def _grouped(labels: Sequence[str] | NDArray) -> tuple[tuple[str, ...], NDArray[np.intp]]:
@@ -127,6 +141,12 @@ class ClusterConfusion:
         if stem in OF_ONE_CLASS and label in self.classes:
             return OF_ONE_CLASS[stem](*parts)[..., self.classes.index(label)]
         raise _unknown(name, [*OF_ALL_CLASSES, *(f"{stem}_<class>" for stem in OF_ONE_CLASS)])
+
+    def gradient(self, name: str, totals: Array) -> Array:
+        """See `SufficientStats.gradient`."""
+        k = len(self.classes)
+        closed = slopes(name, totals[..., :k], totals[..., k : 2 * k], totals[..., 2 * k :])
+        return complex_step(lambda t: self.evaluate(name, t), totals) if closed is None else np.concatenate(closed, axis=-1)
 
     def regroup(self, groups: Sequence[str]) -> ClusterConfusion:
         """See `SufficientStats.regroup`."""
@@ -217,6 +237,10 @@ class ClusterMoments:
             raise _unknown(name, self.metrics)
         return _OF_MOMENTS[name](totals)
 
+    def gradient(self, name: str, totals: Array) -> Array:
+        """See `SufficientStats.gradient`."""
+        return complex_step(lambda t: self.evaluate(name, t), totals)
+
     def regroup(self, groups: Sequence[str]) -> ClusterMoments:
         """See `SufficientStats.regroup`."""
         names, index = _grouped(groups)
@@ -249,7 +273,9 @@ class ClusterMoments:
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> ClusterMoments:
         """Inverse of `to_dict`."""
-        return cls(tuple(record["clusters"]), float(record["origin"]), np.asarray(record["sums"], dtype=np.float64).reshape(-1, len(MOMENTS)))
+        return cls(
+            tuple(record["clusters"]), float(record["origin"]), np.asarray(record["sums"], dtype=np.float64).reshape(-1, len(MOMENTS))
+        )
 
 
 def _over(numerator: NDArray, denominator: NDArray, *, floor: NDArray | float = 0.0) -> NDArray:
@@ -312,7 +338,9 @@ class ClusterCalibration:
         index = index[scored]
         confidence, correct = p.max(1), (p.argmax(1) == y).astype(float)
         cell = index * bins + bin_of(confidence, bins)
-        binned = [np.bincount(cell, weights=w, minlength=len(names) * bins).reshape(-1, bins) for w in (np.ones(len(y)), confidence, correct)]
+        binned = [
+            np.bincount(cell, weights=w, minlength=len(names) * bins).reshape(-1, bins) for w in (np.ones(len(y)), confidence, correct)
+        ]
         summed = [np.bincount(index, weights=w, minlength=len(names))[:, None] for w in (brier_terms(y, p), nll_terms(y, p))]
         return cls(names, np.concatenate([*binned, *summed], axis=1))
 
@@ -327,11 +355,15 @@ class ClusterCalibration:
         count = totals[..., :bins].sum(-1)
         if name == "ece":
             gap = totals[..., 2 * bins : 3 * bins] - totals[..., bins : 2 * bins]
-            # sign x value, not abs: it must carry complex steps (see inference.linear).
+            # sign x value, not abs: it must carry complex steps.
             return _over((np.sign(np.real(gap)) * gap).sum(-1), count)
         if name in self.metrics:
             return _over(totals[..., -2 if name == "brier" else -1], count)
         raise _unknown(name, self.metrics)
+
+    def gradient(self, name: str, totals: Array) -> Array:
+        """See `SufficientStats.gradient`."""
+        return complex_step(lambda t: self.evaluate(name, t), totals)
 
     def regroup(self, groups: Sequence[str]) -> ClusterCalibration:
         """See `SufficientStats.regroup`."""
