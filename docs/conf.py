@@ -40,14 +40,15 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 autosummary_ignore_module_all = False
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 nitpicky = False
+default_role = "code"  # docstrings write `name` as Markdown does
 
 html_theme = "pydata_sphinx_theme"
 html_title = "rs05bench"
@@ -62,3 +63,12 @@ html_theme_options = {
 }
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def _spare_bars(app, what, name, obj, options, lines) -> None:
+    """In reStructuredText |x| asks for a substitution; in our docstrings it is an absolute value."""
+    lines[:] = [line if "`" in line or line.lstrip().startswith(("|", "+")) else line.replace("|", r"\|") for line in lines]
+
+
+def setup(app) -> None:
+    app.connect("autodoc-process-docstring", _spare_bars)
