@@ -1,0 +1,361 @@
+"""Labelled chips in many coordinate systems as one TorchGeo dataset.
+
+Chips of a national set lie in many UTM zones. TorchGeo's `RasterDataset` warps every file to the CRS of the first; here nothing is warped
+unless somebody asks: the index is in WGS84, `chip(unit_id)` gives native pixels, and slicing needs an explicit `crs=`.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import rasterio.transform
+import rasterio.warp
+import shapely
+import torch
+from numpy.typing import NDArray
+from pyproj import CRS
+from rasterio.enums import Resampling
+from torchgeo.datasets import GeoDataset
+
+from rs05bench.datasets.rasters import RasterHeader, missing_pixels, read_pixels
+from rs05bench.errors import DataError
+
+Sample = dict[str, Any]
+WGS84 = CRS.from_epsg(4326)
+MASK_TYPES = ("int8", "int16", "int32", "uint8", "uint16")
+IGNORE = -1
+"""Label of a pixel that is neither trained on nor scored."""
+
+_DEGREE = 111_320.0  # metres in a degree of latitude, for the resolution of an index in degrees
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One image with its mask, not yet read.
+
+    Attributes:
+        unit_id: Unique id.
+        image: Header of the image.
+        mask: Header of the mask.
+        crs: The CRS the pixels truly are in, as an authority string (may correct what the file says).
+        start: First moment the image shows.
+        end: Last moment.
+        official: The published split it belongs to: train, val, test or empty.
+    """
+
+    unit_id: str
+    image: RasterHeader
+    mask: RasterHeader
+    crs: str
+    start: pd.Timestamp
+    end: pd.Timestamp
+    official: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The pixels of one chip.
+
+    Attributes:
+        image: float32, shape (bands, H, W) or (dates, bands, H, W), NaN where there is no data (all bands of that date).
+        labels: int16, shape (H, W): class index, `IGNORE` where there is no label or no image at all.
+    """
+
+    image: NDArray[np.float32]
+    labels: NDArray[np.int16]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Where the image holds data: the image's shape without its bands."""
+        return ~np.isnan(self.image[..., 0, :, :])
+
+
+class ChipDataset(GeoDataset, abc.ABC):
+    """Base of `HLSBurnScars` and `CDLCrop`.
+
+    Samples hold `image` (float32, missing pixels are `fill`), `mask` (int64: index into `classes`, `IGNORE` = -1 elsewhere), `valid` (bool: where
+    the image holds data) and, from `chip`, where and when it was taken. Values are in the files' own units (`scale` times them is reflectance), and
+    `mean` and `std` are in the same units.
+
+    Slices follow TorchGeo: `ds[xmin:xmax:xres, ymin:ymax:yres, tmin:tmax]` in the dataset's CRS. Where chips overlap the first in the index
+    wins.
+    """
+
+    bands: ClassVar[tuple[str, ...]] = ("B02", "B03", "B04", "B8A", "B11", "B12")
+    all_bands: tuple[str, ...] = bands
+    rgb_bands: tuple[str, ...] = ("B04", "B03", "B02")
+    classes: ClassVar[tuple[str, ...]]
+    dates: ClassVar[int] = 1
+    scale: ClassVar[float] = 1.0
+    mean: ClassVar[tuple[float, ...]]
+    std: ClassVar[tuple[float, ...]]
+    native_resolution: ClassVar[float] = 30.0
+    name: ClassVar[str]
+    licence: ClassVar[str]
+    citation: ClassVar[str]
+    homepage: ClassVar[str]
+    ignore_index: ClassVar[int] = IGNORE
+    # Values that no sensor delivers in this product's units, and those that are also real measurements (see `missing_pixels`).
+    _nodata_anywhere: ClassVar[tuple[float, ...]] = (-9999.0, 9999.0)
+    _nodata_everywhere: ClassVar[tuple[float, ...]] = (0.0,)
+    # Beyond these a valid pixel is in other units or not an image at all.
+    _plausible: ClassVar[tuple[float, float]]
+
+    def __init__(
+        self,
+        root: str | Path,
+        chips: Sequence[Chip],
+        *,
+        crs: CRS | str | None,
+        res: float | tuple[float, float] | None,
+        transforms: Callable[[Sample], Sample] | None,
+        resampling: str,
+        fill: float,
+    ) -> None:
+        self.root = Path(root)
+        self.paths = self.root
+        self.transforms = transforms
+        self.fill = fill
+        try:
+            self._resampling = Resampling[resampling]
+        except KeyError:
+            raise DataError(f"unknown resampling {resampling!r}; e.g. nearest, bilinear, cubic, average") from None
+        self._chips = {chip.unit_id: chip for chip in sorted(chips, key=lambda chip: chip.unit_id)}
+        self._asked_crs = crs is not None
+        target = WGS84 if crs is None else CRS.from_user_input(crs)
+        if res is not None:
+            self._res = (float(res), float(res)) if isinstance(res, int | float) else (float(res[0]), float(res[1]))
+        else:
+            self._res = default_resolution(target, self.native_resolution)
+        self.index = self._build_index(target)
+
+    # --- TorchGeo -----------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def crs(self) -> CRS:
+        """The CRS of the index and of slices: WGS84 unless another was asked for."""
+        return self.index.crs
+
+    @crs.setter
+    def crs(self, new_crs: CRS) -> None:
+        """Ask for slices in another CRS; from then on they are warped. `a & b` and `a | b` do this to `b`."""
+        target = CRS.from_user_input(new_crs)
+        if target == self.index.crs and self._asked_crs:
+            return
+        # `a & b` hands on the CRS of `a` even where nobody chose it: degrees stay the index's own and are still no wish.
+        self._asked_crs = self._asked_crs or target != WGS84
+        self._res = default_resolution(target, self.native_resolution)
+        self.index = self._build_index(target)
+
+    def __getitem__(self, index: Any) -> Sample:
+        """Pixels of a slice in the dataset's CRS.
+
+        Returns:
+            `image`, `mask`, `valid`, `bounds` and `transform`.
+
+        Raises:
+            DataError: No CRS was asked for.
+            IndexError: No chip there.
+        """
+        if not self._asked_crs:
+            zones = sorted({chip.crs for chip in self._chips.values()})
+            name = type(self).__name__
+            raise DataError(
+                f"{name} holds chips in {len(zones)} coordinate systems ({', '.join(zones[:4])}{', ...' if len(zones) > 4 else ''}); "
+                "a slice would have to warp their pixels",
+                source=self.root,
+                remedy=f"Say into which: {name}(root, crs='{zones[0]}', res={self.native_resolution:g}); or take native pixels with chip(unit_id).",
+            )
+        x, y, t = self._disambiguate_slice(index)
+        rows = self.index.iloc[self.index.index.overlaps(pd.Interval(t.start, t.stop, closed="both"))]
+        rows = rows.cx[x.start : x.stop, y.start : y.stop]
+        if rows.empty:
+            raise IndexError(f"index: {index} not found in dataset with bounds: {self.bounds}")
+        shape = (max(round((y.stop - y.start) / y.step), 1), max(round((x.stop - x.start) / x.step), 1))
+        transform = rasterio.transform.from_origin(x.start, y.stop, x.step, y.step)
+        lead = (self.dates, len(self.bands)) if self.dates > 1 else (len(self.bands),)
+        image = np.full((*lead, *shape), np.nan, np.float32)
+        labels = np.full(shape, IGNORE, np.int16)
+        for unit_id in rows["unit_id"]:
+            reading = self._warp(self._chips[unit_id], transform, shape)
+            empty = np.isnan(image)
+            image[empty] = reading.image[empty]
+            free = labels == IGNORE
+            labels[free] = reading.labels[free]
+        sample = self._sample(Reading(image, labels))
+        sample["bounds"] = self._slice_to_tensor((x, y, t))
+        sample["transform"] = torch.tensor(tuple(transform)[:9])
+        return self.transforms(sample) if self.transforms is not None else sample
+
+    # --- units --------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def unit_ids(self) -> list[str]:
+        """All unit ids, sorted."""
+        return list(self._chips)
+
+    def chip(self, unit_id: str) -> Sample:
+        """One chip in its native pixels and its own CRS; nothing is resampled.
+
+        Args:
+            unit_id: From `unit_ids` or `units()`.
+
+        Returns:
+            `image`, `mask`, `valid` as in the class, `transform` (9 numbers), `crs` (e.g. `EPSG:32610`), `unit_id`, `lonlat` (2 degrees).
+
+        Raises:
+            DataError: Unknown unit, or damaged pixels.
+        """
+        if unit_id not in self._chips:
+            raise DataError(f"no unit {unit_id!r}; there are {len(self._chips)}, e.g. {', '.join(self.unit_ids[:3])}", source=self.root)
+        chip = self._chips[unit_id]
+        sample = self._sample(self.read(chip))
+        sample["transform"] = torch.tensor(tuple(chip.image.transform)[:9])
+        sample["crs"] = chip.crs
+        sample["unit_id"] = unit_id
+        sample["lonlat"] = torch.tensor(_centre(chip), dtype=torch.float64)
+        sample.update(self._when(chip))
+        return self.transforms(sample) if self.transforms is not None else sample
+
+    def read(self, chip: Chip) -> Reading:
+        """Pixels and labels of one chip, checked, with every convention for missing data turned into one.
+
+        Raises:
+            DataError: Damaged pixels, values in other units, or labels that do not exist.
+        """
+        image = read_pixels(chip.image).astype(np.float32)
+        if self.dates > 1:
+            image = image.reshape(self.dates, len(self.bands), *image.shape[-2:])
+        declared = () if chip.image.nodata is None or chip.image.nodata == 0 else (float(chip.image.nodata),)
+        missing = missing_pixels(image, anywhere=(*self._nodata_anywhere, *declared), everywhere=self._nodata_everywhere)
+        image[np.broadcast_to(missing[..., None, :, :], image.shape)] = np.nan
+        self._check_units(chip, image, missing)
+        labels = self._labels(chip)
+        # A pixel without any image cannot be predicted by anybody: it is not scored either.
+        labels[missing if missing.ndim == 2 else missing.all(axis=0)] = IGNORE
+        return Reading(image, labels)
+
+    def read_labels(self, chip: Chip) -> NDArray[np.int16]:
+        """The mask file alone, as class indices."""
+        return self._labels(chip)
+
+    # --- for subclasses -----------------------------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def _labels(self, chip: Chip) -> NDArray[np.int16]:
+        """Class indices of one chip from its mask file."""
+
+    def _when(self, chip: Chip) -> Sample:
+        return {"date": chip.start.date().isoformat()}
+
+    def _base_units(self) -> gpd.GeoDataFrame:
+        """Ids, positions, time and published split of every chip, sorted by id, WGS84."""
+        chips = list(self._chips.values())
+        shapes = self.index_geometry(WGS84)
+        centres = np.array([_centre(chip) for chip in chips], dtype=float).reshape(-1, 2)
+        return gpd.GeoDataFrame(
+            {
+                "unit_id": [chip.unit_id for chip in chips],
+                "lon": centres[:, 0],
+                "lat": centres[:, 1],
+                "year": pd.array([chip.end.year for chip in chips], dtype="Int64"),
+                "date": pd.to_datetime([chip.start.normalize() for chip in chips]),
+                "official": [chip.official for chip in chips],
+            },
+            geometry=shapes,
+            crs=WGS84,
+        )
+
+    def index_geometry(self, target: CRS) -> list[shapely.Polygon]:
+        """Footprints in unit order; exact boxes where the target is the chip's own CRS, densified edges elsewhere."""
+        chips = list(self._chips.values())
+        out: list[Any] = [None] * len(chips)
+        by_crs: dict[str, list[int]] = {}
+        for position, chip in enumerate(chips):
+            by_crs.setdefault(chip.crs, []).append(position)
+        for crs, positions in by_crs.items():
+            boxes = [shapely.box(*chips[position].image.bounds) for position in positions]
+            if CRS.from_user_input(crs) != target:
+                step = max(box.length for box in boxes) / 32
+                boxes = list(gpd.GeoSeries(shapely.segmentize(boxes, step), crs=crs).to_crs(target))
+            for position, box in zip(positions, boxes, strict=True):
+                out[position] = box
+        return out
+
+    def _build_index(self, target: CRS) -> gpd.GeoDataFrame:
+        chips = list(self._chips.values())
+        times = pd.IntervalIndex.from_tuples([(chip.start, chip.end) for chip in chips], closed="both", name="datetime")
+        data = {"filepath": [str(chip.image.path) for chip in chips], "unit_id": [chip.unit_id for chip in chips]}
+        return gpd.GeoDataFrame(data, index=times, geometry=self.index_geometry(target), crs=target)
+
+    def _sample(self, reading: Reading) -> Sample:
+        image = np.where(np.isnan(reading.image), np.float32(self.fill), reading.image)
+        return {
+            "image": torch.from_numpy(image),
+            "mask": torch.from_numpy(reading.labels.astype(np.int64)),
+            "valid": torch.from_numpy(reading.valid),
+        }
+
+    def _check_units(self, chip: Chip, image: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:
+        if missing.all():
+            return
+        low, high = float(np.nanmin(image)), float(np.nanmax(image))
+        if low < self._plausible[0] or high > self._plausible[1]:
+            raise DataError(
+                f"expected values from {self._plausible[0]:g} to {self._plausible[1]:g} (times {self.scale:g} is reflectance), "
+                f"found {low:g} to {high:g}",
+                source=chip.image.path,
+                remedy="Is it in other units, or does it mark missing data by a value of its own? Declare that value as the file's nodata.",
+            )
+
+    def _warp(self, chip: Chip, transform: Any, shape: tuple[int, int]) -> Reading:
+        """One chip on another grid: labels by nearest neighbour, image by the chosen resampling, missing data never blended in."""
+        reading = self.read(chip)
+        lead = reading.image.shape[:-2]
+        flat = np.ascontiguousarray(reading.image.reshape(-1, *reading.image.shape[-2:]))
+        common = {
+            "src_transform": chip.image.transform,
+            "src_crs": chip.crs,
+            "dst_transform": transform,
+            "dst_crs": self.crs.to_wkt(),
+        }
+        image = np.full((flat.shape[0], *shape), np.nan, np.float32)
+        labels = np.full(shape, IGNORE, np.int16)
+        rasterio.warp.reproject(flat, image, **common, src_nodata=np.nan, dst_nodata=np.nan, resampling=self._resampling)
+        rasterio.warp.reproject(reading.labels, labels, **common, src_nodata=IGNORE, dst_nodata=IGNORE, resampling=Resampling.nearest)
+        return Reading(image.reshape(*lead, *shape), labels)
+
+
+def pair_files(images: dict[str, Path], masks: dict[str, Path], root: Path) -> None:
+    """Make sure that every image has its mask and the other way round.
+
+    Raises:
+        DataError: Which are alone.
+    """
+    for have, lack, what in ((images, masks, "mask"), (masks, images, "image")):
+        alone = sorted(set(have) - set(lack))
+        if alone:
+            raise DataError(
+                f"{len(alone)} files have no {what}, e.g. {have[alone[0]].name}",
+                source=root,
+                remedy="The download was cut short: run `rs05bench download` again.",
+            )
+
+
+def _centre(chip: Chip) -> tuple[float, float]:
+    west, south, east, north = chip.image.bounds
+    lon, lat = rasterio.warp.transform(chip.crs, "EPSG:4326", [(west + east) / 2], [(south + north) / 2])
+    return lon[0], lat[0]
+
+
+def default_resolution(crs: CRS, metres: float) -> tuple[float, float]:
+    """A pixel of so many metres in the units of a CRS; in degrees, that of the equator."""
+    size = metres / _DEGREE if crs.is_geographic else metres
+    return (size, size)

@@ -1,0 +1,87 @@
+"""Finding a dataset's files in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from rs05bench.errors import DataError
+
+RECEIPT = ".rs05bench-download.json"
+"""What `rs05bench download` leaves beside the data: where every file came from and its SHA-256."""
+
+
+def require_data(root: Path, name: str, homepage: str) -> None:
+    """The folder must exist.
+
+    Raises:
+        DataError: It does not; says how to get the data.
+    """
+    if not root.is_dir():
+        raise DataError(
+            "the folder does not exist" if not root.exists() else "is a file, expected a folder",
+            source=root,
+            remedy=f"Run `rs05bench download {name} --root {root}`, or get the data from {homepage}.",
+        )
+
+
+def find_rasters(root: Path, pattern: str) -> list[Path]:
+    """All files below a folder that match a pattern, sorted.
+
+    The published archives were packed on a Mac: beside every raster lies a resource fork named `._<raster>`, which is not a raster.
+    """
+    return sorted(path for path in root.rglob(pattern) if not path.name.startswith("._") and not hidden(path.relative_to(root)))
+
+
+def hidden(path: Path) -> bool:
+    """Whether a path runs through a folder that starts with a dot (a download in progress, a version control folder)."""
+    return any(part.startswith(".") for part in path.parts[:-1])
+
+
+def read_list(path: Path) -> list[str]:
+    """The lines of a text file that hold something.
+
+    Raises:
+        DataError: Not a text file.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read as text ({error})", source=path) from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def verify_receipt(root: Path, name: str) -> int:
+    """Hash every file that `rs05bench download` unpacked or fetched and compare.
+
+    Returns:
+        How many files were compared.
+
+    Raises:
+        DataError: No receipt, or files that are gone or changed.
+    """
+    path = root / RECEIPT
+    again = f"Run `rs05bench download {name} --root {root}`."
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["files"]
+    except FileNotFoundError:
+        raise DataError("there is no download receipt, so there is nothing to compare checksums with", source=path, remedy=again) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"the download receipt cannot be read ({error!r})", source=path, remedy=again) from None
+    wrong = []
+    for relative, entry in sorted(entries.items()):
+        target = root / relative
+        if not target.is_file():
+            wrong.append(f"{relative} is gone")
+        elif target.stat().st_size != entry["size"] or sha256_of(target) != entry["sha256"]:
+            wrong.append(f"{relative} has changed")
+    if wrong:
+        raise DataError(f"{len(wrong)} of {len(entries)} files differ from the download: {'; '.join(wrong[:3])}", source=root, remedy=again)
+    return len(entries)

@@ -1,0 +1,175 @@
+"""Which state, ecoregion or other polygon a unit lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from rs05bench.errors import DataError
+
+OUTSIDE = "outside"
+"""The group of a unit that lies in no polygon of a layer."""
+
+_STATES = Path(__file__).parent / "layers" / "us_states.parquet"
+
+# US Census Bureau, "Census Regions and Divisions of the United States".
+DIVISIONS = {
+    1: "New England",
+    2: "Middle Atlantic",
+    3: "East North Central",
+    4: "West North Central",
+    5: "South Atlantic",
+    6: "East South Central",
+    7: "West South Central",
+    8: "Mountain",
+    9: "Pacific",
+}
+
+# NOAA NCEI, "U.S. Climate Regions" (Karl and Koss 1984, Historical Climatology Series 4-3); contiguous states only.
+CLIMATE_REGIONS = {
+    "Northwest": ("ID", "OR", "WA"),
+    "West": ("CA", "NV"),
+    "Southwest": ("AZ", "CO", "NM", "UT"),
+    "Northern Rockies and Plains": ("MT", "ND", "NE", "SD", "WY"),
+    "Upper Midwest": ("IA", "MI", "MN", "WI"),
+    "South": ("AR", "KS", "LA", "MS", "OK", "TX"),
+    "Ohio Valley": ("IL", "IN", "KY", "MO", "OH", "TN", "WV"),
+    "Southeast": ("AL", "FL", "GA", "NC", "SC", "VA"),
+    "Northeast": ("CT", "DC", "DE", "MA", "MD", "ME", "NH", "NJ", "NY", "PA", "RI", "VT"),
+}
+
+Layer = str | Path | gpd.GeoDataFrame
+"""A polygon layer: a file that fiona or GeoParquet reads, or a table."""
+
+
+@lru_cache(maxsize=1)
+def us_states() -> gpd.GeoDataFrame:
+    """The states and the District of Columbia, simplified to about 2 km from the Census Bureau's TIGER/Line 2024 (public domain).
+
+    Returns:
+        WGS84 polygons with `state` (two letters), `state_name`, `state_fips`, `division` and `climate_region` (`outside` for AK and HI).
+    """
+    states = gpd.read_parquet(_STATES)
+    states["division"] = states.pop("division_code").map(DIVISIONS)
+    region = {state: name for name, members in CLIMATE_REGIONS.items() for state in members}
+    states["climate_region"] = states["state"].map(region).fillna(OUTSIDE)
+    return states
+
+
+def read_polygons(layer: Layer, *, name: str | None = None) -> gpd.GeoDataFrame:
+    """Read a polygon layer and make sure that it can be laid over other data.
+
+    Args:
+        layer: GeoPackage, Shapefile, GeoJSON (all through fiona), GeoParquet, or a table.
+        name: Layer inside a GeoPackage; default the only one.
+
+    Raises:
+        DataError: Unreadable, no CRS, no polygons, or broken ones.
+    """
+    source: str | Path = "layer" if isinstance(layer, gpd.GeoDataFrame) else Path(layer)
+    frame = layer.copy() if isinstance(layer, gpd.GeoDataFrame) else _read(Path(layer), name)
+    if frame.crs is None:
+        raise DataError("has no coordinate reference system (CRS)", source=source, remedy="Set it, e.g. with `frame.set_crs(...)`.")
+    if len(frame) == 0:
+        raise DataError("holds no feature", source=source)
+    kinds = set(frame.geometry.geom_type.dropna())
+    if frame.geometry.isna().any() or frame.geometry.is_empty.any() or not kinds <= {"Polygon", "MultiPolygon"}:
+        empty = int((frame.geometry.isna() | frame.geometry.is_empty).sum())
+        raise DataError(f"expected polygons everywhere, found {', '.join(sorted(kinds)) or 'none'} and {empty} empty geometries", source=source)
+    broken = ~frame.geometry.is_valid
+    if broken.any():
+        raise DataError(
+            f"{int(broken.sum())} polygons cross themselves, first in row {int(np.flatnonzero(broken)[0])}",
+            source=source,
+            remedy="Mend them with `frame.geometry.make_valid()`.",
+        )
+    return frame
+
+
+def locate(units: gpd.GeoDataFrame, layer: gpd.GeoDataFrame, column: str, *, source: str = "layer") -> pd.Series:
+    """The polygon each unit lies in.
+
+    The polygon that holds the middle of the unit wins; where none does (a chip that reaches over the coast), the one that covers most of it.
+
+    Args:
+        units: WGS84 geometries; the index is kept.
+        layer: From `read_polygons`, any CRS.
+        column: The column of the layer that names the group.
+        source: The layer's name for messages.
+
+    Returns:
+        Strings; `OUTSIDE` where no polygon meets the unit.
+
+    Raises:
+        DataError: The column is missing or blank.
+    """
+    if column not in layer.columns:
+        known = ", ".join(str(name) for name in layer.columns if name != layer.geometry.name)
+        raise DataError(f"column {column!r} is missing; there are: {known}", source=source)
+    if layer[column].isna().any():
+        raise DataError(f"column {column!r} is blank in {int(layer[column].isna().sum())} rows", source=source)
+    polygons = layer[[column, layer.geometry.name]].to_crs(4326).reset_index(drop=True)
+    middles = units.geometry.representative_point()
+    rows, hits = polygons.sindex.query(middles, predicate="intersects")
+    found = np.full(len(units), -1)
+    # A point on a shared border meets two polygons: the first in file order, on every machine.
+    order = np.lexsort((hits, rows))[::-1]
+    found[rows[order]] = hits[order]
+    for row in np.flatnonzero(found < 0):
+        shape = units.geometry.iloc[row]
+        near = np.sort(polygons.sindex.query(shape, predicate="intersects"))
+        if len(near):
+            found[row] = near[int(np.argmax(polygons.geometry.iloc[near].intersection(shape).area.to_numpy()))]
+    names = polygons[column].astype(str).to_numpy(dtype=object)
+    return pd.Series(np.where(found >= 0, names[found], OUTSIDE), index=units.index, dtype=object, name=column)
+
+
+def add_groups(units: gpd.GeoDataFrame, layers: Mapping[str, tuple[Layer, str]] | None) -> gpd.GeoDataFrame:
+    """Add `state`, `division`, `climate_region` from the bundled layer and one column for each further layer.
+
+    Args:
+        units: WGS84 geometries.
+        layers: Group column -> (layer, its column), e.g. `{"ecoregion": ("us_eco_l3.gpkg", "US_L3NAME")}`. A layer named `state` replaces the
+            bundled one.
+    """
+    given: dict[str, tuple[Any, str]] = dict(layers or {})
+    out = units.copy()
+    for name in ("state", "division", "climate_region"):
+        if name not in given:
+            out[name] = locate(out, us_states(), name, source=_STATES.name)
+    for name, (layer, column) in given.items():
+        label = "layer" if isinstance(layer, gpd.GeoDataFrame) else str(layer)
+        out[name] = locate(out, read_polygons(layer), column, source=label)
+    return out
+
+
+def _read(path: Path, name: str | None) -> gpd.GeoDataFrame:
+    import fiona
+    from fiona.errors import FionaError
+
+    if not path.exists():
+        raise DataError("the file does not exist", source=path)
+    if path.suffix.lower() in (".parquet", ".geoparquet"):
+        try:
+            return gpd.read_parquet(path)
+        except (ValueError, OSError) as error:
+            raise DataError(f"cannot be read as GeoParquet ({error})", source=path, remedy="Write it with `frame.to_parquet`.") from None
+    try:
+        available = fiona.listlayers(path)
+        if name is None and len(available) > 1:
+            raise DataError(f"holds {len(available)} layers ({', '.join(available)}); say which", source=path, remedy="Pass `layer=`.")
+        if name is not None and name not in available:
+            raise DataError(f"has no layer {name!r}; there are: {', '.join(available)}", source=path)
+        with fiona.open(path, layer=name or available[0]) as src:
+            crs = src.crs_wkt or None
+            columns = [*src.schema["properties"], "geometry"]
+            frame = gpd.GeoDataFrame.from_features(src, columns=columns)
+    except FionaError as error:
+        raise DataError(f"cannot be read as a vector layer ({error})", source=path, remedy="Expected GPKG, Shapefile, GeoJSON or GeoParquet.") from None
+    return frame.set_crs(crs, allow_override=True) if crs else frame

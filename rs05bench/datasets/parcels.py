@@ -1,0 +1,224 @@
+"""Parcels: polygons with a crop label over any raster, and their labels from the Cropland Data Layer where nobody asked the farmer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import rasterio.features
+import rasterio.windows
+import shapely
+import torch
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+
+from rs05bench.datasets.cdl_classes import CDL_TABLE, CROP_CLASSES
+from rs05bench.datasets.chips import WGS84, Sample
+from rs05bench.datasets.geography import Layer, add_groups, read_polygons
+from rs05bench.datasets.polygons import PolygonDataset, require_columns, unique_ids
+from rs05bench.datasets.rasters import RasterHeader, missing_pixels, read_header
+from rs05bench.errors import DataError
+
+
+class Parcels(PolygonDataset):
+    """Field polygons with one class each.
+
+    Reads GeoPackage, Shapefile and GeoJSON (through fiona) and GeoParquet. `chip(unit_id)` cuts the parcel out of a raster in that raster's own pixels and
+    CRS; the polygon moves to the pixels, never the other way round. Slices hold the class index on the grid asked for, so `imagery & parcels` is
+    imagery with labels.
+
+    Args:
+        path: The polygon file or table.
+        label: Column of the class; None where there are no labels.
+        unit: Columns that together make the unit id; default the row number in the file.
+        year: Column of the year, or the year itself.
+        layer: Layer inside a GeoPackage; default the only one.
+        raster: One raster file or several, each in any CRS: the pixels for `chip`.
+        classes: Class names in the order of their index; default all that occur, sorted.
+        crs: CRS of slices; default WGS84.
+        res: Pixel size of slices in units of `crs`; default 10 m.
+        transforms: Called on every sample.
+        layers: Further group columns of `units()`: name -> (polygon layer, its column), e.g. `{"county": ("counties.gpkg", "GEOID")}`.
+
+    Raises:
+        DataError: Unreadable, no CRS, broken polygons, columns missing, a unit twice, a class that is not in `classes`.
+    """
+
+    name: ClassVar[str] = "parcels"
+    licence: ClassVar[str] = "that of the polygons"
+    citation: ClassVar[str] = "cite the source of the polygons"
+    ignore_index: ClassVar[int] = -1
+
+    def __init__(
+        self,
+        path: Layer,
+        *,
+        label: str | None = "crop",
+        unit: Sequence[str] = (),
+        year: str | int = "year",
+        layer: str | None = None,
+        raster: str | Path | Sequence[str | Path] = (),
+        classes: Sequence[str] | None = None,
+        crs: CRS | str | None = None,
+        res: float | tuple[float, float] | None = None,
+        transforms: Callable[[Sample], Sample] | None = None,
+        layers: Mapping[str, tuple[Layer, str]] | None = None,
+    ) -> None:
+        source = "parcels" if isinstance(path, gpd.GeoDataFrame) else str(path)
+        self.layers = dict(layers or {})
+        frame = read_polygons(path, name=layer).to_crs(4326)
+        wanted = [*unit, *([label] if label else []), *([year] if isinstance(year, str) else [])]
+        require_columns(frame, wanted, source)
+        names = frame[label].map(_text) if label else pd.Series("", index=frame.index)
+        self.classes = tuple(classes) if classes is not None else tuple(sorted(set(names) - {""}))
+        unknown = sorted(set(names) - {"", *self.classes})
+        if unknown:
+            raise DataError(f"class {unknown[0]!r} is not among {', '.join(self.classes)}", source=source, remedy="Add it to `classes`.")
+        years = pd.to_numeric(frame[year], errors="coerce") if isinstance(year, str) else pd.Series(year, index=frame.index)
+        if years.isna().any() or not years.between(1984, 2100).all():
+            raise DataError(f"column {year!r} must hold years; it does not in {int((~years.between(1984, 2100)).sum())} rows", source=source)
+        kept = gpd.GeoDataFrame(geometry=frame.geometry.to_numpy(), crs=WGS84)
+        kept["unit_id"] = frame[list(unit)].astype(str).agg("-".join, axis=1).to_numpy() if unit else _row_names(len(frame))
+        unique_ids(kept["unit_id"], source)
+        kept["class"] = names.to_numpy(dtype=object)
+        kept["start"] = pd.to_datetime(years.astype(int).astype(str).to_numpy() + "-01-01")
+        kept["end"] = pd.to_datetime((years.astype(int) + 1).astype(str).to_numpy() + "-01-01") - pd.Timedelta(microseconds=1)
+        super().__init__(kept.sort_values("unit_id", kind="stable"), source, crs=crs, res=res, transforms=transforms)
+        index = {name: position for position, name in enumerate(self.classes)}
+        self._labels = np.array([index.get(name, self.ignore_index) for name in self.frame["class"]], dtype=np.int64)
+        files = [raster] if isinstance(raster, str | Path) else list(raster)
+        self.rasters = [read_header(file) for file in files]
+
+    def units(self) -> gpd.GeoDataFrame:
+        """All parcels with what a split can move; no label among them.
+
+        Returns:
+            Sorted by `unit_id`, WGS84: `unit_id`, `lon`, `lat` (a point inside), `year`, `date`, `area_ha` (on the ellipsoid), `state`, `division`,
+            `climate_region`, the columns of `layers`.
+        """
+        units = self._base_units()
+        geod = WGS84.get_geod()
+        assert geod is not None
+        units["area_ha"] = [abs(geod.geometry_area_perimeter(shape)[0]) / 10_000 for shape in units.geometry]
+        return add_groups(units, self.layers)
+
+    def labels(self) -> pd.Series:
+        """Class names by unit id; missing where the parcel has none."""
+        return pd.Series(self.frame["class"].replace("", None).to_numpy(dtype=object), index=pd.Index(self.unit_ids, name="unit_id"), name="class")
+
+    def chip(self, unit_id: str) -> Sample:
+        """The pixels over one parcel, in the raster's own grid.
+
+        Returns:
+            `image` (float32, bands x rows x columns of the parcel's bounding box, NaN where missing), `inside` (bool: pixel centre in the polygon; the nearest
+            pixel where the parcel is smaller than one), `label` (class index, -1 without a label), `unit_id`, `crs`, `transform`.
+
+        Raises:
+            DataError: Unknown unit, no raster given, or none that holds the whole parcel.
+        """
+        row = self.row(unit_id)
+        header, shape = self._covering(row)
+        image, inside, transform = _cut(header, shape)
+        sample: Sample = {
+            "image": torch.from_numpy(image),
+            "inside": torch.from_numpy(inside),
+            "label": int(self._labels[row]),
+            "unit_id": unit_id,
+            "crs": header.crs,
+            "transform": torch.tensor(tuple(transform)[:9]),
+        }
+        return self.transforms(sample) if self.transforms is not None else sample
+
+    def majority(self, table: NDArray[np.uint8] = CDL_TABLE, classes: Sequence[str] = CROP_CLASSES) -> pd.DataFrame:
+        """Label every parcel by vote of the pixels of a class raster, by default the Cropland Data Layer with the 13 classes.
+
+        Args:
+            table: Raster code -> class value, 0 = no vote.
+            classes: Names of the values from 1 on.
+
+        Returns:
+            By `unit_id`: `class` (None where no pixel votes; the first in order where votes are equal), `share` of the votes it won, `pixels` that voted.
+
+        Raises:
+            DataError: No raster given, or none that holds the parcel, or codes that are no codes.
+        """
+        rows = []
+        for unit_id in self.unit_ids:
+            header, shape = self._covering(self.row(unit_id))
+            image, inside, _ = _cut(header, shape)
+            codes = image[0][inside & ~np.isnan(image[0])]
+            if len(codes) and (codes.min() < 0 or codes.max() >= len(table) or (codes % 1 != 0).any()):
+                raise DataError(f"expected class codes from 0 to {len(table) - 1}, found {codes.min():g} to {codes.max():g}", source=header.path)
+            votes = np.bincount(table[codes.astype(np.int64)], minlength=len(classes) + 1)[1:]
+            total = int(votes.sum())
+            winner = int(votes.argmax()) if total else -1
+            rows.append((classes[winner] if total else None, votes[winner] / total if total else np.nan, total))
+        return pd.DataFrame(rows, columns=["class", "share", "pixels"], index=pd.Index(self.unit_ids, name="unit_id"))
+
+    def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Any:
+        """Draw a parcel's pixels with its outline.
+
+        Args:
+            sample: From `chip`.
+            show_titles: Title over the panel.
+            suptitle: Title over all.
+
+        Returns:
+            A matplotlib Figure.
+        """
+        from rs05bench.datasets.plotting import plot_parcel
+
+        return plot_parcel(sample, self.classes, show_titles=show_titles, suptitle=suptitle)
+
+    def _burn(self, where: NDArray[np.int64]) -> Sample:
+        padded = np.append(self._labels, self.ignore_index)  # row -1: no polygon
+        return {"mask": torch.from_numpy(padded[where])}
+
+    def _covering(self, row: int) -> tuple[RasterHeader, shapely.Geometry]:
+        """The first raster that holds the whole parcel, and the parcel in that raster's CRS."""
+        if not self.rasters:
+            raise DataError("no raster was given, so there are no pixels to cut", source=self.source, remedy="Pass raster=FILE.")
+        polygon = self.frame.geometry.iloc[row]
+        for header in self.rasters:
+            mover = Transformer.from_crs(WGS84, CRS.from_wkt(header.crs), always_xy=True)
+            shape = shapely.transform(polygon, lambda xy, move=mover: np.column_stack(move.transform(xy[:, 0], xy[:, 1])))
+            if np.isfinite(shape.bounds).all() and shapely.box(*header.bounds).covers(shape):
+                return header, shape
+        raise DataError(
+            f"parcel {self.frame['unit_id'].iloc[row]!r} (at {polygon.centroid.x:.4f}, {polygon.centroid.y:.4f}) lies in none of the {len(self.rasters)} rasters",
+            source=self.source,
+        )
+
+
+def _cut(header: RasterHeader, shape: shapely.Geometry) -> tuple[NDArray[np.float32], NDArray[np.bool_], Any]:
+    window = rasterio.windows.from_bounds(*shape.bounds, transform=header.transform)
+    top, left = int(np.floor(window.row_off + 1e-6)), int(np.floor(window.col_off + 1e-6))
+    bottom = min(max(int(np.ceil(window.row_off + window.height - 1e-6)), top + 1), header.height)
+    right = min(max(int(np.ceil(window.col_off + window.width - 1e-6)), left + 1), header.width)
+    exact = rasterio.windows.Window(left, top, right - left, bottom - top)
+    try:
+        with rasterio.open(header.path) as src:
+            image = src.read(window=exact).astype(np.float32)
+    except rasterio.errors.RasterioError as error:
+        raise DataError(f"its pixels cannot be read ({error})", source=header.path) from None
+    declared = () if header.nodata is None else (float(header.nodata),)
+    image[:, missing_pixels(image, anywhere=(-9999.0, *declared), everywhere=())] = np.nan
+    transform = rasterio.windows.transform(exact, header.transform)
+    inside = rasterio.features.geometry_mask([shape], image.shape[1:], transform, invert=True)
+    if not inside.any():  # smaller than a pixel
+        column, row = ~transform * (shape.representative_point().x, shape.representative_point().y)
+        inside[min(int(row), inside.shape[0] - 1), min(int(column), inside.shape[1] - 1)] = True
+    return image, inside, transform
+
+
+def _text(value: Any) -> str:
+    return "" if pd.isna(value) else str(value).strip()
+
+
+def _row_names(count: int) -> list[str]:
+    width = len(str(max(count - 1, 1)))
+    return [f"row-{number:0{width}d}" for number in range(count)]

@@ -1,0 +1,222 @@
+"""Pictures of samples. Colours differ in lightness too, so that they stay apart in print and for colour-blind eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from rs05bench.datasets.cdl_classes import CROP_CLASSES, CROP_COLOURS
+
+if TYPE_CHECKING:
+    from rs05bench.datasets.chips import ChipDataset
+
+MISSING = "#ffffff"
+BURN_COLOURS = ("#b8b8b8", "#D55E00")  # grey land, vermilion scar (Okabe-Ito)
+_PANEL = 3.4
+
+
+def plot_burn(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool, suptitle: str | None) -> Figure:
+    """Natural colour, burn composite, mask and, if there is one, the prediction."""
+    image, valid = _array(sample["image"]), _array(sample["valid"]).astype(bool)
+    panels = 4 if "prediction" in sample else 3
+    figure, axes = _figure(panels)
+    for axis, bands, title in (
+        (axes[0], ("B04", "B03", "B02"), "natural colour"),
+        (axes[1], ("B12", "B8A", "B04"), "SWIR 2, NIR, red: burnt is reddish brown"),
+    ):
+        axis.imshow(composite(image, dataset.bands, bands, valid), interpolation="none")
+        _title(axis, title, show_titles)
+    names = [*dataset.classes, "missing"]
+    colours = [*BURN_COLOURS, MISSING]
+    shown = [("mask", "mask")] + ([("prediction", "prediction")] if panels == 4 else [])
+    for axis, (key, title) in zip(axes[2:], shown, strict=True):
+        labels = _array(sample[key])
+        axis.imshow(paint(labels, BURN_COLOURS), interpolation="none")
+        scored = labels >= 0
+        share = f"{(labels[scored] == 1).mean():.1%} burnt" if scored.any() else "no label"
+        _title(axis, f"{title}: {share}", show_titles)
+    _legend(figure, names, colours)
+    return _finish(figure, suptitle or _default_title(sample))
+
+
+def plot_crop(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool, suptitle: str | None) -> Figure:
+    """Three dates in one common stretch, the mask and, if there is one, the prediction."""
+    image, valid = _array(sample["image"]), _array(sample["valid"]).astype(bool)
+    panels = 5 if "prediction" in sample else 4
+    figure, axes = _figure(panels)
+    dates = str(sample.get("date", "")).split(",")
+    limits = stretch(image, dataset.bands, ("B04", "B03", "B02"), valid)
+    for number in range(3):
+        rgb = composite(image[number], dataset.bands, ("B04", "B03", "B02"), valid[number], limits)
+        axes[number].imshow(rgb, interpolation="none")
+        when = dates[number] if len(dates) == 3 and dates[number] else f"date {number + 1}"
+        _title(axes[number], when, show_titles)
+    shown = ["mask"] + (["prediction"] if panels == 5 else [])
+    present: set[int] = set()
+    for axis, key in zip(axes[3:], shown, strict=True):
+        labels = _array(sample[key])
+        present |= set(np.unique(labels).tolist())
+        axis.imshow(paint(labels, CROP_COLOURS), interpolation="none")
+        _title(axis, key, show_titles)
+    _crop_legend(figure, present)
+    return _finish(figure, suptitle or _default_title(sample))
+
+
+def plot_crop_mask(sample: dict[str, Any], *, show_titles: bool, suptitle: str | None) -> Figure:
+    """A mask of the 13 classes alone."""
+    shown = ["mask"] + (["prediction"] if "prediction" in sample else [])
+    figure, axes = _figure(len(shown))
+    present: set[int] = set()
+    for axis, key in zip(axes, shown, strict=True):
+        labels = _array(sample[key]).squeeze()
+        present |= set(np.unique(labels).tolist())
+        axis.imshow(paint(labels, CROP_COLOURS), interpolation="none")
+        _title(axis, key, show_titles)
+    _crop_legend(figure, present)
+    return _finish(figure, suptitle)
+
+
+def stretch(
+    image: NDArray[np.floating], bands: Sequence[str], chosen: Sequence[str], valid: NDArray[np.bool_]
+) -> list[tuple[float, float]]:
+    """2nd and 98th percentile of the valid pixels of each chosen band; dates are taken together.
+
+    Args:
+        image: (..., bands, H, W).
+        bands: Names along the band axis.
+        chosen: Names of the three bands to show.
+        valid: (..., H, W).
+    """
+    limits = []
+    for name in chosen:
+        values = image[..., list(bands).index(name), :, :][valid]
+        low, high = (0.0, 1.0) if values.size == 0 else np.percentile(values, [2, 98])
+        limits.append((float(low), float(max(high, low + 1e-6))))
+    return limits
+
+
+def composite(
+    image: NDArray[np.floating],
+    bands: Sequence[str],
+    chosen: Sequence[str],
+    valid: NDArray[np.bool_],
+    limits: Sequence[tuple[float, float]] | None = None,
+) -> NDArray[np.float32]:
+    """Three bands as a picture (H, W, 3), each stretched between its limits; missing pixels are white."""
+    limits = limits or stretch(image, bands, chosen, valid)
+    layers = [image[list(bands).index(name)] for name in chosen]
+    picture = np.stack([np.clip((layer - low) / (high - low), 0, 1) for layer, (low, high) in zip(layers, limits, strict=True)], axis=-1)
+    picture[~valid] = 1.0
+    return picture.astype(np.float32)
+
+
+def paint(labels: NDArray[np.integer], colours: Sequence[str]) -> NDArray[np.float32]:
+    """Class indices as a picture (H, W, 3); anything outside the classes takes the colour of missing data."""
+    table = np.array([to_rgb(colour) for colour in (*colours, MISSING)], dtype=np.float32)
+    index = np.where((labels >= 0) & (labels < len(colours)), labels, len(colours))
+    return table[index]
+
+
+def _figure(panels: int) -> tuple[Figure, list[Axes]]:
+    figure, axes = plt.subplots(1, panels, figsize=(_PANEL * panels, _PANEL + 1.1), squeeze=False)
+    for axis in axes[0]:
+        axis.set_xticks([])
+        axis.set_yticks([])
+    return figure, list(axes[0])
+
+
+def _title(axis: Axes, text: str, show: bool) -> None:
+    if show:
+        axis.set_title(text, fontsize=9)
+
+
+def _crop_legend(figure: Figure, present: set[int]) -> None:
+    kept = [index for index in range(len(CROP_CLASSES)) if index in present]
+    names = [CROP_CLASSES[index] for index in kept] + (["no data"] if -1 in present else [])
+    colours = [CROP_COLOURS[index] for index in kept] + ([MISSING] if -1 in present else [])
+    _legend(figure, names, colours)
+
+
+def _legend(figure: Figure, names: Sequence[str], colours: Sequence[str]) -> None:
+    patches = [Patch(facecolor=colour, edgecolor="#555555", label=name) for name, colour in zip(names, colours, strict=True)]
+    if patches:
+        columns = min(len(patches), max(2, int(figure.get_figwidth() // 2)))
+        figure.legend(handles=patches, loc="lower center", ncols=columns, fontsize=8, frameon=False)
+
+
+def _finish(figure: Figure, suptitle: str | None) -> Figure:
+    if suptitle:
+        figure.suptitle(suptitle, fontsize=11)
+    rows = 1 if not figure.legends else -(-len(figure.legends[0].get_texts()) // figure.legends[0]._ncols)
+    figure.tight_layout(rect=(0, 0.05 + 0.04 * rows, 1, 1))
+    return figure
+
+
+def _default_title(sample: dict[str, Any]) -> str | None:
+    unit = sample.get("unit_id")
+    if unit is None:
+        return None
+    day = str(sample.get("date", ""))
+    return " · ".join(part for part in (str(unit), "" if "," in day else day, str(sample.get("crs", ""))) if part)
+
+
+def _array(value: Any) -> NDArray[Any]:
+    return value.numpy() if hasattr(value, "numpy") else np.asarray(value)
+
+
+def plot_indicator(frame: Any, indicator: str, year: int, *, suptitle: str | None) -> Figure:
+    """One map a metro on one colour scale; tracts without a number are hatched."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    from rs05bench.datasets.urban_schema import INDICATORS
+
+    meta = next(entry for entry in INDICATORS if entry.name == indicator)
+    metros = sorted(frame["metro"].unique())
+    columns = min(3, len(metros))
+    rows = -(-len(metros) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns, 3.2 * rows + 1.0), squeeze=False, layout="constrained")
+    values = frame[indicator]
+    low, high = (0.0, 1.0) if values.isna().all() else (float(values.quantile(0.02)), float(values.quantile(0.98)))
+    norm = Normalize(low, max(high, low + 1e-9))
+    for axis, metro in zip(axes.flat, metros, strict=False):
+        here = frame[frame["metro"] == metro]
+        known, unknown = here[here[indicator].notna()], here[here[indicator].isna()]
+        if len(known):
+            known.plot(column=indicator, cmap="cividis", norm=norm, ax=axis, linewidth=0.2, edgecolor="white", aspect=None)
+        if len(unknown):
+            unknown.plot(facecolor="white", edgecolor="#777777", hatch="////", linewidth=0.2, ax=axis, aspect=None)
+        axis.set_title(f"{metro} ({len(here)} tracts, {len(unknown)} without a number)", fontsize=9)
+        axis.set_aspect(1 / np.cos(np.radians(float(here.total_bounds[[1, 3]].mean()))))
+        axis.set_xlabel("longitude (degrees)", fontsize=7)
+        axis.set_ylabel("latitude (degrees)", fontsize=7)
+        axis.tick_params(labelsize=6)
+        axis.ticklabel_format(useOffset=False)
+        axis.locator_params(nbins=4)
+    for axis in list(axes.flat)[len(metros) :]:
+        axis.set_visible(False)
+    bar = figure.colorbar(ScalarMappable(norm, "cividis"), ax=axes, orientation="horizontal", shrink=0.6, aspect=40)
+    bar.set_label(f"{meta.meaning} ({meta.unit})", fontsize=9)
+    figure.suptitle(suptitle or f"{indicator}, {year}", fontsize=11)
+    return figure
+
+
+def plot_parcel(sample: dict[str, Any], classes: Sequence[str], *, show_titles: bool, suptitle: str | None) -> Figure:
+    """The mean of a parcel's bands (or one band), pixels outside the polygon faded."""
+    image, inside = _array(sample["image"]), _array(sample["inside"]).astype(bool)
+    figure, axes = _figure(1)
+    known = ~np.isnan(image).any(axis=0)
+    grey = np.where(known, np.nan_to_num(image).mean(axis=0), np.nan)
+    axes[0].imshow(grey, cmap="cividis", alpha=np.where(inside, 1.0, 0.35), interpolation="none")
+    axes[0].contour(inside, levels=[0.5], colors="#D55E00", linewidths=1.5) if min(inside.shape) > 1 and not inside.all() else None
+    label = int(sample.get("label", -1))
+    _title(axes[0], f"{classes[label] if label >= 0 else 'no label'}: {int(inside.sum())} pixels inside", show_titles)
+    return _finish(figure, suptitle or str(sample.get("unit_id", "")))

@@ -1,0 +1,185 @@
+"""Reading one georeferenced raster, or saying exactly why not.
+
+A raster that is not what its dataset promises (cut short, another band count, another type, no CRS, turned axes) raises `DataError` with the
+file, what was expected, what was found and how to mend it. No pixel of such a file is returned.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.transform import array_bounds
+
+from rs05bench.errors import DataError
+
+_DAMAGED = "The file is damaged or was cut short: delete it and download it again (`rs05bench download`)."
+
+
+@dataclass(frozen=True, slots=True)
+class RasterHeader:
+    """What a raster says about itself, without its pixels.
+
+    Attributes:
+        path: The file.
+        height: Rows.
+        width: Columns.
+        count: Bands.
+        dtype: NumPy name of the pixel type.
+        crs: WKT of the written coordinate reference system.
+        transform: Pixel to coordinate, upper left corner of the pixel.
+        nodata: The declared missing value, or None.
+    """
+
+    path: Path
+    height: int
+    width: int
+    count: int
+    dtype: str
+    crs: str
+    transform: Affine
+    nodata: float | None
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in the file's own CRS."""
+        return array_bounds(self.height, self.width, self.transform)  # type: ignore[no-any-return]
+
+
+def read_header(
+    path: str | Path,
+    *,
+    bands: int | None = None,
+    dtypes: Collection[str] | None = None,
+    size: tuple[int, int] | None = None,
+    north_up: bool = True,
+) -> RasterHeader:
+    """Open a raster and check what can be checked without its pixels.
+
+    Args:
+        path: The file.
+        bands: Number of bands it must have.
+        dtypes: Pixel types it may have.
+        size: Rows and columns it must have.
+        north_up: Rows must run from north to south and columns from west to east.
+
+    Raises:
+        DataError: Not a raster, or not the expected one.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError("the file does not exist", source=path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said better below
+            with rasterio.open(path) as src:
+                crs = None if src.crs is None else src.crs.to_wkt()
+                dtype = src.dtypes[0] if src.count else "none"
+                header = RasterHeader(path, src.height, src.width, src.count, dtype, crs or "", src.transform, src.nodata)
+    except RasterioError as error:
+        raise DataError(f"cannot be opened as a raster ({error})", source=path, remedy=_DAMAGED) from None
+    if bands is not None and header.count != bands:
+        raise DataError(f"expected {bands} band{'s' if bands != 1 else ''}, found {header.count}", source=path, remedy="Is it another product?")
+    if dtypes is not None and header.dtype not in dtypes:
+        raise DataError(f"expected pixels of type {' or '.join(sorted(dtypes))}, found {header.dtype}", source=path)
+    if size is not None and (header.height, header.width) != size:
+        raise DataError(f"expected {size[0]} x {size[1]} pixels, found {header.height} x {header.width}", source=path)
+    if not header.crs:
+        raise DataError(
+            "has no coordinate reference system (CRS)",
+            source=path,
+            remedy="Its position cannot be trusted: take the published file, or write the CRS with `rio edit-info --crs`.",
+        )
+    step = header.transform
+    if step.is_identity or step.a == 0 or step.e == 0:
+        raise DataError(f"has no usable position (transform {tuple(step)[:6]})", source=path, remedy="Take the published file.")
+    if north_up and (step.b != 0 or step.d != 0 or step.a < 0 or step.e > 0):
+        raise DataError(
+            f"expected north-up rows and columns (positive x step, negative y step), found transform {tuple(step)[:6]}",
+            source=path,
+            remedy="Its axes were swapped or flipped: rewrite it with `gdalwarp` onto a north-up grid.",
+        )
+    return header
+
+
+def read_pixels(header: RasterHeader, indexes: Sequence[int] | None = None) -> NDArray[np.generic]:
+    """All pixels of the chosen bands, shape (bands, rows, columns), in the file's own type.
+
+    Args:
+        header: From `read_header`.
+        indexes: Band numbers from 1; default all.
+
+    Raises:
+        DataError: The pixels cannot be read in full.
+    """
+    try:
+        with rasterio.open(header.path) as src:
+            pixels: NDArray[np.generic] = src.read(list(indexes) if indexes is not None else None)
+    except RasterioError as error:
+        raise DataError(f"its pixels cannot be read ({error})", source=header.path, remedy=_DAMAGED) from None
+    if header.path.stat().st_size < _smallest_possible(header):
+        raise DataError("is shorter than its own header says", source=header.path, remedy=_DAMAGED)
+    return pixels
+
+
+def same_grid(first: RasterHeader, second: RasterHeader) -> None:
+    """Make sure two rasters lie on one grid, to a hundredth of a pixel.
+
+    Raises:
+        DataError: Another size or another position.
+    """
+    if (first.height, first.width) != (second.height, second.width):
+        raise DataError(
+            f"has {second.height} x {second.width} pixels, but {first.path.name} has {first.height} x {first.width}", source=second.path
+        )
+    tolerance = 0.01 * abs(first.transform.a)
+    offsets = [abs(a - b) for a, b in zip(tuple(first.transform)[:6], tuple(second.transform)[:6], strict=True)]
+    if max(offsets) > tolerance:
+        raise DataError(
+            f"does not lie on the grid of {first.path.name}: transform {tuple(second.transform)[:6]} against {tuple(first.transform)[:6]}",
+            source=second.path,
+            remedy="Image and mask must be of the same download.",
+        )
+
+
+def missing_pixels(
+    image: NDArray[np.floating],
+    *,
+    anywhere: Collection[float] = (-9999.0, 9999.0),
+    everywhere: Collection[float] = (0.0,),
+) -> NDArray[np.bool_]:
+    """Where an image of several bands holds no data, whatever convention the copy at hand uses.
+
+    Args:
+        image: Shape (..., bands, rows, columns).
+        anywhere: Values that no sensor delivers: one band that holds one of them makes the pixel missing (as NaN and infinity do).
+        everywhere: Values that are also real measurements (0 over dark water, 9999 in scaled integers over a cloud): the pixel is missing
+            only where *every* band holds the same one.
+
+    Returns:
+        Shape (..., rows, columns), True where missing.
+    """
+    bad = ~np.isfinite(image)
+    for value in anywhere:
+        bad |= image == value
+    missing: NDArray[np.bool_] = bad.any(axis=-3)
+    for value in everywhere:
+        missing |= (image == value).all(axis=-3)
+    return missing
+
+
+def _smallest_possible(header: RasterHeader) -> int:
+    """Bytes below which a raster cannot hold its pixels: a guard against readers that pad a cut file with zeros."""
+    with rasterio.open(header.path) as src:
+        compressed = src.compression is not None or src.profile.get("compress") not in (None, "none")
+        sparse = src.driver != "GTiff"
+    if compressed or sparse:
+        return 0
+    return header.height * header.width * header.count * np.dtype(header.dtype).itemsize
