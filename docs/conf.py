@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -47,6 +48,7 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the signature has the types; here they would be raw annotations
 nitpicky = False
 default_role = "code"  # docstrings write `name` as Markdown does
 
@@ -67,7 +69,10 @@ copybutton_prompt_is_regexp = True
 
 def _spare_bars(app, what, name, obj, options, lines) -> None:
     """In reStructuredText |x| asks for a substitution; in our docstrings it is an absolute value."""
-    lines[:] = [line if "`" in line or line.lstrip().startswith(("|", "+")) else line.replace("|", r"\|") for line in lines]
+    for number, line in enumerate(lines):
+        if not line.lstrip().startswith(("|", "+")):
+            spans = re.split(r"(`[^`]*`)", line)
+            lines[number] = "".join(span if span.startswith("`") else span.replace("|", r"\|") for span in spans)
 
 
 def setup(app) -> None:
