@@ -6,6 +6,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,39 @@ class TileIndex:
         """The years there are tiles of."""
         return sorted(int(year) for year in self.frame["year"].unique())
 
+    @cached_property
+    def year_array(self) -> NDArray[np.int64]:
+        """The year of each tile."""
+        return self.frame["year"].to_numpy(dtype=np.int64)
+
+    @cached_property
+    def crs_list(self) -> list[str]:
+        """The CRS of each tile."""
+        return [str(crs) for crs in self.frame["crs"]]
+
+    @cached_property
+    def zone_list(self) -> list[str | None]:
+        """The UTM zone of each tile; None where it is in no UTM zone."""
+        return [zone if isinstance(zone, str) and zone else None for zone in self.frame["utm_zone"]]
+
+    @cached_property
+    def _path_list(self) -> list[str]:
+        return [str(path) for path in self.frame["path"]]
+
+    @cached_property
+    def _positions(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for position, tile in enumerate(self.frame["tile_id"]):
+            found.setdefault(str(tile), []).append(position)
+        return found
+
+    def position(self, tile_id: str) -> int:
+        """The position of a tile; a `DataError` if there is none, or several by that name."""
+        found = self._positions.get(tile_id, [])
+        if len(found) != 1:
+            raise DataError(f"{len(found) or 'no'} tile{'s' if len(found) > 1 else ''} named {tile_id!r}", source=self.description)
+        return found[0]
+
     def search(self, area: BaseGeometry | tuple[float, float, float, float] | None = None, years: Iterable[int] | None = None) -> TileIndex:
         """The tiles that meet an area (WGS84 bounds or geometry) and are of some years."""
         import shapely
@@ -183,7 +217,7 @@ class TileIndex:
         footprints = self.frame.geometry.to_numpy()[positions]
         # A hair wider than the footprint: whether a pixel is hit is decided exactly, in the tile's own coordinates.
         west, south, east, north = shapely.bounds(footprints).T
-        zones, own = self.frame["utm_zone"].to_numpy()[positions], zone_of(lon, lat)
+        own = zone_of(lon, lat)
         first: list[tuple[int, NDArray[np.int64]]] = []
         behind: list[tuple[int, NDArray[np.int64]]] = []
         order = np.argsort(lon, kind="stable")
@@ -194,7 +228,7 @@ class TileIndex:
             near = np.sort(near[(lat[near] >= south[local] - 1e-3) & (lat[near] <= north[local] + 1e-3)])
             if not near.size:
                 continue
-            zone = zones[local]
+            zone = self.zone_list[position]
             home = own[near] == zone if zone else np.ones(near.size, dtype=bool)
             if home.any():
                 first.append((int(position), near[home]))
@@ -210,18 +244,20 @@ class TileIndex:
         """
         if os.getpid() != self._pid:  # handles of the parent process are not ours
             self._open, self._pid = OrderedDict(), os.getpid()
-        row = self.frame.iloc[position]
-        path = str(row["path"])
+        path = self._path_list[position]
         if path in self._open:
             self._open.move_to_end(path)
             return self._open[path]
         if not is_remote(path) and self._opener is open_raster and not os.path.exists(path):
+            tile = self.frame["tile_id"].iloc[position]
             raise DataError(
-                f"tile {row['tile_id']} is listed but its file is missing", source=path, remedy="Download it, or remove it from the index."
+                f"tile {tile} is listed but its file is missing", source=path, remedy="Download it, or remove it from the index."
             )
         raster = self._opener(path)
-        if crs_name(raster.grid.crs) != row["crs"]:
-            raise DataError(f"the index says {row['crs']}, the file {raster.grid.crs}", source=path, remedy="Rebuild the index.")
+        if crs_name(raster.grid.crs) != self.crs_list[position]:
+            raise DataError(
+                f"the index says {self.crs_list[position]}, the file {raster.grid.crs}", source=path, remedy="Rebuild the index."
+            )
         self._open[path] = raster
         if len(self._open) > _OPEN_FILES:
             self._open.popitem(last=False)[1].close()
