@@ -295,9 +295,15 @@ class TaskCard(_Record):
         """The group column a split or budget means: its own name, or its plural or dashed form."""
         if word is None:
             return None
+        if word in self.groups:
+            return word
         for column in self.groups:
-            forms = {column, column.replace("_", "-"), column + "s", column.replace("_", "-") + "s", re.sub("y$", "ies", column)}
-            if word in forms:
+            # `SITE_ID` is a site and `State` a state to whoever names a split.
+            base = column.lower().replace("_", "-")
+            singular = {base, base.removesuffix("-id")}
+            if word.lower().replace("_", "-") in singular | {f"{form}s" for form in singular} | {
+                re.sub("y$", "ies", form) for form in singular
+            }:
                 return column
         return None
 
@@ -400,9 +406,11 @@ class TaskCard(_Record):
         """
         path = Path(path)
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            data = yaml.load(path.read_text(encoding="utf-8"), Loader=_CardLoader)
         except FileNotFoundError as error:
-            raise DataError("no such file", source=path, remedy="Give the path of a task card (YAML), or make one: rs05bench card init TABLE.") from error
+            raise DataError(
+                "no such file", source=path, remedy="Give the path of a task card (YAML), or make one: rs05bench card init TABLE."
+            ) from error
         except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
             raise DataError(f"cannot be read as YAML: {error}", source=path) from error
         return cls.parse(data, source=path)
@@ -413,6 +421,17 @@ class TaskCard(_Record):
         data = {"schema_version": self.schema_version, **self.model_dump(mode="json", exclude_defaults=True)}
         path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
         return path
+
+
+class _CardLoader(yaml.SafeLoader):
+    """Reads `on:`, `no` and `yes` as the words they are (YAML 1.2): a join is `on` a key, and Norway is `NO`."""
+
+
+_CardLoader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_CardLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
 
 
 def _digest(data: Any) -> str:

@@ -1,0 +1,169 @@
+"""card init, card check: write a task card from a table, and see what it will do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rs05bench.datasets.card_check import CardReport
+    from rs05bench.protocol import TaskCard
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this family."""
+    family = typer.Typer(help="Write and check task cards.", no_args_is_help=True, rich_markup_mode=None)
+    family.command("init")(init)
+    family.command("check")(check)
+    app.add_typer(family, name="card")
+
+
+def init(
+    table: Annotated[Path, typer.Argument(help="A table file (CSV, Parquet, GeoPackage, ..), or a folder of CSV files.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Card to write; default the table's name with .yaml, beside it.")] = None,
+    target: Annotated[str | None, typer.Option(help="Column to predict.")] = None,
+    kind: Annotated[str | None, typer.Option(help="classification or regression.")] = None,
+    groups: Annotated[str | None, typer.Option(help="Group columns, separated by commas, the one to hold out first.")] = None,
+    unit: Annotated[str | None, typer.Option(help="Columns that together name a unit; empty for file name and row.")] = None,
+    features: Annotated[str | None, typer.Option(help="Further feature columns beside the embedding; empty for none.")] = None,
+    crs: Annotated[str | None, typer.Option(help="CRS of the coordinate columns; default EPSG:4326.")] = None,
+    name: Annotated[str | None, typer.Option(help="Task name; default from the table's name.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take what the columns suggest.")] = False,
+) -> None:
+    """Look at a table's columns, ask about what they cannot tell, and write a task card."""
+    import re
+
+    from rs05bench.datasets.card_init import look, propose, questions, write_commented
+    from rs05bench.errors import DataError
+
+    out = out or (table.with_suffix(".yaml") if table.is_file() else table / f"{table.resolve().name}.yaml")
+    if out.exists():
+        raise DataError("exists already", source=out, remedy="Give another name with --out, or remove it.")
+    given = {"target": target, "kind": kind, "groups": groups, "unit": unit, "features": features, "crs": crs}
+    answers: dict[str, str] = {field: value for field, value in given.items() if value is not None}
+    facts = look(table)
+    typer.echo(_seen(facts.frame.shape, facts.bands, facts.x, facts.y, facts.geometry, facts.year))
+    while open_questions := questions(facts, answers):
+        for question in open_questions:
+            if yes and question.suggestion is None:
+                raise DataError(
+                    f"cannot tell: {question.text} (columns: {', '.join(question.choices[:20])})",
+                    source=table,
+                    remedy=f"Say it with --{question.field}.",
+                )
+            if yes:
+                answers[question.field] = question.suggestion or ""
+                continue
+            if question.choices:
+                typer.echo(f"  {', '.join(question.choices[:20])}{', …' if len(question.choices) > 20 else ''}")
+            hint = " (separate with commas, '-' for none)" if question.several else ""
+            answer = typer.prompt(f"{question.text}{hint}", default=question.suggestion or None)
+            answers[question.field] = "" if str(answer).strip() == "-" else str(answer)
+    task = name or re.sub(r"[^a-z0-9.-]+", "-", (table.stem if table.is_file() else table.resolve().name).lower()).strip("-.") or "task"
+    card, comments = propose(facts, answers, name=task)
+    write_commented(card, comments, out)
+    typer.echo(f"Wrote {out}. Next: rs05bench card check {out}" + ("" if table.parent == out.parent else f" --data {table.parent}"))
+
+
+def check(
+    card: Annotated[Path, typer.Argument(help="Task card (YAML).")],
+    data: Annotated[Path | None, typer.Option("--data", help="Data directory; default the card's folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+) -> None:
+    """Say whether a card is right and what it will see; status 1 where a split or budget of it is not possible."""
+    from rs05bench.datasets.card_check import check_card
+    from rs05bench.models.features import derive
+    from rs05bench.protocol import TaskCard
+
+    task = TaskCard.load(card)
+    report = check_card(task, data or card.parent, derive=derive)
+    if as_json:
+        import json
+
+        tiers = _tiers(task)
+        typer.echo(json.dumps({**report.model_dump(mode="json"), "tiers": tiers, "right": report.right}, indent=2, ensure_ascii=False))
+    else:
+        _print(task, report)
+    if not report.right:
+        raise typer.Exit(1)
+
+
+def _tiers(card: TaskCard) -> dict[str, str]:
+    from rs05bench.models.tiers import tier_of
+
+    return {name: tier_of(name, card) for name in card.features}
+
+
+def _seen(shape: tuple[int, int], bands: list[str], x: str | None, y: str | None, geometry: bool, year: str | None) -> str:
+    where = f"position in {x}, {y}" if x and y else "geometries" if geometry else "no position"
+    when = f"year in {year}" if year else "no year"
+    return f"{shape[0]:,} rows, {len(bands)} AlphaEarth bands, {where}, {when}."
+
+
+def _print(card: TaskCard, report: CardReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)  # brackets in a card are lists, not colours
+
+    def rows(title: str, lines: list[tuple[str, ...]]) -> None:
+        if not lines:
+            return
+        grid = Table(
+            title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0)
+        )
+        for line in lines:
+            grid.add_row(*line)
+        console.print(grid, "")
+
+    where = f"{report.located:,} located" + (
+        f", {report.bounds[0]} to {report.bounds[2]} E, {report.bounds[1]} to {report.bounds[3]} N" if report.bounds else ""
+    )
+    years = ", ".join(f"{year}: {count:,}" for year, count in report.years.items())
+    console.print(report.task, style="bold", end="  ")
+    console.print(card.title)
+    facts: list[tuple[str, ...]] = [("units", f"{report.units:,}"), ("position", where), *([("years", years)] if years else [])]
+    if report.classes is not None:
+        names = dict(zip(card.classes or [], card.class_names or card.classes or [], strict=False))
+        facts.append((report.target, ", ".join(f"{names.get(value, value)} {count:,}" for value, count in report.classes.items())))
+    elif report.quantiles:
+        facts.append((report.target, "min {:.4g}, 5 % {:.4g}, median {:.4g}, 95 % {:.4g}, max {:.4g}".format(*report.quantiles)))
+    facts += [(name, _counts(values)) for name, values in report.groups.items()]
+    rows("Units", facts)
+    rows("Dropped", [(f"{count:,}", reason) for reason, count in report.dropped.items()])
+    tiers = _tiers(card)
+    sets = [
+        (
+            name,
+            tiers[name],
+            f"{len(columns)} columns",
+            _short(columns) + (f"; {report.missing[name]:,} units lack a value" if report.missing[name] else ""),
+        )
+        for name, columns in report.features.items()
+    ]
+    rows("Features", sets)
+    rows("Columns not used", [(_short(report.unused, 12),)] if report.unused else [])
+    good = [
+        (item.split, f"{item.folds} folds", ", ".join(f"{role} {count:,}" for role, count in item.first_fold.items())) if item.possible
+        else (item.split, "not possible", item.reason)
+        for item in report.splits
+    ]  # fmt: skip
+    rows("Splits (units of the first fold)", good)
+    budgets = [
+        (item.budget, f"train {item.train}, val {item.val}" if item.possible else "not possible", item.reason) for item in report.budgets
+    ]
+    rows("Budgets (first fold, seed 0)", budgets)
+    rows("Look at", [(hint,) for hint in report.hints])
+    verdict = "The card is right." if report.right else "The card can be read, but not everything it asks for is possible."
+    console.print(verdict)
+
+
+def _counts(values: dict[str, int], limit: int = 8) -> str:
+    shown = ", ".join(f"{name} {count:,}" for name, count in list(values.items())[:limit])
+    return shown + (f", … ({len(values)} groups)" if len(values) > limit else "")
+
+
+def _short(columns: list[str], limit: int = 6) -> str:
+    return ", ".join(columns) if len(columns) <= limit else f"{', '.join(columns[: limit - 1])}, … {columns[-1]}"

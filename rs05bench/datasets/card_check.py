@@ -1,0 +1,181 @@
+"""Is a card right, and what will it see? Everything `rs05bench card check` prints, as a record."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel
+
+from rs05bench.datasets.embedding_table import Derive, EmbeddingTable
+from rs05bench.datasets.tables.reading import FILE_COLUMN, GEO_COLUMN, INDEX_COLUMN, ROW_COLUMN
+from rs05bench.errors import BenchError
+from rs05bench.protocol import SplitManifest, TaskCard, build_manifest, draw_budget
+from rs05bench.protocol.names import parse_split
+
+
+class SplitCheck(BaseModel):
+    """One split of the card: how many folds, units a role in the first, and the reason where it is impossible."""
+
+    split: str
+    possible: bool
+    reason: str = ""
+    folds: int = 0
+    first_fold: dict[str, int] = {}
+
+
+class BudgetCheck(BaseModel):
+    """One budget in the first fold of the first possible split (seed 0): labels it finds, and what it lacks."""
+
+    budget: str
+    possible: bool
+    reason: str = ""
+    train: int = 0
+    val: int = 0
+
+
+class CardReport(BaseModel):
+    """What a card sees in its data.
+
+    Attributes:
+        task: Task name.
+        kind: Its kind.
+        units: How many.
+        located: How many have a position.
+        bounds: West, south, east, north in degrees, or None.
+        years: Units a year.
+        target: First target.
+        classes: Units a class, or None.
+        quantiles: 0, 5, 50, 95, 100 % of the target, or None.
+        groups: Column -> group -> units.
+        features: Set -> columns.
+        missing: Set -> units with a missing value in it.
+        unused: Columns no field of the card names.
+        dropped: Reason -> rows.
+        splits: Each split of the card.
+        budgets: Each budget of the card.
+        hints: What a careful person would look at.
+    """
+
+    task: str
+    kind: str
+    units: int
+    located: int
+    bounds: tuple[float, float, float, float] | None
+    years: dict[str, int]
+    target: str
+    classes: dict[str, int] | None
+    quantiles: list[float] | None
+    groups: dict[str, dict[str, int]]
+    features: dict[str, list[str]]
+    missing: dict[str, int]
+    unused: list[str]
+    dropped: dict[str, int]
+    splits: list[SplitCheck]
+    budgets: list[BudgetCheck]
+    hints: list[str]
+
+    @property
+    def right(self) -> bool:
+        """Whether every split and budget of the card is possible."""
+        return all(item.possible for item in self.splits) and all(item.possible for item in self.budgets)
+
+
+def check_card(card: TaskCard, data_dir: str | Path, *, derive: Derive | None = None) -> CardReport:
+    """Opens a card's data and tries every split and budget.
+
+    Raises:
+        DataError: The card and the data contradict each other.
+    """
+    table = EmbeddingTable(card, data_dir, derive=derive)
+    units, labels = table.units().frame, table.labels()
+    manifests: list[SplitManifest] = []
+    splits = [_try_split(card, table, split, manifests) for split in card.splits]
+    main = next((item for item in manifests if parse_split(item.split).can_be_main), manifests[0] if manifests else None)
+    regression = card.kind == "regression"
+    located = np.isfinite(units["lon"]) & np.isfinite(units["lat"])
+    place = units.loc[located, ["lon", "lat"]]
+    return CardReport(
+        task=card.name,
+        kind=card.kind,
+        units=len(units),
+        located=int(located.sum()),
+        bounds=(*place.min().round(4), *place.max().round(4)) if len(place) else None,
+        years={str(year): int(count) for year, count in units["year"].value_counts().sort_index().items()},
+        target=card.targets[0],
+        classes=None if regression else {value: int((labels == value).sum()) for value in table.classes or ()},
+        quantiles=[float(value) for value in np.nanquantile(labels.astype(float), [0, 0.05, 0.5, 0.95, 1])] if regression else None,
+        groups={name: {str(key): int(count) for key, count in units[name].value_counts().items()} for name in table.units().groups},
+        features=table.feature_sets,
+        missing={name: int(np.isnan(table.features(name)[1].reshape(len(units), -1)).any(axis=1).sum()) for name in table.feature_sets},
+        unused=_unused(card, table),
+        dropped={str(reason): int(count) for reason, count in table.dropped.groupby("reason", sort=False)["count"].sum().items()},
+        splits=splits,
+        budgets=[_try_budget(card, main, budget, labels.to_dict()) for budget in card.budgets],
+        hints=_hints(card, table, splits),
+    )
+
+
+def _try_split(card: TaskCard, table: EmbeddingTable, split: str, manifests: list[SplitManifest]) -> SplitCheck:
+    try:
+        manifest = build_manifest(card, table.units(), split)
+    except BenchError as error:
+        return SplitCheck(split=split, possible=False, reason=getattr(error, "problem", str(error)))
+    manifests.append(manifest)
+    counts = manifest.counts()
+    return SplitCheck(split=split, possible=True, folds=len(counts), first_fold={str(k): int(v) for k, v in counts.iloc[0].items() if v})
+
+
+def _try_budget(card: TaskCard, manifest: SplitManifest | None, budget: str, labels: dict[str, object]) -> BudgetCheck:
+    if manifest is None:
+        return BudgetCheck(budget=budget, possible=False, reason="no split is possible")
+    try:
+        drawn = draw_budget(card, manifest, manifest.folds[0], budget, 0, labels)
+    except BenchError as error:
+        return BudgetCheck(budget=budget, possible=False, reason=getattr(error, "problem", str(error)))
+    return BudgetCheck(budget=budget, possible=True, reason="; ".join(drawn.shortages), train=len(drawn.train), val=len(drawn.val))
+
+
+def _unused(card: TaskCard, table: EmbeddingTable) -> list[str]:
+    used = {*card.targets, *card.unit, *card.place, *card.groups, *card.fairness_groups, card.year, card.time}
+    used |= {column for columns in table.feature_sets.values() for column in columns}
+    used |= {FILE_COLUMN, ROW_COLUMN, GEO_COLUMN, INDEX_COLUMN, "unit_id", "lon", "lat", "geometry"}
+    if card.coordinates is not None:
+        used |= {card.coordinates.x, card.coordinates.y}
+    if card.official is not None:
+        used.add(card.official.column)
+    return [
+        column
+        for column in map(str, table.frame.columns)
+        if column not in used and not any(fnmatch.fnmatchcase(column, pattern) for pattern in card.never_features)
+    ]
+
+
+def _has_bands(columns: list[str]) -> bool:
+    return sum(re.match(r"A[0-6]\d", column) is not None for column in columns) >= 32
+
+
+def _hints(card: TaskCard, table: EmbeddingTable, splits: list[SplitCheck]) -> list[str]:
+    hints: list[str] = []
+    if card.coordinates is None and {GEO_COLUMN, "geometry"} & set(table.frame.columns):
+        hints.append("the files hold geometries and the card declares no coordinates: {geometry: true} would give distances and maps")
+    if not any(parse_split(item.split).can_be_main and item.possible for item in splits):
+        hints.append("no split that can be a main result is possible: a random split is a sanity check only")
+    if not card.features:
+        hints.append("the card names no features: only the floors can run")
+    elif not any(name.startswith("hybrid") for name in card.features) and any(map(_has_bands, table.feature_sets.values())):
+        hints.append("no hybrid feature set: rule 7 asks for one, e.g. hybrid: [alphaearth, raw]")
+    if card.classes is None and card.kind == "classification":
+        hints.append("classes are taken from the data; name them in the card, so that a file without one class does not change the task")
+    for field in ("licence", "citation", "overlap"):
+        if not getattr(card, field):
+            hints.append(
+                f"{field} is empty" + (" (rule 14: say whether a feature's pretraining knows the labels)" if field == "overlap" else "")
+            )
+    unasked = table.dropped[~table.dropped["reason"].str.startswith("preprocessing.where")]
+    dropped, rows = int(unasked["count"].sum()), len(table)
+    if dropped > rows:
+        hints.append(f"more rows were dropped ({dropped:,}) than became units ({rows:,})")
+    return hints
