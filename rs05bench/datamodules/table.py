@@ -1,0 +1,140 @@
+"""A Lightning data module over a table of units."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.budget import LabelBudget
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.manifest import SplitManifest, build_manifest
+from rs05bench.protocol.taskdata import TaskData, TaskSource
+
+
+class TableDataModule(lightning.LightningDataModule):
+    """Shows a fold of a table task under a label budget.
+
+    Batches are dicts: `features` float32 (batch, d), `unit_id` list of text, and for fitting also `label` (batch,), int64 class index or
+    float32. Labels of test units are not in it.
+
+    Args:
+        card: Task card, or the path of one.
+        data_dir: Where its files lie.
+        split: Split name.
+        fold: Fold name; default the first.
+        budget: Budget name.
+        seed: Seed of the budget's draw and of the order of batches.
+        features: Feature set of the batches; default the card's first.
+        target: Target; default the card's first.
+        manifest: A frozen manifest; default it is built from the data.
+        batch_size: Units a batch; default the card's.
+        num_workers: Loader workers.
+
+    Raises:
+        DataError: The data contradict the card, or the manifest is over other units.
+        ProtocolError: No such fold, or nothing to train on.
+    """
+
+    def __init__(
+        self,
+        card: TaskCard | str | Path,
+        data_dir: str | Path,
+        split: str,
+        fold: str | None = None,
+        budget: str = "full",
+        seed: int = 0,
+        *,
+        features: str | None = None,
+        target: str | None = None,
+        manifest: SplitManifest | None = None,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        from rs05bench.datasets.embedding_table import EmbeddingTable
+        from rs05bench.models.features import derive
+
+        self.card = card if isinstance(card, TaskCard) else TaskCard.load(card)
+        self.source: TaskSource = EmbeddingTable(self.card, data_dir, derive=derive)
+        self.manifest = manifest or build_manifest(self.card, self.source.units(), split)
+        self.split = split
+        self.fold = fold or self.manifest.folds[0]
+        self.seed = seed
+        if not self.card.features:
+            raise DataError("declares no feature set", source=self.card.name, remedy="Add one under `features`.")
+        self.features = features or next(iter(self.card.features))
+        self.view = TaskData.build(self.source, self.manifest, self.fold, budget, seed, split=split, target=target)
+        self.target = self.view.target
+        self.batch_size = batch_size or self.card.training.batch_size
+        self.num_workers = num_workers
+
+    @property
+    def budget(self) -> LabelBudget:
+        """The labels in use."""
+        return self.view.budget
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Class values in order, or None for a regression."""
+        return self.view.classes
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of every trained tier (rule 4)."""
+        return self.card.training.steps
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Labelled training units, shuffled by the seed."""
+        order = torch.Generator().manual_seed(self.seed)
+        return self._loader(_Rows(self.view, "train", self.features, labels=True), shuffle=True, generator=order)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Labelled validation units."""
+        return self._loader(_Rows(self.view, "val", self.features, labels=True))
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Not there: labels of test units are never shown.
+
+        Raises:
+            ProtocolError: Always.
+        """
+        raise ProtocolError(
+            "a data module has no test labels", remedy="Predict with predict_dataloader, then: rs05bench score PREDICTIONS --manifest M --labels DIR."
+        )
+
+    def predict_dataloader(self) -> list[DataLoader[Any]]:
+        """Units of `test_id` and `test_ood` without labels, one loader each."""
+        return [self._loader(_Rows(self.view, role, self.features, labels=False)) for role in ("test_id", "test_ood")]
+
+    def _loader(self, rows: _Rows, **options: Any) -> DataLoader[Any]:
+        return DataLoader(rows, batch_size=self.batch_size, num_workers=self.num_workers, collate_fn=_collate, **options)
+
+
+class _Rows(Dataset[dict[str, Any]]):
+    def __init__(self, view: TaskData, role: str, features: str, *, labels: bool) -> None:
+        self.ids = [str(unit) for unit in view.unit_ids(role)]
+        self.values = torch.from_numpy(view.X(role, features))
+        self.labels = torch.as_tensor(view.y(role)) if labels else None
+        if self.labels is not None and self.labels.is_floating_point():
+            self.labels = self.labels.float()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row: dict[str, Any] = {"unit_id": self.ids[index], "features": self.values[index]}
+        if self.labels is not None:
+            row["label"] = self.labels[index]
+        return row
+
+
+def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    batch: dict[str, Any] = {"unit_id": [row["unit_id"] for row in rows], "features": torch.stack([row["features"] for row in rows])}
+    if "label" in rows[0]:
+        batch["label"] = torch.stack([row["label"] for row in rows])
+    return batch

@@ -1,0 +1,39 @@
+"""`rs05bench.run`: one data module, one model, one result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rs05bench.experiment.cell import Bench, run_cell
+from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.result import Cell, Model, Result
+
+
+def run(data: Any, model: Model | str, **options: Any) -> Result:
+    """Fits a model on what a data module shows, predicts its test roles, and scores the predictions.
+
+    Args:
+        data: A data module of `rs05bench.datamodules`.
+        model: A model from `rs05bench.models.create`, or its name.
+        **options: Options of the model, where it is given by name.
+
+    Returns:
+        The result; `result.table()` and `result.plot()` show it.
+
+    Raises:
+        ProtocolError: A rule would be broken.
+    """
+    named = model if isinstance(model, str) else model.card.name
+    given = options if isinstance(model, str) else dict(model.card.options)
+    cell = Cell(
+        task=data.card.name,
+        target=data.target,
+        split=data.split,
+        fold=data.fold,
+        model=named,
+        budget=data.budget.name,
+        seed=data.seed,
+        options=given,
+    )
+    bench = Bench(data.source, {parse_split(data.split).base: data.manifest})
+    return run_cell(bench, cell, model=None if isinstance(model, str) else model)[0]
