@@ -56,11 +56,10 @@ class TableDataModule(lightning.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        from rs05bench.datasets.embedding_table import EmbeddingTable
-        from rs05bench.models.features import derive
+        from rs05bench.datamodules.sources import open_source
 
         self.card = card if isinstance(card, TaskCard) else TaskCard.load(card)
-        self.source: TaskSource = EmbeddingTable(self.card, data_dir, derive=derive)
+        self.source: TaskSource = open_source(self.card, data_dir)
         self.manifest = manifest or build_manifest(self.card, self.source.units(), split)
         self.split = split
         self.fold = fold or self.manifest.folds[0]
@@ -118,8 +117,8 @@ class TableDataModule(lightning.LightningDataModule):
 class _Rows(Dataset[dict[str, Any]]):
     def __init__(self, view: TaskData, role: str, features: str, *, labels: bool) -> None:
         self.ids = [str(unit) for unit in view.unit_ids(role)]
-        self.values = torch.from_numpy(view.X(role, features))
-        self.labels = torch.as_tensor(view.y(role)) if labels else None
+        self.values = torch.tensor(view.X(role, features))
+        self.labels = torch.tensor(view.y(role)) if labels else None
         if self.labels is not None and self.labels.is_floating_point():
             self.labels = self.labels.float()
 

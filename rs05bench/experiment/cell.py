@@ -161,7 +161,7 @@ def make_bench(card: TaskCard, data_dir: str | Path, splits: Sequence[str], sour
         splits: Splits to build.
         source: Data already open.
     """
-    from rs05bench.experiment.sources import open_source
+    from rs05bench.datamodules.sources import open_source
     from rs05bench.protocol.manifest import build_manifest
 
     source = source or open_source(card, data_dir)

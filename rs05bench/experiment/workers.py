@@ -52,7 +52,7 @@ _BENCHES: dict[Job, Bench] = {}
 def open_bench(job: Job) -> Bench:
     """The task of a job, opened once a process, under the manifests of its store."""
     if job not in _BENCHES:
-        from rs05bench.experiment.sources import open_source
+        from rs05bench.datamodules.sources import open_source
 
         _BENCHES.clear()
         source = open_source(TaskCard.load(job.card), job.data)
