@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,12 +109,11 @@ def _print(card: TaskCard, report: CardReport) -> None:
 
     console = Console(highlight=False, markup=False)  # brackets in a card are lists, not colours
 
-    def rows(title: str, lines: list[tuple[str, ...]]) -> None:
+    def rows(title: str, lines: Sequence[tuple[str, ...]]) -> None:
         if not lines:
             return
-        grid = Table(
-            title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0)
-        )
+        console.print(title, style="bold")
+        grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         for line in lines:
             grid.add_row(*line)
         console.print(grid, "")

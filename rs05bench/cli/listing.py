@@ -24,9 +24,7 @@ def tasks(
     """List tasks: the simulated benchmark's three, and those of your cards."""
     from rs05bench.datasets.task_list import list_tasks
 
-    _show(
-        [item.model_dump(mode="json") for item in list_tasks(cards or [])], ["name", "kind", "target", "splits", "source", "title"], as_json
-    )
+    _show([item.model_dump(mode="json") for item in list_tasks(cards or [])], ["name", "kind", "target", "source", "title"], as_json)
 
 
 def models(

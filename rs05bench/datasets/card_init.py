@@ -100,9 +100,9 @@ def look(table: str | Path) -> TableFacts:
     taken = {*bands, x, y, year, time}
     names = {name: int(frame[name].nunique()) for name in columns if name not in taken and _names_things(frame[name])}
     numbers = [name for name in columns if name not in taken and pd.api.types.is_numeric_dtype(frame[name])]
-    return TableFacts(
-        frame, files, bands, sorted({int(match[2]) for match in wide}), x, y, GEO_COLUMN in frame or "geometry" in frame, year, time, names, numbers
-    )  # fmt: skip
+    has_geometry = GEO_COLUMN in frame or "geometry" in frame
+    wide_years = sorted({int(match[2]) for match in wide})
+    return TableFacts(frame, files, bands, wide_years, x, y, has_geometry, year, time, names, numbers)
 
 
 def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
@@ -220,7 +220,7 @@ def _comments(facts: TableFacts, leaking: Sequence[str], years: Sequence[Any]) -
         "coordinates": "x is longitude or easting, y latitude or northing. Check the CRS: nothing in a CSV says it.",
         "features": "Named sets of columns; * and ? are wild. Nothing that was made from the label, or measured after it, belongs here.",
         "splits": "A random split is a sanity check only and can never be a main result.",
-        "split_options": "Blocks of this size (metres) are drawn for test and validation; units nearer than the buffer to a test unit are unused.",
+        "split_options": "Test and validation are blocks of this size (metres); units nearer than the buffer to a test unit are unused.",
         "budgets": "Labels in all, validation included.",
         "": "Fill in before you publish: licence, citation, source, overlap (does a feature's pretraining know the labels?), notes.",
     }

@@ -166,6 +166,7 @@ class EmbeddingTable:
         if card.official is not None:
             text.add(card.official.column)
         frame = melt_years(read_files(self.root, card.files, text=text, source=self.source), card)
+        frame = self._filter(frame, only_present=True)  # before the joins, so that what they drop is counted among the wanted rows
         for other in card.joins:
             before = len(frame)
             frame, alone = join(frame, other, card, self.root, text=text, source=self.source)
@@ -175,9 +176,11 @@ class EmbeddingTable:
                 raise DataError(f"none of {before} rows has a partner in {other.file}", source=self.source)
         return frame
 
-    def _filter(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _filter(self, frame: pd.DataFrame, *, only_present: bool = False) -> pd.DataFrame:
         for column, wanted in self.card.preprocessing.get("where", {}).items():
             if column not in frame.columns:
+                if only_present:
+                    continue
                 raise DataError(f"preprocessing.where: there is no column {column!r}", source=self.source)
             values = {str(item) for item in (wanted if isinstance(wanted, list) else [wanted])}
             keep = frame[column].map(_plain).isin(values).to_numpy()

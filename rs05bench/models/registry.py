@@ -7,7 +7,7 @@ Names are `<input or backbone>/<learner or adaptation>`. Shallow learners and fl
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +24,8 @@ ENTRY_POINTS = "rs05bench.models"
 FLOOR_NAMES = ("majority", "mean", "nearest", "last-year")
 SHALLOW_NAMES = ("logistic", "ridge", "knn", "rf", "xgboost", "lightgbm", "mlp")
 NEED_WEIGHTS = ("frozen", "decoder", "adapter", "lora", "full")
+TABLE_READERS = ("table", "presto")
+BOTH = ("classification", "regression")
 KINDS = {"logistic": "classification", "ridge": "regression", "majority": "classification", "mean": "regression"}
 
 
@@ -97,10 +99,11 @@ def list_models(card: TaskCard | None = None) -> list[Listed]:
     ]
     if kind is not None:
         found = [item for item in found if kind in item.kinds]
+    known = {item.card.name for item in found}
     found += [
-        Listed(entry.card, entry.source, ("classification", "regression", "segmentation"))
-        for entry in _outside().values()
-        if entry.card is not None and not any(item.card.name == entry.card.name for item in found)
+        Listed(entry.card, entry.source, (*BOTH, "segmentation"))
+        for name, entry in _outside().items()
+        if entry.card is not None and name not in known and (card is None or _readable(entry, card))
     ]
     from rs05bench.protocol.result import TIERS
 
@@ -151,7 +154,7 @@ def _applies(floor: str, card: TaskCard) -> bool:
 
 
 def _kinds(learner: str) -> tuple[str, ...]:
-    return (KINDS[learner],) if learner in KINDS else ("classification", "regression")
+    return (KINDS[learner],) if learner in KINDS else BOTH
 
 
 def _is_feature_set(inputs: str, card: TaskCard | None) -> bool:
@@ -192,6 +195,7 @@ class _Outside:
     card: ModelCard | None
     make: Callable[..., Any]
     source: str
+    data: str = "any"
 
 
 def _outside() -> dict[str, _Outside]:
@@ -215,12 +219,18 @@ def _loaded(entry: Any) -> Any:
 
 
 def _deep_catalogue() -> Mapping[str, _Outside]:
-    """The deep models, whose module imports no torch until one is created; empty where that room is not installed."""
-    if importlib.util.find_spec("rs05bench.models.deep") is None:
-        return {}
-    deep = importlib.import_module("rs05bench.models.deep")
-    entries: Iterable[Any] = deep.catalogue()
-    return {entry.name: _Outside(entry, deep.create, "deep") for entry in entries}
+    """The deep models; listing them imports no torch."""
+    from rs05bench.models import deep
+
+    return {name: _Outside(deep.model_card(spec), deep.create, "deep", spec.data) for name, spec in deep.catalogue().items()}
+
+
+def _readable(entry: _Outside, card: TaskCard) -> bool:
+    """Whether a model reads what a card has: chips, or a table whose feature set `presto` is a series."""
+    if entry.data == "any":
+        return True
+    is_table = card.kind != "segmentation" and card.reader in TABLE_READERS
+    return ("presto" in card.features) if entry.data == "series" and is_table else (entry.data == "chips") != is_table
 
 
 def _from_outside(name: str, card: TaskCard | None, seed: int, options: dict[str, Any]) -> Model | None:
