@@ -55,6 +55,17 @@ class Contrast:
             total += coefficient * (term.gradient(self.metric, weights @ vectors) @ vectors.T)
         return total
 
+    def influence_of_fits(self) -> Array:
+        """(F, C): the same for each fit by itself, at weights 1; term f of the positive side is paired with term f of the negative one."""
+        at_one = np.ones(len(self.clusters))
+        signs = np.sign(self.coefficients)
+        of_term = [
+            sign * (vectors @ term.gradient(self.metric, at_one @ vectors))
+            for sign, term, vectors in zip(signs, self.terms, self.vectors, strict=True)
+        ]
+        sides = [np.stack([u for u, s in zip(of_term, signs, strict=True) if s == side]) for side in (1, -1) if (signs == side).any()]
+        return np.sum(sides, axis=0)
+
     def variance(self, weights: NDArray | None = None) -> Array:
         """(B,): linearised variance over clusters, within strata, with the n/(n-1) of small samples; a stratum of one adds none."""
         w = np.ones((1, len(self.clusters))) if weights is None else weights

@@ -247,17 +247,25 @@ def _points(terms: list[tuple[float, SufficientStats]], metric: str, group_of: M
 
 
 def _seed_variance(contrast: Contrast) -> tuple[float, float, int]:
-    """Variance of the mean over fits, its degrees of freedom, and the number of fits; equally many on both sides are paired."""
+    """What fits add to the variance of their mean, its degrees of freedom, and the number of fits.
+
+    The spread between fits also holds what each fit does on each cluster by chance (fit x cluster), which the variance over clusters already
+    counts; it is taken off once, as in two-way clustering (Cameron, Gelbach & Miller 2011, https://doi.org/10.1198/jbes.2010.07136).
+    """
     scores = contrast.of_terms()
     sides = [scores[contrast.coefficients > 0], scores[contrast.coefficients < 0]]
     sides = [side for side in sides if len(side)]
     n = min(len(side) for side in sides)
     if n < 2:
         return 0.0, 1.0, 1
-    if len({len(side) for side in sides}) == 1:
-        paired = sides[0] - sides[1] if len(sides) == 2 else sides[0]
-        return float(paired.var(ddof=1) / n), float(n - 1), n
-    return float(sum(side.var(ddof=1) / len(side) for side in sides)), float(n - 1), n
+    if len({len(side) for side in sides}) > 1:
+        return float(sum(side.var(ddof=1) / len(side) for side in sides)), float(n - 1), n
+    paired = sides[0] - sides[1] if len(sides) == 2 else sides[0]
+    influence = contrast.influence_of_fits()
+    own = influence - influence.mean(0)
+    n_clusters = len(contrast.clusters)
+    counted_twice = n_clusters / (n_clusters - 1) * (own**2).sum() / (n * (n - 1))
+    return max(0.0, float(paired.var(ddof=1) / n - counted_twice)), float(n - 1), n
 
 
 def _certain(value: float) -> float:

@@ -1,0 +1,101 @@
+"""Calibration scores agree with scikit-learn and torchmetrics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from rs05bench.protocol.metrics.calibration import (
+    apply_temperature,
+    brier,
+    brier_decomposition,
+    classwise_ece,
+    ece,
+    fit_temperature,
+    nll,
+    reliability_curve,
+)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(4, 0.4), 800)
+    return np.array([rng.choice(4, p=row) for row in p]), p
+
+
+def test_brier_and_nll_equal_scikit_learn(sample):
+    y, p = sample
+    p = p.clip(1e-4, 1)  # above the floor of both
+    p /= p.sum(1, keepdims=True)
+    assert nll(y, p) == pytest.approx(reference.log_loss(y, p), abs=1e-12)
+    assert brier(y, p) == pytest.approx(((p - np.eye(4)[y]) ** 2).sum(1).mean(), abs=1e-12)
+    binary = np.stack([1 - p[:, 0], p[:, 0]], axis=1)
+    assert brier(y == 0, binary) == pytest.approx(2 * reference.brier_score_loss(y == 0, p[:, 0]), abs=1e-12)
+
+
+@pytest.mark.parametrize("bins", [10, 15])
+def test_ece_equals_torchmetrics_off_the_bin_edges(sample, bins):
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    y, p = sample
+    theirs = functional.multiclass_calibration_error(torch.tensor(p), torch.tensor(y), num_classes=4, n_bins=bins, norm="l1")
+    assert ece(y, p, bins=bins) == pytest.approx(float(theirs), abs=1e-6)  # torchmetrics adds in float32
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
+    # Guo et al. 2017: bins are (lower, upper]; .5 and .4 share no bin of width .1, .45 and .5 do.
+    curve = reliability_curve(np.array([0.4, 0.45, 0.5]), np.array([1, 0, 1]), bins=10)
+    assert curve.count.tolist() == [1, 2]
+
+
+def test_equal_mass_bins_do_not_depend_on_the_order_of_ties():
+    rng = np.random.default_rng(1)
+    confidence, correct = rng.integers(5, 11, 200) / 10, rng.random(200) < 0.7
+    values = set()
+    for _ in range(5):
+        order = rng.permutation(200)
+        values.add(round(reliability_curve(confidence[order], correct[order], bins=7, scheme="mass").error, 12))
+    assert len(values) == 1
+
+
+def test_equal_mass_bins_hold_equally_many():
+    confidence = np.random.default_rng(2).random(150)
+    assert reliability_curve(confidence, confidence > 0.5, bins=15, scheme="mass").count.tolist() == [10] * 15
+
+
+def test_classwise_ece_is_the_mean_of_the_classes_one_by_one(sample):
+    y, p = sample
+    one_by_one = [reliability_curve(p[:, k], y == k).error for k in range(4)]
+    assert classwise_ece(y, p) == pytest.approx(np.mean(one_by_one), abs=1e-12)
+
+
+def test_brier_parts_add_up_and_vanish_within_equal_forecasts():
+    rng = np.random.default_rng(3)
+    share = rng.choice([0.1, 0.5, 0.9], 300)
+    y = (rng.random(300) < share).astype(int)
+    parts = brier_decomposition(y, np.stack([1 - share, share], axis=1))
+    assert parts.reliability - parts.resolution + parts.uncertainty == pytest.approx(parts.score, abs=1e-12)
+    assert parts.within_bin == pytest.approx(0, abs=1e-12)
+
+
+def test_temperature_undoes_an_over_sharpening(sample):
+    y, p = sample
+    sharp = apply_temperature(p.clip(1e-6, 1), 0.4)
+    fitted = fit_temperature(y, sharp)
+    best = min(np.linspace(0.5, 10, 2000), key=lambda t: nll(y, apply_temperature(sharp, t)))
+    assert fitted == pytest.approx(best, abs=0.005)
+    assert nll(y, apply_temperature(sharp, fitted)) < nll(y, sharp)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_temperature_stays_finite_when_all_are_right_or_all_wrong(right):
+    p = np.tile([0.7, 0.3], (20, 1))
+    temperature = fit_temperature(np.full(20, 0 if right else 1), p)
+    assert 0.01 <= temperature <= 100
+    assert temperature < 1 if right else temperature > 1
+
+
+def test_a_certain_mistake_costs_no_infinity():
+    assert nll(np.array([1]), np.array([[1.0, 0.0]])) == pytest.approx(23 * np.log(2))
