@@ -8,9 +8,12 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import sys
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("MPLBACKEND", "Agg")
+# Tutorials call the command that belongs to this environment, whether or not it was activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 project = "rs05bench"
 author = "The rs05bench authors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -30,7 +31,9 @@ def test_page_runs(page, tmp_path):
     # A file a page, so that a traceback shows the line; a process a page, so that pages do not lean on each other.
     script = tmp_path / f"{page.stem}.py"
     script.write_text("\n".join(_shell(code) for code in cells(page)), encoding="utf-8")
-    done = subprocess.run([sys.executable, script.name], cwd=tmp_path, capture_output=True, text=True, check=False)
+    # The command that belongs to this environment, whether or not it was activated.
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run([sys.executable, script.name], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{page.relative_to(DOCS)}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 
