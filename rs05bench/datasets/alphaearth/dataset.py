@@ -18,7 +18,7 @@ from rs05bench.datasets.alphaearth.codec import ATTRIBUTION, BANDS, CITATION, LI
 from rs05bench.datasets.alphaearth.grid import WGS84, crs_name, crs_of, is_geographic, name_of, transformer
 from rs05bench.datasets.alphaearth.points import read_points
 from rs05bench.datasets.alphaearth.resample import Target, is_native, read_onto
-from rs05bench.datasets.alphaearth.tiles import Source, TileIndex, as_index
+from rs05bench.datasets.alphaearth.tiles import Source, as_index
 from rs05bench.datasets.alphaearth.window import read_window, read_windows
 from rs05bench.errors import DataError
 
@@ -102,7 +102,7 @@ class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
         memory: int = DEFAULT_LIMIT,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.tile_index = TileIndex.scan(paths, year=year) if _is_paths(paths) else as_index(paths)
+        self.tile_index = as_index(paths, year=year)
         if not len(self.tile_index):
             raise DataError("no tile is left", source=self.tile_index.description)
         unknown = sorted(set(bands or ()) - set(BANDS))
@@ -449,10 +449,6 @@ def merge_by_mask(samples: Iterable[dict[str, Any]]) -> dict[str, Any]:
                 gap = merged[key] == MASKED if merged[key].dtype == torch.int8 else torch.isnan(merged[key])
                 merged[key] = torch.where(gap, value, merged[key])
     return merged
-
-
-def _is_paths(source: Source) -> bool:
-    return not isinstance(source, TileIndex) and not (isinstance(source, str | os.PathLike) and str(source).endswith(".parquet"))
 
 
 def _is_masked(values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -230,7 +230,9 @@ class GdalRaster:
     def __init__(self, path: str) -> None:
         import rasterio
 
-        self.name, self._local, self._handles, self._lock = path, threading.local(), [], threading.Lock()
+        self.name, self._local, self._lock = path, threading.local(), threading.Lock()
+        self._handles: list[Any] = []
+        self.dtype: np.dtype[Any]
         with self._errors():
             dataset = self._handle()
             check_bands(dataset.count, path)

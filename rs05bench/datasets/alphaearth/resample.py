@@ -15,7 +15,7 @@ import numpy as np
 from rs05bench.datasets.alphaearth.blocks import BlockCache
 from rs05bench.datasets.alphaearth.codec import MASKED, decode, normalise, pool
 from rs05bench.datasets.alphaearth.grid import crs_name, transformer
-from rs05bench.datasets.alphaearth.raster import Raster
+from rs05bench.datasets.alphaearth.raster import ALL_BANDS, Raster
 from rs05bench.datasets.alphaearth.window import fill_of, read_window
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _warp(raster: Raster, cache: BlockCache, target: Target, bands: Sequence[int
     ratio = math.sqrt((source_bounds[2] - source_bounds[0]) * (source_bounds[3] - source_bounds[1]))
     ratio /= math.sqrt(target.height * target.width * grid.xres * grid.yres)
     averaged = ratio >= _AVERAGE_FROM
-    values = read_window(raster, cache, top, left, height, width, **({} if averaged else {"bands": bands}))
+    values = read_window(raster, cache, top, left, height, width, bands=ALL_BANDS if averaged else bands)
     if averaged and values.dtype == np.int8:
         values = decode(values)
     out = np.full((len(values), target.height, target.width), np.nan if averaged else fill, dtype=values.dtype)

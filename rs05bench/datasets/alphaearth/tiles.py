@@ -101,7 +101,7 @@ class TileIndex:
             dataset = arrow.dataset(os.fspath(path), format="parquet")
             missing = {"crs", "year", "utm_zone", "path", "utm_west", "wgs84_west"} - set(dataset.schema.names)
             if missing:
-                raise DataError(f"is not the AlphaEarth index: no column {', '.join(sorted(missing))}", source=path)
+                raise DataError(f"is not the AlphaEarth index: no column {', '.join(sorted(missing))}", source=os.fspath(path))
             condition: Any = None if wanted is None else arrow.field("year").isin(wanted)
             if bounds is not None:
                 west, south, east, north = bounds
@@ -114,7 +114,7 @@ class TileIndex:
                 condition = inside if condition is None else condition & inside
             rows = dataset.to_table(filter=condition).to_pandas()
         except (pyarrow.lib.ArrowException, OSError) as error:
-            raise DataError(f"cannot be read as the tile index: {str(error).splitlines()[0]}", source=path) from error
+            raise DataError(f"cannot be read as the tile index: {str(error).splitlines()[0]}", source=os.fspath(path)) from error
         records = [
             {
                 "tile_id": _tile_id(row.path),
@@ -272,14 +272,14 @@ class TileIndex:
         return {"frame": self.frame, "description": self.description, "_opener": self._opener, "_open": OrderedDict(), "_pid": -1}
 
 
-def as_index(source: Source) -> TileIndex:
+def as_index(source: Source, *, year: int | None = None) -> TileIndex:
     """A `TileIndex` of whatever names tiles: an index, a folder, files, or the published index's Parquet file."""
     if isinstance(source, TileIndex):
         return source
     if isinstance(source, str | os.PathLike) and str(source).endswith(".parquet"):
         path = Path(source)
         return TileIndex.from_parquet(path, root=path.parent)
-    return TileIndex.scan(source)
+    return TileIndex.scan(source, year=year)
 
 
 def year_of(path: str | os.PathLike[str]) -> int | None:

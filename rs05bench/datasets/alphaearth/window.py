@@ -108,7 +108,8 @@ def read_windows(
     if height * width >= _WORTH_A_THREAD and len(corners) > 1:
         # A block is decompressed by all threads together: touch the blocks first, or two chips decompress the same one side by side.
         for position in range(len(corners)):
-            _touch(raster, cache, *corners[position], height, width, bands)
+            row, column = corners[position]
+            _touch(raster, cache, int(row), int(column), height, width, bands)
         list(threads().map(cut, range(len(corners))))
     else:
         for position in range(len(corners)):
