@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,7 +246,7 @@ def extract_chips(
             else:
                 read = []
                 lon, lat = float(lonlat[row, 0]), float(lonlat[row, 1])
-                values, crs, transform = source.chip(lon, lat, size, year, on_tile=lambda tile, _, read=read: read.append(tile))
+                values, crs, transform = source.chip(lon, lat, size, year, on_tile=partial(_note, read))
                 masked = float(np.mean(values[0] == MASKED))
                 write_chip(path, values, crs, transform, tiles=read)
             for tile in read:
@@ -307,7 +308,8 @@ class _Portions:
     def __init__(self, out: Path, digest: str) -> None:
         self.folder = out.with_name(f"{out.name}.parts")
         plan = self.folder / "plan.json"
-        if plan.exists() and json.loads(plan.read_text()).get("digest") != digest:
+        other = plan.exists() and json.loads(plan.read_text()).get("digest") != digest
+        if other and any(self.folder.glob("*.parquet")):
             raise DataError(
                 "holds portions of another extraction (other units, source, years or statistics)",
                 source=self.folder,
@@ -493,6 +495,10 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     if b"rs05bench" not in metadata:
         raise DataError("holds no record of an extraction", source=os.fspath(path))
     return dict(json.loads(metadata[b"rs05bench"]))
+
+
+def _note(read: list[str], tile: str, _: int) -> None:
+    read.append(tile)
 
 
 def _inspect_chip(path: Path) -> tuple[float, list[str]]:
