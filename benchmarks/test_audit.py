@@ -23,7 +23,8 @@ began = time.perf_counter()
 from rs05bench.protocol.audit import AuditColumns, audit_lists
 columns = AuditColumns(id="unit_id", lon="lon", lat="lat", groups=["tile", "site"])
 report = audit_lists(sys.argv[1], sys.argv[2], columns=columns)
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, report.n_train + report.n_test, report.verdict)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
+print(time.perf_counter() - began, peak, report.n_train + report.n_test, report.verdict)
 """
 
 
@@ -64,7 +65,9 @@ def test_whole_command_on_a_million_units(million: tuple[Path, Path], suffix: st
     seconds, megabytes, units, verdict = benchmark.pedantic(run, rounds=1, iterations=1)
     benchmark.extra_info.update(seconds=float(seconds), peak_mb=float(megabytes), units=int(units))
     with capsys.disabled():
-        print(f"\naudit of {int(units):,} units from {suffix}: {float(seconds):.1f} s, peak {float(megabytes):,.0f} MB (asked: 10 s, 2,048 MB)")
+        print(
+            f"\naudit of {int(units):,} units from {suffix}: {float(seconds):.1f} s, peak {float(megabytes):,.0f} MB (asked: 10 s, 2,048 MB)"
+        )
     assert int(units) == UNITS
     assert verdict == "leaks"
 

@@ -3,6 +3,7 @@
 ``audit_frames`` takes two tables, ``audit_manifest`` a frozen manifest; both return a report with a verdict (clean, leaks, unlocated).
 """
 
+from rs05bench.protocol.audit.autocorrelation import Variogram, variogram
 from rs05bench.protocol.audit.entry import audit_lists, audit_named
 from rs05bench.protocol.audit.frames import audit_frames
 from rs05bench.protocol.audit.inputs import read_lists
@@ -10,7 +11,6 @@ from rs05bench.protocol.audit.manifests import audit_manifest
 from rs05bench.protocol.audit.record import AuditReport, Case, Finding, ManifestReport, Thresholds
 from rs05bench.protocol.audit.sphere import EARTH_RADIUS_KM, haversine_km, nearest_train
 from rs05bench.protocol.audit.units import AuditColumns
-from rs05bench.protocol.audit.variogram import Variogram, variogram
 
 __all__ = [
     "EARTH_RADIUS_KM",

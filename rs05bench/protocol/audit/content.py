@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.protocol.audit.record import Case, Finding, Thresholds
-from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.audit.units import Units, members
 
 # In a few dimensions unrelated vectors are parallel by chance.
 FEWEST_DIMENSIONS = 8
@@ -24,7 +24,7 @@ def same_content(train: Units, test: Units, thresholds: Thresholds) -> Finding:
         return Finding(check="content_hash", level="not_checked", sentence="content hashes: not checked, no column given (--content)")
     theirs, ours = _hashes(train.content, train.source), _hashes(test.content, test.source)
     known = ours.notna().to_numpy(dtype=bool)
-    hit = known & ours.isin(theirs.dropna()).to_numpy(dtype=bool)
+    hit = members(theirs, ours)
     count, of = int(hit.sum()), int(known.sum())
     if not count:
         return Finding(check="content_hash", level="pass" if of else "not_checked", sentence="content hashes: none shared", count=0, of=of)

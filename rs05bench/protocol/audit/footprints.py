@@ -18,9 +18,7 @@ def touching(train: Units, test: Units, km: npt.NDArray[np.float64], shift: Shif
         if not bool(np.isfinite(km).any()):
             return Finding(check="touching", level="not_checked", sentence="footprints: not checked, none given"), None
         at_zero = int((km[np.isfinite(km)] * 1000 <= thresholds.touch_m).sum())
-        sentence = (
-            f"footprints: none given; {at_zero:,} test units lie exactly at a training position (judged under distance and same place)"
-        )
+        sentence = f"footprints: none given; test units exactly at a training position: {at_zero:,} (judged under distance and same place)"
         return Finding(check="touching", level="not_checked", sentence=sentence, count=at_zero, of=int(np.isfinite(km).sum())), at_zero
     pairs = _touching_pairs(train, test, thresholds)
     everything = len(np.unique(pairs[0]))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from rs05bench.protocol.audit.record import Case, Finding, Shift, Thresholds
 from rs05bench.protocol.audit.sphere import haversine_km
-from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.audit.units import Units, code_members, common_codes, members
 
 Mask = npt.NDArray[np.bool_]
 
@@ -21,9 +21,10 @@ def shared_ids(train: Units, test: Units, thresholds: Thresholds) -> Finding:
         return Finding(
             check="shared_ids", level="not_checked", sentence="shared ids: not checked, a list has no id column (name it with --id)"
         )
-    hit = test.ids.isin(train.ids).to_numpy(dtype=bool)
+    there, here, values = common_codes(train.ids, test.ids)
+    hit = code_members(there, here, len(values))
     count, of = int(hit.sum()), len(test)
-    repeats = {side.source: int(side.ids.duplicated().sum()) for side in (train, test) if side.ids is not None}
+    repeats = {side.source: len(codes) - _distinct(codes) for side, codes in ((train, there), (test, here))}
     numbers: dict[str, Any] = {"repeated_rows": {name: n for name, n in repeats.items() if n}}
     if count:
         cases = [
@@ -35,7 +36,7 @@ def shared_ids(train: Units, test: Units, thresholds: Thresholds) -> Finding:
         if elsewhere:
             sentence += f"; {elsewhere:,} of them lie somewhere else there: is the id a row counter? (name another with --id)"
         return Finding(check="shared_ids", level="leak", sentence=sentence, count=count, of=of, numbers=numbers, cases=cases)
-    alike = _plain(test.ids).isin(_plain(train.ids)).to_numpy(dtype=bool)
+    alike = members(_plain(train.ids), _plain(test.ids))
     if bool(alike.any()):
         numbers["alike"] = int(alike.sum())
         cases = [Case(test=test.name(i), detail="a training id but for case, blanks or leading zeros") for i in _first(alike, thresholds)]
@@ -54,33 +55,34 @@ def shared_group(name: str, train: Units, test: Units, shift: Shift, thresholds:
     theirs, ours = train.groups[name], test.groups[name]
     if shift == "year" and train.year is not None and test.year is not None:
         theirs, ours = _with_year(theirs, train.year), _with_year(ours, test.year)
-    known = ours.notna().to_numpy(dtype=bool)
-    seen = theirs.dropna().unique()
-    hit = known & ours.isin(seen).to_numpy(dtype=bool)
+    there, here, values = common_codes(theirs, ours)
+    known = here >= 0
+    hit = code_members(there, here, len(values))
     count, of = int(hit.sum()), int(known.sum())
     check = f"shared_group:{name}"
-    distinct = ours.nunique()
-    values = f"{distinct:,} value{'' if distinct == 1 else 's'} in test"
+    distinct = _distinct(here[known])
+    spread = f"{distinct:,} value{'' if distinct == 1 else 's'} in test"
     if of == 0:
         return Finding(check=check, level="not_checked", sentence=f"shared groups: {name}: blank for every test unit", count=0, of=0)
     blank = f"; {len(test) - of:,} have none" if of < len(test) else ""
     if not count:
-        return Finding(check=check, level="pass", sentence=f"shared groups: {name}: none shared ({values}{blank})", count=0, of=of)
-    in_test = ours[hit].value_counts()
-    in_train = theirs[theirs.isin(in_test.index)].value_counts()
-    worst = in_test.sort_index().sort_values(ascending=False, kind="stable").head(thresholds.cases)
+        return Finding(check=check, level="pass", sentence=f"shared groups: {name}: none shared ({spread}{blank})", count=0, of=of)
+    in_test = np.bincount(here[hit], minlength=len(values))
+    in_train = np.bincount(there[there >= 0], minlength=len(values))
+    shared = np.flatnonzero(in_test)
+    worst = sorted(shared.tolist(), key=lambda code: (-int(in_test[code]), str(values[code])))[: thresholds.cases]
     cases = [
         Case(
-            test=f"{name} {_shown(value)}",
-            detail=f"{_units(int(n))} in test, {int(in_train.get(value, 0)):,} in training",
-            test_lonlat=test.lonlat(int(np.flatnonzero((ours == value).fillna(False).to_numpy(dtype=bool))[0])),
+            test=f"{name} {_shown(values[code])}",
+            detail=f"{_units(int(in_test[code]))} in test, {int(in_train[code]):,} in training",
+            test_lonlat=_somewhere(test, np.flatnonzero(here == code)),
         )
-        for value, n in worst.items()
+        for code in worst
     ]
     sentence = (
-        f"shared groups: {name}: {count:,} of {of:,} test units have a {name} that also trains ({len(in_test):,} shared; {values}{blank})"
+        f"shared groups: {name}: {count:,} of {of:,} test units have a {name} that also trains ({len(shared):,} shared; {spread}{blank})"
     )
-    return Finding(check=check, level="leak", sentence=sentence, count=count, of=of, numbers={"groups_shared": len(in_test)}, cases=cases)
+    return Finding(check=check, level="leak", sentence=sentence, count=count, of=of, numbers={"groups_shared": len(shared)}, cases=cases)
 
 
 def same_place(train: Units, test: Units, shift: Shift, thresholds: Thresholds) -> Finding:
@@ -88,12 +90,12 @@ def same_place(train: Units, test: Units, shift: Shift, thresholds: Thresholds) 
     if train.place is None or test.place is None or not (bool(train.place.notna().any()) and bool(test.place.notna().any())):
         return Finding(check="same_place", level="not_checked", sentence="same place: not checked, no place column and no coordinates")
     known = test.place.notna().to_numpy(dtype=bool)
-    hit = known & test.place.isin(train.place.dropna()).to_numpy(dtype=bool)
+    hit = members(train.place, test.place)
     same_year = np.zeros(len(test), dtype=bool)
     dated = train.year is not None and test.year is not None
     if dated and bool(hit.any()):
         theirs, ours = _with_year(train.place, train.year), _with_year(test.place, test.year)
-        same_year = hit & ours.isin(theirs.dropna()).to_numpy(dtype=bool)
+        same_year = hit & members(theirs, ours)
     judged = same_year if shift == "year" else hit
     how = "by its place columns" if test.place_known else "by coordinates to about a metre"
     count, of, declared = int(judged.sum()), int(known.sum()), int((hit & ~same_year).sum())
@@ -142,9 +144,11 @@ def _elsewhere(train: Units, test: Units, hit: Mask) -> int:
     """How many shared ids stand for different positions (more than a kilometre apart) in the two lists."""
     assert train.ids is not None
     assert test.ids is not None
-    first = pd.Series(np.arange(len(train)), index=pd.Index(train.ids)).groupby(level=0).first()
+    there, here, values = common_codes(train.ids, test.ids)
     ours = np.flatnonzero(hit)
-    theirs = first.reindex(test.ids.iloc[ours]).to_numpy(dtype=np.int64)
+    first = np.zeros(len(values), dtype=np.int64)
+    first[there[::-1]] = np.arange(len(there))[::-1]  # the first row of each id is written last
+    theirs = first[here[ours]]
     with np.errstate(invalid="ignore"):
         return int((haversine_km(train.lon[theirs], train.lat[theirs], test.lon[ours], test.lat[ours]) > 1.0).sum())
 
@@ -172,7 +176,22 @@ def _with_year(values: pd.Series[Any], year: npt.NDArray[np.int64] | None) -> pd
 
 
 def _plain(ids: pd.Series[Any]) -> pd.Series[Any]:
-    return ids.str.strip().str.lower().str.replace(r"(?<![0-9])0+(?=[0-9])", "", regex=True)
+    """Ids without case, outer blanks and leading zeros of their numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_lower(pc.utf8_trim_whitespace(pa.array(ids, type=pa.string())))
+    # RE2, as Arrow uses it, knows no look-behind: the character before the zeros is captured instead.
+    return pd.Series(pc.replace_substring_regex(text, r"(^|[^0-9])0+([0-9])", r"\1\2").to_pandas(), dtype="string")
+
+
+def _distinct(codes: npt.NDArray[np.int64]) -> int:
+    return int(np.count_nonzero(np.bincount(codes))) if len(codes) else 0
+
+
+def _somewhere(units: Units, rows: npt.NDArray[np.int64]) -> tuple[float, float] | None:
+    located = rows[units.located[rows]]
+    return units.lonlat(int(located[0])) if len(located) else None
 
 
 def _first(mask: Mask, thresholds: Thresholds) -> npt.NDArray[np.int64]:

@@ -155,6 +155,30 @@ def as_text(values: pd.Series[Any]) -> pd.Series[Any]:
     return text.mask(text.str.strip() == "")
 
 
+def common_codes(theirs: pd.Series[Any], ours: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], pd.Index[Any]]:
+    """Both columns as codes into one list of values, -1 where missing.
+
+    One factorisation, then everything is integers: on a million strings several times faster than ``isin``.
+    """
+    codes, values = pd.factorize(pd.concat([theirs, ours], ignore_index=True))
+    return codes[: len(theirs)].astype(np.int64), codes[len(theirs) :].astype(np.int64), pd.Index(values)
+
+
+def members(theirs: pd.Series[Any], ours: pd.Series[Any]) -> npt.NDArray[np.bool_]:
+    """Which of our values occur among theirs; missing ones never do."""
+    there, here, values = common_codes(theirs, ours)
+    return code_members(there, here, len(values))
+
+
+def code_members(there: npt.NDArray[np.int64], here: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.bool_]:
+    """`members` for codes below ``n``."""
+    seen = np.zeros(n + 1, dtype=bool)
+    seen[there[there >= 0]] = True
+    # Code -1 reads the last place, which is never seen.
+    hit: npt.NDArray[np.bool_] = seen[here]
+    return hit
+
+
 def pick(frame: pd.DataFrame, wanted: Sequence[str]) -> str | None:
     """The first of some usual names that the table has, whatever its case."""
     by_lower = {str(name).lower(): str(name) for name in frame.columns}
@@ -317,7 +341,7 @@ def _dates(values: pd.Series[Any], column: str, source: str) -> tuple[npt.NDArra
         )
     first = parsed.dt.tz_convert(None).to_numpy().astype("datetime64[D]")
     last = first.copy()
-    last[bare] = (first[bare].astype("datetime64[Y]") + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
+    last[bare] = (first[bare].astype("datetime64[Y]") + np.timedelta64(1, "Y")).astype("datetime64[D]") - np.timedelta64(1, "D")
     return first, last
 
 
