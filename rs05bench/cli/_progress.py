@@ -42,7 +42,13 @@ class SweepProgress:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description:<18}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+        )
         self._bars = Progress(*columns, console=Console(stderr=True))
         left = len(cells) - reused
         counts = Counter(_family(cell.model) for cell in cells)
@@ -77,14 +83,20 @@ def print_table(table: pd.DataFrame, *, limit: int = 60) -> None:
     from rich.table import Table
 
     console = Console()
-    shown = [column for column in table.columns if column not in ("digest", "kind", "main_metric", "main", "simulated", "random_twin", "open_weights", "alone")]
+    shown = [
+        column
+        for column in table.columns
+        if column not in ("digest", "kind", "main_metric", "main", "simulated", "random_twin", "open_weights", "alone")
+    ]
     names = [column for column in shown if table[column].dtype == object or column == "seed"]
     numbers = [column for column in shown if column not in names][:9]
     grid = Table(box=None, pad_edge=False)
     for column in [*names, *numbers]:
         grid.add_column(column, justify="left" if column in names else "right", no_wrap=True)
     for _, row in table.head(limit).iterrows():
-        grid.add_row(*(str(row[column]) for column in names), *(f"{row[column]:.3f}" if row[column] == row[column] else "" for column in numbers))
+        grid.add_row(
+            *(str(row[column]) for column in names), *(f"{row[column]:.3f}" if row[column] == row[column] else "" for column in numbers)
+        )
     console.print(grid)
     if len(table) > limit:
         console.print(f"… {len(table) - limit} rows more; --csv or --json prints all")

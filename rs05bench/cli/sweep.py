@@ -51,7 +51,9 @@ def sweep(
             on_start=progress.start,
             on_progress=progress.advance,
         )
-    typer.echo(f"{summary.cells} cells: {summary.done} run, {summary.reused} there already, {len(summary.failed)} failed. Results: {summary.store}")
+    typer.echo(
+        f"{summary.cells} cells: {summary.done} run, {summary.reused} there already, {len(summary.failed)} failed. Results: {summary.store}"
+    )
     for outcome in summary.failed[:5]:
         typer.echo(f"  {outcome.model}: {outcome.error.splitlines()[0] if outcome.error else 'failed'}", err=True)
     if summary.stopped:

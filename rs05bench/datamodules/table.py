@@ -103,7 +103,8 @@ class TableDataModule(lightning.LightningDataModule):
             ProtocolError: Always.
         """
         raise ProtocolError(
-            "a data module has no test labels", remedy="Predict with predict_dataloader, then: rs05bench score PREDICTIONS --manifest M --labels DIR."
+            "a data module has no test labels",
+            remedy="Predict with predict_dataloader, then: rs05bench score PREDICTIONS --manifest M --labels DIR.",
         )
 
     def predict_dataloader(self) -> list[DataLoader[Any]]:

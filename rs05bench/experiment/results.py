@@ -19,8 +19,17 @@ COLUMNS = {
     "segmentation": ("miou", "macro_f1", "boundary_f1", "area_error", "ece", "brier"),
 }
 COST_COLUMNS = (
-    "labels_used", "fit_s", "predict_s_per_1000", "peak_memory_mb", "peak_device_memory_mb", "device_hours", "parameters_total",
-    "parameters_trainable", "gflops_per_unit", "energy_wh", "alone",
+    "labels_used",
+    "fit_s",
+    "predict_s_per_1000",
+    "peak_memory_mb",
+    "peak_device_memory_mb",
+    "device_hours",
+    "parameters_total",
+    "parameters_trainable",
+    "gflops_per_unit",
+    "energy_wh",
+    "alone",
 )
 
 

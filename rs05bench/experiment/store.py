@@ -92,7 +92,9 @@ class ResultStore:
 
     def fail(self, digest: str, cell: Cell, error: str, log: str = "") -> None:
         """Keeps what went wrong with a cell."""
-        _write(self.root / "failures" / f"{digest}.json", {"cell": cell.model_dump(mode="json"), "digest": digest, "error": error, "log": log})
+        _write(
+            self.root / "failures" / f"{digest}.json", {"cell": cell.model_dump(mode="json"), "digest": digest, "error": error, "log": log}
+        )
 
     def failures(self) -> list[dict[str, Any]]:
         """Cells that failed and have not succeeded since."""
@@ -133,7 +135,7 @@ class ResultStore:
             if there == manifest.card.get("digest"):
                 return path
             raise DataError(
-                f"holds another manifest {manifest.name} (digest {str(there)[:12]}…; the data and card at hand give {manifest.digest[:12]}…)",
+                f"holds another manifest {manifest.name} (digest {str(there)[:12]}…; data and card give {manifest.digest[:12]}…)",
                 source=self.root,
                 remedy="The data or the card changed. Use a new --out folder.",
             )

@@ -182,5 +182,3 @@ def _context() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["rs05bench.experiment.workers", "rs05bench.models.shallow", "sklearn.linear_model", "pyarrow.parquet"])
     return context
-
-

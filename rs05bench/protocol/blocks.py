@@ -72,7 +72,7 @@ def spatial_blocks(lon: NDArray[np.float64], lat: NDArray[np.float64], size_m: f
 
 def time_blocks(time: pd.Series, days: float) -> NDArray[np.object_]:
     """Names of the spans of `days` days dates lie in (counted from 1970-01-01), shape (n,); empty text without date."""
-    day = (time.to_numpy(dtype="datetime64[s]").astype("int64") / 86_400.0)
+    day = time.to_numpy(dtype="datetime64[s]").astype("int64") / 86_400.0
     known = time.notna().to_numpy()
     names = np.char.add("t", np.floor(np.where(known, day, 0.0) / days).astype(np.int64).astype(str)).astype(object)
     names[~known] = ""

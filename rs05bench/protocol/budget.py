@@ -6,7 +6,7 @@ is counted. Budgets of one kind are nested for one seed: the 5 labels are among 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -223,6 +223,5 @@ def _parts(wanted: int, available_train: int, available_val: int) -> tuple[int, 
     return n_train, min(n_val, n_train)
 
 
-def _unique(values: object) -> Ids:
-    return np.array(sorted(set(values)), dtype=object)  # type: ignore[call-overload]
-
+def _unique(values: Iterable[str]) -> Ids:
+    return np.array(sorted(set(values)), dtype=object)

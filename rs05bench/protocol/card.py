@@ -58,14 +58,14 @@ class Coordinates(_Record):
 
 
 class Join(_Record):
-    """A second file whose columns (or geometry) are joined to the units by key.
+    r"""A second file whose columns (or geometry) are joined to the units by key.
 
     Attributes:
         file: Glob relative to the data directory.
         on: Column of the main table, or `{left: .., right: ..}` where the names differ.
         columns: Columns to bring along; empty brings all that are not in the main table.
         how: `inner` drops units without a partner (reported), `left` keeps them with blanks.
-        melt: Wide columns of the joined file to turn into one column and a year, e.g. `{value: unemployment, pattern: "UnempRate(\\d{4})"}`.
+        melt: Wide columns of the joined file to turn into one column and a year, e.g. `{value: rate, pattern: "Rate(\d{4})"}`.
     """
 
     file: str

@@ -1,7 +1,7 @@
 """The out-of-domain drop on the same ground (rule 9).
 
-For the units one fold holds out: their score in the folds that train on their region, minus their score with it held out. Both scores
-are over the same units, so a hard region does not pass for a bad transfer. The raw difference of `test_id` and `test_ood` is kept beside it.
+For the units one fold holds out: their score in the folds that train on their region, minus their score with it held out. Both are over
+the same units, so a hard region does not pass for a bad transfer. The raw difference of `test_id` and `test_ood` is kept beside it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def matched_drops(results: Sequence[Result], metric: str | None = None) -> dict[
                     continue
                 at_home = sum(scores) / len(scores)
                 held = stratum.scores[name]
-                found.append(GroundDrop(stratum.ground, stratum.shift, stratum.units, at_home, held, turned.drop(at_home, held), len(scores)))
+                found.append(
+                    GroundDrop(stratum.ground, stratum.shift, stratum.units, at_home, held, turned.drop(at_home, held), len(scores))
+                )
             drops[result.digest] = found
     return drops
 

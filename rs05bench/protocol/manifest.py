@@ -158,7 +158,9 @@ class SplitManifest:
             units = pd.read_parquet(stem.with_name(stem.name + ".units.parquet"))
             card = json.loads(stem.with_name(stem.name + ".json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise DataError(f"no such file: {error.filename}", source=path, remedy="A manifest is .parquet, .units.parquet and .json together.") from error
+            raise DataError(
+                f"no such file: {error.filename}", source=path, remedy="A manifest is .parquet, .units.parquet and .json together."
+            ) from error
         except (OSError, ValueError) as error:
             raise DataError(f"cannot be read as a manifest: {error}", source=path) from error
         missing = [column for column in COLUMNS if column not in table.columns]
@@ -175,7 +177,14 @@ def manifest_digest(table: pd.DataFrame, units: pd.DataFrame) -> str:
     ordered = table.assign(fold=table["fold"].astype(str)).sort_values(["fold", "unit_id"], kind="stable")
     rows = zip(*(ordered[column].astype(str) for column in COLUMNS), strict=True)
     placed = units.sort_values("unit_id", kind="stable")
-    where = zip(placed["unit_id"], placed["lon"].map("{:.7f}".format), placed["lat"].map("{:.7f}".format), placed["place"], placed["year"].astype(str), strict=True)
+    where = zip(
+        placed["unit_id"],
+        placed["lon"].map("{:.7f}".format),
+        placed["lat"].map("{:.7f}".format),
+        placed["place"],
+        placed["year"].astype(str),
+        strict=True,
+    )
     return content_digest(["\t".join(row) for row in rows] + ["\t".join(map(str, row)) for row in where])
 
 
@@ -198,7 +207,9 @@ def build_manifest(card: TaskCard, units: UnitTable, split: str, *, version: int
     ground, folds = draw_folds(card, units, name.base)
     ids = units.frame["unit_id"].to_numpy()
     parts = [
-        pd.DataFrame({"fold": fold.name, "unit_id": ids, "role": fold.role, "shift": fold.shift, "region": ground.region, "block": ground.block})
+        pd.DataFrame(
+            {"fold": fold.name, "unit_id": ids, "role": fold.role, "shift": fold.shift, "region": ground.region, "block": ground.block}
+        )
         for fold in folds
     ]
     table = pd.concat(parts, ignore_index=True)

@@ -80,9 +80,7 @@ class Predictions:
             values = [getattr(part, name) for part in parts]
             return None if any(value is None for value in values) else np.concatenate(values)
 
-        return Predictions(
-            join("unit_id"), join("role"), join("y"), join("probabilities"), first.classes, join("interval"), first.info
-        )
+        return Predictions(join("unit_id"), join("role"), join("y"), join("probabilities"), first.classes, join("interval"), first.info)
 
     def frame(self) -> pd.DataFrame:
         """The table as it is written: `unit_id`, `role`, then `y` (with `lower`, `upper`) or `p_<class>` columns."""
@@ -103,7 +101,9 @@ class Predictions:
         values = self.probabilities if self.probabilities is not None else np.asarray(self.y).reshape(-1, 1)
         bits = np.ascontiguousarray(np.asarray(values)[order], dtype="<f4")
         head = ",".join(self.classes or ("y",))
-        return content_digest([head, *(f"{self.role[i]}\t{self.unit_id[i]}\t{row.tobytes().hex()}" for i, row in zip(order, bits, strict=True))])
+        return content_digest(
+            [head, *(f"{self.role[i]}\t{self.unit_id[i]}\t{row.tobytes().hex()}" for i, row in zip(order, bits, strict=True))]
+        )
 
     def save(self, directory: str | Path) -> Path:
         """Writes `predictions.json` and `units.parquet` into a directory (made where missing)."""
@@ -111,7 +111,13 @@ class Predictions:
         directory.mkdir(parents=True, exist_ok=True)
         self.frame().to_parquet(directory / "units.parquet", index=False, compression="zstd")
         kind = "classification" if self.probabilities is not None else "regression"
-        record = {"schema_version": SCHEMA_VERSION, "kind": kind, "classes": list(self.classes) if self.classes else None, "digest": self.digest, **self.info}
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": kind,
+            "classes": list(self.classes) if self.classes else None,
+            "digest": self.digest,
+            **self.info,
+        }
         (directory / "predictions.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return directory
 
@@ -129,7 +135,11 @@ class Predictions:
             record = json.loads(card_path.read_text(encoding="utf-8"))
             frame = pd.read_parquet(table_path)
         except FileNotFoundError as error:
-            raise DataError(f"{Path(str(error.filename)).name} is missing", source=directory, remedy="Predictions are predictions.json and units.parquet.") from error
+            raise DataError(
+                f"{Path(str(error.filename)).name} is missing",
+                source=directory,
+                remedy="Predictions are predictions.json and units.parquet.",
+            ) from error
         except (OSError, ValueError) as error:
             raise DataError(f"cannot be read: {error}", source=directory) from error
         if not isinstance(record, dict):

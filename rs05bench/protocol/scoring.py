@@ -135,7 +135,9 @@ class Scorer:
             if row is None:
                 continue
             if tested.role[position] != self.role[row]:
-                raise DataError(f"unit {unit!r} is predicted as {tested.role[position]}, and its role here is {self.role[row]}", source=self.source)
+                raise DataError(
+                    f"unit {unit!r} is predicted as {tested.role[position]}, and its role here is {self.role[row]}", source=self.source
+                )
             order[row] = position
         missing = order < 0
         if missing.any():

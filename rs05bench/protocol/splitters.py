@@ -56,9 +56,7 @@ def draw_folds(card: TaskCard, units: UnitTable, split: str) -> tuple[Ground, li
     options = card.split_options
     column = card.group_column(name.group)
     if name.group and column is None:
-        raise DataError(
-            f"split {split!r} moves the group {name.group!r}, and the card declares the groups {card.groups}", source=card.name
-        )
+        raise DataError(f"split {split!r} moves the group {name.group!r}, and the card declares the groups {card.groups}", source=card.name)
     column = column or options.region or (card.groups[0] if card.groups else None)
     if name.moves_year and units.frame["year"].isna().any():
         raise DataError(f"split {split!r} needs the year of every unit, and the units have none", source=units.source)
@@ -114,7 +112,7 @@ def _leave_group(ground: Ground, name: SplitName) -> Iterator[Fold]:
 
 def _leave_year(ground: Ground, name: SplitName) -> Iterator[Fold]:
     year = _year_names(ground)
-    years = {value: (value,) for value in sorted(set(year))}
+    years: dict[str, tuple[str, ...]] = {value: (value,) for value in sorted(set(year))}
     if len(years) < 2:
         raise DataError(f"split {name.text!r} needs at least two years, found {', '.join(years)}", source=ground.units.source)
     for fold in years:
@@ -125,10 +123,8 @@ def _until(ground: Ground, name: SplitName) -> Iterator[Fold]:
     year = _year_names(ground)
     later = year.astype(int) > int(name.year or 0)
     if later.all() or not later.any():
-        raise DataError(
-            f"split {name.text!r} leaves no unit on one side (years {min(year)} to {max(year)})", source=ground.units.source
-        )
-    years = {value: (value,) for value in sorted(set(year[~later]))}
+        raise DataError(f"split {name.text!r} leaves no unit on one side (years {min(year)} to {max(year)})", source=ground.units.source)
+    years: dict[str, tuple[str, ...]] = {value: (value,) for value in sorted(set(year[~later]))}
     yield _hold_years(ground, f"after-{name.year}", later, years)
 
 
@@ -161,7 +157,9 @@ def _leave_group_year(ground: Ground, name: SplitName) -> Iterator[Fold]:
 def _official(ground: Ground, name: SplitName) -> Iterator[Fold]:
     part = ground.units.frame["official"].to_numpy(dtype=object)
     if not (part == "train").any() or not (part == "test").any():
-        raise DataError("split 'official' needs train and test units, and the official column names none of one", source=ground.units.source)
+        raise DataError(
+            "split 'official' needs train and test units, and the official column names none of one", source=ground.units.source
+        )
     shift_word = ground.units.frame.attrs.get("official_shift", "none")
     role, shift = np.full(len(part), "buffer", dtype=object), _none(len(part))
     role[part == "train"] = "train"
@@ -232,9 +230,7 @@ def _gather(ground: Ground, name: SplitName) -> dict[str, tuple[str, ...]]:
     return {f"fold-{index + 1:02d}": tuple(sorted(held)) for index, held in enumerate(members)}
 
 
-def _validation_groups(
-    ground: Ground, role: Names, gathered: dict[str, tuple[str, ...]], fold: str, group: Names, pool: Mask
-) -> None:
+def _validation_groups(ground: Ground, role: Names, gathered: dict[str, tuple[str, ...]], fold: str, group: Names, pool: Mask) -> None:
     """Validation: the next whole group in hash order when at least four groups train, else buffered blocks inside them."""
     names = sorted(gathered, key=lambda name: (hash_unit(ground.options.seed, "val", name), name))
     start = names.index(fold) + 1 if fold in names else 0

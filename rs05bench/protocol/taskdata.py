@@ -97,7 +97,7 @@ class TaskData:
         unknown = ~rows["unit_id"].isin(position.index)
         if unknown.any() or len(rows) != len(units):
             raise DataError(
-                f"{manifest.name} is over other units: {int(unknown.sum())} of its {len(rows)} are not in the data, which hold {len(units)}",
+                f"{manifest.name} is over other units: {int(unknown.sum())} of its {len(rows)} are not among the {len(units)} of the data",
                 source=card.name,
                 remedy="Use the data this manifest was built from, or build a manifest over these data.",
             )
@@ -128,7 +128,7 @@ class TaskData:
         """Unit ids of a role, shape (n,)."""
         return self.units["unit_id"].to_numpy(dtype=object)[self._at(role)]
 
-    def X(self, role: str, features: str) -> NDArray[np.float32]:  # noqa: N802  the name scikit-learn's users know
+    def X(self, role: str, features: str) -> NDArray[np.float32]:
         """Features of a role, shape (n, d) (or (n, ...) for sequences), float32; NaN where missing."""
         _, values = self._source.features(features)
         return np.ascontiguousarray(values[self._at(role)], dtype=np.float32)
@@ -192,7 +192,11 @@ def encode_labels(labels: pd.Series, classes: tuple[str, ...] | None, source: st
     text = labels.astype(str)
     unknown = sorted(set(text) - set(index))
     if unknown:
-        raise DataError(f"labels {unknown[:5]} are not among the classes {list(classes)}", source=source, remedy="Add them to `classes`, or drop those units.")
+        raise DataError(
+            f"labels {unknown[:5]} are not among the classes {list(classes)}",
+            source=source,
+            remedy="Add them to `classes`, or drop those units.",
+        )
     return text.map(index).to_numpy(dtype=np.int64)
 
 

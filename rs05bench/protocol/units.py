@@ -172,4 +172,6 @@ def _times(frame: pd.DataFrame, source: str) -> pd.Series:
     try:
         return pd.to_datetime(frame["time"]).astype("datetime64[ns]").reset_index(drop=True)
     except (ValueError, TypeError) as error:
-        raise DataError(f"the time column cannot be read as dates: {error}", source=source, remedy="Use ISO dates, e.g. 2021-07-04.") from error
+        raise DataError(
+            f"the time column cannot be read as dates: {error}", source=source, remedy="Use ISO dates, e.g. 2021-07-04."
+        ) from error
