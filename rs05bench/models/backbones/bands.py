@@ -1,0 +1,190 @@
+"""Band names, and how the bands of a data set reach the slots of an encoder.
+
+A pretrained encoder has *slots*: BLUE, GREEN, ... in a fixed order, each with the statistics it was pretrained with. A data set has
+*bands*. Matching
+the two by name, and refusing what does not fit, is what keeps a red band out of a near-infrared slot.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError
+
+CANONICAL = (
+    "COASTAL_AEROSOL",
+    "BLUE",
+    "GREEN",
+    "RED",
+    "RED_EDGE_1",
+    "RED_EDGE_2",
+    "RED_EDGE_3",
+    "NIR_BROAD",
+    "NIR_NARROW",
+    "WATER_VAPOR",
+    "CIRRUS",
+    "SWIR_1",
+    "SWIR_2",
+)
+"""Band names as TerraTorch's ``HLSBands`` spells them."""
+
+# Sentinel-2 and HLS S30 names only. HLS L30 uses the same names for other wavelengths (its B05 is near infrared), so L30 data declare
+# canonical names.
+_SENTINEL2 = {
+    "B01": "COASTAL_AEROSOL",
+    "B02": "BLUE",
+    "B03": "GREEN",
+    "B04": "RED",
+    "B05": "RED_EDGE_1",
+    "B06": "RED_EDGE_2",
+    "B07": "RED_EDGE_3",
+    "B08": "NIR_BROAD",
+    "B8A": "NIR_NARROW",
+    "B09": "WATER_VAPOR",
+    "B10": "CIRRUS",
+    "B11": "SWIR_1",
+    "B12": "SWIR_2",
+}
+_ALIASES = {
+    **{name: name for name in CANONICAL},
+    **_SENTINEL2,
+    **{name.replace("B0", "B"): band for name, band in _SENTINEL2.items() if name.startswith("B0")},
+}
+
+
+class ScaleWarning(UserWarning):
+    """The values of an image do not look like the scale its data set declares."""
+
+
+class BandWarning(UserWarning):
+    """A slot of an encoder is filled by a neighbouring band, as its specification allows."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One input channel of a pretrained encoder.
+
+    Args:
+        band: The band it was pretrained with (a name of ``CANONICAL``).
+        mean: Pretraining mean, in reflectance x 10,000.
+        std: Pretraining standard deviation, in reflectance x 10,000.
+        clip: Values are clipped to this range (reflectance x 10,000) first, where the encoder was pretrained so.
+        accepts: Bands that may stand in, in order of preference; each use warns.
+    """
+
+    band: str
+    mean: float
+    std: float
+    clip: tuple[float, float] | None = None
+    accepts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Which data band feeds which slot.
+
+    Args:
+        indices: Position in the data of each used slot's band.
+        slots: The used slots, in the encoder's order.
+        bands: The band that fills each slot.
+        unused: Data bands no slot wants.
+    """
+
+    indices: tuple[int, ...]
+    slots: tuple[Slot, ...]
+    bands: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def canonical_bands(bands: Sequence[str], *, source: str = "the data module") -> tuple[str, ...]:
+    """Translate Sentinel-2 / HLS S30 names (``B8A``) into canonical ones (``NIR_NARROW``).
+
+    Raises:
+        DataError: A name is unknown, or a band is given twice.
+
+    Examples:
+        >>> canonical_bands(["B02", "b8a", "SWIR_1"])
+        ('BLUE', 'NIR_NARROW', 'SWIR_1')
+    """
+    names = [_ALIASES.get(str(band).upper()) for band in bands]
+    unknown = [str(band) for band, name in zip(bands, names, strict=True) if name is None]
+    if unknown:
+        remedy = (
+            f"Use one of {', '.join(CANONICAL)}, or Sentinel-2 / HLS S30 names such as B02 and B8A (for HLS L30 use the canonical names)."
+        )
+        raise DataError(f"unknown band {', '.join(map(repr, unknown))}", source=source, remedy=remedy)
+    known = [name for name in names if name is not None]
+    twice = sorted({name for name in known if known.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"band {', '.join(twice)} is declared twice", source=source, remedy="Declare each band once, in the order of the channels."
+        )
+    return tuple(known)
+
+
+def match_bands(slots: Sequence[Slot], data_bands: Sequence[str], *, require_all: bool, encoder: str) -> Matching:
+    """Find the data band for every slot of an encoder.
+
+    Args:
+        slots: The encoder's slots.
+        data_bands: The bands of the data, in channel order.
+        require_all: Whether every slot must be filled (otherwise one band is enough).
+        encoder: Its name, for messages.
+
+    Raises:
+        DataError: A required band is missing, or none fits.
+    """
+    present = canonical_bands(data_bands)
+    indices: list[int] = []
+    used: list[Slot] = []
+    names: list[str] = []
+    missing: list[str] = []
+    # A band goes to its own slot first; only what is left over may stand in for a neighbour.
+    own = {slot.band for slot in slots}
+    for slot in slots:
+        name = slot.band if slot.band in present else next((band for band in slot.accepts if band in present and band not in own), None)
+        if name is None:
+            missing.append(slot.band)
+            continue
+        if name != slot.band:
+            warnings.warn(f"{encoder}: band {name} stands in for {slot.band}, which the data do not have", BandWarning, stacklevel=2)
+        indices.append(present.index(name))
+        used.append(slot)
+        names.append(name)
+    if missing and (require_all or not used):
+        problem = (
+            f"{encoder} needs band{'s' if len(missing) > 1 else ''} {', '.join(missing)}; the data have {', '.join(present) or 'none'}"
+        )
+        raise DataError(
+            problem,
+            remedy="Add the bands to the data, or choose an encoder that takes what there is (dofa and clay take any subset of theirs).",
+        )
+    return Matching(tuple(indices), tuple(used), tuple(names), tuple(band for band in present if band not in names))
+
+
+def check_scale(sample: NDArray[np.floating], scale: float) -> str | None:
+    """Say what is wrong with the scale of an image, or None.
+
+    Land and water reflect between about 1 % and 60 % in the optical bands; the 95th percentile of a chip therefore lies well inside
+    (0.005, 2).
+
+    Args:
+        sample: Pixel values, any shape; NaN is ignored.
+        scale: The number that stands for a reflectance of 1 (1 or 10,000 as a rule).
+    """
+    finite = sample[np.isfinite(sample)]
+    if finite.size == 0 or not finite.any():
+        return None
+    high = float(np.percentile(np.abs(finite), 95)) / scale
+    if 0.005 <= high <= 2.0:
+        return None
+    likely = "10000" if scale == 1 else "1"
+    return (
+        f"the 95th percentile of the image is {high * scale:.4g}, a reflectance of {high:.3g} at the declared scale {scale:g}; "
+        f"reflectances lie between 0 and about 1, so the scale is probably {likely}"
+    )

@@ -1,0 +1,313 @@
+"""The encoders rs05bench knows: bands, statistics, licence, pretraining data and source of the weights.
+
+Statistics are those the encoders were pretrained with, in reflectance x 10,000, and are never replaced by those of a data set: a frozen
+encoder must see
+what it was taught to see. Sources: TerraTorch 1.2 (Prithvi, TerraMind), TorchGeo 0.9 (Satlas, DOFA weights and their pinned revisions),
+Clay's published
+``metadata.yaml``, DOFA's published demonstration. Galileo is absent: no maintained package provides it.
+"""
+
+from __future__ import annotations
+
+from rs05bench.errors import DataError
+from rs05bench.models.backbones.bands import Slot
+from rs05bench.models.backbones.spec import BackboneSpec, Layout, WeightsSource
+
+_HLS6 = ("BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2")
+_PRITHVI_SLOTS = tuple(
+    Slot(band, mean, std)
+    for band, mean, std in zip(
+        _HLS6, (1087.0, 1342.0, 1433.0, 2734.0, 1958.0, 1363.0), (2248.0, 2179.0, 2178.0, 1850.0, 1242.0, 1049.0), strict=True
+    )
+)
+_CLAY_SLOTS = (
+    Slot("BLUE", 1105.0, 1809.0),
+    Slot("GREEN", 1355.0, 1757.0),
+    Slot("RED", 1552.0, 1888.0),
+    Slot("RED_EDGE_1", 1887.0, 1870.0),
+    Slot("RED_EDGE_2", 2422.0, 1732.0),
+    Slot("RED_EDGE_3", 2630.0, 1697.0),
+    Slot("NIR_BROAD", 2743.0, 1742.0),
+    Slot("NIR_NARROW", 2785.0, 1648.0),
+    Slot("SWIR_1", 2388.0, 1470.0),
+    Slot("SWIR_2", 1835.0, 1379.0),
+)
+_TERRAMIND_SLOTS = (
+    Slot("COASTAL_AEROSOL", 1390.458, 2106.761),
+    Slot("BLUE", 1503.317, 2141.107),
+    Slot("GREEN", 1718.197, 2038.973),
+    Slot("RED", 1853.91, 2134.138),
+    Slot("RED_EDGE_1", 2199.1, 2085.321),
+    Slot("RED_EDGE_2", 2779.975, 1889.926),
+    Slot("RED_EDGE_3", 2987.011, 1820.257),
+    Slot("NIR_BROAD", 3083.234, 1871.918),
+    Slot("NIR_NARROW", 3132.22, 1753.829),
+    Slot("WATER_VAPOR", 3162.988, 1797.379),
+    Slot("SWIR_1", 2424.884, 1434.261),
+    Slot("SWIR_2", 1857.648, 1334.311),
+)
+
+# Satlas reads the 8-bit true-colour image (255 at a reflectance of 0.3558, Sentinel-2 L1C) and the other bands divided by 8160, both
+# clipped to 0-1.
+_TCI, _SATLAS_RANGE = 3558.0, 8160.0
+
+
+def _satlas(band: str, top: float, accepts: tuple[str, ...] = ()) -> Slot:
+    return Slot(band, 0.0, top, clip=(0.0, top), accepts=accepts)
+
+
+_SATLAS_S2_SLOTS = (
+    _satlas("RED", _TCI),
+    _satlas("GREEN", _TCI),
+    _satlas("BLUE", _TCI),
+    _satlas("RED_EDGE_1", _SATLAS_RANGE),
+    _satlas("RED_EDGE_2", _SATLAS_RANGE),
+    _satlas("RED_EDGE_3", _SATLAS_RANGE),
+    _satlas("NIR_BROAD", _SATLAS_RANGE, accepts=("NIR_NARROW",)),
+    _satlas("SWIR_1", _SATLAS_RANGE),
+    _satlas("SWIR_2", _SATLAS_RANGE),
+)
+# Landsat Collection 2 counts are (reflectance + 0.1) / 2e-5 and Satlas takes (count - 4000) / 16320; both put together in reflectance x
+# 10,000.
+_SATLAS_LANDSAT_SLOTS = tuple(
+    Slot(band, -200.0, 3264.0, clip=(-200.0, 3064.0), accepts=accepts)
+    for band, accepts in (
+        ("COASTAL_AEROSOL", ()),
+        ("BLUE", ()),
+        ("GREEN", ()),
+        ("RED", ()),
+        ("NIR_NARROW", ("NIR_BROAD",)),
+        ("SWIR_1", ()),
+        ("SWIR_2", ()),
+    )
+)
+# Aerial imagery is 8-bit: declare scale 255, so that 1 is white.
+_SATLAS_AERIAL_SLOTS = tuple(Slot(band, 0.0, 10_000.0, clip=(0.0, 10_000.0)) for band in ("RED", "GREEN", "BLUE"))
+
+
+def _dofa(band: str, mean: float, std: float, top: float, accepts: tuple[str, ...] = ()) -> Slot:
+    """DOFA publishes means of 8-bit data.
+
+    One count is top / 255 of reflectance x 10,000 (the SatlasPretrain conversion it was trained on).
+    """
+    return Slot(band, mean * top / 255, std * top / 255, clip=(0.0, top), accepts=accepts)
+
+
+_DOFA_SLOTS = (
+    _dofa("RED", 114.1099739, 77.84352553, _TCI),
+    _dofa("GREEN", 114.81779093, 69.96844919, _TCI),
+    _dofa("BLUE", 126.63977424, 67.42465279, _TCI),
+    _dofa("RED_EDGE_1", 84.33539309, 64.57022983, _SATLAS_RANGE),
+    _dofa("RED_EDGE_2", 97.84789168, 61.72545487, _SATLAS_RANGE),
+    _dofa("RED_EDGE_3", 103.94461911, 61.34187099, _SATLAS_RANGE),
+    _dofa("NIR_BROAD", 101.435633, 60.29744676, _SATLAS_RANGE, accepts=("NIR_NARROW",)),
+    _dofa("SWIR_1", 72.32804172, 47.88519516, _SATLAS_RANGE),
+    _dofa("SWIR_2", 56.66528851, 42.55886798, _SATLAS_RANGE),
+)
+# DINOv3 learned from pictures: reflectance 0-0.3 is stretched to 0-1 and then takes the ImageNet statistics.
+_STRETCH = 3000.0
+_DINO_SLOTS = tuple(
+    Slot(band, mean * _STRETCH, std * _STRETCH, clip=(0.0, _STRETCH))
+    for band, mean, std in (("RED", 0.485, 0.229), ("GREEN", 0.456, 0.224), ("BLUE", 0.406, 0.225))
+)
+
+_VIT = Layout(r"blocks\.\d+")
+_CLAY_LAYOUT = Layout(r"clay_encoder\.transformer\.layers\.\d+", qkv="0.to_qkv", out="0.to_out", mlp=("1.net.1", "1.net.3"), mlp_module="1")
+_SWIN_LAYOUT = Layout(r"swin_model\.features\.[1357]\.\d+", mlp=("mlp.0", "mlp.3"), functional_attention=True)
+
+_PRITHVI_PAPER = "Szwarcman et al. 2024, Prithvi-EO-2.0, arXiv:2412.02732"
+_SATLAS_REVISION = "081d6607431bf36bdb59c223777cbb267131b8f2"
+_DOFA_REVISION = "b8db318b64a90b9e085ec04ba8851233c5893666"
+
+
+def _prithvi(
+    name: str, builder: str, repository: str, filename: str, *, dim: int, depth: int, patch: int = 16, tl: bool = False
+) -> BackboneSpec:
+    step = depth // 4
+    return BackboneSpec(
+        name=name,
+        family="prithvi",
+        builder=builder,
+        slots=_PRITHVI_SLOTS,
+        patch=patch,
+        dim=dim,
+        depth=depth,
+        layout=_VIT,
+        layers=(step - 1, 2 * step - 1, 3 * step - 1, depth - 1),
+        weights=WeightsSource(f"ibm-nasa-geospatial/{repository}", filename),
+        licence="Apache-2.0",
+        pretraining=("HLS V2 global 2014-2023",),
+        citation=_PRITHVI_PAPER,
+        frames="native",
+        coordinates=builder.endswith("_tl"),
+        coordinates_default=tl,
+        resolution_m=30.0,
+        note="Time and location encodings are off unless coordinates=True." if builder.endswith("_tl") and not tl else "",
+    )
+
+
+def _satlas_swin(name: str, builder: str, slots: tuple[Slot, ...], filename: str, resolution_m: float, note: str = "") -> BackboneSpec:
+    return BackboneSpec(
+        name=name,
+        family="satlas",
+        builder=builder,
+        slots=slots,
+        # Four stages, each halving a stride of 4: anything but a multiple of 32 would be cropped.
+        patch=32,
+        dim=1024,
+        depth=24,
+        layout=_SWIN_LAYOUT,
+        layers=(0, 1, 2, 3),
+        weights=WeightsSource("torchgeo/satlas", filename, _SATLAS_REVISION),
+        licence="ODC-BY",
+        pretraining=("SatlasPretrain",),
+        citation="Bastani et al. 2023, SatlasPretrain, arXiv:2211.15660",
+        require_all=False,
+        resolution_m=resolution_m,
+        note=note,
+    )
+
+
+_SPECS = (
+    _prithvi("prithvi-tiny", "prithvi_eo_v2_tiny_tl", "Prithvi-EO-2.0-tiny-TL", "Prithvi_EO_V2_tiny_TL.pt", dim=192, depth=12),
+    _prithvi("prithvi-100", "prithvi_eo_v2_100_tl", "Prithvi-EO-2.0-100M-TL", "Prithvi_EO_V2_100M_TL.pt", dim=768, depth=12),
+    _prithvi("prithvi-300", "prithvi_eo_v2_300", "Prithvi-EO-2.0-300M", "Prithvi_EO_V2_300M.pt", dim=1024, depth=24),
+    _prithvi("prithvi-300-tl", "prithvi_eo_v2_300_tl", "Prithvi-EO-2.0-300M-TL", "Prithvi_EO_V2_300M_TL.pt", dim=1024, depth=24, tl=True),
+    _prithvi("prithvi-600", "prithvi_eo_v2_600", "Prithvi-EO-2.0-600M", "Prithvi_EO_V2_600M.pt", dim=1280, depth=32, patch=14),
+    _prithvi(
+        "prithvi-600-tl",
+        "prithvi_eo_v2_600_tl",
+        "Prithvi-EO-2.0-600M-TL",
+        "Prithvi_EO_V2_600M_TL.pt",
+        dim=1280,
+        depth=32,
+        patch=14,
+        tl=True,
+    ),
+    BackboneSpec(
+        name="clay",
+        family="clay",
+        builder="clay_v1_base",
+        slots=_CLAY_SLOTS,
+        patch=8,
+        dim=768,
+        depth=12,
+        layout=_CLAY_LAYOUT,
+        layers=(2, 5, 8, 11),
+        weights=WeightsSource("made-with-clay/Clay-legacy", "v1/clay-v1-base.ckpt"),
+        licence="Apache-2.0",
+        pretraining=("Sentinel-2 L2A", "Sentinel-1 RTC", "Landsat C2 L1 and L2", "NAIP", "LINZ"),
+        citation="Clay Foundation Model v1, 2024",
+        require_all=False,
+        coordinates=True,
+        fixed_size=True,
+        note="Takes any subset of its bands by their wavelengths; the ground sampling distance comes from the data.",
+    ),
+    BackboneSpec(
+        name="clay-1.5",
+        family="clay-1.5",
+        builder="clay_v15",
+        slots=_CLAY_SLOTS,
+        patch=8,
+        dim=1024,
+        depth=24,
+        layout=_CLAY_LAYOUT,
+        # TerraTorch's Clay 1.5 transformer returns its last layer only; the decoder reads that layer four times.
+        layers=(23, 23, 23, 23),
+        weights=WeightsSource("made-with-clay/Clay", "v1.5/clay-v1.5.ckpt"),
+        licence="Apache-2.0",
+        pretraining=("Sentinel-2 L2A", "Sentinel-1 RTC", "Landsat C2 L1 and L2", "NAIP", "LINZ", "MODIS"),
+        citation="Clay Foundation Model v1.5, 2024",
+        require_all=False,
+        coordinates=True,
+        square=True,
+        note="Takes any subset of its bands by their wavelengths; the ground sampling distance comes from the data.",
+    ),
+    _satlas_swin("satlas", "satlas_swin_b_sentinel2_si_ms", _SATLAS_S2_SLOTS, "sentinel2_swinb_si_ms-fe22a12c.pth", 10.0),
+    _satlas_swin(
+        "satlas-landsat",
+        "satlas_swin_b_landsat_mi_ms",
+        _SATLAS_LANDSAT_SLOTS,
+        "landsat_swinb_si-4af978f6.pth",
+        30.0,
+        "The thermal, panchromatic and cirrus inputs of the checkpoint are left out: surface-reflectance data have none.",
+    ),
+    _satlas_swin(
+        "satlas-aerial",
+        "satlas_swin_b_naip_si_rgb",
+        _SATLAS_AERIAL_SLOTS,
+        "aerial_swinb_si-e4169eb1.pth",
+        1.0,
+        "8-bit aerial RGB: scale 255.",
+    ),
+    BackboneSpec(
+        name="terramind-tiny",
+        family="terramind",
+        builder="terramind_v1_tiny",
+        slots=_TERRAMIND_SLOTS,
+        patch=16,
+        dim=192,
+        depth=12,
+        layout=Layout(r"encoder\.\d+"),
+        layers=(2, 5, 8, 11),
+        weights=WeightsSource("ibm-esa-geospatial/TerraMind-1.0-tiny", "TerraMind_v1_tiny.pt"),
+        licence="Apache-2.0",
+        pretraining=("TerraMesh", "ESRI land use/land cover"),
+        citation="Jakubik et al. 2025, TerraMind, arXiv:2504.11171",
+        require_all=False,
+        note="Pretrained towards a land-cover map: declare the overlap when that map is the label.",
+    ),
+    BackboneSpec(
+        name="dinov3",
+        family="timm",
+        builder="vit_small_patch16_dinov3",
+        slots=_DINO_SLOTS,
+        patch=16,
+        dim=384,
+        depth=12,
+        layout=Layout(r"model\.blocks\.\d+"),
+        layers=(2, 5, 8, 11),
+        weights=WeightsSource("timm/vit_small_patch16_dinov3.lvd1689m", "model.safetensors"),
+        licence="DINOv3 License",
+        pretraining=("LVD-1689M (web images)",),
+        citation="Simeoni et al. 2025, DINOv3, arXiv:2508.10104",
+        note="RGB only; reflectance 0-0.3 is stretched to 0-1.",
+    ),
+    BackboneSpec(
+        name="dofa",
+        family="dofa",
+        builder="dofa_base_patch16_224",
+        slots=_DOFA_SLOTS,
+        patch=16,
+        dim=768,
+        depth=12,
+        layout=Layout(r"dofa_model\.blocks\.\d+"),
+        layers=(2, 5, 8, 11),
+        weights=WeightsSource("torchgeo/dofa", "dofa_base_patch16_224-a0275954.pth", _DOFA_REVISION),
+        licence="CC-BY-4.0",
+        pretraining=("SatlasPretrain", "Five-Billion-Pixels", "HySpecNet-11k"),
+        citation="Xiong et al. 2024, DOFA, arXiv:2403.15356",
+        require_all=False,
+        fixed_size=True,
+        note="Takes any subset of its bands by their wavelengths; positions are learned, so the image size is fixed when built.",
+    ),
+)
+BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _SPECS}
+
+
+def backbone_spec(name: str) -> BackboneSpec:
+    """The specification of an encoder.
+
+    Raises:
+        DataError: The name is unknown.
+    """
+    if name not in BACKBONES:
+        raise DataError(f"unknown backbone {name!r}", remedy=f"Known: {', '.join(BACKBONES)}.")
+    return BACKBONES[name]
+
+
+# Presto reads pixel time series, not chips: it has a module of its own (`rs05bench.models.presto`).
+PRESTO_WEIGHTS = WeightsSource("torchgeo/presto", "model-bfa691d3.pth", "40de9c69b1611bb11de7b572cf3d24bb60cb8c82")
+PRESTO_LICENCE = "MIT"
+PRESTO_PRETRAINING = ("Sentinel-1", "Sentinel-2", "ERA5", "SRTM", "Dynamic World")
+PRESTO_CITATION = "Tseng et al. 2023, Presto, arXiv:2304.14065"

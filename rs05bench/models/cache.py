@@ -1,0 +1,209 @@
+"""A frozen encoder is run once a unit, ever.
+
+Features are filed under the digest of the encoder (its weights, bands, scale, layers) and the digest of the pixels that went in, so
+whatever changes a
+feature changes its address: nothing has to be invalidated, and augmented pixels never meet features of others. Folds, budgets, seeds and
+heads share one
+folder. Entries are written beside the cache and renamed into place, so that any number of processes may write at once; they are read as
+memory maps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rs05bench.models.networks import EncoderNetwork
+
+Maps = list[NDArray[np.float32]]
+_CACHED_KEYS = ("image",)
+
+
+class FeatureCache:
+    """Feature maps on disk, by encoder and content.
+
+    Args:
+        folder: Where; shared by everything that wants to share. None keeps features in memory for the life of this object.
+
+    Attributes:
+        hits: Units found.
+        misses: Units that had to be encoded.
+    """
+
+    def __init__(self, folder: str | Path | None) -> None:
+        self.folder = None if folder is None else Path(folder).expanduser()
+        self.memory: dict[tuple[str, str], Maps] = {}
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, encoder: str, unit: str) -> Maps | None:
+        """Feature maps of a unit, one array a layer, read-only; None when it was never encoded."""
+        if self.folder is None:
+            return self.memory.get((encoder, unit))
+        entry = self._entry(encoder, unit)
+        try:
+            names = sorted(name for name in os.listdir(entry) if name.endswith(".npy"))
+            return [np.load(entry / name, mmap_mode="r") for name in names] or None
+        except FileNotFoundError:
+            return None
+
+    def put(self, encoder: str, unit: str, maps: Maps) -> None:
+        """File a unit's feature maps. Another writer that was first wins; the content is the same."""
+        if self.folder is None:
+            self.memory[encoder, unit] = maps
+            return
+        entry = self._entry(encoder, unit)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=entry.parent))
+        try:
+            for index, array in enumerate(maps):
+                np.save(draft / f"{index}.npy", array)
+            # Renaming a folder onto a filled one fails: the entry is there, whole, by somebody else.
+            draft.rename(entry)
+        except OSError:
+            if not entry.is_dir():
+                raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _entry(self, encoder: str, unit: str) -> Path:
+        assert self.folder is not None
+        return self.folder / encoder[:32] / unit[:2] / unit
+
+
+def unit_digest(image: Tensor, *context: Tensor | None) -> str:
+    """Digest of a unit's pixels (and of its time and location, where the encoder uses them)."""
+    digest = hashlib.sha256()
+    for part in (image, *context):
+        if part is None:
+            digest.update(b"none|")
+            continue
+        array = part.detach().cpu().contiguous().numpy()
+        digest.update(f"{array.shape}|{array.dtype}|".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+class EncodedLoader:
+    """A loader whose batches carry cached features instead of images.
+
+    The first pass goes through the images (encoding what the cache lacks); later passes shuffle what was seen and touch neither images nor
+    encoder, which is
+    why it may only wrap loaders that give the same units every time.
+
+    Args:
+        loader: The data module's loader.
+        network: A network with a frozen encoder.
+        cache: Where features live.
+        shuffle: Whether later passes are shuffled (training) or not (validation, prediction).
+        seed: Of that shuffle.
+    """
+
+    def __init__(
+        self, loader: Iterable[Mapping[str, Any]], network: EncoderNetwork, cache: FeatureCache, *, shuffle: bool, seed: int = 0
+    ) -> None:
+        self.loader = loader
+        self.network = network
+        self.cache = cache
+        self.shuffle = shuffle
+        self.seed = seed
+        self.encoder_digest = network.backbone.digest()
+        self.samples: list[dict[str, Any]] | None = None
+        self.sizes: list[int] = []
+        self.passes = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Batches with ``features`` (a list of maps) and ``size``."""
+        self.passes += 1
+        if self.samples is None:
+            yield from self._first_pass()
+            return
+        for rows in self._batches(len(self.samples)):
+            yield collate([self.samples[row] for row in rows])
+
+    def __len__(self) -> int:
+        """Batches a pass (the data module's number)."""
+        return len(self.loader)  # type: ignore[arg-type]
+
+    def _first_pass(self) -> Iterator[dict[str, Any]]:
+        samples: list[dict[str, Any]] = []
+        sizes: list[int] = []
+        for batch in self.loader:
+            encoded = self.encode(batch)
+            sizes.append(len(encoded))
+            # A loader without an end never comes round again: its units are looked up as they pass.
+            if hasattr(self.loader, "__len__"):
+                samples.extend(encoded)
+            yield collate(encoded)
+        if samples:
+            self.samples, self.sizes = samples, sizes
+
+    def _batches(self, count: int) -> list[NDArray[np.intp]]:
+        """Rows of each batch of a later pass.
+
+        Batches of one size are drawn anew; batches of many sizes are groups the data module made (one fire is one batch), so they stay
+        whole and only
+        their order changes.
+        """
+        rows = np.arange(count)
+        generator = np.random.default_rng([self.seed, self.passes])
+        grouped = len(set(self.sizes[:-1])) > 1
+        if self.shuffle and not grouped:
+            generator.shuffle(rows)
+        batches = np.split(rows, np.cumsum(self.sizes)[:-1])
+        if self.shuffle and grouped:
+            batches = [batches[index] for index in generator.permutation(len(batches))]
+        return batches
+
+    def encode(self, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The units of a batch with their features, encoding together those the cache lacks."""
+        image: Tensor = batch["image"]
+        backbone = self.network.backbone
+        context = (batch.get("time"), batch.get("location")) if backbone.family.coordinates else (None, None)
+        keys = [unit_digest(image[row], *(None if part is None else part[row] for part in context)) for row in range(image.shape[0])]
+        found = [self.cache.get(self.encoder_digest, key) for key in keys]
+        absent = [row for row, maps in enumerate(found) if maps is None]
+        self.cache.hits += len(keys) - len(absent)
+        self.cache.misses += len(absent)
+        if absent:
+            chosen = {name: value[absent] if isinstance(value, Tensor) else value for name, value in batch.items()}
+            device = next(self.network.parameters()).device
+            moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in chosen.items()}
+            self.network.eval()
+            with torch.no_grad():
+                features = [feature.float().cpu().numpy() for feature in self.network.encode(moved)]
+            for position, row in enumerate(absent):
+                maps = [np.ascontiguousarray(feature[position]) for feature in features]
+                self.cache.put(self.encoder_digest, keys[row], maps)
+                found[row] = self.cache.get(self.encoder_digest, keys[row])
+        rest = {name: value for name, value in batch.items() if name not in _CACHED_KEYS}
+        size = (int(image.shape[-2]), int(image.shape[-1]))
+        return [
+            {"features": found[row], "size": size, **{name: value[row] for name, value in rest.items() if len(value) == len(keys)}}
+            for row in range(len(keys))
+        ]
+
+
+def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Samples of `EncodedLoader.encode` as one batch."""
+    layers = range(len(samples[0]["features"]))
+    batch: dict[str, Any] = {
+        "features": [torch.from_numpy(np.stack([sample["features"][layer] for sample in samples])) for layer in layers],
+        "size": samples[0]["size"],
+    }
+    for name, value in samples[0].items():
+        if name in ("features", "size"):
+            continue
+        column = [sample[name] for sample in samples]
+        batch[name] = torch.stack(column) if isinstance(value, Tensor) else column
+    return batch

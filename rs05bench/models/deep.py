@@ -1,0 +1,510 @@
+"""Deep tiers behind the one model interface: ``create("prithvi-tiny/lora").fit(data)``, ``predict(data, role)``, ``card``.
+
+Importing this module and listing ``catalogue()`` is cheap; torch, Lightning and TerraTorch come in with the first fit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError, ProtocolError
+from rs05bench.models.backbones.catalogue import BACKBONES, PRESTO_CITATION, PRESTO_LICENCE, PRESTO_PRETRAINING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rs05bench.models.inference import Window
+    from rs05bench.models.training import ChipData, FitHistory
+    from rs05bench.protocol import ModelCard, TaskCard
+
+SCHEMA_VERSION = 1
+_ADAPTATIONS = ("frozen", "decoder", "adapter", "lora", "full")
+_ADAPTATION_OPTIONS = ("rank", "alpha", "dropout", "targets", "bottleneck", "blocks", "layer_decay")
+_BACKBONE_OPTIONS = ("weights", "revision", "coordinates", "resolution_m", "init_seed")
+_HEAD_OPTIONS = ("head", "decoder", "decoder_width")
+_OWN_OPTIONS = ("cache", "checkpoints", "accelerator", "window", "batch")
+
+
+@dataclass(frozen=True)
+class DeepSpec:
+    """What a deep model's name says.
+
+    Args:
+        name: ``<input or backbone>/<learner or adaptation>[@random]``.
+        tier: A tier of the protocol.
+        inputs: Backbone, or ``raw``, ``alphaearth``, ``hybrid``.
+        learner: Adaptation or architecture.
+        random_twin: Whether the encoder starts from random weights.
+        data: ``chips`` (a data module) or ``series`` (a TaskData with the feature set ``presto``).
+    """
+
+    name: str
+    tier: str
+    inputs: str
+    learner: str
+    random_twin: bool = False
+    data: str = "chips"
+
+    @property
+    def backbone(self) -> str | None:
+        """Name of the pretrained encoder; None from scratch."""
+        return self.inputs if self.inputs in BACKBONES or self.inputs == "presto" else None
+
+
+_SCRATCH = (
+    DeepSpec("raw/unet", "raw", "raw", "unet"),
+    DeepSpec("raw/segformer", "raw", "raw", "segformer"),
+    DeepSpec("alphaearth/conv1x1", "embedding", "alphaearth", "conv1x1"),
+    DeepSpec("alphaearth/unet", "embedding", "alphaearth", "shallow-unet"),
+    DeepSpec("hybrid/unet", "hybrid", "hybrid", "unet"),
+)
+
+
+def catalogue() -> dict[str, DeepSpec]:
+    """Every deep model by name. Cheap: nothing heavy is imported."""
+    specs = {spec.name: spec for spec in _SCRATCH}
+    for backbone in BACKBONES:
+        for tier in _ADAPTATIONS:
+            for suffix in ("", "@random"):
+                name = f"{backbone}/{tier}{suffix}"
+                specs[name] = DeepSpec(name, tier, backbone, tier, random_twin=bool(suffix))
+    for tier in ("frozen", "lora", "full"):
+        for suffix in ("", "@random"):
+            name = f"presto/{tier}{suffix}"
+            specs[name] = DeepSpec(name, tier, "presto", tier, random_twin=bool(suffix), data="series")
+    return specs
+
+
+def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options: Any) -> Any:
+    """A deep model by name.
+
+    Args:
+        name: A name of ``catalogue()``.
+        card: The task card; taken for the sake of one interface, the data bring their own.
+        seed: Of the head's weights, of what adaptation adds, and of training.
+        **options: Of the encoder ``weights``, ``revision``, ``coordinates``, ``resolution_m``, ``init_seed``; of the adaptation ``rank``,
+            ``alpha``,
+            ``dropout``, ``targets``, ``bottleneck``, ``blocks``, ``layer_decay``; of the head ``head`` (linear or decoder), ``decoder``
+            (unet, upernet,
+            fpn), ``decoder_width``; ``cache`` (folder of features), ``checkpoints`` (folder to resume from), ``accelerator``, ``window``
+            (side of the
+            sliding window), ``batch`` (windows at once); and any field of `TrainingPlan`, which the task card otherwise decides.
+
+    Raises:
+        DataError: The name is unknown.
+    """
+    specs = catalogue()
+    if name not in specs:
+        raise DataError(f"unknown deep model {name!r}", remedy="rs05bench models list names them all.")
+    if specs[name].data == "series":
+        from rs05bench.models.presto import PrestoModel
+
+        return PrestoModel(specs[name], seed=seed, **options)
+    return DeepModel(specs[name], seed=seed, **options)
+
+
+class DeepModel:
+    """A deep tier on chips.
+
+    Attributes:
+        network_: The trained network.
+        history_: What happened in the fit.
+        facts_: What was found in the data when it was built (bands, scale, classes, dates, image size).
+    """
+
+    def __init__(self, spec: DeepSpec, *, seed: int = 0, **options: Any) -> None:
+        self.spec = spec
+        self.seed = seed
+        self.options = options
+        self.network_: nn.Module
+        self.history_: FitHistory
+        self.facts_: dict[str, Any]
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card; parameter counts are known once it was built for some data."""
+        return model_card(self.spec, getattr(self, "network_", None), self.options)
+
+    def build(self, data: ChipData) -> nn.Module:
+        """The untrained network for these data (reads one training batch for the image size)."""
+        return self._network(self._look(data))
+
+    def fit(self, data: ChipData) -> DeepModel:
+        """Train on the budget's labels."""
+        from rs05bench.models.cache import FeatureCache
+        from rs05bench.models.training import TrainingPlan, fit_network, seeded
+
+        with seeded(self.seed):
+            self.facts_ = self._look(data)
+        plan = TrainingPlan.of(data, **self._plan_options())
+        network = self._network(self.facts_)
+        cache = self.options.get("cache")
+        self.history_, summary = fit_network(
+            network,
+            data,
+            plan,
+            seed=self.seed,
+            cache=cache if cache is None or isinstance(cache, FeatureCache) else FeatureCache(cache),
+            checkpoints=self.options.get("checkpoints"),
+            accelerator=self.options.get("accelerator", "auto"),
+        )
+        if summary.target_mean is not None and summary.target_std is not None:
+            self.facts_["target"] = [summary.target_mean.tolist(), summary.target_std.tolist()]
+        self.network_ = network
+        return self
+
+    def predict(self, data: ChipData, role: str) -> Any:
+        """Predictions of a role: one row a unit, or for segmentation a lazy set of chips (`ChipPredictions`)."""
+        if self.facts_["kind"] == "segmentation":
+            return ChipPredictions(self, data, role)
+        from rs05bench.protocol import Predictions
+
+        units, values = self._predict_units(data, role)
+        if self.facts_["kind"] == "regression":
+            return Predictions.of_values(units, role, values[:, 0])
+        return Predictions.of_classes(units, role, values, [str(value) for value in self.facts_["classes"]])
+
+    def predict_chips(self, data: ChipData, role: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Yield each unit's id and its probabilities (K, H, W), one batch in memory at a time."""
+        for batch in self._batches(data, role):
+            ids = [str(unit) for unit in batch["unit_id"]]
+            yield from zip(ids, self._probabilities(batch), strict=True)
+
+    def predict_scene(
+        self,
+        read: Callable[[Window], dict[str, NDArray[Any]]],
+        height: int,
+        width: int,
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        block: int = 1024,
+        batch: int = 8,
+    ) -> Iterator[tuple[Window, NDArray[np.float32]]]:
+        """Predict a scene by sliding window.
+
+        Args:
+            read: Gives the arrays of a window by their batch names without the batch axis (``image`` (C, h, w), ``embedding`` ...).
+            height: Rows of the scene.
+            width: Columns.
+            window: Side of a window; the training image's where None.
+            stride: Step; half a window where None.
+            block: Side of an output block.
+            batch: Windows at once.
+
+        Yields:
+            Blocks with probabilities (K, h, w), or values (1, h, w) for regression.
+        """
+        import torch
+
+        from rs05bench.models.inference import sliding_window
+
+        side = window or int(self.facts_["image_size"])
+
+        def predict(windows: list[Window]) -> NDArray[np.float32]:
+            arrays = [read(one) for one in windows]
+            stacked = {name: torch.from_numpy(np.stack([entry[name] for entry in arrays])) for name in arrays[0]}
+            return np.stack(self._whole(stacked))
+
+        outputs = len(self.facts_["classes"] or [None])
+        yield from sliding_window(
+            predict, height, width, window=side, stride=stride or max(1, side // 2), classes=outputs, block=block, batch=batch
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``model.json`` and ``weights.safetensors`` (what was trained, and nothing of a frozen encoder)."""
+        from safetensors.torch import save_file
+
+        from rs05bench.models.networks import trainable_state
+
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        options = {key: value for key, value in self.options.items() if key not in (*_OWN_OPTIONS, "weights")}
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.spec.name,
+            "seed": self.seed,
+            "options": options,
+            "facts": self.facts_,
+            "history": asdict(self.history_),
+            "frozen": self._frozen_digest(self.network_),
+        }
+        save_file(trainable_state(self.network_), target / "weights.safetensors")
+        (target / "model.json").write_text(json.dumps(record, indent=1, default=list))
+
+    @classmethod
+    def load(cls, folder: str | Path, **options: Any) -> DeepModel:
+        """Read a saved model; a pretrained one needs its ``weights=`` again.
+
+        Raises:
+            DataError: The frozen encoder is not the one it was trained on.
+        """
+        from safetensors.torch import load_file
+
+        from rs05bench.models.training import FitHistory, load_trainable
+
+        source = Path(folder)
+        record = json.loads((source / "model.json").read_text())
+        model = create(record["name"], seed=record["seed"], **(record["options"] | options))
+        model.facts_ = record["facts"]
+        network = model._network(model.facts_)
+        if model._frozen_digest(network) != record["frozen"]:
+            remedy = "Give the same weights (or init_seed) it was trained with."
+            raise DataError("the frozen part of the encoder differs from the one this model was trained on", source=source, remedy=remedy)
+        load_trainable(network, load_file(source / "weights.safetensors"))
+        model.network_ = network.eval()
+        model.history_ = FitHistory(**record["history"])
+        return model
+
+    def cost(self, data: ChipData) -> dict[str, float]:
+        """Counted, not timed: parameters in all and trainable, and GFLOPs of one unit."""
+        from rs05bench.models.networks import gflops_per_unit, parameter_counts
+
+        network = getattr(self, "network_", None) or self.build(data)
+        total, trainable = parameter_counts(network)
+        batch = next(iter(data.train_dataloader()))
+        return {"parameters_total": total, "parameters_trainable": trainable, "gflops_per_unit": gflops_per_unit(network, batch)}
+
+    def _look(self, data: ChipData) -> dict[str, Any]:
+        batch = next(iter(data.train_dataloader()), None)
+        if batch is None:
+            raise DataError("no training unit in this budget", remedy="Use a larger budget.")
+        key = "image" if "image" in batch else "embedding"
+        return {
+            "kind": data.kind,
+            "classes": list(data.classes) if data.classes else None,
+            "targets": int(batch["label"].reshape(len(batch["label"]), -1).shape[1]) if data.kind == "regression" else 1,
+            "bands": list(getattr(data, "bands", None) or []),
+            "scale": float(getattr(data, "scale", 1.0)),
+            "num_frames": int(getattr(data, "num_frames", 1) or 1),
+            "image_size": int(max(batch[key].shape[-2:])),
+            "resolution_m": getattr(data, "resolution_m", None),
+            "extra": int(batch["extra"].shape[1]) if "extra" in batch else 0,
+        }
+
+    def _network(self, facts: dict[str, Any]) -> nn.Module:
+        from rs05bench.models.training import seeded
+
+        outputs = facts["targets"] if facts["kind"] == "regression" else len(facts["classes"])
+        self._refuse_unknown_options()
+        if self.spec.backbone is None:
+            with seeded(self.seed):
+                return self._scratch(facts, outputs)
+        from rs05bench.models.adaptation import Adaptation, adapt
+        from rs05bench.models.backbones import build_backbone
+        from rs05bench.models.heads import DecoderHead, LinearHead, PooledHead
+        from rs05bench.models.networks import EncoderNetwork
+
+        given = {"resolution_m": facts["resolution_m"], **{key: self.options[key] for key in _BACKBONE_OPTIONS if key in self.options}}
+        backbone = build_backbone(
+            self.spec.inputs,
+            bands=facts["bands"],
+            scale=facts["scale"],
+            image_size=facts["image_size"],
+            num_frames=facts["num_frames"],
+            pretrained=not self.spec.random_twin,
+            **given,
+        )
+        adaptation = Adaptation(self.spec.tier, **{key: _tupled(self.options[key]) for key in _ADAPTATION_OPTIONS if key in self.options})  # type: ignore[arg-type]
+        with seeded(self.seed):
+            adapt(backbone.encoder, backbone.spec.layout, adaptation)
+            linear = self.options.get("head", "linear" if self.spec.tier == "frozen" else "decoder") == "linear"
+            if facts["kind"] != "segmentation":
+                head: nn.Module = PooledHead(backbone.channels, outputs)
+            elif linear:
+                head = LinearHead(backbone.channels, outputs)
+            else:
+                width = int(self.options.get("decoder_width", 32 if backbone.spec.dim <= 256 else 64))
+                head = DecoderHead(
+                    backbone.channels, outputs, decoder=str(self.options.get("decoder", "unet")), width=width, pyramid=backbone.spec.pyramid
+                )
+            return EncoderNetwork(backbone, head, adaptation)
+
+    def _scratch(self, facts: dict[str, Any], outputs: int) -> nn.Module:
+        from rs05bench.models.scratch import EMBEDDING_BANDS, INDICES, InputStack, ScratchNetwork
+
+        stack = InputStack(self.spec.inputs, facts["bands"], facts["scale"])  # type: ignore[arg-type]
+        channels = 0
+        if self.spec.inputs != "alphaearth":
+            channels += facts["num_frames"] * len(facts["bands"])
+        if self.spec.inputs == "hybrid":
+            usable = sum(
+                any(a in stack.bands for a in first) and any(b in stack.bands for b in second) for first, second in INDICES.values()
+            )
+            channels += facts["num_frames"] * usable + facts["extra"]
+        if self.spec.inputs != "raw":
+            channels += EMBEDDING_BANDS
+        return ScratchNetwork(stack, self.spec.learner, channels, outputs, pooled=facts["kind"] != "segmentation")
+
+    def _refuse_unknown_options(self) -> None:
+        known = {*_ADAPTATION_OPTIONS, *_BACKBONE_OPTIONS, *_HEAD_OPTIONS, *_OWN_OPTIONS}
+        from dataclasses import fields
+
+        from rs05bench.models.training import TrainingPlan
+
+        unknown = sorted(set(self.options) - known - {entry.name for entry in fields(TrainingPlan)})
+        if unknown:
+            raise DataError(
+                f"{self.spec.name}: unknown option {', '.join(unknown)}",
+                remedy=f"Known: {', '.join(sorted(known))}, and the training plan's.",
+            )
+
+    def _plan_options(self) -> dict[str, Any]:
+        others = {*_ADAPTATION_OPTIONS, *_BACKBONE_OPTIONS, *_HEAD_OPTIONS, *_OWN_OPTIONS}
+        return {key: value for key, value in self.options.items() if key not in others}
+
+    def _frozen_digest(self, network: nn.Module) -> str:
+        """Identity of what is not saved: every encoder weight that did not train."""
+        import hashlib
+
+        digest = hashlib.sha256()
+        for name, value in sorted(network.named_parameters()):
+            if not value.requires_grad:
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _batches(self, data: ChipData, role: str) -> Iterator[dict[str, Any]]:
+        from rs05bench.models.cache import EncodedLoader, FeatureCache
+        from rs05bench.models.networks import EncoderNetwork
+        from rs05bench.models.training import augments
+
+        if not hasattr(self, "network_"):
+            raise ProtocolError(f"{self.spec.name} was asked to predict before it was fitted", remedy="Call fit(data) first.")
+        loader: Any = data.predict_dataloader(role)
+        cache = self.options.get("cache")
+        if cache is not None and isinstance(self.network_, EncoderNetwork) and self.network_.encoder_frozen and not augments(data):
+            store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+            loader = _Streamed(EncodedLoader(loader, self.network_, store, shuffle=False), int(self._window()))
+        yield from loader
+
+    def _window(self) -> int:
+        return int(self.options.get("window") or self.facts_["image_size"])
+
+    def _probabilities(self, batch: dict[str, Any]) -> list[NDArray[np.float32]]:
+        """Of a batch of chips; those larger than the training image go through the sliding window."""
+        if "features" in batch:
+            return self._whole(batch)
+        arrays = {name: value for name, value in batch.items() if hasattr(value, "shape") and name not in ("mask", "label")}
+        height, width = arrays["image" if "image" in arrays else "embedding"].shape[-2:]
+        side = self._window()
+        if max(height, width) <= side:
+            return self._whole(arrays)
+        count = next(iter(arrays.values())).shape[0]
+        return [self._large({name: value[row].numpy() for name, value in arrays.items()}, height, width, side) for row in range(count)]
+
+    def _large(self, chip: dict[str, NDArray[Any]], height: int, width: int, side: int) -> NDArray[np.float32]:
+        def read(window: Window) -> dict[str, NDArray[Any]]:
+            rows, columns = slice(window.row, window.row + window.height), slice(window.column, window.column + window.width)
+            return {name: value[..., rows, columns] if name in ("image", "embedding", "extra") else value for name, value in chip.items()}
+
+        blocks = self.predict_scene(read, height, width, window=side, block=max(height, width), batch=int(self.options.get("batch", 8)))
+        return next(blocks)[1]
+
+    def _whole(self, batch: dict[str, Any]) -> list[NDArray[np.float32]]:
+        import torch
+
+        from rs05bench.models.training import memory_advice
+
+        device = next(self.network_.parameters()).device
+        moved = {name: _to(value, device) for name, value in batch.items()}
+        self.network_.eval()
+        with torch.no_grad(), memory_advice():
+            logits = self.network_(moved).float()
+        if self.facts_["kind"] == "regression":
+            mean, std = (torch.tensor(part, device=device) for part in self.facts_["target"])
+            values = logits * std.view(1, -1, *[1] * (logits.ndim - 2)) + mean.view(1, -1, *[1] * (logits.ndim - 2))
+        else:
+            values = logits.softmax(dim=1)
+        return list(values.cpu().numpy())
+
+    def _predict_units(self, data: ChipData, role: str) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        units: list[str] = []
+        values: list[NDArray[np.float32]] = []
+        for batch in self._batches(data, role):
+            units += [str(unit) for unit in batch["unit_id"]]
+            values += self._whole({name: value for name, value in batch.items() if name not in ("unit_id", "mask", "label")})
+        return np.array(units, dtype=str), np.stack(values) if values else np.empty((0, 1), dtype=np.float32)
+
+
+class ChipPredictions:
+    """Segmentation predictions that are computed while they are read.
+
+    Iterating yields (unit_id, probabilities (K, H, W) float32). Nothing is kept.
+    """
+
+    def __init__(self, model: DeepModel, data: ChipData, role: str) -> None:
+        self.model = model
+        self.data = data
+        self.role = role
+        self.classes = tuple(model.facts_["classes"])
+
+    def __iter__(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """One chip at a time."""
+        yield from self.model.predict_chips(self.data, self.role)
+
+
+class _Streamed:
+    """Cached features where a chip fits the training image; larger chips pass through for the sliding window."""
+
+    def __init__(self, encoded: Any, side: int) -> None:
+        self.encoded = encoded
+        self.side = side
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        from rs05bench.models.cache import collate
+
+        for batch in self.encoded.loader:
+            small = max(batch["image"].shape[-2:]) <= self.side
+            yield collate(self.encoded.encode(batch)) if small else batch
+
+
+def model_card(spec: DeepSpec, network: nn.Module | None = None, options: dict[str, Any] | None = None) -> ModelCard:
+    """The card of a deep model; parameter counts need the network."""
+    from rs05bench.models.tiers import ALPHAEARTH
+    from rs05bench.protocol import ModelCard
+
+    total = trainable = None
+    if network is not None:
+        from rs05bench.models.networks import parameter_counts
+
+        total, trainable = parameter_counts(network)
+    declared: dict[str, Any] = {"licence": "MIT", "open_weights": True}
+    if spec.inputs in ("alphaearth", "hybrid"):
+        declared = dict(ALPHAEARTH)
+    elif spec.backbone is not None:
+        if spec.inputs == "presto":
+            licence, pretraining, citation = PRESTO_LICENCE, PRESTO_PRETRAINING, PRESTO_CITATION
+        else:
+            encoder = BACKBONES[spec.inputs]
+            licence, pretraining, citation = encoder.licence, encoder.pretraining, encoder.citation
+        declared = {"licence": licence, "open_weights": True, "citation": citation, "pretrained": not spec.random_twin}
+        declared["pretraining"] = [] if spec.random_twin else list(pretraining)
+    return ModelCard(
+        name=spec.name,
+        tier=spec.tier,
+        inputs=spec.inputs,
+        learner=spec.learner,
+        parameters_total=total,
+        parameters_trainable=trainable,
+        random_twin=spec.random_twin,
+        options={key: value for key, value in (options or {}).items() if isinstance(value, str | int | float | bool | list | tuple)},
+        **declared,
+    )
+
+
+def _to(value: Any, device: Any) -> Any:
+    if isinstance(value, list) and value and hasattr(value[0], "to"):
+        return [entry.to(device) for entry in value]
+    return value.to(device) if hasattr(value, "to") else value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
