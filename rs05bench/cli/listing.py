@@ -24,7 +24,7 @@ def tasks(
     """List tasks: the simulated benchmark's three, and those of your cards."""
     from rs05bench.datasets.task_list import list_tasks
 
-    _show([item.model_dump(mode="json") for item in list_tasks(cards or [])], ["name", "kind", "target", "source", "title"], as_json)
+    _show([item.model_dump(mode="json") for item in list_tasks(cards or [])], ["name", "kind", "source", "title"], as_json)
 
 
 def models(
@@ -42,7 +42,7 @@ def models(
         for item in found
         if tier is None or item.card.tier == tier
     ]
-    _show(rows, ["name", "tier", "inputs", "learner", "kinds", "open_weights", "source"], as_json)
+    _show(rows, ["name", "tier", "open_weights", "source", "kinds"], as_json)
 
 
 def splits(

@@ -165,7 +165,7 @@ class EmbeddingTable:
             text |= set(card.targets)
         if card.official is not None:
             text.add(card.official.column)
-        frame = melt_years(read_files(self.root, card.files, text=text, source=self.source), card)
+        frame = melt_years(read_files(self.root, card.files, text=text, needed=self._needed(), source=self.source), card)
         frame = self._filter(frame, only_present=True)  # before the joins, so that what they drop is counted among the wanted rows
         for other in card.joins:
             before = len(frame)
@@ -175,6 +175,18 @@ class EmbeddingTable:
             if frame.empty:
                 raise DataError(f"none of {before} rows has a partner in {other.file}", source=self.source)
         return frame
+
+    def _needed(self) -> list[str]:
+        card, where = self.card, self.card.coordinates
+        named = [
+            card.year,
+            card.time,
+            card.official.column if card.official else None,
+            where.x if where else None,
+            where.y if where else None,
+        ]
+        patterns = [item for items in card.features.values() for item in items if item not in card.features]
+        return [*card.targets, *card.unit, *card.place, *card.groups, *card.fairness_groups, *filter(None, named), *patterns]
 
     def _filter(self, frame: pd.DataFrame, *, only_present: bool = False) -> pd.DataFrame:
         for column, wanted in self.card.preprocessing.get("where", {}).items():

@@ -60,7 +60,7 @@ def list_tasks(cards: Sequence[str | Path] = ()) -> list[TaskEntry]:
     for resource in sorted(built_in.iterdir(), key=lambda item: item.name):
         if resource.name.endswith(".yaml"):
             with as_file(resource) as path:
-                entries.append(_entry(TaskCard.load(path), "built in, simulated"))
+                entries.append(_entry(TaskCard.load(path), "built in"))
     for given in map(Path, cards):
         if not given.exists():
             raise DataError("no such file or folder", source=given, remedy="Give a card, or a folder of cards.")

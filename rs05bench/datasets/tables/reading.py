@@ -7,6 +7,7 @@ Columns that name things (ids, keys, groups, classes) are read as text, so that 
 from __future__ import annotations
 
 import csv
+import fnmatch
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -48,36 +49,43 @@ def find_files(root: Path, patterns: Sequence[str], *, source: str) -> list[Path
     return list(found)
 
 
-def read_files(root: Path, patterns: Sequence[str], *, text: Collection[str], source: str) -> pd.DataFrame:
+def read_files(root: Path, patterns: Sequence[str], *, text: Collection[str], needed: Collection[str] = (), source: str) -> pd.DataFrame:
     """All files of the patterns as one frame, with `_file` (path without its ending, relative to `root`) and `_row`.
 
     Args:
         root: The data directory, or one file.
         patterns: Globs relative to it.
         text: Columns to read as text.
+        needed: Columns, or globs of them, that every file must have if one has them.
         source: The card, for messages.
 
     Raises:
-        DataError: No file, an unreadable one, or files whose columns differ.
+        DataError: No file, an unreadable one, or one that lacks a needed column.
     """
-    frames: list[pd.DataFrame] = []
     paths = find_files(root, patterns, source=source)
-    for path in paths:
-        frame = read_file(path, text=text)
-        if frames and (lacking := [name for name in frames[0].columns if name not in (*frame.columns, FILE_COLUMN, ROW_COLUMN)]):
-            raise DataError(
-                f"lacks the columns {', '.join(map(repr, lacking[:6]))} that {paths[0].name} has",
-                source=path,
-                remedy="Export all files with the same columns, or narrow the card's `files`.",
-            )
+    frames = [read_file(path, text=text) for path in paths]
+    _refuse_gaps(frames, paths, needed)
+    for path, frame in zip(paths, frames, strict=True):
         relative = path.relative_to(root) if root.is_dir() else Path(path.name)
         frame[FILE_COLUMN] = relative.as_posix().removesuffix("".join(relative.suffixes[-1:]))
         if INDEX_COLUMN in frame.columns:
             frame[ROW_COLUMN] = _as_text(frame[INDEX_COLUMN])
         else:
             frame[ROW_COLUMN] = [str(number) for number in range(len(frame))]
-        frames.append(frame)
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+
+
+def _refuse_gaps(frames: Sequence[pd.DataFrame], paths: Sequence[Path], needed: Collection[str]) -> None:
+    """A column that one file lacks would silently be blank in its rows."""
+    owner = {str(name): path for frame, path in zip(reversed(frames), reversed(paths), strict=True) for name in frame.columns}
+    wanted = [name for name in owner if any(fnmatch.fnmatchcase(name, pattern) for pattern in needed)]
+    for frame, path in zip(frames, paths, strict=True):
+        if lacking := [name for name in wanted if name not in frame.columns]:
+            raise DataError(
+                f"lacks the column{'s' if len(lacking) > 1 else ''} {', '.join(map(repr, lacking[:6]))} that {owner[lacking[0]].name} has",
+                source=path,
+                remedy="Export all files with the same columns, or narrow the card's `files`.",
+            )
 
 
 def read_file(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
@@ -225,8 +233,11 @@ def parse_geojson(values: pd.Series, *, source: str | Path) -> Any:
 
 
 def _as_text(values: pd.Series) -> pd.Series:
-    """Text without the '.0' of whole floats; blanks stay blank."""
+    """Text without the '.0' that whole numbers get in a column with blanks; blanks stay blank."""
     if pd.api.types.is_float_dtype(values) and bool((values.dropna() % 1 == 0).all()):
         values = values.astype("Int64")
     blank = values.isna()
-    return values.astype(str).str.strip().astype(object).where(~blank, None)
+    text = values.astype(str).str.strip()
+    if bool(text[~blank].str.fullmatch(r"-?\d+\.0+").all()):
+        text = text.str.replace(r"\.0+$", "", regex=True)
+    return text.astype(object).where(~blank, None)
