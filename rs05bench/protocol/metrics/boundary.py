@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError
 
 Mask = NDArray[np.bool_]
+_LARGEST_DISC = 4  # pixels; above it a distance transform is cheaper than growing by a disc
 
 
 @dataclass(frozen=True)
@@ -106,18 +107,24 @@ def boundary_counts(
 
 
 def near(edge: Mask, tolerance_m: float, width_m: float, height_m: float) -> Mask:
-    """Pixels within the tolerance of an edge pixel.
+    """Pixels whose centre lies within the tolerance of an edge pixel's.
 
-    An edge without a pixel is near nothing. That case must not reach OpenCV: without a zero pixel its distances are finite nonsense.
+    A few pixels of tolerance are the same question as growing the edge by a disc, which is several times cheaper than knowing all distances.
     """
     if not edge.any():
+        # Nothing is near an edge without a pixel. It must not reach OpenCV: without a zero pixel its distances are finite nonsense.
         return np.zeros(edge.shape, bool)
-    if abs(width_m - height_m) > 1e-3 * width_m:
+    import cv2
+
+    columns, rows = int(tolerance_m / width_m + 1e-9), int(tolerance_m / height_m + 1e-9)
+    if max(columns, rows) <= _LARGEST_DISC:
+        dx, dy = np.arange(-columns, columns + 1) * width_m, np.arange(-rows, rows + 1) * height_m
+        disc = dy[:, None] ** 2 + dx[None, :] ** 2 <= tolerance_m**2 * (1 + 1e-9)
+        return cv2.dilate(edge.view(np.uint8), disc.astype(np.uint8)).view(bool)
+    if abs(width_m - height_m) > 1e-9 * width_m:
         from scipy.ndimage import distance_transform_edt
 
         return np.asarray(distance_transform_edt(~edge, sampling=(height_m, width_m)) <= tolerance_m * (1 + 1e-9))
-    import cv2
-
     distance = cv2.distanceTransform((~edge).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # Squared distances between pixel centres are whole numbers: a threshold half-way to the next one is exact in float32.
     return np.asarray(distance <= np.float32(np.sqrt(np.floor((tolerance_m / width_m) ** 2 * (1 + 1e-9)) + 0.5)))

@@ -12,7 +12,7 @@ from rs05bench.protocol.metrics.area import area_errors, relative_area_error
 from rs05bench.protocol.metrics.boundary import boundary, near
 
 
-def blobs(rng, shape=(40, 40), k=2, cells=6):
+def blobs(rng, shape=(40, 37), k=2, cells=6):
     coarse = rng.integers(0, k, (shape[0] // cells + 1, shape[1] // cells + 1))
     return np.kron(coarse, np.ones((cells, cells), int))[: shape[0], : shape[1]]
 
@@ -42,7 +42,7 @@ def as_tuple(counts):
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize(("tolerance", "size"), [(0.0, (30, 30)), (30.0, (30, 30)), (60.0, (30, 30)), (67.1, (30, 30)), (25.0, (10, 8))])
+@pytest.mark.parametrize(("tolerance", "size"), [(0.0, (30, 30)), (30.0, (30, 30)), (60.0, (30, 30)), (67.1, (30, 30)), (25.0, (10, 8)), (170.0, (30, 30)), (75.0, (10, 8))])
 def test_boundary_matches_equal_brute_force(seed, tolerance, size):
     rng = np.random.default_rng(seed)
     truth, guess = blobs(rng).astype(bool), blobs(rng, cells=5).astype(bool)
@@ -55,6 +55,14 @@ def test_a_tolerance_is_held_exactly():
     truth, guess = np.zeros((2, 9, 9), bool)
     truth[2, 2] = guess[3, 4] = True  # sqrt(5) pixels apart
     at = 10 * 5**0.5
+    assert boundary_counts(truth, guess, tolerance_m=at, pixel_size_m=10).f1 == 1
+    assert boundary_counts(truth, guess, tolerance_m=at - 1e-4, pixel_size_m=10).f1 == 0
+
+
+def test_a_long_tolerance_is_held_exactly_too():
+    truth, guess = np.zeros((2, 300, 300), bool)
+    truth[2, 2] = guess[202, 153] = True  # sqrt(200**2 + 151**2) pixels apart
+    at = 10 * (200**2 + 151**2) ** 0.5
     assert boundary_counts(truth, guess, tolerance_m=at, pixel_size_m=10).f1 == 1
     assert boundary_counts(truth, guess, tolerance_m=at - 1e-4, pixel_size_m=10).f1 == 0
 
@@ -130,7 +138,7 @@ def test_merged_scorers_equal_one_scorer():
     parts = [SegmentationScorer(("land", "burnt"), tolerance_m=30) for _ in range(2)]
     whole = SegmentationScorer(("land", "burnt"), tolerance_m=30)
     for i in range(4):
-        truth, guess, p = blobs(rng), blobs(rng, cells=5), rng.random((40, 40)).astype(np.float16)
+        truth, guess, p = blobs(rng), blobs(rng, cells=5), rng.random((40, 37)).astype(np.float16)
         for scorer in (parts[i % 2], whole):
             scorer.update(truth, guess, pixel_size_m=30, cluster=str(i % 3), probabilities=p)
     parts[0].merge(parts[1])
