@@ -171,7 +171,7 @@ def _mlp(X: Floats, y: NDArray[Any], grid: Sequence[dict[str, Any]], kind: Kind,
     for entry in grid:
         network = MLPClassifier if kind == "classification" else MLPRegressor
         # L-BFGS suits tables of labels this small: no step size to tune, and the same result for the same seed.
-        model = network((64,), alpha=entry["alpha"], solver="lbfgs", max_iter=100, random_state=seed)
+        model = network(hidden_layer_sizes=(64,), alpha=entry["alpha"], solver="lbfgs", max_iter=100, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # 100 iterations are the declared schedule, not a failure
             model.fit(X, y)
