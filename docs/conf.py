@@ -9,7 +9,12 @@ import importlib.metadata
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import typer
+
+import rs05bench.cli
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Tutorials call the command that belongs to this environment, whether or not it was activated.
@@ -78,5 +83,24 @@ def _spare_bars(app, what, name, obj, options, lines) -> None:
             lines[number] = "".join(span if span.startswith("`") else span.replace("|", r"\|") for span in spans)
 
 
+def _helps(command, name: str) -> Iterator[tuple[str, str]]:
+    """Name and help of every command, families taken apart."""
+    if nested := getattr(command, "commands", None):
+        for short, inner in sorted(nested.items()):
+            yield from _helps(inner, f"{name} {short}")
+    else:
+        context = command.context_class(command, info_name=name, terminal_width=100, max_content_width=100)
+        yield name, command.get_help(context)
+
+
+def _list_commands(app, page: str, source: list[str]) -> None:
+    """The page of commands shows what `--help` prints."""
+    if page == "reference/commands":
+        rs05bench.cli._register()  # families register when the command runs
+        command = typer.main.get_command(rs05bench.cli.app)
+        source[0] += "".join(f"\n## {name}\n\n```text\n{text}\n```\n" for name, text in _helps(command, "rs05bench"))
+
+
 def setup(app) -> None:
     app.connect("autodoc-process-docstring", _spare_bars)
+    app.connect("source-read", _list_commands)

@@ -39,3 +39,8 @@ def test_protocol_submodules_need_no_gpu_stack():
 
 def test_package_itself_loads_no_tables():
     assert imported_by("import rs05bench") & {"numpy", "pandas", "pyarrow"} == set()
+
+
+def test_help_of_the_command_loads_no_tables():
+    loaded = imported_by("import rs05bench.cli\nrs05bench.cli._register()")
+    assert loaded & (HEAVY | {"numpy", "pandas", "pyarrow", "pydantic"}) == set()
