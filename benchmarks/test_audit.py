@@ -65,9 +65,7 @@ def test_whole_command_on_a_million_units(million: tuple[Path, Path], suffix: st
     seconds, megabytes, units, verdict = benchmark.pedantic(run, rounds=1, iterations=1)
     benchmark.extra_info.update(seconds=float(seconds), peak_mb=float(megabytes), units=int(units))
     with capsys.disabled():
-        print(
-            f"\naudit of {int(units):,} units from {suffix}: {float(seconds):.1f} s, peak {float(megabytes):,.0f} MB (asked: 10 s, 2,048 MB)"
-        )
+        print(f"\naudit of {int(units):,} units from {suffix}: {float(seconds):.1f} s, peak {float(megabytes):,.0f} MB (asked: 10, 2,048)")
     assert int(units) == UNITS
     assert verdict == "leaks"
 

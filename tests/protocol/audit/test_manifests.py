@@ -16,7 +16,8 @@ SPLITS = ["spatial-block", "leave-state-out", "within-state", "leave-year-out", 
 def card():
     return TaskCard(
         kind="classification", name="crop", title="A test", targets=["crop"], classes=["a", "b"], unit=["field", "year"],
-        place=["field"], year="year", groups=["state"], files=["fields.csv"], coordinates={"x": "lon", "y": "lat", "crs": "EPSG:4326"}, features={"raw": ["B*"]},
+        place=["field"], year="year", groups=["state"], files=["fields.csv"],
+        coordinates={"x": "lon", "y": "lat", "crs": "EPSG:4326"}, features={"raw": ["B*"]},
         splits=["random", *SPLITS], source="a test", licence="CC0-1.0", citation="none",
     )  # fmt: skip
 

@@ -1,0 +1,374 @@
+"""The fair protocol's rules as code: each has a number, a sentence and a check over results and manifests.
+
+A verdict is pass, fail or not applicable, always with its reason. Nothing is taken on trust that the results can show.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from rs05bench.errors import DataError
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.drop import matched_drops
+from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.names import parse_budget, parse_split
+from rs05bench.protocol.result import Result
+
+Outcome = Literal["pass", "fail", "not applicable"]
+
+LEAST_SEEDS = 5
+LEAST_BUDGETS = 2
+ENCODER_TIERS = ("frozen", "decoder", "adapter", "lora", "full")
+SHOWN = 5
+
+
+class RuleVerdict(BaseModel):
+    """What a rule says of a set of runs.
+
+    Attributes:
+        rule: Its number in the protocol.
+        key: A short name.
+        sentence: The rule.
+        verdict: Pass, fail or not applicable.
+        reason: Why, with what was found.
+        breaches: Every breach, one plain sentence each.
+    """
+
+    rule: int
+    key: str
+    sentence: str
+    verdict: Outcome
+    reason: str
+    breaches: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What the rules look at."""
+
+    results: Sequence[Result]
+    manifests: Mapping[tuple[str, str], SplitManifest] = field(default_factory=dict)
+    cards: Mapping[str, TaskCard] = field(default_factory=dict)
+
+    def grouped(self, *names: str, among: Iterable[Result] | None = None) -> dict[tuple[Hashable, ...], list[Result]]:
+        """Results by some fields of their cells, in order of appearance."""
+        groups: dict[tuple[Hashable, ...], list[Result]] = defaultdict(list)
+        for result in self.results if among is None else among:
+            groups[tuple(getattr(result.cell, name) for name in names)].append(result)
+        return dict(groups)
+
+
+class NotApplicable(Exception):
+    """Raised by a check that has nothing to look at; carries the reason."""
+
+
+Check = Callable[[Runs], tuple[list[str], str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; its check returns the breaches, and what holds where there is none."""
+
+    number: int
+    key: str
+    sentence: str
+    check: Check
+
+
+def check_rules(
+    results: Iterable[Result | Mapping[str, Any]], manifests: Iterable[SplitManifest] = (), cards: Iterable[TaskCard] = ()
+) -> list[RuleVerdict]:
+    """Check every rule over a set of runs.
+
+    Args:
+        results: Results, or the records read from their JSON.
+        manifests: Manifests the results rest on; with them the digests are compared.
+        cards: Task cards; with them a baseline that the data cannot give is not asked for, and overlap can be declared there.
+
+    Returns:
+        One verdict a rule, in order.
+
+    Raises:
+        DataError: There are no results, or a record is not one.
+    """
+    read = [_as_result(result) for result in results]
+    if not read:
+        raise DataError("no results to check", remedy="Run a sweep first, and give its folder.")
+    runs = Runs(read, {(manifest.task, manifest.split): manifest for manifest in manifests}, {card.name: card for card in cards})
+    return [_judge(rule, runs) for rule in RULES]
+
+
+def _as_result(record: Result | Mapping[str, Any]) -> Result:
+    if isinstance(record, Result):
+        return record
+    try:
+        return Result.model_validate(record)
+    except ValidationError as error:
+        raise DataError(f"is no result: {error}", source=str(record.get("digest", "result"))[:16]) from error
+
+
+def _judge(rule: Rule, runs: Runs) -> RuleVerdict:
+    try:
+        breaches, held = rule.check(runs)
+    except NotApplicable as nothing:
+        return RuleVerdict(rule=rule.number, key=rule.key, sentence=rule.sentence, verdict="not applicable", reason=str(nothing))
+    breaches = list(dict.fromkeys(breaches))
+    more = f"; and {len(breaches) - SHOWN} more" if len(breaches) > SHOWN else ""
+    reason = "; ".join(breaches[:SHOWN]) + more if breaches else held
+    verdict: Outcome = "fail" if breaches else "pass"
+    return RuleVerdict(rule=rule.number, key=rule.key, sentence=rule.sentence, verdict=verdict, reason=reason, breaches=breaches)
+
+
+def _budgets(runs: Runs) -> tuple[list[str], str]:
+    wrong = []
+    for result in runs.results:
+        told, name = result.budget, f"{_name(result)}, {result.cell.budget}"
+        used = told.get("labels_used")
+        if used is None or not told.get("digest"):
+            wrong.append(f"{name}: the labels used are not recorded")
+            continue
+        if told.get("val", 0) > told.get("train", 0):
+            wrong.append(f"{name}: {told['val']} labels validate, more than the {told['train']} that train")
+        if {"train", "val"} <= told.keys() and told["train"] + told["val"] != used:
+            wrong.append(f"{name}: {told['train']} + {told['val']} labels, but {used} are told as used")
+        most = _most_labels(result, runs.cards.get(result.cell.task))
+        # What a +k split takes from the held-out region is declared by the split, beside the budget.
+        if most is not None and used - told.get("extra", 0) > most:
+            wrong.append(f"{name}: {used} labels used, the budget allows {most}")
+    for key, group in runs.grouped("task", "target", "split", "fold", "budget", "seed").items():
+        digests = {result.budget.get("digest") for result in group}
+        if len(digests) > 1:
+            wrong.append(f"{' / '.join(map(str, key))}: models were given {len(digests)} different label sets")
+    return wrong, f"{len(runs.grouped('budget'))} budgets, every label counted, the same labels for every model"
+
+
+def _most_labels(result: Result, card: TaskCard | None) -> int | None:
+    """Labels a budget allows where its name alone says it; None where it depends on the data."""
+    try:
+        budget = parse_budget(result.cell.budget)
+    except ValueError:
+        return None
+    if budget.kind == "units":
+        return int(budget.amount)
+    if budget.kind == "per-class":
+        classes = len(card.classes) if card and card.classes else None
+        return int(budget.amount) * classes if classes else None
+    return None
+
+
+def _splits(runs: Runs) -> tuple[list[str], str]:
+    wrong = []
+    for (task, split), group in runs.grouped("task", "split").items():
+        name = parse_split(str(split))
+        manifest = runs.manifests.get((str(task), name.base))
+        can_be_main = manifest.card.get("can_be_main", name.can_be_main) if manifest else name.can_be_main
+        if not can_be_main and any(result.main for result in group):
+            wrong.append(f"{task} / {split}: a {name.rule} split is given as a main result")
+        digests = {result.digests.get("manifest") for result in group}
+        if None in digests or len(digests) > 1:
+            wrong.append(f"{task} / {split}: {'no manifest digest' if None in digests else f'{len(digests)} different manifests'}")
+        elif manifest is not None and digests != {manifest.digest}:
+            wrong.append(f"{task} / {split}: the results rest on another manifest than the one at hand")
+    for (task,), group in runs.grouped("task").items():
+        if not any(result.main for result in group):
+            wrong.append(f"{task}: no result under a fixed spatial split")
+    return wrong, "main results rest on frozen spatial splits"
+
+
+def _preprocessing(runs: Runs) -> tuple[list[str], str]:
+    wrong = []
+    for (task,), group in runs.grouped("task").items():
+        digests = {result.digests.get("preprocessing") for result in group}
+        if None in digests:
+            wrong.append(f"{task}: the preprocessing digest is missing from {sum('preprocessing' not in r.digests for r in group)} results")
+        elif len(digests) > 1:
+            wrong.append(f"{task}: {len(digests)} different preprocessings")
+    return wrong, "one preprocessing digest a task"
+
+
+def _schedule(runs: Runs) -> tuple[list[str], str]:
+    wrong = []
+    for result in runs.results:
+        role = result.training.get("early_stopping_role")
+        if role is not None and role != "val":
+            wrong.append(f"{_name(result)}: stopped early on {role}, not on a validation region")
+    for (task,), group in runs.grouped("task").items():
+        planned: dict[int, set[str]] = defaultdict(set)
+        for result in group:
+            steps = _planned_steps(result.training)
+            if steps is not None:
+                planned[steps].add(result.cell.model)
+        if len(planned) > 1:
+            told = ", ".join(f"{steps} steps ({', '.join(sorted(models)[:3])})" for steps, models in sorted(planned.items()))
+            wrong.append(f"{task}: unequal schedules: {told}")
+    return wrong, "the same steps for every gradient-trained tier; nothing stops on a test region"
+
+
+def _planned_steps(training: Mapping[str, Any]) -> int | None:
+    """Steps a fit was given: told as planned, else those it ran unless patience ended it; None for learners without steps."""
+    told = training.get("planned_steps", (training.get("plan") or {}).get("steps"))
+    if told is None and not training.get("stopped_early"):
+        told = training.get("steps")
+    return int(told) if told is not None else None
+
+
+def _costs(runs: Runs) -> tuple[list[str], str]:
+    wrong = []
+    for key, group in runs.grouped("task", "model").items():
+        costs = [result.cost for result in group]
+        asked = ["fit_s", "predict_s", "peak_memory_mb", "labels_used"]
+        if group[0].model.tier in ENCODER_TIERS:
+            asked += ["parameters_total", "parameters_trainable"]
+        if any(cost.peak_device_memory_mb is not None for cost in costs):
+            asked.append("device_hours")
+        missing = [name for name in asked if all(getattr(cost, name) is None for cost in costs)]
+        if missing:
+            wrong.append(f"{' / '.join(map(str, key))}: no {', '.join(missing)}")
+    return wrong, "parameters, time, memory and labels are reported for every model"
+
+
+def _needs_tier(tier: str, word: str) -> Callable[[Runs], list[str]]:
+    def missing(runs: Runs) -> list[str]:
+        wrong = []
+        for (task, split), group in runs.grouped("task", "split", among=[result for result in runs.results if result.main]).items():
+            if not any(result.model.tier == tier for result in group):
+                wrong.append(f"{task} / {split}: no {word}")
+        return wrong
+
+    return missing
+
+
+def _baselines(runs: Runs) -> tuple[list[str], str]:
+    raw = [fault for fault in _needs_tier("raw", "traditional baseline (tier raw)")(runs) if _has(runs, fault, "raw")]
+    return raw + _needs_tier("floor", "floor")(runs), "a raw baseline and the floor stand beside the others under every main split"
+
+
+def _hybrid(runs: Runs) -> tuple[list[str], str]:
+    if runs.cards and not any("hybrid" in card.features for card in runs.cards.values()):
+        raise NotApplicable("no card declares hybrid features")
+    wrong = [fault for fault in _needs_tier("hybrid", "hybrid baseline")(runs) if _has(runs, fault, "hybrid")]
+    return wrong, "a hybrid baseline stands beside the others under every main split"
+
+
+def _has(runs: Runs, fault: str, features: str) -> bool:
+    """Whether the task's data could give such a baseline; without its card they are taken to."""
+    card = runs.cards.get(fault.partition(" / ")[0])
+    return card is None or not card.features or features in card.features
+
+
+def _curve(runs: Runs) -> tuple[list[str], str]:
+    wrong = [
+        f"{' / '.join(map(str, key))}: only {group[0].cell.budget}"
+        for key, group in runs.grouped("task", "target", "split", "model").items()
+        if len({result.cell.budget for result in group}) < LEAST_BUDGETS
+    ]
+    return wrong, "every model has more than one budget"
+
+
+def _drop(runs: Runs) -> tuple[list[str], str]:
+    moved = [
+        result
+        for result in runs.results
+        if result.main and parse_split(result.cell.split).rule in ("leave-group", "leave-year", "leave-group-year")
+    ]
+    if not moved:
+        raise NotApplicable("no split holds a region or a year out")
+    drops = matched_drops(moved)
+    wrong = [
+        f"{' / '.join(map(str, key))}: no drop on the same ground (a fold that trains on the held-out region is missing)"
+        for key, group in runs.grouped("task", "target", "split", "model", among=moved).items()
+        if not any(drops.get(result.digest) for result in group)
+    ]
+    return wrong, "each held-out ground is also scored with its region in training"
+
+
+def _error_maps(runs: Runs) -> tuple[list[str], str]:
+    wrong = [
+        f"{_name(result)}: no {'predictions' if 'predictions' not in result.digests else 'scores by group'} to say where it fails"
+        for result in runs.results
+        if "predictions" not in result.digests or not any(result.per_group.values())
+    ]
+    return wrong, "every result keeps its unit predictions and its scores by group"
+
+
+def _twin(runs: Runs) -> tuple[list[str], str]:
+    pretrained = [r for r in runs.results if r.model.tier in ENCODER_TIERS and r.model.pretrained and not r.model.random_twin]
+    if not pretrained:
+        raise NotApplicable("no model has a pretrained encoder with open weights")
+    there = {(r.cell.task, r.cell.split, r.cell.budget, r.cell.model) for r in runs.results if r.model.random_twin}
+    wrong = [
+        f"{r.cell.task} / {r.cell.split} / {r.cell.budget}: {r.cell.model} has no {r.cell.model}@random"
+        for r in pretrained
+        if r.model.open_weights and (r.cell.task, r.cell.split, r.cell.budget, f"{r.cell.model}@random") not in there
+    ]
+    return wrong, "every pretrained encoder has its random-initialised twin"
+
+
+def _seeds(runs: Runs) -> tuple[list[str], str]:
+    wrong = []
+    for key, group in runs.grouped("task", "target", "split", "fold", "budget").items():
+        seeds: dict[str, set[int]] = defaultdict(set)
+        for result in group:
+            seeds[result.cell.model].add(result.cell.seed)
+        where = " / ".join(str(part) for part in key)
+        wrong += [f"{where}: {model} has {len(found)} of {LEAST_SEEDS} seeds" for model, found in seeds.items() if len(found) < LEAST_SEEDS]
+        # Pairs are made over equal seeds; a model with others has nothing to be paired with.
+        if len({frozenset(found) for found in seeds.values()}) > 1 and all(len(found) >= LEAST_SEEDS for found in seeds.values()):
+            wrong.append(f"{where}: models ran different seeds, so they cannot be paired")
+    return wrong, f"at least {LEAST_SEEDS} seeds everywhere, the same for every model"
+
+
+def _calibration(runs: Runs) -> tuple[list[str], str]:
+    wrong = []
+    for result in runs.results:
+        asked = ("coverage90",) if result.kind == "regression" else ("ece", "brier")
+        missing = sorted({name for scores in result.scores.values() for name in asked if name not in scores})
+        if missing or not result.scores:
+            wrong.append(f"{_name(result)}: no {', '.join(missing) or 'scores'}")
+    return wrong, "ECE and Brier, or interval coverage, for every cell"
+
+
+def _overlap(runs: Runs) -> tuple[list[str], str]:
+    learnt = [r for r in runs.results if not r.model.random_twin and (r.model.pretrained or r.model.tier in ("embedding", "hybrid"))]
+    if not learnt:
+        raise NotApplicable("no model rests on anything pretrained")
+    wrong = [f"{r.cell.model}: does not say what it was pretrained on" for r in learnt if not r.model.pretraining]
+    wrong += [
+        f"{name}: the card does not declare its overlap with pretraining data" for name, card in runs.cards.items() if not card.overlap
+    ]
+    return wrong, "every model says what it was pretrained on" + (", every card its overlap" if runs.cards else "")
+
+
+def _name(result: Result) -> str:
+    cell = result.cell
+    return f"{cell.model} on {cell.task} / {cell.split} / {cell.fold}"
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        1,
+        "budgets",
+        "A fixed label budget counts every label that is used, validation included, and is the same for every model.",
+        _budgets,
+    ),
+    Rule(2, "splits", "Main results rest on fixed spatial splits; a random split is only a sanity check.", _splits),
+    Rule(3, "preprocessing", "Preprocessing is fixed and pinned by hash.", _preprocessing),
+    Rule(
+        4, "schedule", "All tiers get the same optimiser steps and stop early on a validation region, never on the test region.", _schedule
+    ),
+    Rule(5, "cost", "Parameters, time, memory and labels are reported.", _costs),
+    Rule(6, "baselines", "At least one traditional EO baseline and the floor stand beside the others.", _baselines),
+    Rule(7, "hybrid", "At least one hybrid baseline stands beside the others.", _hybrid),
+    Rule(8, "curve", "Every model has a few-shot curve, never one budget alone.", _curve),
+    Rule(9, "drop", "The drop out of domain is measured on the same ground.", _drop),
+    Rule(10, "error-maps", "It is shown where a model fails, not only how often.", _error_maps),
+    Rule(11, "twin", "Every pretrained encoder is run beside its random-initialised twin.", _twin),
+    Rule(12, "seeds", "At least 5 seeds, and paired tests.", _seeds),
+    Rule(13, "calibration", "Every cell is calibrated: ECE and Brier, or interval coverage.", _calibration),
+    Rule(14, "overlap", "Overlap with pretraining data is declared.", _overlap),
+)
