@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rs05bench.errors import DataError
 from rs05bench.protocol.audit.record import Case, Finding, Thresholds
-from rs05bench.protocol.audit.units import Units, members
+from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.audit.values import members
 
 # In a few dimensions unrelated vectors are parallel by chance.
 FEWEST_DIMENSIONS = 8
@@ -22,7 +24,7 @@ def same_content(train: Units, test: Units, thresholds: Thresholds) -> Finding:
     """Test units whose content hash (or file) is a training unit's; every unit is compared."""
     if train.content is None or test.content is None:
         return Finding(check="content_hash", level="not_checked", sentence="content hashes: not checked, no column given (--content)")
-    theirs, ours = _hashes(train.content, train.source), _hashes(test.content, test.source)
+    theirs, ours = _hashes(train.content), _hashes(test.content)
     known = ours.notna().to_numpy(dtype=bool)
     hit = members(theirs, ours)
     count, of = int(hit.sum()), int(known.sum())
@@ -82,13 +84,24 @@ def _case(train: Units, test: Units, i: int, j: int, detail: str) -> Case:
     return Case(test=test.name(i), train=train.name(j), detail=detail, test_lonlat=test.lonlat(i), train_lonlat=train.lonlat(j))
 
 
-def _hashes(values: pd.Series[Any], source: str) -> pd.Series[Any]:
-    """The column itself, or the SHA-256 of the files it names when these exist (relative to the list's folder)."""
-    folder = Path(source.rpartition("#")[0] or source).parent
+def _hashes(values: pd.Series[Any]) -> pd.Series[Any]:
+    """The column itself, or the SHA-256 of the files it names.
+
+    Raises:
+        DataError: Some of the files are there and one is not.
+    """
     present = values.dropna()
-    if len(present) == 0 or not (folder / str(present.iloc[0])).is_file():
+    if len(present) == 0 or not Path(str(present.iloc[0])).is_file():
         return values
-    return values.map(lambda name: hashlib.sha256((folder / str(name)).read_bytes()).hexdigest(), na_action="ignore")
+    return values.map(_file_hash, na_action="ignore")
+
+
+def _file_hash(name: str) -> str:
+    path = Path(name)
+    if not path.is_file():
+        raise DataError("the content column names this file, and it is not there", source=path)
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _usable(features: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from rs05bench.protocol.audit.record import Case, Finding, Shift, Thresholds
 from rs05bench.protocol.audit.sphere import haversine_km
-from rs05bench.protocol.audit.units import Units, code_members, common_codes, members
+from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.audit.values import code_members, common_codes, members
 
 Mask = npt.NDArray[np.bool_]
 

@@ -25,7 +25,8 @@ from rs05bench.protocol.audit.record import (
     Verdict,
 )
 from rs05bench.protocol.audit.sphere import nearest_train
-from rs05bench.protocol.audit.units import Units, as_text
+from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.audit.values import as_text
 
 if TYPE_CHECKING:
     from rs05bench.protocol.manifest import SplitManifest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.audit.values import as_text, check_degrees, dates, degrees, expand
 
 # Not "system:index": Earth Engine counts it anew in every export, so two lists would share it by accident.
 ID_NAMES = ("unit_id", "id", "ids", "chip_id", "event_id", "sample_id", "parcel_id", "field_id", "GEOID")
@@ -145,40 +145,6 @@ def prepare(frame: pd.DataFrame, columns: AuditColumns, *, source: str) -> Units
     )
 
 
-def as_text(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Values as strings; blanks and missing ones become missing; whole floats lose their ``.0``."""
-    if pd.api.types.is_float_dtype(values.dtype):
-        whole = values.dropna()
-        if len(whole) and bool((whole == np.floor(whole)).all()):
-            values = values.astype("Int64")
-    text = values.astype("string")
-    return text.mask(text.str.strip() == "")
-
-
-def common_codes(theirs: pd.Series[Any], ours: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], pd.Index[Any]]:
-    """Both columns as codes into one list of values, -1 where missing.
-
-    One factorisation, then everything is integers: on a million strings several times faster than ``isin``.
-    """
-    codes, values = pd.factorize(pd.concat([theirs, ours], ignore_index=True))
-    return codes[: len(theirs)].astype(np.int64), codes[len(theirs) :].astype(np.int64), pd.Index(values)
-
-
-def members(theirs: pd.Series[Any], ours: pd.Series[Any]) -> npt.NDArray[np.bool_]:
-    """Which of our values occur among theirs; missing ones never do."""
-    there, here, values = common_codes(theirs, ours)
-    return code_members(there, here, len(values))
-
-
-def code_members(there: npt.NDArray[np.int64], here: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.bool_]:
-    """`members` for codes below ``n``."""
-    seen = np.zeros(n + 1, dtype=bool)
-    seen[there[there >= 0]] = True
-    # Code -1 reads the last place, which is never seen.
-    hit: npt.NDArray[np.bool_] = seen[here]
-    return hit
-
-
 def pick(frame: pd.DataFrame, wanted: Sequence[str]) -> str | None:
     """The first of some usual names that the table has, whatever its case."""
     by_lower = {str(name).lower(): str(name) for name in frame.columns}
@@ -217,64 +183,13 @@ def _coordinates(
     if columns.lon is None or columns.lat is None:
         if geometry is None:
             return np.full(len(frame), np.nan), np.full(len(frame), np.nan)
-        return _centres(geometry, source)
-    lon, lat = _degrees(frame, columns.lon, source), _degrees(frame, columns.lat, source)
+        return centres(geometry, source)
+    lon, lat = degrees(frame, columns.lon, source), degrees(frame, columns.lat, source)
     # A unit needs both to be somewhere.
     half = np.isfinite(lon) != np.isfinite(lat)
     lon[half], lat[half] = np.nan, np.nan
     check_degrees(lon, lat, lon_name=columns.lon, lat_name=columns.lat, source=source)
     return lon, lat
-
-
-def _degrees(frame: pd.DataFrame, column: str, source: str) -> npt.NDArray[np.float64]:
-    raw = frame[column]
-    if pd.api.types.is_numeric_dtype(raw.dtype):
-        numbers = raw.to_numpy(dtype=np.float64, na_value=np.nan).copy()
-    else:
-        text = as_text(raw)
-        parsed = pd.to_numeric(text, errors="coerce")
-        wrong = np.flatnonzero((parsed.isna() & text.notna()).to_numpy())
-        if len(wrong):
-            raise DataError(
-                f"column {column!r} should hold degrees, found {text.iloc[wrong[0]]!r} at row {wrong[0] + 1}",
-                source=source,
-                remedy="Write coordinates as decimal degrees (WGS84); leave a cell blank where the position is unknown.",
-            )
-        numbers = parsed.to_numpy(dtype=np.float64, na_value=np.nan).copy()
-    if bool(np.isinf(numbers).any()):
-        raise DataError(f"column {column!r} holds an infinite coordinate", source=source, remedy="Leave unknown positions blank.")
-    return numbers
-
-
-def check_degrees(
-    lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64], *, lon_name: str = "lon", lat_name: str = "lat", source: str
-) -> None:
-    """Refuse coordinates that cannot be WGS84 degrees.
-
-    Raises:
-        DataError: Latitudes beyond 90 or longitudes beyond 180 degrees; says so when the two look swapped or projected.
-    """
-    with np.errstate(invalid="ignore"):
-        bad_lat, bad_lon = np.flatnonzero(np.abs(lat) > 90), np.flatnonzero(np.abs(lon) > 180)
-    if len(bad_lat) == 0 and len(bad_lon) == 0:
-        return
-    if len(bad_lon) == 0 and bool(np.nanmax(np.abs(lon)) <= 90):
-        at = int(bad_lat[0])
-        raise DataError(
-            f"latitude {lat[at]:g} at row {at + 1} (column {lat_name!r}) lies beyond ±90, while every value of "
-            f"{lon_name!r} would be a latitude: the two look swapped",
-            source=source,
-            remedy=f"Try --lat {lon_name} --lon {lat_name}.",
-        )
-    column, at, value = (lat_name, int(bad_lat[0]), lat[bad_lat[0]]) if len(bad_lat) else (lon_name, int(bad_lon[0]), lon[bad_lon[0]])
-    largest = float(max(np.nanmax(np.abs(lon)), np.nanmax(np.abs(lat))))
-    if largest > 360:
-        remedy = "These look like projected metres: give the footprints with their CRS (GeoPackage, GeoParquet, GeoJSON), or degrees."
-    elif len(bad_lat) == 0:
-        remedy = "Longitudes run from -180 to 180 here: subtract 360 from those above 180."
-    else:
-        remedy = "Coordinates are WGS84 degrees: longitude within ±180, latitude within ±90."
-    raise DataError(f"{value:g} at row {at + 1} of column {column!r} is no WGS84 degree", source=source, remedy=remedy)
 
 
 def _footprints(frame: pd.DataFrame, source: str) -> Any:
@@ -286,7 +201,12 @@ def _footprints(frame: pd.DataFrame, source: str) -> Any:
     return geometry.reset_index(drop=True)
 
 
-def _centres(geometry: Any, source: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def centres(geometry: Any, source: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Longitude and latitude of the centroids of a GeoSeries, NaN where a footprint is missing or empty.
+
+    Raises:
+        DataError: They lie outside their CRS.
+    """
     import shapely
     from pyproj import Transformer
 
@@ -309,9 +229,9 @@ def _windows(
         if columns.time_end is not None:
             raise DataError("--time-end without --time", source=source, remedy="Name the column with the window's first day too.")
         return None, None
-    start, last = _dates(frame[columns.time], columns.time, source)
+    start, last = dates(frame[columns.time], columns.time, source)
     if columns.time_end is not None:
-        _, last = _dates(frame[columns.time_end], columns.time_end, source)
+        _, last = dates(frame[columns.time_end], columns.time_end, source)
         backward = np.flatnonzero(last < start)
         if len(backward):
             raise DataError(
@@ -320,29 +240,6 @@ def _windows(
                 source=source,
             )
     return start, last
-
-
-def _dates(values: pd.Series[Any], column: str, source: str) -> tuple[npt.NDArray[np.datetime64], npt.NDArray[np.datetime64]]:
-    """First and last day meant by each value: a date means itself, a bare year the whole of it."""
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        # Instants with a zone are put on the UTC calendar; mixed zones would otherwise order wrongly.
-        naive = values.dt.tz_convert(None) if getattr(values.dt, "tz", None) is not None else values
-        day = naive.to_numpy().astype("datetime64[D]")
-        return day, day
-    text = as_text(values)
-    bare = text.str.fullmatch(r"\d{4}").fillna(False).to_numpy(dtype=bool)
-    parsed = pd.to_datetime(text.mask(bare, text + "-01-01"), errors="coerce", format="ISO8601", utc=True)
-    wrong = np.flatnonzero((parsed.isna() & text.notna()).to_numpy())
-    if len(wrong):
-        raise DataError(
-            f"column {column!r} should hold dates, found {text.iloc[wrong[0]]!r} at row {wrong[0] + 1}",
-            source=source,
-            remedy="Write dates as YYYY-MM-DD, or a year as YYYY.",
-        )
-    first = parsed.dt.tz_convert(None).to_numpy().astype("datetime64[D]")
-    last = first.copy()
-    last[bare] = (first[bare].astype("datetime64[Y]") + np.timedelta64(1, "Y")).astype("datetime64[D]") - np.timedelta64(1, "D")
-    return first, last
 
 
 def _years(
@@ -393,18 +290,3 @@ def _features(frame: pd.DataFrame, patterns: Sequence[str], source: str) -> npt.
     if wrong:
         raise DataError(f"feature column {wrong[0]!r} holds no numbers", source=source, remedy="Name numeric columns with --features.")
     return frame[names].to_numpy(dtype=np.float32, na_value=np.nan)
-
-
-def expand(have: Sequence[str], patterns: Sequence[str], source: str) -> list[str]:
-    """Column names meant by names and patterns, in table order.
-
-    Raises:
-        DataError: A name or pattern matches nothing.
-    """
-    chosen: set[str] = set()
-    for pattern in patterns:
-        hits = [name for name in have if fnmatch.fnmatchcase(name, pattern)]
-        if not hits:
-            raise DataError(f"no feature column matches {pattern!r}", source=source, remedy="Patterns use * and ?; for example 'A??'.")
-        chosen.update(hits)
-    return [name for name in have if name in chosen]

@@ -9,7 +9,8 @@ import shapely
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit import AuditColumns, audit_lists
-from rs05bench.protocol.audit.inputs import point_to, read_lists
+from rs05bench.protocol.audit.files import point_to
+from rs05bench.protocol.audit.inputs import read_lists
 
 FRAME = pd.DataFrame({"unit_id": ["007", "010"], "lon": [10.0, 11.0], "lat": [50.0, 51.0], "tile": ["01", "02"]})
 
@@ -125,3 +126,34 @@ def test_missing_files_and_wrong_options_are_refused(tmp_path):
         audit_lists(path, path, shift="space")
     with pytest.raises(DataError, match="no place for the id"):
         audit_lists(path, path, id_format="chip")
+
+
+def test_coordinates_under_different_names_and_from_points_meet(tmp_path):
+    (tmp_path / "train.csv").write_text("id,Latitude,Longitude\na,50,10\n")
+    (tmp_path / "test.csv").write_text("id,lat,lng\nb,50,10\n")
+    assert audit_lists(tmp_path / "train.csv", tmp_path / "test.csv").within_km["1"] == 1
+    points = geopandas.GeoDataFrame({"id": ["b"]}, geometry=geopandas.points_from_xy([10.0], [50.0]), crs="EPSG:4326").to_crs("EPSG:32632")
+    points.to_file(tmp_path / "test.gpkg")
+    assert audit_lists(tmp_path / "train.csv", tmp_path / "test.gpkg").within_km["1"] == 1
+    named = AuditColumns(lat="Latitude", lon="Longitude")
+    assert audit_lists(tmp_path / "train.csv", tmp_path / "test.gpkg", columns=named).within_km["1"] == 1
+
+
+def test_files_named_in_the_content_column_are_compared_by_what_is_in_them(tmp_path):
+    for folder, contents in (("one", ["same", "other"]), ("two", ["new", "same"])):
+        (tmp_path / folder).mkdir()
+        for k, text in enumerate(contents):
+            (tmp_path / folder / f"{folder}{k}.tif").write_text(text)
+        (tmp_path / folder / "list.csv").write_text(f"id,file\n{folder}0,{folder}0.tif\n{folder}1,{folder}1.tif\n")
+    report = audit_lists(tmp_path / "one" / "list.csv", tmp_path / "two" / "list.csv", columns=AuditColumns(content="file"))
+    assert [(case.test, case.train) for case in report.finding("content_hash").cases] == [("two1", "one0")]
+    (tmp_path / "two" / "two1.tif").unlink()
+    with pytest.raises(DataError, match="not there"):
+        audit_lists(tmp_path / "one" / "list.csv", tmp_path / "two" / "list.csv", columns=AuditColumns(content="file"))
+
+
+def test_a_missing_column_is_told_with_the_columns_that_are_there(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("id,lon,lat,hls_tile\n1,2,3,T\n")
+    with pytest.raises(DataError, match=r"no column 'tile' \(columns: id, lon, lat, hls_tile\)|no column 'tile' .*hls_tile"):
+        audit_lists(path, path, columns=AuditColumns(groups=["tile"]))
