@@ -1,0 +1,236 @@
+"""Predictions of chips: one Cloud Optimized GeoTIFF a chip that opens in QGIS, and a small sample of full probabilities.
+
+Two classes: one band, the probability of the second class. More classes: one band, the most probable class; the probabilities of all
+classes are kept at 1,024 pixels a chip, drawn by a hash of the unit, so that calibration can be scored and a submission stays small.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError
+from rs05bench.protocol.hashing import content_digest, hash_pixels
+from rs05bench.protocol.predictions import PROBABILITY_PREFIX
+
+SCHEMA_VERSION = 1
+SAMPLE_PIXELS = 1024
+SAMPLE_SEED = 0
+NODATA_CLASS = 255
+
+
+def sample_pixels(unit_id: str, rows: int, columns: int) -> NDArray[np.int64]:
+    """Flat indices of the pixels of a chip whose probabilities are kept, shape (min(1024, rows x columns),), in hash order."""
+    hashes = hash_pixels(SAMPLE_SEED, unit_id, rows, columns).ravel()
+    return np.argsort(hashes, kind="stable")[:SAMPLE_PIXELS]
+
+
+@dataclass
+class RasterWriter:
+    """Writes the predictions of chips one by one; use it as a context manager.
+
+    Args:
+        directory: Where to write; made where missing.
+        classes: Class names, background first.
+        info: Model card, cell, digests; written to `predictions.json`.
+    """
+
+    directory: Path
+    classes: Sequence[str]
+    info: dict[str, Any] = field(default_factory=dict)
+    _rows: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    _samples: list[pd.DataFrame] = field(default_factory=list, repr=False)
+
+    def __enter__(self) -> RasterWriter:
+        (Path(self.directory) / "chips").mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.close()
+
+    def write(self, unit_id: str, role: str, probabilities: NDArray[Any], *, crs: Any, transform: Any) -> None:
+        """Writes one chip.
+
+        Args:
+            unit_id: The chip.
+            role: The role it was predicted under.
+            probabilities: Shape (K, H, W), summing to 1 over K.
+            crs: CRS of the chip, anything rasterio takes.
+            transform: Affine transform of the chip.
+
+        Raises:
+            DataError: The shape does not fit the classes, or values are not probabilities.
+        """
+        p = np.asarray(probabilities, dtype=np.float32)
+        if p.ndim != 3 or p.shape[0] != len(self.classes):
+            raise DataError(f"probabilities of chip {unit_id!r} have shape {p.shape}; expected ({len(self.classes)}, H, W)")
+        if not np.isfinite(p).all() or p.min() < -1e-4 or p.max() > 1 + 1e-4:
+            raise DataError(f"probabilities of chip {unit_id!r} are not all finite numbers from 0 to 1")
+        name = f"{len(self._rows):06d}.tif"
+        # Half precision keeps three digits and compresses to a third; QGIS reads float32, so it is stored as that.
+        band = p[1].astype(np.float16).astype(np.float32) if len(self.classes) == 2 else p.argmax(0).astype(np.uint8)
+        _write_cog(Path(self.directory) / "chips" / name, band, crs, transform)
+        self._rows.append({"unit_id": unit_id, "role": role, "file": f"chips/{name}", "digest": _array_digest(band)})
+        if len(self.classes) > 2:
+            at = sample_pixels(unit_id, *band.shape)
+            sample = pd.DataFrame({"unit_id": unit_id, "role": role, "pixel": at})
+            for code, value in enumerate(self.classes):
+                sample[f"{PROBABILITY_PREFIX}{value}"] = p[code].ravel()[at].astype(np.float16)
+            self._samples.append(sample)
+
+    def close(self) -> None:
+        """Writes the tables and, last, `predictions.json`."""
+        root = Path(self.directory)
+        table = pd.DataFrame(self._rows, columns=["unit_id", "role", "file", "digest"])
+        table.to_parquet(root / "units.parquet", index=False, compression="zstd")
+        if self._samples:
+            pd.concat(self._samples, ignore_index=True).to_parquet(root / "samples.parquet", index=False, compression="zstd")
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "segmentation",
+            "classes": list(self.classes),
+            "digest": _digest(table),
+            **self.info,
+        }
+        (root / "predictions.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class RasterPredictions:
+    """Predictions of chips on disk; chips are read one at a time.
+
+    Attributes:
+        directory: Where they lie.
+        classes: Class names.
+        table: `unit_id`, `role`, `file`, `digest`.
+        samples: `unit_id`, `role`, `pixel`, `p_<class>` at sampled pixels, or None for two classes.
+        info: Model card, cell, digests.
+    """
+
+    directory: Path
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+    samples: pd.DataFrame | None
+    info: dict[str, Any]
+
+    @classmethod
+    def load(cls, directory: str | Path) -> RasterPredictions:
+        """Reads the tables of predictions that anyone could have made.
+
+        Raises:
+            DataError: A file is missing or not what it should be, or a path leads outside the folder.
+        """
+        root = Path(directory)
+        try:
+            record = json.loads((root / "predictions.json").read_text(encoding="utf-8"))
+            table = pd.read_parquet(root / "units.parquet")
+            samples = pd.read_parquet(root / "samples.parquet") if (root / "samples.parquet").exists() else None
+        except FileNotFoundError as error:
+            raise DataError(f"{Path(str(error.filename)).name} is missing", source=root) from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot be read: {error}", source=root) from error
+        classes = record.get("classes") if isinstance(record, dict) else None
+        if not isinstance(classes, list) or len(classes) < 2 or record.get("kind") != "segmentation":
+            raise DataError("predictions.json does not say kind: segmentation and its classes", source=root)
+        missing = [column for column in ("unit_id", "role", "file") if column not in table.columns]
+        if missing:
+            raise DataError(f"columns {missing} are missing", source=root / "units.parquet")
+        for name in table["file"].astype(str):
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise DataError(f"file {name!r} leads outside the folder", source=root / "units.parquet")
+        if table.duplicated(["unit_id", "role"]).any():
+            raise DataError("a chip occurs twice in one role", source=root / "units.parquet")
+        info = {key: value for key, value in record.items() if key not in ("schema_version", "kind", "classes", "digest")}
+        return cls(root, tuple(map(str, classes)), table, samples, info)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over units, roles and pixel values, recomputed from the files; the same for two copies."""
+        table = self.table.assign(digest=[_array_digest(self.band(name)) for name in self.table["file"]])
+        return _digest(table)
+
+    def band(self, file: str) -> NDArray[Any]:
+        """The one band of a chip's file, shape (H, W): float32 probability of the second class, or uint8 class.
+
+        Raises:
+            DataError: Unreadable, or values that are no probabilities or no classes.
+        """
+        import rasterio
+
+        path = self.directory / file
+        try:
+            with rasterio.open(path) as source:
+                if source.count != 1:
+                    raise DataError(f"has {source.count} bands, expected 1", source=path)
+                values = source.read(1)
+        except rasterio.errors.RasterioError as error:
+            raise DataError(f"cannot be read: {error}", source=path) from error
+        if len(self.classes) == 2:
+            if (
+                not np.issubdtype(values.dtype, np.floating)
+                or not np.isfinite(values).all()
+                or values.min() < -1e-3
+                or values.max() > 1.001
+            ):
+                raise DataError(
+                    f"must hold probabilities from 0 to 1 as float (found {values.dtype}, {values.min()} to {values.max()})", source=path
+                )
+            return values.astype(np.float32)
+        if not np.issubdtype(values.dtype, np.integer) or values.max() >= len(self.classes):
+            raise DataError(f"must hold classes 0 to {len(self.classes) - 1} (found {values.dtype}, up to {values.max()})", source=path)
+        return values.astype(np.uint8)
+
+    def chips(self, roles: Sequence[str]) -> Iterator[tuple[str, str, NDArray[Any], NDArray[np.float32] | None]]:
+        """Chips of some roles: unit, role, class map (H, W), and the probability of the second class (H, W) for two classes."""
+        for unit, role, file in self.table.loc[self.table["role"].isin(roles), ["unit_id", "role", "file"]].itertuples(index=False):
+            band = self.band(file)
+            if len(self.classes) == 2:
+                yield str(unit), str(role), (band >= 0.5).astype(np.uint8), band
+            else:
+                yield str(unit), str(role), band, None
+
+
+def _write_cog(path: Path, band: NDArray[Any], crs: Any, transform: Any) -> None:
+    import rasterio
+    from rasterio.io import MemoryFile
+    from rasterio.shutil import copy
+
+    profile = {
+        "driver": "GTiff",
+        "height": band.shape[0],
+        "width": band.shape[1],
+        "count": 1,
+        "dtype": band.dtype,
+        "crs": crs,
+        "transform": transform,
+    }
+    if band.dtype == np.uint8:
+        profile["nodata"] = NODATA_CLASS
+    with rasterio.Env(GDAL_NUM_THREADS=1), MemoryFile() as memory:
+        with memory.open(**profile) as target:
+            target.write(band, 1)
+        predictor = "FLOATING_POINT" if band.dtype == np.float32 else "STANDARD"
+        with memory.open() as source:
+            copy(source, path, driver="COG", compress="ZSTD", predictor=predictor, overviews="NONE", blocksize=512)
+
+
+def _array_digest(values: NDArray[Any]) -> str:
+    import hashlib
+
+    kind = "<f4" if np.issubdtype(values.dtype, np.floating) else "u1"
+    return hashlib.sha256(str(values.shape).encode() + np.ascontiguousarray(values, dtype=kind).tobytes()).hexdigest()
+
+
+def _digest(table: pd.DataFrame) -> str:
+    ordered = table.sort_values(["role", "unit_id"], kind="stable")
+    return content_digest(
+        f"{role}\t{unit}\t{digest}" for role, unit, digest in ordered[["role", "unit_id", "digest"]].itertuples(index=False)
+    )
