@@ -65,7 +65,8 @@ def init(
     task = name or re.sub(r"[^a-z0-9.-]+", "-", (table.stem if table.is_file() else table.resolve().name).lower()).strip("-.") or "task"
     card, comments = propose(facts, answers, name=task)
     write_commented(card, comments, out)
-    typer.echo(f"Wrote {out}. Next: rs05bench card check {out}" + ("" if table.parent == out.parent else f" --data {table.parent}"))
+    folder = table.parent if table.is_file() else table
+    typer.echo(f"Wrote {out}. Next: rs05bench card check {out}" + ("" if folder.resolve() == out.parent.resolve() else f" --data {folder}"))
 
 
 def check(

@@ -132,6 +132,8 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
     if "features" not in answers:
         used = {target, *_listed(answers["groups"]), *_listed(answers["unit"])}
         free = [name for name in facts.numbers if name not in used and not named_after(name, target)]
+        if str(answers["kind"]) == "classification":
+            free = [name for name in free if name not in class_probabilities(frame, free, target)]
         text = "Which further columns may be features? Leave out whatever was made from the label."
         return [Question("features", text, ",".join(free), tuple(free), several=True)] if free else []
     return []
@@ -191,6 +193,21 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
     return card, _comments(facts, leaking, years)
 
 
+def class_probabilities(frame: pd.DataFrame, columns: Sequence[str], target: str) -> list[str]:
+    """Columns that look like a classifier's probabilities behind the label (Dynamic World exports them beside it).
+
+    Columns within 0 to 1, as many as there are classes, where the largest one tells the label in nine rows of ten.
+    """
+    within = [name for name in columns if bool(frame[name].between(0, 1).all()) and frame[name].nunique() > 2]
+    labels = pd.factorize(frame[target].astype(str))[0]
+    if len(within) < max(2, labels.max() + 1):
+        return []
+    largest = frame[within].to_numpy().argmax(axis=1)
+    told = pd.crosstab(largest, labels).max(axis=1).sum()
+    chance = np.bincount(labels).max() / len(labels)
+    return within if told >= max(0.9, (1 + chance) / 2) * len(labels) else []
+
+
 def write_commented(card: TaskCard, comments: Mapping[str, str], path: str | Path) -> Path:
     """Writes a card with a comment before each field that has one; refuses to overwrite.
 
@@ -206,11 +223,31 @@ def write_commented(card: TaskCard, comments: Mapping[str, str], path: str | Pat
     ]
     for key, value in data.items():
         lines += [f"# {line}" for line in comments.get(key, "").splitlines()]
-        lines.append(yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None).rstrip())
+        lines.append(_field(key, value))
     lines += [f"# {line}" for line in comments.get("", "").splitlines()]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    TaskCard.load(path)  # what was written is what a sweep will read
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        TaskCard.load(draft)  # what is kept is what a sweep can read
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     return path
+
+
+def _field(key: str, value: Any) -> str:
+    """One field as YAML: lists on a line, a mapping of lists a line an entry."""
+    if isinstance(value, dict) and any(isinstance(item, (list, dict)) for item in value.values()):
+        return "\n".join([f"{key}:", *(f"  {name}: {_flow(item)}" for name, item in value.items())])
+    return f"{key}: {_flow(value)}"
+
+
+def _flow(value: Any) -> str:
+    return (
+        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6)
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )
 
 
 def _comments(facts: TableFacts, leaking: Sequence[str], years: Sequence[Any]) -> dict[str, str]:
@@ -225,7 +262,7 @@ def _comments(facts: TableFacts, leaking: Sequence[str], years: Sequence[Any]) -
         "": "Fill in before you publish: licence, citation, source, overlap (does a feature's pretraining know the labels?), notes.",
     }
     if leaking:
-        comments["never_features"] = "These give the label away: named after it, or a copy of it."
+        comments["never_features"] = "These give the label away: named after it, a copy of it, or the probabilities it was read from."
     if len(years) == 1:
         comments["year"] = f"One year only ({years[0]}): no year can be held out."
     return comments
@@ -233,7 +270,10 @@ def _comments(facts: TableFacts, leaking: Sequence[str], years: Sequence[Any]) -
 
 def _without_leaks(facts: TableFacts, further: Sequence[str], target: str, kind: str) -> tuple[list[str], list[str]]:
     safe: list[str] = []
-    leaking = [name for name in facts.numbers if name != target and named_after(name, target) and name not in further]
+    behind = class_probabilities(facts.frame, facts.numbers, target) if kind == "classification" else []
+    leaking = [name for name in behind if name not in further] + [
+        name for name in facts.numbers if name != target and named_after(name, target) and name not in further
+    ]
     frame = facts.frame.assign(unit_id=[str(row) for row in range(len(facts.frame))])
     if kind == "regression":
         frame[target] = pd.to_numeric(frame[target], errors="coerce")

@@ -341,7 +341,7 @@ def _swap(frame):
 
 REFUSED = {
     "missing target": (_drop_column("lc_label"), {}, "points_north.csv: lacks the column 'lc_label' that points_south.csv has"),
-    "duplicate ids": (lambda f: f.assign(**{"system:index": 0}), {}, r"unit ids occur more than once, e.g. 'points_north_0'"),
+    "duplicate ids": (lambda f: f, {"unit": ["region", "year"]}, r"3 unit ids occur more than once, e.g. 'north_2024'"),
     "swapped out of range": (_swap, {"preprocessing": {"where": {"region": "north"}}, "splits": ["random"]}, "look swapped"),
     "text as a feature": (lambda f: f.assign(S1_VV="low"), {}, "'S1_VV' of features.raw holds text"),
     "feature without any value": (

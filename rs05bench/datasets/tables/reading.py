@@ -68,7 +68,8 @@ def read_files(root: Path, patterns: Sequence[str], *, text: Collection[str], ne
     for path, frame in zip(paths, frames, strict=True):
         relative = path.relative_to(root) if root.is_dir() else Path(path.name)
         frame[FILE_COLUMN] = relative.as_posix().removesuffix("".join(relative.suffixes[-1:]))
-        if INDEX_COLUMN in frame.columns:
+        # Exports that were pasted together repeat their index; their rows still have a number.
+        if INDEX_COLUMN in frame.columns and frame[INDEX_COLUMN].is_unique:
             frame[ROW_COLUMN] = _as_text(frame[INDEX_COLUMN])
         else:
             frame[ROW_COLUMN] = [str(number) for number in range(len(frame))]

@@ -1,0 +1,164 @@
+"""A card from a look at a table, and what a check of it shows."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import yaml
+
+from rs05bench.datasets.card_check import check_card
+from rs05bench.datasets.card_init import look, propose, questions, write_commented
+from rs05bench.datasets.embedding_table import EmbeddingTable
+from rs05bench.datasets.task_list import SPLIT_FORMS, list_tasks
+from rs05bench.errors import DataError
+from rs05bench.protocol import TaskCard
+from rs05bench.protocol.names import parse_split
+from tests.datasets.table_files import BANDS, CENTRES, card, export, write_regions
+
+
+@pytest.fixture
+def table(tmp_path):
+    frame = pd.concat([export(region) for region in CENTRES], ignore_index=True)
+    frame["plot_id"] = [f"{row:05d}" for row in range(len(frame))]
+    frame["height_ft"] = frame["height"] * 3.28
+    path = tmp_path / "Field plots.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def agree(facts, **answers):
+    """Answers a person gives who agrees with every suggestion."""
+    while open_questions := questions(facts, answers):
+        for question in open_questions:
+            answers[question.field] = question.suggestion
+    return answers
+
+
+def test_the_columns_are_told_apart(table):
+    facts = look(table)
+    assert facts.bands == BANDS
+    assert (facts.x, facts.y, facts.geometry, facts.year, facts.time) == ("longitude", "latitude", True, "year", None)
+    assert "region" in facts.names
+    assert {"S1_VV", "S1_VH", "height"} <= set(facts.numbers)
+
+
+def test_what_cannot_be_known_is_asked_one_after_the_other(table):
+    facts = look(table)
+    assert [(q.field, q.suggestion) for q in questions(facts, {})] == [("target", "lc_label")]
+    assert [(q.field, q.suggestion) for q in questions(facts, {"target": "lc_label"})] == [("kind", "classification")]
+    assert [(q.field, q.suggestion) for q in questions(facts, {"target": "height"})] == [("kind", "regression")]
+    answers = agree(facts)
+    assert answers["groups"] == "region"
+    assert answers["unit"] == "plot_id"
+    assert questions(facts, answers) == []
+
+
+def test_agreeing_with_everything_gives_a_card_that_reads_the_table(table, tmp_path):
+    facts = look(table)
+    made, comments = propose(facts, agree(facts), name="plots")
+    path = write_commented(made, comments, tmp_path / "plots.yaml")
+    text = path.read_text()
+    assert "never be a main result" in text
+    again = TaskCard.load(path)
+    assert again.digest == made.digest
+    opened = EmbeddingTable(again, tmp_path)
+    assert len(opened) == 180
+    assert set(opened.feature_sets) == {"alphaearth", "raw", "hybrid"}
+    assert again.splits[:2] == ["leave-region-out", "within-region"]
+    assert "leave-year-out" not in again.splits
+    assert "One year only (2024)" in text
+
+
+def test_copies_of_the_target_and_columns_named_after_it_go_under_never_features(table):
+    facts = look(table)
+    made, _ = propose(facts, agree(facts, target="height", features="S1_VV,S1_VH"), name="plots")
+    assert made.features["raw"] == ["S1_VV", "S1_VH"]
+    assert "height_ft" in made.never_features
+    facts.frame["biomass"] = facts.frame["height"] * 12.0
+    made, _ = propose(facts, agree(facts, target="height", features="S1_VV,biomass"), name="plots")
+    assert made.features["raw"] == ["S1_VV"]
+    assert "biomass" in made.never_features
+
+
+def test_the_probabilities_behind_a_label_are_not_suggested(tmp_path):
+    import numpy as np
+
+    frame = export("north", 90)
+    shares = np.random.default_rng(0).dirichlet([1, 1, 1], 90) * 0.4
+    shares[np.arange(90), frame["lc_label"]] += 0.6
+    frame[["water", "grass", "built"]] = shares
+    frame.drop(columns="trees").to_csv(tmp_path / "plots.csv", index=False)
+    facts = look(tmp_path / "plots.csv")
+    answers = agree(facts)
+    assert answers["features"].split(",") == ["S1_VV", "S1_VH", "height"]
+    made, _ = propose(facts, answers, name="plots")
+    assert made.never_features == ["water", "grass", "built"]
+
+
+def test_a_card_is_never_overwritten(table, tmp_path):
+    facts = look(table)
+    made, comments = propose(facts, agree(facts), name="plots")
+    path = write_commented(made, comments, tmp_path / "plots.yaml")
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="exists already"):
+        write_commented(made, comments, path)
+    assert path.read_bytes() == before
+
+
+def test_an_answer_that_is_no_column_is_refused(table):
+    facts = look(table)
+    with pytest.raises(DataError, match="no column 'crop'"):
+        questions(facts, {"target": "crop"})
+    with pytest.raises(DataError, match="groups: there is no column 'county'"):
+        propose(facts, agree(facts, groups="county"), name="plots")
+
+
+def test_a_check_says_what_the_card_will_see(tmp_path):
+    report = check_card(
+        card(splits=["leave-region-out", "within-region", "random"], budgets=["5-per-class", "20-units"]), write_regions(tmp_path)
+    )
+    assert report.right
+    assert (report.units, report.located) == (180, 180)
+    assert report.classes == {"0": 60, "1": 60, "2": 60}
+    assert report.groups == {"region": {"north": 60, "south": 60, "west": 60}}
+    assert report.features["hybrid"] == [*BANDS, "S1_VV", "S1_VH"] or set(report.features["hybrid"]) == {*BANDS, "S1_VV", "S1_VH"}
+    assert "trees" in report.unused
+    assert [item.folds for item in report.splits] == [3, 3, 1]
+    assert report.budgets[1].train + report.budgets[1].val == 20
+
+
+def test_a_check_gives_the_reason_for_what_is_impossible(tmp_path):
+    write_regions(tmp_path)
+    task = card(splits=["leave-region-out", "leave-year-out"], year="year", budgets=["5-per-class", "500-per-class"])
+    report = check_card(task, tmp_path)
+    assert not report.right
+    year = report.splits[1]
+    assert not year.possible
+    assert "year" in year.reason
+    assert "instead of" in report.budgets[1].reason  # fewer labels than asked for, said per class
+
+
+def test_the_split_forms_parse_and_say_truly_what_can_be_a_main_result():
+    for form in SPLIT_FORMS:
+        text = form["split"].replace("<group>", "region").replace("<k>", "5").replace("<year>", "2021")
+        assert parse_split(text).can_be_main is form["main_result"]
+
+
+def test_tasks_lists_the_three_simulated_ones_and_my_cards(tmp_path):
+    card().save(tmp_path / "mine.yaml")
+    entries = list_tasks([tmp_path])
+    assert [entry.name for entry in entries] == ["burn-scar", "crop", "urban", "landcover"]
+    assert [entry.simulated for entry in entries] == [True, True, True, False]
+    with pytest.raises(DataError, match="no such file"):
+        list_tasks([tmp_path / "absent"])
+
+
+@pytest.mark.parametrize("word", ["NO", "yes", "on", "off", "n"])
+def test_words_of_a_card_stay_words(tmp_path, word):
+    path = tmp_path / "card.yaml"
+    card(classes=None).save(path)
+    data = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(data) + f"class_names: null\nnever_features: [{word}]\nsimulated: true\n")
+    loaded = TaskCard.load(path)
+    assert loaded.never_features == [word]
+    assert loaded.simulated is True
