@@ -196,7 +196,8 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
 def class_probabilities(frame: pd.DataFrame, columns: Sequence[str], target: str) -> list[str]:
     """Columns that look like a classifier's probabilities behind the label (Dynamic World exports them beside it).
 
-    Columns within 0 to 1, as many as there are classes, where the largest one tells the label in nine rows of ten.
+    Columns within 0 to 1, at least as many as there are classes, where the largest one tells the label in nine rows of ten; or, where they
+    sum to 1 in every row, half-way between chance and always (annual means of probabilities need not peak at the annual label).
     """
     within = [name for name in columns if bool(frame[name].between(0, 1).all()) and frame[name].nunique() > 2]
     labels = pd.factorize(frame[target].astype(str))[0]
@@ -205,7 +206,8 @@ def class_probabilities(frame: pd.DataFrame, columns: Sequence[str], target: str
     largest = frame[within].to_numpy().argmax(axis=1)
     told = pd.crosstab(largest, labels).max(axis=1).sum()
     chance = np.bincount(labels).max() / len(labels)
-    return within if told >= max(0.9, (1 + chance) / 2) * len(labels) else []
+    sums_to_one = bool(np.allclose(frame[within].sum(axis=1), 1.0, atol=0.01))
+    return within if told >= ((1 + chance) / 2 if sums_to_one else 0.9) * len(labels) else []
 
 
 def write_commented(card: TaskCard, comments: Mapping[str, str], path: str | Path) -> Path:
