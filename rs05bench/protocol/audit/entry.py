@@ -59,7 +59,10 @@ def audit_named(manifest: str, *, thresholds: Thresholds | None = None, own_buff
         loaded = SplitManifest.load(manifest)
     else:
         # Looked up late: reading a file must not need the collection of shipped manifests.
-        loaded = importlib.import_module("rs05bench.protocol").load_manifest(manifest)
+        load = getattr(importlib.import_module("rs05bench.protocol"), "load_manifest", None)
+        if load is None:
+            raise DataError("no such manifest file", source=manifest, remedy="Give the path of its .parquet file.")
+        loaded = load(manifest)
     limits = thresholds or Thresholds()
     if own_buffer:
         metres = float((loaded.card.get("parameters") or {}).get("buffer_m", 1000.0))
