@@ -9,12 +9,13 @@ Two readers give the same bytes. `CogRaster` reads ranges of the file itself and
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
@@ -117,8 +118,9 @@ class CogRaster:
 
         self.name, self._source = source.name, source
         try:
-            with source.stream() as stream, tifffile.TiffFile(stream, name=os.path.basename(source.name)) as tiff:
+            with _quiet("tifffile"), source.stream() as stream, tifffile.TiffFile(stream, name=os.path.basename(source.name)) as tiff:
                 page: Any = tiff.pages[0]
+                _check_tags(stream, page, tiff.tiff, source.name)
                 shape = int(page.imagelength), int(page.imagewidth)
                 count, dtype = int(page.samplesperpixel), page.dtype
                 planar, tiled = int(page.planarconfig) == 2, bool(page.is_tiled)
@@ -126,7 +128,7 @@ class CogRaster:
                 block = (int(page.tilelength), int(page.tilewidth)) if tiled else (0, 0)
                 offsets, lengths = np.array(page.dataoffsets, dtype=np.int64), np.array(page.databytecounts, dtype=np.int64)
                 nodata = page.tags.valueof(42113)
-                geo = dict(page.geotiff_tags)
+                geo = dict(page.geotiff_tags or {})
         except DataError:
             raise
         except Exception as error:  # a parser meets anything in a broken file
@@ -218,6 +220,25 @@ class CogRaster:
             np.cumsum(block, axis=1, dtype=np.int8, out=block)
         if not whole:
             out[...] = block[: out.shape[0], : out.shape[1]]
+
+
+def _check_tags(stream: BinaryIO, page: Any, layout: Any, source: str) -> None:
+    """Refuse a directory of which the parser dropped entries: it goes on without them, and a lost nodata or CRS would not be noticed."""
+    stream.seek(page.offset)
+    written = int.from_bytes(stream.read(layout.tagnosize), "little" if layout.byteorder == "<" else "big")
+    if len(page.tags) != written:
+        raise DataError(f"{written - len(page.tags)} of its {written} TIFF tags cannot be read: the file is truncated or damaged", source=source)
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Hold back what a library logs: what matters of it becomes an exception here."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 class GdalRaster:
@@ -369,7 +390,7 @@ def _geokeys_affine(geo: dict[str, Any], source: str) -> tuple[float, ...]:
         column, row, _, x, y, _ = (float(v) for v in geo["ModelTiepoint"][:6])
         affine = (xres, 0.0, x - column * xres, 0.0, -yres, y + row * yres)
     else:
-        raise DataError("no georeferencing", source=source, remedy="The file says nowhere where its pixels lie.")
+        raise DataError("no georeferencing and no coordinate reference system", source=source, remedy="The file says nowhere where its pixels lie.")
     if int(geo.get("GTRasterTypeGeoKey", 1)) == 2:  # the coordinates are those of pixel centres
         a, b, c, d, e, f = affine
         affine = (a, b, c - a / 2 - b / 2, d, e, f - d / 2 - e / 2)

@@ -168,7 +168,7 @@ def open_source(
     if not is_remote(text) and not Path(text).exists():
         raise DataError("no such file or folder", source=text, remedy=f"A source is a path or one of {', '.join(NAMES)}.")
     index = TileIndex.from_parquet(text, root=Path(text).parent, area=area, years=years) if text.endswith(".parquet") else as_index(text)
-    return TileSource(index.search(area, years))
+    return TileSource(index.search(area))
 
 
 def _published(
