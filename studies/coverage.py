@@ -1,6 +1,6 @@
 """How often do the intervals hold the truth? Simulated maps with spatially autocorrelated errors.
 
-Run: python studies/coverage.py [--replicates 600] [--draws 1000]; prints Markdown. `make studies` keeps it in docs/studies/coverage.md.
+Run: python studies/coverage.py [--replicates 2000] [--draws 1000]; prints Markdown. `make studies` keeps it in docs/studies/coverage.md.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def units_of(blocks: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, 
     return corner[0] + rng.integers(0, SIDE, len(of)), corner[1] + rng.integers(0, SIDE, len(of)), of
 
 
-def simulate(fields: Fields, n_blocks: int, rng: np.random.Generator) -> tuple[ClusterConfusion, ClusterConfusion, ClusterMoments, ClusterMoments]:
+def simulate(
+    fields: Fields, n_blocks: int, rng: np.random.Generator
+) -> tuple[ClusterConfusion, ClusterConfusion, ClusterMoments, ClusterMoments]:
     """One study area: a classification and a regression, each by block and by single unit."""
     blocks = rng.choice((GRID // (SIDE + GAP)) ** 2, n_blocks, replace=False)
     row, column, of = units_of(blocks, rng)
@@ -99,7 +101,7 @@ def cover(e_folding: float, n_blocks: int, replicates: int, draws: int, seed: in
 def main() -> None:
     """Print the study."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--replicates", type=int, default=600)
+    parser.add_argument("--replicates", type=int, default=2000)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -107,10 +109,14 @@ def main() -> None:
     error = 1.96 * (0.95 * 0.05 / options.replicates) ** 0.5
     print("# Do the intervals hold the truth?\n")
     print(
-        f"Nominal 95 % intervals. Each number is the share of {options.replicates} simulated study areas whose interval holds the true score (simulation error "
-        f"±{100 * error:.1f} points), {options.draws} bootstrap draws, seed {options.seed}. Test blocks of {SIDE} x {SIDE} cells with {GAP} cells of buffer, "
-        f"about {UNITS_A_BLOCK} units a block (unequal), Gaussian fields with exponential covariance for the classes, for where errors happen, for the target and "
-        "for the residuals. `units (naive)` takes every unit for an independent witness; all others resample blocks. The true score is that of the expected sums "
+        f"Nominal 95 % intervals. Each number is the share of {options.replicates} simulated study areas "
+        f"whose interval holds the true score (simulation error "
+        f"±{100 * error:.1f} points), {options.draws} bootstrap draws, seed {options.seed}. Test blocks of "
+        f"{SIDE} x {SIDE} cells with {GAP} cells of buffer, "
+        f"about {UNITS_A_BLOCK} units a block (unequal), Gaussian fields with exponential covariance for the "
+        f"classes, for where errors happen, for the target and "
+        "for the residuals. `units (naive)` takes every unit for an independent witness; all others resample "
+        "blocks. The true score is that of the expected sums "
         "(all replicates together). Made by `studies/coverage.py`.\n"
     )
     methods = (*METHODS, "units (naive)")
@@ -131,8 +137,19 @@ def main() -> None:
                 widths = f"{found[metric, 'studentised'][1]:.3g} | {found[metric, 'units (naive)'][1]:.3g}"
                 print(f"| {n} | {e_folding:g} | {shares} | {widths} |")
             print()
+    print(READING)
     print(f"{time.perf_counter() - begin:.0f} s.")
 
+
+READING = """## What the package does with this
+
+- `score_interval(..., method="auto")` takes the studentised interval for one fit. It loses least where blocks are few; with 50 blocks
+  and more all block methods come near the nominal level, and the naive interval of single units never does.
+- Below 20 groups the interval is still given, but `scope` says `within-groups` or `few-clusters`, the points of the groups stand beside
+  it, and it holds the truth less often than it claims.
+- Where errors reach across several blocks and their buffers (second part), blocks are witnesses of one another and no resampling of
+  blocks repairs it: choose blocks and buffers larger than the reach (the audit's autocorrelation range), or groups.
+"""
 
 _DONE: dict[tuple[float, int], dict[tuple[str, str], tuple[float, float]]] = {}
 

@@ -1,6 +1,6 @@
 """Does a paired test cry wolf, and what does it see? False positives and power under seeds, folds and correlated blocks.
 
-Run: python studies/paired_tests.py [--replicates 1000]; prints Markdown. `make studies` keeps it in docs/studies/paired_tests.md.
+Run: python studies/paired_tests.py [--replicates 1500]; prints Markdown. `make studies` keeps it in docs/studies/paired_tests.md.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def simulate(
-    folds: int, blocks: int, seeds: int, effect: float, seed_noise: float, region: float, rng: np.random.Generator
-) -> np.ndarray:
+def simulate(folds: int, blocks: int, seeds: int, effect: float, seed_noise: float, region: float, rng: np.random.Generator) -> np.ndarray:
     """Right units out of `UNITS`, (2 models, seeds, folds, blocks).
 
-    Blocks share a difficulty, models have their own strengths in each fold and block (this is what makes units of a block witnesses of one another), and
-    every fit has its own luck in each fold. `region` is how much a model's strength varies from region to region. Under `effect` = 0 the two models are exchangeable: there is no difference to find.
+    Blocks share a difficulty, models have their own strengths in each fold and block (this is what makes units of a block witnesses of
+    one another), and every fit has its own luck in each fold. `region` is how much a model's strength varies from region to region.
+    Under `effect` = 0 the two models are exchangeable: there is no difference to find.
     """
     shared = 1.0 + 0.4 * rng.standard_normal((1, 1, folds, 1)) + 0.8 * rng.standard_normal((1, 1, folds, blocks))
     own = 0.5 * rng.standard_normal((2, 1, folds, blocks)) + region * rng.standard_normal((2, 1, folds, 1))
@@ -95,26 +94,37 @@ def table(rows: list[dict[str, float]], options: argparse.Namespace) -> None:
     for row in rows:
         found = share_found(options.replicates, options.draws, options.seed, **row)
         rng = np.random.default_rng(1)
-        wide = simulate(folds=2000, blocks=10, seeds=1, effect=row["effect"], seed_noise=row["seed_noise"], region=row["region"], rng=rng).mean((1, 2, 3)) / UNITS
+        wide = (
+            simulate(
+                folds=2000, blocks=10, seeds=1, effect=row["effect"], seed_noise=row["seed_noise"], region=row["region"], rng=rng
+            ).mean((1, 2, 3))
+            / UNITS
+        )
         accuracy = wide[0] - wide[1] if row["effect"] else 0.0
         shares = " | ".join(f"{100 * found[name]:.1f}" for name in TESTS)
-        print(f"| {row['folds']} | {row['blocks']} | {row['seeds']} | {row['seed_noise']:g} | {row['region']:g} | {row['effect']:g} | {accuracy:.3f} | {shares} |")
+        print(
+            f"| {row['folds']} | {row['blocks']} | {row['seeds']} | {row['seed_noise']:g} | {row['region']:g} | "
+            f"{row['effect']:g} | {accuracy:.3f} | {shares} |"
+        )
     print()
 
 
 def main() -> None:
     """Print the study."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--replicates", type=int, default=1000)
+    parser.add_argument("--replicates", type=int, default=1500)
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     begin = time.perf_counter()
     print("# Do the paired tests cry wolf, and what do they see?\n")
     print(
-        f"Two models on the same test blocks ({UNITS} units each), same folds, same seeds; {options.replicates} simulated comparisons a row, {options.draws} bootstrap "
-        f"draws, seed {options.seed}. Numbers are the per cent of comparisons with p < .05. Models have their own strengths block by block (0.5 on the logit scale), every fit "
-        "has its own luck fold by fold (`seed noise`). `region`: how much a model's strength varies from region to region; tests over blocks then speak "
+        f"Two models on the same test blocks ({UNITS} units each), same folds, same seeds; "
+        f"{options.replicates} simulated comparisons a row, {options.draws} bootstrap "
+        f"draws, seed {options.seed}. Numbers are the per cent of comparisons with p < .05. Models have their "
+        f"own strengths block by block (0.5 on the logit scale), every fit "
+        "has its own luck fold by fold (`seed noise`). `region`: how much a model's strength varies from "
+        "region to region; tests over blocks then speak "
         "about these regions only, tests over folds about new ones. Made by `studies/paired_tests.py`.\n"
     )
     error = 196 * (0.05 * 0.95 / options.replicates) ** 0.5
@@ -143,8 +153,20 @@ def main() -> None:
         ],
         options,
     )
+    print(READING)
     print(f"{time.perf_counter() - begin:.0f} s.")
 
+
+READING = """## What the package does with this
+
+- `paired_difference` with the fits of all seeds on both sides lets blocks and fits vary: blocks and fits (default). With one fit a side
+  nobody can know how lucky that fit was, and the test speaks about these two fits only (`n_seeds` is 1): rule 12 asks for five seeds.
+- Single units as witnesses, and folds x seeds as if they were independent, find differences where there are none.
+- Where a model's strength differs from region to region (`region`), a test over blocks of few regions says something about these regions
+  (`scope` is `within-groups` when groups are given); the Wilcoxon test over folds speaks about new ones, and cannot reach p < .05 with
+  fewer than six folds.
+- More folds and more blocks buy more power than more seeds beyond five.
+"""
 
 if __name__ == "__main__":
     main()

@@ -22,6 +22,7 @@ from rs05bench.protocol.metrics import METRICS, find_metric, metric_from_stats
 from rs05bench.protocol.metrics.sufficient import SufficientStats
 
 FEW_GROUPS = 20
+ENOUGH_TO_STUDENTISE = 7  # degrees of freedom: with fewer, some draws have next to no error of their own
 Method = Literal["auto", "percentile", "bca", "studentised", "t"]
 Stats = SufficientStats | Sequence[SufficientStats]
 
@@ -89,7 +90,7 @@ def score_interval(
             None: the clusters are the groups.
         level: Nominal level.
         draws: Bootstrap draws.
-        method: `auto` = studentised for one fit, t (Satterthwaite) for several fits or few clusters.
+        method: `auto` = studentised for one fit, t (Satterthwaite) for several fits or fewer than 8 clusters.
         rng: Source of chance; seed 0 when None.
     """
     fits = _as_list(stats)
@@ -190,7 +191,7 @@ def _estimate(
         return replace(base, note="Too few clusters for an interval.")
     spread, seed_df, n_seeds = _seed_variance(contrast)
     if method == "auto":
-        method = "studentised" if n_seeds == 1 and n_clusters >= FEW_GROUPS else "t"
+        method = "studentised" if n_seeds == 1 and df >= ENOUGH_TO_STUDENTISE else "t"
     if n_seeds > 1 and method != "t":
         notes.append("The interval holds for these fits; how fits differ is not in it.")
         spread, n_seeds = 0.0, 1
@@ -249,8 +250,9 @@ def _points(terms: list[tuple[float, SufficientStats]], metric: str, group_of: M
 def _seed_variance(contrast: Contrast) -> tuple[float, float, int]:
     """What fits add to the variance of their mean, its degrees of freedom, and the number of fits.
 
-    The spread between fits also holds what each fit does on each cluster by chance (fit x cluster), which the variance over clusters already
-    counts; it is taken off once, as in two-way clustering (Cameron, Gelbach & Miller 2011, https://doi.org/10.1198/jbes.2010.07136).
+    The spread between fits also holds what each fit does on each cluster by chance (fit x cluster), which the variance over clusters
+    counts too; it is taken off once, as in two-way clustering (Cameron, Gelbach & Miller 2011,
+    https://doi.org/10.1198/jbes.2010.07136).
     """
     scores = contrast.of_terms()
     sides = [scores[contrast.coefficients > 0], scores[contrast.coefficients < 0]]

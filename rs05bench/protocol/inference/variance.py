@@ -42,8 +42,8 @@ class VarianceSplit:
 def split_variance(scores: NDArray, sampling_variance: NDArray | None = None) -> VarianceSplit:
     """Split the variance of scores by moments.
 
-    The model is score = mean + fold + sample of the fold + seed within the fold. Seeds of a fold are scored on the same units, so the spread
-    between them holds no sampling part, while the spread between folds holds all three.
+    The model is score = mean + fold + sample of the fold + seed within the fold. Seeds of a fold are scored on the same units, so the
+    spread between them holds no sampling part, while the spread between folds holds all three.
 
     Args:
         scores: (folds, seeds); NaN = not there.

@@ -109,7 +109,8 @@ def boundary_counts(
 def near(edge: Mask, tolerance_m: float, width_m: float, height_m: float) -> Mask:
     """Pixels whose centre lies within the tolerance of an edge pixel's.
 
-    A few pixels of tolerance are the same question as growing the edge by a disc, which is several times cheaper than knowing all distances.
+    A few pixels of tolerance are the same question as growing the edge by a disc, which is several times cheaper than knowing all
+    distances.
     """
     if not edge.any():
         # Nothing is near an edge without a pixel. It must not reach OpenCV: without a zero pixel its distances are finite nonsense.

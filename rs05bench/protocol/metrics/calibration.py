@@ -28,7 +28,8 @@ def checked_probabilities(y_true: NDArray, probabilities: NDArray, *, ignore_ind
     """Labels (n,) and float64 probabilities (n, K), without the ignored rows.
 
     Raises:
-        DataError: Shapes that do not fit, a probability that is missing or outside 0-1, rows that do not sum to 1, a label that is no class.
+        DataError: Shapes that do not fit, a probability that is missing or outside 0-1, rows that do not sum to 1, a label that
+            is no class.
     """
     labels, p = np.asarray(y_true), np.asarray(probabilities, dtype=np.float64)
     if p.ndim != 2 or labels.ndim != 1 or len(labels) != len(p):

@@ -42,8 +42,9 @@ class FairnessReport:
         groups: In name order.
         worst: Worst of the groups that are large enough; None without any.
         best: Best of them.
-        gap: How much worse the worst is than the best, positive, with interval; both groups are resampled together. Choosing the extremes makes
-            it larger than the gap of two groups named beforehand; read it as a description. None with fewer than two groups.
+        gap: How much worse the worst is than the best, positive, with interval; both groups are resampled together. Choosing
+            the extremes makes it larger than the gap of two groups named beforehand; read it as a description. None with fewer
+            than two groups.
     """
 
     metric: str

@@ -126,7 +126,8 @@ def regression_scores(y_true: NDArray, y_pred: NDArray, interval: NDArray | None
         interval: (n, 2) predicted 90 % intervals, or None.
 
     Returns:
-        `n`, `r2`, `mae`, `rmse`, `bias`, `spearman`, `pearson`; with intervals also `coverage90` and `width90` (their mean width). NaN where undefined.
+        `n`, `r2`, `mae`, `rmse`, `bias`, `spearman`, `pearson`; with intervals also `coverage90` and `width90` (their mean
+        width). NaN where undefined.
 
     Raises:
         DataError: See `paired_values` and `covered`.

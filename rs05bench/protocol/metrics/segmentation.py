@@ -66,7 +66,8 @@ class SegmentationScorer:
             y_pred: (H, W) class indices.
             pixel_size_m: Width of a pixel in metres, or (width, height).
             cluster: The fire, block or group this chip belongs to.
-            probabilities: (K, H, W), or (H, W) for the probability of the second of two classes; None when they come as samples (see `update_sample`).
+            probabilities: (K, H, W), or (H, W) for the probability of the second of two classes; None when they come as
+                samples (see `update_sample`).
         """
         truth, predicted = np.asarray(y_true), np.asarray(y_pred)
         if truth.shape != predicted.shape or truth.ndim != 2:

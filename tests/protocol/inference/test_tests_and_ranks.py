@@ -69,7 +69,8 @@ def test_holm_by_hand_and_with_missing_comparisons():
 
 
 def test_average_ranks_repeat_demsars_example():
-    # Demšar 2006, table 6: AUC of C4.5, C4.5+m, C4.5+cf, C4.5+m+cf on 14 data sets; the critical difference and chi square are printed there.
+    # Demšar 2006, table 6: AUC of C4.5, C4.5+m, C4.5+cf, C4.5+m+cf on 14 data sets; the critical difference and chi square are
+    # printed there.
     table = np.array(
         [
             [0.763, 0.768, 0.771, 0.798],
@@ -162,7 +163,12 @@ def stats_of(share, seed):
 
 
 def test_leaderboard_ranks_clear_winners_surely_and_equals_unsurely():
-    entries = {"best": stats_of(0.9, 0), "twin": stats_of(0.7, 1), "other twin": [stats_of(0.7, 2), stats_of(0.7, 3)], "worst": stats_of(0.3, 4)}
+    entries = {
+        "best": stats_of(0.9, 0),
+        "twin": stats_of(0.7, 1),
+        "other twin": [stats_of(0.7, 2), stats_of(0.7, 3)],
+        "worst": stats_of(0.3, 4),
+    }
     table = leaderboard(entries, "overall_accuracy", draws=500)
     assert table.models == tuple(entries)
     assert (table.rank_low[0], table.rank_high[0], table.best[0]) == (1, 1, 1)

@@ -7,7 +7,14 @@ import pytest
 from sklearn import metrics as reference
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.metrics import ClusterCalibration, SegmentationScorer, boundary_counts, classification_scores, count_votes, size_classes
+from rs05bench.protocol.metrics import (
+    ClusterCalibration,
+    SegmentationScorer,
+    boundary_counts,
+    classification_scores,
+    count_votes,
+    size_classes,
+)
 from rs05bench.protocol.metrics.area import area_errors, relative_area_error
 from rs05bench.protocol.metrics.boundary import boundary, near
 
@@ -42,7 +49,10 @@ def as_tuple(counts):
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize(("tolerance", "size"), [(0.0, (30, 30)), (30.0, (30, 30)), (60.0, (30, 30)), (67.1, (30, 30)), (25.0, (10, 8)), (170.0, (30, 30)), (75.0, (10, 8))])
+@pytest.mark.parametrize(
+    ("tolerance", "size"),
+    [(0.0, (30, 30)), (30.0, (30, 30)), (60.0, (30, 30)), (67.1, (30, 30)), (25.0, (10, 8)), (170.0, (30, 30)), (75.0, (10, 8))],
+)
 def test_boundary_matches_equal_brute_force(seed, tolerance, size):
     rng = np.random.default_rng(seed)
     truth, guess = blobs(rng).astype(bool), blobs(rng, cells=5).astype(bool)

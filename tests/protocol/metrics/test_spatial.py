@@ -86,7 +86,7 @@ def test_the_permutation_test_holds_its_level():
 def test_local_i_equals_esda(places, values):
     weights = knn_weights(places, 8)
     esda = pytest.importorskip("esda")
-    theirs = esda.Moran_Local(values, as_libpysal(weights), transformation="O", permutations=999, seed=0, n_jobs=1)
+    theirs = esda.Moran_Local(values, as_libpysal(weights), transformation="O", permutations=999, seed=0, n_jobs=1, alternative="directed")
     ours = local_morans_i(values, weights, permutations=999)
     assert ours.value == pytest.approx(theirs.Is, abs=1e-10)
     assert (ours.quadrant == theirs.q).all()
