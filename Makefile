@@ -45,10 +45,9 @@ test: $(VENV)/.installed ## run the whole suite, on JOBS=2 workers
 	@$(PYTEST) -q -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed ## check format, style, types and the direction of imports
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo
+	@status=0; \
+	for check in "ruff format --check ." "ruff check ." mypy "lint-imports --no-logo"; do $(BIN)/$$check || status=1; done; \
+	exit $$status
 
 format: $(VENV)/.installed ## format, and mend what can be mended
 	@$(BIN)/ruff format .
