@@ -11,6 +11,7 @@ Example:
 """
 
 from rs05bench.datasets.simulated.export import write_tables
-from rs05bench.datasets.simulated.world import TASKS, World, simulate
+from rs05bench.datasets.simulated.files import write_files
+from rs05bench.datasets.simulated.world import SIZES, TASKS, World, simulate
 
-__all__ = ["TASKS", "World", "simulate", "write_tables"]
+__all__ = ["SIZES", "TASKS", "World", "simulate", "write_files", "write_tables"]

@@ -45,7 +45,7 @@ class City(Base):
         tracts: How many neighbourhoods.
     """
 
-    def __init__(self, place: CityPlace, seed: int, side: int = 160, tracts: int = 70) -> None:
+    def __init__(self, place: CityPlace, seed: int, side: int = 144, tracts: int = 70) -> None:
         self.place, self.seed, self._tract_count = place, seed, tracts
         self.name, self.climate = f"city-{place.metro}", place.climate
         self.grid = Grid.around(place.lon, place.lat, place.zone, side)

@@ -23,7 +23,7 @@ def write_tables(out: str | Path, *, tasks: Sequence[str] = TASKS, size: str = "
     Args:
         out: Folder to write to; made if absent.
         tasks: Which of ``burn-scar``, ``crop`` and ``urban``.
-        size: ``small`` (about 2,000 units a task) or ``medium``.
+        size: ``tiny`` (about 200 units a task), ``small`` (about 2,000) or ``medium``.
         seed: The world's seed.
 
     Returns:

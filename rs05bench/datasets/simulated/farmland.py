@@ -48,10 +48,13 @@ class Farmland(Base):
     Args:
         place: Its facts.
         seed: The world's seed.
+        window: Side of the central square whose parcels carry labels, in pixels.
     """
 
-    def __init__(self, place: FarmPlace, seed: int) -> None:
+    def __init__(self, place: FarmPlace, seed: int, window: int = SIDE) -> None:
         self.place, self.seed = place, seed
+        first = (SIDE - window) // 4 * 2  # even, as the embedding's cells need
+        self.window = (first, first + window, first, first + window)
         self.name, self.climate = f"farm-{place.state}-{place.county}", place.climate
         self.grid = Grid.around(place.lon, place.lat, place.zone, SIDE)
 

@@ -27,7 +27,7 @@ NAMES = tuple(ENDMEMBERS)
 _SPECTRA = np.array([ENDMEMBERS[name] for name in NAMES], dtype=np.float32)
 _REDDENING = np.array([-0.25, -0.10, 0.22, 0.18, 0.10, 0.08], dtype=np.float32)
 _HAZE = np.array([0.0100, 0.0070, 0.0045, 0.0020, 0.0010, 0.0005], dtype=np.float32)
-_PIXEL_NOISE = np.array([0.005, 0.005, 0.006, 0.014, 0.012, 0.010], dtype=np.float32)
+_PIXEL_NOISE = np.array([0.004, 0.004, 0.005, 0.011, 0.010, 0.008], dtype=np.float32)
 
 
 def mix(shares: dict[str, FloatArray], soil: FloatArray, redness: float) -> FloatArray:

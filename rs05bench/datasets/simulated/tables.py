@@ -31,9 +31,14 @@ def burned_pixels(world: World) -> pd.DataFrame:
 
 
 def image_days(wild: Wildland, fire: Fire) -> tuple[int, int]:
-    """Return the days of year of a fire's clear images before and after; how long each had to wait is the fire's own luck."""
+    """Return the days of year of a fire's clear images before and after.
+
+    Cloudy places wait longer for a clear image before the fire, so there the season has moved on between the two: in unburned ground
+    dNBR then measures the season. How long the image after the fire takes is the fire's own luck.
+    """
+    usual = int(generator(wild.seed, "images", wild.name).integers(8, 100))
     rng = generator(wild.seed, "images", wild.name, fire.number)
-    return max(fire.day - int(rng.integers(6, 40)), 5), min(fire.day + int(rng.integers(5, 36)), 360)
+    return max(fire.day - usual - int(rng.integers(0, 20)), 5), min(fire.day + int(rng.integers(5, 36)), 360)
 
 
 def _fire_pixels(wild: Wildland, fire: Fire, count: int) -> pd.DataFrame:
@@ -83,7 +88,9 @@ def parcels(world: World) -> pd.DataFrame:
 def sampled_parcels(farm: Farmland, count: int) -> NDArray[np.int64]:
     """Return the numbers of the parcels that carry a label, the same in every year."""
     numbers, sizes = np.unique(farm.parcel_number, return_counts=True)
-    whole = numbers[(numbers >= 0) & (sizes >= 40)]
+    r0, r1, c0, c1 = farm.window
+    inside = np.array([p.number for p in farm.parcels if r0 <= p.rows[0] and p.rows[1] <= r1 and c0 <= p.cols[0] and p.cols[1] <= c1])
+    whole = numbers[(numbers >= 0) & (sizes >= 40) & np.isin(numbers, inside)]
     return np.sort(generator(farm.seed, "labelled", farm.name).choice(whole, min(count, whole.size), replace=False)).astype(np.int64)
 
 

@@ -67,7 +67,7 @@ class Wildland(Base):
     @cached_property
     def _mottling(self) -> float:
         """How much soils differ within the place: where lava lies beside playa, dark ground is no sign of fire."""
-        return float(generator(self.seed, "mottling", self.place.ecoregion).uniform(0.10, 0.50))
+        return float(generator(self.seed, "mottling", self.place.region).uniform(0.10, 0.60))
 
     @cached_property
     def soil(self) -> FloatArray:
@@ -113,7 +113,7 @@ class Wildland(Base):
         rows, cols = np.mgrid[0 : shape[0], 0 : shape[1]]
         side, fires = shape[0] // _CELLS, []
         for i, cell in enumerate(cells):
-            radius = rng.uniform(30, 48)
+            radius = rng.uniform(36, 58)
             row = (cell // _CELLS + 0.5) * side + rng.uniform(-0.1, 0.1) * side
             col = (cell % _CELLS + 0.5) * side + rng.uniform(-0.1, 0.1) * side
             stretch, turn = rng.uniform(1.0, 1.6), rng.uniform(0, np.pi)
@@ -147,7 +147,7 @@ class Wildland(Base):
     @cached_property
     def _ash(self) -> float:
         """Share of pale ash among what a fire leaves here: some fuels burn black, some burn white."""
-        return float(generator(self.seed, "ash", self.place.ecoregion).beta(1.1, 1.6))
+        return float(generator(self.seed, "ash", self.place.region).beta(0.5, 0.6))
 
     def _cleared(self, year: int, day: int, rows: NDArray[Any], cols: NDArray[Any]) -> FloatArray:
         when = self.clearings[rows, cols].astype(np.float64)

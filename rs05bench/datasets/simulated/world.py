@@ -20,16 +20,28 @@ TASKS = ("burn-scar", "crop", "urban")
 
 @dataclass(frozen=True)
 class Size:
-    """How much of the world is made: fires a wildland, pixels a fire, parcels a county, tracts and side of a city."""
+    """How much of the world is made.
+
+    Attributes:
+        fires: Fires a wildland.
+        pixels: Sampled pixels a fire.
+        parcels: Labelled parcels a county.
+        tracts: Tracts a city.
+        city_side: Side of a city, pixels.
+        farm_window: Side of the window of a county that carries labels (and, in files, embeddings), pixels.
+        every: Every how many-th place is there at all.
+    """
 
     fires: int
     pixels: int
     parcels: int
     tracts: int
     city_side: int
+    farm_window: int
+    every: int = 1
 
 
-SIZES = {"small": Size(7, 36, 50, 70, 160), "medium": Size(9, 120, 150, 220, 256)}
+SIZES = {"tiny": Size(4, 24, 16, 24, 96, 88, every=4), "small": Size(7, 36, 50, 70, 144, 136), "medium": Size(9, 120, 150, 220, 256, 288)}
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class World:
     """All landscapes of one size and seed. Nothing is computed before it is asked for.
 
     Attributes:
-        size: ``small`` or ``medium``.
+        size: ``tiny`` (three regions, for tests), ``small`` or ``medium``.
         seed: Everything random follows from it.
     """
 
@@ -58,17 +70,17 @@ class World:
     @cached_property
     def wildlands(self) -> tuple[Wildland, ...]:
         """One wildland a region."""
-        return tuple(Wildland(place, self.seed, self.counts.fires) for place in WILD_PLACES)
+        return tuple(Wildland(place, self.seed, self.counts.fires) for place in WILD_PLACES[:: self.counts.every])
 
     @cached_property
     def farmlands(self) -> tuple[Farmland, ...]:
         """One farmland a county."""
-        return tuple(Farmland(place, self.seed) for place in FARM_PLACES)
+        return tuple(Farmland(place, self.seed, self.counts.farm_window) for place in FARM_PLACES[:: self.counts.every])
 
     @cached_property
     def cities(self) -> tuple[City, ...]:
         """One city a metro."""
-        return tuple(City(place, self.seed, self.counts.city_side, self.counts.tracts) for place in CITY_PLACES)
+        return tuple(City(place, self.seed, self.counts.city_side, self.counts.tracts) for place in CITY_PLACES[:: self.counts.every])
 
     def table(self, task: str) -> pd.DataFrame:
         """Return the unit table of a task, one row a unit, with labels, groups, raw columns and the decoded embedding.
