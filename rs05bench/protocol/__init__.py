@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rs05bench.protocol.budget import LabelBudget, draw_budget
     from rs05bench.protocol.card import TaskCard
-    from rs05bench.protocol.manifest import SplitManifest, build_manifest
+    from rs05bench.protocol.manifest import SplitManifest, build_manifest, load_manifest
     from rs05bench.protocol.predictions import Predictions
     from rs05bench.protocol.result import Cell, Cost, Model, ModelCard, Result
     from rs05bench.protocol.scoring import score
@@ -35,6 +35,7 @@ _HOME = {
     "build_manifest": "manifest",
     "draw_budget": "budget",
     "draw_folds": "splitters",
+    "load_manifest": "manifest",
     "possible_splits": "splitters",
     "score": "scoring",
 }
@@ -55,6 +56,7 @@ __all__ = [
     "build_manifest",
     "draw_budget",
     "draw_folds",
+    "load_manifest",
     "possible_splits",
     "score",
 ]

@@ -240,7 +240,36 @@ def build_manifest(card: TaskCard, units: UnitTable, split: str, *, version: int
     }
     frozen = SplitManifest(card.name, name.base, table, placed, record, version)
     frozen.verify()
+    if name.rule == "official":
+        from rs05bench.protocol.audit import audit_manifest
+
+        # A published split is kept for comparison with the literature; it is a main result only when it does not leak.
+        report = audit_manifest(frozen)
+        record |= {"audit": {"verdict": report.verdict}, "can_be_main": report.verdict == "clean"}
     return frozen
+
+
+def load_manifest(name: str) -> SplitManifest:
+    """A manifest shipped with the package, by name.
+
+    Args:
+        name: `task/split@vN`, e.g. `burn-scar/leave-biome-out@v1`; without `@vN` the newest.
+
+    Raises:
+        DataError: There is none of this name (the message lists those there are), or its digest differs.
+    """
+    there = shipped_manifests()
+    chosen = name if name in there else next((known for known in reversed(sorted(there)) if known.split("@")[0] == name), None)
+    if chosen is None:
+        raise DataError(f"no manifest {name!r}; there are: {', '.join(sorted(there)) or 'none'}", source="shipped manifests")
+    return SplitManifest.load(there[chosen])
+
+
+def shipped_manifests() -> dict[str, Path]:
+    """Manifests shipped with the package: name -> path of the main Parquet file."""
+    root = Path(__file__).parent / "manifests"
+    found = sorted(path for path in root.glob("*/*@v*.parquet") if not path.name.endswith(".units.parquet"))
+    return {f"{path.parent.name}/{path.name.removesuffix('.parquet')}": path for path in found}
 
 
 def _summary(role: np.ndarray, placed: pd.DataFrame) -> dict[str, Any]:

@@ -61,7 +61,10 @@ def draw_folds(card: TaskCard, units: UnitTable, split: str) -> tuple[Ground, li
     if name.moves_year and units.frame["year"].isna().any():
         raise DataError(f"split {split!r} needs the year of every unit, and the units have none", source=units.source)
     ground = lay_ground(units, column, options, in_time=not name.moves_year)
-    folds = list(_RULES[name.rule](ground, name))
+    if name.rule == "official":
+        folds = list(_official(ground, card.official.shift if card.official else "none"))
+    else:
+        folds = list(_RULES[name.rule](ground, name))
     if not folds:
         raise DataError(f"split {split!r} has no fold on these units", source=units.source)
     return ground, folds
@@ -154,18 +157,17 @@ def _leave_group_year(ground: Ground, name: SplitName) -> Iterator[Fold]:
             yield Fold(f"{fold}_{value}", (*held, value), role, shift)
 
 
-def _official(ground: Ground, name: SplitName) -> Iterator[Fold]:
+def _official(ground: Ground, declared: str) -> Iterator[Fold]:
     part = ground.units.frame["official"].to_numpy(dtype=object)
     if not (part == "train").any() or not (part == "test").any():
         raise DataError(
             "split 'official' needs train and test units, and the official column names none of one", source=ground.units.source
         )
-    shift_word = ground.units.frame.attrs.get("official_shift", "none")
     role, shift = np.full(len(part), "buffer", dtype=object), _none(len(part))
     role[part == "train"] = "train"
     role[part == "val"] = "val"
-    role[part == "test"] = "test_id" if shift_word == "none" else "test_ood"
-    shift[part == "test"] = shift_word
+    role[part == "test"] = "test_id" if declared == "none" else "test_ood"
+    shift[part == "test"] = declared
     if not (part == "val").any():
         # The published split has no validation part: spare whole blocks of its training part, and no test unit is touched.
         role[ground.draw(part == "train", ground.options.val_fraction, "val")] = "val"
@@ -180,7 +182,6 @@ _RULES = {
     "leave-year": _leave_year,
     "until": _until,
     "leave-group-year": _leave_group_year,
-    "official": _official,
 }
 
 
