@@ -259,7 +259,7 @@ def load_manifest(name: str) -> SplitManifest:
         DataError: There is none of this name (the message lists those there are), or its digest differs.
     """
     there = shipped_manifests()
-    chosen = name if name in there else next((known for known in reversed(sorted(there)) if known.split("@")[0] == name), None)
+    chosen = name if name in there else next((known for known in sorted(there, reverse=True) if known.split("@")[0] == name), None)
     if chosen is None:
         raise DataError(f"no manifest {name!r}; there are: {', '.join(sorted(there)) or 'none'}", source="shipped manifests")
     return SplitManifest.load(there[chosen])
