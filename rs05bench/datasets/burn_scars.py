@@ -33,11 +33,14 @@ _SLACK = 15_000.0  # HLS tiles reach 9.8 km beyond their square; the rest is for
 class HLSBurnScars(ChipDataset):
     """HLS Burn Scars, read as published.
 
-    Two layouts are read alike: `training/` and `validation/` as in the publisher's archive, or `data/` with `splits/{train,val,test}.txt` as
+    Two layouts are read alike: `training/` and `validation/` as in the publisher's archive, or `data/` with
+    `splits/{train,val,test}.txt` as
     other benchmarks repack it. Units are chips; `unit_id` is tile and date, e.g. `T10SEH.2018190`, the same in both layouts.
 
-    The CRS that the files write is a nameless copy of UTM with an "unknown datum": the zone is taken from the MGRS tile in the name instead, and a
-    chip that does not lie in its tile is refused. Missing data is -9999, 9999, 0 in all bands or NaN, depending on the copy; all of them end as
+    The CRS that the files write is a nameless copy of UTM with an "unknown datum": the zone is taken from the MGRS tile in the name
+    instead, and a
+    chip that does not lie in its tile is refused. Missing data is -9999, 9999, 0 in all bands or NaN, depending on the copy; all of them
+    end as
     `valid == False`, and as label -1 together with the mask's own -1.
 
     Both published splits put chips of one tile on both sides; group by `tile` and `fire`.
@@ -47,7 +50,8 @@ class HLSBurnScars(ChipDataset):
         crs: CRS for slices; None (default): only native chips, and slicing says so.
         res: Pixel size of slices in units of `crs`; default 30 m.
         transforms: Called on every sample.
-        layers: Further group columns of `units()`: name -> (polygon layer, its column), e.g. `{"ecoregion": ("us_eco_l3.gpkg", "US_L3NAME")}`.
+        layers: Further group columns of `units()`: name -> (polygon layer, its column), e.g. `{"ecoregion": ("us_eco_l3.gpkg",
+        "US_L3NAME")}`.
         resampling: How images are resampled when a slice asks for another grid (masks always take the nearest pixel).
         fill: Value of missing pixels in `image`.
         checksum: Hash every file and compare with the receipt that `rs05bench download` left.
@@ -70,7 +74,8 @@ class HLSBurnScars(ChipDataset):
         "@software{HLS_Foundation_2023, author = {Phillips, Christopher and Roy, Sujit and Ankur, Kumar and Ramachandran, Rahul}, "
         "title = {{HLS Foundation Burnscars Dataset}}, year = {2023}, doi = {10.57967/hf/0956}}"
     )
-    # HLS stores reflectance times 1e4 as int16: nothing beyond +-3.2768 can have been measured. Copies that scaled their -9999 keep -0.9999.
+    # HLS stores reflectance times 1e4 as int16: nothing beyond +-3.2768 can have been measured. Copies that scaled their -9999 keep
+    # -0.9999.
     _plausible = (-3.2768, 3.2768)
     _nodata_anywhere = (-9999.0, 9999.0, float(np.float32(-0.9999)))
 
@@ -101,7 +106,8 @@ class HLSBurnScars(ChipDataset):
             fire_distance: at most so many metres apart (0 = they touch), show the same fire; see `rs05bench.datasets.fires`.
 
         Returns:
-            Sorted by `unit_id`, WGS84 footprints as geometry: `unit_id`, `lon`, `lat` (middle of the chip), `year` (Int64), `date`, `official`
+            Sorted by `unit_id`, WGS84 footprints as geometry: `unit_id`, `lon`, `lat` (middle of the chip), `year` (Int64), `date`,
+            `official`
             (published split: train, val, test or empty), `tile`, `fire`, `state`, `division`, `climate_region`, the columns of `layers`,
             `burn_fraction` (burnt share of the labelled pixels; NaN without any), `labelled_fraction` (share of pixels with a label).
         """
@@ -149,11 +155,15 @@ class HLSBurnScars(ChipDataset):
             chosen = found[0] if match["kind"] == "_merged" else found[1]
             unit_id = f"T{match['tile']}.{match['date']}"
             if unit_id in chosen:
-                raise DataError(f"shows the same tile and date as {chosen[unit_id]}", source=path, remedy="Keep one of the two layouts or copies.")
+                raise DataError(
+                    f"shows the same tile and date as {chosen[unit_id]}", source=path, remedy="Keep one of the two layouts or copies."
+                )
             chosen[unit_id] = path
         if not found[0] and not found[1]:
             raise DataError(
-                "holds no chip (subsetted_*_merged.tif)", source=self.root, remedy=f"Run `rs05bench download {self.name} --root {self.root}`."
+                "holds no chip (subsetted_*_merged.tif)",
+                source=self.root,
+                remedy=f"Run `rs05bench download {self.name} --root {self.root}`.",
             )
         return found
 
@@ -174,8 +184,6 @@ class HLSBurnScars(ChipDataset):
         assert match is not None  # `_find` let no other through
         size = (int(match["rows"]), int(match["columns"]))
         image = read_header(image_path, bands=len(self.bands), dtypes=("float32", "float64"), size=size)
-        mask = read_header(mask_path, bands=1, dtypes=MASK_TYPES, size=size)
-        same_grid(image, mask)
         try:
             tile = parse_tile(match["tile"])
             day = pd.to_datetime(match["date"], format="%Y%j")
@@ -184,6 +192,8 @@ class HLSBurnScars(ChipDataset):
         except ValueError:
             raise DataError(f"{match['date']!r} is not a year and a day of the year", source=image_path) from None
         _check_place(image, *tile.corner, tile.name)
+        mask = read_header(mask_path, bands=1, dtypes=MASK_TYPES, size=size)
+        same_grid(image, mask)
         official = splits.get(unit_id, "" if splits else _FOLDERS.get(image_path.parent.name, ""))
         return Chip(unit_id, image, mask, tile.crs, day, day + pd.Timedelta(days=1, microseconds=-1), official)
 

@@ -1,7 +1,8 @@
 """From the codes of USDA's Cropland Data Layer (CDL) to the 13 classes of the multi-temporal crop set.
 
 Source: column `new_class_value` of `data/required/preprocessed_data/cdl_total_dst.csv`, repository
-easierdata/multi-temporal-crop-classification-training-data, commit 46bf92d (the table the published masks were made with). One deviation: the
+easierdata/multi-temporal-crop-classification-training-data, commit 46bf92d (the table the published masks were made with). One
+deviation: the
 legacy code 81 (Clouds/No Data) becomes 0 instead of 13; the table itself counts no pixel of it.
 
 The Cropland Data Layer is itself the product of a classifier trained on farm reports: labels made from it are a model's, not ground truth.

@@ -38,13 +38,15 @@ _YEAR = (pd.Timestamp(2022, 1, 1), pd.Timestamp(2023, 1, 1) - pd.Timedelta(micro
 class CDLCrop(ChipDataset):
     """The multi-temporal crop set, read as published.
 
-    Files are found by name (`chip_257_266_merged.tif`, `chip_257_266.mask.tif`) anywhere below `root`: `training_chips/` and `validation_chips/` as in
+    Files are found by name (`chip_257_266_merged.tif`, `chip_257_266.mask.tif`) anywhere below `root`: `training_chips/` and
+    `validation_chips/` as in
     the publisher's archives, or `hls/` and `masks/` as on its mirror. Units are chips of 224 x 224 pixels of 30 m in EPSG:5070.
 
     `image` has shape (3 dates, 6 bands, H, W) in reflectance times 1e4. Mask values 1-13 become the indices 0-12 of `classes`; 0 (no data)
     becomes -1. `valid` has shape (3, H, W): the makers clipped negative values to 0, so missing dates are 0 in all six bands.
 
-    The labels are the 2022 Cropland Data Layer's, a model product. There is one year only. The published split is random: nearly every validation chip
+    The labels are the 2022 Cropland Data Layer's, a model product. There is one year only. The published split is random: nearly every
+    validation chip
     shares its HLS tile with a training chip; group by `tile` or `state`.
 
     Args:
@@ -68,13 +70,16 @@ class CDLCrop(ChipDataset):
     classes = CROP_CLASSES
     dates = 3
     scale = 1e-4
-    # Published with the Prithvi fine-tuning configuration for this dataset (NASA-IMPACT/hls-foundation-os, multi_temporal_crop_classification.py).
+    # Published with the Prithvi fine-tuning configuration for this dataset (NASA-IMPACT/hls-foundation-os,
+    # multi_temporal_crop_classification.py).
     mean: ClassVar[tuple[float, ...]] = (494.905781, 815.239594, 924.335066, 2968.881459, 2634.621962, 1739.579917)
     std: ClassVar[tuple[float, ...]] = (284.925432, 357.84876, 575.566823, 896.601013, 951.900334, 921.407808)
     licence = "CC-BY-4.0"
     homepage = "https://huggingface.co/datasets/ibm-nasa-geospatial/multi-temporal-crop-classification"
     citation = (
-        "@misc{hls-multi-temporal-crop-classification, author = {Cecil, Michael and Kordi, Fatemeh and Li, Hanxi (Steve) and Khallaghi, Sam and "
+        "@misc{hls-multi-temporal-crop-classification, author = {Cecil, Michael and Kordi, Fatemeh and Li, Hanxi (Steve) and "
+        "Khallaghi, Sam "
+        "and "
         "Alemohammad, Hamed}, title = {{HLS Multi Temporal Crop Classification}}, year = {2023}, doi = {10.57967/hf/0955}}"
     )
     _plausible = (-32768.0, 32767.0)
@@ -108,8 +113,10 @@ class CDLCrop(ChipDataset):
         """All chips with what a split can move.
 
         Returns:
-            Sorted by `unit_id`, WGS84 footprints as geometry: `unit_id`, `lon`, `lat`, `year` (Int64), `date` (first date), `official` (published split:
-            train or val), `first_date`, `middle_date`, `last_date` (NaT without a table), `tile`, `tile_source` (`table`, or `nearest` where no table
+            Sorted by `unit_id`, WGS84 footprints as geometry: `unit_id`, `lon`, `lat`, `year` (Int64), `date` (first date), `official`
+            (published split:
+            train or val), `first_date`, `middle_date`, `last_date` (NaT without a table), `tile`, `tile_source` (`table`, or `nearest`
+            where no table
             names it: agrees for 95 % of the published tracker), `state`, `division`, `climate_region` and the columns of `layers`.
         """
         units = self._base_units()
@@ -157,7 +164,9 @@ class CDLCrop(ChipDataset):
                 raise DataError(f"the same chip lies at {chosen[match['unit']]}", source=path, remedy="Keep one copy.")
             chosen[match["unit"]] = path
         if not found[0] and not found[1]:
-            raise DataError("holds no chip (chip_*_merged.tif)", source=self.root, remedy=f"Run `rs05bench download {self.name} --root {self.root}`.")
+            raise DataError(
+                "holds no chip (chip_*_merged.tif)", source=self.root, remedy=f"Run `rs05bench download {self.name} --root {self.root}`."
+            )
         return found
 
     def _published(self) -> dict[str, str]:
@@ -203,7 +212,8 @@ class CDLCrop(ChipDataset):
 class CDL13(CDL):
     """USDA's Cropland Data Layer with the 13 classes of the crop set, over TorchGeo's `CDL`.
 
-    Everything but the classes is TorchGeo's: files `{year}_30m_cdls.tif`, download, slicing. `mask` holds class indices 0-12, -1 where there is no data.
+    Everything but the classes is TorchGeo's: files `{year}_30m_cdls.tif`, download, slicing. `mask` holds class indices 0-12, -1 where
+    there is no data.
 
     Args:
         paths: See `torchgeo.datasets.CDL`.
@@ -259,7 +269,9 @@ def _read_table(root: Path) -> pd.DataFrame:
         paths = [path for path in sorted(root.rglob(name)) if not hidden(path.relative_to(root))]
         if paths:
             return _parse_table(paths[0])
-    return pd.DataFrame({"tile": [], "first_date": [], "middle_date": [], "last_date": []}, index=pd.Index([], name="chip_id"), dtype=object)
+    return pd.DataFrame(
+        {"tile": [], "first_date": [], "middle_date": [], "last_date": []}, index=pd.Index([], name="chip_id"), dtype=object
+    )
 
 
 def _parse_table(path: Path) -> pd.DataFrame:
@@ -276,7 +288,9 @@ def _parse_table(path: Path) -> pd.DataFrame:
     out["tile"] = table["tile"].to_numpy() if "tile" in table.columns else None
     columns = next((names for names in _DATES if set(names) <= set(table.columns)), None)
     if columns is None:
-        raise DataError(f"expected the dates in {' / '.join(', '.join(names) for names in _DATES)}; there are: {', '.join(table.columns)}", source=path)
+        raise DataError(
+            f"expected the dates in {' / '.join(', '.join(names) for names in _DATES)}; there are: {', '.join(table.columns)}", source=path
+        )
     for column, target in zip(columns, ("first_date", "middle_date", "last_date"), strict=True):
         try:
             out[target] = pd.to_datetime(table[column].to_numpy(), format="ISO8601")

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import rasterio.transform
 import rasterio.warp
+import rasterio.windows
 import shapely
 import torch
 from numpy.typing import NDArray
@@ -80,8 +81,10 @@ class Reading:
 class ChipDataset(GeoDataset, abc.ABC):
     """Base of `HLSBurnScars` and `CDLCrop`.
 
-    Samples hold `image` (float32, missing pixels are `fill`), `mask` (int64: index into `classes`, `IGNORE` = -1 elsewhere), `valid` (bool: where
-    the image holds data) and, from `chip`, where and when it was taken. Values are in the files' own units (`scale` times them is reflectance), and
+    Samples hold `image` (float32, missing pixels are `fill`), `mask` (int64: index into `classes`, `IGNORE` = -1 elsewhere), `valid`
+    (bool: where
+    the image holds data) and, from `chip`, where and when it was taken. Values are in the files' own units (`scale` times them is
+    reflectance), and
     `mean` and `std` are in the same units.
 
     Slices follow TorchGeo: `ds[xmin:xmax:xres, ymin:ymax:yres, tmin:tmax]` in the dataset's CRS. Where chips overlap the first in the index
@@ -171,7 +174,8 @@ class ChipDataset(GeoDataset, abc.ABC):
                 f"{name} holds chips in {len(zones)} coordinate systems ({', '.join(zones[:4])}{', ...' if len(zones) > 4 else ''}); "
                 "a slice would have to warp their pixels",
                 source=self.root,
-                remedy=f"Say into which: {name}(root, crs='{zones[0]}', res={self.native_resolution:g}); or take native pixels with chip(unit_id).",
+                remedy=f"Say into which: {name}(root, crs='{zones[0]}', res={self.native_resolution:g}); "
+                f"or take native pixels with chip(unit_id).",
             )
         x, y, t = self._disambiguate_slice(index)
         rows = self.index.iloc[self.index.index.overlaps(pd.Interval(t.start, t.stop, closed="both"))]
@@ -183,12 +187,14 @@ class ChipDataset(GeoDataset, abc.ABC):
         lead = (self.dates, len(self.bands)) if self.dates > 1 else (len(self.bands),)
         image = np.full((*lead, *shape), np.nan, np.float32)
         labels = np.full(shape, IGNORE, np.int16)
-        for unit_id in rows["unit_id"]:
-            reading = self._warp(self._chips[unit_id], transform, shape)
-            empty = np.isnan(image)
-            image[empty] = reading.image[empty]
-            free = labels == IGNORE
-            labels[free] = reading.labels[free]
+        for unit_id, footprint in zip(rows["unit_id"], rows.geometry, strict=True):
+            window = _window(footprint.bounds, transform, shape)
+            part = rasterio.windows.transform(window, transform)
+            reading = self._warp(self._chips[unit_id], part, (int(window.height), int(window.width)))
+            inside = window.toslices()
+            known, free = image[..., *inside], labels[inside]
+            np.copyto(known, reading.image, where=np.isnan(known))
+            np.copyto(free, reading.labels, where=free == IGNORE)
         sample = self._sample(Reading(image, labels))
         sample["bounds"] = self._slice_to_tensor((x, y, t))
         sample["transform"] = torch.tensor(tuple(transform)[:9])
@@ -353,6 +359,15 @@ def _centre(chip: Chip) -> tuple[float, float]:
     west, south, east, north = chip.image.bounds
     lon, lat = rasterio.warp.transform(chip.crs, "EPSG:4326", [(west + east) / 2], [(south + north) / 2])
     return lon[0], lat[0]
+
+
+def _window(bounds: tuple[float, float, float, float], transform: Any, shape: tuple[int, int]) -> rasterio.windows.Window:
+    """The part of a grid that some bounds can touch: warping a chip onto a whole slice would cost the slice's size for every chip."""
+    exact = rasterio.windows.from_bounds(*bounds, transform=transform)
+    top, left = max(int(exact.row_off) - 2, 0), max(int(exact.col_off) - 2, 0)
+    bottom = min(int(np.ceil(exact.row_off + exact.height)) + 2, shape[0])
+    right = min(int(np.ceil(exact.col_off + exact.width)) + 2, shape[1])
+    return rasterio.windows.Window(left, top, max(right - left, 1), max(bottom - top, 1))
 
 
 def default_resolution(crs: CRS, metres: float) -> tuple[float, float]:

@@ -1,8 +1,10 @@
 """Which chips show the same fire.
 
-The published set names no fire. A large burn scar is cut into several chips, over tiles that overlap, on neighbouring dates; if some of them train
+The published set names no fire. A large burn scar is cut into several chips, over tiles that overlap, on neighbouring dates; if some of
+them train
 and others test, the test measures memory. The rule here: **two chips show the same fire when they are at most `distance` metres and at most
-`days` days apart; and so do chips linked through others.** The same ground burnt in another year is another fire (its chips still share a tile:
+`days` days apart; and so do chips linked through others.** The same ground burnt in another year is another fire (its chips still share
+a tile:
 group by both). The rule errs towards joining neighbours, which costs a few groups and never leaks.
 """
 

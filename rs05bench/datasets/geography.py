@@ -10,6 +10,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import shapely
 
 from rs05bench.errors import DataError
 
@@ -44,7 +45,7 @@ CLIMATE_REGIONS = {
     "Northeast": ("CT", "DC", "DE", "MA", "MD", "ME", "NH", "NJ", "NY", "PA", "RI", "VT"),
 }
 
-Layer = str | Path | gpd.GeoDataFrame
+type Layer = str | Path | gpd.GeoDataFrame
 """A polygon layer: a file that fiona or GeoParquet reads, or a table."""
 
 
@@ -81,7 +82,9 @@ def read_polygons(layer: Layer, *, name: str | None = None) -> gpd.GeoDataFrame:
     kinds = set(frame.geometry.geom_type.dropna())
     if frame.geometry.isna().any() or frame.geometry.is_empty.any() or not kinds <= {"Polygon", "MultiPolygon"}:
         empty = int((frame.geometry.isna() | frame.geometry.is_empty).sum())
-        raise DataError(f"expected polygons everywhere, found {', '.join(sorted(kinds)) or 'none'} and {empty} empty geometries", source=source)
+        raise DataError(
+            f"expected polygons everywhere, found {', '.join(sorted(kinds)) or 'none'} and {empty} empty geometries", source=source
+        )
     broken = ~frame.geometry.is_valid
     if broken.any():
         raise DataError(
@@ -95,7 +98,8 @@ def read_polygons(layer: Layer, *, name: str | None = None) -> gpd.GeoDataFrame:
 def locate(units: gpd.GeoDataFrame, layer: gpd.GeoDataFrame, column: str, *, source: str = "layer") -> pd.Series:
     """The polygon each unit lies in.
 
-    The polygon that holds the middle of the unit wins; where none does (a chip that reaches over the coast), the one that covers most of it.
+    The polygon that holds the middle of the unit wins; where none does (a chip that reaches over the coast), the one that covers most of
+    it.
 
     Args:
         units: WGS84 geometries; the index is kept.
@@ -125,7 +129,7 @@ def locate(units: gpd.GeoDataFrame, layer: gpd.GeoDataFrame, column: str, *, sou
         shape = units.geometry.iloc[row]
         near = np.sort(polygons.sindex.query(shape, predicate="intersects"))
         if len(near):
-            found[row] = near[int(np.argmax(polygons.geometry.iloc[near].intersection(shape).area.to_numpy()))]
+            found[row] = near[int(np.argmax(shapely.area(shapely.intersection(polygons.geometry.iloc[near].to_numpy(), shape))))]
     names = polygons[column].astype(str).to_numpy(dtype=object)
     return pd.Series(np.where(found >= 0, names[found], OUTSIDE), index=units.index, dtype=object, name=column)
 
@@ -135,7 +139,8 @@ def add_groups(units: gpd.GeoDataFrame, layers: Mapping[str, tuple[Layer, str]] 
 
     Args:
         units: WGS84 geometries.
-        layers: Group column -> (layer, its column), e.g. `{"ecoregion": ("us_eco_l3.gpkg", "US_L3NAME")}`. A layer named `state` replaces the
+        layers: Group column -> (layer, its column), e.g. `{"ecoregion": ("us_eco_l3.gpkg", "US_L3NAME")}`. A layer named `state`
+        replaces the
             bundled one.
     """
     given: dict[str, tuple[Any, str]] = dict(layers or {})
@@ -171,5 +176,7 @@ def _read(path: Path, name: str | None) -> gpd.GeoDataFrame:
             columns = [*src.schema["properties"], "geometry"]
             frame = gpd.GeoDataFrame.from_features(src, columns=columns)
     except FionaError as error:
-        raise DataError(f"cannot be read as a vector layer ({error})", source=path, remedy="Expected GPKG, Shapefile, GeoJSON or GeoParquet.") from None
+        raise DataError(
+            f"cannot be read as a vector layer ({error})", source=path, remedy="Expected GPKG, Shapefile, GeoJSON or GeoParquet."
+        ) from None
     return frame.set_crs(crs, allow_override=True) if crs else frame

@@ -104,6 +104,7 @@ def tile_of(lon: float, lat: float) -> Tile:
     """
     if not (-80 <= lat < 84 and -180 <= lon <= 180):
         raise DataError(f"lon {lon}, lat {lat} has no UTM square: expected -180..180 and -80..84 degrees")
+    lat = round(lat, 9)  # band and row must not fall on two sides of the equator by rounding
     zone = min(int((lon + 180) // 6) + 1, 60)
     if 56 <= lat < 64 and 3 <= lon < 12:  # Norway
         zone = 32
@@ -112,7 +113,7 @@ def tile_of(lon: float, lat: float) -> Tile:
     band = _BANDS[min(int((lat + 80) // 8), len(_BANDS) - 1)]
     easting, northing = _transformer(zone).transform(lon, lat)
     column = _COLUMNS[(zone - 1) % 3][int(easting // _SQUARE) - 1]
-    row = _ROWS[(floor(northing / _SQUARE) + (5 if zone % 2 == 0 else 0)) % len(_ROWS)]
+    row = _ROWS[(floor(round(northing, 6) / _SQUARE) + (5 if zone % 2 == 0 else 0)) % len(_ROWS)]
     return Tile(zone, band, column, row)
 
 

@@ -10,6 +10,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import rasterio.features
+import rasterio.transform
 import rasterio.windows
 import shapely
 import torch
@@ -27,9 +28,11 @@ from rs05bench.errors import DataError
 class Parcels(PolygonDataset):
     """Field polygons with one class each.
 
-    Reads GeoPackage, Shapefile and GeoJSON (through fiona) and GeoParquet. `chip(unit_id)` cuts the parcel out of a raster in that raster's own pixels and
-    CRS; the polygon moves to the pixels, never the other way round. Slices hold the class index on the grid asked for, so `imagery & parcels` is
-    imagery with labels.
+    Reads GeoPackage, Shapefile and GeoJSON (through fiona) and GeoParquet. `chip(unit_id)` cuts the parcel out of a raster in that
+    raster's own pixels and
+    CRS; the polygon moves to the pixels, never the other way round. Slices hold the class index on the grid asked for, so `imagery &
+    parcels` is
+    imagery with labels. (TorchGeo joins two datasets that both hold a `mask` end to end: give `IntersectionDataset` a `collate_fn` then.)
 
     Args:
         path: The polygon file or table.
@@ -80,7 +83,9 @@ class Parcels(PolygonDataset):
             raise DataError(f"class {unknown[0]!r} is not among {', '.join(self.classes)}", source=source, remedy="Add it to `classes`.")
         years = pd.to_numeric(frame[year], errors="coerce") if isinstance(year, str) else pd.Series(year, index=frame.index)
         if years.isna().any() or not years.between(1984, 2100).all():
-            raise DataError(f"column {year!r} must hold years; it does not in {int((~years.between(1984, 2100)).sum())} rows", source=source)
+            raise DataError(
+                f"column {year!r} must hold years; it does not in {int((~years.between(1984, 2100)).sum())} rows", source=source
+            )
         kept = gpd.GeoDataFrame(geometry=frame.geometry.to_numpy(), crs=WGS84)
         kept["unit_id"] = frame[list(unit)].astype(str).agg("-".join, axis=1).to_numpy() if unit else _row_names(len(frame))
         unique_ids(kept["unit_id"], source)
@@ -91,13 +96,14 @@ class Parcels(PolygonDataset):
         index = {name: position for position, name in enumerate(self.classes)}
         self._labels = np.array([index.get(name, self.ignore_index) for name in self.frame["class"]], dtype=np.int64)
         files = [raster] if isinstance(raster, str | Path) else list(raster)
-        self.rasters = [read_header(file) for file in files]
+        self.rasters = [read_header(file, whole=False) for file in files]
 
     def units(self) -> gpd.GeoDataFrame:
         """All parcels with what a split can move; no label among them.
 
         Returns:
-            Sorted by `unit_id`, WGS84: `unit_id`, `lon`, `lat` (a point inside), `year`, `date`, `area_ha` (on the ellipsoid), `state`, `division`,
+            Sorted by `unit_id`, WGS84: `unit_id`, `lon`, `lat` (a point inside), `year`, `date`, `area_ha` (on the ellipsoid), `state`,
+            `division`,
             `climate_region`, the columns of `layers`.
         """
         units = self._base_units()
@@ -108,13 +114,16 @@ class Parcels(PolygonDataset):
 
     def labels(self) -> pd.Series:
         """Class names by unit id; missing where the parcel has none."""
-        return pd.Series(self.frame["class"].replace("", None).to_numpy(dtype=object), index=pd.Index(self.unit_ids, name="unit_id"), name="class")
+        return pd.Series(
+            self.frame["class"].replace("", None).to_numpy(dtype=object), index=pd.Index(self.unit_ids, name="unit_id"), name="class"
+        )
 
     def chip(self, unit_id: str) -> Sample:
         """The pixels over one parcel, in the raster's own grid.
 
         Returns:
-            `image` (float32, bands x rows x columns of the parcel's bounding box, NaN where missing), `inside` (bool: pixel centre in the polygon; the nearest
+            `image` (float32, bands x rows x columns of the parcel's bounding box, NaN where missing), `inside` (bool: pixel centre in
+            the polygon; the nearest
             pixel where the parcel is smaller than one), `label` (class index, -1 without a label), `unit_id`, `crs`, `transform`.
 
         Raises:
@@ -128,7 +137,7 @@ class Parcels(PolygonDataset):
             "inside": torch.from_numpy(inside),
             "label": int(self._labels[row]),
             "unit_id": unit_id,
-            "crs": header.crs,
+            "crs": _short(header.crs),
             "transform": torch.tensor(tuple(transform)[:9]),
         }
         return self.transforms(sample) if self.transforms is not None else sample
@@ -141,7 +150,8 @@ class Parcels(PolygonDataset):
             classes: Names of the values from 1 on.
 
         Returns:
-            By `unit_id`: `class` (None where no pixel votes; the first in order where votes are equal), `share` of the votes it won, `pixels` that voted.
+            By `unit_id`: `class` (missing where no pixel votes; the first in order where votes are equal), `share` of the votes it won,
+            `pixels` that voted.
 
         Raises:
             DataError: No raster given, or none that holds the parcel, or codes that are no codes.
@@ -152,7 +162,9 @@ class Parcels(PolygonDataset):
             image, inside, _ = _cut(header, shape)
             codes = image[0][inside & ~np.isnan(image[0])]
             if len(codes) and (codes.min() < 0 or codes.max() >= len(table) or (codes % 1 != 0).any()):
-                raise DataError(f"expected class codes from 0 to {len(table) - 1}, found {codes.min():g} to {codes.max():g}", source=header.path)
+                raise DataError(
+                    f"expected class codes from 0 to {len(table) - 1}, found {codes.min():g} to {codes.max():g}", source=header.path
+                )
             votes = np.bincount(table[codes.astype(np.int64)], minlength=len(classes) + 1)[1:]
             total = int(votes.sum())
             winner = int(votes.argmax()) if total else -1
@@ -186,19 +198,23 @@ class Parcels(PolygonDataset):
         for header in self.rasters:
             mover = Transformer.from_crs(WGS84, CRS.from_wkt(header.crs), always_xy=True)
             shape = shapely.transform(polygon, lambda xy, move=mover: np.column_stack(move.transform(xy[:, 0], xy[:, 1])))
-            if np.isfinite(shape.bounds).all() and shapely.box(*header.bounds).covers(shape):
+            # A parcel on the raster's edge must not fall off it by the rounding of a transformation.
+            frame = shapely.box(*header.bounds).buffer(0.01 * abs(header.transform.a), join_style="mitre")
+            if np.isfinite(shape.bounds).all() and frame.covers(shape):
                 return header, shape
         raise DataError(
-            f"parcel {self.frame['unit_id'].iloc[row]!r} (at {polygon.centroid.x:.4f}, {polygon.centroid.y:.4f}) lies in none of the {len(self.rasters)} rasters",
+            f"parcel {self.frame['unit_id'].iloc[row]!r} (at {polygon.centroid.x:.4f}, {polygon.centroid.y:.4f}) "
+            f"lies in none of the {len(self.rasters)} rasters",
             source=self.source,
         )
 
 
 def _cut(header: RasterHeader, shape: shapely.Geometry) -> tuple[NDArray[np.float32], NDArray[np.bool_], Any]:
     window = rasterio.windows.from_bounds(*shape.bounds, transform=header.transform)
-    top, left = int(np.floor(window.row_off + 1e-6)), int(np.floor(window.col_off + 1e-6))
-    bottom = min(max(int(np.ceil(window.row_off + window.height - 1e-6)), top + 1), header.height)
-    right = min(max(int(np.ceil(window.col_off + window.width - 1e-6)), left + 1), header.width)
+    # A hundredth of a pixel that a parcel reaches into the next one is rounding, not land.
+    top, left = max(int(np.floor(window.row_off + 0.01)), 0), max(int(np.floor(window.col_off + 0.01)), 0)
+    bottom = min(max(int(np.ceil(window.row_off + window.height - 0.01)), top + 1), header.height)
+    right = min(max(int(np.ceil(window.col_off + window.width - 0.01)), left + 1), header.width)
     exact = rasterio.windows.Window(left, top, right - left, bottom - top)
     try:
         with rasterio.open(header.path) as src:
@@ -210,9 +226,15 @@ def _cut(header: RasterHeader, shape: shapely.Geometry) -> tuple[NDArray[np.floa
     transform = rasterio.windows.transform(exact, header.transform)
     inside = rasterio.features.geometry_mask([shape], image.shape[1:], transform, invert=True)
     if not inside.any():  # smaller than a pixel
-        column, row = ~transform * (shape.representative_point().x, shape.representative_point().y)
-        inside[min(int(row), inside.shape[0] - 1), min(int(column), inside.shape[1] - 1)] = True
+        middle = shape.representative_point()
+        row, column = rasterio.transform.rowcol(transform, middle.x, middle.y)
+        inside[min(max(int(row), 0), inside.shape[0] - 1), min(max(int(column), 0), inside.shape[1] - 1)] = True
     return image, inside, transform
+
+
+def _short(crs: str) -> str:
+    code = CRS.from_wkt(crs).to_epsg()
+    return crs if code is None else f"EPSG:{code}"
 
 
 def _text(value: Any) -> str:

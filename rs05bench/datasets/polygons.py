@@ -1,6 +1,7 @@
 """Polygons with values as a TorchGeo dataset: parcels, tracts.
 
-Polygons can be laid on any grid without resampling a pixel, so slicing needs no explicit CRS: values are burnt into the grid the slice asks for.
+Polygons can be laid on any grid without resampling a pixel, so slicing needs no explicit CRS: values are burnt into the grid the slice
+asks for.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ def require_columns(frame: pd.DataFrame, columns: list[str], source: Any) -> Non
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(
-            f"column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))} missing; there are: {', '.join(map(str, frame.columns))}",
+            f"column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))} missing; "
+            f"there are: {', '.join(map(str, frame.columns))}",
             source=source,
         )
 
@@ -137,4 +139,6 @@ def unique_ids(ids: pd.Series, source: Any) -> None:
     """
     if ids.duplicated().any():
         twice = ids[ids.duplicated()].unique()
-        raise DataError(f"{len(twice)} units occur more than once, e.g. {twice[0]!r}", source=source, remedy="Keep one row a unit and year.")
+        raise DataError(
+            f"{len(twice)} units occur more than once, e.g. {twice[0]!r}", source=source, remedy="Keep one row a unit and year."
+        )

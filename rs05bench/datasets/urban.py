@@ -20,7 +20,7 @@ from rs05bench.datasets.polygons import PolygonDataset, require_columns, unique_
 from rs05bench.datasets.urban_schema import CENSUS_MISSING, GROUP_COLUMNS, INDICATORS, LAYER, METROS, NAMES, UNIT_COLUMNS
 from rs05bench.errors import DataError
 
-Embeddings = pd.DataFrame | str | Path | Callable[[gpd.GeoDataFrame], pd.DataFrame]
+type Embeddings = pd.DataFrame | str | Path | Callable[[gpd.GeoDataFrame], pd.DataFrame]
 """A table keyed by unit, a file of one, or a function that makes one from the polygons."""
 
 _FILES = ("*.gpkg", "*.parquet", "*.geoparquet", "*.csv")
@@ -29,11 +29,17 @@ _FILES = ("*.gpkg", "*.parquet", "*.geoparquet", "*.csv")
 class UrbanIndicators(PolygonDataset):
     """Neighbourhood polygons with 14 indicators, in the schema of `rs05bench.datasets.urban_schema`.
 
-    Reads a GeoPackage (layer `tracts`), a GeoParquet, or a CSV beside a polygon file with the column `tract_id`. Units are a tract in a year;
+    Reads a GeoPackage (layer `tracts`), a GeoParquet, or a CSV beside a polygon file with the column `tract_id`. Units are a tract in a
+    year;
     `unit_id` is `<tract_id>-<year>`. Labels (`labels()`) are kept apart from units (`units()`).
 
-    Missing indicators stay missing (NaN): blanks and the Census Bureau's own codes for "not available" are never turned into a number. Five-year
+    Missing indicators stay missing (NaN): blanks and the Census Bureau's own codes for "not available" are never turned into a number.
+    Five-year
     Census estimates of neighbouring years share most of their answers: two years of one tract are not independent.
+
+    Slices hold `mask` (float32, indicators x rows x columns; NaN where there is no tract or no number), so `imagery & indicators` is
+    imagery with
+    targets. (TorchGeo joins two datasets that both hold a `mask` end to end: give `IntersectionDataset` a `collate_fn` then.)
 
     Args:
         root: The file, or a folder with one such file.
@@ -82,8 +88,10 @@ class UrbanIndicators(PolygonDataset):
         """All units with what a split can move; no indicator among them.
 
         Returns:
-            Sorted by `unit_id`, WGS84: `unit_id`, `lon`, `lat` (a point inside), `year` (Int64), `date`, `place` and `tract_id` (the tract), `metro`,
-            `county` (5 digits), `population` (Int64), `income_group`, `density_group`, `urban_form`, `state`, `division`, `climate_region`, the columns of
+            Sorted by `unit_id`, WGS84: `unit_id`, `lon`, `lat` (a point inside), `year` (Int64), `date`, `place` and `tract_id` (the
+            tract), `metro`,
+            `county` (5 digits), `population` (Int64), `income_group`, `density_group`, `urban_form`, `state`, `division`,
+            `climate_region`, the columns of
             `layers`.
         """
         units = self._base_units()
@@ -104,7 +112,8 @@ class UrbanIndicators(PolygonDataset):
         """Embeddings of the polygons, in the order of `unit_ids`.
 
         Args:
-            embeddings: A table (or a CSV or Parquet file) keyed by `unit_id`, by `tract_id` and `year`, or by `tract_id` alone; or a function that is given
+            embeddings: A table (or a CSV or Parquet file) keyed by `unit_id`, by `tract_id` and `year`, or by `tract_id` alone; or a
+            function that is given
                 the polygons (`unit_id`, `tract_id`, `year`, geometry in WGS84) and returns such a table.
 
         Returns:
@@ -121,12 +130,18 @@ class UrbanIndicators(PolygonDataset):
         for column in {"unit_id", "tract_id"} & set(key):
             table[column] = table[column].astype(str)
         unique_ids(table[key].astype(str).agg("-".join, axis=1), source)
-        columns = [name for name in table.columns if name not in {"unit_id", "tract_id", "year"} and pd.api.types.is_numeric_dtype(table[name])]
+        columns = [
+            name for name in table.columns if name not in {"unit_id", "tract_id", "year"} and pd.api.types.is_numeric_dtype(table[name])
+        ]
         if not columns:
             raise DataError("holds no numeric column beside its key", source=source)
         if not table[key].merge(polygons[key], on=key).shape[0]:
-            raise DataError(f"has not one unit in common with {self.source}", source=source, remedy=f"Compare the values of {', '.join(key)}.")
-        joined = pd.DataFrame(polygons[["unit_id", "tract_id", "year"]]).merge(table[[*key, *columns]], on=key, how="left", validate="many_to_one")
+            raise DataError(
+                f"has not one unit in common with {self.source}", source=source, remedy=f"Compare the values of {', '.join(key)}."
+            )
+        joined = pd.DataFrame(polygons[["unit_id", "tract_id", "year"]]).merge(
+            table[[*key, *columns]], on=key, how="left", validate="many_to_one"
+        )
         return joined.set_index("unit_id")[columns].loc[self.unit_ids].astype(float)
 
     def table(self, embeddings: Embeddings | None = None) -> gpd.GeoDataFrame:
@@ -139,7 +154,8 @@ class UrbanIndicators(PolygonDataset):
         """One unit.
 
         Returns:
-            `label` (float32, one an indicator, NaN where missing), `valid` (bool: where there is a number), `unit_id`, `metro`, `year`, `lonlat` (2 degrees),
+            `label` (float32, one an indicator, NaN where missing), `valid` (bool: where there is a number), `unit_id`, `metro`, `year`,
+            `lonlat` (2 degrees),
             `bounds` (west, south, east, north in degrees).
 
         Raises:
@@ -187,7 +203,7 @@ class UrbanIndicators(PolygonDataset):
     def _burn(self, where: NDArray[np.int64]) -> Sample:
         padded = np.vstack([self._values, np.full((1, len(self.indicators)), np.nan, np.float32)])  # row -1: no polygon
         mask = np.moveaxis(padded[where], -1, 0)
-        return {"mask": torch.from_numpy(np.ascontiguousarray(mask)), "valid": torch.from_numpy(~np.isnan(mask))}
+        return {"mask": torch.from_numpy(np.ascontiguousarray(mask))}
 
     def _verify(self, path: Path, metros: Sequence[str] | None) -> gpd.GeoDataFrame:
         frame = _read(path)
@@ -198,7 +214,9 @@ class UrbanIndicators(PolygonDataset):
         strange = [] if metros is None else sorted(set(frame["metro"].astype(str)) - set(metros))
         if strange:
             raise DataError(
-                f"expected the metros {', '.join(metros or ())}, found also {', '.join(strange[:3])}", source=path, remedy="Pass metros=None to allow any."
+                f"expected the metros {', '.join(metros or ())}, found also {', '.join(strange[:3])}",
+                source=path,
+                remedy="Pass metros=None to allow any.",
             )
         for column in GROUP_COLUMNS:
             blank = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
@@ -219,7 +237,9 @@ def _find(root: Path) -> Path:
     if root.is_file():
         return root
     if not root.is_dir():
-        raise DataError("neither a file nor a folder", source=root, remedy="docs/datasets.md says how the table of urban indicators is made.")
+        raise DataError(
+            "neither a file nor a folder", source=root, remedy="docs/datasets.md says how the table of urban indicators is made."
+        )
     for pattern in _FILES:
         found = sorted(path for path in root.glob(pattern) if not path.name.startswith("."))
         if len(found) > 1:
@@ -255,7 +275,9 @@ def _read(path: Path) -> gpd.GeoDataFrame:
 
 def _tract_ids(ids: pd.Series, path: Path) -> pd.Series:
     if pd.api.types.is_numeric_dtype(ids):
-        raise DataError("column 'tract_id' holds numbers, which lose their leading zero", source=path, remedy="Write it as text of 11 digits.")
+        raise DataError(
+            "column 'tract_id' holds numbers, which lose their leading zero", source=path, remedy="Write it as text of 11 digits."
+        )
     text = ids.astype(str)
     wrong = ~text.str.fullmatch(r"\d{11}")
     if wrong.any():
@@ -270,7 +292,9 @@ def _tract_ids(ids: pd.Series, path: Path) -> pd.Series:
 def _years(years: pd.Series, path: Path) -> pd.Series:
     numbers = pd.to_numeric(years, errors="coerce")
     if numbers.isna().any() or (numbers % 1 != 0).any() or not numbers.between(1984, 2100).all():
-        raise DataError(f"column 'year' must hold years, found {years[~numbers.between(1984, 2100)].astype(str).head(1).tolist()}", source=path)
+        raise DataError(
+            f"column 'year' must hold years, found {years[~numbers.between(1984, 2100)].astype(str).head(1).tolist()}", source=path
+        )
     return numbers.astype(int)
 
 
@@ -279,7 +303,11 @@ def _numbers(column: pd.Series, name: str, low: float, high: float, path: Path) 
     numbers = pd.to_numeric(column, errors="coerce").astype(float)
     words = numbers.isna() & column.notna() & (column.astype(str).str.strip() != "")
     if words.any():
-        raise DataError(f"column {name!r} holds {str(column[words].iloc[0])!r}, which is not a number", source=path, remedy="Leave missing values blank.")
+        raise DataError(
+            f"column {name!r} holds {str(column[words].iloc[0])!r}, which is not a number",
+            source=path,
+            remedy="Leave missing values blank.",
+        )
     numbers = numbers.mask(numbers.isin(CENSUS_MISSING))
     wrong = (numbers < low) | (numbers > high)
     if wrong.any():

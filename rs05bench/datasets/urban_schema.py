@@ -1,6 +1,7 @@
 """The columns of the urban indicator table.
 
-The table behind arXiv 2604.03456 is not published. This schema is ours: the same 14 kinds of indicator, each named after a public source it can be
+The table behind arXiv 2604.03456 is not published. This schema is ours: the same 14 kinds of indicator, each named after a public source
+it can be
 filled from, so that two teams who fill it speak of the same quantity.
 """
 
@@ -15,7 +16,8 @@ UNIT_COLUMNS = ("tract_id", "metro", "year")
 GROUP_COLUMNS = ("income_group", "density_group", "urban_form")
 LAYER = "tracts"
 
-# What the Census API writes instead of a number: not available, too few cases, not computed, ... (ACS "Notes on ACS Estimate Annotation Values").
+# What the Census API writes instead of a number: not available, too few cases, not computed, ... (ACS "Notes on ACS Estimate Annotation
+# Values").
 CENSUS_MISSING = (-222222222.0, -333333333.0, -555555555.0, -666666666.0, -888888888.0, -999999999.0)
 
 _POLICE = "reported incidents of the city's open police data / ACS population"
@@ -48,8 +50,12 @@ class Indicator:
 
 INDICATORS = (
     Indicator("crime_rate", "crime", "per 1,000 residents and year", _POLICE, 0, 10_000, "all reported crimes"),
-    Indicator("violent_crime_rate", "crime", "per 1,000 residents and year", _POLICE, 0, 5_000, "homicide, rape, robbery, aggravated assault"),
-    Indicator("property_crime_rate", "crime", "per 1,000 residents and year", _POLICE, 0, 10_000, "burglary, theft, motor vehicle theft, arson"),
+    Indicator(
+        "violent_crime_rate", "crime", "per 1,000 residents and year", _POLICE, 0, 5_000, "homicide, rape, robbery, aggravated assault"
+    ),
+    Indicator(
+        "property_crime_rate", "crime", "per 1,000 residents and year", _POLICE, 0, 10_000, "burglary, theft, motor vehicle theft, arson"
+    ),
     Indicator("log_income", "income", "ln(US dollars)", f"{_ACS}, B19013", 7, 14, "natural logarithm of the median household income"),
     Indicator("poverty_pct", "income", "percent", f"{_ACS}, S1701", 0, 100, "people below the poverty line"),
     Indicator("unemployment_pct", "income", "percent", f"{_ACS}, S2301", 0, 100, "unemployed among the labour force"),

@@ -24,7 +24,8 @@ ODD_UTM = (
     'PARAMETER["false_northing",0],UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
 )
 
-# tile, day of year, upper left corner (m from the tile's lower left), folder: two touching chips of one fire, one a year later, two elsewhere.
+# tile, day of year, upper left corner (m from the tile's lower left), folder: two touching chips of one fire, one a year later, two
+# elsewhere.
 BURN_CHIPS = (
     ("10SEH", "2018190", (30_000, 60_000), "training"),
     ("10SEH", "2018215", (31_920, 60_000), "validation"),
