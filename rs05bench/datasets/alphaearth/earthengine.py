@@ -99,7 +99,7 @@ class EarthEngine:
             members = np.flatnonzero(zones == zone)
             for start in range(0, members.size, _FEATURES):
                 chosen = members[start : start + _FEATURES]
-                features = [ee.Feature(ee.Geometry(shapes.iloc[i].__geo_interface__, None, False), {"unit": int(i)}) for i in chosen]
+                features = [ee.Feature(self._geometry(shapes.iloc[i]), {"unit": int(i)}) for i in chosen]
                 found = self._reduce(features, year, str(zone), self._reducer(stats))
                 rows = found["unit"].to_numpy(dtype=np.int64)
                 for stat, columns in names.items():
@@ -145,7 +145,7 @@ class EarthEngine:
         table = None
         for zone in np.unique(zones):
             features = [
-                ee.Feature(ee.Geometry(shape.__geo_interface__, None, False), {"unit_id": str(unit), "year": int(year)})
+                ee.Feature(self._geometry(shape), {"unit_id": str(unit), "year": int(year)})
                 for shape, unit, of in zip(shapes.geometry, shapes["unit_id"], zones, strict=True)
                 if of == zone
             ]
@@ -169,6 +169,11 @@ class EarthEngine:
         ee = self._ee
         collection = ee.ImageCollection(self._collection).filterDate(f"{year}-01-01", f"{year + 1}-01-01")
         return collection.filter(ee.Filter.eq("UTM_ZONE", zone)).mosaic().select(list(BANDS))
+
+    def _geometry(self, shape: Any) -> Any:
+        """A geometry with straight edges in degrees, as files mean them; a point has none."""
+        ee = self._ee
+        return ee.Geometry.Point([shape.x, shape.y]) if shape.geom_type == "Point" else ee.Geometry(shape.__geo_interface__, None, False)
 
     def _reducer(self, stats: Sequence[str]) -> Any:
         ee = self._ee

@@ -96,7 +96,7 @@ def read_polygons(
             if on_tile is not None:
                 on_tile(str(index.frame["tile_id"].iloc[position]), len(members))
     # A part that no tile holds counts as not covered.
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         area_in_pixels = np.where(outside < 1, area_in_pixels / (1 - outside), np.inf)
     return _table(totals, area_in_pixels, stats, unit_length, pd.Index(series.index))
 

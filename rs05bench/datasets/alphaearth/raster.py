@@ -227,7 +227,9 @@ def _check_tags(stream: BinaryIO, page: Any, layout: Any, source: str) -> None:
     stream.seek(page.offset)
     written = int.from_bytes(stream.read(layout.tagnosize), "little" if layout.byteorder == "<" else "big")
     if len(page.tags) != written:
-        raise DataError(f"{written - len(page.tags)} of its {written} TIFF tags cannot be read: the file is truncated or damaged", source=source)
+        raise DataError(
+            f"{written - len(page.tags)} of its {written} TIFF tags cannot be read: the file is truncated or damaged", source=source
+        )
 
 
 @contextmanager
@@ -390,7 +392,9 @@ def _geokeys_affine(geo: dict[str, Any], source: str) -> tuple[float, ...]:
         column, row, _, x, y, _ = (float(v) for v in geo["ModelTiepoint"][:6])
         affine = (xres, 0.0, x - column * xres, 0.0, -yres, y + row * yres)
     else:
-        raise DataError("no georeferencing and no coordinate reference system", source=source, remedy="The file says nowhere where its pixels lie.")
+        raise DataError(
+            "no georeferencing and no coordinate reference system", source=source, remedy="The file says nowhere where its pixels lie."
+        )
     if int(geo.get("GTRasterTypeGeoKey", 1)) == 2:  # the coordinates are those of pixel centres
         a, b, c, d, e, f = affine
         affine = (a, b, c - a / 2 - b / 2, d, e, f - d / 2 - e / 2)

@@ -190,7 +190,8 @@ class TileIndex:
         absent = sorted({int(year) for year in years} - set(self.years))
         if absent:
             raise DataError(
-                f"no tile of {', '.join(map(str, absent))} in this area" + (f"; there are {', '.join(map(str, self.years))}" if len(self) else ""),
+                f"no tile of {', '.join(map(str, absent))} in this area"
+                + (f"; there are {', '.join(map(str, self.years))}" if len(self) else ""),
                 source=self.description,
             )
 

@@ -146,6 +146,6 @@ def test_golden_points_of_the_real_chip(real):
     with rasterio.open(path) as file:
         values, affine = file.read(), file.transform
     row, column = np.arange(0, 100, 9), np.arange(0, 99, 9)[:11].repeat(2)[:12]
-    lon, lat = affine * (column + 0.5, row + 0.5)
+    lon, lat = affine.c + affine.a * (column + 0.5), affine.f + affine.e * (row + 0.5)
     np.testing.assert_array_equal(read_points(path, lon, lat, 2024), values[:, row, column].T)
     np.testing.assert_allclose(decode(read_points(path, lon, lat, 2024, decoded=False)), values[:, row, column].T, atol=3e-8)
