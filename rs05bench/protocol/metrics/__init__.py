@@ -17,7 +17,14 @@ from rs05bench.protocol.metrics.registry import Metric, find_metric
 from rs05bench.protocol.metrics.regression import regression_scores
 from rs05bench.protocol.metrics.segmentation import SegmentationScorer
 from rs05bench.protocol.metrics.spatial import distance_weights, knn_weights, local_morans_i, morans_i
-from rs05bench.protocol.metrics.sufficient import ClusterCalibration, ClusterConfusion, ClusterMoments, metric_from_stats, stats_from_dict
+from rs05bench.protocol.metrics.sufficient import (
+    ClusterBoundary,
+    ClusterCalibration,
+    ClusterConfusion,
+    ClusterMoments,
+    metric_from_stats,
+    stats_from_dict,
+)
 
 _LABELLED = ("classification", "segmentation")
 _COUNTS = ("labels",)
@@ -166,6 +173,7 @@ __all__ = [
     "METRICS",
     "AreaAdjusted",
     "BoundaryCounts",
+    "ClusterBoundary",
     "ClusterCalibration",
     "ClusterConfusion",
     "ClusterMoments",

@@ -14,7 +14,7 @@ from rs05bench.protocol.metrics.area import AreaError, area_errors, relative_are
 from rs05bench.protocol.metrics.boundary import BoundaryCounts, boundary_counts
 from rs05bench.protocol.metrics.calibration import N_BINS, SMALLEST_PROBABILITY, bin_of
 from rs05bench.protocol.metrics.confusion import confusion_matrix, scores_of_counts
-from rs05bench.protocol.metrics.sufficient import ClusterCalibration, ClusterConfusion
+from rs05bench.protocol.metrics.sufficient import ClusterBoundary, ClusterCalibration, ClusterConfusion
 
 OVER_CLASSES = ("miou", "macro_f1", "balanced_accuracy", "overall_accuracy", "kappa")
 PER_CLASS = ("iou", "f1", "precision", "recall")
@@ -109,13 +109,24 @@ class SegmentationScorer:
         names = tuple(sorted(self._clusters))
         k = len(self.classes)
         counts = np.stack([self._clusters[name].counts for name in names]) if names else np.zeros((0, k, k), np.int64)
-        return ClusterConfusion(names, tuple(self.classes), counts)
+        return ClusterConfusion(names, tuple(self.classes), counts, self.background)
 
     def calibration(self) -> ClusterCalibration:
         """Calibration sums per cluster."""
         names = tuple(sorted(self._clusters))
         sums = np.stack([self._clusters[name].calibration for name in names]) if names else np.zeros((0, 3 * self.bins + 2))
         return ClusterCalibration(names, sums)
+
+    def boundary_sums(self) -> ClusterBoundary:
+        """Boundary counts per cluster, for intervals of the boundary F1."""
+        names, of_interest = tuple(sorted(self._clusters)), self._of_interest()
+        rows = [
+            (found.predicted_matched, found.predicted, found.true_matched, found.true)
+            for name in names
+            for found in (self._clusters[name].boundary.get(k, BoundaryCounts()) for k in of_interest)
+        ]
+        counts = np.array(rows, dtype=np.int64).reshape(len(names), len(of_interest), 4)
+        return ClusterBoundary(names, tuple(self.classes[k] for k in of_interest), counts)
 
     def boundary(self, clusters: Iterable[str] | None = None) -> dict[str, BoundaryCounts]:
         """Boundary counts of each class of interest, of these clusters (default: all)."""

@@ -7,13 +7,18 @@ import pytest
 from sklearn import metrics as reference
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.inference import score_interval
 from rs05bench.protocol.metrics import (
+    BoundaryCounts,
+    ClusterBoundary,
     ClusterCalibration,
     SegmentationScorer,
     boundary_counts,
     classification_scores,
     count_votes,
+    metric_from_stats,
     size_classes,
+    stats_from_dict,
 )
 from rs05bench.protocol.metrics.area import area_errors, relative_area_error
 from rs05bench.protocol.metrics.boundary import boundary, near
@@ -209,6 +214,29 @@ def test_area_errors_by_hand():
     assert found.rmse == pytest.approx(0.09 * ((20**2 + 10**2) / 2) ** 0.5)
     assert relative_area_error(counts) == pytest.approx(10 / 150)
     assert np.isnan(relative_area_error(np.array([[5, 1], [0, 0]])))
+
+
+def test_kept_sums_give_every_score_of_the_maps():
+    rng = np.random.default_rng(7)
+    scorer = SegmentationScorer(("land", "burnt", "water"), tolerance_m=30)
+    for i in range(6):
+        scorer.update(blobs(rng, k=3), blobs(rng, k=3, cells=5), pixel_size_m=30, cluster=f"fire {i}")
+    scores = scorer.scores()
+    for name in ("miou", "macro_f1", "area_error", "iou_burnt"):
+        assert metric_from_stats(stats_from_dict(scorer.confusion().to_dict()), name) == pytest.approx(scores[name], abs=1e-12), name
+    for name in ("boundary_f1", "boundary_f1_burnt", "boundary_f1_water"):
+        assert metric_from_stats(stats_from_dict(scorer.boundary_sums().to_dict()), name) == pytest.approx(scores[name], abs=1e-12), name
+    found = score_interval(scorer.boundary_sums(), "boundary_f1")
+    assert found.low < scores["boundary_f1"] < found.high
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [("boundary_f1", [[0, 0, 0, 0]]), ("boundary_f1_x", [[0, 5, 0, 0]]), ("boundary_f1", [[0, 3, 0, 4]])],
+)
+def test_kept_boundary_sums_treat_missing_edges_as_the_counts_do(name, counts):
+    stats = ClusterBoundary(("a",), ("x",), np.array([counts]))
+    assert metric_from_stats(stats, name) == pytest.approx(BoundaryCounts(*counts[0]).f1, nan_ok=True)
 
 
 def test_fires_are_scored_alone_and_by_size_class():

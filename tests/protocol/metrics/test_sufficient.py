@@ -17,7 +17,7 @@ from rs05bench.protocol.metrics import (
     regression_scores,
     stats_from_dict,
 )
-from rs05bench.protocol.metrics.sufficient import complex_step
+from rs05bench.protocol.metrics.cluster_sums import complex_step
 
 CLASSES = ("a", "b", "c")
 
