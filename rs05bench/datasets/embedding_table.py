@@ -17,8 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.datasets.tables.leaks import refuse_leaks
-from rs05bench.datasets.tables.reading import FILE_COLUMN, GEO_COLUMN, ROW_COLUMN, parse_geojson, read_files
+from rs05bench.datasets.tables.positions import refuse_swapped, representative_points
+from rs05bench.datasets.tables.reading import FILE_COLUMN, ROW_COLUMN, read_files
 from rs05bench.datasets.tables.reshaping import join, melt_years
+from rs05bench.datasets.tables.wording import did_you_mean, plain, some_columns
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import TaskCard, UnitTable
 from rs05bench.protocol.taskdata import class_values
@@ -195,9 +197,9 @@ class EmbeddingTable:
                     continue
                 raise DataError(f"preprocessing.where: there is no column {column!r}", source=self.source)
             values = {str(item) for item in (wanted if isinstance(wanted, list) else [wanted])}
-            keep = frame[column].map(_plain).isin(values).to_numpy()
+            keep = frame[column].map(plain).isin(values).to_numpy()
             if not keep.any():
-                seen = sorted(set(frame[column].map(_plain)))[:8]
+                seen = sorted(set(frame[column].map(plain)))[:8]
                 raise DataError(
                     f"preprocessing.where: no row has {column} {sorted(values)} (it holds {', '.join(seen)})", source=self.source
                 )
@@ -218,9 +220,9 @@ class EmbeddingTable:
             for name in names:
                 if name not in frame.columns:
                     raise DataError(
-                        f"column {name!r} (card field {field}) is missing; the table has {_some(frame)}",
+                        f"column {name!r} (card field {field}) is missing; the table has {some_columns(frame)}",
                         source=self.source,
-                        remedy=_did_you_mean(name, frame),
+                        remedy=did_you_mean(name, frame),
                     )
         self._resolve(frame)  # faults of the feature patterns are about columns, so they come before those about rows
 
@@ -251,9 +253,9 @@ class EmbeddingTable:
                 source=self.source,
                 remedy="Fill it, or leave `unit` empty so that file name and row are the id.",
             )
-        ids = frame[parts[0]].map(_plain)
+        ids = frame[parts[0]].map(plain)
         for part in parts[1:]:
-            ids = ids + "_" + frame[part].map(_plain)
+            ids = ids + "_" + frame[part].map(plain)
         return frame.assign(unit_id=ids.to_numpy(dtype=object))
 
     def _label(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -272,7 +274,7 @@ class EmbeddingTable:
             return self._drop(frame, frame[targets].isna().all(axis=1).to_numpy(), "no label")
         for target in targets:
             blank = frame[target].isna() | (frame[target].astype(str) == "")
-            frame = frame.assign(**{target: frame[target].map(_plain).astype(object).where(~blank, None)})
+            frame = frame.assign(**{target: frame[target].map(plain).astype(object).where(~blank, None)})
         frame = self._drop(frame, frame[targets].isna().all(axis=1).to_numpy(), "no label")
         if self.card.classes is None:
             return frame
@@ -296,49 +298,12 @@ class EmbeddingTable:
         where = self.card.coordinates
         if where is None:
             return frame.assign(lon=np.nan, lat=np.nan) if not {"lon", "lat"} & set(frame.columns) else frame
-        if not where.geometry:
-            frame = self._drop(frame, frame[[where.x, where.y]].isna().any(axis=1).to_numpy(), f"no position ({where.x}, {where.y})")
-            self._refuse_disagreement(frame)
-            return frame
-        if "geometry" in frame.columns:
-            shapes = frame["geometry"].to_numpy(dtype=object)
-        elif GEO_COLUMN in frame.columns:
-            shapes = parse_geojson(frame[GEO_COLUMN], source=self.source)
-        else:
-            raise DataError(
-                f"coordinates.geometry is true, and the table has no geometry (columns: {_some(frame)})",
-                source=self.source,
-                remedy="Join a file with geometries, export `.geo`, or name the columns x and y.",
-            )
-        import shapely
-
-        blank = ~shapely.is_geometry(shapes) | shapely.is_empty(np.where(shapely.is_geometry(shapes), shapes, None))
-        # A representative point lies inside its polygon; a centroid of a horseshoe may lie in the neighbour's.
-        points = shapely.point_on_surface(np.where(blank, None, shapes))
-        frame = frame.assign(lon=shapely.get_x(points), lat=shapely.get_y(points))
-        return self._drop(frame, blank, "no geometry")
-
-    def _refuse_disagreement(self, frame: pd.DataFrame) -> None:
-        """Swapped columns may lie in range; Earth Engine's own `.geo` beside them tells."""
-        where = self.card.coordinates
-        if where is None or GEO_COLUMN not in frame.columns or where.crs.upper() != "EPSG:4326" or frame.empty:
-            return
-        import shapely
-
-        some = frame.iloc[:: max(1, len(frame) // 200)]
-        shapes = parse_geojson(some[GEO_COLUMN], source=self.source)
-        is_point = np.array([item is not None and item.geom_type == "Point" for item in shapes])
-        if not is_point.any():
-            return
-        x, y = (pd.to_numeric(some[name], errors="coerce").to_numpy(np.float64)[is_point] for name in (where.x, where.y))
-        true_x, true_y = shapely.get_x(shapes[is_point]), shapely.get_y(shapes[is_point])
-        near = 0.01  # degrees; exports round to a few metres
-        if np.all(np.abs(x - true_y) < near) and np.all(np.abs(y - true_x) < near) and np.any(np.abs(x - true_x) > near):
-            raise DataError(
-                f"coordinates look swapped: x {where.x!r} and y {where.y!r} are the other way round in {GEO_COLUMN!r}",
-                source=self.source,
-                remedy="x is longitude or easting, y latitude or northing.",
-            )
+        if where.geometry:
+            lon, lat = representative_points(frame, source=self.source)
+            return self._drop(frame.assign(lon=lon, lat=lat), np.isnan(lon), "no geometry")
+        frame = self._drop(frame, frame[[where.x, where.y]].isna().any(axis=1).to_numpy(), f"no position ({where.x}, {where.y})")
+        refuse_swapped(frame, where, source=self.source)
+        return frame
 
     def _complete(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Infinite features count as missing; the card says whether their units are dropped or kept."""
@@ -389,9 +354,9 @@ class EmbeddingTable:
             data["lon"] = frame["lon" if geometry else card.coordinates.x]
             data["lat"] = frame["lat" if geometry else card.coordinates.y]
         if place := card.place or [name for name in card.unit if name != card.year]:
-            text = frame[place[0]].map(_plain)
+            text = frame[place[0]].map(plain)
             for name in place[1:]:
-                text = text + "_" + frame[name].map(_plain)
+                text = text + "_" + frame[name].map(plain)
             data["place"] = text
         if card.year:
             data["year"] = frame[card.year]
@@ -420,7 +385,7 @@ class EmbeddingTable:
         roles = {
             value: role for role, named in (("train", official.train), ("val", official.val), ("test", official.test)) for value in named
         }
-        return values.map(_plain).map(roles).fillna("")
+        return values.map(plain).map(roles).fillna("")
 
     def _refuse_one_class(self) -> None:
         target = self.card.targets[0]
@@ -432,20 +397,3 @@ class EmbeddingTable:
                 source=self.source,
                 remedy="There is nothing to learn: check the filters and the label column.",
             )
-
-
-def _plain(value: Any) -> str:
-    """Text of a value, without the '.0' of a whole float."""
-    return str(int(value)) if isinstance(value, (float, np.floating)) and np.isfinite(value) and value == int(value) else str(value)
-
-
-def _some(frame: pd.DataFrame, limit: int = 10) -> str:
-    names = [str(column) for column in frame.columns if column not in (FILE_COLUMN, ROW_COLUMN, "unit_id")]
-    return ", ".join(names[:limit]) + (f", … ({len(names)} in all)" if len(names) > limit else "")
-
-
-def _did_you_mean(name: str, frame: pd.DataFrame) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, [str(column) for column in frame.columns], n=1)
-    return f"Did you mean {close[0]!r}?" if close else "Correct the card, or join the file that holds it."

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rs05bench.datasets.tables.reading import FILE_COLUMN, ROW_COLUMN, find_files, read_file
+from rs05bench.datasets.tables.reading import ROW_COLUMN, find_files, read_file
+from rs05bench.datasets.tables.wording import some_columns
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def melt_join(frame: pd.DataFrame, melt: dict[str, str], keys: list[str], year: 
         )
     years = {column: int(match[1]) for column in frame.columns if (match := compiled.fullmatch(str(column)))}
     if not years:
-        raise DataError(f"joins.melt.pattern {pattern!r} matches no column (columns: {_some(frame)})", source=source)
+        raise DataError(f"joins.melt.pattern {pattern!r} matches no column (columns: {some_columns(frame)})", source=source)
     rest = [column for column in frame.columns if column not in years]
     long = frame.melt(id_vars=rest, value_vars=list(years), var_name=year, value_name=value)
     long[year] = long[year].map(years).astype(int)
@@ -92,11 +93,11 @@ def join(frame: pd.DataFrame, other: Join, card: TaskCard, root: Path, *, text: 
     for path in find_files(folder, [other.file], source=source):
         part = read_file(path, text={*text, *keys.values()})
         if missing := [key for key in keys.values() if key not in part.columns]:
-            raise DataError(f"has no key column {missing[0]!r} (columns: {_some(part)})", source=path)
+            raise DataError(f"has no key column {missing[0]!r} (columns: {some_columns(part)})", source=path)
         parts.append(part)
     right = pd.concat(parts, ignore_index=True)
     if missing := [key for key in keys if key not in frame.columns]:
-        raise DataError(f"joins: the table has no key column {missing[0]!r} (columns: {_some(frame)})", source=source)
+        raise DataError(f"joins: the table has no key column {missing[0]!r} (columns: {some_columns(frame)})", source=source)
     left_on, right_on = list(keys), list(keys.values())
     if other.melt:
         if card.year is None:
@@ -106,7 +107,7 @@ def join(frame: pd.DataFrame, other: Join, card: TaskCard, root: Path, *, text: 
             left_on, right_on = [*left_on, card.year], [*right_on, card.year]
             frame = _with_whole_years(frame, card.year, source)
     if absent := [column for column in other.columns if column not in right.columns]:
-        raise DataError(f"has no column {absent[0]!r} (columns: {_some(right)})", source=other.file, remedy="Correct joins.columns.")
+        raise DataError(f"has no column {absent[0]!r} (columns: {some_columns(right)})", source=other.file, remedy="Correct joins.columns.")
     made = [other.melt["value"], card.year] if other.melt and card.year else []
     brought = [*other.columns, *made] if other.columns else [column for column in right.columns if column not in frame.columns]
     right = right[list(dict.fromkeys([*right_on, *(column for column in brought if column not in left_on)]))]
@@ -145,8 +146,3 @@ def _with_whole_years(frame: pd.DataFrame, year: str, source: str) -> pd.DataFra
     if numbers.isna().any():
         raise DataError(f"the year column {year!r} is not a number in {int(numbers.isna().sum())} rows", source=source)
     return frame.assign(**{year: numbers.astype(int)})
-
-
-def _some(frame: pd.DataFrame, limit: int = 8) -> str:
-    names = [str(column) for column in frame.columns if column not in (FILE_COLUMN, ROW_COLUMN)]
-    return ", ".join(names[:limit]) + (f", … ({len(names)} in all)" if len(names) > limit else "")
