@@ -12,13 +12,16 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.result import Cell, Cost, Result
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class ResultStore:
@@ -28,7 +31,7 @@ class ResultStore:
         root: The folder; made where missing.
 
     Layout: `cells/<2 hex>/<digest>/{result.json,predictions/}`, `failures/<digest>.json`, `costs/<digest>.json`,
-    `cards/<task>.yaml`, `manifests/<task>/`.
+    `cards/<task>.yaml`, `manifests/<task>/`, `labels/<data digest>.parquet`.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -150,6 +153,34 @@ class ResultStore:
     def manifest(self, task: str, split: str, version: int = 1) -> SplitManifest:
         """A manifest results rest on; `+k` splits share that of their base."""
         return SplitManifest.load(self.root / "manifests" / task / f"{split.split('+')[0]}@v{version}.parquet")
+
+    def put_labels(self, digest: str, labels: pd.DataFrame) -> Path:
+        """Keeps the labels results were scored with, so that any other score can be computed from their predictions.
+
+        Args:
+            digest: Digest of the data, as results name it.
+            labels: A column a target, indexed by `unit_id`.
+        """
+        path = self.root / "labels" / f"{digest}.parquet"
+        if path.is_file():
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        labels.rename_axis("unit_id").reset_index().to_parquet(part, index=False, compression="zstd")
+        os.replace(part, path)
+        return path
+
+    def labels(self, digest: str) -> pd.DataFrame | None:
+        """The labels behind results on these data: a column a target, indexed by `unit_id`; None where they were not kept."""
+        import pandas as pd
+
+        path = self.root / "labels" / f"{digest}.parquet"
+        if not path.is_file():
+            return None
+        try:
+            return pd.read_parquet(path).set_index("unit_id")
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"holds no labels: {error}", source=path, remedy="Delete the file and run the sweep again.") from error
 
     def sweep_leftovers(self) -> int:
         """Removes unfinished folders of writers that are gone; returns how many."""

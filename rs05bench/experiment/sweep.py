@@ -11,6 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from rs05bench.experiment.cell import Bench, make_bench
 from rs05bench.experiment.grid import expand
 from rs05bench.experiment.store import ResultStore
@@ -84,6 +86,8 @@ def sweep(
     kept = store.put_card(card)
     for manifest in bench.manifests.values():
         store.put_manifest(manifest)
+    if card.kind != "segmentation":
+        store.put_labels(bench.source.digest, pd.DataFrame({target: bench.source.labels(target) for target in card.targets}))
     cells = expand(bench, models, splits or card.splits, budgets or card.budgets, seeds, targets, folds)
     finished = store.digests()
     todo = [cell for cell in cells if bench.digest(cell) not in finished]
