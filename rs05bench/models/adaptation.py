@@ -160,7 +160,7 @@ def block_paths(encoder: nn.Module, layout: Layout) -> list[str]:
     paths = [name for name, _ in encoder.named_modules() if pattern.fullmatch(name)]
     if not paths:
         raise BenchError(
-            f"no transformer block matches {layout.blocks!r} in {type(encoder).__name__}; the installed TerraTorch may have renamed its layers"
+            f"no transformer block matches {layout.blocks!r} in {type(encoder).__name__}; TerraTorch may have renamed its layers"
         )
     return paths
 

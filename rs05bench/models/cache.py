@@ -179,7 +179,8 @@ class EncodedLoader:
             chosen = {name: value[absent] if isinstance(value, Tensor) else value for name, value in batch.items()}
             device = next(self.network.parameters()).device
             moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in chosen.items()}
-            self.network.eval()
+            # Only the encoder: the head may be in the middle of a training step.
+            self.network.backbone.eval()
             with torch.no_grad():
                 features = [feature.float().cpu().numpy() for feature in self.network.encode(moved)]
             for position, row in enumerate(absent):

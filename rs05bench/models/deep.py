@@ -29,6 +29,7 @@ _ADAPTATIONS = ("frozen", "decoder", "adapter", "lora", "full")
 _ADAPTATION_OPTIONS = ("rank", "alpha", "dropout", "targets", "bottleneck", "blocks", "layer_decay")
 _BACKBONE_OPTIONS = ("weights", "revision", "coordinates", "resolution_m", "init_seed")
 _HEAD_OPTIONS = ("head", "decoder", "decoder_width")
+EXPORTED_OPTIONS = (*_ADAPTATION_OPTIONS, *_BACKBONE_OPTIONS, *_HEAD_OPTIONS)
 _OWN_OPTIONS = ("cache", "checkpoints", "accelerator", "window", "batch")
 
 
@@ -134,7 +135,7 @@ class DeepModel:
 
     def build(self, data: ChipData) -> nn.Module:
         """The untrained network for these data (reads one training batch for the image size)."""
-        return self._network(self._look(data))
+        return self.network(self.inspect(data))
 
     def fit(self, data: ChipData) -> DeepModel:
         """Train on the budget's labels."""
@@ -142,9 +143,9 @@ class DeepModel:
         from rs05bench.models.training import TrainingPlan, fit_network, seeded
 
         with seeded(self.seed):
-            self.facts_ = self._look(data)
+            self.facts_ = self.inspect(data)
         plan = TrainingPlan.of(data, **self._plan_options())
-        network = self._network(self.facts_)
+        network = self.network(self.facts_)
         cache = self.options.get("cache")
         self.history_, summary = fit_network(
             network,
@@ -254,7 +255,7 @@ class DeepModel:
         record = json.loads((source / "model.json").read_text())
         model = create(record["name"], seed=record["seed"], **(record["options"] | options))
         model.facts_ = record["facts"]
-        network = model._network(model.facts_)
+        network = model.network(model.facts_)
         if model._frozen_digest(network) != record["frozen"]:
             remedy = "Give the same weights (or init_seed) it was trained with."
             raise DataError("the frozen part of the encoder differs from the one this model was trained on", source=source, remedy=remedy)
@@ -272,7 +273,8 @@ class DeepModel:
         batch = next(iter(data.train_dataloader()))
         return {"parameters_total": total, "parameters_trainable": trainable, "gflops_per_unit": gflops_per_unit(network, batch)}
 
-    def _look(self, data: ChipData) -> dict[str, Any]:
+    def inspect(self, data: ChipData) -> dict[str, Any]:
+        """What a network needs to know about data: kind, classes, bands, scale, dates, image size (reads one training batch)."""
         batch = next(iter(data.train_dataloader()), None)
         if batch is None:
             raise DataError("no training unit in this budget", remedy="Use a larger budget.")
@@ -289,11 +291,16 @@ class DeepModel:
             "extra": int(batch["extra"].shape[1]) if "extra" in batch else 0,
         }
 
-    def _network(self, facts: dict[str, Any]) -> nn.Module:
+    def network(self, facts: dict[str, Any]) -> nn.Module:
+        """The untrained network for data of which ``inspect`` said this.
+
+        Raises:
+            DataError: Bands that do not fit, or missing weights.
+        """
         from rs05bench.models.training import seeded
 
-        outputs = facts["targets"] if facts["kind"] == "regression" else len(facts["classes"])
         self._refuse_unknown_options()
+        outputs = facts["targets"] if facts["kind"] == "regression" else len(facts["classes"])
         if self.spec.backbone is None:
             with seeded(self.seed):
                 return self._scratch(facts, outputs)

@@ -276,7 +276,7 @@ def presto_series(
     else:
         channels = next((count for count in (18, 17) if values.shape[1] % count == 0), None)
         if channels is None:
-            problem = f"the feature set presto has {values.shape[1]} columns, neither named <band>_<date> nor a multiple of 18 (raw) or 17 (scaled)"
+            problem = f"presto has {values.shape[1]} columns, neither named <band>_<date> nor a multiple of 18 (raw) or 17 (scaled)"
             raise DataError(problem, remedy=f"Name the columns by band and date, of {', '.join(RAW_CHANNELS)}; for instance B8A_0.")
         raw = values.reshape(len(values), -1, channels)
     if raw.shape[2] == len(RAW_CHANNELS):

@@ -516,7 +516,10 @@ def memory_advice(plan: TrainingPlan | None = None) -> Iterator[None]:
         ):
             raise
         where = "on the GPU" if "cuda" in text else "on this machine"
-        advice = "halve the batch size and double 'accumulate' in the card's training (the same steps), use a smaller patch, or a lighter tier (frozen or lora)"
+        advice = (
+            "halve the batch size and double 'accumulate' in the training options (the same steps), use a smaller patch, "
+            "or a lighter tier (frozen or lora)"
+        )
         if plan is None:
             advice = "predict with a smaller window or batch"
         raise BenchError(

@@ -12,14 +12,14 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, override
 
 import torch
 from torch import Tensor, nn
 
 from rs05bench.models.backbones.bands import Matching
 from rs05bench.models.backbones.spec import BackboneSpec
-from rs05bench.models.backbones.weights import StateDict, load_complete, read_state_dict, strip_prefix
+from rs05bench.models.backbones.weights import load_complete, read_state_dict, strip_prefix
 
 WAVELENGTHS_UM = {
     "BLUE": 0.493,
@@ -79,11 +79,13 @@ class Prithvi(Family):
     Its ``forward`` is a closure over the first object: never ``deepcopy`` one, the copy runs the original's weights.
     """
 
+    @override
     def build(self) -> nn.Module:
         encoding = ["time", "location"] if self.coordinates else []
         options = {"bands": self.slots, "num_frames": self.num_frames, "coords_encoding": encoding, "img_size": self.image_size}
         return _terratorch(self.spec.builder, **options, **self.spec.options)
 
+    @override
     def load(self, encoder: nn.Module, path: Path) -> None:
         from terratorch.models.backbones.prithvi_vit import PRETRAINED_BANDS, checkpoint_filter_fn_vit
 
@@ -93,6 +95,7 @@ class Prithvi(Family):
             state = checkpoint_filter_fn_vit(read_state_dict(path), encoder, PRETRAINED_BANDS, encoder.model_bands)
         load_complete(encoder, state, source=path, may_miss=("pos_embed",))
 
+    @override
     def run(self, encoder: nn.Module, image: Tensor, time: Tensor | None, location: Tensor | None, layers: tuple[int, ...]) -> list[Tensor]:
         height, width = image.shape[-2] // self.spec.patch, image.shape[-1] // self.spec.patch
         frames = image.transpose(1, 2) if image.ndim == 5 else image.unsqueeze(2)
@@ -106,25 +109,31 @@ class Satlas(Family):
 
     # torchgeo's Landsat checkpoint has 11 inputs of which the first seven reflect; TerraTorch maps them by Sentinel-2 names, which is
     # wrong.
+    @override
     def build(self) -> nn.Module:
         encoder = _terratorch(self.spec.builder, model_bands=self.slots, out_indices=[1, 3, 5, 7], **self.spec.options)
         _drop(encoder.swin_model, "norm", "head")
         return encoder
 
+    @override
     def load(self, encoder: nn.Module, path: Path) -> None:
         state = read_state_dict(path)
         order = [slot.band for slot in self.spec.slots]
         stem = "features.0.0.weight"
         if stem in state:
+            # By our own order: TerraTorch reads the Landsat checkpoint's band names as Sentinel-2's, and would mix them up. The thermal,
+            # panchromatic and cirrus inputs come after the reflecting ones and are left out.
             state[stem] = state[stem][:, [order.index(band) for band in self.slots]]
         load_complete(
             cast("nn.Module", encoder.swin_model), state, source=path, may_miss=_SWIN_TABLES, may_add=("norm.", "head.", *_SWIN_TABLES)
         )
 
+    @override
     def run(self, encoder: nn.Module, image: Tensor, time: Tensor | None, location: Tensor | None, layers: tuple[int, ...]) -> list[Tensor]:
         stages = encoder(image)
         return [stages[layer].permute(0, 3, 1, 2).contiguous() for layer in layers]
 
+    @override
     def channels(self) -> tuple[int, ...]:
         return tuple(self.spec.dim // 2 ** (3 - stage) for stage in range(4))
 
@@ -135,6 +144,7 @@ _SWIN_TABLES = ("relative_coords_table", "relative_position_index")
 class Dofa(Family):
     """DOFA through TerraTorch: bands enter by their wavelengths."""
 
+    @override
     def build(self) -> nn.Module:
         encoder = _terratorch(
             self.spec.builder,
@@ -146,6 +156,7 @@ class Dofa(Family):
         _drop(encoder.dofa_model, "fc_norm", "norm", "head", "head_drop")
         return encoder
 
+    @override
     def load(self, encoder: nn.Module, path: Path) -> None:
         from terratorch.models.backbones.dofa_vit import resize_pos_embed
 
@@ -156,6 +167,7 @@ class Dofa(Family):
             state["pos_embed"] = resize_pos_embed(state["pos_embed"], (grid, grid), (side, side), "bilinear")
         load_complete(model, state, source=path, may_add=("fc_norm.", "norm.", "head.", "mask_token", "projector.", "decoder"))
 
+    @override
     def run(self, encoder: nn.Module, image: Tensor, time: Tensor | None, location: Tensor | None, layers: tuple[int, ...]) -> list[Tensor]:
         tokens = encoder(image)
         position = {layer: index for index, layer in enumerate(self.spec.layers)}
@@ -168,16 +180,19 @@ class Clay(Family):
 
     prefix = "model.encoder."
 
+    @override
     def build(self) -> nn.Module:
         # The name decides the wavelength, so the names of the bands that are really there are given, checked against the known ones.
         return _terratorch(self.spec.builder, bands=_clay_names(self.matching.bands), img_size=self.image_size, **self.spec.options)
 
+    @override
     def load(self, encoder: nn.Module, path: Path) -> None:
         state = read_state_dict(path)
         if any(key.startswith(self.prefix) for key in state):
             state = strip_prefix(state, self.prefix)
         load_complete(cast("nn.Module", encoder.clay_encoder), state, source=path)
 
+    @override
     def run(self, encoder: nn.Module, image: Tensor, time: Tensor | None, location: Tensor | None, layers: tuple[int, ...]) -> list[Tensor]:
         when, where = clay_metadata(time, location) if self.coordinates else (None, None)
         tokens = encoder(image, time=when, latlon=where, gsd=self.resolution_m)
@@ -188,6 +203,7 @@ class Clay(Family):
 class Clay15(Clay):
     """Clay 1.5: TerraTorch has its encoder as a class, not in its registry of backbones."""
 
+    @override
     def build(self) -> nn.Module:
         with _quiet():
             from terratorch.models.backbones.clay_v15.model import Encoder
@@ -204,12 +220,14 @@ class Clay15(Clay):
         )
         return nn.ModuleDict({"clay_encoder": encoder})
 
+    @override
     def load(self, encoder: nn.Module, path: Path) -> None:
         state = read_state_dict(path)
         if any(key.startswith(self.prefix) for key in state):
             state = strip_prefix(state, self.prefix)
         load_complete(cast("nn.ModuleDict", encoder)["clay_encoder"], state, source=path)
 
+    @override
     def run(self, encoder: nn.Module, image: Tensor, time: Tensor | None, location: Tensor | None, layers: tuple[int, ...]) -> list[Tensor]:
         when, where = clay_metadata(time, location) if self.coordinates else (None, None)
         empty = image.new_zeros(image.shape[0], 4)
@@ -230,9 +248,11 @@ class Clay15(Clay):
 class TerraMind(Family):
     """TerraMind through TerraTorch, with its Sentinel-2 L2A modality alone."""
 
+    @override
     def build(self) -> nn.Module:
         return _terratorch(self.spec.builder, modalities=["S2L2A"], bands={"S2L2A": self.slots}, **self.spec.options)
 
+    @override
     def load(self, encoder: nn.Module, path: Path) -> None:
         state = read_state_dict(path)
         order = [slot.band for slot in self.spec.slots]
@@ -245,6 +265,7 @@ class TerraMind(Family):
         others = tuple(key for key in state if key.startswith("encoder_embeddings.") and "untok_sen2l2a" not in key)
         load_complete(encoder, state, source=path, may_add=(*others, "decoder", "mask_token", "tokenizer"))
 
+    @override
     def run(self, encoder: nn.Module, image: Tensor, time: Tensor | None, location: Tensor | None, layers: tuple[int, ...]) -> list[Tensor]:
         tokens = encoder(image)
         height, width = image.shape[-2] // self.spec.patch, image.shape[-1] // self.spec.patch
@@ -254,13 +275,16 @@ class TerraMind(Family):
 class Timm(Family):
     """A timm vision transformer (DINOv3) as TerraTorch's registry builds it."""
 
+    @override
     def build(self) -> nn.Module:
         options = {"in_chans": len(self.slots), "out_indices": list(self.spec.layers), "img_size": self.image_size}
         return _terratorch(f"timm_{self.spec.builder}", **options, **self.spec.options)
 
+    @override
     def load(self, encoder: nn.Module, path: Path) -> None:
         load_complete(cast("nn.Module", encoder.model), read_state_dict(path), source=path, may_add=("norm.", "fc_norm.", "head."))
 
+    @override
     def run(self, encoder: nn.Module, image: Tensor, time: Tensor | None, location: Tensor | None, layers: tuple[int, ...]) -> list[Tensor]:
         maps = encoder(image)
         position = {layer: index for index, layer in enumerate(self.spec.layers)}

@@ -53,7 +53,8 @@ def locate_weights(source: WeightsSource, *, weights: str | Path | None, revisio
     try:
         return Path(hf_hub_download(repo_id=source.repository, filename=source.filename, revision=commit))
     except Exception as error:  # the client raises a dozen unrelated types: no network, no such revision, gated, disk full
-        problem = f"{encoder}: {source.filename} of {source.repository} at {commit[:12]} could not be fetched ({type(error).__name__}: {str(error).splitlines()[0]})"
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        problem = f"{encoder}: {source.filename} of {source.repository} at {commit[:12]} could not be fetched ({reason})"
         raise DataError(problem, remedy=f"Download it where there is a network and give weights=<file>, {random_twin}.") from error
 
 

@@ -1,0 +1,158 @@
+"""Every encoder builds offline, reads its bands and refuses others; weights are complete or an error."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from rs05bench.errors import DataError
+from rs05bench.models.backbones import ScaleWarning, build_backbone
+from rs05bench.models.backbones.encoder import Backbone
+from rs05bench.models.backbones.weights import state_digest
+
+HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
+LIGHT = ["prithvi-tiny", "terramind-tiny", "dinov3"]
+HEAVY = ["satlas", "dofa", "clay"]
+
+
+def build(name: str, **options) -> Backbone:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return build_backbone(name, **{"bands": HLS6, "image_size": 64, "pretrained": False} | options).eval()
+
+
+def check_encoder(backbone: Backbone) -> None:
+    frames = backbone.num_frames
+    image = torch.rand((2, frames, 6, 64, 64) if frames > 1 else (2, 6, 64, 64)) * 0.4
+    with torch.no_grad():
+        maps = backbone(image)
+        again = backbone(image[:1])
+    assert tuple(feature.shape[1] for feature in maps) == backbone.channels
+    assert all(feature.shape[0] == 2 and torch.isfinite(feature).all() for feature in maps)
+    assert all(torch.allclose(one[:1], two, atol=1e-4) for one, two in zip(maps, again, strict=True))
+    assert not torch.allclose(maps[-1][0], maps[-1][1]), "two images, one feature: the image does not reach the encoder"
+    with pytest.raises(DataError, match="5 channels"):
+        backbone(image[..., :5, :, :])
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("name", LIGHT)
+def test_a_light_encoder_builds_offline_and_reads_its_bands(name: str, frames: int):
+    check_encoder(build(name, num_frames=frames))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HEAVY)
+def test_a_heavy_encoder_builds_offline_and_reads_its_bands(name: str):
+    check_encoder(build(name))
+
+
+def test_a_band_matters_where_it_should():
+    backbone = build("prithvi-tiny", bands=[*HLS6, "B05"])
+    image = torch.rand(1, 7, 64, 64) * 0.4
+    unused, used = image.clone(), image.clone()
+    unused[:, 6] = 0
+    used[:, 3] = 0
+    with torch.no_grad():
+        reference = backbone(image)[-1]
+        assert torch.equal(backbone(unused)[-1], reference)
+        assert not torch.allclose(backbone(used)[-1], reference)
+
+
+def test_the_declared_scale_is_undone_and_a_wrong_one_warns():
+    image = torch.rand(1, 6, 64, 64) * 0.4
+    one, many = build("prithvi-tiny"), build("prithvi-tiny", scale=10_000)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.allclose(one(image)[-1], many(image * 10_000)[-1], atol=1e-4)
+    with pytest.warns(ScaleWarning, match="probably 10000"):
+        build("prithvi-tiny")(image * 10_000)
+
+
+def test_missing_pixels_become_the_pretraining_mean():
+    backbone = build("prithvi-tiny")
+    image = torch.full((1, 6, 64, 64), torch.nan)
+    assert torch.equal(backbone.normalise(image), torch.zeros(1, 6, 64, 64))
+
+
+def test_images_of_any_size_are_padded_to_whole_patches():
+    backbone = build("prithvi-tiny")
+    with torch.no_grad():
+        assert backbone(torch.rand(1, 6, 50, 70) * 0.4)[-1].shape[-2:] == (4, 5)
+
+
+def test_time_and_location_switch_on_and_off():
+    image = torch.rand(1, 6, 64, 64) * 0.4
+    time, here, there = torch.tensor([[[2020.0, 200.0]]]), torch.tensor([[40.0, -120.0]]), torch.tensor([[-10.0, 20.0]])
+    on, off = build("prithvi-tiny", coordinates=True), build("prithvi-tiny")
+    with torch.no_grad():
+        assert not torch.allclose(on(image, time, here)[-1], on(image, time, there)[-1])
+        assert torch.equal(off(image, time, here)[-1], off(image, time, there)[-1])
+    with pytest.raises(DataError, match="asked to use time and location"):
+        on(image)
+    with pytest.raises(DataError, match="has no time and location"):
+        build("dinov3", coordinates=True)
+
+
+def test_the_number_of_dates_is_checked():
+    with pytest.raises(DataError, match="built for 3 dates and got 1"):
+        build("prithvi-tiny", num_frames=3)(torch.rand(1, 6, 64, 64))
+
+
+def test_missing_weights_say_what_to_do(tmp_path: Path):
+    with pytest.raises(DataError, match="pins no revision") as caught:
+        build("prithvi-tiny", pretrained=True)
+    assert "weights=<file>" in str(caught.value)
+    assert "@random" in str(caught.value)
+    with pytest.raises(DataError, match="no such weights file"):
+        build("prithvi-tiny", pretrained=True, weights=tmp_path / "absent.pt")
+
+
+def test_a_download_that_cannot_happen_says_what_to_do():
+    with pytest.raises(DataError, match="could not be fetched") as caught:
+        build("dofa", pretrained=True)
+    assert "weights=<file>" in str(caught.value)
+
+
+def test_weights_of_a_file_replace_all_random_ones(tmp_path: Path):
+    source = build("prithvi-tiny", init_seed=5)
+    # As the published file has it: an encoder inside a masked autoencoder.
+    state = {f"encoder.{key}": value for key, value in source.encoder.state_dict().items()}
+    state["decoder.mask_token"] = torch.zeros(1)
+    torch.save(state, tmp_path / "tiny.pt")
+    loaded = build("prithvi-tiny", pretrained=True, weights=tmp_path / "tiny.pt")
+    assert state_digest(loaded.encoder) == state_digest(source.encoder) != state_digest(build("prithvi-tiny").encoder)
+    assert loaded.origin.startswith("tiny.pt:")
+
+
+@pytest.mark.parametrize("name", ["prithvi-tiny", "terramind-tiny", "dinov3"])
+def test_a_missing_key_is_an_error(name: str, tmp_path: Path):
+    bands = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12"]
+    backbone = build(name, bands=bands)
+    inner = backbone.encoder.model if name == "dinov3" else backbone.encoder
+    state = dict(inner.state_dict())
+    key = next(key for key in state if key.endswith("attn.proj.weight"))
+    torch.save({other: value for other, value in state.items() if other != key}, tmp_path / "part.pt")
+    with pytest.raises(DataError, match=r"1 of \d+ weights are missing"):
+        build(name, bands=bands, pretrained=True, weights=tmp_path / "part.pt")
+    torch.save(state, tmp_path / "whole.pt")
+    assert state_digest(build(name, bands=bands, pretrained=True, weights=tmp_path / "whole.pt").encoder) == state_digest(backbone.encoder)
+
+
+def test_a_file_that_needs_unpickling_is_refused(tmp_path: Path):
+    torch.save({"weights": Path("x")}, tmp_path / "pickle.pt")
+    with pytest.raises(DataError, match="read safely"):
+        build("prithvi-tiny", pretrained=True, weights=tmp_path / "pickle.pt")
+
+
+def test_random_twins_repeat_by_seed_and_leave_the_global_generator_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    one = build("prithvi-tiny", init_seed=1)
+    assert torch.equal(torch.rand(1), expected)
+    assert state_digest(one.encoder) == state_digest(build("prithvi-tiny", init_seed=1).encoder)
+    assert state_digest(one.encoder) != state_digest(build("prithvi-tiny", init_seed=2).encoder)

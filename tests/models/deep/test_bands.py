@@ -1,0 +1,69 @@
+"""Bands find their slots by name, or not at all; a wrong scale is noticed."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from rs05bench.errors import DataError
+from rs05bench.models.backbones import BACKBONES, BandWarning, backbone_spec, canonical_bands, check_scale, match_bands
+
+HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
+
+
+def match(name: str, bands: list[str]):
+    spec = backbone_spec(name)
+    return match_bands(spec.slots, bands, require_all=spec.require_all, encoder=name)
+
+
+def test_bands_are_matched_by_name_whatever_their_order():
+    shuffled = ["SWIR_2", "B8A", "BLUE", "B11", "RED", "B3", "B05"]
+    found = match("prithvi-tiny", shuffled)
+    assert found.bands == ("BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2")
+    assert [shuffled[index] for index in found.indices] == ["BLUE", "B3", "RED", "B8A", "B11", "SWIR_2"]
+    assert found.unused == ("RED_EDGE_1",)
+
+
+@pytest.mark.parametrize("name", ["prithvi-tiny", "prithvi-600", "dinov3"])
+def test_an_encoder_that_needs_all_its_bands_names_the_missing_one(name: str):
+    with pytest.raises(DataError, match=f"{name} needs band RED"):
+        match(name, ["BLUE", "GREEN", "NIR_NARROW", "SWIR_1", "SWIR_2"])
+
+
+def test_unknown_and_doubled_bands_are_refused():
+    with pytest.raises(DataError, match="unknown band 'NIRR'"):
+        canonical_bands(["BLUE", "NIRR"])
+    with pytest.raises(DataError, match="BLUE is declared twice"):
+        canonical_bands(["B02", "BLUE"])
+
+
+def test_a_neighbouring_band_stands_in_only_where_declared_and_warns():
+    with pytest.warns(BandWarning, match="NIR_NARROW stands in for NIR_BROAD"):
+        found = match("satlas", HLS6)
+    assert "NIR_NARROW" in found.bands
+    assert "RED_EDGE_1" not in [slot.band for slot in found.slots]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        both = match("satlas", [*HLS6, "B08"])
+    assert "NIR_BROAD" in both.bands
+    assert both.unused == ("NIR_NARROW",)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "wrong"), [(0.3, 1.0, False), (3000.0, 10_000.0, False), (3000.0, 1.0, True), (0.3, 10_000.0, True)]
+)
+def test_a_wrong_scale_is_noticed(values: float, scale: float, wrong: bool):
+    sample = np.full((6, 8, 8), values, dtype=np.float32)
+    sample[0, 0, 0] = np.nan
+    assert (check_scale(sample, scale) is not None) == wrong
+
+
+def test_every_encoder_declares_what_a_card_needs():
+    for spec in BACKBONES.values():
+        assert all((spec.licence, spec.pretraining, spec.citation)), spec.name
+        assert all((spec.weights.repository, spec.weights.filename)), spec.name
+        assert all(slot.std > 0 for slot in spec.slots), spec.name
+        assert max(spec.layers) < spec.depth, spec.name
+        assert canonical_bands([slot.band for slot in spec.slots])

@@ -1,0 +1,199 @@
+"""Presto on tables: inputs as it was pretrained, three tiers and their twins, and real weights on real fuel moisture."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from rs05bench.errors import DataError
+from rs05bench.models.backbones import ScaleWarning
+from rs05bench.models.deep import create
+from rs05bench.models.presto import RAW_CHANNELS, presto_encoder, presto_series, scale_presto
+
+FAST = {"accelerator": "cpu", "steps": 5, "val_every": 5, "batch_size": 16, "learning_rates": [1e-3]}
+
+
+class Series:
+    """A `TaskData` of series: rows by role."""
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, rows: dict[str, np.ndarray], *, classes: tuple[str, ...] | None = None, **sets: np.ndarray
+    ) -> None:
+        self.sets, self.labels, self.rows, self.classes = {"presto": x, **sets}, y, rows, classes
+        self.card = SimpleNamespace(name="series", training={})
+        self.feature_sets = list(self.sets)
+        self.names = {name: [f"c{index}" for index in range(values[0].size)] for name, values in self.sets.items()}
+        self.position = np.column_stack([np.full(len(x), -100.0), np.full(len(x), 40.0)])
+
+    def X(self, role: str, features: str) -> np.ndarray:
+        return self.sets[features][self.rows[role]].astype(np.float32)
+
+    def columns(self, features: str) -> list[str]:
+        return self.names[features]
+
+    def y(self, role: str) -> np.ndarray:
+        assert role in ("train", "val")
+        return self.labels[self.rows[role]]
+
+    def unit_ids(self, role: str) -> np.ndarray:
+        return np.array([f"u{row}" for row in self.rows[role]], dtype=object)
+
+    def coordinates(self, role: str) -> np.ndarray:
+        return self.position[self.rows[role]]
+
+
+def raw_series(count: int, dates: int = 3) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    x = np.empty((count, dates, 18))
+    x[..., :2] = generator.normal(-14, 3, (count, dates, 2))
+    x[..., 2:13] = generator.uniform(200, 4000, (count, dates, 11))
+    x[..., 13:18] = generator.uniform([270, 0, 0, 0, 0], [300, 0.02, 2500, 40, 1], (count, dates, 5))
+    return x
+
+
+@pytest.fixture
+def series() -> Series:
+    x = raw_series(60)
+    y = x[:, :, 8].mean(axis=1) / 10
+    return Series(
+        x, y, {"train": np.arange(30), "val": np.arange(30, 40), "test_ood": np.arange(40, 60)}, month=np.tile([0, 5, 11], (60, 1))
+    )
+
+
+def test_raw_units_are_scaled_as_presto_was_pretrained():
+    raw = np.arange(1, 19, dtype=float).reshape(1, 1, 18)
+    scaled = dict(zip([name for name in RAW_CHANNELS if name != "B9"], scale_presto(raw)[0, 0], strict=True))
+    assert scaled["VV"] == pytest.approx(26 / 25)
+    assert scaled["B12"] == pytest.approx(13e-4)
+    assert scaled["t2m"] == pytest.approx((14 - 272.15) / 35)
+    assert scaled["tp"] == pytest.approx(15 / 0.03)
+    assert scaled["elevation"] == pytest.approx(16 / 2000)
+    assert scaled["slope"] == pytest.approx(17 / 50)
+    # NDVI is computed of B8 (9) and B4 (5), whatever the file says.
+    assert scaled["NDVI"] == pytest.approx(4 / 14)
+
+
+def test_flat_named_and_shaped_inputs_agree():
+    raw = raw_series(4).astype(np.float32)
+    shaped, mask, _ = presto_series(raw, [])
+    flat, _, _ = presto_series(raw.reshape(4, -1), ["x"] * 54)
+    order = np.random.default_rng(1).permutation(54)
+    names = np.array([f"{band}_{date}" for date in range(3) for band in RAW_CHANNELS])
+    named, _, found = presto_series(raw.reshape(4, -1)[:, order], list(names[order]))
+    assert np.allclose(shaped, flat)
+    assert np.allclose(shaped, named)
+    assert not mask.any()
+    assert not found
+    with pytest.raises(DataError, match="neither named"):
+        presto_series(np.zeros((2, 5), dtype=np.float32), list("abcde"))
+
+
+def test_absent_bands_are_masked_and_not_invented():
+    names = [f"{band}_{date}" for date in (0, 1) for band in ("B2", "B3", "B04", "B08", "month")]
+    values = np.full((3, 10), 1500, dtype=np.float32)
+    values[:, [4, 9]] = [[3, 4]] * 3
+    values[1, 0] = np.nan
+    x, mask, found = presto_series(values, names)
+    assert mask[0, 0, :2].all()
+    assert not mask[0, 0, 2:5].any()
+    assert mask[1, 0, 2] == 1
+    assert (x[mask == 1] == 0).all()
+    assert found["month"].tolist() == [[3, 4]] * 3
+
+
+def test_a_wrong_scale_warns():
+    with pytest.warns(ScaleWarning, match="95th percentile"):
+        presto_series(np.full((3, 2, 17), 2500, dtype=np.float32), [])
+
+
+@pytest.mark.parametrize("name", ["presto/frozen@random", "presto/lora@random", "presto/full@random"])
+def test_a_tier_fits_and_predicts_in_the_targets_units(name: str, series: Series):
+    model = create(name, **FAST | {"learning_rates": [1e-4]}).fit(series)
+    result = model.predict(series, "test_ood")
+    assert list(result.unit_id) == [f"u{row}" for row in range(40, 60)]
+    assert np.isfinite(result.y).all()
+    assert abs(result.y.mean() - series.labels.mean()) < 60
+    trainable = model.card.parameters_trainable
+    head = 2 * 128 + 128 + 1
+    assert trainable == head if "frozen" in name else trainable > head
+    again = create(name, **FAST | {"learning_rates": [1e-4]}).fit(series).predict(series, "test_ood")
+    assert np.array_equal(result.y, again.y)
+
+
+def test_units_that_lack_different_things_share_a_batch(series: Series):
+    cover = np.full((60, 3), 4)
+    cover[::2, 1] = 9
+    series.sets["dynamic_world"], series.feature_sets = cover, [*series.feature_sets, "dynamic_world"]
+    series.sets["presto"][5, 0, 0] = np.nan
+    model = create("presto/frozen@random", **FAST)
+    together = model.embed(series, "train")
+    series.rows = {**series.rows, "train": np.array([5])}
+    assert np.allclose(together[5], model.embed(series, "train")[0], atol=1e-5)
+
+
+def test_classes_work_too(series: Series):
+    series.labels, series.classes = np.arange(60) % 3, ("a", "b", "c")
+    result = create("presto/lora@random", **FAST).fit(series).predict(series, "test_ood")
+    assert np.allclose(result.probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_cache_spares_the_encoder(series: Series, tmp_path: Path):
+    plain = create("presto/frozen@random", **FAST).fit(series).predict(series, "test_ood")
+    from rs05bench.models.cache import FeatureCache
+
+    cache = FeatureCache(tmp_path)
+    create("presto/frozen@random", seed=3, cache=cache, **FAST).fit(series)
+    assert (cache.hits, cache.misses) == (0, 40)
+    cached = create("presto/frozen@random", cache=cache, **FAST).fit(series)
+    assert (cache.hits, cache.misses) == (40, 40)
+    assert np.allclose(plain.y, cached.predict(series, "test_ood").y, atol=1e-4)
+
+
+def test_what_is_missing_is_named(series: Series, tmp_path: Path):
+    with pytest.raises(DataError, match="no feature set 'spectra'"):
+        create("presto/frozen@random", features="spectra", **FAST).fit(series)
+    with pytest.raises(DataError, match="no such weights file"):
+        presto_encoder(weights=tmp_path / "absent.pt")
+    torch.save({"encoder.norm.weight": torch.ones(128)}, tmp_path / "part.pt")
+    with pytest.raises(DataError, match="weights are missing"):
+        presto_encoder(weights=tmp_path / "part.pt")
+
+
+@pytest.fixture(scope="session")
+def fuel_moisture(real: Callable[[str], Path]) -> tuple[Series, Path]:
+    folder = real("lfmc_presto")
+    x, y, test = (np.load(folder / f"{name}.npy") for name in ("s1_s2_era5_srtm", "target", "is_test"))
+    train = np.flatnonzero(test == 0)
+    # Whole sites validate, as the project's splits have it.
+    site = np.load(folder / "site.npy")[train]
+    held = np.isin(site, np.unique(site)[::6])
+    rows = {"train": train[~held], "val": train[held], "test_ood": np.flatnonzero(test == 1)}
+    data = Series(x, y, rows, dynamic_world=np.load(folder / "dynamic_world.npy"), month=np.load(folder / "month.npy"))
+    data.position = np.load(folder / "latlon.npy")[:, ::-1].copy()
+    return data, folder / "default_model.pt"
+
+
+@pytest.mark.real
+def test_the_real_weights_load_completely(fuel_moisture: tuple[Series, Path]):
+    encoder = presto_encoder(weights=fuel_moisture[1])
+    assert sum(value.numel() for value in encoder.parameters()) == pytest.approx(402_240, rel=0.02)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_real_presto_predicts_real_fuel_moisture(fuel_moisture: tuple[Series, Path]):
+    data, weights = fuel_moisture
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScaleWarning)
+        model = create(
+            "presto/full", weights=weights, accelerator="cpu", steps=150, val_every=50, batch_size=64, learning_rates=[1e-3]
+        ).fit(data)
+    target = data.labels[data.rows["test_ood"]]
+    error = model.predict(data, "test_ood").y - target
+    assert 1 - (error**2).sum() / ((target - target.mean()) ** 2).sum() > 0.2

@@ -1,0 +1,302 @@
+"""Deep tiers through the one interface: fit, predict, save, load; seeds, early stopping, the grid, and what fails says what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from rs05bench.errors import BenchError, DataError, ProtocolError
+from rs05bench.models.deep import DeepModel, catalogue, create
+from rs05bench.models.training import TrainingPlan, fit_network
+
+FAST = {"accelerator": "cpu", "val_every": 3, "learning_rates": [1e-3]}
+
+
+def predicted(model: DeepModel, data) -> dict[str, np.ndarray]:
+    return dict(model.predict_chips(data, "test_id"))
+
+
+def same(one: dict[str, np.ndarray], two: dict[str, np.ndarray], atol: float = 0.0) -> bool:
+    return one.keys() == two.keys() and all(np.allclose(one[unit], two[unit], rtol=0, atol=atol) for unit in one)
+
+
+def test_listing_the_models_imports_nothing_heavy():
+    code = "import sys; from rs05bench.models.deep import catalogue, model_card; [model_card(s) for s in catalogue().values()];"
+    code += "print([m for m in ('torch', 'terratorch', 'lightning', 'peft') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_the_catalogue_has_every_tier_of_every_encoder_and_its_twin():
+    names = catalogue()
+    for name in (
+        "prithvi-300/lora",
+        "clay/adapter",
+        "satlas/full",
+        "dofa/frozen@random",
+        "raw/segformer",
+        "alphaearth/conv1x1",
+        "presto/lora@random",
+    ):
+        assert name in names
+    assert names["prithvi-300/lora@random"].random_twin
+    with pytest.raises(DataError, match="unknown deep model"):
+        create("prithvi-300/lorra")
+    with pytest.raises(DataError, match="unknown option alhpa"):
+        create("prithvi-tiny/lora@random", alhpa=3).network({})
+
+
+@pytest.mark.parametrize(
+    "name", ["raw/unet", "alphaearth/conv1x1", "alphaearth/unet", "hybrid/unet", "prithvi-tiny/frozen@random", "prithvi-tiny/lora@random"]
+)
+def test_a_tier_fits_and_predicts_probabilities(name: str, chips: Callable):
+    data = chips(steps=2)
+    model = create(name, **FAST).fit(data)
+    result = predicted(model, data)
+    assert sorted(result) == ["u6", "u7"]
+    for probabilities in result.values():
+        assert probabilities.shape == (2, 32, 32)
+        assert probabilities.dtype == np.float32
+        assert np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+    assert model.history_.steps == 2
+    assert 0 < model.card.parameters_trainable <= model.card.parameters_total
+
+
+@pytest.mark.slow
+def test_segformer_fits(chips: Callable):
+    assert create("raw/segformer", **FAST).fit(chips(steps=2)).history_.steps == 2
+
+
+def test_a_tier_learns_what_its_inputs_show(chips: Callable):
+    data = chips(steps=60)
+    model = create("alphaearth/conv1x1", **FAST | {"learning_rates": [0.05], "val_every": 10}).fit(data)
+    for unit, probabilities in predicted(model, data).items():
+        assert (probabilities.argmax(0) == data.samples[int(unit[1:])]["mask"].numpy()).mean() > 0.95
+
+
+def test_one_seed_repeats_and_two_differ(chips: Callable):
+    one, again, other = (create("prithvi-tiny/lora@random", seed=seed, **FAST).fit(chips(steps=3)) for seed in (1, 1, 2))
+    data = chips()
+    assert same(predicted(one, data), predicted(again, data))
+    assert not same(predicted(one, data), predicted(other, data), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["prithvi-tiny/lora@random", "prithvi-tiny/full@random", "prithvi-tiny/decoder@random", "raw/unet"])
+def test_a_saved_model_predicts_the_same(name: str, chips: Callable, tmp_path: Path):
+    data = chips(steps=2)
+    model = create(name, seed=4, **FAST).fit(data)
+    model.save(tmp_path / "m")
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["model.json", "weights.safetensors"]
+    assert same(predicted(DeepModel.load(tmp_path / "m"), data), predicted(model, data), atol=1e-6)
+
+
+def test_a_checkpoint_of_a_light_tier_holds_no_encoder(chips: Callable, tmp_path: Path):
+    create("prithvi-tiny/frozen@random", **FAST).fit(chips(steps=2)).save(tmp_path / "m")
+    assert (tmp_path / "m" / "weights.safetensors").stat().st_size < 10_000
+
+
+def test_another_frozen_encoder_is_refused(chips: Callable, tmp_path: Path):
+    create("prithvi-tiny/frozen@random", **FAST).fit(chips(steps=2)).save(tmp_path / "m")
+    with pytest.raises(DataError, match="differs from the one this model was trained on"):
+        DeepModel.load(tmp_path / "m", init_seed=9)
+
+
+def test_fitting_never_asks_for_test_units(chips: Callable):
+    data = chips(steps=6)
+    model = create("prithvi-tiny/frozen@random", **FAST).fit(data)
+    assert set(data.asked) == {"u0", "u1", "u2", "u3", "u4", "u5"}
+    predicted(model, data)
+    assert set(data.asked) >= {"u6", "u7"}
+
+
+def test_early_stopping_keeps_the_best_validation_weights(chips: Callable):
+    data = chips(steps=60)
+    # Noise for labels: validation can only get worse once the network starts to fit it.
+    generator = torch.Generator().manual_seed(0)
+    for sample in data.samples:
+        sample["mask"] = torch.randint(0, 2, sample["mask"].shape, generator=generator)
+    model = create("alphaearth/unet", **FAST | {"learning_rates": [0.01], "patience": 2}).fit(data)
+    history = model.history_
+    assert history.stopped_early
+    assert history.steps < 60
+    assert history.best_validation == min(loss for _, loss in history.validation)
+    assert history.best_step == min(history.validation, key=lambda point: point[1])[0]
+    assert len([step for step, _ in history.validation if step > history.best_step]) == 2
+
+
+def test_the_learning_rate_comes_from_the_declared_grid_by_validation_loss(chips: Callable):
+    model = create("alphaearth/conv1x1", **FAST | {"learning_rates": [1e-6, 0.05]}).fit(chips(steps=12))
+    assert model.history_.learning_rate == 0.05
+    assert set(model.history_.tried) == {"1e-06", "0.05"}
+
+
+def test_without_validation_labels_the_middle_rate_runs_all_steps(chips: Callable):
+    data = chips(steps=4)
+    data.val = False
+    history = create("alphaearth/conv1x1", **FAST | {"learning_rates": [1e-1, 1e-3, 1e-2]}).fit(data).history_
+    assert (history.learning_rate, history.steps, history.best_validation) == (1e-2, 4, None)
+    assert "no validation labels" in history.note
+
+
+def test_the_card_decides_how_all_tiers_are_trained(chips: Callable):
+    data = chips(steps=7)
+    data.card = SimpleNamespace(
+        training={"steps": 99, "learning_rates": [3e-4], "patience": 2, "val_every": 5, "batch_size": 8, "augmentation": []}
+    )
+    assert TrainingPlan.of(data) == replace(TrainingPlan(), steps=7, learning_rates=(3e-4,), patience=2, val_every=5)
+    with pytest.raises(DataError, match="unknown training option"):
+        TrainingPlan.of(data, stepps=3)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+@pytest.mark.parametrize("name", ["prithvi-tiny/frozen@random", "alphaearth/unet"])
+def test_chips_can_be_classified_and_regressed(name: str, kind: str, chips: Callable):
+    data = chips(kind=kind, steps=4)
+    result = create(name, **FAST).fit(data).predict(data, "test_id")
+    assert list(result.unit_id) == ["u6", "u7"]
+    assert set(result.role) == {"test_id"}
+    if kind == "classification":
+        assert np.allclose(result.probabilities.sum(axis=1), 1, atol=1e-5)
+        assert result.classes == ("unburnt", "burnt")
+    else:
+        # Untrained heads still predict in the target's units.
+        assert np.all(np.abs(result.y - 20) < 30)
+
+
+def test_several_dates_go_through_natively_and_folded_in(chips: Callable):
+    for name in ("prithvi-tiny/decoder@random", "terramind-tiny/frozen@random", "raw/unet"):
+        data = chips(steps=1, frames=3)
+        assert predicted(create(name, **FAST).fit(data), data)["u6"].shape == (2, 32, 32)
+
+
+def test_chips_larger_than_the_training_image_go_through_the_window(chips: Callable):
+    model = create("alphaearth/conv1x1", **FAST).fit(chips(steps=2))
+    large = chips(size=80)
+    windowed = predicted(model, large)
+    model.options["window"] = 80
+    assert same(windowed, predicted(model, large), atol=1e-6)
+
+
+def test_ignored_pixels_do_not_train(chips: Callable):
+    one, two = chips(steps=3), chips(steps=3)
+    for sample in (*one.samples, *two.samples):
+        sample["mask"][:16] = -1
+    for sample in two.samples:
+        sample["embedding"] = sample["embedding"].clone()
+        sample["embedding"][:, :16] *= 1.0
+    alone = create("alphaearth/conv1x1", **FAST).fit(one)
+    for sample in one.samples:
+        sample["mask"] = sample["mask"].clone()
+    data = chips(steps=3)
+    for sample in data.samples:
+        sample["mask"][:16] = 1 - sample["mask"][:16]
+    changed = create("alphaearth/conv1x1", **FAST).fit(data)
+    assert same(predicted(alone, chips()), predicted(create("alphaearth/conv1x1", **FAST).fit(two), chips()))
+    assert not same(predicted(alone, chips()), predicted(changed, chips()), atol=1e-5)
+
+
+def test_batches_without_a_label_do_no_harm(chips: Callable):
+    data = chips(steps=6)
+    for sample in data.samples[:2]:
+        sample["mask"] = torch.full_like(sample["mask"], -1)
+    model = create("alphaearth/conv1x1", **FAST).fit(data)
+    assert all(torch.isfinite(value).all() for value in model.network_.parameters())
+
+
+def test_a_budget_without_labels_is_an_error(chips: Callable):
+    data = chips()
+    for sample in data.samples:
+        sample["mask"] = torch.full_like(sample["mask"], -1)
+    with pytest.raises(DataError, match="no training label"):
+        create("raw/unet", **FAST).fit(data)
+
+
+def test_balanced_class_weights_favour_the_rare_class(chips: Callable):
+    from rs05bench.models.training import summarise
+
+    data = chips()
+    for sample in data.samples:
+        sample["mask"] = torch.zeros_like(sample["mask"])
+        sample["mask"][:4] = 1
+    network = create("alphaearth/conv1x1").build(data)
+    weights = summarise(network, data, TrainingPlan(class_weights="balanced")).class_weights
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([8 / 14, 4.0])
+
+
+def test_running_out_of_memory_says_what_to_do(chips: Callable, monkeypatch: pytest.MonkeyPatch):
+    from rs05bench.models.scratch import ScratchNetwork
+
+    def fail(*_):
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."
+        )
+
+    data = chips()
+    monkeypatch.setattr(ScratchNetwork, "forward", fail)
+    with pytest.raises(BenchError, match="memory ran out") as caught:
+        create("alphaearth/conv1x1", **FAST).fit(data)
+    assert "batch size" in str(caught.value)
+
+
+def test_other_failures_keep_their_name(chips: Callable, monkeypatch: pytest.MonkeyPatch):
+    from rs05bench.models.scratch import ScratchNetwork
+
+    def fail(*_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(ScratchNetwork, "forward", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        create("alphaearth/conv1x1", **FAST).fit(chips())
+
+
+def test_an_interrupted_fit_resumes_where_it_looked_last(chips: Callable, tmp_path: Path):
+    class Interrupted(Exception):
+        pass
+
+    options = FAST | {"checkpoints": tmp_path, "learning_rates": [1e-3], "val_every": 4, "patience": 0}
+    whole = create("alphaearth/unet", **FAST | {"val_every": 4, "patience": 0}).fit(chips(steps=12)).history_
+    data = chips(steps=12)
+    model = create("alphaearth/unet", **options)
+    network = model.build(data)
+    calls = 0
+
+    def interrupt(*_):
+        nonlocal calls
+        calls += 1
+        if calls > 6 + 4:  # some forward passes are validation's
+            raise Interrupted
+
+    handle = network.register_forward_pre_hook(interrupt)
+    plan = TrainingPlan.of(data, learning_rates=[1e-3], val_every=4, patience=0)
+    with pytest.raises(Interrupted):
+        fit_network(network, data, plan, seed=0, checkpoints=tmp_path, accelerator="cpu")
+    handle.remove()
+    saved = torch.load(tmp_path / "lr-0.001" / "last.ckpt", weights_only=True)
+    assert 4 <= saved["global_step"] < 12
+    resumed = create("alphaearth/unet", **options).fit(chips(steps=12)).history_
+    assert resumed.steps == whole.steps == 12
+    assert [step for step, _ in resumed.validation] == [step for step, _ in whole.validation]
+    again = create("alphaearth/unet", **options).fit(chips(steps=12)).history_
+    assert again.validation == resumed.validation, "a finished rate is read, not run again"
+
+
+def test_predicting_before_fitting_is_refused(chips: Callable):
+    with pytest.raises(ProtocolError, match="before it was fitted"):
+        list(create("alphaearth/conv1x1").predict_chips(chips(), "test_id"))
+
+
+def test_cost_is_counted(chips: Callable):
+    data = chips(size=64)
+    cost = create("alphaearth/conv1x1").cost(data)
+    assert cost["parameters_total"] == cost["parameters_trainable"] == 64 * 2 + 2
+    assert cost["gflops_per_unit"] == pytest.approx(2 * 64 * 2 * 64 * 64 / 1e9)
+    tiny, lora = (create(name).cost(data) for name in ("prithvi-tiny/decoder@random", "prithvi-tiny/lora@random"))
+    assert lora["gflops_per_unit"] > tiny["gflops_per_unit"] > 0.1
