@@ -226,8 +226,8 @@ def _overviews(cells: NDArray[np.int8], repeat: int) -> list[NDArray[np.int8]]:
         levels.append(_quantise(total, count))
         if max(count.shape) <= BLOCK or count.shape[0] % 2 or count.shape[1] % 2:
             return levels
-        total = sum(total[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
-        count = sum(count[i::2, j::2] for i in (0, 1) for j in (0, 1))
+        total = total[:, ::2, ::2] + total[:, ::2, 1::2] + total[:, 1::2, ::2] + total[:, 1::2, 1::2]
+        count = count[::2, ::2] + count[::2, 1::2] + count[1::2, ::2] + count[1::2, 1::2]
 
 
 def _quantise(total: NDArray[np.float32], count: NDArray[np.float32]) -> NDArray[np.int8]:

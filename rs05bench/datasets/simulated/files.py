@@ -48,7 +48,7 @@ def write_files(
 
     Args:
         out: Folder to write to; made if absent.
-        size: ``tiny`` (about 12 MB, for tests), ``small`` (about 75 MB) or ``medium`` (about 600 MB).
+        size: ``tiny`` (about 15 MB, for tests), ``small`` (about 84 MB) or ``medium`` (many times that).
         seed: The world's seed.
         layout: Layout of the burn chips.
         nodata: What missing pixels of the burn chips hold.
