@@ -70,6 +70,7 @@ studies: $(VENV)/.installed ## run the long validations; each writes its page un
 
 docs: export HF_HUB_OFFLINE = 1
 docs: $(VENV)/.installed ## build the documentation, running its tutorials
+	@rm -rf docs/reference/api # pages of modules that are gone
 	@$(BIN)/python -m sphinx -q -b html docs docs/_build/html
 	@echo "The documentation is docs/_build/html/index.html"
 
