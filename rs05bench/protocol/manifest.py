@@ -177,14 +177,9 @@ def manifest_digest(table: pd.DataFrame, units: pd.DataFrame) -> str:
     ordered = table.assign(fold=table["fold"].astype(str)).sort_values(["fold", "unit_id"], kind="stable")
     rows = zip(*(ordered[column].astype(str) for column in COLUMNS), strict=True)
     placed = units.sort_values("unit_id", kind="stable")
-    where = zip(
-        placed["unit_id"],
-        placed["lon"].map("{:.7f}".format),
-        placed["lat"].map("{:.7f}".format),
-        placed["place"],
-        placed["year"].astype(str),
-        strict=True,
-    )
+    year = ["" if pd.isna(value) else str(int(value)) for value in placed["year"]]
+    lon, lat = (["" if pd.isna(value) else f"{value:.7f}" for value in placed[axis]] for axis in ("lon", "lat"))
+    where = zip(placed["unit_id"], lon, lat, placed["place"], year, strict=True)
     return content_digest(["\t".join(row) for row in rows] + ["\t".join(map(str, row)) for row in where])
 
 
