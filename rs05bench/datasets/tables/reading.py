@@ -63,7 +63,8 @@ def read_files(root: Path, patterns: Sequence[str], *, text: Collection[str], ne
         DataError: No file, an unreadable one, or one that lacks a needed column.
     """
     paths = find_files(root, patterns, source=source)
-    frames = [read_file(path, text=text) for path in paths]
+    # A copy, because a reader's frame may be one block a column, and pandas warns of that to whoever adds the next one.
+    frames = [read_file(path, text=text).copy() for path in paths]
     _refuse_gaps(frames, paths, needed)
     for path, frame in zip(paths, frames, strict=True):
         relative = path.relative_to(root) if root.is_dir() else Path(path.name)
