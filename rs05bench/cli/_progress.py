@@ -79,6 +79,7 @@ def _family(model: str) -> str:
 
 def print_table(table: pd.DataFrame, *, limit: int = 60) -> None:
     """Prints a table for people: short columns, three decimals."""
+    from pandas.api.types import is_numeric_dtype
     from rich.console import Console
     from rich.table import Table
 
@@ -88,7 +89,7 @@ def print_table(table: pd.DataFrame, *, limit: int = 60) -> None:
         for column in table.columns
         if column not in ("digest", "kind", "main_metric", "main", "simulated", "random_twin", "open_weights", "alone")
     ]
-    names = [column for column in shown if table[column].dtype == object or column == "seed"]
+    names = [column for column in shown if not is_numeric_dtype(table[column]) or column == "seed"]
     numbers = [column for column in shown if column not in names][:9]
     grid = Table(box=None, pad_edge=False)
     for column in [*names, *numbers]:
