@@ -78,9 +78,8 @@ class CDLCrop(ChipDataset):
     homepage = "https://huggingface.co/datasets/ibm-nasa-geospatial/multi-temporal-crop-classification"
     citation = (
         "@misc{hls-multi-temporal-crop-classification, author = {Cecil, Michael and Kordi, Fatemeh and Li, Hanxi (Steve) and "
-        "Khallaghi, Sam "
-        "and "
-        "Alemohammad, Hamed}, title = {{HLS Multi Temporal Crop Classification}}, year = {2023}, doi = {10.57967/hf/0955}}"
+        "Khallaghi, Sam and Alemohammad, Hamed}, "
+        "title = {{HLS Multi Temporal Crop Classification}}, year = {2023}, doi = {10.57967/hf/0955}}"
     )
     _plausible = (-32768.0, 32767.0)
     _nodata_anywhere = (-9999.0, -1000.0)  # HLS writes -9999, its quality-filtered copies -1000

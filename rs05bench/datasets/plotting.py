@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rs05bench.datasets.chips import ChipDataset
 
 MISSING = "#ffffff"
+NO_IMAGE = "#7fe7ff"  # white would look like a bright road or a cloud
 BURN_COLOURS = ("#b8b8b8", "#D55E00")  # grey land, vermilion scar (Okabe-Ito)
 _PANEL = 3.4
 
@@ -34,8 +35,8 @@ def plot_burn(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool
     ):
         axis.imshow(composite(image, dataset.bands, bands, valid), interpolation="none")
         _title(axis, title, show_titles)
-    names = [*dataset.classes, "missing"]
-    colours = [*BURN_COLOURS, MISSING]
+    names = [*dataset.classes, "no label", "no image"]
+    colours = [*BURN_COLOURS, MISSING, NO_IMAGE]
     shown = [("mask", "mask")] + ([("prediction", "prediction")] if panels == 4 else [])
     for axis, (key, title) in zip(axes[2:], shown, strict=True):
         labels = _array(sample[key])
@@ -66,7 +67,7 @@ def plot_crop(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool
         present |= set(np.unique(labels).tolist())
         axis.imshow(paint(labels, CROP_COLOURS), interpolation="none")
         _title(axis, key, show_titles)
-    _crop_legend(figure, present)
+    _crop_legend(figure, present, gaps=not valid.all())
     return _finish(figure, suptitle or _default_title(sample))
 
 
@@ -84,23 +85,18 @@ def plot_crop_mask(sample: dict[str, Any], *, show_titles: bool, suptitle: str |
     return _finish(figure, suptitle)
 
 
-def stretch(
-    image: NDArray[np.floating], bands: Sequence[str], chosen: Sequence[str], valid: NDArray[np.bool_]
-) -> list[tuple[float, float]]:
-    """2nd and 98th percentile of the valid pixels of each chosen band; dates are taken together.
+def stretch(image: NDArray[np.floating], bands: Sequence[str], chosen: Sequence[str], valid: NDArray[np.bool_]) -> tuple[float, float]:
+    """2nd and 98th percentile of the valid pixels of the chosen bands taken together, so that colours keep their meaning.
 
     Args:
         image: (..., bands, H, W).
         bands: Names along the band axis.
-        chosen: Names of the three bands to show.
+        chosen: Names of the bands to show.
         valid: (..., H, W).
     """
-    limits = []
-    for name in chosen:
-        values = image[..., list(bands).index(name), :, :][valid]
-        low, high = (0.0, 1.0) if values.size == 0 else np.percentile(values, [2, 98])
-        limits.append((float(low), float(max(high, low + 1e-6))))
-    return limits
+    values = np.concatenate([image[..., list(bands).index(name), :, :][valid] for name in chosen])
+    low, high = (0.0, 1.0) if values.size == 0 else np.percentile(values, [2, 98])
+    return float(low), float(max(high, low + 1e-6))
 
 
 def composite(
@@ -108,13 +104,12 @@ def composite(
     bands: Sequence[str],
     chosen: Sequence[str],
     valid: NDArray[np.bool_],
-    limits: Sequence[tuple[float, float]] | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> NDArray[np.float32]:
-    """Three bands as a picture (H, W, 3), each stretched between its limits; missing pixels are white."""
-    limits = limits or stretch(image, bands, chosen, valid)
-    layers = [image[list(bands).index(name)] for name in chosen]
-    picture = np.stack([np.clip((layer - low) / (high - low), 0, 1) for layer, (low, high) in zip(layers, limits, strict=True)], axis=-1)
-    picture[~valid] = 1.0
+    """Three bands as a picture (H, W, 3), stretched between common limits; missing pixels take a colour that no land has."""
+    low, high = limits or stretch(image, bands, chosen, valid)
+    picture = np.stack([np.clip((image[list(bands).index(name)] - low) / (high - low), 0, 1) for name in chosen], axis=-1)
+    picture[~valid] = to_rgb(NO_IMAGE)
     return picture.astype(np.float32)
 
 
@@ -138,11 +133,11 @@ def _title(axis: Axes, text: str, show: bool) -> None:
         axis.set_title(text, fontsize=9)
 
 
-def _crop_legend(figure: Figure, present: set[int]) -> None:
-    kept = [index for index in range(len(CROP_CLASSES)) if index in present]
-    names = [CROP_CLASSES[index] for index in kept] + (["no data"] if -1 in present else [])
-    colours = [CROP_COLOURS[index] for index in kept] + ([MISSING] if -1 in present else [])
-    _legend(figure, names, colours)
+def _crop_legend(figure: Figure, present: set[int], *, gaps: bool = False) -> None:
+    entries = [(CROP_CLASSES[index], CROP_COLOURS[index]) for index in range(len(CROP_CLASSES)) if index in present]
+    entries += [("no label", MISSING)] if -1 in present else []
+    entries += [("no image", NO_IMAGE)] if gaps else []
+    _legend(figure, [name for name, _ in entries], [colour for _, colour in entries])
 
 
 def _legend(figure: Figure, names: Sequence[str], colours: Sequence[str]) -> None:
@@ -183,7 +178,7 @@ def plot_indicator(frame: Any, indicator: str, year: int, *, suptitle: str | Non
     metros = sorted(frame["metro"].unique())
     columns = min(3, len(metros))
     rows = -(-len(metros) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns, 3.2 * rows + 1.0), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns, 3.2 * rows + 1.0), squeeze=False)
     values = frame[indicator]
     low, high = (0.0, 1.0) if values.isna().all() else (float(values.quantile(0.02)), float(values.quantile(0.98)))
     norm = Normalize(low, max(high, low + 1e-9))
@@ -194,7 +189,7 @@ def plot_indicator(frame: Any, indicator: str, year: int, *, suptitle: str | Non
             known.plot(column=indicator, cmap="cividis", norm=norm, ax=axis, linewidth=0.2, edgecolor="white", aspect=None)
         if len(unknown):
             unknown.plot(facecolor="white", edgecolor="#777777", hatch="////", linewidth=0.2, ax=axis, aspect=None)
-        axis.set_title(f"{metro} ({len(here)} tracts, {len(unknown)} without a number)", fontsize=9)
+        axis.set_title(f"{metro}: {len(here)} tracts, {len(unknown)} missing", fontsize=9)
         axis.set_aspect(1 / np.cos(np.radians(float(here.total_bounds[[1, 3]].mean()))))
         axis.set_xlabel("longitude (degrees)", fontsize=7)
         axis.set_ylabel("latitude (degrees)", fontsize=7)
@@ -203,9 +198,13 @@ def plot_indicator(frame: Any, indicator: str, year: int, *, suptitle: str | Non
         axis.locator_params(nbins=4)
     for axis in list(axes.flat)[len(metros) :]:
         axis.set_visible(False)
-    bar = figure.colorbar(ScalarMappable(norm, "cividis"), ax=axes, orientation="horizontal", shrink=0.6, aspect=40)
-    bar.set_label(f"{meta.meaning} ({meta.unit})", fontsize=9)
+    inches = figure.get_figheight()
     figure.suptitle(suptitle or f"{indicator}, {year}", fontsize=11)
+    figure.tight_layout(rect=(0, 1.0 / inches, 1, 1 - 0.1 / inches))
+    bar = figure.colorbar(
+        ScalarMappable(norm, "cividis"), cax=figure.add_axes((0.2, 0.5 / inches, 0.6, 0.15 / inches)), orientation="horizontal"
+    )
+    bar.set_label(f"{meta.meaning} ({meta.unit}); hatched: missing", fontsize=9)
     return figure
 
 

@@ -275,7 +275,10 @@ def _pour(response: Any, part: Path, start: int, total: int | None, progress: Pr
             done += len(chunk)
             if total is not None and done > total:
                 raise _Unusable(f"sends more than the {total:,} bytes it should")
-            stream.write(chunk)
+            try:
+                stream.write(chunk)
+            except OSError as error:
+                raise DataError(f"cannot be written ({error.strerror})", source=part, remedy="Make room; what arrived is kept.") from None
             if progress is not None:
                 progress(done, total)
     if total is not None and done < total:
