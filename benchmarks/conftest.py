@@ -6,7 +6,8 @@ A benchmark puts the two into one pytest-benchmark group and marks its own side:
     def test_decode(benchmark):
         benchmark.extra_info["side"] = "ours"
 
-The rival's side carries its name instead of "ours". Medians are compared.
+The rival's side carries its name instead of "ours". Medians are compared. A rival that takes minutes may do a part of the same work:
+`extra_info["times"]` then says how many such parts make the whole.
 """
 
 from __future__ import annotations
@@ -42,7 +43,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if session is None:
         return
     measured = [bench for bench in session.benchmarks if not bench.has_error and bench.stats.rounds]
-    lines = ratios([(bench.group, bench.name, bench.extra_info.get("side", ""), bench.stats.median) for bench in measured])
+    rows = []
+    for bench in measured:
+        seconds = bench.stats.median * bench.extra_info.get("times", 1)
+        rows.append((bench.group, bench.name, bench.extra_info.get("side", ""), seconds))
+    lines = ratios(rows)
     if lines:
         terminalreporter.section("ratios (rival's time / ours; above 1, ours is faster)")
         for group, rival, ratio in lines:
