@@ -9,11 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rs05bench.datamodules.chips import BurnScarDataModule, ChipDataModule, CropDataModule
     from rs05bench.datamodules.table import TableDataModule
 
-_HOME = {"TableDataModule": "table"}
+_HOME = {
+    "BurnScarDataModule": "chips",
+    "ChipDataModule": "chips",
+    "CropDataModule": "chips",
+    "TableDataModule": "table",
+}
 
-__all__ = ["TableDataModule"]
+__all__ = ["BurnScarDataModule", "ChipDataModule", "CropDataModule", "TableDataModule"]
 
 
 def __getattr__(name: str) -> Any:

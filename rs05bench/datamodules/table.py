@@ -107,9 +107,11 @@ class TableDataModule(lightning.LightningDataModule):
             remedy="Predict with predict_dataloader, then: rs05bench score PREDICTIONS --manifest M --labels DIR.",
         )
 
-    def predict_dataloader(self) -> list[DataLoader[Any]]:
-        """Units of `test_id` and `test_ood` without labels, one loader each."""
-        return [self._loader(_Rows(self.view, role, self.features, labels=False)) for role in ("test_id", "test_ood")]
+    def predict_dataloader(self, role: str | None = None) -> Any:
+        """Units of a role without labels; without a role a loader for `test_id` and one for `test_ood`."""
+        if role is None:
+            return [self.predict_dataloader(name) for name in ("test_id", "test_ood")]
+        return self._loader(_Rows(self.view, role, self.features, labels=False))
 
     def _loader(self, rows: _Rows, **options: Any) -> DataLoader[Any]:
         return DataLoader(rows, batch_size=self.batch_size, num_workers=self.num_workers, collate_fn=_collate, **options)

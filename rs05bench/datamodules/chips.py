@@ -1,0 +1,299 @@
+"""Lightning data modules over chips with masks: burn scars and crops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from rs05bench.datamodules.chipsource import ChipSource, Layers, chip_card
+from rs05bench.errors import ProtocolError
+from rs05bench.protocol.budget import LabelBudget, draw_budget
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.hashing import hash_unit
+from rs05bench.protocol.manifest import SplitManifest, build_manifest
+from rs05bench.protocol.taskdata import PREDICT_ROLES
+
+IGNORE = -1
+KEPT_BYTES = 1 << 30
+"""Patches read once are kept in memory up to this much, bytes."""
+
+
+class ChipDataModule(lightning.LightningDataModule):
+    """Shows a fold of a chip task under a label budget.
+
+    Batches are dicts: `image` float32 (batch, bands, H, W), or (batch, dates, bands, H, W) with several dates, NaN where missing, in the
+    files' units; `mask` int64 (batch, H, W), -1 where a pixel has no label or the budget does not show it; `unit_id`; `time` float32
+    (batch, dates, 2) year and day of year; `location` float32 (batch, 2) latitude and longitude; `embedding` int8 (batch, 64, H, W) where
+    AlphaEarth tiles were given. Training shows fixed patches of the card's `preprocessing.patch_size`, the same for every model; prediction
+    shows whole chips without masks.
+
+    Args:
+        root: Where the files lie.
+        split: Split name.
+        fold: Fold name; default the first.
+        budget: Budget name.
+        seed: Seed of the budget's draw and of the order of batches.
+        card: A card of your own; default the one shipped.
+        manifest: A frozen manifest; default it is built from the files.
+        layers: Further group columns: name -> (polygon layer, column).
+        embeddings: AlphaEarth tiles for models that read them.
+        batch_size: Patches a batch; default the card's.
+        num_workers: Loader workers.
+        source: Files already open (the arguments above that open them are then not used).
+
+    Attributes:
+        kind: `segmentation`.
+        classes: Class names.
+        bands: Band names, in channel order.
+        scale: The number that stands for a reflectance of 1.
+        num_frames: Dates of `image`.
+        steps: Optimiser steps of every trained tier (rule 4).
+        view: What a model is shown: this data module.
+    """
+
+    reader: ClassVar[str]
+    kind = "segmentation"
+    ignore_index = IGNORE
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        fold: str | None = None,
+        budget: str = "full",
+        seed: int = 0,
+        *,
+        card: TaskCard | str | Path | None = None,
+        manifest: SplitManifest | None = None,
+        layers: Layers | None = None,
+        embeddings: Any | None = None,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+        source: ChipSource | None = None,
+    ) -> None:
+        super().__init__()
+        if source is None:
+            given = TaskCard.load(card) if isinstance(card, (str, Path)) else card
+            source = ChipSource(root, given or chip_card(self.reader, root, layers), layers=layers, embeddings=embeddings)
+        self.source = source
+        self.card = source.card
+        self.manifest = manifest or build_manifest(self.card, source.units(), split)
+        self.split, self.seed = split, seed
+        self.fold = fold or self.manifest.folds[0]
+        self.target = self.card.targets[0]
+        self.budget: LabelBudget = draw_budget(
+            self.card, self.manifest, self.fold, budget, seed, dict(source.labels(self.target)), split=split
+        )
+        self.classes = source.classes
+        self.bands = list(source.dataset.bands)
+        self.scale = 1.0 / source.dataset.scale
+        self.num_frames = source.dataset.dates
+        self.resolution_m = source.dataset.native_resolution
+        self.steps = self.card.training.steps
+        self.batch_size = batch_size or self.card.training.batch_size
+        self.num_workers = num_workers
+        self.patch_size = int(self.card.preprocessing.get("patch_size", 0)) or None
+
+    @property
+    def view(self) -> ChipDataModule:
+        """What a model is shown."""
+        return self
+
+    def unit_ids(self, role: str) -> list[str]:
+        """Chips of a role; of `train` and `val` those of the budget."""
+        if role in ("train", "val"):
+            return [str(unit) for unit in (self.budget.train if role == "train" else self.budget.val)]
+        if role not in PREDICT_ROLES:
+            raise ProtocolError(f"no role {role!r}; there are train, {', '.join(PREDICT_ROLES)}")
+        rows = self.manifest.fold(self.fold)
+        return [str(unit) for unit in rows.loc[rows["role"].astype(str) == role, "unit_id"]]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Patches of the budget's training chips, shuffled by the seed; with a fire budget, a batch never mixes fires."""
+        patches = _Patches(self, self.unit_ids("train"), self.patch_size, labels=True)
+        if self.budget.name.endswith("-fires") and "fire" in self.card.groups:
+            fire = dict(zip(self.manifest.units["unit_id"], self.manifest.units["fire"].astype(str), strict=True))
+            batches = _FireBatches([fire[unit] for unit, *_ in patches.items], self.batch_size, self.seed)
+            return DataLoader(patches, batch_sampler=batches, num_workers=self.num_workers, collate_fn=_collate)
+        order = torch.Generator().manual_seed(hash_unit("order", self.seed) % 2**31)
+        return DataLoader(patches, self.batch_size, shuffle=True, generator=order, num_workers=self.num_workers, collate_fn=_collate)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Patches of the budget's validation chips; empty where the budget leaves none."""
+        units = self.unit_ids("val")
+        if not units:
+            return []
+        patches = _Patches(self, units, self.patch_size, labels=True)
+        return DataLoader(patches, self.batch_size, num_workers=self.num_workers, collate_fn=_collate)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Not there: labels of test chips are never shown.
+
+        Raises:
+            ProtocolError: Always.
+        """
+        raise ProtocolError(
+            "a data module has no test labels",
+            remedy="Predict with predict_dataloader, then: rs05bench score PREDICTIONS --manifest M --labels DIR.",
+        )
+
+    def predict_dataloader(self, role: str | None = None) -> Any:
+        """Whole chips of a role without masks, one a batch; without a role a loader for `test_id` and one for `test_ood`."""
+        if role is None:
+            return [self.predict_dataloader(name) for name in ("test_id", "test_ood")]
+        chips = _Patches(self, self.unit_ids(role), None, labels=False)
+        return DataLoader(chips, 1, num_workers=self.num_workers, collate_fn=_collate)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Augments training batches on their device, as the card declares: image, embedding and mask turn together."""
+        trainer = self.trainer
+        if not isinstance(batch, dict) or "mask" not in batch or trainer is None or not trainer.training:
+            return batch
+        return augment(batch, self.card.training.augmentation)
+
+
+class BurnScarDataModule(ChipDataModule):
+    """Burn scars on HLS chips; see `ChipDataModule`."""
+
+    reader = "burn-scars"
+
+
+class CropDataModule(ChipDataModule):
+    """Crops on multi-temporal HLS chips; see `ChipDataModule`."""
+
+    reader = "crop-chips"
+
+
+def augment(batch: dict[str, Any], operations: list[str]) -> dict[str, Any]:
+    """Random flips and quarter turns of a batch with kornia, the same for all its rasters.
+
+    Args:
+        batch: A training batch.
+        operations: Among `hflip`, `vflip`, `rot90`.
+
+    Raises:
+        ProtocolError: An operation the package does not know.
+    """
+    known = {"hflip", "vflip", "rot90"}
+    if unknown := sorted(set(operations) - known):
+        raise ProtocolError(f"augmentation {unknown} is unknown (known: {sorted(known)})")
+    if not operations:
+        return batch
+    from kornia import augmentation as kornia
+
+    steps = {
+        "hflip": kornia.RandomHorizontalFlip(p=0.5),
+        "vflip": kornia.RandomVerticalFlip(p=0.5),
+        "rot90": kornia.RandomRotation90((0, 3), p=1.0),
+    }
+    rasters = [name for name in ("image", "embedding", "mask") if name in batch]
+    planes = [_planes(batch[name]) for name in rasters]
+    turned = torch.cat(planes, dim=1)
+    if turned.shape[-1] != turned.shape[-2]:
+        operations = [name for name in operations if name != "rot90"]
+    for name in operations:
+        # Nearest and whole quarter turns move pixels, and change none: NaN and -1 arrive as they were.
+        step = steps[name]
+        turned = step(turned)
+        if name == "rot90":
+            turned = torch.round(turned) if all(not batch[raster].is_floating_point() for raster in rasters) else turned
+    out = dict(batch)
+    for name, plane in zip(rasters, turned.split([plane.shape[1] for plane in planes], dim=1), strict=True):
+        out[name] = plane.reshape(*batch[name].shape[:-2], *plane.shape[-2:]).to(batch[name].dtype)
+    return out
+
+
+def _planes(values: Tensor) -> Tensor:
+    return values.reshape(values.shape[0], -1, *values.shape[-2:]).float()
+
+
+class _Patches(Dataset[dict[str, Any]]):
+    """Fixed patches of chips (or whole chips), read once and kept while they fit."""
+
+    def __init__(self, module: ChipDataModule, units: list[str], patch: int | None, *, labels: bool) -> None:
+        self.source, self.budget, self.card, self.labels = module.source, module.budget, module.card, labels
+        self.items: list[tuple[str, slice, slice]] = []
+        for unit in units:
+            image = self.source.dataset._chips[unit].image
+            self.items += [(unit, rows, columns) for rows in _cuts(image.height, patch) for columns in _cuts(image.width, patch)]
+        self._kept: dict[str, dict[str, Any]] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        unit, rows, columns = self.items[index]
+        chip = self._chip(unit)
+        cut = {name: value[..., rows, columns] if name in ("image", "embedding", "mask") else value for name, value in chip.items()}
+        return cut | {"unit_id": unit}
+
+    def _chip(self, unit: str) -> dict[str, Any]:
+        if unit in self._kept:
+            return self._kept[unit]
+        sample = self.source.dataset.chip(unit)
+        chip: dict[str, Any] = {"image": sample["image"]}
+        dates = _dates(sample, int(self.source.dataset.dates))
+        chip["time"] = torch.tensor([[date.year, date.dayofyear] for date in dates], dtype=torch.float32)
+        chip["location"] = sample["lonlat"].flip(0).float()
+        if self.source.embeddings is not None:
+            year = dates[-1].year + int(self.card.preprocessing.get("embedding_year_offset", 0))
+            chip["embedding"] = torch.from_numpy(np.array(self.source.embedding(unit, year)))
+        if self.labels:
+            mask = sample["mask"].clone()
+            mask[torch.from_numpy(~self.budget.pixel_mask(unit, *mask.shape[-2:]))] = IGNORE
+            chip["mask"] = mask.long()
+        size = sum(value.numel() * value.element_size() for value in chip.values())
+        if self._bytes + size <= KEPT_BYTES and self.labels:
+            self._kept[unit] = chip
+            self._bytes += size
+        return chip
+
+
+class _FireBatches(Sampler[list[int]]):
+    """Batches of patches of one fire, fires and patches in a new order each pass."""
+
+    def __init__(self, fires: list[str], size: int, seed: int) -> None:
+        self.by_fire: dict[str, list[int]] = {}
+        for index, fire in enumerate(fires):
+            self.by_fire.setdefault(fire, []).append(index)
+        self.size, self.seed, self.passes = size, seed, 0
+
+    def __len__(self) -> int:
+        return sum(-(-len(members) // self.size) for members in self.by_fire.values())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng([self.seed, self.passes])
+        self.passes += 1
+        batches: list[list[int]] = []
+        for fire in sorted(self.by_fire):
+            order = rng.permutation(self.by_fire[fire]).tolist()
+            batches += [order[start : start + self.size] for start in range(0, len(order), self.size)]
+        for position in rng.permutation(len(batches)):
+            yield batches[int(position)]
+
+
+def _cuts(length: int, patch: int | None) -> list[slice]:
+    """Slices that cover a side in patches of one size; the last is moved back where the side is no multiple."""
+    if patch is None or length <= patch:
+        return [slice(0, length)]
+    starts = [*range(0, length - patch, patch), length - patch]
+    return [slice(start, start + patch) for start in starts]
+
+
+def _dates(sample: dict[str, Any], count: int) -> list[Any]:
+    import pandas as pd
+
+    dates = [pd.Timestamp(date) for date in str(sample["date"]).split(",")]
+    return dates if len(dates) == count else [dates[0]] * count
+
+
+def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: [row[name] for row in rows] if name == "unit_id" else torch.stack([row[name] for row in rows]) for name in rows[0]}

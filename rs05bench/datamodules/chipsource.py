@@ -1,0 +1,190 @@
+"""Chips with masks as the source of a task: units, labels for the scorer, pixels and embeddings for models."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.units import UnitTable
+
+if TYPE_CHECKING:
+    from rs05bench.datasets.chips import ChipDataset
+
+READERS = {"burn-scars": "burn-scar.yaml", "crop-chips": "crop.yaml"}
+EMBEDDING_BANDS = 64
+MASKED = -128
+
+Layers = Mapping[str, tuple[Any, str]]
+
+
+def chip_card(reader: str, root: str | Path, layers: Layers | None = None) -> TaskCard:
+    """The card shipped for a chip data set, with the groups that layers add and whether the files are simulated.
+
+    Args:
+        reader: `burn-scars` or `crop-chips`.
+        root: Where the files lie.
+        layers: name -> (polygon layer, column), as the data set takes them.
+    """
+    card = TaskCard.load(Path(__file__).parent / "cards" / READERS[reader])
+    added = [name for name in layers or {} if name not in card.groups]
+    here = Path(root)
+    simulated = any((folder / "SIMULATED.json").is_file() for folder in (here, here.parent))
+    return card.model_copy(
+        update={
+            "groups": [*card.groups, *added],
+            "splits": [*card.splits, *(f"leave-{name.replace('_', '-')}-out" for name in added)],
+            "simulated": simulated,
+            "source": "rs05bench.datasets.simulated" if simulated else card.source,
+        }
+    )
+
+
+class ChipSource:
+    """A chip data set under a task card.
+
+    Args:
+        root: Where the files lie.
+        card: The task card; its `reader` says which data set.
+        layers: Further group columns: name -> (polygon layer, column).
+        embeddings: AlphaEarth tiles (a folder, files, addresses or the published index); None where models need none.
+
+    Raises:
+        DataError: The files are not what the reader expects.
+    """
+
+    def __init__(self, root: str | Path, card: TaskCard, *, layers: Layers | None = None, embeddings: Any | None = None) -> None:
+        if card.reader not in READERS:
+            raise DataError(f"reader {card.reader!r} reads no chips (those that do: {', '.join(READERS)})", source=card.name)
+        self.card, self.root, self.embeddings = card, Path(root), embeddings
+        self.layers = dict(layers or {})
+        self.dataset = self._open()
+        self._tiles: dict[str, Any] = {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of mask values."""
+        return tuple(self.card.classes or self.dataset.classes)
+
+    @functools.cached_property
+    def frame(self) -> pd.DataFrame:
+        """The data set's own table of units, with what the protocol does not need (burn fraction, dates)."""
+        return pd.DataFrame(self.dataset.units().drop(columns="geometry"))
+
+    def units(self) -> UnitTable:
+        """The chips as units."""
+        return self._units
+
+    @functools.cached_property
+    def _units(self) -> UnitTable:
+        frame = self.frame.copy()
+        missing = [name for name in self.card.groups if name not in frame.columns]
+        if missing:
+            raise DataError(
+                f"groups {missing} are not known for these chips (columns: {list(frame.columns)})",
+                source=self.root,
+                remedy="Give a polygon layer: layers={'ecoregion': (FILE, COLUMN)}.",
+            )
+        # Chips outside every polygon of a layer belong to no group of it; together they are one, so that none is silently dropped.
+        for name in self.card.groups:
+            frame[name] = frame[name].fillna("outside").replace("", "outside")
+        frame["place"] = frame["unit_id"]
+        frame["time"] = frame["date"]
+        official = self.card.official
+        if official is not None and "official" in frame.columns:
+            roles = {
+                value: role
+                for role, values in (("train", official.train), ("val", official.val), ("test", official.test))
+                for value in values
+            }
+            frame["official"] = frame["official"].map(roles).fillna("")
+        return UnitTable.build(frame, groups=self.card.groups, source=str(self.root))
+
+    def labels(self, target: str) -> pd.Series:
+        """Share of labelled pixels of each chip, indexed by `unit_id`; a chip without any counts as unlabelled.
+
+        What a budget counts is chips, fires or pixels, so this only says whether there is a label at all.
+        """
+        if target not in self.card.targets:
+            raise DataError(f"no target {target!r} (there is {self.card.targets})", source=self.card.name)
+        shares = self.frame.set_index("unit_id")
+        if "labelled_fraction" not in shares.columns:
+            return pd.Series(1.0, index=shares.index)
+        return shares["labelled_fraction"].where(shares["labelled_fraction"] > 0)
+
+    def features(self, name: str) -> tuple[list[str], NDArray[np.float32]]:
+        """Not for chips: models read them through the data module.
+
+        Raises:
+            ProtocolError: Always.
+        """
+        raise ProtocolError(
+            f"{self.card.name} holds chips, not a table: no feature set {name!r}", remedy="Use a model for chips, e.g. raw/unet."
+        )
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 over ids, the bytes of every mask, and the size of every image."""
+        digest = hashlib.sha256()
+        for unit_id, chip in sorted(self.dataset._chips.items()):
+            digest.update(f"{unit_id}\t{Path(chip.image.path).stat().st_size}\t".encode())
+            digest.update(hashlib.sha256(Path(chip.mask.path).read_bytes()).digest())
+        return digest.hexdigest()
+
+    def read_labels(self, unit_id: str) -> tuple[NDArray[np.int16], tuple[float, float]]:
+        """What is scored of a chip: labels (H, W) with -1 elsewhere, and the size of a pixel in metres."""
+        chip = self.dataset._chips[unit_id]
+        transform = chip.image.transform
+        return self.dataset.read(chip).labels, (abs(transform.a), abs(transform.e))
+
+    def place(self, unit_id: str) -> tuple[str, Any]:
+        """CRS and affine transform of a chip."""
+        chip = self.dataset._chips[unit_id]
+        return chip.crs, chip.image.transform
+
+    def embedding(self, unit_id: str, year: int) -> NDArray[np.int8]:
+        """The AlphaEarth embedding on a chip's own grid, int8 (64, H, W), -128 where there is none."""
+        chip = self.dataset._chips[unit_id]
+        height, width = chip.image.height, chip.image.width
+        transform = chip.image.transform
+        tiles = self._tiles_in(chip.crs)
+        north, west = transform.f, transform.c
+        south, east = north + transform.e * height, west + transform.a * width
+        when = slice(pd.Timestamp(year, 1, 1), pd.Timestamp(year, 12, 31))
+        try:
+            values = tiles[west : east : transform.a, south : north : -transform.e, when]["image"].numpy()
+        except IndexError:
+            return np.full((EMBEDDING_BANDS, height, width), MASKED, dtype=np.int8)
+        if values.dtype == np.int8:
+            return np.asarray(values)
+        from rs05bench.datasets.alphaearth import encode
+
+        return np.asarray(encode(values))
+
+    def _tiles_in(self, crs: str) -> Any:
+        if self.embeddings is None:
+            raise DataError(
+                f"{self.card.name} was opened without AlphaEarth tiles, and this model needs them",
+                source=self.root,
+                remedy="Give embeddings=FOLDER (rs05bench extract fetches them, rs05bench simulate makes some).",
+            )
+        if crs not in self._tiles:
+            from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
+
+            self._tiles[crs] = AlphaEarthEmbedding(self.embeddings, crs=crs, res=self.dataset.native_resolution, decoded=False)
+        return self._tiles[crs]
+
+    def _open(self) -> ChipDataset:
+        from rs05bench.datasets.burn_scars import HLSBurnScars
+        from rs05bench.datasets.cdl_crop import CDLCrop
+
+        kind = {"burn-scars": HLSBurnScars, "crop-chips": CDLCrop}[self.card.reader]
+        return kind(self.root, layers=self.layers, fill=float("nan"))
