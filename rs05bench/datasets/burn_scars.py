@@ -99,7 +99,7 @@ class HLSBurnScars(ChipDataset):
         super().__init__(self.root, chips, crs=crs, res=res, transforms=transforms, resampling=resampling, fill=fill)
 
     def units(self, *, fire_days: int = 90, fire_distance: float = 5_000.0) -> gpd.GeoDataFrame:
-        """All chips with what a split can move. Reads every mask (about 5 ms each).
+        """All chips with what a split can move. Reads every mask (about 10 ms each).
 
         Args:
             fire_days: Chips at most so many days apart, and
