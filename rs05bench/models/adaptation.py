@@ -289,7 +289,7 @@ def _add_lora(encoder: nn.Module, layout: Layout, blocks: list[str], adaptation:
     from peft import LoraConfig, inject_adapter_in_model
 
     pattern = "|".join(re.escape(path) for path in called)
-    config = LoraConfig(r=adaptation.rank, lora_alpha=adaptation.alpha, lora_dropout=adaptation.dropout, target_modules=f"(?:{pattern})")  # type: ignore[arg-type]
+    config = LoraConfig(r=adaptation.rank, lora_alpha=adaptation.alpha, lora_dropout=adaptation.dropout, target_modules=f"(?:{pattern})")
     frozen = {id(parameter) for parameter in encoder.parameters() if not parameter.requires_grad}
     free = {id(parameter) for parameter in encoder.parameters() if parameter.requires_grad}
     inject_adapter_in_model(config, encoder)
@@ -312,7 +312,7 @@ def _parametrise(encoder: nn.Module, path: str, adaptation: Adaptation, projecti
         return
     update = LowRankWeight(layer.weight, adaptation.rank, adaptation.alpha, rows).to(layer.weight.device)
     parametrize.register_parametrization(layer, "weight", update)
-    layer.parametrizations.weight.original.requires_grad_(False)  # type: ignore[union-attr]
+    layer.parametrizations.weight.original.requires_grad_(False)
 
 
 def _parent(encoder: nn.Module, path: str) -> tuple[nn.Module, str]:

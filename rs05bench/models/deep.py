@@ -20,6 +20,7 @@ from rs05bench.models.backbones.catalogue import BACKBONES, PRESTO_CITATION, PRE
 if TYPE_CHECKING:
     from torch import nn
 
+    from rs05bench.models.backbones.encoder import Backbone
     from rs05bench.models.inference import Window
     from rs05bench.models.training import ChipData, FitHistory
     from rs05bench.protocol import ModelCard, TaskCard
@@ -305,14 +306,15 @@ class DeepModel:
             with seeded(self.seed):
                 return self._scratch(facts, outputs)
         from rs05bench.models.adaptation import Adaptation, adapt
-        from rs05bench.models.backbones import build_backbone
         from rs05bench.models.heads import DecoderHead, LinearHead, PooledHead
         from rs05bench.models.networks import EncoderNetwork
 
         given = {"resolution_m": facts["resolution_m"], **{key: self.options[key] for key in _BACKBONE_OPTIONS if key in self.options}}
-        backbone = build_backbone(
-            self.spec.inputs,
-            bands=facts["bands"],
+        linear = self.options.get("head", "linear" if self.spec.tier == "frozen" else "decoder") == "linear"
+        backbone = _backbone(
+            self.spec,
+            reads="last" if linear or facts["kind"] != "segmentation" else "all",
+            bands=tuple(facts["bands"]),
             scale=facts["scale"],
             image_size=facts["image_size"],
             num_frames=facts["num_frames"],
@@ -322,7 +324,6 @@ class DeepModel:
         adaptation = Adaptation(self.spec.tier, **{key: _tupled(self.options[key]) for key in _ADAPTATION_OPTIONS if key in self.options})  # type: ignore[arg-type]
         with seeded(self.seed):
             adapt(backbone.encoder, backbone.spec.layout, adaptation)
-            linear = self.options.get("head", "linear" if self.spec.tier == "frozen" else "decoder") == "linear"
             if facts["kind"] != "segmentation":
                 head: nn.Module = PooledHead(backbone.channels, outputs)
             elif linear:
@@ -441,6 +442,29 @@ class DeepModel:
         return np.array(units, dtype=str), np.stack(values) if values else np.empty((0, 1), dtype=np.float32)
 
 
+_FROZEN: dict[str, Backbone] = {}
+
+
+def _backbone(spec: DeepSpec, *, reads: str, **arguments: Any) -> Backbone:
+    """The encoder of a model.
+
+    Tiers that leave it alone share the last one built in this process: the cells of a curve differ in their heads only.
+    """
+    from rs05bench.models.backbones import build_backbone
+
+    if spec.tier not in ("frozen", "decoder"):
+        return build_backbone(spec.inputs, **arguments)
+    # Heads read other layers, which is set on the encoder.
+    key = json.dumps([spec.inputs, reads, sorted(arguments.items(), key=lambda item: item[0])], default=str)
+    weights = arguments.get("weights")
+    if weights is not None and Path(weights).is_file():
+        key += str(Path(weights).stat().st_mtime_ns)
+    if key not in _FROZEN:
+        _FROZEN.clear()
+        _FROZEN[key] = build_backbone(spec.inputs, **arguments)
+    return _FROZEN[key]
+
+
 class ChipPredictions:
     """Segmentation predictions that are computed while they are read.
 
@@ -488,7 +512,8 @@ def model_card(spec: DeepSpec, network: nn.Module | None = None, options: dict[s
         declared = dict(ALPHAEARTH)
     elif spec.backbone is not None:
         if spec.inputs == "presto":
-            licence, pretraining, citation = PRESTO_LICENCE, PRESTO_PRETRAINING, PRESTO_CITATION
+            licence, citation = PRESTO_LICENCE, PRESTO_CITATION
+            pretraining: tuple[str, ...] = PRESTO_PRETRAINING
         else:
             encoder = BACKBONES[spec.inputs]
             licence, pretraining, citation = encoder.licence, encoder.pretraining, encoder.citation

@@ -61,7 +61,7 @@ class DecoderHead(nn.Module):
         if self.neck is not None:
             channel_list = self.neck.process_channel_list(channel_list)
         self.decoder = _decoder(decoder, channel_list, width)
-        self.classify = nn.Conv2d(self.decoder.out_channels, outputs, 1)  # type: ignore[arg-type]
+        self.classify = nn.Conv2d(self.decoder.out_channels, outputs, 1)
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Feature maps to logits (B, K, H, W) of the padded image."""

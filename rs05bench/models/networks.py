@@ -27,7 +27,7 @@ class EncoderNetwork(nn.Module):
         self.backbone = backbone
         self.head = head
         self.adaptation = adaptation
-        positions: tuple[int, ...] = head.positions  # type: ignore[assignment]
+        positions: tuple[int, ...] = head.positions
         backbone.use_layers(*positions)
         self.encoder_frozen = not any(parameter.requires_grad for parameter in backbone.parameters())
 

@@ -195,7 +195,7 @@ def presto_encoder(
         from rs05bench.models.backbones.weights import load_complete, read_state_dict
 
         load_complete(whole, read_state_dict(path), source=path)
-    return whole.encoder  # type: ignore[no-any-return]
+    return whole.encoder
 
 
 def presto_network(encoder: nn.Module, adaptation: Any, outputs: int) -> nn.Module:
@@ -343,7 +343,7 @@ class _SeriesData:
 
     def _batch(self) -> int:
         given = self.model.options.get("batch_size")
-        return int(given or getattr(self.card.training, "batch_size", 32))
+        return int(given or getattr(self.card.training, "batch_size", None) or 32)
 
     def _labelled(self, role: str) -> dict[str, Tensor]:
         import torch
@@ -366,7 +366,7 @@ class _SeriesData:
 
         folder = self.model.options.get("cache")
         if folder is None:
-            return self.network.encode(batch)  # type: ignore[no-any-return]
+            return self.network.encode(batch)
         from rs05bench.models.backbones.weights import state_digest
         from rs05bench.models.cache import FeatureCache, unit_digest
 

@@ -115,12 +115,12 @@ class ScratchNetwork(nn.Module):
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Standardise with these (per channel); a constant channel becomes zero."""
-        self.mean.copy_(mean.view(-1, 1, 1))  # type: ignore[operator]
-        self.std.copy_(torch.where(std > 1e-8, std, torch.ones_like(std)).view(-1, 1, 1))  # type: ignore[operator]
+        self.mean.copy_(mean.view(-1, 1, 1))
+        self.std.copy_(torch.where(std > 1e-8, std, torch.ones_like(std)).view(-1, 1, 1))
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits (B, K, H, W), or (B, K) as their mean over space."""
-        x = torch.nan_to_num((self.stack(batch) - self.mean) / self.std, nan=0.0)  # type: ignore[operator]
+        x = torch.nan_to_num((self.stack(batch) - self.mean) / self.std, nan=0.0)
         height, width = x.shape[-2:]
         bottom, right = -height % self.multiple, -width % self.multiple
         if bottom or right:

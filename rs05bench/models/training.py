@@ -479,7 +479,7 @@ def augments(data: Any) -> bool:
 
 
 def _validation(data: ChipData) -> Any:
-    loader = data.val_dataloader()
+    loader: Any = data.val_dataloader()
     return None if loader is None or (hasattr(loader, "__len__") and len(loader) == 0) else loader
 
 

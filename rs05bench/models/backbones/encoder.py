@@ -51,6 +51,7 @@ class Backbone(nn.Module):
         self.origin = origin
         self.layers: tuple[int, ...] = tuple(self.spec.layers)
         self._scale_checked = False
+        self._state: str | None = None
         slots = family.matching.slots
         self._buffer("index", torch.tensor(family.matching.indices))
         self._buffer("mean", torch.tensor([slot.mean for slot in slots]).view(-1, 1, 1))
@@ -88,13 +89,13 @@ class Backbone(nn.Module):
         if image.shape[-3] != self.data_channels:
             problem = f"{self.spec.name}: the image has {image.shape[-3]} channels, the data module declares {self.data_channels} bands"
             raise DataError(problem, remedy="Declare the bands in the order of the channels.")
-        picked = image.index_select(-3, self.index)  # type: ignore[arg-type]
+        picked = image.index_select(-3, self.index)
         if not self._scale_checked:
             self._check_scale(picked)
         units = picked * (10_000.0 / self.scale)
         # max and min, not clamp: clamp has no per-band tensor bounds under every autocast dtype.
-        units = torch.minimum(torch.maximum(units, self.low), self.high)  # type: ignore[arg-type]
-        return torch.nan_to_num((units - self.mean) / self.std, nan=0.0)  # type: ignore[operator]
+        units = torch.minimum(torch.maximum(units, self.low), self.high)
+        return torch.nan_to_num((units - self.mean) / self.std, nan=0.0)
 
     def _check_scale(self, picked: Tensor) -> None:
         self._scale_checked = True
@@ -146,9 +147,11 @@ class Backbone(nn.Module):
 
         Weights, bands, scale, layers, dates, coordinates, and the version of TerraTorch that runs it.
         """
+        if self._state is None or any(value.requires_grad for value in self.encoder.parameters()):
+            self._state = state_digest(self.encoder)
         facts = {
             "encoder": self.spec.name,
-            "state": state_digest(self.encoder),
+            "state": self._state,
             "bands": self.bands,
             "indices": self.family.matching.indices,
             "slots": [(slot.band, slot.mean, slot.std, slot.clip) for slot in self.family.matching.slots],

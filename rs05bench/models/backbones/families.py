@@ -100,7 +100,7 @@ class Prithvi(Family):
         height, width = image.shape[-2] // self.spec.patch, image.shape[-1] // self.spec.patch
         frames = image.transpose(1, 2) if image.ndim == 5 else image.unsqueeze(2)
         given = {"temporal_coords": time, "location_coords": location} if self.coordinates else {}
-        tokens = encoder.forward_features(frames, **given)  # type: ignore[operator]
+        tokens = encoder.forward_features(frames, **given)
         return [_prithvi_map(tokens[layer], self.num_frames, height, width) for layer in layers]
 
 
