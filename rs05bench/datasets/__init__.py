@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
     from rs05bench.datasets.burn_scars import HLSBurnScars
-    from rs05bench.datasets.cdl_crop import CDLCrop
+    from rs05bench.datasets.cdl_crop import CDL13, CDLCrop
     from rs05bench.datasets.embedding_table import EmbeddingTable
+    from rs05bench.datasets.parcels import Parcels
     from rs05bench.datasets.urban import UrbanIndicators
 
 _HOME = {
     "AlphaEarthEmbedding": "alphaearth",
+    "CDL13": "cdl_crop",
     "CDLCrop": "cdl_crop",
     "EmbeddingTable": "embedding_table",
     "HLSBurnScars": "burn_scars",
+    "Parcels": "parcels",
     "UrbanIndicators": "urban",
 }
 
-__all__ = ["AlphaEarthEmbedding", "CDLCrop", "EmbeddingTable", "HLSBurnScars", "UrbanIndicators"]
+__all__ = ["CDL13", "AlphaEarthEmbedding", "CDLCrop", "EmbeddingTable", "HLSBurnScars", "Parcels", "UrbanIndicators"]
 
 
 def __getattr__(name: str) -> Any:
