@@ -177,6 +177,40 @@ def test_chips_async_geotiff(benchmark, tile, size):
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_chips_rasteret(benchmark, tile, size, tmp_path):
+    """Reads local files too, but was made for cold remote ones: it keeps headers, not blocks."""
+    import geopandas as gpd
+    import pandas as pd
+    import rasteret
+    import shapely
+
+    from rs05bench.datasets.alphaearth import BANDS, TileIndex, decode
+
+    benchmark.group = f"epoch of {CHIPS} chips of {size} px"
+    count = CHIPS if WHOLE else 6
+    footprint = shapely.force_2d(TileIndex.scan(tile).frame.geometry[0])
+    record = {"id": ["tile"], "datetime": [pd.Timestamp("2024-07-01")], "href": [str(tile)], "proj:epsg": [32610]}
+    gpd.GeoDataFrame(record, geometry=[footprint], crs=4326).to_parquet(tmp_path / "tiles.parquet")
+    collection = rasteret.build_from_table(
+        str(tmp_path / "tiles.parquet"),
+        name="bench",
+        workspace_dir=str(tmp_path / "workspace"),
+        href_column="href",
+        band_index_map={band: number for number, band in enumerate(BANDS)},
+        enrich_cog=True,
+        data_source="aef/v1-annual",
+    )
+
+    def epoch():
+        for x, y, _ in queries(size, count):
+            bounds = (x.start, y.start, x.stop, y.stop)
+            read = collection.read_window(record_ids=["tile"], bounds=bounds, res=(10.0, 10.0), bands=list(BANDS), target_crs=32610)
+            decode(np.asarray(read).astype(np.int8))
+
+    measure(benchmark, "rasteret", epoch, part=count / CHIPS)
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_chips_tifffile(benchmark, tile, size):
     """tifffile and imagecodecs: the whole file decoded once, then sliced (what we do too, but needs the whole file in memory)."""
     import tifffile
