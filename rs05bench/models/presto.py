@@ -151,9 +151,12 @@ class PrestoModel:
         from rs05bench.models.training import seeded
 
         outputs = len(data.classes) if data.classes is not None else 1
-        encoder = presto_encoder(
-            pretrained=not self.spec.random_twin, **{key: self.options[key] for key in _ENCODER_OPTIONS if key in self.options}
-        )
+        given = {key: self.options[key] for key in _ENCODER_OPTIONS if key in self.options}
+        if not self.spec.random_twin and not {"weights", "revision"} & set(given):
+            from rs05bench.models.backbones.weights import declared_weights
+
+            given["weights"] = declared_weights(data, "presto")
+        encoder = presto_encoder(pretrained=not self.spec.random_twin, **given)
         options = {key: self.options[key] for key in _ADAPTATION_OPTIONS if key in self.options}
         if "targets" in options:
             options["targets"] = tuple(options["targets"])

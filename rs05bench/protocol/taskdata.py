@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -118,6 +119,12 @@ class TaskData:
     def feature_sets(self) -> list[str]:
         """Names of the feature sets of the card."""
         return list(self.card.features)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the task's files lie, for weights that a card keeps beside its data; None where the source has no folder."""
+        root = getattr(self._source, "root", None)
+        return None if root is None else Path(root)
 
     @property
     def extra(self) -> int:

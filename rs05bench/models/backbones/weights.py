@@ -58,6 +58,41 @@ def locate_weights(source: WeightsSource, *, weights: str | Path | None, revisio
         raise DataError(problem, remedy=f"Download it where there is a network and give weights=<file>, {random_twin}.") from error
 
 
+def declared_weights(data: Any, encoder: str) -> Path | None:
+    """The weights file that a task card keeps beside its data: `preprocessing: {weights: {presto: {file: .., sha256: ..}}}`.
+
+    Args:
+        data: A `TaskData` or data module with `card` and `folder`.
+        encoder: Name of the encoder.
+
+    Returns:
+        The file; None where the card declares none for this encoder, or the data have no folder.
+
+    Raises:
+        DataError: The file is missing, or is not the one the card names.
+    """
+    declared = ((getattr(data.card, "preprocessing", None) or {}).get("weights") or {}).get(encoder)
+    folder = getattr(data, "folder", None)
+    if declared is None or folder is None:
+        return None
+    entry = declared if isinstance(declared, Mapping) else {"file": declared}
+    path = Path(folder) / str(entry["file"])
+    if not path.is_file():
+        raise DataError(
+            f"{encoder}: the card {data.card.name!r} keeps its weights here, and there is no such file",
+            source=path,
+            remedy=f"Put the file there, give weights=<file>, or run the random-initialised twin, {encoder}/...@random.",
+        )
+    wanted = entry.get("sha256")
+    if wanted is not None and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != wanted:
+        raise DataError(
+            f"{encoder}: the weights are not those of the card {data.card.name!r} (sha256 {found[:12]}…, expected {str(wanted)[:12]}…)",
+            source=path,
+            remedy="Use the file the card was written for, or write a card of another name.",
+        )
+    return path
+
+
 def read_state_dict(path: Path) -> StateDict:
     """Read a file of weights without running any code from it.
 
