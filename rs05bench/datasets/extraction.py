@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rs05bench.datasets.alphaearth.codec import ATTRIBUTION, BANDS, CITATION, LICENCE, MASKED
+from rs05bench.datasets.alphaearth.output import Portions, inspect_chip, read_record, write_chip, write_parquet
+from rs05bench.datasets.alphaearth.unitfile import parse_years, read_units
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from rs05bench.datasets.alphaearth.sources import EmbeddingSource
 
+__all__ = ["Extraction", "Progress", "extract_chips", "extract_table", "parse_years", "read_record", "read_units", "start_exports"]
+
 SCHEMA_VERSION = 1
-_LONGITUDES, _LATITUDES = ("lon", "longitude", "long", "lng"), ("lat", "latitude")
-_TABLES = (".csv", ".parquet", ".pq")
 _WORTH_A_PORTION = 2000  # units below which keeping a portion apart costs more than reading it again
 
 
@@ -71,66 +71,6 @@ class Extraction:
     tiles: dict[str, int] = field(default_factory=dict)
 
 
-def read_units(path: str | os.PathLike[str], *, unit: str | None = None) -> gpd.GeoDataFrame:
-    """Read points or polygons from a table with coordinates or from any vector file.
-
-    Args:
-        path: CSV or Parquet with longitude and latitude columns (or Earth Engine's `.geo`), or GeoPackage, GeoParquet, GeoJSON, Shapefile.
-        unit: Column that names the units; default `unit_id`, else the file's name and the row.
-
-    Returns:
-        GeoDataFrame with a text column `unit_id`, in its own CRS.
-
-    Raises:
-        DataError: If there are no coordinates, a name occurs twice, or a geometry is missing.
-    """
-    import geopandas as gpd
-
-    source = Path(path)
-    if not source.is_file():
-        raise DataError("no such file", source=source)
-    frame = _read_table(source) if source.suffix.lower() in _TABLES else gpd.read_file(source)
-    if frame.crs is None:
-        raise DataError("the geometries have no coordinate reference system", source=source, remedy="Write one into the file.")
-    absent = frame.geometry.isna() | frame.geometry.is_empty
-    if absent.any():
-        raise DataError(f"{int(absent.sum())} rows have no geometry (first: row {int(np.argmax(absent.to_numpy()))})", source=source)
-    kinds = {"points" if kind in ("Point",) else "polygons" if kind in ("Polygon", "MultiPolygon") else kind for kind in frame.geom_type}
-    if len(kinds) != 1 or not kinds <= {"points", "polygons"}:
-        raise DataError(
-            f"expected points or polygons, found {', '.join(sorted(kinds))}", source=source, remedy="Split the file by geometry."
-        )
-    name = unit or ("unit_id" if "unit_id" in frame else None)
-    if name is not None and name not in frame:
-        raise DataError(f"no column {name!r}; there are {', '.join(map(str, frame.columns))}", source=source)
-    names = frame[name].astype(str) if name is not None else [f"{source.stem}-{row:06d}" for row in range(len(frame))]
-    frame = frame.drop(columns=["unit_id"], errors="ignore")
-    frame.insert(0, "unit_id", list(names))
-    again = frame.duplicated(["unit_id", *(["year"] if "year" in frame else [])])
-    if again.any():
-        first = frame["unit_id"][again].iloc[0]
-        raise DataError(
-            f"{int(again.sum())} unit ids occur more than once (first: {first!r})",
-            source=source,
-            remedy="Name the column that tells units apart.",
-        )
-    return frame.reset_index(drop=True)
-
-
-def parse_years(text: str) -> list[int]:
-    """Years such as `2024`, `2019,2021` or `2018-2020`."""
-    years: list[int] = []
-    try:
-        for part in text.split(","):
-            first, _, last = part.strip().partition("-")
-            years.extend(range(int(first), int(last or first) + 1))
-    except ValueError as error:
-        raise DataError(f"cannot read the years {text!r}", remedy="Write them as 2024, 2019,2021 or 2018-2020.") from error
-    if not years:
-        raise DataError(f"no year in {text!r}")
-    return sorted(set(years))
-
-
 def extract_table(
     units: gpd.GeoDataFrame,
     source: EmbeddingSource,
@@ -162,7 +102,7 @@ def extract_table(
     if target.suffix not in (".parquet", ".csv"):
         raise DataError(f"cannot write a {target.suffix or 'nameless'} table", source=target, remedy="Name it .parquet or .csv.")
     work = _plan(units, source, years)
-    store = _Portions(target, _digest(units, source, work, [*stats]))
+    store = Portions(target, _digest(units, source, work, [*stats]))
     point_like = bool((units.geom_type == "Point").all())
     lonlat = _lonlat(units)
     tiles: dict[str, int] = {}
@@ -242,7 +182,7 @@ def extract_chips(
             path = folder / str(year) / f"{unit}.tif"
             if path.exists():
                 resumed += 1
-                masked, read = _inspect_chip(path)
+                masked, read = inspect_chip(path)
             else:
                 read = []
                 lon, lat = float(lonlat[row, 0]), float(lonlat[row, 1])
@@ -266,108 +206,9 @@ def extract_chips(
             if progress is not None:
                 progress(Progress(done, total, resumed, year, len(tiles)))
     record = _record(source, tiles, work, [f"chips of {size} px"], done)
-    _write_parquet(pd.DataFrame(rows_out).sort_values(["unit_id", "year"], ignore_index=True), folder / "chips.parquet", record)
+    write_parquet(pd.DataFrame(rows_out).sort_values(["unit_id", "year"], ignore_index=True), folder / "chips.parquet", record)
     (folder / "chips.record.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return Extraction(folder, done, empty, tiles)
-
-
-def write_chip(path: Path, values: NDArray[np.int8], crs: str, transform: tuple[float, ...], *, tiles: Sequence[str] = ()) -> None:
-    """Write `(64, height, width)` bytes as a Cloud Optimized GeoTIFF that says what it is; written whole and renamed last."""
-    import rasterio
-    from affine import Affine
-    from rasterio.io import MemoryFile
-    from rasterio.shutil import copy
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    profile = {
-        "driver": "GTiff",
-        "count": len(BANDS),
-        "dtype": "int8",
-        "height": values.shape[1],
-        "width": values.shape[2],
-        "nodata": MASKED,
-    }
-    with MemoryFile() as memory:
-        with memory.open(**profile, crs=crs, transform=Affine(*transform), interleave="band") as chip:
-            chip.write(values)
-            chip.descriptions = BANDS
-            chip.update_tags(
-                ATTRIBUTION=ATTRIBUTION, LICENCE=LICENCE, DECODE="sign(v) * (v / 127.5) ** 2; -128 is masked", TILES=json.dumps(list(tiles))
-            )
-        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        # No overviews: GDAL would average the bytes, and a mean of bytes is no embedding.
-        with rasterio.Env(GDAL_NUM_THREADS="1"):
-            copy(memory.name, part, driver="COG", compress="ZSTD", blocksize=512, overviews="NONE", interleave="BAND")
-    os.replace(part, path)
-
-
-class _Portions:
-    """Finished portions beside the output, valid only for the very same extraction."""
-
-    def __init__(self, out: Path, digest: str) -> None:
-        self.folder = out.with_name(f"{out.name}.parts")
-        plan = self.folder / "plan.json"
-        other = plan.exists() and json.loads(plan.read_text()).get("digest") != digest
-        if other and any(self.folder.glob("*.parquet")):
-            raise DataError(
-                "holds portions of another extraction (other units, source, years or statistics)",
-                source=self.folder,
-                remedy="Delete this folder to start again, or name another output.",
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        plan.write_text(json.dumps({"digest": digest}))
-
-    def load(self, number: int) -> tuple[pd.DataFrame, dict[str, int]] | None:
-        import pyarrow.parquet as parquet
-
-        path = self.folder / f"{number:06d}.parquet"
-        if not path.exists():
-            return None
-        table = parquet.read_table(path)
-        return table.to_pandas(), json.loads((table.schema.metadata or {}).get(b"tiles", b"{}"))
-
-    def save(self, number: int, table: pd.DataFrame, tiles: dict[str, int]) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as parquet
-
-        arrow = pa.Table.from_pandas(table, preserve_index=False)
-        arrow = arrow.replace_schema_metadata((arrow.schema.metadata or {}) | {b"tiles": json.dumps(tiles).encode()})
-        part = self.folder / f"{number:06d}.part"
-        parquet.write_table(arrow, part)
-        os.replace(part, self.folder / f"{number:06d}.parquet")
-
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _read_table(source: Path) -> gpd.GeoDataFrame:
-    import geopandas as gpd
-    import pandas as pd
-    import shapely
-
-    if source.suffix.lower() != ".csv":
-        try:
-            return gpd.read_parquet(source)
-        except ValueError:  # Parquet without a geometry column
-            table = pd.read_parquet(source)
-    else:
-        table = pd.read_csv(source)
-    folded = {str(column).lower(): column for column in table.columns}
-    lon, lat = (next((folded[name] for name in names if name in folded), None) for names in (_LONGITUDES, _LATITUDES))
-    if lon is not None and lat is not None:
-        values = table[[lon, lat]].to_numpy(dtype=float)
-        if not np.isfinite(values).all() or np.abs(values[:, 1]).max(initial=0) > 90 or np.abs(values[:, 0]).max(initial=0) > 360:
-            raise DataError(
-                f"columns {lon!r} and {lat!r} are not degrees everywhere", source=source, remedy="Coordinates are WGS84 degrees."
-            )
-        return gpd.GeoDataFrame(table, geometry=gpd.points_from_xy(values[:, 0], values[:, 1]), crs="EPSG:4326")
-    if ".geo" in table:
-        return gpd.GeoDataFrame(table.drop(columns=".geo"), geometry=shapely.from_geojson(table[".geo"].astype(str)), crs="EPSG:4326")
-    raise DataError(
-        f"no coordinates: expected columns such as 'lon' and 'lat', or '.geo'; found {', '.join(map(str, table.columns[:12]))}",
-        source=source,
-    )
 
 
 def _plan(units: gpd.GeoDataFrame, source: EmbeddingSource, years: Sequence[int] | None) -> list[tuple[int, NDArray[np.int64]]]:
@@ -465,48 +306,13 @@ def _write_table(table: pd.DataFrame, units: gpd.GeoDataFrame, lonlat: NDArray[n
         joined.to_csv(part, index=False)
         os.replace(part, out)
     else:
-        _write_parquet(gpd.GeoDataFrame(joined, geometry=units.geometry.iloc[rows].to_numpy(), crs=units.crs), out, record)
+        write_parquet(gpd.GeoDataFrame(joined, geometry=units.geometry.iloc[rows].to_numpy(), crs=units.crs), out, record)
     out.with_name(f"{out.stem}.record.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return int(empty.sum())
 
 
-def _write_parquet(frame: pd.DataFrame, out: Path, record: dict[str, Any]) -> None:
-    """(Geo)Parquet with the record in its metadata; written whole and renamed last."""
-    import geopandas as gpd
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    part = out.with_name(f"{out.name}.part")
-    if isinstance(frame, gpd.GeoDataFrame):
-        frame.to_parquet(part, index=False)
-        table = parquet.read_table(part)
-    else:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata((table.schema.metadata or {}) | {b"rs05bench": json.dumps(record, ensure_ascii=False).encode()})
-    parquet.write_table(table, part)
-    os.replace(part, out)
-
-
-def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The record of an extracted Parquet table: attribution, source, tiles read."""
-    import pyarrow.parquet as parquet
-
-    metadata = parquet.read_schema(path).metadata or {}
-    if b"rs05bench" not in metadata:
-        raise DataError("holds no record of an extraction", source=os.fspath(path))
-    return dict(json.loads(metadata[b"rs05bench"]))
-
-
 def _note(read: list[str], tile: str, _: int) -> None:
     read.append(tile)
-
-
-def _inspect_chip(path: Path) -> tuple[float, list[str]]:
-    """Share of masked pixels of a chip of an earlier run, and the tiles it was read from."""
-    import rasterio
-
-    with rasterio.open(path) as chip:
-        return float(np.mean(chip.read(1) == MASKED)), list(json.loads(chip.tags().get("TILES", "[]")))
 
 
 def _check_file_names(names: pd.Series) -> None:

@@ -8,7 +8,7 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rs05bench.datasets.alphaearth import raster as raster_module
+from rs05bench.datasets.alphaearth import cog
 from rs05bench.datasets.alphaearth.codec import decode
 from rs05bench.datasets.alphaearth.points import read_points
 from rs05bench.datasets.alphaearth.tiles import TileIndex
@@ -97,8 +97,8 @@ def test_each_block_is_decompressed_once(archive, west, monkeypatch):
     row, column = random_pixels(3000)
     lon, lat = west.lonlat(row + 0.5, column + 0.5)
     counted = []
-    original = raster_module.CogRaster._decompress
-    monkeypatch.setattr(raster_module.CogRaster, "_decompress", lambda self, piece, out: (counted.append(1), original(self, piece, out)))
+    original = cog.CogRaster._decompress
+    monkeypatch.setattr(cog.CogRaster, "_decompress", lambda self, piece, out: (counted.append(1), original(self, piece, out)))
     read_points(archive, lon, lat, 2024)
     assert len(counted) == 9 * 64
 

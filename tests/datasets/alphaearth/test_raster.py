@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rs05bench.datasets.alphaearth.blocks import BlockCache
-from rs05bench.datasets.alphaearth.raster import CogRaster, GdalRaster, open_raster
+from rs05bench.datasets.alphaearth.cog import CogRaster
+from rs05bench.datasets.alphaearth.gdal_raster import GdalRaster
+from rs05bench.datasets.alphaearth.raster import open_raster
 from rs05bench.datasets.alphaearth.window import read_window, read_windows
 from rs05bench.errors import DataError
 from tests.datasets.alphaearth.tiles import vectors, write_tile
