@@ -1,0 +1,174 @@
+"""The embedded benchmark, end to end: every simulated task, every tier there is, on a machine with no network.
+
+Everything in it is simulated. It shows what the package does and what its report looks like; it says nothing about the Earth.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rs05bench.errors import DataError
+from rs05bench.experiment.sweep import Progress, SweepSummary, sweep
+from rs05bench.experiment.workers import Outcome
+from rs05bench.protocol.result import Cell
+
+SEEDS = (0, 1)
+WORLD_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoTask:
+    """What the demo runs on one task.
+
+    Attributes:
+        name: Simulated task.
+        moved: The split that holds groups out.
+        within: The split that stays inside one group: the small area itself.
+        budgets: Label budgets, smallest first.
+        models: Model names.
+        quick: Those of them that also run inside every small area; forests would take half of the demo's time there.
+        targets: Targets; empty means the card's.
+        size: Size of the simulated world.
+    """
+
+    name: str
+    moved: str
+    within: str
+    budgets: tuple[str, ...]
+    models: tuple[str, ...]
+    quick: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    size: str = "small"
+
+    @property
+    def grids(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+        """Splits, and the models that run under them; random only for the sanity line that shows what it would have promised."""
+        return (((self.moved, "random"), self.models), ((self.within,), self.quick))
+
+
+CLASSIFIERS = (
+    "floor/majority",
+    "floor/nearest",
+    "raw/logistic",
+    "raw/rf",
+    "alphaearth/logistic",
+    "alphaearth/rf",
+    "hybrid/logistic",
+    "hybrid/rf",
+)
+QUICK_CLASSIFIERS = tuple(name for name in CLASSIFIERS if not name.endswith("/rf"))
+REGRESSORS = tuple(name.replace("majority", "mean").replace("logistic", "ridge") for name in CLASSIFIERS)
+QUICK_REGRESSORS = tuple(name for name in REGRESSORS if not name.endswith("/rf"))
+PER_CLASS = ("5-per-class", "10-per-class", "20-per-class")
+
+# A tier that needs another form of the same task (chips and an encoder) is one more entry here.
+TASKS: tuple[DemoTask, ...] = (
+    DemoTask("burn-scar", "leave-ecoregion-out", "within-ecoregion", PER_CLASS, CLASSIFIERS, QUICK_CLASSIFIERS),
+    DemoTask("crop", "leave-state-out", "within-state", PER_CLASS, CLASSIFIERS, QUICK_CLASSIFIERS),
+    DemoTask(
+        "urban", "leave-city-out", "within-city", ("20-units", "50-units", "100-units"), REGRESSORS, QUICK_REGRESSORS, ("log_income",)
+    ),
+)
+
+
+@dataclass
+class DemoSummary:
+    """What became of the demo.
+
+    Attributes:
+        store: Folder of results.
+        sweeps: Summaries, one a grid.
+    """
+
+    store: Path
+    sweeps: list[SweepSummary] = field(default_factory=list)
+
+    @property
+    def cells(self) -> int:
+        """Cells of all tasks."""
+        return sum(summary.cells for summary in self.sweeps)
+
+    @property
+    def reused(self) -> int:
+        """Cells that had a result already."""
+        return sum(summary.reused for summary in self.sweeps)
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """Cells that failed."""
+        return [outcome for summary in self.sweeps for outcome in summary.failed]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was interrupted."""
+        return any(summary.stopped for summary in self.sweeps)
+
+
+def run_demo(
+    out: str | Path,
+    *,
+    tasks: Iterable[DemoTask] = TASKS,
+    jobs: int | None = None,
+    on_start: Callable[[list[Cell], int], None] | None = None,
+    on_progress: Progress | None = None,
+) -> DemoSummary:
+    """Simulates the tasks and runs every cell of the demo that has no result yet.
+
+    Args:
+        out: The demo's folder: data under `data/`, results under `runs/`.
+        tasks: What to run.
+        jobs: Worker processes; default all cores.
+        on_start: Called for each task with its cells and how many are there already.
+        on_progress: Called with outcomes as they come.
+
+    Returns:
+        What was run. Costs are measured alone for the largest budget of the split that holds groups out.
+
+    Raises:
+        DataError: The folder holds results of another version of the demo's data.
+    """
+    root = Path(out)
+    summary = DemoSummary(root / "runs")
+    for task in tasks:
+        card = _simulated(root / "data", task)
+        for splits, models in task.grids:
+            grid = {"models": models, "splits": splits, "budgets": task.budgets, "seeds": SEEDS, "targets": task.targets or None}
+            run = sweep(
+                card,
+                card.parent,
+                summary.store,
+                **grid,
+                jobs=jobs or os.cpu_count() or 1,
+                costs=False,
+                on_start=on_start,
+                on_progress=on_progress,
+            )
+            summary.sweeps.append(run)
+            if run.stopped:
+                return summary
+        # Again the cells of one budget: all are there, so this only measures their costs, one process at a time with nothing beside it.
+        grid = {
+            "models": task.models,
+            "splits": (task.moved,),
+            "budgets": task.budgets[-1:],
+            "seeds": SEEDS[:1],
+            "targets": task.targets or None,
+        }
+        sweep(card, card.parent, summary.store, **grid, jobs=1, costs=True)
+    return summary
+
+
+def _simulated(root: Path, task: DemoTask) -> Path:
+    """The task's card, its data written where they are missing; the same seed gives the same bytes."""
+    card = root / task.name / "card.yaml"
+    if not card.is_file():
+        from rs05bench.datasets.simulated import write_tables
+
+        try:
+            write_tables(root, tasks=[task.name], size=task.size, seed=WORLD_SEED)
+        except OSError as error:
+            raise DataError(f"the simulated data cannot be written: {error}", source=root) from error
+    return card

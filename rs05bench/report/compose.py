@@ -1,0 +1,406 @@
+"""What a section of the report shows: its figures, each with numbers and cells, and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from rs05bench.experiment.results import results_table
+from rs05bench.report import data, figures
+from rs05bench.report.evidence import ELSEWHERE, HOME, Key, gather
+from rs05bench.report.figures import Figure
+from rs05bench.report.loading import Section
+from rs05bench.report.style import bracket, metric_name, number, seconds, split_title
+from rs05bench.report.verdict import facts, verdict
+
+MOST_MAPS = 12
+SPREAD_OUT = 12.0
+"""Regions are mapped apart when the whole is this many times wider than the widest of them: as dots on one map they would be invisible."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page.
+
+    Attributes:
+        key: Name of its file and anchor.
+        title: What it holds.
+        head: Column titles; those that start with `#` hold numbers.
+        rows: Text to show.
+        frame: The full numbers, its CSV.
+    """
+
+    key: str
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A section, ready to be set.
+
+    Attributes:
+        section: What it is about.
+        verdict: Its sentences.
+        facts: What to know beside them.
+        tiers: Tier -> models shown.
+        figures: Name of the part of the page -> its figures.
+        worst: Worst regions, or None.
+        tables: Summary and cells.
+        notes: What could not be shown, and why.
+    """
+
+    section: Section
+    verdict: list[str]
+    facts: list[tuple[str, str]]
+    tiers: dict[str, str]
+    figures: dict[str, list[Figure]]
+    worst: Table | None
+    tables: list[Table]
+    notes: list[str] = field(default_factory=list)
+
+
+def compose(section: Section) -> Chapter:
+    """Computes everything a section shows."""
+    study = data.Study(section, gather(section))
+    dropped = data.drops(study)
+    leaders = data.leads(study)
+    cells = results_table(section.results, section.costs)
+    notes: list[str] = []
+    shown: dict[str, list[Figure]] = {
+        "curves": curve_figures(study),
+        "drop": drop_figures(study, dropped),
+        "cost": cost_figures(study),
+        "map": [],
+        "calibration": [],
+        "groups": [],
+    }
+    worst = None
+    if section.labels is None:
+        notes.append("Error maps, groups and calibration of chips are not drawn from their rasters here; the table holds their scores.")
+    elif leaders:
+        model = leaders[-1].model
+        errors = data.unit_errors(study, model)
+        shown["map"] = map_figures(study, errors, dropped, model)
+        if not shown["map"]:
+            notes.append("No map: these units have no coordinates, only groups.")
+        worst = worst_table(study, model, dropped)
+        shown["calibration"] = calibration_figures(study)
+        shown["groups"] = group_figures(study)
+    table = data.summary_table(study, dropped, cells)
+    return Chapter(
+        section,
+        verdict(study, leaders),
+        facts(study, leaders, dropped),
+        study.representatives,
+        shown,
+        worst,
+        [summary_of(section, table), cells_of(section, cells)],
+        notes,
+    )
+
+
+def _digests(study: data.Study, keys: Iterable[Key]) -> list[str]:
+    return sorted({result.digest for key in keys for result in study.evidence.cells.get(key, [])})
+
+
+def curve_figures(study: data.Study) -> list[Figure]:
+    """Few-shot curves, one figure a main split: at home and held out beside each other, on one scale."""
+    section, metric = study.section, study.section.metric
+    made = []
+    for split in sorted(section.main_splits, key=lambda name: name != section.lead_split):
+        best = data.best_of_tier(section, study.estimates, split)
+        models = {model: tier for tier, model in best.items()}
+        rows = study.estimates[(study.estimates["split"] == split) & study.estimates["model"].isin(models)]
+        domain = figures.score_domain(rows["value"], metric)
+        low, high = domain
+        # Bands may reach out a little, but a band from 0 to 1 must not flatten the curves.
+        reach = 0.35 * (high - low)
+        domain = figures.score_domain(
+            [*rows["value"], *np.clip(rows["low"], low - reach, None), *np.clip(rows["high"], None, high + reach)], metric
+        )
+        sanity = _sanity(study, split, models)
+        panels = []
+        for role, title in ((HOME, "At home"), (ELSEWHERE, "Held out")):
+            part = rows[rows["role"] == role]
+            if part.empty:
+                continue
+            subtitle = _role_words(split, role)
+            panels.append(figures.curve_panel(part, models, title, subtitle, domain, metric, sanity if role == HOME else None))
+        if not panels:
+            continue
+        cut = metric == "r2" and bool((rows["value"] < figures.LOWEST_R2).any())
+        caption = (
+            f"{metric_name(metric)} by labels used (each tier's best model; all models are in the table). Bands: 95 % intervals over test blocks."
+            + (" R² below −1 is cut off." if cut else "")
+            + _interval_note(rows)
+        )
+        made.append(
+            Figure(
+                f"{section.key}-curves-{split}",
+                f"Few-shot curves: {split_title(split).lower()}",
+                caption,
+                panels,
+                rows,
+                _digests(study, [Key(split, model, budget) for model in models for budget in section.budgets[split]]),
+                width=430,
+            )
+        )
+    return made
+
+
+def _sanity(study: data.Study, split: str, models: dict[str, str]) -> pd.DataFrame | None:
+    """The best of the shown models under a random split, for comparison on the lead split only."""
+    table = study.estimates
+    rows = table[(table["split"] == "random") & (table["role"] == HOME) & table["model"].isin(models)]
+    if split != study.section.lead_split or rows.empty:
+        return None
+    best = rows.groupby("labels")["value"]
+    return (best.max() if study.section.higher_is_better else best.min()).reset_index()
+
+
+def _role_words(split: str, role: str) -> str:
+    words = {
+        "within": ("test blocks of the one region that trains", "test blocks of all the others"),
+        "leave-year": ("known years", "a year that did not train"),
+        "until": ("years up to the cut", "later years"),
+        "leave-group-year": ("regions and years that train", "another region, another year, or both"),
+    }
+    from rs05bench.protocol.names import parse_split
+
+    home, held = words.get(parse_split(split).rule, ("test blocks of regions that train", "the same blocks, their region held out"))
+    return home if role == HOME else held
+
+
+def _interval_note(rows: pd.DataFrame) -> str:
+    notes = list(dict.fromkeys(note for note in rows["note"] if note))
+    return f" {notes[0]}" if notes else ""
+
+
+def drop_figures(study: data.Study, dropped: pd.DataFrame) -> list[Figure]:
+    """The drop on the same ground under the lead split: a panel a tier, a slope a region."""
+    section, split, budget = study.section, study.section.lead_split, study.lead_budget
+    if dropped.empty or split is None:
+        return []
+    models = study.representatives
+    rows = dropped[(dropped["split"] == split) & (dropped["budget"] == budget) & dropped["model"].isin(models.values())]
+    if rows.empty:
+        return []
+    domain = figures.score_domain([*rows["home"], *rows["held_out"]], section.metric)
+    panels = [
+        figures.slope_panel(rows[rows["model"] == model], tier, domain, section.metric)
+        for tier, model in models.items()
+        if (rows["model"] == model).any()
+    ]
+    labels = study.estimates[(study.estimates["split"] == split) & (study.estimates["budget"] == budget)]["labels"].iloc[0]
+    caption = (
+        f"The same test blocks, scored with labels of their region in training and without ({labels:.0f} labels). "
+        "A thin line is a region, the thick one all of them together; the three that fall most are named."
+    )
+    return [
+        Figure(
+            f"{section.key}-drop",
+            "Drop on the same ground",
+            caption,
+            panels,
+            rows,
+            _digests(study, [Key(split, model, str(budget)) for model in models.values()]),
+            width=230,
+            columns=4,
+        )
+    ]
+
+
+def cost_figures(study: data.Study) -> list[Figure]:
+    """Cost against held-out score."""
+    section = study.section
+    frame = data.costs(study)
+    if frame.empty or frame["fit_s"].notna().sum() == 0:
+        return []
+    alone = bool(frame["alone"].all())
+    how = "Measured alone in a fresh process." if alone else "Measured beside other cells, so only roughly comparable."
+    hardware = next((text for text in frame["hardware"] if text), "")
+    caption = (
+        f"Every model with {frame['labels'].iloc[0]:.0f} labels; bars are 95 % intervals. The line is the frontier: no cheaper model is better. "
+        f"{how}" + (f" {hardware}." if hardware else "")
+    )
+    panel = figures.cost_panel(frame, section.metric, higher_is_better=section.higher_is_better)
+    keys = [Key(str(section.lead_split), model, str(study.lead_budget)) for model in frame["model"]]
+    return [
+        Figure(f"{section.key}-cost", "Cost against held-out score", caption, [panel], frame, _digests(study, keys), width=760, columns=1)
+    ]
+
+
+def map_figures(study: data.Study, errors: pd.DataFrame, dropped: pd.DataFrame, model: str) -> list[Figure]:
+    """Where the leader fails: a map a region where regions lie far apart, else one map."""
+    section = study.section
+    placed = errors.dropna(subset=["lon", "lat"]) if not errors.empty else errors
+    if placed.empty:
+        return []
+    regression = study.truth.classes is None
+    top = 1.0 if not regression else float(np.quantile(placed["error"], 0.95)) or 1.0
+    unit = "mean absolute error" if regression else "share wrong"
+    means = placed.groupby("region")["error"].mean().sort_values(ascending=False)
+    parts = list(placed.groupby("region"))
+    widths = [_half_width(rows) for _, rows in parts]
+    apart = len(parts) > 1 and _half_width(placed) > SPREAD_OUT * max(widths)
+    if apart:
+        reach = float(np.quantile(widths, 0.75)) * 1.08
+        panels = [
+            figures.map_panel(
+                placed[placed["region"] == region],
+                str(region),
+                f"{unit} {number(means[region])}",
+                top,
+                side=165,
+                unit=unit,
+                kilometres=max(reach, _half_width(placed[placed["region"] == region]) * 1.08),
+            )
+            for region in means.index[:MOST_MAPS]
+        ]
+    else:
+        panels = [
+            figures.map_panel(
+                placed,
+                model,
+                f"{unit} {number(float(placed['error'].mean()))}",
+                top,
+                side=380,
+                unit=unit,
+                kilometres=_half_width(placed) * 1.05,
+            )
+        ]
+    some = f" The {MOST_MAPS} worst of {len(means)} regions are drawn." if apart and len(means) > MOST_MAPS else ""
+    caption = (
+        f"Held-out error of {model} at each place, over seeds{' and years' if section.card.year else ''}: light is right, dark is wrong"
+        f"{f' (darkest: {top:.2g} and more)' if regression else ''}. Worst region first.{some}"
+    )
+    keys = [Key(str(section.lead_split), model, str(study.lead_budget))]
+    return [
+        Figure(
+            f"{section.key}-map",
+            "Where it fails",
+            caption,
+            panels,
+            errors,
+            _digests(study, keys),
+            width=165 if apart else 560,
+            columns=4 if apart else 1,
+            fixed=apart,
+        )
+    ]
+
+
+def _half_width(rows: pd.DataFrame) -> float:
+    """Half the longer side of the ground covered, kilometres."""
+    middle = float(rows["lat"].mean())
+    east = float(rows["lon"].max() - rows["lon"].min()) * 111.32 * float(np.cos(np.radians(middle)))
+    north = float(rows["lat"].max() - rows["lat"].min()) * 110.57
+    return max(east, north, 0.1) / 2
+
+
+def worst_table(study: data.Study, model: str, dropped: pd.DataFrame) -> Table | None:
+    """The worst regions of the leader."""
+    frame = data.worst_regions(study, model, dropped)
+    if frame.empty:
+        return None
+    name = metric_name(study.section.metric)
+    mistake = "Usual mistake" if study.truth.classes is not None else "Predictions are"
+    rows = [
+        [str(r["region"]), f"{r['units']:,}", number(r["held_out"]), number(r["home"]), number(r["drop"]), str(r["usual_mistake"])]
+        for _, r in frame.head(8).iterrows()
+    ]
+    title = "The worst regions" if len(frame) > len(rows) else "Regions, worst first"
+    return Table(
+        f"{study.section.key}-regions", title, ["Region", "#Units", f"#{name} held out", "#at home", "#drop", mistake], rows, frame
+    )
+
+
+def calibration_figures(study: data.Study) -> list[Figure]:
+    """Is its confidence worth its name?"""
+    section = study.section
+    frame = data.calibration(study)
+    if frame.empty:
+        return []
+    regression = study.truth.classes is None
+    panel = figures.coverage_panel if regression else figures.reliability_panel
+    drawn = frame if regression else frame[frame["predictions"] >= 20]
+    panels = [panel(rows, tier) for tier in study.representatives if not (rows := drawn[drawn["tier"] == tier]).empty]
+    if not panels:
+        return []
+    caption = (
+        "Share of truth inside the 90 % interval; the grey line is where it should be. Solid: at home. Dashed: held out."
+        if regression
+        else "On the grey line, a model that says 80 % is right 80 % of the time; below it, it is too sure of itself. "
+        "Solid: at home. Dashed: held out. Bins of fewer than 20 predictions are not drawn."
+    )
+    budgets = section.budgets[str(section.lead_split)] if regression else [str(study.lead_budget)]
+    keys = [Key(str(section.lead_split), model, budget) for model in study.representatives.values() for budget in budgets]
+    title = "Do the intervals hold what they promise?" if regression else "Is it as sure as it should be?"
+    return [Figure(f"{section.key}-calibration", title, caption, panels, frame, _digests(study, keys), width=230, columns=4)]
+
+
+def group_figures(study: data.Study) -> list[Figure]:
+    """Held-out scores by group."""
+    section = study.section
+    frame = data.group_scores(study)
+    if frame.empty:
+        return []
+    domain = figures.score_domain([*frame["value"]], section.metric)
+    panels = [figures.group_panel(rows, str(column), domain, section.metric) for column, rows in frame.groupby("column", sort=False)]
+    caption = f"{metric_name(section.metric)} held out, by group: each tier's best model with the largest budget; bars are 95 % intervals over test blocks."
+    keys = [Key(str(section.lead_split), model, str(study.lead_budget)) for model in study.representatives.values()]
+    return [Figure(f"{section.key}-groups", "For whom it works", caption, panels, frame, _digests(study, keys), width=380)]
+
+
+def summary_of(section: Section, table: pd.DataFrame) -> Table:
+    """The section's table, a row a split, model and budget."""
+    name = metric_name(section.metric)
+    columns = {"ece_ood": "#ECE held out", "coverage90_ood": "#coverage held out", "fit_s": "#fit", "peak_memory_mb": "#memory MiB"}
+    extra = [column for column in columns if column in table.columns]
+    head = [
+        "Split",
+        "Tier",
+        "Model",
+        "#Labels",
+        f"#{name} at home",
+        f"#{name} held out",
+        "#Drop, same ground",
+        *(columns[c] for c in extra),
+    ]
+    rows = []
+    for _, r in table.iterrows():
+        row = [r["split"], r["tier"], r["model"], f"{r['labels']:.0f}" if r["labels"] == r["labels"] else "–"]
+        row += [_cell(r, what) for what in ("home", "held_out", "drop")]
+        row += [seconds(r[c]) if c == "fit_s" else number(r[c], 0 if c == "peak_memory_mb" else 2) for c in extra]
+        rows.append([str(value) for value in row])
+    return Table(f"{section.key}-summary", "All models", head, rows, table)
+
+
+def _cell(row: pd.Series, what: str) -> str:
+    if what not in row or row[what] != row[what]:
+        return "–"
+    return f"{number(row[what])} {bracket(row.get(f'{what}_low', np.nan), row.get(f'{what}_high', np.nan))}".rstrip()
+
+
+def cells_of(section: Section, cells: pd.DataFrame) -> Table:
+    """A row a cell, with its digest."""
+    name, metric = metric_name(section.metric), section.metric
+    head = ["Split", "Fold", "Model", "Budget", "#Seed", f"#{name} at home", f"#{name} held out", "#Drop", "Cell"]
+    wanted = ["split", "fold", "model", "budget", "seed"]
+    numbers = [f"{metric}_id", f"{metric}_ood", f"{metric}_drop"]
+    rows = [
+        [*(str(r[c]) for c in wanted), *(number(r[c], 3) if c in cells.columns else "–" for c in numbers), r["digest"][:12]]
+        for _, r in cells.iterrows()
+    ]
+    return Table(f"{section.key}-cells", "All cells", head, rows, cells)
+
+
+def all_figures(chapters: Sequence[Chapter]) -> list[Figure]:
+    """Every figure of the page."""
+    return [figure for chapter in chapters for part in chapter.figures.values() for figure in part]

@@ -1,0 +1,224 @@
+"""From stored predictions to sums per test block, from which every score, difference and interval of a report is computed.
+
+Each test unit weighs the same at home and elsewhere: where several folds test it at home, each counts for its share, so both sides
+stand on the same ground.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError
+from rs05bench.protocol.metrics import ClusterConfusion, ClusterMoments
+from rs05bench.protocol.predictions import PROBABILITY_PREFIX
+from rs05bench.protocol.result import Result
+from rs05bench.protocol.taskdata import class_values, encode_labels
+from rs05bench.report.loading import Section
+
+HOME, ELSEWHERE = "test_id", "test_ood"
+Stats = ClusterConfusion | ClusterMoments
+SAME = 1e-6  # a stored score and its recomputation may differ by the rounding of float32 predictions
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A curve's point: one model under one split with one budget."""
+
+    split: str
+    model: str
+    budget: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Sums per cluster of every fit.
+
+    Attributes:
+        stats: Key and role -> seed -> sums over all folds of that seed.
+        groups: Split -> cluster -> region, for the intervals.
+        cells: Key -> the results it rests on.
+    """
+
+    stats: Mapping[tuple[Key, str], Mapping[int, Stats]]
+    groups: Mapping[str, Mapping[str, str]]
+    cells: Mapping[Key, list[Result]] = field(default_factory=dict)
+
+    def fits(self, key: Key, role: str) -> list[Stats]:
+        """The sums of one curve point, a fit each, in order of seeds; empty where there are none."""
+        return [stats for _, stats in sorted(self.stats.get((key, role), {}).items())]
+
+    def keys(self, split: str) -> list[Key]:
+        """Curve points of a split."""
+        return [key for key in self.cells if key.split == split]
+
+
+def gather(section: Section) -> Evidence:
+    """Reads every stored prediction of a section once.
+
+    Raises:
+        DataError: A prediction file is missing or does not give the score stored beside it.
+    """
+    families: dict[tuple[Key, int], list[Result]] = defaultdict(list)
+    cells: dict[Key, list[Result]] = defaultdict(list)
+    for result in section.results:
+        cell = result.cell
+        key = Key(cell.split, cell.model, cell.budget)
+        families[key, cell.seed].append(result)
+        cells[key].append(result)
+    stats: dict[tuple[Key, str], dict[int, Stats]] = defaultdict(dict)
+    groups: dict[str, dict[str, str]] = {}
+    if section.labels is not None:
+        truth = Truth.of(section)
+        for (key, seed), results in families.items():
+            for role, sums in _sums(section, truth, results).items():
+                stats[key, role][seed] = sums
+        for split in section.splits:
+            places = truth.places(section, split)
+            groups[split] = dict(zip(places["cluster"], places["region"], strict=True))
+    return Evidence(dict(stats), groups, dict(cells))
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What predictions are compared with.
+
+    Attributes:
+        values: Label of each unit: class index or number; NaN where there is none.
+        classes: Class values, None for regression.
+    """
+
+    values: pd.Series
+    classes: tuple[str, ...] | None
+    _places: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, section: Section) -> Truth:
+        """The truth of a section."""
+        assert section.labels is not None
+        labels = section.labels.dropna()
+        classes = None if section.card.kind == "regression" else class_values(section.card, labels)
+        coded = encode_labels(labels, classes, section.card.name)
+        return cls(pd.Series(np.asarray(coded, dtype=np.float64), index=labels.index), classes)
+
+    def places(self, section: Section, split: str) -> pd.DataFrame:
+        """`region` and `cluster` (its test block) of every unit of a split, indexed by `unit_id`."""
+        if split not in self._places:
+            manifest = section.manifest(split)
+            if manifest is None:
+                raise DataError(f"the manifest {section.card.name}/{split} is missing", source=section.store.root)
+            first = manifest.table.drop_duplicates("unit_id")
+            region = first["region"].astype(str).to_numpy()
+            block = first["block"].astype(str).to_numpy()
+            cluster = [f"{here}\t{there}" for here, there in zip(region, block, strict=True)]
+            self._places[split] = pd.DataFrame({"region": region, "cluster": cluster}, index=first["unit_id"].to_numpy())
+        return self._places[split]
+
+
+def read_units(section: Section, truth: Truth, results: Sequence[Result]) -> pd.DataFrame:
+    """Predictions of some cells of one split beside their truth: a row a test unit and cell.
+
+    Returns:
+        Columns `unit_id, role, fold, seed, truth, region, cluster`, and `predicted, confidence, p_truth` (classification; `predicted`
+        is a class index) or `predicted, lower, upper` (regression). Units without a label are left out.
+
+    Raises:
+        DataError: A file is missing or unreadable, or does not give the score stored beside it.
+    """
+    parts = []
+    for result in results:
+        path = section.store.folder(result.digest) / "predictions" / "units.parquet"
+        try:
+            table = pq.read_table(path)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"cannot be read: {error}", source=path, remedy="Run the sweep again without --no-predictions, or delete the cell's folder."
+            ) from error
+        units = table.column("unit_id").to_numpy(zero_copy_only=False)
+        role = table.column("role").to_numpy(zero_copy_only=False)
+        known = truth.values.reindex(units).to_numpy()
+        keep = np.isin(role, (HOME, ELSEWHERE)) & np.isfinite(known)
+        part: dict[str, Any] = {"unit_id": units[keep], "role": role[keep], "truth": known[keep]}
+        part |= _predicted(table, keep, known[keep], truth.classes, path)
+        frame = pd.DataFrame(part)
+        _same_score(result, section.metric, frame, truth.classes, path)
+        parts.append(frame.assign(fold=result.cell.fold, seed=result.cell.seed))
+    joined = pd.concat(parts, ignore_index=True)
+    places = truth.places(section, results[0].cell.split).reindex(joined["unit_id"])
+    return joined.assign(region=places["region"].to_numpy(), cluster=places["cluster"].to_numpy())
+
+
+def _predicted(
+    table: Any, keep: NDArray[np.bool_], known: NDArray[np.float64], classes: tuple[str, ...] | None, path: Any
+) -> dict[str, Any]:
+    names = set(table.schema.names)
+    wanted = [f"{PROBABILITY_PREFIX}{value}" for value in classes] if classes else ["y"]
+    if missing := [name for name in wanted if name not in names]:
+        raise DataError(f"columns {missing} are missing", source=path)
+    values = np.stack([table.column(name).to_numpy(zero_copy_only=False)[keep] for name in wanted], axis=1).astype(np.float64)
+    if classes is None:
+        bounds = {"lower", "upper"} <= names
+        ends = [table.column(name).to_numpy(zero_copy_only=False)[keep] if bounds else np.full(len(values), np.nan) for name in _ENDS]
+        return {"predicted": values[:, 0], "lower": ends[0], "upper": ends[1]}
+    picked = values.argmax(1)
+    rows = np.arange(len(values))
+    return {"predicted": picked, "confidence": values[rows, picked], "p_truth": values[rows, known.astype(np.intp)]}
+
+
+_ENDS = ("lower", "upper")
+
+
+def _same_score(result: Result, metric: str, frame: pd.DataFrame, classes: tuple[str, ...] | None, path: Any) -> None:
+    """A wrong file must not give a wrong picture: the stored score has to follow from the stored predictions."""
+    for role in (HOME, ELSEWHERE):
+        said = result.scores.get(role, {}).get(metric)
+        here = frame[frame["role"] == role]
+        if said is None or here.empty:
+            continue
+        sums = _count(here, ["all"] * len(here), classes)
+        found = float(sums.evaluate(metric, sums.vectors.sum(0)))
+        if not abs(found - said) <= SAME * max(1.0, abs(said)):
+            raise DataError(
+                f"the predictions give {metric} {found:.6f} on {role}, and the result says {said:.6f}",
+                source=path,
+                remedy="Delete the cell's folder and run the sweep again.",
+            )
+
+
+def _sums(section: Section, truth: Truth, results: list[Result]) -> dict[str, Stats]:
+    units = read_units(section, truth, results)
+    return {str(role): stats_of(here, truth.classes) for role, here in units.groupby("role", sort=True)}
+
+
+def stats_of(units: pd.DataFrame, classes: tuple[str, ...] | None) -> Stats:
+    """Sums per cluster of one fit's units; a unit that several folds test counts for its share in each."""
+    times = units.groupby("unit_id")["unit_id"].transform("size").to_numpy()
+    total: Stats | None = None
+    for count in np.unique(times):
+        part = units[times == count]
+        sums = _scaled(_count(part, part["cluster"].to_numpy(), classes), 1.0 / count)
+        total = sums if total is None else total + sums  # type: ignore[operator]
+    assert total is not None
+    return total
+
+
+def _count(units: pd.DataFrame, clusters: Any, classes: tuple[str, ...] | None) -> Stats:
+    if classes is not None:
+        return ClusterConfusion.from_labels(clusters, units["truth"].to_numpy(np.intp), units["predicted"].to_numpy(np.intp), classes)
+    interval = units[list(_ENDS)].to_numpy(np.float64)
+    return ClusterMoments.from_values(
+        clusters, units["truth"].to_numpy(), units["predicted"].to_numpy(), interval if np.isfinite(interval).all() else None
+    )
+
+
+def _scaled(stats: Stats, factor: float) -> Stats:
+    if isinstance(stats, ClusterConfusion):
+        return replace(stats, counts=np.asarray(stats.counts, dtype=np.float64) * factor)
+    return replace(stats, sums=stats.sums * factor)

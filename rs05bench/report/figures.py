@@ -1,0 +1,515 @@
+"""The pictures of a report, as Vega-Lite: each is a few panels that wrap on a narrow screen and stand side by side in a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rs05bench.protocol.tiers import TIER_STYLES
+from rs05bench.report.evidence import ELSEWHERE, HOME
+from rs05bench.report.style import INK, MUTED, PAPER, VEGA_CONFIG, metric_name, tier_scale, with_interval
+
+Spec = dict[str, Any]
+DASHED = [6, 4]
+LOWEST_R2 = -1.0
+"""R² has no lower end; pictures stop here and say so."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with what it was drawn from.
+
+    Attributes:
+        key: Name of its files and anchor.
+        title: What it shows.
+        caption: How to read it, in plain words.
+        panels: Vega-Lite unit or layer specifications, without a width.
+        frame: The numbers drawn; the figure's CSV.
+        digests: Cells the numbers rest on.
+        width: Width of a panel in files, and the least it shrinks to on the page before panels wrap, pixels.
+        columns: Panels side by side in files.
+        fixed: Panels keep `width` on the page (maps, so that a kilometre is as long up as across).
+    """
+
+    key: str
+    title: str
+    caption: str
+    panels: Sequence[Spec]
+    frame: pd.DataFrame
+    digests: Sequence[str] = field(default_factory=list)
+    width: int = 380
+    columns: int = 2
+    fixed: bool = False
+
+    def whole(self, subtitle: str) -> Spec:
+        """All panels in one specification, for a file."""
+        parts = [{**panel, "width": self.width} for panel in self.panels]
+        return {
+            "title": {"text": self.title, "subtitle": subtitle, "fontSize": 16, "offset": 14},
+            "concat": parts,
+            "columns": self.columns,
+            "spacing": 28,
+            "padding": 16,
+            "config": VEGA_CONFIG,
+        }
+
+    def responsive(self) -> list[Spec]:
+        """One specification a panel, for the page."""
+        width: Any = self.width if self.fixed else "container"
+        return [
+            {**panel, "width": width, "autosize": {"type": "pad" if self.fixed else "fit-x", "contains": "padding"}, "config": VEGA_CONFIG}
+            for panel in self.panels
+        ]
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain data for Vega, NaN as null."""
+    clean = frame.astype(object).where(frame.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in clean.to_dict("records")]
+
+
+def score_domain(values: Iterable[float], metric: str) -> list[float]:
+    """Ends of a score axis: room around the values, R² cut at -1."""
+    known = np.asarray([value for value in values if value is not None and math.isfinite(value)])
+    if not len(known):
+        return [0.0, 1.0]
+    low, high = float(known.min()), float(known.max())
+    if metric == "r2":
+        low = max(low, LOWEST_R2)
+    room = max(0.04 * (high - low), 0.01)
+    low, high = low - room, high + room
+    return [max(0.0, low) if known.min() >= 0 else low, min(1.0, high) if known.max() <= 1 else high]
+
+
+def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Positions near the values, in their order, at least `gap` apart and inside the ends where there is room: labels that do not touch."""
+    order = np.argsort(values, kind="stable")
+    placed = np.clip(np.asarray(values, dtype=float)[order], low, high)
+    for i in range(1, len(placed)):
+        placed[i] = max(placed[i], placed[i - 1] + gap)
+    if len(placed) and placed[-1] > high:
+        placed[-1] = high
+        for i in range(len(placed) - 2, -1, -1):
+            placed[i] = min(placed[i], placed[i + 1] - gap)
+    out = np.empty(len(placed))
+    out[order] = placed
+    return out.tolist()
+
+
+def curve_panel(
+    rows: pd.DataFrame,
+    models: dict[str, str],
+    title: str,
+    subtitle: str,
+    domain: list[float],
+    metric: str,
+    sanity: pd.DataFrame | None = None,
+) -> Spec:
+    """Score against labels of one role: a line a model, its interval as a band.
+
+    Args:
+        rows: Rows of `estimates` of one split and role.
+        models: Model -> tier, in the order drawn.
+        title: Title of the panel.
+        subtitle: What is held out.
+        domain: Ends of the score axis, shared between panels.
+        metric: The score.
+        sanity: The same of a random split, drawn as a faint dotted line.
+    """
+    rows = rows[rows["model"].isin(models)].dropna(subset=["value"])
+    dashed = bool((rows["role"] == ELSEWHERE).all()) and len(rows) > 0
+    labels = sorted(rows["labels"].unique())
+    first, last = (labels[0], labels[-1]) if labels else (1.0, 10.0)
+    span = max(last / first, 2.0)
+    # The right third is left free for the names at the ends of the lines.
+    x = {
+        "field": "labels",
+        "type": "quantitative",
+        "scale": {"type": "log", "domain": [first / span**0.06, last * span**0.62], "nice": False},
+        "axis": {"values": labels, "format": "d", "grid": False, "title": "labels used, validation included"},
+    }
+    y = {"type": "quantitative", "scale": {"domain": domain, "nice": False, "zero": False}, "title": metric_name(metric)}
+    look = tier_scale(models)
+    ends = rows[rows["labels"] == rows.groupby("model")["labels"].transform("max")].copy()
+    ends["at"] = spread(ends["value"].tolist(), (domain[1] - domain[0]) * 15 / 260, domain[0], domain[1])
+    tooltip = [
+        {"field": "model", "title": "model"},
+        {"field": "tier", "title": "tier"},
+        {"field": "labels", "title": "labels", "format": ".0f"},
+        {"field": "told", "title": metric_name(metric)},
+        {"field": "note", "title": "interval"},
+    ]
+    drawn = rows.assign(told=[with_interval(v, a, b) for v, a, b in zip(rows["value"], rows["low"], rows["high"], strict=True)])
+    line: Spec = {"type": "line", "strokeWidth": 2.2, "clip": True}
+    if dashed:
+        line["strokeDash"] = DASHED
+    layers: list[Spec] = []
+    if sanity is not None and not sanity.empty:
+        faint = {"data": {"values": records(sanity[["labels", "value"]])}, "encoding": {"x": x, "y": y | {"field": "value"}}}
+        layers.append(faint | {"mark": {"type": "line", "strokeDash": [1, 3], "color": MUTED, "strokeWidth": 1.5, "clip": True}})
+        top = sanity.sort_values("labels").iloc[[0]].assign(text="random split, sanity only")
+        layers.append(
+            {
+                "data": {"values": records(top[["labels", "value", "text"]])},
+                "mark": {"type": "text", "align": "left", "dy": -8, "color": MUTED, "fontSize": 10, "fontStyle": "italic"},
+                "encoding": {"x": x, "y": y | {"field": "value"}, "text": {"field": "text"}},
+            }
+        )
+    layers += [
+        {
+            "data": {"values": records(drawn.dropna(subset=["low", "high"])[["model", "labels", "low", "high"]])},
+            "mark": {"type": "area", "opacity": 0.13, "clip": True},
+            "encoding": {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": look["color"]},
+        },
+        {
+            "data": {"values": records(drawn[["model", "tier", "labels", "value", "told", "note"]])},
+            "layer": [
+                {"mark": line, "encoding": {"color": look["color"]}},
+                {
+                    "mark": {"type": "point", "filled": True, "size": 75, "opacity": 1, "stroke": PAPER, "strokeWidth": 1, "clip": True},
+                    "encoding": {"color": look["color"], "shape": look["shape"], "tooltip": tooltip},
+                },
+            ],
+            "encoding": {"x": x, "y": y | {"field": "value"}},
+        },
+        {
+            "data": {"values": records(ends[["model", "labels", "at"]])},
+            "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 11.5, "fontWeight": 600},
+            "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "model"}, "color": look["color"]},
+        },
+    ]
+    return {"title": {"text": title, "subtitle": subtitle}, "height": 260, "layer": layers}
+
+
+def slope_panel(rows: pd.DataFrame, tier: str, domain: list[float], metric: str) -> Spec:
+    """Score at home and held out on the same units: a faint line a region, a bold one over all.
+
+    Args:
+        rows: Rows of `drops` of one split, model and budget.
+        tier: Tier of the model.
+        domain: Ends of the score axis.
+        metric: The score.
+    """
+    style = TIER_STYLES[tier]
+    overall, regions = rows[rows["region"] == "all"], rows[rows["region"] != "all"].dropna(subset=["home", "held_out"])
+    long = regions.melt(id_vars=["region"], value_vars=["home", "held_out"], var_name="side", value_name="score")
+    bold = overall.melt(id_vars=["region"], value_vars=["home", "held_out"], var_name="side", value_name="score")
+    for frame in (long, bold):
+        frame["side"] = frame["side"].map({"home": "at home", "held_out": "held out"})
+    named = regions.sort_values("value", ascending=False, kind="stable").head(3).copy()
+    named["side"] = "held out"
+    named["at"] = spread(named["held_out"].tolist(), (domain[1] - domain[0]) * 13 / 230, domain[0], domain[1])
+    x = {
+        "field": "side",
+        "type": "nominal",
+        "sort": ["at home", "held out"],
+        "axis": {"labelAngle": 0, "title": None, "grid": True},
+        "scale": {"padding": 0.25},
+    }
+    y = {"type": "quantitative", "scale": {"domain": domain, "nice": False, "zero": False}, "title": metric_name(metric)}
+    row = overall.iloc[0]
+    told = f"drop {with_interval(row['value'], row['low'], row['high'])}"
+    return {
+        "title": {"text": str(row["model"]), "subtitle": f"{tier}: {told}"},
+        "height": 230,
+        "layer": [
+            {
+                "data": {"values": records(long)},
+                "mark": {"type": "line", "strokeWidth": 1.1, "opacity": 0.55, "color": style.colour, "clip": True},
+                "encoding": {"x": x, "y": y | {"field": "score"}, "detail": {"field": "region"}},
+            },
+            {
+                "data": {"values": records(long)},
+                "mark": {"type": "point", "filled": True, "size": 18, "opacity": 0.7, "color": style.colour, "clip": True},
+                "encoding": {
+                    "x": x,
+                    "y": y | {"field": "score"},
+                    "tooltip": [{"field": "region"}, {"field": "side"}, {"field": "score", "format": ".3f"}],
+                },
+            },
+            {
+                "data": {"values": records(bold)},
+                "mark": {"type": "line", "strokeWidth": 3.4, "color": style.colour, "clip": True},
+                "encoding": {"x": x, "y": y | {"field": "score"}},
+            },
+            {
+                "data": {"values": records(bold)},
+                "mark": {
+                    "type": "point",
+                    "filled": True,
+                    "size": 110,
+                    "color": style.colour,
+                    "shape": style.marker,
+                    "opacity": 1,
+                    "clip": True,
+                },
+                "encoding": {"x": x, "y": y | {"field": "score"}},
+            },
+            {
+                "data": {"values": records(named[["region", "side", "at"]])},
+                "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 10, "color": MUTED},
+                "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "region"}},
+            },
+        ],
+    }
+
+
+def cost_panel(frame: pd.DataFrame, metric: str, *, higher_is_better: bool) -> Spec:
+    """Held-out score against the time to fit, with the frontier of what nothing cheaper beats."""
+    frame = frame.dropna(subset=["fit_s", "value"])
+    models = dict(zip(frame["model"], frame["tier"], strict=True))
+    look = tier_scale(models)
+    domain = score_domain([*frame["value"], *frame["low"], *frame["high"]], metric)
+    low, high = float(frame["fit_s"].min()), float(frame["fit_s"].max())
+    x = {
+        "field": "fit_s",
+        "type": "quantitative",
+        "scale": {"type": "log", "domain": [low / 1.6, high * 6], "nice": False},
+        "axis": {"title": "seconds to fit, tuning included", "grid": False, "format": "~g", "tickCount": 5},
+    }
+    y = {"type": "quantitative", "scale": {"domain": domain, "nice": False, "zero": False}, "title": f"{metric_name(metric)}, held out"}
+    front = frame[frame["frontier"]]
+    # The frontier goes on to the dearest model: nothing to its right is better.
+    last = front.iloc[[-1]].assign(fit_s=high)
+    steps = pd.concat([front, last])[["fit_s", "value"]]
+    named = front.copy()
+    named["at"] = spread(named["value"].tolist(), (domain[1] - domain[0]) * 15 / 320, domain[0], domain[1])
+    tooltip = [
+        {"field": "model"},
+        {"field": "tier"},
+        {"field": "told", "title": metric_name(metric)},
+        {"field": "fit_s", "title": "seconds to fit", "format": ".3g"},
+        {"field": "predict_s_per_1000", "title": "seconds to predict 1,000", "format": ".3g"},
+        {"field": "peak_memory_mb", "title": "memory, MiB", "format": ".0f"},
+    ]
+    drawn = frame.assign(told=[with_interval(v, a, b) for v, a, b in zip(frame["value"], frame["low"], frame["high"], strict=True)])
+    return {
+        "title": {"text": "Cost against held-out score", "subtitle": f"{'up' if higher_is_better else 'down'} and left is better"},
+        "height": 320,
+        "layer": [
+            {
+                "data": {"values": records(steps)},
+                "mark": {"type": "line", "interpolate": "step-after", "color": INK, "strokeWidth": 1.3, "opacity": 0.75, "clip": True},
+                "encoding": {"x": x, "y": y | {"field": "value"}},
+            },
+            {
+                "data": {"values": records(drawn.dropna(subset=["low", "high"])[["model", "fit_s", "low", "high"]])},
+                "mark": {"type": "rule", "opacity": 0.35, "strokeWidth": 1.5, "clip": True},
+                "encoding": {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": look["color"]},
+            },
+            {
+                "data": {"values": records(drawn.drop(columns=["low", "high", "frontier", "alone", "hardware"]))},
+                "mark": {"type": "point", "filled": True, "size": 105, "opacity": 1, "stroke": PAPER, "strokeWidth": 1, "clip": True},
+                "encoding": {"x": x, "y": y | {"field": "value"}, **look, "tooltip": tooltip},
+            },
+            {
+                "data": {"values": records(named[["model", "fit_s", "at"]])},
+                "mark": {"type": "text", "align": "left", "dx": 9, "dy": -9, "fontSize": 11.5, "fontWeight": 600},
+                "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "model"}, "color": look["color"]},
+            },
+        ],
+    }
+
+
+def reliability_panel(rows: pd.DataFrame, tier: str) -> Spec:
+    """Confidence against share right; at home solid, held out dashed.
+
+    Args:
+        rows: Rows of `calibration` of one model.
+        tier: Its tier.
+    """
+    style = TIER_STYLES[tier]
+    x = {"field": "confidence", "type": "quantitative", "scale": {"domain": [0, 1]}, "axis": {"title": "how sure it was", "tickCount": 5}}
+    y = {"type": "quantitative", "scale": {"domain": [0, 1]}, "title": "how often it was right", "field": "right"}
+    tooltip = [
+        {"field": "where"},
+        {"field": "confidence", "format": ".2f"},
+        {"field": "right", "format": ".2f"},
+        {"field": "predictions", "format": ",d"},
+    ]
+    layers: list[Spec] = [
+        {
+            "data": {"values": [{"confidence": 0, "right": 0}, {"confidence": 1, "right": 1}]},
+            "mark": {"type": "line", "color": "#aab1ba", "strokeWidth": 1},
+            "encoding": {"x": x, "y": y},
+        }
+    ]
+    for role, dash, filled in ((HOME, [1, 0], True), (ELSEWHERE, DASHED, False)):
+        part = rows[rows["role"] == role]
+        if part.empty:
+            continue
+        layers.append(
+            {
+                "data": {"values": records(part)},
+                "layer": [
+                    {"mark": {"type": "line", "color": style.colour, "strokeDash": dash, "strokeWidth": 2}},
+                    {
+                        "mark": {
+                            "type": "point",
+                            "color": style.colour,
+                            "shape": style.marker,
+                            "size": 45,
+                            "filled": filled,
+                            "fill": style.colour if filled else PAPER,
+                            "opacity": 1,
+                        },
+                        "encoding": {"tooltip": tooltip},
+                    },
+                ],
+                "encoding": {"x": x, "y": y},
+            }
+        )
+    return {"title": {"text": str(rows["model"].iloc[0]), "subtitle": tier}, "height": 200, "layer": layers}
+
+
+def map_panel(rows: pd.DataFrame, title: str, subtitle: str, top: float, *, side: int, unit: str, kilometres: float) -> Spec:
+    """Places of one region coloured by error, at equal scale up and across.
+
+    Args:
+        rows: Rows of `unit_errors` of one region.
+        title: Region.
+        subtitle: Its score.
+        top: Error drawn darkest.
+        side: Height of the panel, pixels.
+        unit: What the error is.
+        kilometres: Half the side of the ground shown.
+    """
+    middle_x, middle_y = (rows["lon"].min() + rows["lon"].max()) / 2, (rows["lat"].min() + rows["lat"].max()) / 2
+    east = (rows["lon"] - middle_x) * 111.32 * math.cos(math.radians(middle_y))
+    north = (rows["lat"] - middle_y) * 110.57
+    placed = rows.assign(east=east.round(4), north=north.round(4))
+    keep = ["place", "east", "north", "error", "predictions"] + (["usual_mistake"] if "usual_mistake" in placed else ["bias"])
+    scale = {"domain": [-kilometres, kilometres], "nice": False}
+    axis = {"grid": False, "tickCount": 3, "title": None, "labelExpr": "datum.label + ' km'", "domain": False, "ticks": False}
+    third = {"field": "usual_mistake", "title": "usual mistake"} if "usual_mistake" in placed else {"field": "bias", "format": "+.3f"}
+    return {
+        "title": {"text": title, "subtitle": subtitle, "fontSize": 12},
+        "height": side,
+        "data": {"values": records(placed[keep])},
+        "mark": {
+            "type": "point",
+            "filled": True,
+            "size": 26 if len(rows) < 400 else 12,
+            "opacity": 0.95,
+            "stroke": "#9aa2ac",
+            "strokeWidth": 0.4,
+        },
+        "encoding": {
+            "x": {"field": "east", "type": "quantitative", "scale": scale, "axis": axis},
+            "y": {"field": "north", "type": "quantitative", "scale": scale, "axis": None},
+            "color": {
+                "field": "error",
+                "type": "quantitative",
+                "legend": None,
+                "scale": {"domain": [0, top], "range": ERROR_RAMP, "clamp": True},
+            },
+            "order": {"field": "error"},
+            "tooltip": [{"field": "place"}, {"field": "error", "title": unit, "format": ".2f"}, third, {"field": "predictions"}],
+        },
+    }
+
+
+ERROR_RAMP = ["#f4f1ec", "#f2c894", "#d9722e", "#8c2d04", "#3d1203"]
+"""Light to dark in even steps of lightness, so that it reads in grey."""
+
+
+def group_panel(rows: pd.DataFrame, column: str, domain: list[float], metric: str) -> Spec:
+    """Held-out scores of each tier's best model by the values of one group column."""
+    models = dict(zip(rows["model"], rows["tier"], strict=True))
+    look = tier_scale(models)
+    order = rows.groupby("group")["value"].mean().sort_values().index.tolist()
+    named = {group: int(units) for group, units in rows.groupby("group")["units"].max().items()}
+    drawn = rows.assign(
+        told=[with_interval(v, a, b) for v, a, b in zip(rows["value"], rows["low"], rows["high"], strict=True)],
+        group=[f"{group} ({named[group]:,})" for group in rows["group"]],
+    )
+    y = {
+        "field": "group",
+        "type": "nominal",
+        "sort": [f"{group} ({named[group]:,})" for group in order],
+        "axis": {"title": None, "labelLimit": 150, "grid": True, "ticks": False, "domain": False},
+        "scale": {"paddingInner": 0.25},
+    }
+    offset = {"field": "model", "type": "nominal", "sort": list(models)}
+    x = {"type": "quantitative", "scale": {"domain": domain, "nice": False, "zero": False}, "title": f"{metric_name(metric)}, held out"}
+    return {
+        "title": {"text": column.replace("_", " "), "subtitle": "units in brackets"},
+        "height": {"step": 9},
+        "layer": [
+            {
+                "data": {"values": records(drawn.dropna(subset=["low", "high"])[["group", "model", "low", "high"]])},
+                "mark": {"type": "rule", "opacity": 0.45, "strokeWidth": 1.5, "clip": True},
+                "encoding": {"y": y, "yOffset": offset, "x": x | {"field": "low"}, "x2": {"field": "high"}, "color": look["color"]},
+            },
+            {
+                "data": {"values": records(drawn[["group", "model", "tier", "value", "told", "note"]])},
+                "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1, "clip": True},
+                "encoding": {
+                    "y": y,
+                    "yOffset": offset,
+                    "x": x | {"field": "value"},
+                    **look,
+                    "tooltip": [{"field": "group"}, {"field": "model"}, {"field": "told", "title": metric_name(metric)}, {"field": "note"}],
+                },
+            },
+        ],
+    }
+
+
+def coverage_panel(rows: pd.DataFrame, tier: str) -> Spec:
+    """Share of truth inside the 90 % intervals against labels; at home solid, held out dashed."""
+    style = TIER_STYLES[tier]
+    labels = sorted(rows["labels"].unique())
+    x = {
+        "field": "labels",
+        "type": "quantitative",
+        "scale": {"type": "log", "domain": [labels[0] / 1.2, labels[-1] * 1.2], "nice": False},
+        "axis": {"values": labels, "format": "d", "grid": False, "title": "labels used"},
+    }
+    y = {"type": "quantitative", "scale": {"domain": [0, 1]}, "title": "inside the 90 % interval", "field": "value"}
+    layers: list[Spec] = [
+        {"data": {"values": [{"value": 0.9}]}, "mark": {"type": "rule", "color": "#aab1ba"}, "encoding": {"y": y}},
+        {
+            "data": {"values": records(rows.dropna(subset=["low", "high"])[["labels", "low", "high", "where"]])},
+            "mark": {"type": "area", "opacity": 0.12, "color": style.colour, "clip": True},
+            "encoding": {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "detail": {"field": "where"}},
+        },
+    ]
+    for role, dash, filled in ((HOME, [1, 0], True), (ELSEWHERE, DASHED, False)):
+        part = rows[rows["role"] == role]
+        if part.empty:
+            continue
+        layers.append(
+            {
+                "data": {"values": records(part[["labels", "value", "where", "model"]])},
+                "layer": [
+                    {"mark": {"type": "line", "color": style.colour, "strokeDash": dash, "strokeWidth": 2}},
+                    {
+                        "mark": {
+                            "type": "point",
+                            "color": style.colour,
+                            "shape": style.marker,
+                            "size": 45,
+                            "filled": filled,
+                            "fill": style.colour if filled else PAPER,
+                            "opacity": 1,
+                        },
+                        "encoding": {
+                            "tooltip": [{"field": "where"}, {"field": "labels", "format": ".0f"}, {"field": "value", "format": ".2f"}]
+                        },
+                    },
+                ],
+                "encoding": {"x": x, "y": y},
+            }
+        )
+    return {"title": {"text": str(rows["model"].iloc[0]), "subtitle": tier}, "height": 200, "layer": layers}
+
+
+def ramp_gradient() -> str:
+    """The error ramp as a CSS gradient, for the page's own legend."""
+    return f"linear-gradient(to right, {', '.join(ERROR_RAMP)})"

@@ -1,0 +1,241 @@
+"""What a report is made of: the results of a run folder, one section a task and target, with what they rest on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from rs05bench.errors import DataError
+from rs05bench.experiment.store import ResultStore
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.metrics import METRICS, ClusterMoments, find_metric
+from rs05bench.protocol.names import SplitName, parse_split
+from rs05bench.protocol.result import Cost, ModelCard, Result
+from rs05bench.protocol.rules import RuleVerdict, check_rules
+
+
+@dataclass(frozen=True)
+class Section:
+    """One task and target of a run folder.
+
+    Attributes:
+        card: The task card.
+        target: Target column.
+        results: Results, one a cell.
+        manifests: Manifest of every split, by its name without `+k`.
+        labels: Labels of the target, indexed by `unit_id`; None for segmentation.
+        costs: Costs measured alone, by digest.
+        store: Where predictions are read from.
+    """
+
+    card: TaskCard
+    target: str
+    results: list[Result]
+    manifests: dict[str, SplitManifest]
+    labels: pd.Series | None
+    costs: dict[str, Cost]
+    store: ResultStore
+
+    @property
+    def key(self) -> str:
+        """A name for files and anchors."""
+        return self.card.name if len(self.card.targets) == 1 else f"{self.card.name}-{self.target}"
+
+    @property
+    def metric(self) -> str:
+        """The metric the section is about: the card's, or the kind's own where sums per block do not give the card's."""
+        name = self.results[0].main_metric
+        if self.card.kind == "regression":
+            return name if name in ClusterMoments.metrics else "r2"
+        return "macro_f1" if "probabilities" in find_metric(name, METRICS).needs else name
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Its direction."""
+        return bool(find_metric(self.metric, METRICS).higher_is_better)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether anything shown comes from simulated data."""
+        return any(result.simulated for result in self.results)
+
+    @cached_property
+    def models(self) -> dict[str, ModelCard]:
+        """Model cards by name."""
+        return {result.cell.model: result.model for result in self.results}
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """Splits with results, the main ones first, in the card's order."""
+        there = {result.cell.split: result.main for result in self.results}
+        order = {name: position for position, name in enumerate(self.card.splits)}
+        return sorted(there, key=lambda name: (not there[name], order.get(name, len(order)), name))
+
+    @cached_property
+    def main_splits(self) -> list[str]:
+        """Splits that may be a main result."""
+        there = {result.cell.split: result.main for result in self.results}
+        return [split for split in self.splits if there[split]]
+
+    @cached_property
+    def budgets(self) -> dict[str, list[str]]:
+        """Budgets of each split, fewest labels first."""
+        used: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for result in self.results:
+            used[result.cell.split][result.cell.budget].append(int(result.budget.get("labels_used") or 0))
+        return {split: sorted(budgets, key=lambda name: (sum(budgets[name]) / len(budgets[name]), name)) for split, budgets in used.items()}
+
+    @cached_property
+    def lead_split(self) -> str | None:
+        """The split the verdict is about: the first that holds groups out, else the first with a test out of domain; None without one."""
+        moved = [split for split in self.main_splits if any("test_ood" in r.scores for r in self.results if r.cell.split == split)]
+        preferred = ("leave-group", "leave-group-year", "leave-year", "until", "official")
+
+        def rank(split: str) -> int:
+            name = parse_split(split)
+            first = preferred.index(name.rule) if name.rule in preferred else len(preferred)
+            return 2 * first + bool(name.extra)
+
+        return min(moved, key=rank, default=None)
+
+    def manifest(self, split: str) -> SplitManifest | None:
+        """The manifest of a split."""
+        return self.manifests.get(parse_split(split).base)
+
+    def group_word(self, split: str) -> str:
+        """What the split moves, for people: `county`."""
+        name: SplitName = parse_split(split)
+        word = name.group or ("year" if name.moves_year else self.card.split_options.region or "region")
+        return word.replace("_", " ").replace("-", " ")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A run folder, read.
+
+    Attributes:
+        folder: The folder.
+        sections: One a task and target.
+        rules: Verdict on every rule of the protocol.
+        failures: Cells that failed and have no result.
+        left_out: Why results are not shown, one sentence each.
+    """
+
+    folder: Path
+    sections: list[Section]
+    rules: list[RuleVerdict]
+    failures: int
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def results(self) -> list[Result]:
+        """All results shown."""
+        return [result for section in self.sections for result in section.results]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether anything shown comes from simulated data."""
+        return any(section.simulated for section in self.sections)
+
+
+def read_runs(folder: str | Path, *, data: str | Path | None = None) -> Runs:
+    """Reads a run folder.
+
+    Args:
+        folder: A sweep's folder.
+        data: Data directory, for folders that keep no labels.
+
+    Raises:
+        DataError: No results; results of a task without its card; labels unknown.
+    """
+    root = Path(folder)
+    store = ResultStore(root)
+    found = list(store.results()) if (root / "cells").is_dir() else []
+    if not found:
+        raise DataError("holds no finished result", source=root, remedy="Give the folder a sweep was written to (its --out).")
+    cards = store.cards()
+    costs = store.costs()
+    kept, left_out = _newest(found, cards, store)
+    grouped: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for result in kept:
+        grouped[result.cell.task, result.cell.target].append(result)
+    manifests = _manifests(store)
+    sections = []
+    for (task, target), results in sorted(grouped.items()):
+        sections.append(
+            Section(
+                cards[task],
+                target,
+                results,
+                {manifest.split: manifest for manifest in manifests if manifest.task == task},
+                _labels(store, cards[task], target, results, data),
+                costs,
+                store,
+            )
+        )
+    costed = [result.model_copy(update={"cost": costs.get(result.digest, result.cost)}) for result in kept]
+    rules = check_rules(costed, manifests, [cards[task] for task in sorted({task for task, _ in grouped})])
+    return Runs(root, sections, rules, len(store.failures()), left_out)
+
+
+def _newest(results: list[Result], cards: dict[str, TaskCard], store: ResultStore) -> tuple[list[Result], list[str]]:
+    """One result a cell: those of the card that is kept, of several the one written last. A folder may hold earlier attempts."""
+    missing = sorted({result.cell.task for result in results} - set(cards))
+    if missing:
+        raise DataError(f"holds results of {', '.join(missing)} without a task card", source=store.root, remedy="Put it into cards/.")
+    current = [result for result in results if result.digests.get("card") == cards[result.cell.task].digest]
+    notes = []
+    if not current:
+        current = results
+        notes.append("No result rests on the task card kept beside them; what is shown was run under an earlier card.")
+    elif len(current) < len(results):
+        notes.append(f"{len(results) - len(current)} results of an earlier task card are left out.")
+    newest: dict[str, tuple[float, Result]] = {}
+    for result in current:
+        written = (store.folder(result.digest) / "result.json").stat().st_mtime
+        key = result.cell.model_dump_json()
+        if key not in newest or written > newest[key][0]:
+            newest[key] = (written, result)
+    if len(newest) < len(current):
+        notes.append(f"{len(current) - len(newest)} earlier results of the same cells are left out.")
+    return [result for _, result in newest.values()], notes
+
+
+def _manifests(store: ResultStore) -> list[SplitManifest]:
+    there = sorted(store.root.glob("manifests/*/*@v*.parquet"))
+    return [SplitManifest.load(path) for path in there if not path.name.endswith(".units.parquet")]
+
+
+def _labels(store: ResultStore, card: TaskCard, target: str, results: list[Result], data: str | Path | None) -> pd.Series | None:
+    if card.kind == "segmentation":
+        return None
+    digests = {result.digests.get("data", "") for result in results}
+    if len(digests) > 1:
+        raise DataError(
+            f"{card.name}: the results rest on {len(digests)} different states of the data and cannot be compared",
+            source=store.root,
+            remedy="Run the sweep again into a new folder.",
+        )
+    digest = digests.pop()
+    kept = store.labels(digest)
+    if kept is not None and target in kept.columns:
+        return kept[target]
+    if data is None:
+        raise DataError(
+            f"{card.name}: the labels behind these results are not kept here",
+            source=store.root,
+            remedy="Say where the data are: rs05bench report RUNS --data DIR.",
+        )
+    from rs05bench.datamodules.sources import open_source
+
+    source = open_source(card, data)
+    if source.digest != digest:
+        raise DataError(
+            f"{card.name}: these data are not those the results rest on (digest {source.digest[:12]}…, not {digest[:12]}…)", source=data
+        )
+    return source.labels(target)

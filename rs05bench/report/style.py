@@ -1,0 +1,160 @@
+"""How a report writes numbers and names, and how its pictures look."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.tiers import TIER_STYLES
+
+INK, MUTED, FAINT, PAPER = "#1b1f24", "#5b6470", "#d9dde2", "#ffffff"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
+
+METRIC_NAMES = {
+    "macro_f1": "macro-F1",
+    "balanced_accuracy": "balanced accuracy",
+    "overall_accuracy": "overall accuracy",
+    "kappa": "kappa",
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "rmse": "RMSE",
+    "pearson": "Pearson correlation",
+    "miou": "mIoU",
+    "bias": "bias",
+}
+
+# What Vega draws for a marker, as an SVG path in a box from -1 to 1, for the legend of the page.
+MARKER_PATHS = {
+    "circle": "M1,0A1,1,0,1,1,-1,0A1,1,0,1,1,1,0Z",
+    "square": "M-.9,-.9H.9V.9H-.9Z",
+    "cross": "M-1,-.35H-.35V-1H.35V-.35H1V.35H.35V1H-.35V.35H-1Z",
+    "diamond": "M0,-1.2L1,0L0,1.2L-1,0Z",
+    "triangle-up": "M0,-1L1,.85H-1Z",
+    "triangle-down": "M0,1L1,-.85H-1Z",
+    "triangle-right": "M1,0L-.85,1V-1Z",
+    "triangle-left": "M-1,0L.85,1V-1Z",
+    "wedge": "M0,-1.2L.6,1H-.6Z",
+}
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number as the report writes it: `.71`, `−.05`, `1.20`; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{abs(value):.{digits}f}"
+    if text.startswith("0.") and digits:
+        text = text[1:]
+    zero = not any(digit in text for digit in "123456789")
+    return f"−{text}" if value < 0 and not zero else text
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign."""
+    text = number(value, digits)
+    return text if text.startswith("−") else f"+{text}"
+
+
+def bracket(low: float, high: float, digits: int = 2) -> str:
+    """An interval: `[.64, .77]`; empty where there is none."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """`.71 [.64, .77]`."""
+    return f"{number(value)} {bracket(low, high)}".rstrip()
+
+
+def seconds(value: float | None) -> str:
+    """A time for people."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value < 0.1:
+        return f"{value * 1000:.3g} ms"
+    return f"{value:.2g} s" if value < 100 else f"{value / 60:.3g} min"
+
+
+def metric_name(name: str) -> str:
+    """A metric's name for people."""
+    if name in METRIC_NAMES:
+        return METRIC_NAMES[name]
+    stem, _, rest = name.partition("_")
+    return f"{stem.upper()} of {rest}" if stem in ("f1", "iou") and rest else name.replace("_", " ")
+
+
+def split_title(split: str) -> str:
+    """What a split asks, in a few words."""
+    name = parse_split(split)
+    word = (name.group or "").replace("-", " ").replace("_", " ")
+    match name.rule:
+        case "leave-group":
+            more = f", with {name.extra} labels a class from it" if name.extra else ""
+            return f"Another {word}{more}"
+        case "leave-group-year":
+            return f"Another {word} in another year"
+        case "leave-year":
+            return "Another year"
+        case "until":
+            return f"Years after {name.year}"
+        case "within":
+            return f"One {word} only"
+        case "spatial-block":
+            return "Blocks beside training"
+        case "official":
+            return "As published"
+    return "Random split"
+
+
+def elsewhere(split: str) -> str:
+    """Where the held-out units are, to end a sentence with."""
+    name = parse_split(split)
+    word = (name.group or "region").replace("-", " ").replace("_", " ")
+    return {
+        "leave-group": f"in a {word} without training labels",
+        "leave-group-year": f"in a {word} and year without training labels",
+        "leave-year": "in a year without training labels",
+        "until": f"in the years after {name.year}",
+        "within": f"outside the {word} it learned in",
+        "official": "on the published test set",
+    }.get(name.rule, "on held-out blocks")
+
+
+def tier_scale(models: dict[str, str]) -> dict[str, Any]:
+    """Vega-Lite colour and shape channels for models (name -> tier); the same tier looks the same in every picture."""
+    names = list(models)
+    styles = [TIER_STYLES[tier] for tier in models.values()]
+    return {
+        "color": {"field": "model", "type": "nominal", "legend": None, "scale": {"domain": names, "range": [s.colour for s in styles]}},
+        "shape": {"field": "model", "type": "nominal", "legend": None, "scale": {"domain": names, "range": [s.marker for s in styles]}},
+    }
+
+
+VEGA_CONFIG: dict[str, Any] = {
+    "font": FONT,
+    "background": PAPER,
+    "view": {"stroke": None},
+    "axis": {
+        "domainColor": "#8a929c",
+        "tickColor": "#8a929c",
+        "gridColor": "#eceff2",
+        "labelColor": MUTED,
+        "titleColor": MUTED,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "titlePadding": 6,
+    },
+    "title": {
+        "color": INK,
+        "fontSize": 13,
+        "fontWeight": 600,
+        "anchor": "start",
+        "subtitleColor": MUTED,
+        "subtitleFontSize": 11,
+        "offset": 8,
+    },
+    "legend": {"labelColor": MUTED, "titleColor": MUTED, "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"},
+    "text": {"color": INK, "fontSize": 11},
+}
