@@ -205,7 +205,8 @@ def _ours(model: DeepModel, facts: dict[str, Any]) -> tuple[dict[str, Any], list
     }
     exported = {"class_path": f"{__name__}.ExportedModel", "init_args": arguments}
     # Our networks standardise by themselves.
-    return {"model": exported}, [0.0] * channels, [1.0] * channels, 1.0
+    # The task reads the number of classes from model_args even where it is given a model.
+    return {"model": exported, "model_args": {"num_classes": len(facts["classes"])}}, [0.0] * channels, [1.0] * channels, 1.0
 
 
 def _bands(model: DeepModel, facts: dict[str, Any], native: bool) -> dict[str, Any]:
