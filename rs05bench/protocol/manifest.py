@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.protocol.blocks import nearest_distance
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.hashing import content_digest
+from rs05bench.protocol.manifest_card import describe
 from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.splitters import ROLES, SHIFTS, draw_folds
 from rs05bench.protocol.units import UnitTable
 
-SCHEMA_VERSION = 1
 COLUMNS = ("fold", "unit_id", "role", "shift", "region", "block")
+_AUDITED = ("verdict", "n_train", "n_test", "within_km", "median_nearest_km", "shared_groups", "unlocated")
 _CATEGORIES = ("fold", "role", "shift", "region", "block")
 
 
@@ -55,8 +55,8 @@ class SplitManifest:
 
     @property
     def name(self) -> str:
-        """`task/split@vN`."""
-        return f"{self.task}/{self.split}@v{self.version}"
+        """`task/split@vN`, after `simulated/` where it is over simulated units."""
+        return f"{'simulated/' if self.card.get('simulated') else ''}{self.task}/{self.split}@v{self.version}"
 
     def fold(self, name: str) -> pd.DataFrame:
         """The rows of one fold, sorted by `unit_id`.
@@ -120,8 +120,12 @@ class SplitManifest:
         if len(both):
             raise ProtocolError(f"{self.name}: {both.nunique()} test units serve in training in another fold, e.g. {both.iloc[0]!r}")
 
-    def save(self, directory: str | Path) -> Path:
+    def save(self, directory: str | Path, *, compression_level: int = 3) -> Path:
         """Writes `<split>@v<N>.parquet`, `.units.parquet` and `.json` into a directory.
+
+        Args:
+            directory: Made where missing.
+            compression_level: Of Zstandard, 1 to 22; what is shipped takes its time.
 
         Returns:
             Path of the main Parquet file.
@@ -130,8 +134,10 @@ class SplitManifest:
         directory.mkdir(parents=True, exist_ok=True)
         stem = directory / f"{self.split}@v{self.version}"
         main = stem.with_name(stem.name + ".parquet")
-        self.table.to_parquet(main, index=False, compression="zstd")
-        self.units.to_parquet(stem.with_name(stem.name + ".units.parquet"), index=False, compression="zstd")
+        self.table.to_parquet(main, index=False, compression="zstd", compression_level=compression_level)
+        self.units.to_parquet(
+            stem.with_name(stem.name + ".units.parquet"), index=False, compression="zstd", compression_level=compression_level
+        )
         stem.with_name(stem.name + ".json").write_text(json.dumps(self.card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return main
 
@@ -183,7 +189,15 @@ def manifest_digest(table: pd.DataFrame, units: pd.DataFrame) -> str:
     return content_digest(["\t".join(row) for row in rows] + ["\t".join(map(str, row)) for row in where])
 
 
-def build_manifest(card: TaskCard, units: UnitTable, split: str, *, version: int = 1) -> SplitManifest:
+def build_manifest(
+    card: TaskCard,
+    units: UnitTable,
+    split: str,
+    *,
+    version: int = 1,
+    labels: Mapping[str, pd.Series] | None = None,
+    audit: bool = False,
+) -> SplitManifest:
     """Draws a split over the units of a task and freezes it.
 
     Args:
@@ -191,6 +205,8 @@ def build_manifest(card: TaskCard, units: UnitTable, split: str, *, version: int
         units: Its units.
         split: Split name; `+k` forms give the manifest of their base.
         version: Version to write into its name.
+        labels: Class labels by target, indexed by `unit_id`: counted on the card, where they are at hand. They move no unit.
+        audit: Whether to audit it and write the verdict on its card; a published split always is.
 
     Returns:
         The manifest; the same content for every order of rows, on every platform.
@@ -212,35 +228,19 @@ def build_manifest(card: TaskCard, units: UnitTable, split: str, *, version: int
         table[column] = pd.Categorical(table[column], categories=list(dict.fromkeys(table[column])))
     keep = ["unit_id", "lon", "lat", "place", "year", "time", *units.groups]
     placed = units.frame[keep].copy()
-    manifest = SplitManifest(card.name, name.base, table, placed, version=version)
-    options = card.split_options
-    record: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "task": card.name,
-        "split": name.base,
-        "version": version,
-        "rule": name.rule,
-        "group": card.group_column(name.group) if name.group else None,
-        "parameters": options.model_dump(mode="json"),
-        "simulated": card.simulated,
-        "source": card.source,
-        "licence": card.licence,
-        "citation": card.citation,
-        "units": len(ids),
-        "unlocated": int((~units.located).sum()),
-        "units_digest": units.digest,
-        "folds": {fold.name: {"held_out": list(fold.held_out), **_summary(fold.role, placed)} for fold in folds},
-        "can_be_main": name.can_be_main,
-        "digest": manifest.digest,
-    }
+    bare = SplitManifest(card.name, name.base, table, placed, version=version)
+    record = describe(card, name, folds, bare, ground.region, units.digest, labels)
     frozen = SplitManifest(card.name, name.base, table, placed, record, version)
     frozen.verify()
-    if name.rule == "official":
+    if audit or name.rule == "official":
         from rs05bench.protocol.audit import audit_manifest
 
-        # A published split is kept for comparison with the literature; it is a main result only when it does not leak.
         report = audit_manifest(frozen)
-        record |= {"audit": {"verdict": report.verdict}, "can_be_main": report.verdict == "clean"}
+        numbers = report.model_dump(mode="json", include=set(_AUDITED))
+        record["audit"] = {key: numbers[key] for key in _AUDITED}
+        if name.rule == "official":
+            # A published split is kept for comparison with the literature; it is a main result only when it does not leak.
+            record["can_be_main"] = report.verdict == "clean"
     return frozen
 
 
@@ -254,30 +254,22 @@ def load_manifest(name: str) -> SplitManifest:
         DataError: There is none of this name (the message lists those there are), or its digest differs.
     """
     there = shipped_manifests()
-    chosen = name if name in there else next((known for known in sorted(there, reverse=True) if known.split("@")[0] == name), None)
+    chosen = name if name in there else _newest(name, there)
     if chosen is None:
         raise DataError(f"no manifest {name!r}; there are: {', '.join(sorted(there)) or 'none'}", source="shipped manifests")
     return SplitManifest.load(there[chosen])
 
 
+def _newest(name: str, there: Mapping[str, Path]) -> str | None:
+    versions = {int(known.rpartition("@v")[2]): known for known in there if known.rpartition("@v")[0] == name}
+    return versions[max(versions)] if versions else None
+
+
 def shipped_manifests() -> dict[str, Path]:
-    """Manifests shipped with the package: name -> path of the main Parquet file."""
+    """Manifests shipped with the package: name -> path of the main Parquet file.
+
+    Those over simulated units are named `simulated/<task>/<split>@vN`.
+    """
     root = Path(__file__).parent / "manifests"
-    found = sorted(path for path in root.glob("*/*@v*.parquet") if not path.name.endswith(".units.parquet"))
-    return {f"{path.parent.name}/{path.name.removesuffix('.parquet')}": path for path in found}
-
-
-def _summary(role: np.ndarray, placed: pd.DataFrame) -> dict[str, Any]:
-    """Counts a role, and how far test lies from training, metres."""
-    summary: dict[str, Any] = {"counts": {name: int((role == name).sum()) for name in ROLES}}
-    lon, lat = placed["lon"].to_numpy(), placed["lat"].to_numpy()
-    train = role == "train"
-    for test in ("test_id", "test_ood"):
-        here = role == test
-        if not here.any():
-            continue
-        distance = nearest_distance(lon[here], lat[here], lon[train], lat[train])
-        known = distance[np.isfinite(distance)]
-        if len(known):
-            summary[f"{test}_to_train_m"] = {"min": round(float(known.min()), 1), "median": round(float(np.median(known)), 1)}
-    return summary
+    found = sorted(path for path in root.glob("**/*@v*.parquet") if not path.name.endswith(".units.parquet"))
+    return {path.relative_to(root).as_posix().removesuffix(".parquet"): path for path in found}

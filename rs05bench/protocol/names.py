@@ -14,7 +14,7 @@ BudgetKind = Literal["percent", "per-class", "units", "groups", "pixels", "full"
 
 SPLIT_FORMS = (
     "random, spatial-block, within-<group>, leave-<group>-out, leave-<group>-out+<k>, leave-year-out, until-<year>, "
-    "leave-<group>-year-out, official"
+    "leave-<group>-year-out, official, official-<which>"
 )
 BUDGET_FORMS = "<p>pct, <n>-per-class, <n>-units, <n>-<groups> (e.g. 10-fires), <p>pct-pixels, full"
 
@@ -78,6 +78,9 @@ def parse_split(name: str) -> SplitName:
     """
     if name in ("random", "spatial-block", "official"):
         return SplitName(name, name)  # type: ignore[arg-type]
+    if re.fullmatch(r"official-[A-Za-z0-9]+", name):
+        # Data published with several splits: `official-2` is the second.
+        return SplitName(name, "official")
     if name == "leave-year-out":
         return SplitName(name, "leave-year")
     if match := re.fullmatch(r"until-(\d{4})", name):
