@@ -151,6 +151,9 @@ class Result(_Record):
         per_group: role -> group column -> group -> metric -> value, for the main metric and the count (`units`).
         strata: Scores per role, shift and ground.
         calibration: role -> reliability curve (`confidence`, `accuracy`, `units`).
+        sums: role -> packed sums per test block, from which intervals and drops follow without predictions (`kept` reads them); empty in
+            results of earlier versions.
+        fairness: role -> group column -> score of every declared group with interval, the worst, and the gap.
         budget: Labels used, shortages, digest.
         training: Schedule, early stopping, chosen settings.
         digests: Of card, manifest, data, predictions, preprocessing.
@@ -171,12 +174,26 @@ class Result(_Record):
     per_group: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(default_factory=dict)
     strata: list[Stratum] = Field(default_factory=list)
     calibration: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
+    sums: dict[str, str] = Field(default_factory=dict, repr=False)
+    fairness: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     budget: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     digests: dict[str, str] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     cost: Cost = Field(default_factory=Cost)
     main: bool = True
+
+    def kept(self, role: str) -> Any:
+        """The sums per test block of a role (`KeptSums`); None where none were kept.
+
+        Raises:
+            DataError: They cannot be read.
+        """
+        if role not in self.sums:
+            return None
+        from rs05bench.protocol.kept import KeptSums
+
+        return KeptSums.unpack(self.sums[role])
 
     def table(self) -> Any:
         """The scores as a pandas DataFrame: a row a metric, a column a role."""

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.group_report import group_report
+from rs05bench.protocol.kept import KeptSums, gives
 from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.metrics.cluster_calibration import ClusterCalibration
 from rs05bench.protocol.metrics.segmentation import SegmentationScorer
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX
 from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Stratum
-from rs05bench.protocol.scoring import MOST_GROUPS, TEST_ROLES, Scored
+from rs05bench.protocol.scoring import Scored
+from rs05bench.protocol.scoring_parts import MOST_GROUPS, TEST_ROLES, Part, lay_out
 
 ReadLabels = Callable[[str], tuple[NDArray[np.integer], float | tuple[float, float]]]
 """Unit id -> mask (H, W) with -1 for what is not scored, and the size of a pixel in metres."""
@@ -68,53 +74,69 @@ class ChipScorer:
                 self._sampled(scorer, predictions, unit, role, truth)
         return scorer
 
-    def score(self, predictions: RasterPredictions) -> Scored:
+    def score(self, predictions: RasterPredictions, *, validation: Collection[str] | None = None) -> Scored:
         """Scores both test roles.
+
+        Args:
+            predictions: Maps of the test chips.
+            validation: Taken for the sake of one interface; no temperature is fitted on maps.
 
         Raises:
             DataError: As `sums`.
         """
-        rows = self.manifest.fold(self.fold).set_index("unit_id")
-        grounds = self.manifest.grounds()
-        groups = self._groups()
+        rows = self.manifest.fold(self.fold)
+        rows = rows[rows["role"].astype(str).isin(TEST_ROLES)]
+        ids = rows["unit_id"].to_numpy(dtype=object)
         scores: dict[str, dict[str, float]] = {}
         per_group: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+        kept: dict[str, KeptSums] = {}
+        fairness: dict[str, dict[str, dict[str, Any]]] = {}
         strata: list[Stratum] = []
-        for role in TEST_ROLES:
-            units = sorted(rows.index[rows["role"].astype(str) == role])
-            if not units:
-                continue
-            sums = self.sums(predictions, role)
-            scores[role] = _finite(sums.scores())
-            shift = rows.loc[units, "shift"].astype(str)
-            for name in sorted(set(shift)):
-                of_shift = [unit for unit in units if shift[unit] == name]
-                if shift.nunique() > 1:
-                    scores[f"{role}:{name}"] = _finite(sums.scores(of_shift))
-                ground = grounds.reindex(of_shift).fillna("")
-                for place in sorted(set(ground)):
-                    here = [unit for unit in of_shift if ground[unit] == place]
-                    found = _finite(sums.scores(here))
-                    kept = {metric: found[metric] for metric in STRATUM_METRICS if metric in found}
-                    strata.append(Stratum(role=role, shift=name, ground=place, units=len(here), scores=kept))
-            per_group[role] = {
-                column: {
-                    value: {
-                        "units": found.pop("clusters"),
-                        **{name: found[name] for name in (self.card.main_metric, "boundary_f1") if name in found},
-                    }
-                    for value, found in ((value, _finite(found)) for value, found in sums.scores_by_group(of_unit).items())
-                }
-                for column, of_unit in groups.items()
-                if len(set(of_unit.values())) <= MOST_GROUPS
-            }
-        return Scored(scores, strata, per_group, {})
+        for part in lay_out(self.card, self.manifest, rows, pd.Index(ids)):
+            units = ids[part.units]
+            sums = self.sums(predictions, part.role)
+            scores[part.role] = _finite(sums.scores())
+            shifts = np.array([part.strata[index][0] for index in part.stratum_of])
+            for shift in sorted(set(shifts)) if len(set(shifts)) > 1 else ():
+                scores[f"{part.role}:{shift}"] = _finite(sums.scores(units[shifts == shift]))
+            for index, (shift, ground) in enumerate(part.strata):
+                here = units[part.stratum_of == index]
+                found = _finite(sums.scores(here))
+                wanted = dict.fromkeys([*STRATUM_METRICS, self.card.main_metric])
+                chosen = {metric: found[metric] for metric in wanted if metric in found}
+                strata.append(Stratum(role=part.role, shift=shift, ground=ground, units=len(here), scores=chosen))
+            per_group[part.role] = self._per_group(sums, part, units)
+            kept[part.role] = _kept(sums, part, units)
+            if found_groups := self._fairness(sums, part, units):
+                fairness[part.role] = found_groups
+        return Scored(scores, strata, per_group, {}, kept, fairness)
 
-    def _groups(self) -> dict[str, Mapping[str, str]]:
-        placed = self.manifest.units.set_index("unit_id")
-        found = {column: placed[column].astype(str).to_dict() for column in self.card.groups}
-        if self.card.year is not None:
-            found["year"] = placed["year"].astype(str).to_dict()
+    def _per_group(self, sums: SegmentationScorer, part: Part, units: NDArray[np.object_]) -> dict[str, dict[str, dict[str, float]]]:
+        metrics = (self.card.main_metric, "boundary_f1")
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for column, (names, code) in part.groups.items():
+            if len(names) > MOST_GROUPS:
+                continue
+            found[column] = {}
+            for index, name in enumerate(names):
+                here = units[code == index]
+                scores = _finite(sums.scores(here))
+                found[column][name] = {"units": float(len(here)), **{metric: scores[metric] for metric in metrics if metric in scores}}
+        return found
+
+    def _fairness(self, sums: SegmentationScorer, part: Part, units: NDArray[np.object_]) -> dict[str, dict[str, Any]]:
+        kinds = (sums.confusion(), sums.boundary_sums(), sums.calibration())
+        stats = next((kind for kind in kinds if gives(kind, self.card.main_metric)), None)
+        if stats is None:
+            return {}
+        found: dict[str, dict[str, Any]] = {}
+        for column in self.card.fairness_groups:
+            names, code = part.groups[column]
+            # A chip is of one group, so every group has the same clusters with the chips of others empty.
+            of_unit = dict(zip(units, code, strict=True))
+            mine = np.array([of_unit[cluster] for cluster in stats.clusters])
+            of_group = [_only(stats, mine == index) for index in range(len(names))]
+            found[column] = group_report(self.card.main_metric, names, of_group, np.bincount(code, minlength=len(names)))
         return found
 
     def _sampled(
@@ -133,3 +155,26 @@ class ChipScorer:
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if np.isfinite(value)}
+
+
+def _kept(sums: SegmentationScorer, part: Part, units: NDArray[np.object_]) -> KeptSums:
+    """Sums of chips added up to the rows that results keep."""
+    row_of = dict(zip(units, part.row_of, strict=True))
+    kinds: list[Any] = [sums.confusion(), sums.boundary_sums()]
+    calibration = sums.calibration()
+    if calibration.sums.any():
+        kinds.append(calibration)
+    added = []
+    for stats in kinds:
+        # Rows are numbered with leading zeros, so that their text order is their order.
+        names = [f"{row_of[cluster]:09d}" for cluster in stats.clusters]
+        rows = stats.regroup(names)
+        added.append(replace(rows, clusters=tuple(map(str, range(part.rows)))))
+    return KeptSums(part.keys, tuple(added))
+
+
+def _only(stats: Any, kept: NDArray[np.bool_]) -> Any:
+    """The sums with all other clusters emptied."""
+    if isinstance(stats, ClusterCalibration):
+        return replace(stats, sums=stats.sums * kept[:, None])
+    return replace(stats, counts=stats.counts * kept.reshape(-1, *[1] * (stats.counts.ndim - 1)))
