@@ -56,6 +56,7 @@ class ChipDataModule(lightning.LightningDataModule):
         num_frames: Dates of `image`.
         steps: Optimiser steps of every trained tier (rule 4).
         view: What a model is shown: this data module.
+        show_embedding: Whether batches hold `embedding`; switch it off for models that do not read it.
     """
 
     reader: ClassVar[str]
@@ -99,6 +100,7 @@ class ChipDataModule(lightning.LightningDataModule):
         self.steps = self.card.training.steps
         self.batch_size = batch_size or self.card.training.batch_size
         self.num_workers = num_workers
+        self.show_embedding = source.embeddings is not None
         self.patch_size = int(self.card.preprocessing.get("patch_size", 0)) or None
 
     @property
@@ -219,6 +221,7 @@ class _Patches(Dataset[dict[str, Any]]):
 
     def __init__(self, module: ChipDataModule, units: list[str], patch: int | None, *, labels: bool) -> None:
         self.source, self.budget, self.card, self.labels = module.source, module.budget, module.card, labels
+        self.show_embedding = module.show_embedding
         self.items: list[tuple[str, slice, slice]] = []
         for unit in units:
             image = self.source.dataset._chips[unit].image
@@ -243,7 +246,7 @@ class _Patches(Dataset[dict[str, Any]]):
         dates = _dates(sample, int(self.source.dataset.dates))
         chip["time"] = torch.tensor([[date.year, date.dayofyear] for date in dates], dtype=torch.float32)
         chip["location"] = sample["lonlat"].flip(0).float()
-        if self.source.embeddings is not None:
+        if self.show_embedding:
             year = dates[-1].year + int(self.card.preprocessing.get("embedding_year_offset", 0))
             chip["embedding"] = torch.from_numpy(np.array(self.source.embedding(unit, year)))
         if self.labels:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +48,35 @@ def chip_card(reader: str, root: str | Path, layers: Layers | None = None) -> Ta
             "source": "rs05bench.datasets.simulated" if simulated else card.source,
         }
     )
+
+
+def open_chips(card: TaskCard, data_dir: str | Path) -> ChipSource:
+    """Opens chips as a card says: `preprocessing` may name their `folder`, `layers` and `embeddings`, relative to the data directory.
+
+    `layers: {biome: [regions/regions.gpkg, biome]}` is name -> file and column.
+    """
+    root = Path(data_dir)
+    said = card.preprocessing
+    layers = {name: (root / file, column) for name, (file, column) in said.get("layers", {}).items()}
+    embeddings = root / said["embeddings"] if said.get("embeddings") else None
+    return ChipSource(root / said.get("folder", ""), card, layers=layers, embeddings=embeddings)
+
+
+def simulated_chip_cards(root: str | Path) -> dict[str, TaskCard]:
+    """Cards over the chips that `rs05bench simulate` wrote, by name; small schedules, so that they run on two cores.
+
+    Args:
+        root: The folder given to `simulate`; use it as the cards' data directory.
+    """
+    layers = {name: ["regions/regions.gpkg", name] for name in ("ecoregion", "biome")}
+    cards = {}
+    for reader, folder, extra in (("burn-scars", "hls_burn_scars", layers), ("crop-chips", "crop_chips", {})):
+        card = chip_card(reader, Path(root) / folder, extra)
+        said = {**card.preprocessing, "folder": folder, "layers": extra, "embeddings": "alphaearth"}
+        said["patch_size"] = 128
+        training = card.training.model_copy(update={"steps": 40, "val_every": 10})
+        cards[card.name] = card.model_copy(update={"preprocessing": said, "training": training})
+    return cards
 
 
 class ChipSource:
@@ -151,7 +182,25 @@ class ChipSource:
         return chip.crs, chip.image.transform
 
     def embedding(self, unit_id: str, year: int) -> NDArray[np.int8]:
-        """The AlphaEarth embedding on a chip's own grid, int8 (64, H, W), -128 where there is none."""
+        """The AlphaEarth embedding on a chip's own grid, int8 (64, H, W), -128 where there is none.
+
+        Computed once a chip and year, ever: kept as a memory map under `RS05BENCH_CACHE` (default `~/.cache/rs05bench`), named by the
+        tiles, the grid and the year.
+        """
+        chip = self.dataset._chips[unit_id]
+        key = f"{self._tiles_digest}|{chip.crs}|{tuple(chip.image.transform)}|{chip.image.height}x{chip.image.width}|{year}"
+        path = _cache_folder() / "chips" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
+        try:
+            kept = np.load(path, mmap_mode="r")
+            if kept.shape == (EMBEDDING_BANDS, chip.image.height, chip.image.width) and kept.dtype == np.int8:
+                return kept
+        except (OSError, ValueError):
+            pass  # not there yet, or cut short by a crash: computed (again) below
+        values = self._read_embedding(unit_id, year)
+        _keep(path, values)
+        return values
+
+    def _read_embedding(self, unit_id: str, year: int) -> NDArray[np.int8]:
         chip = self.dataset._chips[unit_id]
         height, width = chip.image.height, chip.image.width
         transform = chip.image.transform
@@ -169,13 +218,24 @@ class ChipSource:
 
         return np.asarray(encode(values))
 
-    def _tiles_in(self, crs: str) -> Any:
+    @functools.cached_property
+    def _tiles_digest(self) -> str:
+        """Identity of the tiles: their paths, and size and time of change of local ones."""
         if self.embeddings is None:
             raise DataError(
                 f"{self.card.name} was opened without AlphaEarth tiles, and this model needs them",
                 source=self.root,
                 remedy="Give embeddings=FOLDER (rs05bench extract fetches them, rs05bench simulate makes some).",
             )
+        from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
+
+        digest = hashlib.sha256()
+        for path in sorted(str(path) for path in AlphaEarthEmbedding(self.embeddings).tiles["path"]):
+            there = Path(path).stat() if Path(path).exists() else None
+            digest.update(f"{path}\t{there.st_size if there else ''}\t{there.st_mtime_ns if there else ''}\n".encode())
+        return digest.hexdigest()
+
+    def _tiles_in(self, crs: str) -> Any:
         if crs not in self._tiles:
             from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
 
@@ -188,3 +248,19 @@ class ChipSource:
 
         kind = {"burn-scars": HLSBurnScars, "crop-chips": CDLCrop}[self.card.reader]
         return kind(self.root, layers=self.layers, fill=float("nan"))
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("RS05BENCH_CACHE") or Path.home() / ".cache" / "rs05bench")
+
+
+def _keep(path: Path, values: NDArray[np.int8]) -> None:
+    """Writes whole and renames last; a cache that cannot be written costs time, not the result."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as target:
+            np.save(target, values)
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from rs05bench.errors import ProtocolError
 from rs05bench.experiment.provenance import hardware_name, provenance
@@ -16,10 +15,13 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.predictions import Predictions
+from rs05bench.protocol.rasters import RasterPredictions, RasterWriter
 from rs05bench.protocol.result import Cell, Cost, Model, Result
 from rs05bench.protocol.scoring import Scorer, higher_is_better
+from rs05bench.protocol.scoring_chips import ChipScorer
 from rs05bench.protocol.taskdata import TaskData, TaskSource
 
+_READ_IMAGES_ONLY = ("raw", "frozen", "decoder", "adapter", "lora", "full")
 PREDICTED_ROLES = ("val", "test_id", "test_ood")
 
 
@@ -34,7 +36,7 @@ class Bench:
 
     source: TaskSource
     manifests: dict[str, SplitManifest]
-    _scorers: dict[tuple[str, str, str], Scorer] = field(default_factory=dict, repr=False)
+    _scorers: dict[tuple[str, str, str], Scorer | ChipScorer] = field(default_factory=dict, repr=False)
 
     @property
     def card(self) -> TaskCard:
@@ -49,21 +51,34 @@ class Bench:
         """Digest of a cell: covers card, manifest, data (labels included) and model configuration."""
         return cell.digest(card=self.card.digest, manifest=str(self.manifest(cell.split).card["digest"]), data=self.source.digest)
 
-    def scorer(self, cell: Cell) -> Scorer:
+    def scorer(self, cell: Cell) -> Scorer | ChipScorer:
         """The scorer of a cell's fold and target."""
         key = (parse_split(cell.split).base, cell.fold, cell.target)
         if key not in self._scorers:
-            self._scorers[key] = Scorer.build(self.card, self.manifest(cell.split), cell.fold, self.source.labels(cell.target))
+            manifest = self.manifest(cell.split)
+            if self.card.kind == "segmentation":
+                source: Any = self.source
+                made: Scorer | ChipScorer = ChipScorer.build(self.card, manifest, cell.fold, source.classes, source.read_labels)
+            else:
+                made = Scorer.build(self.card, manifest, cell.fold, self.source.labels(cell.target))
+            self._scorers[key] = made
         return self._scorers[key]
 
-    def data(self, cell: Cell) -> TaskData:
-        """What the cell's model may see."""
+    def data(self, cell: Cell) -> Any:
+        """What the cell's model may see: a `TaskData`, or for chips a data module."""
+        if self.card.kind == "segmentation":
+            from rs05bench.datamodules.chips import ChipDataModule
+
+            source: Any = self.source
+            return ChipDataModule(
+                source.root, cell.split, cell.fold, cell.budget, cell.seed, manifest=self.manifest(cell.split), source=source
+            )
         return TaskData.build(
             self.source, self.manifest(cell.split), cell.fold, cell.budget, cell.seed, split=cell.split, target=cell.target
         )
 
 
-def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None) -> tuple[Result, Predictions]:
+def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None) -> tuple[Result, Predictions | RasterPredictions]:
     """Runs one cell.
 
     Args:
@@ -72,7 +87,8 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None) -> tuple[R
         model: A model to use instead of the registry's.
 
     Returns:
-        The result with the wall time of this run as its cost, and the predictions it was scored from.
+        The result with the wall time of this run as its cost, and the predictions it was scored from. Those of chips lie in a temporary
+        folder, which `ResultStore.write` moves to its place.
 
     Raises:
         ProtocolError: The cell breaks a rule, e.g. nothing to train on.
@@ -82,25 +98,25 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None) -> tuple[R
     data = bench.data(cell)
     if model is None:
         model = models.create(cell.model, card=bench.card, seed=cell.seed, **cell.options)
+    if isinstance(getattr(data, "show_embedding", None), bool):
+        data.show_embedding &= model.card.tier not in _READ_IMAGES_ONLY
     begin = time.perf_counter()
     model.fit(data)
     fitted = time.perf_counter()
-    predictions = predict_roles(model, data)
+    predictions = predict_roles(model, data, bench)
     done = time.perf_counter()
-    scored = bench.scorer(cell).score(predictions)
-    tested = sum(role in ("test_id", "test_ood") for role in predictions.role)
-    card = model.card
-    cost = Cost(
-        fit_s=fitted - begin,
-        predict_s=done - fitted,
-        predict_s_per_1000=(done - fitted) / max(tested, 1) * 1000,
-        parameters_total=card.parameters_total,
-        parameters_trainable=card.parameters_trainable,
-        labels_used=data.budget.labels_used,
-        hardware=hardware_name(),
-        alone=False,
-    )
+    scorer: Any = bench.scorer(cell)
+    scored = scorer.score(predictions, validation=data.budget.val)
+    card, budget = model.card, data.budget
+    tested = sum(stratum.units for stratum in scored.strata)
     manifest = bench.manifest(cell.split)
+    digests = {
+        "card": bench.card.digest,
+        "manifest": str(manifest.card["digest"]),
+        "data": bench.source.digest,
+        "preprocessing": bench.card.preprocessing_digest,
+        "predictions": predictions.digest,
+    }
     result = Result(
         cell=cell,
         digest=bench.digest(cell),
@@ -113,43 +129,58 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None) -> tuple[R
         per_group=scored.per_group,
         strata=scored.strata,
         calibration=scored.calibration,
+        sums=scored.packed(),
+        fairness=scored.fairness,
         budget={
-            "labels_used": data.budget.labels_used,
-            "train": len(data.budget.train),
-            "val": len(data.budget.val),
-            "extra": len(data.budget.extra),
-            "shortages": list(data.budget.shortages),
-            "digest": data.budget.digest,
+            "labels_used": budget.labels_used,
+            "train": len(budget.train),
+            "val": len(budget.val),
+            "extra": len(budget.extra),
+            "pixel_fraction": budget.pixel_fraction,
+            "shortages": list(budget.shortages),
+            "digest": budget.digest,
         },
         training={"early_stopping_role": "val", **getattr(model, "training_record", {})},
-        digests={
-            "card": bench.card.digest,
-            "manifest": str(manifest.card["digest"]),
-            "data": bench.source.digest,
-            "preprocessing": bench.card.preprocessing_digest,
-            "predictions": predictions.digest,
-        },
+        digests=digests,
         provenance=provenance(),
-        cost=cost,
+        cost=Cost(
+            fit_s=fitted - begin,
+            predict_s=done - fitted,
+            predict_s_per_1000=(done - fitted) / max(tested, 1) * 1000,
+            parameters_total=card.parameters_total,
+            parameters_trainable=card.parameters_trainable,
+            labels_used=budget.labels_used,
+            hardware=hardware_name(),
+            alone=False,
+        ),
         main=bool(manifest.card["can_be_main"]),
     )
-    info = {"cell": cell.model_dump(mode="json"), "model": card.model_dump(mode="json"), "digests": dict(result.digests)}
-    predictions = Predictions(
-        predictions.unit_id, predictions.role, predictions.y, predictions.probabilities, predictions.classes, predictions.interval, info
-    )
-    return result, predictions
+    info = {"cell": cell.model_dump(mode="json"), "model": card.model_dump(mode="json"), "digests": digests}
+    return result, replace(predictions, info=info)
 
 
-def predict_roles(model: Model, data: TaskData, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions:
-    """Predicts every role that has units.
+def predict_roles(model: Model, data: Any, bench: Bench, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions | RasterPredictions:
+    """Predicts every role that has units; chips are written to a temporary folder one by one.
 
     Raises:
         ProtocolError: No role has units.
     """
-    parts = [model.predict(data, role) for role in roles if len(data.unit_ids(role))]
-    if not parts:
+    wanted = [role for role in roles if len(data.unit_ids(role))]
+    if not wanted:
         raise ProtocolError(f"fold {data.fold!r} has no unit to predict")
-    return Predictions.concat(parts)
+    if bench.card.kind != "segmentation":
+        return Predictions.concat([model.predict(data, role) for role in wanted])
+    source: Any = bench.source
+    folder = Path(tempfile.mkdtemp(prefix="rs05bench-"))
+    with RasterWriter(folder, source.classes) as writer:
+        for role in wanted:
+            if role == "val":
+                continue  # whole maps of validation chips serve nobody; early stopping has seen their patches
+            chips: Any = model.predict(data, role)
+            for unit, probabilities in chips:
+                crs, transform = source.place(unit)
+                writer.write(unit, role, probabilities, crs=crs, transform=transform)
+    return RasterPredictions.load(folder)
 
 
 def make_bench(card: TaskCard, data_dir: str | Path, splits: Sequence[str], source: Any | None = None) -> Bench:
@@ -168,8 +199,3 @@ def make_bench(card: TaskCard, data_dir: str | Path, splits: Sequence[str], sour
     units = source.units()
     bases = list(dict.fromkeys(parse_split(split).base for split in splits))
     return Bench(source, {base: build_manifest(card, units, base) for base in bases})
-
-
-def labels_of(bench: Bench, target: str) -> pd.Series:
-    """Labels of a target, indexed by unit."""
-    return bench.source.labels(target)

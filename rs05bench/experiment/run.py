@@ -6,6 +6,7 @@ from typing import Any
 
 from rs05bench.experiment.cell import Bench, run_cell
 from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Cell, Model, Result
 
 
@@ -36,4 +37,7 @@ def run(data: Any, model: Model | str, **options: Any) -> Result:
         options=given,
     )
     bench = Bench(data.source, {parse_split(data.split).base: data.manifest})
-    return run_cell(bench, cell, model=None if isinstance(model, str) else model)[0]
+    result, predictions = run_cell(bench, cell, model=None if isinstance(model, str) else model)
+    if isinstance(predictions, RasterPredictions):
+        predictions.discard()
+    return result

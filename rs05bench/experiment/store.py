@@ -18,6 +18,7 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.predictions import Predictions
+from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Cell, Cost, Result
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class ResultStore:
         """Digests of all finished cells."""
         return {path.parent.name for path in (self.root / "cells").glob("*/*/result.json")}
 
-    def write(self, result: Result, predictions: Predictions | None) -> Path:
+    def write(self, result: Result, predictions: Predictions | RasterPredictions | None) -> Path:
         """Stores a result whole; a cell that is there already stays as it is."""
         target = self.folder(result.digest)
         if result.digest in self:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rs05bench.errors import BenchError
 from rs05bench.experiment.cell import Bench, predict_roles, run_cell
-from rs05bench.experiment.provenance import hardware_name
+from rs05bench.experiment.probes import solve_together
+from rs05bench.experiment.provenance import hardware_name, told_command
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.predictions import Predictions
+from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Cell, Cost
 
 
@@ -26,6 +31,7 @@ class Job:
         store: Folder of results; its manifests are used.
         splits: Splits in use.
         keep_predictions: Whether predictions are stored beside results.
+        command: The command that asked for it, for the results' provenance.
     """
 
     card: str
@@ -33,6 +39,7 @@ class Job:
     store: str
     splits: tuple[str, ...]
     keep_predictions: bool = True
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,49 +53,104 @@ class Outcome:
     error: str = ""
 
 
-_BENCHES: dict[Job, Bench] = {}
+@dataclass
+class OpenTask(Bench):
+    """A task as a worker holds it: what a model may see is made once for all models of a fold, budget and seed."""
+
+    _views: dict[tuple[str, str, str, str, int], Any] = field(default_factory=dict, repr=False)
+
+    def data(self, cell: Cell) -> Any:
+        """What the cell's model may see."""
+        if self.card.kind == "segmentation":
+            return super().data(cell)
+        key = (cell.target, cell.split, cell.fold, cell.budget, cell.seed)
+        if key not in self._views:
+            if len(self._views) >= MOST_VIEWS:
+                self._views.clear()
+            self._views[key] = super().data(cell)
+        return self._views[key]
 
 
-def open_bench(job: Job) -> Bench:
+MOST_VIEWS = 128
+"""Views a worker keeps; they hold rows and labels, no features."""
+
+_TASKS: dict[tuple[str, str, str], OpenTask] = {}
+
+
+def open_bench(job: Job) -> OpenTask:
     """The task of a job, opened once a process, under the manifests of its store."""
-    if job not in _BENCHES:
+    key = (job.card, job.data, job.store)
+    if key not in _TASKS:
         from rs05bench.datamodules.sources import open_source
 
-        _BENCHES.clear()
-        source = open_source(TaskCard.load(job.card), job.data)
-        store = ResultStore(job.store)
-        bases = list(dict.fromkeys(parse_split(split).base for split in job.splits))
-        _BENCHES[job] = Bench(source, {base: store.manifest(source.card.name, base) for base in bases})
-    return _BENCHES[job]
+        _TASKS.clear()
+        _TASKS[key] = OpenTask(open_source(TaskCard.load(job.card), job.data), {})
+    task, store = _TASKS[key], ResultStore(job.store)
+    for base in dict.fromkeys(parse_split(split).base for split in job.splits):
+        if base not in task.manifests:
+            task.manifests[base] = store.manifest(task.card.name, base)
+    return task
 
 
-def run_cells(job: Job, cells: list[Cell]) -> list[Outcome]:
-    """Runs cells one after another on one thread and stores what comes out; an error of one leaves the others alone."""
+def run_cells(
+    job: Job,
+    cells: Sequence[Cell],
+    *,
+    task: OpenTask | None = None,
+    started: Callable[[Sequence[str]], None] | None = None,
+    done: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Runs cells one after another on one thread and stores what comes out; an error of one leaves the others alone.
+
+    Linear probes among them are solved together (`rs05bench.experiment.probes`), with the same results.
+
+    Args:
+        job: Card, data, store.
+        cells: Cells of the job.
+        task: The task, where it is open already.
+        started: Told the digests of what is begun: one cell, or the probes that are solved together.
+        done: Told each outcome as it comes.
+    """
     from threadpoolctl import threadpool_limits
 
     outcomes: list[Outcome] = []
+    if job.command:
+        told_command(job.command)
     with threadpool_limits(1):
-        bench, store = open_bench(job), ResultStore(job.store)
-        for cell in cells:
-            outcomes.append(_run_one(bench, store, cell, job.keep_predictions))
+        task, store = task or open_bench(job), ResultStore(job.store)
+        digests = [task.digest(cell) for cell in cells]
+        todo = [(digest, cell) for digest, cell in zip(digests, cells, strict=True) if digest not in store]
+        fitted = solve_together(task, todo, started)
+        for digest, cell in zip(digests, cells, strict=True):
+            if started:
+                started([digest])
+            outcome = _run_one(task, store, digest, cell, job.keep_predictions, fitted.pop(digest, None))
+            outcomes.append(outcome)
+            if done:
+                done(outcome)
     return outcomes
 
 
-def _run_one(bench: Bench, store: ResultStore, cell: Cell, keep: bool) -> Outcome:
-    digest = bench.digest(cell)
+def _run_one(bench: Bench, store: ResultStore, digest: str, cell: Cell, keep: bool, fitted: Any) -> Outcome:
     begin = time.perf_counter()
     if digest in store:
         return Outcome(digest, cell.model, True, 0.0)
     try:
-        result, predictions = run_cell(bench, cell)
+        result, predictions = run_cell(bench, cell, model=fitted)
+        if fitted is not None:
+            result.cost.fit_s = fitted.seconds
         store.write(result, predictions if keep else None)
-    except BenchError as error:
-        store.fail(digest, cell, str(error))
-        return Outcome(digest, cell.model, False, time.perf_counter() - begin, str(error))
-    except Exception as error:
-        store.fail(digest, cell, f"{type(error).__name__}: {error}", traceback.format_exc())
-        return Outcome(digest, cell.model, False, time.perf_counter() - begin, f"{type(error).__name__}: {error}")
-    return Outcome(digest, cell.model, True, time.perf_counter() - begin)
+        _discard(predictions)
+    except MemoryError:
+        error, log = "memory limit: an allocation was refused", traceback.format_exc()
+    except BenchError as problem:
+        error, log = str(problem), ""
+    except Exception as problem:
+        error, log = f"{type(problem).__name__}: {problem}", traceback.format_exc()
+    else:
+        return Outcome(digest, cell.model, True, time.perf_counter() - begin)
+    store.fail(digest, cell, error, log)
+    return Outcome(digest, cell.model, False, time.perf_counter() - begin, error)
 
 
 def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
@@ -110,16 +172,18 @@ def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
         begin = time.perf_counter()
         model.fit(data)
         fitted = time.perf_counter()
-        predict_roles(model, data)
+        _discard(predict_roles(model, data, bench))
         warm = time.perf_counter()
-        predictions = predict_roles(model, data)
+        predictions = predict_roles(model, data, bench)
         done = time.perf_counter()
+        units = len(predictions.table) if isinstance(predictions, RasterPredictions) else len(predictions)
+        _discard(predictions)
         after = _peak_mb()
     memory = max(after - before, 0.0) if after is not None and before is not None else None
     cost = Cost(
         fit_s=fitted - begin,
         predict_s=done - warm,
-        predict_s_per_1000=(done - warm) / max(len(predictions), 1) * 1000,
+        predict_s_per_1000=(done - warm) / max(units, 1) * 1000,
         peak_memory_mb=memory,
         parameters_total=model.card.parameters_total,
         parameters_trainable=model.card.parameters_trainable,
@@ -129,6 +193,12 @@ def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
         measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     return bench.digest(cell), cost
+
+
+def _discard(predictions: Predictions | RasterPredictions) -> None:
+    """Removes what is left of predictions that lie in a temporary folder."""
+    if isinstance(predictions, RasterPredictions):
+        predictions.discard()
 
 
 def _reset_peak() -> float | None:

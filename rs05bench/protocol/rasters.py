@@ -7,6 +7,7 @@ classes are kept at 1,024 pixels a chip, drawn by a hash of the unit, so that ca
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,6 +151,20 @@ class RasterPredictions:
             raise DataError("a chip occurs twice in one role", source=root / "units.parquet")
         info = {key: value for key, value in record.items() if key not in ("schema_version", "kind", "classes", "digest")}
         return cls(root, tuple(map(str, classes)), table, samples, info)
+
+    def save(self, directory: str | Path) -> Path:
+        """Moves the predictions to a folder that is not there yet, with `info` in their `predictions.json`."""
+        target = Path(directory)
+        record = json.loads((self.directory / "predictions.json").read_text(encoding="utf-8"))
+        (self.directory / "predictions.json").write_text(
+            json.dumps({**record, **self.info}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        shutil.move(self.directory, target)
+        return target
+
+    def discard(self) -> None:
+        """Removes the files."""
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     @property
     def digest(self) -> str:
