@@ -13,6 +13,21 @@ from typing import Any
 PACKAGES = ("rs05bench", "numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "torch", "torchgeo", "terratorch", "peft")
 
 
+_COMMAND: list[str] = []
+
+
+def told_command(command: str) -> None:
+    """Has results name this command: a worker on another machine was started by none that a reader knows."""
+    if _COMMAND != [command]:
+        _COMMAND[:] = [command]
+        provenance.cache_clear()
+
+
+def this_command() -> str:
+    """The command that is running, at most 500 characters."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:500]
+
+
 @functools.cache
 def provenance() -> dict[str, Any]:
     """Versions of what results depend on, the commit of this package where it is a checkout, and the command."""
@@ -22,7 +37,7 @@ def provenance() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"versions": versions, "commit": _commit(), "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:500]}
+    return {"versions": versions, "commit": _commit(), "command": (_COMMAND or [this_command()])[0]}
 
 
 @functools.cache

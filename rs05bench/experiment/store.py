@@ -1,7 +1,7 @@
 """The store of results: a folder a cell, named by the cell's digest, written whole and renamed last.
 
 A folder without `result.json` is unfinished work and is run again. Nothing is ever edited in place, and a cell that is already
-there is never written twice, so any number of processes may write at once.
+there is never written twice, so any number of processes may write at once, on any machines that share the folder.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +34,8 @@ class ResultStore:
         root: The folder; made where missing.
 
     Layout: `cells/<2 hex>/<digest>/{result.json,predictions/}`, `failures/<digest>.json`, `costs/<digest>.json`,
-    `cards/<task>.yaml`, `manifests/<task>/`, `labels/<data digest>.parquet`.
+    `cards/<task>.yaml`, `manifests/<task>/`, `labels/<data digest>.parquet`, `grids/<digest>.yaml` (what was asked for),
+    `index/` (`rs05bench.experiment.query`; can be deleted at any time).
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -47,7 +50,12 @@ class ResultStore:
 
     def digests(self) -> set[str]:
         """Digests of all finished cells."""
-        return {path.parent.name for path in (self.root / "cells").glob("*/*/result.json")}
+        found: set[str] = set()
+        for folder in _entries(self.root / "cells"):
+            for cell in _entries(folder):
+                if not cell.name.startswith(".") and os.path.exists(os.path.join(cell.path, "result.json")):
+                    found.add(cell.name)
+        return found
 
     def write(self, result: Result, predictions: Predictions | RasterPredictions | None) -> Path:
         """Stores a result whole; a cell that is there already stays as it is."""
@@ -55,7 +63,7 @@ class ResultStore:
         if result.digest in self:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        work = target.parent / f".{result.digest}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        work = target.parent / f".{result.digest}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         try:
             work.mkdir()
             if predictions is not None:
@@ -64,9 +72,9 @@ class ResultStore:
             if target.exists() and result.digest not in self:
                 shutil.rmtree(target)
             os.rename(work, target)
-        except OSError:
+        except BaseException as error:  # a full disk, or the signal to stop: what is half written goes
             shutil.rmtree(work, ignore_errors=True)
-            if result.digest not in self:
+            if not isinstance(error, OSError) or result.digest not in self:
                 raise
         (self.root / "failures" / f"{result.digest}.json").unlink(missing_ok=True)
         return target
@@ -102,8 +110,22 @@ class ResultStore:
 
     def failures(self) -> list[dict[str, Any]]:
         """Cells that failed and have not succeeded since."""
-        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((self.root / "failures").glob("*.json"))]
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((self.root / "failures").glob("[!.]*.json"))]
         return [failure for failure in found if failure["digest"] not in self]
+
+    def failed(self) -> set[str]:
+        """Digests of cells with a recorded failure."""
+        return {entry.name.removesuffix(".json") for entry in _entries(self.root / "failures") if not entry.name.startswith(".")}
+
+    def remove(self, digest: str) -> None:
+        """Removes a cell's result, its cost and its failure. The folder gets another name first, so that none is ever seen half there."""
+        folder = self.folder(digest)
+        gone = folder.with_name(f".{digest}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+        if folder.exists():
+            os.rename(folder, gone)
+            shutil.rmtree(gone, ignore_errors=True)
+        for kind in ("costs", "failures"):
+            (self.root / kind / f"{digest}.json").unlink(missing_ok=True)
 
     def put_cost(self, digest: str, cost: Cost) -> None:
         """Keeps a cost measured alone, beside the result it belongs to."""
@@ -184,18 +206,63 @@ class ResultStore:
             raise DataError(f"holds no labels: {error}", source=path, remedy="Delete the file and run the sweep again.") from error
 
     def sweep_leftovers(self) -> int:
-        """Removes unfinished folders of writers that are gone; returns how many."""
+        """Removes what writers that are gone left half written; returns how many pieces.
+
+        A writer of this machine is known to be gone; one elsewhere is taken to be after two days.
+        """
         gone = 0
-        for path in (self.root / "cells").glob("*/.*"):
-            pid = path.name.split(".")[2] if path.name.count(".") >= 3 else ""
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-                shutil.rmtree(path, ignore_errors=True)
-                gone += 1
+        for folder in _entries(self.root / "cells"):
+            for entry in _entries(folder):
+                if entry.name.startswith(".") and _abandoned(entry):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                    gone += 1
+        for kind in ("failures", "costs", "cards", "labels", "manifests", "grids", "index"):
+            for entry in _entries(self.root / kind):
+                if entry.name.startswith(".") and time.time() - entry.stat().st_mtime > ABANDONED_S:
+                    shutil.rmtree(entry.path, ignore_errors=True) if entry.is_dir() else Path(entry.path).unlink(missing_ok=True)
+                    gone += 1
         return gone
 
 
-def _write(path: Path, record: dict[str, Any]) -> None:
+ABANDONED_S = 2 * 24 * 3600.0
+_HOST = "".join(letter for letter in socket.gethostname() if letter.isalnum() or letter == "-")[:40] or "host"
+
+
+def _entries(folder: str | Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+    """What a folder holds; nothing where it is not there (any more) or is none."""
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _abandoned(entry: os.DirEntry[str]) -> bool:
+    parts = entry.name.split(".")  # .digest.host.pid.random
+    if len(parts) == 5 and parts[2] == _HOST and parts[3].isdigit():
+        return not Path(f"/proc/{parts[3]}").exists() if Path("/proc").is_dir() else _older(entry)
+    return _older(entry)
+
+
+def _older(entry: os.DirEntry[str]) -> bool:
+    try:
+        return time.time() - entry.stat().st_mtime > ABANDONED_S
+    except OSError:
+        return False
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Writes a text file under another name and renames it, so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    part.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(part, path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    write_whole(path, json.dumps(record, indent=1, ensure_ascii=False))

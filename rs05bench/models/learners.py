@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rs05bench.models import probes
+
 Kind = Literal["classification", "regression"]
 Floats = NDArray[np.floating[Any]]
 
@@ -36,6 +38,7 @@ class Learner:
         reads_missing: Whether it takes NaN as it is; others see the training median.
         licence: Licence of the software behind it.
         citation: What to cite.
+        together: Fits the grid on many training sets at once, where that shares work: with the answers of `path`.
     """
 
     name: str
@@ -44,6 +47,15 @@ class Learner:
     reads_missing: bool
     licence: str
     citation: str
+    together: Callable[[Sequence[tuple[Floats, NDArray[Any]]], Sequence[dict[str, Any]]], list[list[Fitted]]] | None = None
+
+    def paths(
+        self, problems: Sequence[tuple[Floats, NDArray[Any]]], grid: Sequence[dict[str, Any]], kind: Kind, seed: int
+    ) -> list[list[Fitted]]:
+        """The path of each of several training sets (X, y); the same as one by one, whether or not the learner shares work."""
+        if self.together is not None:
+            return self.together(problems, grid)
+        return [self.path(X, y, grid, kind, seed) for X, y in problems]
 
 
 def _constant(count: int) -> Callable[[], int]:
@@ -51,6 +63,19 @@ def _constant(count: int) -> Callable[[], int]:
 
 
 def _logistic(X: Floats, y: NDArray[Any], grid: Sequence[dict[str, Any]], kind: Kind, seed: int) -> list[Fitted]:
+    return _logistics([(X, y)], grid)[0]
+
+
+def _logistics(problems: Sequence[tuple[Floats, NDArray[Any]]], grid: Sequence[dict[str, Any]]) -> list[list[Fitted]]:
+    small = [probes.fits(X) for X, _ in problems]
+    solved = iter(probes.logistic_paths([problem for problem, ok in zip(problems, small, strict=True) if ok], [e["C"] for e in grid]))
+    return [
+        [Fitted(line.probabilities, _constant(line.count)) for line in next(solved)] if ok else _large_logistic(X, y, grid)
+        for (X, y), ok in zip(problems, small, strict=True)
+    ]
+
+
+def _large_logistic(X: Floats, y: NDArray[Any], grid: Sequence[dict[str, Any]]) -> list[Fitted]:
     from sklearn.linear_model import LogisticRegression
 
     # From strong to weak regularisation each solution starts the next: the same optimum in about half the iterations.
@@ -66,6 +91,19 @@ def _logistic(X: Floats, y: NDArray[Any], grid: Sequence[dict[str, Any]], kind: 
 
 
 def _ridge(X: Floats, y: NDArray[Any], grid: Sequence[dict[str, Any]], kind: Kind, seed: int) -> list[Fitted]:
+    return _ridges([(X, y)], grid)[0]
+
+
+def _ridges(problems: Sequence[tuple[Floats, NDArray[Any]]], grid: Sequence[dict[str, Any]]) -> list[list[Fitted]]:
+    small = [probes.fits(X) for X, _ in problems]
+    solved = iter(probes.ridge_paths([problem for problem, ok in zip(problems, small, strict=True) if ok], [e["alpha"] for e in grid]))
+    return [
+        [Fitted(line, _constant(line.count)) for line in next(solved)] if ok else _large_ridge(X, y, grid)
+        for (X, y), ok in zip(problems, small, strict=True)
+    ]
+
+
+def _large_ridge(X: Floats, y: NDArray[Any], grid: Sequence[dict[str, Any]]) -> list[Fitted]:
     # One singular value decomposition serves the whole path: w = V diag(s / (s^2 + alpha)) U'y.
     mean = X.mean(axis=0)
     left, singular, right = np.linalg.svd(X - mean, full_matrices=False)
@@ -180,14 +218,17 @@ def _mlp(X: Floats, y: NDArray[Any], grid: Sequence[dict[str, Any]], kind: Kind,
     return out
 
 
+_SOFTMAX = "Böhning 1992, Multinomial logistic regression algorithm, https://doi.org/10.1007/BF00048682"
 _SKLEARN = "Pedregosa et al. 2011, Scikit-learn, JMLR 12"
 BOTH: tuple[Kind, ...] = ("classification", "regression")
 
 LEARNERS: dict[str, Learner] = {
     learner.name: learner
     for learner in (
-        Learner("logistic", ("classification",), _logistic, False, "BSD-3-Clause", _SKLEARN),
-        Learner("ridge", ("regression",), _ridge, False, "MIT", "Hoerl & Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634"),
+        Learner("logistic", ("classification",), _logistic, False, "MIT", _SOFTMAX, _logistics),
+        Learner(
+            "ridge", ("regression",), _ridge, False, "MIT", "Hoerl & Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634", _ridges
+        ),
         Learner("knn", BOTH, _knn, False, "BSD-3-Clause", _SKLEARN),
         Learner("rf", BOTH, _forest, True, "BSD-3-Clause", "Breiman 2001, https://doi.org/10.1023/A:1010933404324"),
         Learner("xgboost", BOTH, _xgboost, True, "Apache-2.0", "Chen & Guestrin 2016, https://doi.org/10.1145/2939672.2939785"),

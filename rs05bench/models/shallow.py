@@ -7,12 +7,13 @@ Scaling and imputation use the statistics of the training labels alone; tuning u
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.errors import ProtocolError
+from rs05bench.errors import BenchError, ProtocolError
 from rs05bench.models.learners import LEARNERS, Fitted, Floats, Kind
 from rs05bench.models.tuning import GRIDS, Choice, brier, choose, conformal_radius
 from rs05bench.protocol import Predictions
@@ -76,6 +77,12 @@ class ShallowModel:
         Raises:
             ProtocolError: The learner cannot do this kind of task, or the budget left no training label.
         """
+        grid = GRIDS[self.learner]
+        Z, codes = self._prepare(data)
+        return self._choose(data, self._trivial(codes, grid) or LEARNERS[self.learner].path(Z, codes, grid, self.kind_, self.seed))
+
+    def _prepare(self, data: TaskData) -> tuple[Floats, NDArray[Any]]:
+        """Scaled features and coded labels of the training units."""
         kind = task_kind(data, self.card.name, LEARNERS[self.learner].kinds)
         X, y = self._X(data, "train"), data.y("train")
         if len(y) == 0:
@@ -83,15 +90,17 @@ class ShallowModel:
                 f"{self.card.name}: the budget {data.budget.name!r} left no training label in fold {data.fold!r} of {data.split!r}",
                 remedy="Use a larger budget, or another split.",
             )
-        X_val, y_val = self._X(data, "val"), data.y("val")
         self.kind_, self.classes_ = kind, data.classes
         self.notes_: list[str] = []
         self._scale = Scaler(X, impute=not LEARNERS[self.learner].reads_missing)
         self._encode(y)
-        grid = GRIDS[self.learner]
-        fits = self._fit_grid(self._scale(X), self._codes(y), grid)
-        Z_val = self._scale(X_val)
-        self.choice_: Choice = choose(grid, lambda: [self._loss(fit, Z_val, y_val) for fit in fits], len(y_val))
+        return self._scale(X), self._codes(y)
+
+    def _choose(self, data: TaskData, fits: list[Fitted]) -> Self:
+        """Keeps the entry that the validation labels prefer."""
+        y_val = data.y("val")
+        Z_val = self._scale(self._X(data, "val"))
+        self.choice_: Choice = choose(GRIDS[self.learner], lambda: [self._loss(fit, Z_val, y_val) for fit in fits], len(y_val))
         self._fitted = fits[self.choice_.index]
         if len(y_val) == 0:
             self.notes_.append(self.choice_.reason)
@@ -136,14 +145,15 @@ class ShallowModel:
         full[:, self._seen] = out
         return full
 
-    def _fit_grid(self, Z: Floats, codes: NDArray[Any], grid: tuple[dict[str, Any], ...]) -> list[Fitted]:
+    def _trivial(self, codes: NDArray[Any], grid: tuple[dict[str, Any], ...]) -> list[Fitted] | None:
+        """What needs no learner: one class or one unit."""
         if self.kind_ == "classification" and len(self._seen) == 1:
             self.notes_.append("training saw one class only: it is predicted everywhere")
             return [Fitted(lambda Z: np.ones((len(Z), 1)), lambda: 1)] * len(grid)
         if len(codes) == 1:
             self.notes_.append("training saw one unit only: its value is predicted everywhere")
             return [Fitted(lambda Z: np.zeros(len(Z)), lambda: 1)] * len(grid)
-        return LEARNERS[self.learner].path(Z, codes, grid, self.kind_, self.seed)
+        return None
 
     def _loss(self, fit: Fitted, Z: Floats, y: NDArray[Any]) -> float:
         out = self._decode(fit.predict(Z))
@@ -156,6 +166,39 @@ class ShallowModel:
         if radius is None:
             self.notes_.append(f"no interval: 90 % needs 9 validation labels, the budget has {len(y_val)}")
         return radius
+
+
+def fit_together(pairs: Sequence[tuple[ShallowModel, TaskData]]) -> list[bool]:
+    """Fits models of one learner, each on its own data, as `ShallowModel.fit` would, sharing the work where the learner can.
+
+    Args:
+        pairs: Models, not yet fitted, with what each may see.
+
+    Returns:
+        Whether each was fitted; one that cannot be is left as it was, and its own `fit` tells why.
+    """
+    ready: list[tuple[int, Floats, NDArray[Any]]] = []
+    done = [False] * len(pairs)
+    for index, (model, data) in enumerate(pairs):
+        try:
+            Z, codes = model._prepare(data)
+        except BenchError:
+            continue
+        trivial = model._trivial(codes, GRIDS[model.learner])
+        if trivial is not None:
+            model._choose(data, trivial)
+            done[index] = True
+        else:
+            ready.append((index, Z, codes))
+    if not ready:
+        return done
+    first = pairs[ready[0][0]][0]
+    paths = LEARNERS[first.learner].paths([(Z, codes) for _, Z, codes in ready], GRIDS[first.learner], first.kind_, first.seed)
+    for (index, _, _), fits in zip(ready, paths, strict=True):
+        model, data = pairs[index]
+        model._choose(data, fits)
+        done[index] = True
+    return done
 
 
 def task_kind(data: TaskData, name: str, kinds: tuple[Kind, ...]) -> Kind:
