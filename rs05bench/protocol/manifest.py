@@ -260,6 +260,19 @@ def load_manifest(name: str) -> SplitManifest:
     return SplitManifest.load(there[chosen])
 
 
+def open_manifest(name_or_path: str | Path) -> SplitManifest:
+    """A manifest by its file or folder, or a shipped one by its name.
+
+    Raises:
+        DataError: There is neither, or it is not what it should be.
+    """
+    if Path(name_or_path).exists():
+        return SplitManifest.load(name_or_path)
+    if str(name_or_path).endswith(".parquet"):
+        raise DataError("no such file", source=name_or_path)
+    return load_manifest(str(name_or_path))
+
+
 def _newest(name: str, there: Mapping[str, Path]) -> str | None:
     versions = {int(known.rpartition("@v")[2]): known for known in there if known.rpartition("@v")[0] == name}
     return versions[max(versions)] if versions else None
