@@ -200,7 +200,8 @@ def _drop(
         return None
     drop = ood_drop(at_home, held_out, metric, groups=groups, draws=draws)
     score = _mean(at_home, metric)
-    shared = {name for side in (home, held) for stats in side.values() for name in stats.clusters}
+    seeds = set(home) & set(held)
+    shared = set.intersection(*(set(side[seed].clusters) for side in (home, held) for seed in seeds))
     grounds = []
     for ground in sorted({name.split("\t", 1)[0] for name in shared}):
         (here, there), inside = line_up([_only(home, ground), _only(held, ground)], regions)
