@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rs05bench.errors import DataError
@@ -134,30 +135,23 @@ def run_demo(
     summary = DemoSummary(root / "runs")
     for task in tasks:
         card = _simulated(root / "data", task)
+        run = partial(sweep, card, card.parent, summary.store, targets=task.targets or None)
         for splits, models in task.grids:
-            grid = {"models": models, "splits": splits, "budgets": task.budgets, "seeds": SEEDS, "targets": task.targets or None}
-            run = sweep(
-                card,
-                card.parent,
-                summary.store,
-                **grid,
+            done = run(
+                models=models,
+                splits=splits,
+                budgets=task.budgets,
+                seeds=SEEDS,
                 jobs=jobs or os.cpu_count() or 1,
                 costs=False,
                 on_start=on_start,
                 on_progress=on_progress,
             )
-            summary.sweeps.append(run)
-            if run.stopped:
+            summary.sweeps.append(done)
+            if done.stopped:
                 return summary
         # Again the cells of one budget: all are there, so this only measures their costs, one process at a time with nothing beside it.
-        grid = {
-            "models": task.models,
-            "splits": (task.moved,),
-            "budgets": task.budgets[-1:],
-            "seeds": SEEDS[:1],
-            "targets": task.targets or None,
-        }
-        sweep(card, card.parent, summary.store, **grid, jobs=1, costs=True)
+        run(models=task.models, splits=(task.moved,), budgets=task.budgets[-1:], seeds=SEEDS[:1], jobs=1, costs=True)
     return summary
 
 

@@ -18,7 +18,7 @@ from rs05bench.report.verdict import facts, verdict
 
 MOST_MAPS = 12
 SPREAD_OUT = 12.0
-"""Regions are mapped apart when the whole is this many times wider than the widest of them: as dots on one map they would be invisible."""
+"""Groups are mapped apart when the whole is this many times wider than they are: as dots on one map they would be invisible."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,7 @@ def curve_figures(study: data.Study) -> list[Figure]:
         best = data.best_of_tier(section, study.estimates, split)
         models = {model: tier for tier, model in best.items()}
         rows = study.estimates[(study.estimates["split"] == split) & study.estimates["model"].isin(models)]
-        domain = figures.score_domain(rows["value"], metric)
-        low, high = domain
-        # Bands may reach out a little, but a band from 0 to 1 must not flatten the curves.
-        reach = 0.35 * (high - low)
-        domain = figures.score_domain(
-            [*rows["value"], *np.clip(rows["low"], low - reach, None), *np.clip(rows["high"], None, high + reach)], metric
-        )
+        domain = _roomy(rows, metric)
         sanity = _sanity(study, split, models)
         panels = []
         for role, title in ((HOME, "At home"), (ELSEWHERE, "Held out")):
@@ -136,7 +130,7 @@ def curve_figures(study: data.Study) -> list[Figure]:
             continue
         cut = metric == "r2" and bool((rows["value"] < figures.LOWEST_R2).any())
         caption = (
-            f"{metric_name(metric)} by labels used (each tier's best model; all models are in the table). Bands: 95 % intervals over test blocks."
+            f"{metric_name(metric)} by labels used: each tier's best model (the table has all). Bands are 95 % intervals over test blocks."
             + (" R² below −1 is cut off." if cut else "")
             + _interval_note(rows)
         )
@@ -152,6 +146,14 @@ def curve_figures(study: data.Study) -> list[Figure]:
             )
         )
     return made
+
+
+def _roomy(rows: pd.DataFrame, metric: str) -> list[float]:
+    """Ends of an axis: all scores, and their intervals as far as those do not flatten the picture."""
+    low, high = figures.score_domain(rows["value"], metric)
+    reach = 0.35 * (high - low)
+    ends = [*rows["low"].clip(lower=low - reach), *rows["high"].clip(upper=high + reach)]
+    return figures.score_domain([*rows["value"], *ends], metric)
 
 
 def _sanity(study: data.Study, split: str, models: dict[str, str]) -> pd.DataFrame | None:
@@ -200,7 +202,8 @@ def drop_figures(study: data.Study, dropped: pd.DataFrame) -> list[Figure]:
     labels = study.estimates[(study.estimates["split"] == split) & (study.estimates["budget"] == budget)]["labels"].iloc[0]
     caption = (
         f"The same test blocks, scored with labels of their region in training and without ({labels:.0f} labels). "
-        "A thin line is a region, the thick one all of them together; the three that fall most are named."
+        "A thin line is a region; the three that fall most are named. The thick line is the score over all of them at once, which is not "
+        "the mean of the regions: each region holds fewer classes or less variety."
     )
     return [
         Figure(
@@ -226,10 +229,13 @@ def cost_figures(study: data.Study) -> list[Figure]:
     how = "Measured alone in a fresh process." if alone else "Measured beside other cells, so only roughly comparable."
     hardware = next((text for text in frame["hardware"] if text), "")
     caption = (
-        f"Every model with {frame['labels'].iloc[0]:.0f} labels; bars are 95 % intervals. The line is the frontier: no cheaper model is better. "
-        f"{how}" + (f" {hardware}." if hardware else "")
+        f"Every model with {frame['labels'].iloc[0]:.0f} labels; bars are 95 % intervals. The line is the frontier: "
+        f"no cheaper model is better, so {'up' if section.higher_is_better else 'down'} and left is where to be. "
+        f"{how}"
+        + (" Less than a millisecond is drawn as one." if (frame["fit_s"] < figures.SHORTEST_S).any() else "")
+        + (f" {hardware}." if hardware else "")
     )
-    panel = figures.cost_panel(frame, section.metric, higher_is_better=section.higher_is_better)
+    panel = figures.cost_panel(frame, section.metric)
     keys = [Key(str(section.lead_split), model, str(study.lead_budget)) for model in frame["model"]]
     return [
         Figure(f"{section.key}-cost", "Cost against held-out score", caption, [panel], frame, _digests(study, keys), width=760, columns=1)
@@ -245,55 +251,59 @@ def map_figures(study: data.Study, errors: pd.DataFrame, dropped: pd.DataFrame, 
     regression = study.truth.classes is None
     top = 1.0 if not regression else float(np.quantile(placed["error"], 0.95)) or 1.0
     unit = "mean absolute error" if regression else "share wrong"
-    means = placed.groupby("region")["error"].mean().sort_values(ascending=False)
-    parts = list(placed.groupby("region"))
-    widths = [_half_width(rows) for _, rows in parts]
-    apart = len(parts) > 1 and _half_width(placed) > SPREAD_OUT * max(widths)
-    if apart:
-        reach = float(np.quantile(widths, 0.75)) * 1.08
+    column = _compact_group(placed, [name for name in section.card.groups if name in placed])
+    if column is not None:
+        means = placed.groupby(column)["error"].mean().sort_values(ascending=False)
+        parts = {value: placed[placed[column] == value] for value in means.index[:MOST_MAPS]}
+        reach = float(np.quantile([_half_width(rows) for rows in parts.values()], 0.75))
         panels = [
             figures.map_panel(
-                placed[placed["region"] == region],
-                str(region),
-                f"{unit} {number(means[region])}",
+                rows,
+                str(value),
+                f"{unit} {number(means[value])}",
                 top,
                 side=165,
                 unit=unit,
-                kilometres=max(reach, _half_width(placed[placed["region"] == region]) * 1.08),
+                kilometres=1.1 * max(reach, _half_width(rows)),
             )
-            for region in means.index[:MOST_MAPS]
+            for value, rows in parts.items()
         ]
     else:
-        panels = [
-            figures.map_panel(
-                placed,
-                model,
-                f"{unit} {number(float(placed['error'].mean()))}",
-                top,
-                side=380,
-                unit=unit,
-                kilometres=_half_width(placed) * 1.05,
-            )
-        ]
-    some = f" The {MOST_MAPS} worst of {len(means)} regions are drawn." if apart and len(means) > MOST_MAPS else ""
+        error = f"{unit} {number(float(placed['error'].mean()))}"
+        panels = [figures.map_panel(placed, model, error, top, side=420, unit=unit, kilometres=_half_width(placed) * 1.05)]
+    apart = column is not None
+    word = column.replace("_", " ") if column else ""
+    some = f" The {len(panels)} worst of {len(means)} are drawn." if column is not None and len(means) > MOST_MAPS else ""
     caption = (
         f"Held-out error of {model} at each place, over seeds{' and years' if section.card.year else ''}: light is right, dark is wrong"
-        f"{f' (darkest: {top:.2g} and more)' if regression else ''}. Worst region first.{some}"
+        f"{f' (darkest: {top:.2g} and more)' if regression else ''}.{f' A map a {word}, the worst first.' if word else ''}{some}"
     )
     keys = [Key(str(section.lead_split), model, str(study.lead_budget))]
     return [
         Figure(
             f"{section.key}-map",
-            "Where it fails",
+            "Errors on the map",
             caption,
             panels,
             errors,
             _digests(study, keys),
-            width=165 if apart else 560,
+            width=165 if apart else 460,
             columns=4 if apart else 1,
-            fixed=apart,
+            fixed=True,
         )
     ]
+
+
+def _compact_group(placed: pd.DataFrame, columns: Sequence[str]) -> str | None:
+    """The group column whose values are the smallest patches, where patches lie so far apart that one map would show dots; else None."""
+    whole = _half_width(placed)
+    widths = {
+        column: float(np.median([_half_width(rows) for _, rows in placed.groupby(column)]))
+        for column in columns
+        if 2 <= placed[column].nunique() <= 2 * MOST_MAPS
+    }
+    best = min(widths, key=lambda column: widths[column], default=None)
+    return best if best is not None and whole > SPREAD_OUT * widths[best] else None
 
 
 def _half_width(rows: pd.DataFrame) -> float:
@@ -341,7 +351,7 @@ def calibration_figures(study: data.Study) -> list[Figure]:
     )
     budgets = section.budgets[str(section.lead_split)] if regression else [str(study.lead_budget)]
     keys = [Key(str(section.lead_split), model, budget) for model in study.representatives.values() for budget in budgets]
-    title = "Do the intervals hold what they promise?" if regression else "Is it as sure as it should be?"
+    title = "Do its intervals hold what they promise?" if regression else "How sure it was, and how often it was right"
     return [Figure(f"{section.key}-calibration", title, caption, panels, frame, _digests(study, keys), width=230, columns=4)]
 
 
@@ -351,9 +361,12 @@ def group_figures(study: data.Study) -> list[Figure]:
     frame = data.group_scores(study)
     if frame.empty:
         return []
-    domain = figures.score_domain([*frame["value"]], section.metric)
+    domain = _roomy(frame, section.metric)
     panels = [figures.group_panel(rows, str(column), domain, section.metric) for column, rows in frame.groupby("column", sort=False)]
-    caption = f"{metric_name(section.metric)} held out, by group: each tier's best model with the largest budget; bars are 95 % intervals over test blocks."
+    caption = (
+        f"{metric_name(section.metric)} held out, by group: each tier's best model with the largest budget. "
+        "Bars are 95 % intervals over test blocks, cut where they leave the picture."
+    )
     keys = [Key(str(section.lead_split), model, str(study.lead_budget)) for model in study.representatives.values()]
     return [Figure(f"{section.key}-groups", "For whom it works", caption, panels, frame, _digests(study, keys), width=380)]
 

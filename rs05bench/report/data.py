@@ -58,6 +58,17 @@ class Study:
         split = self.section.lead_split or self.section.splits[0]
         return best_of_tier(self.section, self.estimates, split)
 
+    @cached_property
+    def _read(self) -> dict[str, pd.DataFrame]:
+        return {}
+
+    def units(self, model: str) -> pd.DataFrame:
+        """Predictions of a model under the lead split's largest budget, every fold and seed; empty where it was not run there."""
+        if model not in self._read:
+            cells = self.evidence.cells.get(Key(str(self.section.lead_split), model, str(self.lead_budget)))
+            self._read[model] = read_units(self.section, self.truth, cells) if cells else pd.DataFrame()
+        return self._read[model]
+
     def point(self, split: str, model: str, budget: str, role: str) -> pd.Series | None:
         """One row of `estimates`, or None."""
         table = self.estimates
@@ -319,21 +330,23 @@ def _median(values: Any) -> float:
 
 
 def unit_errors(study: Study, model: str) -> pd.DataFrame:
-    """Held-out error of one model at every place, over seeds and years: lon, lat, region, units, `error`, `bias` and confusions.
+    """Held-out error of one model at every place, over seeds and years: `held_region`, lon, lat, groups, `error`, `bias` and confusions.
 
     `error` is the share of wrong answers (classification) or the mean absolute error (regression).
     """
-    section, split, budget = study.section, study.section.lead_split, study.lead_budget
+    section, split = study.section, study.section.lead_split
     manifest = section.manifest(split) if split else None
     if manifest is None or section.labels is None:
         return pd.DataFrame()
-    units = read_units(section, study.truth, study.evidence.cells[Key(str(split), model, str(budget))])
+    units = study.units(model)
     units = units[units["role"] == ELSEWHERE]
     placed = manifest.units.set_index("unit_id")
-    units = units.assign(
+    groups = [name for name in section.card.groups if name in placed]
+    units = units.rename(columns={"region": "held_region"}).assign(
         lon=placed["lon"].reindex(units["unit_id"]).to_numpy(),
         lat=placed["lat"].reindex(units["unit_id"]).to_numpy(),
         place=placed["place"].reindex(units["unit_id"]).astype(str).to_numpy(),
+        **{name: placed[name].reindex(units["unit_id"]).astype(str).to_numpy() for name in groups},
     )
     if study.truth.classes is not None:
         units["error"] = (units["predicted"] != units["truth"]).astype(float)
@@ -341,9 +354,14 @@ def unit_errors(study: Study, model: str) -> pd.DataFrame:
     else:
         units["bias"] = units["predicted"] - units["truth"]
         units["error"] = units["bias"].abs()
-    grouped = units.groupby(["region", "place"], sort=True)
+    grouped = units.groupby(["held_region", "place"], sort=True)
     frame = grouped.agg(
-        lon=("lon", "first"), lat=("lat", "first"), predictions=("error", "size"), error=("error", "mean"), bias=("bias", "mean")
+        lon=("lon", "first"),
+        lat=("lat", "first"),
+        predictions=("error", "size"),
+        error=("error", "mean"),
+        bias=("bias", "mean"),
+        **{name: (name, "first") for name in groups},
     ).reset_index()
     if study.truth.classes is not None:
         frame["usual_mistake"] = grouped.apply(lambda rows: _mistake(rows, study.truth.classes or ()), include_groups=False).to_numpy()
@@ -367,7 +385,7 @@ def worst_regions(study: Study, model: str, dropped: pd.DataFrame) -> pd.DataFra
     if mine.empty:
         return mine
     mine = mine[["region", "home", "held_out", "value"]].rename(columns={"value": "drop"})
-    units = read_units(section, study.truth, study.evidence.cells[Key(str(split), model, str(budget))])
+    units = study.units(model)
     units = units[units["role"] == ELSEWHERE]
     told = {str(region): (rows["unit_id"].nunique(), _failure(rows, study.truth.classes)) for region, rows in units.groupby("region")}
     mine["units"] = [told.get(region, (0, ""))[0] for region in mine["region"]]
@@ -390,7 +408,7 @@ def _failure(rows: pd.DataFrame, classes: tuple[str, ...] | None) -> str:
 
 def group_scores(study: Study) -> pd.DataFrame:
     """Held-out scores of each tier's best model by the values of the card's group columns (those of few values)."""
-    section, split, budget = study.section, study.section.lead_split, study.lead_budget
+    section, split = study.section, study.section.lead_split
     manifest = section.manifest(split) if split else None
     if manifest is None or section.labels is None:
         return pd.DataFrame()
@@ -401,10 +419,9 @@ def group_scores(study: Study) -> pd.DataFrame:
         columns.append("year")
     rows = []
     for tier, model in study.representatives.items():
-        cells = study.evidence.cells.get(Key(str(split), model, str(budget)))
-        if not cells:
+        units = study.units(model)
+        if units.empty:
             continue
-        units = read_units(section, study.truth, cells)
         units = units[units["role"] == ELSEWHERE]
         for column in columns:
             value_of = placed[column].reindex(units["unit_id"]).astype(str).to_numpy()
@@ -419,7 +436,7 @@ def group_scores(study: Study) -> pd.DataFrame:
 
 def calibration(study: Study) -> pd.DataFrame:
     """Classification: reliability of each tier's best model. Regression: coverage of its 90 % intervals by budget."""
-    section, split, budget = study.section, study.section.lead_split, study.lead_budget
+    section, split = study.section, study.section.lead_split
     if split is None or section.labels is None:
         return pd.DataFrame()
     rows: list[dict[str, Any]] = []
@@ -428,10 +445,9 @@ def calibration(study: Study) -> pd.DataFrame:
             for name in section.budgets[split]:
                 rows += _coverage(study, tier, model, split, name)
             continue
-        cells = study.evidence.cells.get(Key(split, model, str(budget)))
-        if not cells:
+        units = study.units(model)
+        if units.empty:
             continue
-        units = read_units(section, study.truth, cells)
         for role, here in units.groupby("role", sort=True):
             curve = reliability_curve(here["confidence"].to_numpy(), (here["predicted"] == here["truth"]).to_numpy(), bins=10)
             rows += [

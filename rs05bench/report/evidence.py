@@ -87,6 +87,31 @@ def gather(section: Section) -> Evidence:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """The test units of a fold in the order of a prediction file; models of a fold share it.
+
+    Attributes:
+        file_units: Units as in the file.
+        file_roles: Their roles as in the file.
+        keep: Rows of the file that are tested and have a label; the other fields are over these.
+        unit_id: Units.
+        role: Roles.
+        truth: Labels as numbers.
+        region: Regions.
+        cluster: Test blocks.
+    """
+
+    file_units: NDArray[Any]
+    file_roles: NDArray[Any]
+    keep: NDArray[np.bool_]
+    unit_id: NDArray[Any]
+    role: NDArray[Any]
+    truth: NDArray[np.float64]
+    region: NDArray[Any]
+    cluster: NDArray[Any]
+
+
+@dataclass(frozen=True)
 class Truth:
     """What predictions are compared with.
 
@@ -98,6 +123,7 @@ class Truth:
     values: pd.Series
     classes: tuple[str, ...] | None
     _places: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+    _layouts: dict[tuple[str, str], Layout] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, section: Section) -> Truth:
@@ -121,6 +147,30 @@ class Truth:
             self._places[split] = pd.DataFrame({"region": region, "cluster": cluster}, index=first["unit_id"].to_numpy())
         return self._places[split]
 
+    def layout(self, section: Section, result: Result, table: Any) -> Layout:
+        """Where the rows of a prediction file belong."""
+        units = table.column("unit_id").to_numpy(zero_copy_only=False)
+        roles = table.column("role").to_numpy(zero_copy_only=False)
+        key = result.cell.split, result.cell.fold
+        known = self._layouts.get(key)
+        if known is not None and np.array_equal(known.file_units, units) and np.array_equal(known.file_roles, roles):
+            return known
+        labels = self.values.reindex(units).to_numpy()
+        keep = np.isin(roles, (HOME, ELSEWHERE)) & np.isfinite(labels)
+        places = self.places(section, result.cell.split).reindex(units[keep])
+        made = Layout(
+            units,
+            roles,
+            keep,
+            units[keep],
+            roles[keep],
+            labels[keep],
+            places["region"].to_numpy(object),
+            places["cluster"].to_numpy(object),
+        )
+        self._layouts[key] = made
+        return made
+
 
 def read_units(section: Section, truth: Truth, results: Sequence[Result]) -> pd.DataFrame:
     """Predictions of some cells of one split beside their truth: a row a test unit and cell.
@@ -132,57 +182,54 @@ def read_units(section: Section, truth: Truth, results: Sequence[Result]) -> pd.
     Raises:
         DataError: A file is missing or unreadable, or does not give the score stored beside it.
     """
-    parts = []
+    parts: dict[str, list[Any]] = defaultdict(list)
     for result in results:
         path = section.store.folder(result.digest) / "predictions" / "units.parquet"
         try:
-            table = pq.read_table(path)
+            table = pq.ParquetFile(path).read()
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"cannot be read: {error}", source=path, remedy="Run the sweep again without --no-predictions, or delete the cell's folder."
-            ) from error
-        units = table.column("unit_id").to_numpy(zero_copy_only=False)
-        role = table.column("role").to_numpy(zero_copy_only=False)
-        known = truth.values.reindex(units).to_numpy()
-        keep = np.isin(role, (HOME, ELSEWHERE)) & np.isfinite(known)
-        part: dict[str, Any] = {"unit_id": units[keep], "role": role[keep], "truth": known[keep]}
-        part |= _predicted(table, keep, known[keep], truth.classes, path)
-        frame = pd.DataFrame(part)
-        _same_score(result, section.metric, frame, truth.classes, path)
-        parts.append(frame.assign(fold=result.cell.fold, seed=result.cell.seed))
-    joined = pd.concat(parts, ignore_index=True)
-    places = truth.places(section, results[0].cell.split).reindex(joined["unit_id"])
-    return joined.assign(region=places["region"].to_numpy(), cluster=places["cluster"].to_numpy())
+            raise DataError(f"cannot be read: {error}", source=path, remedy="Delete the cell's folder and run the sweep again.") from error
+        layout = truth.layout(section, result, table)
+        part = {"unit_id": layout.unit_id, "role": layout.role, "truth": layout.truth, "region": layout.region, "cluster": layout.cluster}
+        part |= _predicted(table, layout, truth.classes, path)
+        _same_score(result, section.metric, part, truth.classes, path)
+        rows = len(layout.unit_id)
+        part |= {"fold": np.full(rows, result.cell.fold, dtype=object), "seed": np.full(rows, result.cell.seed)}
+        for name, values in part.items():
+            parts[name].append(values)
+    return pd.DataFrame({name: np.concatenate(values) for name, values in parts.items()})
 
 
-def _predicted(
-    table: Any, keep: NDArray[np.bool_], known: NDArray[np.float64], classes: tuple[str, ...] | None, path: Any
-) -> dict[str, Any]:
+def _predicted(table: Any, layout: Layout, classes: tuple[str, ...] | None, path: Any) -> dict[str, Any]:
     names = set(table.schema.names)
     wanted = [f"{PROBABILITY_PREFIX}{value}" for value in classes] if classes else ["y"]
     if missing := [name for name in wanted if name not in names]:
         raise DataError(f"columns {missing} are missing", source=path)
-    values = np.stack([table.column(name).to_numpy(zero_copy_only=False)[keep] for name in wanted], axis=1).astype(np.float64)
+
+    def column(name: str) -> NDArray[np.float64]:
+        return np.asarray(table.column(name).to_numpy(zero_copy_only=False)[layout.keep], dtype=np.float64)
+
     if classes is None:
-        bounds = {"lower", "upper"} <= names
-        ends = [table.column(name).to_numpy(zero_copy_only=False)[keep] if bounds else np.full(len(values), np.nan) for name in _ENDS]
-        return {"predicted": values[:, 0], "lower": ends[0], "upper": ends[1]}
+        ends = {name: column(name) if name in names else np.full(len(layout.unit_id), np.nan) for name in _ENDS}
+        return {"predicted": column("y"), **ends}
+    values = np.stack([column(name) for name in wanted], axis=1)
     picked = values.argmax(1)
     rows = np.arange(len(values))
-    return {"predicted": picked, "confidence": values[rows, picked], "p_truth": values[rows, known.astype(np.intp)]}
+    return {"predicted": picked, "confidence": values[rows, picked], "p_truth": values[rows, layout.truth.astype(np.intp)]}
 
 
 _ENDS = ("lower", "upper")
 
 
-def _same_score(result: Result, metric: str, frame: pd.DataFrame, classes: tuple[str, ...] | None, path: Any) -> None:
+def _same_score(result: Result, metric: str, part: dict[str, Any], classes: tuple[str, ...] | None, path: Any) -> None:
     """A wrong file must not give a wrong picture: the stored score has to follow from the stored predictions."""
     for role in (HOME, ELSEWHERE):
         said = result.scores.get(role, {}).get(metric)
-        here = frame[frame["role"] == role]
-        if said is None or here.empty:
+        here = part["role"] == role
+        if said is None or not here.any():
             continue
-        sums = _count(here, ["all"] * len(here), classes)
+        one = np.zeros(int(here.sum()), dtype=np.int8)
+        sums = _count(one, {name: part[name][here] for name in ("truth", "predicted", *_ENDS) if name in part}, classes)
         found = float(sums.evaluate(metric, sums.vectors.sum(0)))
         if not abs(found - said) <= SAME * max(1.0, abs(said)):
             raise DataError(
@@ -199,23 +246,24 @@ def _sums(section: Section, truth: Truth, results: list[Result]) -> dict[str, St
 
 def stats_of(units: pd.DataFrame, classes: tuple[str, ...] | None) -> Stats:
     """Sums per cluster of one fit's units; a unit that several folds test counts for its share in each."""
-    times = units.groupby("unit_id")["unit_id"].transform("size").to_numpy()
+    codes = pd.factorize(units["unit_id"])[0]
+    times = np.bincount(codes)[codes]
+    columns = {name: units[name].to_numpy() for name in ("truth", "predicted", *_ENDS) if name in units}
+    clusters = units["cluster"].to_numpy()
     total: Stats | None = None
     for count in np.unique(times):
-        part = units[times == count]
-        sums = _scaled(_count(part, part["cluster"].to_numpy(), classes), 1.0 / count)
+        here = times == count
+        sums = _scaled(_count(clusters[here], {name: values[here] for name, values in columns.items()}, classes), 1.0 / count)
         total = sums if total is None else total + sums  # type: ignore[operator]
     assert total is not None
     return total
 
 
-def _count(units: pd.DataFrame, clusters: Any, classes: tuple[str, ...] | None) -> Stats:
+def _count(clusters: Any, columns: Mapping[str, Any], classes: tuple[str, ...] | None) -> Stats:
     if classes is not None:
-        return ClusterConfusion.from_labels(clusters, units["truth"].to_numpy(np.intp), units["predicted"].to_numpy(np.intp), classes)
-    interval = units[list(_ENDS)].to_numpy(np.float64)
-    return ClusterMoments.from_values(
-        clusters, units["truth"].to_numpy(), units["predicted"].to_numpy(), interval if np.isfinite(interval).all() else None
-    )
+        return ClusterConfusion.from_labels(clusters, columns["truth"].astype(np.intp), columns["predicted"].astype(np.intp), classes)
+    interval = np.stack([columns[name] for name in _ENDS], axis=1)
+    return ClusterMoments.from_values(clusters, columns["truth"], columns["predicted"], interval if np.isfinite(interval).all() else None)
 
 
 def _scaled(stats: Stats, factor: float) -> Stats:

@@ -12,10 +12,12 @@ import pandas as pd
 
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.evidence import ELSEWHERE, HOME
-from rs05bench.report.style import INK, MUTED, PAPER, VEGA_CONFIG, metric_name, tier_scale, with_interval
+from rs05bench.report.style import FAINT, INK, MUTED, PAPER, VEGA_CONFIG, metric_name, tier_scale, with_interval
 
 Spec = dict[str, Any]
 DASHED = [6, 4]
+SHORTEST_S = 1e-3
+"""Shorter times are drawn here: whether a majority vote takes 10 or 100 microseconds is nobody's question."""
 LOWEST_R2 = -1.0
 """R² has no lower end; pictures stop here and say so."""
 
@@ -136,7 +138,14 @@ def curve_panel(
     y = {"type": "quantitative", "scale": {"domain": domain, "nice": False, "zero": False}, "title": metric_name(metric)}
     look = tier_scale(models)
     ends = rows[rows["labels"] == rows.groupby("model")["labels"].transform("max")].copy()
-    ends["at"] = spread(ends["value"].tolist(), (domain[1] - domain[0]) * 15 / 260, domain[0], domain[1])
+    ends["text"] = ends["model"]
+    if sanity is not None and not sanity.empty:
+        chance = sanity.sort_values("labels").iloc[[-1]].assign(model="", text="random split, sanity only")
+        ends = pd.concat([ends, chance], ignore_index=True)
+    gap = (domain[1] - domain[0]) * 15 / 260
+    # Half a line inside the frame, or the panel would grow and its axis no longer stand beside its neighbour's.
+    ends["at"] = spread(ends["value"].tolist(), gap, domain[0] + gap / 2, domain[1] - gap / 2)
+    of_models, of_chance = ends[ends["model"] != ""], ends[ends["model"] == ""]
     tooltip = [
         {"field": "model", "title": "model"},
         {"field": "tier", "title": "tier"},
@@ -152,14 +161,6 @@ def curve_panel(
     if sanity is not None and not sanity.empty:
         faint = {"data": {"values": records(sanity[["labels", "value"]])}, "encoding": {"x": x, "y": y | {"field": "value"}}}
         layers.append(faint | {"mark": {"type": "line", "strokeDash": [1, 3], "color": MUTED, "strokeWidth": 1.5, "clip": True}})
-        top = sanity.sort_values("labels").iloc[[0]].assign(text="random split, sanity only")
-        layers.append(
-            {
-                "data": {"values": records(top[["labels", "value", "text"]])},
-                "mark": {"type": "text", "align": "left", "dy": -8, "color": MUTED, "fontSize": 10, "fontStyle": "italic"},
-                "encoding": {"x": x, "y": y | {"field": "value"}, "text": {"field": "text"}},
-            }
-        )
     layers += [
         {
             "data": {"values": records(drawn.dropna(subset=["low", "high"])[["model", "labels", "low", "high"]])},
@@ -178,9 +179,14 @@ def curve_panel(
             "encoding": {"x": x, "y": y | {"field": "value"}},
         },
         {
-            "data": {"values": records(ends[["model", "labels", "at"]])},
+            "data": {"values": records(of_models[["model", "labels", "at"]])},
             "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 11.5, "fontWeight": 600},
             "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "model"}, "color": look["color"]},
+        },
+        {
+            "data": {"values": records(of_chance[["labels", "at", "text"]])},
+            "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 10.5, "fontStyle": "italic", "color": MUTED},
+            "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "text"}},
         },
     ]
     return {"title": {"text": title, "subtitle": subtitle}, "height": 260, "layer": layers}
@@ -208,8 +214,9 @@ def slope_panel(rows: pd.DataFrame, tier: str, domain: list[float], metric: str)
         "field": "side",
         "type": "nominal",
         "sort": ["at home", "held out"],
-        "axis": {"labelAngle": 0, "title": None, "grid": True},
-        "scale": {"padding": 0.25},
+        "axis": {"labelAngle": 0, "title": None, "grid": False, "ticks": False},
+        # An empty third place leaves room for the names of regions.
+        "scale": {"domain": ["at home", "held out", ""], "padding": 0.12},
     }
     y = {"type": "quantitative", "scale": {"domain": domain, "nice": False, "zero": False}, "title": metric_name(metric)}
     row = overall.iloc[0]
@@ -252,16 +259,24 @@ def slope_panel(rows: pd.DataFrame, tier: str, domain: list[float], metric: str)
             },
             {
                 "data": {"values": records(named[["region", "side", "at"]])},
-                "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 10, "color": MUTED},
+                "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 10, "color": MUTED, "limit": 76},
                 "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "region"}},
             },
         ],
     }
 
 
-def cost_panel(frame: pd.DataFrame, metric: str, *, higher_is_better: bool) -> Spec:
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten around two positive numbers, and threes where there are few decades."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    leads = (1, 3) if last - first <= 3 else (1,)
+    return [round(lead * 10.0**power, 10) for power in range(first, last + 1) for lead in leads]
+
+
+def cost_panel(frame: pd.DataFrame, metric: str) -> Spec:
     """Held-out score against the time to fit, with the frontier of what nothing cheaper beats."""
     frame = frame.dropna(subset=["fit_s", "value"])
+    frame = frame.assign(fit_s=frame["fit_s"].clip(lower=SHORTEST_S))
     models = dict(zip(frame["model"], frame["tier"], strict=True))
     look = tier_scale(models)
     domain = score_domain([*frame["value"], *frame["low"], *frame["high"]], metric)
@@ -269,8 +284,9 @@ def cost_panel(frame: pd.DataFrame, metric: str, *, higher_is_better: bool) -> S
     x = {
         "field": "fit_s",
         "type": "quantitative",
-        "scale": {"type": "log", "domain": [low / 1.6, high * 6], "nice": False},
-        "axis": {"title": "seconds to fit, tuning included", "grid": False, "format": "~g", "tickCount": 5},
+        # The left is free for the names: nothing is cheaper and better than a model on the frontier.
+        "scale": {"type": "log", "domain": [low / max(high / low, 4.0) ** 0.65, high * 1.3], "nice": False},
+        "axis": {"title": "seconds to fit, tuning included", "grid": False, "format": "~g", "values": log_ticks(low, high)},
     }
     y = {"type": "quantitative", "scale": {"domain": domain, "nice": False, "zero": False}, "title": f"{metric_name(metric)}, held out"}
     front = frame[frame["frontier"]]
@@ -289,7 +305,6 @@ def cost_panel(frame: pd.DataFrame, metric: str, *, higher_is_better: bool) -> S
     ]
     drawn = frame.assign(told=[with_interval(v, a, b) for v, a, b in zip(frame["value"], frame["low"], frame["high"], strict=True)])
     return {
-        "title": {"text": "Cost against held-out score", "subtitle": f"{'up' if higher_is_better else 'down'} and left is better"},
         "height": 320,
         "layer": [
             {
@@ -309,7 +324,7 @@ def cost_panel(frame: pd.DataFrame, metric: str, *, higher_is_better: bool) -> S
             },
             {
                 "data": {"values": records(named[["model", "fit_s", "at"]])},
-                "mark": {"type": "text", "align": "left", "dx": 9, "dy": -9, "fontSize": 11.5, "fontWeight": 600},
+                "mark": {"type": "text", "align": "right", "dx": -7, "dy": -9, "fontSize": 11.5, "fontWeight": 600},
                 "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "model"}, "color": look["color"]},
             },
         ],
@@ -351,7 +366,7 @@ def reliability_panel(rows: pd.DataFrame, tier: str) -> Spec:
                     {
                         "mark": {
                             "type": "point",
-                            "color": style.colour,
+                            "stroke": style.colour,
                             "shape": style.marker,
                             "size": 45,
                             "filled": filled,
@@ -385,11 +400,11 @@ def map_panel(rows: pd.DataFrame, title: str, subtitle: str, top: float, *, side
     placed = rows.assign(east=east.round(4), north=north.round(4))
     keep = ["place", "east", "north", "error", "predictions"] + (["usual_mistake"] if "usual_mistake" in placed else ["bias"])
     scale = {"domain": [-kilometres, kilometres], "nice": False}
-    axis = {"grid": False, "tickCount": 3, "title": None, "labelExpr": "datum.label + ' km'", "domain": False, "ticks": False}
     third = {"field": "usual_mistake", "title": "usual mistake"} if "usual_mistake" in placed else {"field": "bias", "format": "+.3f"}
     return {
-        "title": {"text": title, "subtitle": subtitle, "fontSize": 12},
+        "title": {"text": title, "subtitle": f"{subtitle} · {_kilometres(2 * kilometres)} km across", "fontSize": 12},
         "height": side,
+        "view": {"stroke": FAINT},
         "data": {"values": records(placed[keep])},
         "mark": {
             "type": "point",
@@ -400,7 +415,7 @@ def map_panel(rows: pd.DataFrame, title: str, subtitle: str, top: float, *, side
             "strokeWidth": 0.4,
         },
         "encoding": {
-            "x": {"field": "east", "type": "quantitative", "scale": scale, "axis": axis},
+            "x": {"field": "east", "type": "quantitative", "scale": scale, "axis": None},
             "y": {"field": "north", "type": "quantitative", "scale": scale, "axis": None},
             "color": {
                 "field": "error",
@@ -412,6 +427,10 @@ def map_panel(rows: pd.DataFrame, title: str, subtitle: str, top: float, *, side
             "tooltip": [{"field": "place"}, {"field": "error", "title": unit, "format": ".2f"}, third, {"field": "predictions"}],
         },
     }
+
+
+def _kilometres(length: float) -> str:
+    return f"{length:,.0f}" if length >= 10 else f"{length:.1f}"
 
 
 ERROR_RAMP = ["#f4f1ec", "#f2c894", "#d9722e", "#8c2d04", "#3d1203"]
@@ -437,9 +456,10 @@ def group_panel(rows: pd.DataFrame, column: str, domain: list[float], metric: st
     }
     offset = {"field": "model", "type": "nominal", "sort": list(models)}
     x = {"type": "quantitative", "scale": {"domain": domain, "nice": False, "zero": False}, "title": f"{metric_name(metric)}, held out"}
+    x["axis"] = {"tickCount": 5}
     return {
         "title": {"text": column.replace("_", " "), "subtitle": "units in brackets"},
-        "height": {"step": 9},
+        "height": len(order) * (9 * len(models) + 9),
         "layer": [
             {
                 "data": {"values": records(drawn.dropna(subset=["low", "high"])[["group", "model", "low", "high"]])},
@@ -492,7 +512,7 @@ def coverage_panel(rows: pd.DataFrame, tier: str) -> Spec:
                     {
                         "mark": {
                             "type": "point",
-                            "color": style.colour,
+                            "stroke": style.colour,
                             "shape": style.marker,
                             "size": 45,
                             "filled": filled,

@@ -209,18 +209,10 @@ def about(section: Section) -> dict[str, str]:
         if card.year:
             years = first.units["year"].dropna()
             groups.append(f"years {int(years.min())}–{int(years.max())}" if len(years) else "")
-    target = section.target.replace("_", " ")
     moved = parse_split(section.lead_split).group if section.lead_split else None
-    place = f"another {moved.replace('-', ' ').replace('_', ' ')}" if moved else "elsewhere"
-    what = (
-        f"{len(section.labels.dropna().unique())} classes of {target}"
-        if card.kind != "regression" and section.labels is not None
-        else target
-    )
+    left = f"in another {moved.replace('-', ' ').replace('_', ' ')}" if moved else "elsewhere"
     return {
-        "question": f"How well can {what} be mapped from few labels, and how much of that is left in {place}?"
-        if moved
-        else f"How well can {what} be mapped from few labels, and how much of that is left elsewhere?",
+        "question": f"How well can {_predicted(section)} be mapped from few labels, and how much of that is left {left}?",
         "units": f"{units:,} units" if units else "",
         "groups": "; ".join(part for part in groups if part),
         "source": card.source,
@@ -229,3 +221,12 @@ def about(section: Section) -> dict[str, str]:
         "notes": card.notes,
         "overlap": card.overlap,
     }
+
+
+def _predicted(section: Section) -> str:
+    """What is predicted, to stand in a question."""
+    target = section.target.replace("_", " ")
+    if section.card.kind == "regression" or section.labels is None:
+        return target
+    classes = [str(value) for value in section.card.class_names or section.card.classes or sorted(section.labels.dropna().unique())]
+    return " and ".join(classes) if len(classes) == 2 else f"{len(classes)} classes of {target}"

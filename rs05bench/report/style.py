@@ -107,13 +107,18 @@ def split_title(split: str) -> str:
     return "Random split"
 
 
+def a(word: str) -> str:
+    """A word with its article."""
+    return f"{'an' if word[:1].lower() in 'aeio' else 'a'} {word}"
+
+
 def elsewhere(split: str) -> str:
     """Where the held-out units are, to end a sentence with."""
     name = parse_split(split)
     word = (name.group or "region").replace("-", " ").replace("_", " ")
     return {
-        "leave-group": f"in a {word} without training labels",
-        "leave-group-year": f"in a {word} and year without training labels",
+        "leave-group": f"in {a(word)} without training labels",
+        "leave-group-year": f"in {a(word)} and year without training labels",
         "leave-year": "in a year without training labels",
         "until": f"in the years after {name.year}",
         "within": f"outside the {word} it learned in",

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rs05bench.report.data import Lead, Study
 from rs05bench.report.evidence import ELSEWHERE, HOME
-from rs05bench.report.style import elsewhere, metric_name, signed, with_interval
+from rs05bench.report.style import elsewhere, metric_name, number, signed, with_interval
 
 
 def verdict(study: Study, leaders: list[Lead]) -> list[str]:
@@ -20,7 +20,7 @@ def verdict(study: Study, leaders: list[Lead]) -> list[str]:
     parts = []
     for _, run in groupby(leaders, key=lambda lead: lead.model):
         same = list(run)
-        parts.append(f"{same[0].model} ({same[0].tier}) with {_labels(same)} labels ({_and([_scored(lead) for lead in same])})")
+        parts.append(f"{same[0].model} ({same[0].tier}) with {_labels(same)} labels ({_scores(same)})")
     first = f"{where[0].upper()}{where[1:]}, the best {metric_name(section.metric)} comes from {_and(parts)}."
     return [first, _support(leaders)]
 
@@ -95,6 +95,11 @@ def facts(study: Study, leaders: list[Lead], dropped: pd.DataFrame) -> list[tupl
     if note:
         found.append(("How sure", f"{note} The leader was picked on these same test blocks, which flatters it a little."))
     return found
+
+
+def _scores(leaders: list[Lead]) -> str:
+    """Scores of one leader, the interval of the last: the one that costs the most labels."""
+    return _and([number(float(lead.score["value"])) for lead in leaders[:-1]] + [_scored(leaders[-1])])
 
 
 def _scored(lead: Lead) -> str:
