@@ -1,0 +1,123 @@
+"""map: what a practitioner came for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this family."""
+    app.command("map")(draw_map)
+
+
+def draw_map(
+    what: Annotated[Path, typer.Argument(metavar="CARD|CELL", help="Task card (YAML), or the folder of a result to map with its cell.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the maps and their report.")],
+    model: Annotated[str | None, typer.Option("--model", help="Model name, e.g. alphaearth/rf; default the cell's.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Data directory; default the card's folder.")] = None,
+    target: Annotated[str | None, typer.Option("--target", help="Target; default the card's first.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Train on a fold of this split only; default on every label.")] = None,
+    fold: Annotated[str | None, typer.Option("--fold", help="Fold; default the split's first.")] = None,
+    budget: Annotated[str, typer.Option("--budget", help="Label budget under --split.")] = "full",
+    seed: Annotated[int, typer.Option("--seed", help="Seed.")] = 0,
+    area: Annotated[Path | None, typer.Option("--area", help="Polygons to map (any vector file).")] = None,
+    bbox: Annotated[str | None, typer.Option("--bbox", help="west,south,east,north in degrees, instead of --area.")] = None,
+    years: Annotated[str | None, typer.Option("--years", help="Years of the embedding, e.g. 2022-2024.")] = None,
+    source: Annotated[str | None, typer.Option("--from", help="AlphaEarth tiles: a folder, a file, mirror, gcs or zarr.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", help="COLUMN=FILE: a one-band raster for a further feature column; repeat for more.")
+    ] = None,
+    images: Annotated[list[Path] | None, typer.Option("--images", help="Images for deep models; repeat for more.")] = None,
+    keep: Annotated[Path | None, typer.Option("--keep", help="Folder a deep model is saved to, or taken from; default OUT/model.")] = None,
+    runs: Annotated[Path | None, typer.Option("--runs", help="Folder of results that say what accuracy to expect.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the last line.")] = False,
+) -> None:
+    """Train a model and draw its map: class or value, confidence, area of applicability, a preview and a report."""
+    from rs05bench.datasets.extraction import parse_years
+    from rs05bench.errors import DataError
+    from rs05bench.experiment.map_grid import parse_bbox, read_area
+    from rs05bench.experiment.map_run import MapRequest, make_map
+    from rs05bench.experiment.mapping import load_cell
+    from rs05bench.protocol.card import TaskCard
+
+    options: dict[str, object] = {}
+    if what.is_dir():
+        card, cell = load_cell(what)
+        model, target, budget, seed = model or cell.model, target or cell.target, cell.budget, cell.seed
+        split, fold, options = cell.split, cell.fold, dict(cell.options) if model == cell.model else {}
+        if data is None:
+            raise DataError("the folder of a result does not say where its data lie", source=what, remedy="Give --data.")
+    else:
+        card = TaskCard.load(what)
+    if model is None:
+        raise DataError("no model was named", source=what, remedy="Give --model, e.g. --model alphaearth/rf.")
+    if area is not None and bbox is not None:
+        raise DataError("--area and --bbox were both given", remedy="Give one.")
+    where = read_area(area) if area is not None else parse_bbox(bbox) if bbox is not None else None
+    request = MapRequest(
+        card=card,
+        data=data or what.parent,
+        model=model,
+        out=out,
+        target=target,
+        split=split,
+        fold=fold,
+        budget=budget,
+        seed=seed,
+        options=options,
+        area=where,
+        years=parse_years(years) if years else (),
+        source=source,
+        layers=dict(_named(part) for part in layer or []),
+        images=images or (),
+        runs=runs,
+        keep=keep,
+    )
+    with _Bar(quiet=quiet) as bar:
+        result = make_map(request, on_progress=bar.advance)
+    for key, named in result.files.items():
+        counted = result.record["years"][key]
+        if not quiet:
+            typer.echo(f"{key}: {counted['pixels']:,} pixels, {counted['share_inside']:.0%} inside the area of applicability")
+            typer.echo("  " + ", ".join(sorted(path.name for path in named.values())))
+    typer.echo(f"Report: {out / 'report.html'}")
+
+
+def _named(text: str) -> tuple[str, Path]:
+    from rs05bench.errors import DataError
+
+    column, equals, path = text.partition("=")
+    if not equals or not column or not path:
+        raise DataError(f"--layer {text!r} is not COLUMN=FILE", remedy="For instance --layer elevation_m=dem.tif.")
+    return column, Path(path)
+
+
+class _Bar:
+    """A progress bar on a terminal, nothing when piped."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        import sys
+
+        self.shown = not quiet and sys.stderr.isatty()
+
+    def __enter__(self) -> _Bar:
+        if self.shown:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bars = Progress(console=Console(stderr=True))
+            self._bars.start()
+            self._task = self._bars.add_task("mapping", total=None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.shown:
+            self._bars.stop()
+
+    def advance(self, done: int, total: int) -> None:
+        """Called as blocks are done."""
+        if self.shown:
+            self._bars.update(self._task, completed=done, total=total)

@@ -1,0 +1,183 @@
+"""Files of a map: Cloud Optimized GeoTIFFs written block by block, and the preview."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs05bench.experiment.map_grid import BLOCK, affine_of
+
+if TYPE_CHECKING:
+    from rs05bench.datasets.alphaearth.resample import Target
+
+GDAL_CACHE_MB = 64
+# Qualitative, told apart by colour-blind people as far as so many can be (Okabe-Ito, then Tol's muted and light schemes).
+COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#332288", "#88CCEE", "#44AA99", "#117733", "#999933",
+    "#DDCC77", "#CC6677", "#882255", "#AA4499", "#77AADD", "#99DDFF", "#BBCC33", "#AAAA00", "#EEDD88", "#EE8866", "#FFAABB", "#DDDDDD",
+)  # fmt: skip
+
+
+def gdal_limits() -> Any:
+    """A context in which GDAL keeps few blocks: its own limit is a share of the machine, and would grow with the area up to that."""
+    import rasterio
+
+    return rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, GDAL_NUM_THREADS="1")
+
+
+class CogWriter:
+    """Writes one raster block by block and turns it into a Cloud Optimized GeoTIFF; a file that was not finished is not there.
+
+    Args:
+        path: The file.
+        target: Its grid.
+        dtype: Pixel type.
+        nodata: Value of pixels without one.
+        description: Name of the band.
+        tags: Words kept in the file.
+        colours: Colour of each value from 0 on, where the values are classes.
+    """
+
+    def __init__(
+        self, path: Path, target: Target, dtype: str, nodata: float, *, description: str, tags: dict[str, str], colours: Sequence[str] = ()
+    ) -> None:
+        import rasterio
+
+        self.path, self.categorical = path, bool(colours)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, self._work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tif")
+        os.close(handle)
+        self._out: Any = rasterio.open(
+            self._work,
+            "w",
+            driver="GTiff",
+            count=1,
+            dtype=dtype,
+            nodata=nodata,
+            height=target.height,
+            width=target.width,
+            crs=target.crs,
+            transform=affine_of(target),
+            tiled=True,
+            blockxsize=BLOCK,
+            blockysize=BLOCK,
+            compress="deflate",
+            sparse_ok=True,
+            bigtiff="if_safer",
+        )
+        self._out.set_band_description(1, description)
+        self._out.update_tags(**tags)
+        if colours and dtype == "uint8":
+            self._out.write_colormap(1, {code: _rgba(colour) for code, colour in enumerate(colours)})
+
+    def write(self, values: NDArray[Any], row: int, column: int) -> None:
+        """Writes a block at its place."""
+        from rasterio.windows import Window
+
+        self._out.write(values, 1, window=Window(column, row, values.shape[1], values.shape[0]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        from rasterio.shutil import copy
+
+        part = self.path.with_name(f".{self.path.name}.part")
+        try:
+            self._out.close()
+            if kind is None:
+                smooth = "NEAREST" if self.categorical else "AVERAGE"
+                copy(
+                    self._work,
+                    part,
+                    driver="COG",
+                    compress="DEFLATE",
+                    blocksize=512,
+                    overview_resampling=smooth,
+                    warp_resampling=smooth,
+                    bigtiff="IF_SAFER",
+                )
+                os.replace(part, self.path)
+        finally:
+            Path(self._work).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
+
+
+def class_colours(count: int) -> list[str]:
+    """One colour a class."""
+    return [COLOURS[code % len(COLOURS)] for code in range(count)]
+
+
+def write_preview(
+    path: Path, files: dict[str, Path], *, title: str, classes: Sequence[str] | None, unit: str = "", simulated: bool = False
+) -> Path:
+    """A picture of a map and of how sure it is; what lies outside the area of applicability is hatched.
+
+    Args:
+        path: The PNG.
+        files: `class` or `value`, and where there are such `confidence` or `half_width90`, `applicable`.
+        title: Over the picture.
+        classes: Names of the classes, None for numbers.
+        unit: Name of what is mapped.
+        simulated: Whether to say that the data are simulated.
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    main = "class" if classes is not None else "value"
+    second = next((name for name in ("confidence", "half_width90") if name in files), None)
+    picture = _decimated(files[main])
+    figure = Figure(figsize=(11, 5.2) if second else (6.5, 5.2), layout="constrained")
+    axes = figure.subplots(1, 2 if second else 1, squeeze=False)[0]
+    handles = []
+    if classes is not None:
+        colours = class_colours(len(classes))
+        axes[0].imshow(picture, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(classes) - 0.5, interpolation="nearest")
+        present = [code for code in range(len(classes)) if (picture == code).any()]
+        handles = [Patch(facecolor=colours[code], label=str(classes[code])) for code in present]
+    else:
+        drawn = axes[0].imshow(picture, cmap="viridis", interpolation="nearest")
+        figure.colorbar(drawn, ax=axes[0], shrink=0.8, label=unit)
+    if "applicable" in files:
+        outside = _decimated(files["applicable"]) == 0
+        if outside.any():
+            axes[0].contourf(outside, levels=[0.5, 1.5], colors=[(1, 1, 1, 0.55)], hatches=["////"])
+            handles.append(Patch(facecolor="white", edgecolor="0.3", hatch="////", label="outside the area of applicability"))
+    if handles:
+        axes[0].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False, fontsize=8)
+    axes[0].set_title(title, fontsize=10)
+    if second:
+        drawn = axes[1].imshow(_decimated(files[second]), cmap="cividis", interpolation="nearest")
+        label = "largest probability" if second == "confidence" else f"half width of the 90 % interval ({unit})"
+        figure.colorbar(drawn, ax=axes[1], shrink=0.8, label=label)
+    for axis in axes:
+        axis.set_xticks([])
+        axis.set_yticks([])
+    if simulated:
+        figure.text(0.01, 0.01, "SIMULATED DATA", fontsize=9, fontweight="bold", color="#D55E00")
+    figure.savefig(path, dpi=110, metadata={"Software": "rs05bench"})
+    return path
+
+
+def _decimated(path: Path, most: int = 900) -> NDArray[np.float32]:
+    """A small copy from the overviews, NaN where there is no value."""
+    import rasterio
+    from rasterio.enums import Resampling
+
+    with rasterio.open(path) as src:
+        factor = max(1.0, max(src.height, src.width) / most)
+        shape = (max(1, round(src.height / factor)), max(1, round(src.width / factor)))
+        values = src.read(1, out_shape=shape, masked=True, resampling=Resampling.nearest)
+    return np.ma.filled(values.astype(np.float32), np.nan)
+
+
+def _rgba(colour: str) -> tuple[int, int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16), 255

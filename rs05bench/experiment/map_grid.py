@@ -1,0 +1,240 @@
+"""Where a map lies: the area, the pixel grid it is drawn on, and the AlphaEarth pixels of its blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError
+
+if TYPE_CHECKING:
+    from affine import Affine
+    from shapely.geometry.base import BaseGeometry
+
+    from rs05bench.datasets.alphaearth import BlockCache, TileIndex
+    from rs05bench.datasets.alphaearth.resample import Target
+
+BLOCK = 256
+"""Side of a block of the map: 64 bands of it are 16 MB as float32."""
+GATHERED = 1024
+"""Blocks are visited in squares of this side, so that a tile's own blocks are decompressed once."""
+CACHE_BYTES = 256 << 20
+LARGEST = 200_000
+"""Rows or columns of one map; more is a continent, and a wrong unit of coordinates."""
+
+
+def parse_bbox(text: str) -> BaseGeometry:
+    """A box from `west,south,east,north` in WGS84 degrees.
+
+    Raises:
+        DataError: Not four numbers, or not in this order.
+    """
+    import shapely
+
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise DataError(
+            f"--bbox {text!r} is not four numbers", remedy="Write west,south,east,north in degrees, e.g. -121.6,38.4,-121.5,38.5."
+        ) from error
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise DataError(f"--bbox {text!r} is no box of longitudes and latitudes", remedy="The order is west,south,east,north, in degrees.")
+    return shapely.box(west, south, east, north)
+
+
+def read_area(path: str | Path) -> BaseGeometry:
+    """The union of the polygons of a vector file, in WGS84 degrees.
+
+    Raises:
+        DataError: Unreadable, no polygons, no CRS.
+    """
+    import shapely
+
+    from rs05bench.datasets.extraction import read_units
+
+    frame = read_units(path)
+    if not frame.geom_type.isin(["Polygon", "MultiPolygon"]).all():
+        raise DataError("an area is one or more polygons, and these are points", source=path, remedy="Give polygons, or --bbox.")
+    return shapely.union_all(shapely.make_valid(frame.geometry.to_crs(4326).to_numpy()))
+
+
+def choose_grid(index: TileIndex, area: BaseGeometry, year: int) -> Target:
+    """The grid a map of an area is drawn on: that of the tiles that cover most of it, cut to the area.
+
+    Pixels of those tiles are copied; tiles of other grids (another UTM zone) fill in by the nearest pixel.
+
+    Raises:
+        DataError: No tile of that year meets the area.
+    """
+    import shapely
+
+    from rs05bench.datasets.alphaearth.grid import WGS84, transformer
+    from rs05bench.datasets.alphaearth.resample import Target
+
+    near = index.search(area, [year])
+    if not len(near):
+        raise DataError(
+            f"no AlphaEarth tile of {year} meets the area",
+            source=index.description,
+            remedy=f"There are tiles of {', '.join(map(str, index.years)) or 'no year'}; check --area, --years and --from.",
+        )
+    covered: dict[tuple[str, float, float], tuple[float, int]] = {}
+    for position in range(len(near)):
+        grid = near.open(position).grid
+        key = (near.crs_list[position], round(grid.xres, 9), round(grid.yres, 9))
+        share = near.frame.geometry.iloc[position].intersection(area).area
+        total, first = covered.get(key, (0.0, position))
+        covered[key] = (total + share, first)
+    (crs, _, _), (_, first) = max(covered.items(), key=lambda item: item[1][0])
+    grid = near.open(first).grid
+    move = transformer(WGS84, crs)
+    moved = shapely.transform(shapely.segmentize(area, 0.05), lambda x, y: move.transform(x, y), interleaved=False)
+    west, south, east, north = moved.bounds
+    left, top = math.floor((west - grid.west) / grid.xres + 1e-6), math.floor((grid.north - north) / grid.yres + 1e-6)
+    right, bottom = math.ceil((east - grid.west) / grid.xres - 1e-6), math.ceil((grid.north - south) / grid.yres - 1e-6)
+    width, height = max(right - left, 1), max(bottom - top, 1)
+    if max(width, height) > LARGEST:
+        raise DataError(f"the map would be {width:,} x {height:,} pixels", remedy="Map it in parts.")
+    return Target(crs, grid.west + left * grid.xres, grid.north - top * grid.yres, grid.xres, grid.yres, height, width)
+
+
+def affine_of(target: Target) -> Affine:
+    """The affine transform of a grid."""
+    from affine import Affine
+
+    return Affine(target.xres, 0, target.west, 0, -target.yres, target.north)
+
+
+def part_of(target: Target, row: int, column: int, height: int, width: int) -> Target:
+    """A rectangle of a grid."""
+    from rs05bench.datasets.alphaearth.resample import Target as Grid
+
+    west, north = target.west + column * target.xres, target.north - row * target.yres
+    return Grid(target.crs, west, north, target.xres, target.yres, height, width)
+
+
+def blocks_of(height: int, width: int, block: int = BLOCK, gathered: int = GATHERED) -> Iterator[tuple[int, int, int, int]]:
+    """Row, column, height and width of the blocks of a map, square of blocks by square.
+
+    Examples:
+        >>> list(blocks_of(3, 5, block=2, gathered=4))
+        [(0, 0, 2, 2), (0, 2, 2, 2), (2, 0, 1, 2), (2, 2, 1, 2), (0, 4, 2, 1), (2, 4, 1, 1)]
+    """
+    for outer_row in range(0, height, gathered):
+        for outer_column in range(0, width, gathered):
+            for row in range(outer_row, min(outer_row + gathered, height), block):
+                for column in range(outer_column, min(outer_column + gathered, width), block):
+                    yield row, column, min(block, height - row), min(block, width - column)
+
+
+class EmbeddingBlocks:
+    """AlphaEarth pixels of one year on a map's grid, block by block.
+
+    Args:
+        index: The tiles.
+        target: The map's grid.
+        year: Which year.
+        memory: Bytes of decompressed blocks kept.
+    """
+
+    def __init__(self, index: TileIndex, target: Target, year: int, *, memory: int = CACHE_BYTES) -> None:
+        from rs05bench.datasets.alphaearth.blocks import BlockCache
+        from rs05bench.datasets.alphaearth.grid import transformer
+        from rs05bench.datasets.alphaearth.resample import is_native
+
+        to_degrees = transformer(target.crs, "EPSG:4326")
+        self.index = index.search(to_degrees.transform_bounds(*target.bounds, densify_pts=21), [year])
+        self.cache: BlockCache = BlockCache(memory)
+        self.bounds: list[tuple[float, float, float, float]] = []
+        native = []
+        for position in range(len(self.index)):
+            raster = self.index.open(position)
+            native.append(is_native(raster, target))
+            move = transformer(raster.grid.crs, target.crs)
+            self.bounds.append(raster.grid.bounds if native[-1] else move.transform_bounds(*raster.grid.bounds, densify_pts=21))
+        # Copied pixels first: others only fill in what those leave open.
+        self.order = sorted(range(len(native)), key=lambda position: not native[position])
+
+    def read(self, part: Target) -> NDArray[np.float32]:
+        """Decoded embedding of a rectangle, (64, h, w); NaN where there is none."""
+        from rs05bench.datasets.alphaearth import decode
+        from rs05bench.datasets.alphaearth.raster import ALL_BANDS
+        from rs05bench.datasets.alphaearth.resample import read_onto
+
+        out: NDArray[np.float32] | None = None
+        west, south, east, north = part.bounds
+        for position in self.order:
+            a, b, c, d = self.bounds[position]
+            if a >= east or c <= west or b >= north or d <= south:
+                continue
+            values = read_onto(self.index.open(position), self.cache, part, ALL_BANDS)
+            decoded = decode(values) if values.dtype == np.int8 else values.astype(np.float32, copy=False)
+            if out is None:
+                out = decoded
+            else:
+                open_ = np.isnan(out[0])
+                out[:, open_] = decoded[:, open_]
+            if not np.isnan(out[0]).any():
+                break
+        return np.full((len(ALL_BANDS), part.height, part.width), np.nan, dtype=np.float32) if out is None else out
+
+
+class LayerBlocks:
+    """One band of any raster on a map's grid, block by block (bilinear): a further column such as elevation.
+
+    Args:
+        path: The raster.
+        column: The column it stands for, for messages.
+    """
+
+    def __init__(self, path: str | Path, column: str) -> None:
+        import rasterio
+        from rasterio.errors import RasterioIOError
+
+        try:
+            self.dataset: Any = rasterio.open(path)
+        except RasterioIOError as error:
+            raise DataError(f"the layer of column {column!r} cannot be read: {error}", source=path) from error
+        if self.dataset.count != 1 or self.dataset.crs is None:
+            what = f"{self.dataset.count} bands" if self.dataset.count != 1 else "no coordinate reference system"
+            raise DataError(f"the layer of column {column!r} has {what}; one georeferenced band was expected", source=path)
+
+    def read(self, part: Target) -> NDArray[np.float32]:
+        """Values of a rectangle, (h, w); NaN outside the raster and where it has no data."""
+        from rasterio.enums import Resampling
+        from rasterio.vrt import WarpedVRT
+
+        with WarpedVRT(
+            self.dataset,
+            crs=part.crs,
+            transform=affine_of(part),
+            height=part.height,
+            width=part.width,
+            resampling=Resampling.bilinear,
+            nodata=np.nan,
+            dtype="float32",
+        ) as view:
+            return np.asarray(view.read(1), dtype=np.float32)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.dataset.close()
+
+
+def inside_area(area_here: BaseGeometry, part: Target) -> NDArray[np.bool_]:
+    """Which pixel centres of a rectangle lie in the area (in the rectangle's CRS)."""
+    import shapely
+    from rasterio.features import geometry_mask
+
+    box = shapely.box(*part.bounds)
+    if shapely.contains_properly(area_here, box):
+        return np.ones((part.height, part.width), dtype=bool)
+    piece = shapely.intersection(area_here, box)
+    if piece.is_empty or piece.area == 0:
+        return np.zeros((part.height, part.width), dtype=bool)
+    return np.asarray(geometry_mask([piece], (part.height, part.width), affine_of(part), invert=True), dtype=bool)

@@ -1,0 +1,408 @@
+"""The map: a cell is trained and drawn over an area, with its confidence, its area of applicability and what accuracy to expect.
+
+Maps are computed block by block, so the memory needed does not grow with the area.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError, ProtocolError
+from rs05bench.experiment.map_files import CogWriter, class_colours, gdal_limits, write_preview
+from rs05bench.experiment.map_grid import EmbeddingBlocks, LayerBlocks, blocks_of, choose_grid, inside_area, part_of
+from rs05bench.models.applicability import Applicability, permutation_importance
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.taskdata import TaskData, TaskSource
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+    from rs05bench.datasets.alphaearth import TileIndex
+    from rs05bench.datasets.alphaearth.resample import Target
+
+BAND = re.compile(r"A(\d\d)")
+ALL_LABELS = "all"
+NO_CLASS = 255
+IMPORTANCE_UNITS = 2_000
+"""Importance is measured on at most this many labelled units, drawn by the seed."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class MapResult:
+    """What was written, and what it says.
+
+    Attributes:
+        out: The folder.
+        files: Year (or image) -> name -> file.
+        record: Everything the report says, as plain data (`map.json`).
+    """
+
+    out: Path
+    files: dict[str, dict[str, Path]]
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted model with what a map of it needs.
+
+    Attributes:
+        model: The model.
+        data: What it was trained on.
+        columns: Its feature columns, in order.
+        features: The feature set.
+        area: Its area of applicability.
+        importance: Weight of each column in it.
+        folds: What was left out together when the area was drawn.
+    """
+
+    model: Any
+    data: TaskData
+    columns: list[str]
+    features: str
+    area: Applicability
+    folds: str
+
+
+def all_labels(source: TaskSource, target: str | None = None, seed: int = 0) -> TaskData:
+    """Every labelled unit of a task for a map: whole blocks of them validate (tuning, intervals), the rest trains, none is tested.
+
+    Args:
+        source: The data.
+        target: Which target; default the card's first.
+        seed: Seed.
+    """
+    return TaskData.build(source, everything(source), ALL_LABELS, "full", seed, target=target)
+
+
+def everything(source: TaskSource) -> SplitManifest:
+    """A manifest of one fold, `all`, without test units: a share of whole blocks validates, what is left trains."""
+    import pandas as pd
+
+    from rs05bench.protocol.ground import lay_ground
+
+    units, options = source.units(), source.card.split_options
+    try:
+        ground = lay_ground(units, options.region, options)
+        val = ground.draw(np.ones(len(units.frame), dtype=bool), options.val_fraction, "val")
+        region, block = ground.region, ground.block
+    except DataError:  # one block holds everything: nothing can be spared
+        val = np.zeros(len(units.frame), dtype=bool)
+        region = block = np.full(len(val), "all", dtype=object)
+    table = pd.DataFrame(
+        {
+            "fold": ALL_LABELS,
+            "unit_id": units.frame["unit_id"].to_numpy(),
+            "role": np.where(val, "val", "train"),
+            "shift": "none",
+            "region": region,
+            "block": block,
+        }
+    )
+    keep = ["unit_id", "lon", "lat", "place", "year", "time", *units.groups]
+    record = {"digest": "", "can_be_main": False, "simulated": source.card.simulated}
+    return SplitManifest(source.card.name, "spatial-block", table, units.frame[keep].copy(), record)
+
+
+def train(
+    name: str, data: TaskData, manifest: SplitManifest, *, layers: Sequence[str] = (), options: Mapping[str, Any] | None = None
+) -> Trained:
+    """Fits a model for a map and draws its area of applicability.
+
+    Args:
+        name: The model.
+        data: What it may see.
+        manifest: Where `data` come from; its blocks are the folds of the area of applicability.
+        layers: Columns that rasters are at hand for, beside A00 to A63.
+        options: Options of the model.
+
+    Raises:
+        DataError: A column of its features is in no raster.
+        ProtocolError: The model cannot predict arrays, or no one can do what it asks.
+    """
+    from rs05bench import models
+
+    model: Any = models.create(name, card=data.card, seed=data.seed, **dict(options or {}))
+    features = str(getattr(model, "features", model.card.inputs))
+    if not hasattr(model, "predict_array"):
+        raise ProtocolError(
+            f"{name} cannot draw a map: it has no predict_array(X), so it predicts units of a table and not pixels",
+            remedy="Use a shallow model such as alphaearth/rf, or a model for chips with --images; an outside model may add predict_array.",
+        )
+    columns = data.columns(features)
+    _refuse_absent(name, features, columns, layers)
+    model.fit(data)
+    X, y = data.X("train", features), data.y("train")
+    rows = manifest.fold(data.fold).set_index("unit_id")["block"].astype(str)
+    blocks = rows.reindex(data.unit_ids("train")).to_numpy(dtype=object)
+    both = np.concatenate([X, data.X("val", features)]), np.concatenate([y, data.y("val")])
+    weights = _importance(model, *both, seed=data.seed)
+    area = Applicability.fit(X, folds=blocks, weights=weights, seed=data.seed)
+    folds = "spatial blocks" if len(set(blocks)) > 1 else "single units"
+    return Trained(model, data, columns, features, area, folds)
+
+
+def _refuse_absent(name: str, features: str, columns: Sequence[str], layers: Sequence[str]) -> None:
+    absent = [column for column in columns if not _band(column) and column not in layers]
+    if absent:
+        shown = ", ".join(absent[:8]) + (f", … ({len(absent)} in all)" if len(absent) > 8 else "")
+        raise DataError(
+            f"{name} reads the feature set {features!r}, of which no raster holds: {shown}",
+            remedy="Use alphaearth/<learner> (A00 to A63 are read from tiles), or give each further column as a raster: --layer COLUMN=FILE.",
+        )
+
+
+def _band(column: str) -> bool:
+    match = BAND.fullmatch(column)
+    return match is not None and int(match[1]) < 64
+
+
+def _importance(model: Any, X: NDArray[np.float32], y: NDArray[Any], *, seed: int) -> NDArray[np.float64]:
+    from rs05bench.models.tuning import brier
+
+    if len(X) > IMPORTANCE_UNITS:
+        chosen = np.random.default_rng(seed).choice(len(X), IMPORTANCE_UNITS, replace=False)
+        X, y = X[chosen], y[chosen]
+
+    def squared(out: Any, labels: Any) -> float:
+        return float(np.mean((out - labels) ** 2))
+
+    return permutation_importance(model.predict_array, X, y, brier if model.kind_ == "classification" else squared, seed=seed)
+
+
+def draw(
+    trained: Trained,
+    index: TileIndex,
+    area: BaseGeometry,
+    years: Sequence[int],
+    out: str | Path,
+    *,
+    layers: Mapping[str, str | Path] | None = None,
+    on_progress: Progress | None = None,
+) -> MapResult:
+    """Draws a trained model over an area, a folder a year.
+
+    Args:
+        trained: From `train`.
+        index: AlphaEarth tiles.
+        area: Where, in WGS84 degrees.
+        years: Years; the grid is that of the first.
+        out: Folder.
+        layers: Column -> raster, for columns that are no embedding band.
+        on_progress: Called with blocks done and blocks in all.
+
+    Returns:
+        Files and counts; the report is written by `rs05bench.experiment.map_report.write_report`.
+
+    Raises:
+        DataError: No tile meets the area in one of the years.
+    """
+    import shapely
+
+    from rs05bench.datasets.alphaearth.grid import WGS84, transformer
+
+    target = choose_grid(index, area, years[0])
+    for year in years:
+        if not len(index.search(area, [year])):
+            choose_grid(index, area, year)  # says which year and what there is
+    move = transformer(WGS84, target.crs)
+    here = shapely.transform(shapely.segmentize(area, 0.05), lambda x, y: move.transform(x, y), interleaved=False)
+    shapely.prepare(here)
+    blocks = list(blocks_of(target.height, target.width))
+    files: dict[str, dict[str, Path]] = {}
+    counts: dict[str, dict[str, Any]] = {}
+    done = 0
+    opened = {column: LayerBlocks(path, column) for column, path in (layers or {}).items() if column in trained.columns}
+    try:
+        for year in years:
+            stack = EmbeddingBlocks(index, target, year)
+            with gdal_limits(), _Writers(Path(out) / str(year), target, trained, _tags(trained, year)) as writers:
+                for row, column, height, width in blocks:
+                    part = part_of(target, row, column, height, width)
+                    wanted = inside_area(here, part)
+                    if wanted.any():
+                        embedding = stack.read(part)
+                        extra = {name: layer.read(part) for name, layer in opened.items()}
+                        writers.add(predict_block(trained, embedding, extra, wanted), row, column)
+                    done += 1
+                    if on_progress is not None:
+                        on_progress(done, len(blocks) * len(years))
+            files[str(year)], counts[str(year)] = writers.files, writers.counts(abs(target.xres * target.yres))
+    finally:
+        for layer in opened.values():
+            layer.close()
+    _previews(trained, files)
+    grid = {"crs": target.crs, "height": target.height, "width": target.width, "pixel": [target.xres, target.yres]}
+    return MapResult(Path(out), files, {"grid": grid, "years": counts, "tiles": index.description})
+
+
+def predict_block(
+    trained: Trained, embedding: NDArray[np.float32], extra: Mapping[str, NDArray[np.float32]], wanted: NDArray[np.bool_]
+) -> dict[str, NDArray[np.float32]]:
+    """Predictions of the wanted pixels of a block.
+
+    Args:
+        trained: The model.
+        embedding: (64, h, w).
+        extra: Further columns, (h, w) each.
+        wanted: Which pixels, (h, w).
+
+    Returns:
+        `class` or `value`, `confidence` or `half_width90`, `dissimilarity`; (h, w) each, NaN where there is no prediction.
+    """
+    height, width = wanted.shape
+    planes = [embedding[int(column[1:])] if _band(column) else extra[column] for column in trained.columns]
+    usable = wanted & ~np.isnan(embedding[0])
+    X = np.stack([plane[usable] for plane in planes], axis=1)
+    # Masked pixels of a further layer cannot be told from missing values of the training table: they are left out.
+    complete = np.isfinite(X).all(axis=1)
+    X = np.ascontiguousarray(X[complete])
+    place = np.flatnonzero(usable)[complete]
+    out = {name: np.full(height * width, np.nan, dtype=np.float32) for name in _layers_of(trained)}
+    if len(X):
+        predicted = trained.model.predict_array(X)
+        if trained.model.kind_ == "classification":
+            out["class"][place], out["confidence"][place] = predicted.argmax(axis=1), predicted.max(axis=1)
+        else:
+            out["value"][place] = predicted
+            if "half_width90" in out:
+                out["half_width90"][place] = trained.model.radius_
+        out["dissimilarity"][place] = trained.area.dissimilarity(X)
+    return {name: plane.reshape(height, width) for name, plane in out.items()}
+
+
+def _layers_of(trained: Trained) -> list[str]:
+    if trained.model.kind_ == "classification":
+        return ["class", "confidence", "dissimilarity"]
+    radius = getattr(trained.model, "radius_", None)
+    return ["value", *(["half_width90"] if radius is not None else []), "dissimilarity"]
+
+
+def _tags(trained: Trained, year: int) -> dict[str, str]:
+    from rs05bench.datasets.alphaearth import ATTRIBUTION
+
+    return {
+        "TASK": trained.data.card.name,
+        "TARGET": trained.data.target,
+        "MODEL": trained.model.card.name,
+        "YEAR": str(year),
+        "ATTRIBUTION": ATTRIBUTION,
+        "SOFTWARE": "rs05bench",
+        "AOA_THRESHOLD": f"{trained.area.threshold:.6g}",
+        **({"SIMULATED": "yes"} if trained.data.card.simulated else {}),
+        **{f"CLASS_{code}": value for code, value in enumerate(names_of(trained.data) or ())},
+    }
+
+
+def names_of(data: Any) -> list[str] | None:
+    """Names of the classes as people read them, None for numbers."""
+    if data.classes is None:
+        return None
+    names = data.card.class_names
+    return [str(value) for value in (names if names and len(names) == len(data.classes) else data.classes)]
+
+
+class _Writers:
+    """The files of one year, and what is counted while they are written."""
+
+    def __init__(self, folder: Path, target: Target, trained: Trained, tags: dict[str, str]) -> None:
+        classes = names_of(trained.data)
+        kinds = {name: ("float32", float("nan")) for name in _layers_of(trained)}
+        if classes is not None:
+            kinds["class"] = ("uint8", NO_CLASS) if len(classes) < NO_CLASS else ("uint16", 65535)
+        kinds["applicable"] = ("uint8", NO_CLASS)
+        colours = {"class": class_colours(len(classes or ())), "applicable": ["#BBBBBB", "#009E73"]}
+        self.files = {name: folder / f"{name}.tif" for name in kinds}
+        self._kinds, self._area, self._classes = kinds, trained.area, classes
+        self._writers = {
+            name: CogWriter(self.files[name], target, dtype, nodata, description=name, tags=tags, colours=colours.get(name, ()))
+            for name, (dtype, nodata) in kinds.items()
+        }
+        self._pixels = self._inside = 0
+        self._by_class = np.zeros((2, len(classes or ())), dtype=np.int64)
+        self._confidence = 0.0
+        self._values = [0.0, 0.0, np.inf, -np.inf]
+
+    def __enter__(self) -> _Writers:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for writer in self._writers.values():
+            writer.__exit__(*error)
+
+    def add(self, planes: dict[str, NDArray[np.float32]], row: int, column: int) -> None:
+        """Writes a block and counts it."""
+        known = np.isfinite(planes["dissimilarity"])
+        inside = known & self._area.inside(planes["dissimilarity"])
+        written = {**planes, "applicable": np.where(known, inside, np.nan).astype(np.float32)}
+        for name, plane in written.items():
+            dtype, nodata = self._kinds[name]
+            self._writers[name].write(plane if dtype == "float32" else np.where(np.isnan(plane), nodata, plane).astype(dtype), row, column)
+        self._pixels, self._inside = self._pixels + int(known.sum()), self._inside + int(inside.sum())
+        if self._classes is not None:
+            for which, mask in enumerate((known, inside)):
+                self._by_class[which] += np.bincount(planes["class"][mask].astype(np.int64), minlength=len(self._classes))
+            self._confidence += float(planes["confidence"][known].sum(dtype=np.float64))
+        elif known.any():
+            values = planes["value"][known].astype(np.float64)
+            total, squares, low, high = self._values
+            self._values = [total + values.sum(), squares + (values**2).sum(), min(low, values.min()), max(high, values.max())]
+
+    def counts(self, pixel_area: float) -> dict[str, Any]:
+        """Pixels, how many are inside the area of applicability, and per class or over all values."""
+        found: dict[str, Any] = {"pixels": self._pixels, "inside": self._inside, "share_inside": self._inside / max(self._pixels, 1)}
+        if self._classes is not None:
+            found["classes"] = {
+                name: {"pixels": int(everywhere), "inside": int(inside)}
+                for name, everywhere, inside in zip(self._classes, *self._by_class, strict=True)
+            }
+            found["mean_confidence"] = self._confidence / max(self._pixels, 1)
+        elif self._pixels:
+            mean = self._values[0] / self._pixels
+            spread = max(self._values[1] / self._pixels - mean**2, 0.0) ** 0.5
+            found["values"] = {"mean": mean, "deviation": spread, "least": float(self._values[2]), "largest": float(self._values[3])}
+        return found | {"pixel_area": pixel_area}
+
+
+def _previews(trained: Trained, files: dict[str, dict[str, Path]]) -> None:
+    data = trained.data
+    for year, named in files.items():
+        named["preview"] = write_preview(
+            next(iter(named.values())).parent / "preview.png",
+            named,
+            title=f"{data.card.title or data.card.name}, {year} ({trained.model.card.name})",
+            classes=names_of(data),
+            unit=data.target,
+            simulated=data.card.simulated,
+        )
+
+
+def load_cell(path: str | Path) -> tuple[TaskCard, Any]:
+    """Card and cell of a result's folder (`<store>/cells/<2 hex>/<digest>`).
+
+    Raises:
+        DataError: It is no such folder.
+    """
+    from rs05bench.experiment.store import ResultStore
+
+    folder = Path(path).resolve()
+    if not (folder / "result.json").is_file() or len(folder.parents) < 3:
+        raise DataError(
+            "neither a task card nor the folder of a result", source=path, remedy="Give a card (YAML), or a folder with result.json."
+        )
+    store = ResultStore(folder.parents[2])
+    cell = store.read(folder.name).cell
+    cards = store.cards()
+    if cell.task not in cards:
+        raise DataError(f"the store keeps no card of the task {cell.task!r}", source=store.root)
+    return cards[cell.task], cell
