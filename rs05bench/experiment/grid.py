@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Sequence
 
@@ -30,22 +31,39 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def choose_models(text: str, card: TaskCard) -> list[str]:
-    """Model names from a comma-separated list, in which `shallow` stands for every floor and shallow learner that does this task.
+def choose_models(text: str | Sequence[str], card: TaskCard) -> list[str]:
+    """Model names of a task.
+
+    Args:
+        text: Names and patterns, separated by commas or as a list. `shallow` stands for every floor and shallow learner that does this task,
+            `all` for every model its data can feed, a pattern such as `*/rf` for those of `all` that match.
+        card: The task.
 
     Raises:
-        DataError: A name no model has.
+        DataError: A name no model has, or a pattern that matches none.
     """
     from rs05bench import models
 
     names: list[str] = []
-    for part in (piece.strip() for piece in text.split(",")):
-        if part == "shallow":
-            names += [listed.card.name for listed in models.list_models(card) if listed.source == "built in" and card.kind in listed.kinds]
+    for part in (piece.strip() for piece in (text.split(",") if isinstance(text, str) else text)):
+        if part in ("shallow", "all"):
+            names += [name for name, built_in in _listed(card) if built_in or part == "all"]
+        elif any(mark in part for mark in "*?["):
+            found = [name for name, _ in _listed(card) if fnmatch.fnmatchcase(name, part)]
+            if not found:
+                raise DataError(f"no model of this task matches {part!r}", source=card.name, remedy="rs05bench models lists what there is.")
+            names += found
         elif part:
             models.model_card(part, card)
             names.append(part)
     return list(dict.fromkeys(names))
+
+
+def _listed(card: TaskCard) -> list[tuple[str, bool]]:
+    """Models that do a task: name, and whether it is a floor or shallow learner."""
+    from rs05bench import models
+
+    return [(listed.card.name, listed.source == "built in") for listed in models.list_models(card) if card.kind in listed.kinds]
 
 
 def expand(

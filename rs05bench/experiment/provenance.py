@@ -18,7 +18,7 @@ _COMMAND: list[str] = []
 
 def told_command(command: str) -> None:
     """Has results name this command: a worker on another machine was started by none that a reader knows."""
-    if _COMMAND != [command]:
+    if [command] != _COMMAND:
         _COMMAND[:] = [command]
         provenance.cache_clear()
 

@@ -1,34 +1,54 @@
-"""Running a grid on all cores of one machine: resumable, crash-safe, with progress."""
+"""Running a grid: resumable, crash-safe, with progress, here or on a cluster.
+
+What is asked for is kept in the store (`grids/`), so that a sweep can be taken up, looked at and mended by the folder alone.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from rs05bench.experiment.cell import Bench, make_bench
-from rs05bench.experiment.grid import expand
-from rs05bench.experiment.store import ResultStore
-from rs05bench.experiment.workers import Job, Outcome, measure_cost, run_cells
+from rs05bench.experiment.executors import Batch, Executor, Needs, make_executor
+from rs05bench.experiment.executors.machine import accelerators, die_with_parent
+from rs05bench.experiment.grid import choose_models, expand
+from rs05bench.experiment.gridfile import GridFile, TaskEntry, of_card
+from rs05bench.experiment.provenance import this_command
+from rs05bench.experiment.store import ResultStore, write_whole
+from rs05bench.experiment.workers import Job, Outcome, measure_cost
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.result import Cell
+from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.result import Cell, ModelCard
+from rs05bench.protocol.rules import ENCODER_TIERS
 
-BATCH = 16
-"""Cells handed to a worker at once: large enough to hide the hand-over, small enough that little is lost with a worker."""
-MOST_CRASHES = 3
-"""A cell whose worker died this often is recorded as failed."""
+LARGEST_BATCH = 64
+"""Cells handed to a worker at once: enough to share what they share; what is done is told cell by cell."""
+
+Retry = Literal["all", "new", "failed"]
 
 
 @dataclass
 class SweepSummary:
-    """What became of a sweep."""
+    """What became of a sweep.
+
+    Attributes:
+        store: Folder of results.
+        cells: Cells of the grid.
+        reused: Those that had a result already.
+        left: Those that failed before and were not tried again.
+        done: Those that were run.
+        failed: Those that failed.
+        stopped: Whether it was interrupted.
+    """
 
     store: Path
     cells: int
@@ -36,9 +56,30 @@ class SweepSummary:
     done: int = 0
     failed: list[Outcome] = field(default_factory=list)
     stopped: bool = False
+    left: int = 0
 
 
 Progress = Callable[[Iterable[Outcome]], None]
+Start = Callable[[list[Cell], int], None]
+
+
+@dataclass
+class OpenEntry:
+    """One task of a grid, opened: its cells and their digests.
+
+    Attributes:
+        card: The task card.
+        job: What a worker must know.
+        cells: (digest, cell), in the order they are best run in.
+        models: Cards of the models in use.
+        needs: What each cell needs, aligned with `cells`.
+    """
+
+    card: TaskCard
+    job: Job
+    cells: list[tuple[str, Cell]]
+    models: dict[str, ModelCard]
+    needs: list[Needs]
 
 
 def sweep(
@@ -55,10 +96,11 @@ def sweep(
     jobs: int | None = None,
     keep_predictions: bool = True,
     costs: bool = True,
-    on_start: Callable[[list[Cell], int], None] | None = None,
+    executor: str | Executor = "local",
+    on_start: Start | None = None,
     on_progress: Progress | None = None,
 ) -> SweepSummary:
-    """Runs every cell of a grid that has no result yet.
+    """Runs every cell of a grid over one card that has no result yet.
 
     Args:
         card_path: Task card.
@@ -73,116 +115,210 @@ def sweep(
         jobs: Worker processes; default all cores.
         keep_predictions: Whether to keep predictions beside results.
         costs: Whether to measure, when all is done, one cell per target, split, model and budget alone in a fresh process.
-        on_start: Called with all cells and how many are done already.
+        executor: `local`, `ray`, or one that was made.
+        on_start: Called with all cells, those that are there first, and how many are.
         on_progress: Called with outcomes as they come.
 
     Returns:
         What was run, reused and what failed.
     """
-    card = TaskCard.load(card_path)
-    bench = make_bench(card, data, splits or card.splits)
+    chosen = {"models": models, "splits": splits, "budgets": budgets, "seeds": seeds, "targets": targets, "folds": folds}
+    grid = of_card(card_path, data, **chosen, costs=costs, keep_predictions=keep_predictions)  # type: ignore[arg-type]
+    return sweep_grid(grid, out, jobs=jobs, executor=executor, on_start=on_start, on_progress=on_progress)
+
+
+def sweep_grid(
+    grid: GridFile,
+    out: str | Path,
+    *,
+    jobs: int | None = None,
+    executor: str | Executor = "local",
+    retry: Retry = "all",
+    on_start: Start | None = None,
+    on_progress: Progress | None = None,
+) -> SweepSummary:
+    """Runs every cell of a grid that has no result yet.
+
+    Args:
+        grid: The grid.
+        out: Folder of results; may hold earlier ones.
+        jobs: Worker processes of the local executor; default all cores.
+        executor: `local`, `ray`, or one that was made.
+        retry: Cells without a result to run: `all`, those `new` (no failure recorded), or those that `failed`.
+        on_start: Called with all cells, those not to be run first, and how many those are.
+        on_progress: Called with outcomes as they come.
+
+    Returns:
+        What was run, reused and what failed.
+    """
     store = ResultStore(out)
     store.sweep_leftovers()
-    kept = store.put_card(card)
-    for manifest in bench.manifests.values():
-        store.put_manifest(manifest)
-    if card.kind != "segmentation":
-        store.put_labels(bench.source.digest, pd.DataFrame({target: bench.source.labels(target) for target in card.targets}))
-    cells = expand(bench, models, splits or card.splits, budgets or card.budgets, seeds, targets, folds)
-    finished = store.digests()
-    todo = [cell for cell in cells if bench.digest(cell) not in finished]
-    summary = SweepSummary(Path(out), len(cells), len(cells) - len(todo))
-    if on_start:
-        on_start(cells, summary.reused)
-    job = Job(str(kept.resolve()), str(Path(data).resolve()), str(Path(out).resolve()), tuple(splits or card.splits), keep_predictions)
-    run_local(job, bench, todo, jobs or os.cpu_count() or 1, summary, on_progress)
-    if costs and not summary.stopped:
-        measure_alone(job, bench, store, cells)
+    summary = SweepSummary(Path(out), 0, 0)
+    with _stoppable():
+        try:
+            entries = open_grid(grid, store)
+            _remember(grid, entries, store)
+            finished, failed = store.digests(), store.failed()
+            resting = {"all": set[str](), "new": failed}.get(retry)
+            cells = [item for entry in entries for item in entry.cells]
+            todo = {
+                digest for digest, _ in cells if digest not in finished and (digest in failed if resting is None else digest not in resting)
+            }
+            summary.cells = len(cells)
+            summary.reused = sum(digest in finished for digest, _ in cells)
+            summary.left = len(cells) - summary.reused - len(todo)
+            if on_start:
+                on_start(sorted_by_state(cells, todo), len(cells) - len(todo))
+            runner = make_executor(executor, jobs=jobs) if isinstance(executor, str) else executor
+            runner.run(batches_of(entries, todo, jobs), lambda outcomes: _tell(outcomes, summary, on_progress))
+            if grid.costs:
+                for entry in entries:
+                    measure_alone(entry.job, entry.cells, store)
+        except KeyboardInterrupt:
+            summary.stopped = True
     return summary
 
 
-def run_local(job: Job, bench: Bench, cells: Sequence[Cell], jobs: int, summary: SweepSummary, on_progress: Progress | None) -> None:
-    """Runs cells in worker processes; a worker that dies takes nothing with it but its unfinished batch, which is run again."""
-    waiting = [list(cells[start : start + BATCH]) for start in range(0, len(cells), BATCH)]
-    crashes: Counter[str] = Counter()
-    while waiting and not summary.stopped:
-        with ProcessPoolExecutor(min(jobs, len(waiting)), mp_context=_context()) as pool:
-            running: dict[Future[list[Outcome]], list[Cell]] = {}
-            try:
-                while waiting or running:
-                    while waiting and len(running) < 2 * jobs:
-                        batch = waiting.pop(0)
-                        running[pool.submit(run_cells, job, batch)] = batch
-                    ready, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in ready:
-                        outcomes = future.result()
-                        running.pop(future)
-                        _tell(outcomes, summary, on_progress)
-            except BrokenProcessPool:
-                waiting = _again(list(running.values()), bench, job, crashes, summary, on_progress) + waiting
-            except KeyboardInterrupt:
-                summary.stopped = True
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in list((pool._processes or {}).values()):
-                    process.terminate()
+def sorted_by_state(cells: Sequence[tuple[str, Cell]], todo: set[str]) -> list[Cell]:
+    """Cells, those not to be run first."""
+    return [cell for digest, cell in cells if digest not in todo] + [cell for digest, cell in cells if digest in todo]
 
 
-def _again(
-    batches: list[list[Cell]], bench: Bench, job: Job, crashes: Counter[str], summary: SweepSummary, on_progress: Progress | None
-) -> list[list[Cell]]:
-    """The cells that were with workers when one died, one a batch from the second time on, without those that keep killing."""
-    store = ResultStore(job.store)
-    again: list[list[Cell]] = []
-    for batch in batches:
-        left = [cell for cell in batch if bench.digest(cell) not in store]
-        finished = [Outcome(bench.digest(cell), cell.model, True, 0.0) for cell in batch if cell not in left]
-        _tell(finished, summary, on_progress)
-        for cell in left:
-            digest = bench.digest(cell)
-            crashes[digest] += 1
-            if crashes[digest] >= MOST_CRASHES and len(batch) == 1:
-                error = "its worker process died (killed, or out of memory)"
-                store.fail(digest, cell, error)
-                _tell([Outcome(digest, cell.model, False, 0.0, error)], summary, on_progress)
+def open_grid(grid: GridFile, store: ResultStore | None, *, keep: bool = True) -> list[OpenEntry]:
+    """Opens the tasks of a grid and lists their cells.
+
+    Args:
+        grid: The grid.
+        store: The store the cells are for; None only lists them.
+        keep: Whether card, manifests and labels are put into the store.
+
+    Raises:
+        DataError: Data, names or models that are not there; a store that holds another manifest of the same name; an empty grid.
+    """
+    return [_open(grid, entry, store, keep=keep and store is not None) for entry in grid.tasks]
+
+
+def _open(grid: GridFile, entry: TaskEntry, store: ResultStore | None, *, keep: bool) -> OpenEntry:
+    from rs05bench import models
+
+    card = TaskCard.load(entry.card)
+    data = entry.data or str(Path(entry.card).parent)
+    splits, budgets = grid.splits_of(entry, card), grid.budgets_of(entry, card)
+    names = choose_models(grid.of(entry, "models") or ["shallow"], card)
+    bench = make_bench(card, data, splits)
+    kept = entry.card
+    if keep and store is not None:
+        kept = str(store.put_card(card).resolve())
+        for manifest in bench.manifests.values():
+            store.put_manifest(manifest)
+        if card.kind != "segmentation":
+            store.put_labels(bench.source.digest, pd.DataFrame({target: bench.source.labels(target) for target in card.targets}))
+    cells = expand(bench, names, splits, budgets, grid.of(entry, "seeds") or [0], grid.of(entry, "targets"), grid.of(entry, "folds"))
+    cards = {name: models.model_card(name, card) for name in names}
+    cells = sorted((cell for cell in cells if grid.keeps(cell)), key=lambda cell: _near(cell, cards[cell.model], splits, budgets))
+    usual = {name: Needs(gpus=int(_deep(model) and bool(accelerators()))) for name, model in cards.items()}
+    root = "" if store is None else str(store.root.resolve())
+    job = Job(kept, str(Path(data).resolve()), root, tuple(splits), grid.keep_predictions, this_command())
+    return OpenEntry(
+        card, job, [(digest_of(bench, cell), cell) for cell in cells], cards, [grid.needs_of(cell, usual[cell.model]) for cell in cells]
+    )
+
+
+def digest_of(bench: Bench, cell: Cell) -> str:
+    """A cell's digest."""
+    return bench.digest(cell)
+
+
+def _deep(model: ModelCard) -> bool:
+    return model.tier in ENCODER_TIERS or model.learner.partition("@")[0] in ("unet", "segformer", "conv1x1")
+
+
+def _near(cell: Cell, model: ModelCard, splits: list[str], budgets: list[str]) -> tuple[object, ...]:
+    """Order in which cells that share stand together: shallow ones by fold, so that what a model may see is made once; deep ones by backbone,
+    so that an encoder and its feature cache serve all of its cells.
+    """
+    deep = _deep(model)
+    backbone = model.inputs if deep else ""
+    return (deep, cell.target, backbone, splits.index(cell.split), cell.fold, budgets.index(cell.budget), cell.seed)
+
+
+def batches_of(entries: Sequence[OpenEntry], todo: set[str], jobs: int | None = None) -> list[Batch]:
+    """Batches of what is to be run: cells of one fold and like needs; deep cells one by one."""
+    workers = jobs or 2
+    size = max(1, min(LARGEST_BATCH, len(todo) // (4 * workers)))
+    batches: list[Batch] = []
+    for entry in entries:
+        for (digest, cell), needs in zip(entry.cells, entry.needs, strict=True):
+            if digest not in todo:
+                continue
+            fold = (cell.target, parse_split(cell.split).base, cell.fold)
+            last = batches[-1] if batches else None
+            alone = _deep(entry.models[cell.model])
+            if last and not alone and last.job == entry.job and last.fold == fold and last.needs == needs and len(last.cells) < size:
+                last.cells.append((digest, cell))
             else:
-                again.append([cell])
-    return again
+                batches.append(Batch(entry.job, [(digest, cell)], needs, (*fold, cell.model) if alone else fold))
+    return batches
 
 
-def _tell(outcomes: list[Outcome], summary: SweepSummary, on_progress: Progress | None) -> None:
+def measure_alone(job: Job, cells: Sequence[tuple[str, Cell]], store: ResultStore) -> int:
+    """Measures one cell per target, split, model and budget in a fresh process with nothing beside it; returns how many."""
+    from rs05bench.experiment.executors.local import worker_context
+
+    known, done = store.costs(), store.digests()
+    chosen: dict[tuple[str, str, str, str], tuple[str, Cell]] = {}
+    for digest, cell in sorted(cells, key=lambda item: (item[1].fold, item[1].seed)):
+        if digest in done:
+            chosen.setdefault((cell.target, cell.split, cell.model, cell.budget), (digest, cell))
+    measured = 0
+    for digest, cell in chosen.values():
+        if digest in known:
+            continue
+        with ProcessPoolExecutor(1, mp_context=worker_context(), initializer=die_with_parent) as pool:
+            try:
+                told, cost = pool.submit(measure_cost, job, cell).result()
+            except BrokenProcessPool:
+                continue
+        store.put_cost(told, cost)
+        measured += 1
+    return measured
+
+
+def _tell(outcomes: Sequence[Outcome], summary: SweepSummary, on_progress: Progress | None) -> None:
     summary.done += sum(outcome.ok for outcome in outcomes)
     summary.failed += [outcome for outcome in outcomes if not outcome.ok]
     if on_progress and outcomes:
         on_progress(outcomes)
 
 
-def measure_alone(job: Job, bench: Bench, store: ResultStore, cells: Sequence[Cell]) -> int:
-    """Measures one cell per target, split, model and budget in a fresh process with nothing beside it; returns how many."""
-    known = store.costs()
-    done = store.digests()
-    chosen: dict[tuple[str, str, str, str], Cell] = {}
-    for cell in sorted(cells, key=lambda cell: (cell.fold, cell.seed)):
-        if bench.digest(cell) in done:
-            chosen.setdefault((cell.target, cell.split, cell.model, cell.budget), cell)
-    measured = 0
-    context = _context()
-    for cell in chosen.values():
-        if bench.digest(cell) in known:
-            continue
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            try:
-                digest, cost = pool.submit(measure_cost, job, cell).result()
-            except BrokenProcessPool:
-                continue
-        store.put_cost(digest, cost)
-        measured += 1
-    return measured
+def _remember(grid: GridFile, entries: Sequence[OpenEntry], store: ResultStore) -> None:
+    """Keeps what was asked for, with the digests of its cells, so that its state can be told without opening the data."""
+    text = grid.text()
+    path = store.root / "grids" / f"{grid.digest[:16]}.yaml"
+    if not path.is_file():
+        write_whole(path, text)
+    rows = [
+        {**cell.model_dump(exclude={"options"}), "tier": entry.models[cell.model].tier, "digest": digest}
+        for entry in entries
+        for digest, cell in entry.cells
+    ]
+    part = path.with_name(f".{path.stem}.parquet")
+    pd.DataFrame(rows).to_parquet(part, index=False)
+    part.rename(path.with_suffix(".parquet"))
 
 
-def _context() -> multiprocessing.context.BaseContext:
-    """Fresh processes that start fast: forked from a server that has imported the libraries and touched no data."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rs05bench.experiment.workers", "rs05bench.models.shallow", "sklearn.linear_model", "pyarrow.parquet"])
-    return context
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Has SIGTERM stop a sweep as Ctrl-C does: workers end, what is stored stays."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,308 @@
+"""Grid files: a benchmark of many cells as one YAML file that can be kept, shared and taken up again.
+
+```yaml
+kind: grid
+name: crops-2026
+preset: paper                       # quick, paper or leaderboard: what is not said below
+tasks:
+  - card: crop/card.yaml            # relative to this file
+    data: crop                      # default: the card's folder
+    splits: [leave-state-out, within-state]
+  - {card: urban/card.yaml, targets: [log_income], budgets: [20-units, 50-units]}
+models: [shallow, "prithvi-*/lora"] # names, patterns, or `shallow`, `all`
+seeds: 0-4
+exclude:
+  - {model: "*/mlp", budget: full}  # drops the cells that match all of these
+resources:
+  - {model: "*/lora", gpus: 1, memory_mb: 16000, time_s: 7200}
+```
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from rs05bench.errors import DataError
+from rs05bench.experiment.executors import Needs
+from rs05bench.experiment.grid import parse_seeds
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.names import parse_budget, parse_split
+from rs05bench.protocol.result import Cell
+
+PRESETS = Path(__file__).parent / "presets"
+_SHARED = ("models", "splits", "budgets", "seeds", "targets", "folds")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+def _listed(value: Any) -> Any:
+    return value if value is None or isinstance(value, list) else [value]
+
+
+class Pattern(_Record):
+    """Cells whose every named field matches: a glob, or any of a list of globs.
+
+    Attributes:
+        task: Task name.
+        target: Target.
+        split: Split.
+        fold: Fold.
+        model: Model.
+        budget: Budget.
+        seed: Seed.
+    """
+
+    task: list[str] | None = None
+    target: list[str] | None = None
+    split: list[str] | None = None
+    fold: list[str] | None = None
+    model: list[str] | None = None
+    budget: list[str] | None = None
+    seed: list[str] | None = None
+
+    @field_validator("task", "target", "split", "fold", "model", "budget", "seed", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return None if value is None else [str(item) for item in _listed(value)]
+
+    def matches(self, cell: Cell) -> bool:
+        """Whether a cell is meant."""
+        for name in ("task", "target", "split", "fold", "model", "budget", "seed"):
+            patterns = getattr(self, name)
+            if patterns is not None and not any(fnmatch.fnmatchcase(str(getattr(cell, name)), pattern) for pattern in patterns):
+                return False
+        return True
+
+
+class Resources(Pattern):
+    """What matching cells need, and may take at most (`rs05bench.experiment.executors.Needs`)."""
+
+    cpus: int = Field(default=1, ge=1)
+    gpus: int = Field(default=0, ge=0)
+    memory_mb: float | None = Field(default=None, gt=0)
+    time_s: float | None = Field(default=None, gt=0)
+
+    @property
+    def needs(self) -> Needs:
+        """The same for an executor."""
+        return Needs(self.cpus, self.gpus, self.memory_mb, self.time_s)
+
+
+class Choice(_Record):
+    """What is crossed with what; a field left out is taken from the grid, its preset, or the card.
+
+    Attributes:
+        models: Names, patterns, `shallow`, `all`.
+        splits: Names, or `main`: those of the card that can be a main result.
+        budgets: Names, or how many of the card's first.
+        seeds: `0-4`, or a list.
+        targets: Targets.
+        folds: Only these folds.
+    """
+
+    models: list[str] | None = None
+    splits: list[str] | None = None
+    budgets: list[str] | int | None = None
+    seeds: list[int] | None = None
+    targets: list[str] | None = None
+    folds: list[str] | None = None
+
+    @field_validator("models", "splits", "targets", "folds", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return None if value is None else [str(item) for item in _listed(value)]
+
+    @field_validator("splits")
+    @classmethod
+    def _known_splits(cls, value: list[str] | None) -> list[str] | None:
+        for split in value or []:
+            if split != "main":
+                parse_split(split)
+        return value
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _known_budgets(cls, value: Any) -> Any:
+        if value is None or isinstance(value, int):
+            return value
+        names = [str(item) for item in _listed(value)]
+        for name in names:
+            parse_budget(name)
+        return names
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _seeds(cls, value: Any) -> Any:
+        if value is None or (isinstance(value, list) and all(isinstance(item, int) for item in value)):
+            return value
+        try:
+            return parse_seeds(",".join(str(item) for item in _listed(value)))
+        except DataError as error:
+            raise ValueError(str(error)) from error
+
+
+class TaskEntry(Choice):
+    """One task of a grid.
+
+    Attributes:
+        card: Its card.
+        data: Its data directory; default the card's folder.
+    """
+
+    card: str
+    data: str | None = None
+
+
+class GridFile(Choice):
+    """A grid as its file says it, paths made absolute and preset filled in.
+
+    Attributes:
+        kind: `grid`.
+        name: For people.
+        preset: Whose values stand in for what is not said.
+        tasks: The tasks.
+        include: Keep only cells that match one of these.
+        exclude: Drop cells that match one of these.
+        resources: Needs and limits; the first that matches counts.
+        costs: Whether to measure costs alone at the end.
+        keep_predictions: Whether predictions are kept beside results.
+    """
+
+    schema_version: Literal[1] = 1
+    kind: Literal["grid"]
+    name: str = ""
+    preset: str | None = None
+    tasks: list[TaskEntry] = Field(min_length=1)
+    include: list[Pattern] = Field(default_factory=list)
+    exclude: list[Pattern] = Field(default_factory=list)
+    resources: list[Resources] = Field(default_factory=list)
+    costs: bool = True
+    keep_predictions: bool = True
+
+    @classmethod
+    def load(cls, path: str | Path) -> GridFile:
+        """Reads a grid file.
+
+        Raises:
+            DataError: It is missing or faulty; every fault is listed.
+        """
+        path = Path(path)
+        record = _read(path)
+        preset = record.get("preset")
+        if preset is not None:
+            record = load_preset(str(preset), source=path) | record
+        try:
+            grid = cls.model_validate(record)
+        except ValidationError as error:
+            faults = "\n".join(f"  {'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors())
+            raise DataError(f"is no grid file:\n{faults}", source=path, remedy="docs/grid describes the fields.") from error
+        for entry in grid.tasks:
+            card = (path.parent / entry.card).resolve()
+            entry.data = str((path.parent / entry.data).resolve() if entry.data else card.parent)
+            entry.card = str(card)
+        return grid
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the content."""
+        text = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def text(self) -> str:
+        """The file's text."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True, exclude={"preset"}), sort_keys=False, allow_unicode=True)
+
+    def of(self, entry: TaskEntry, name: str) -> Any:
+        """A field of a task, or else of the grid."""
+        value = getattr(entry, name)
+        return getattr(self, name) if value is None else value
+
+    def splits_of(self, entry: TaskEntry, card: TaskCard) -> list[str]:
+        """Splits of a task."""
+        names = self.of(entry, "splits") or card.splits
+        main = [split for split in card.splits if parse_split(split).can_be_main]
+        return list(dict.fromkeys(split for name in names for split in (main if name == "main" else [name])))
+
+    def budgets_of(self, entry: TaskEntry, card: TaskCard) -> list[str]:
+        """Budgets of a task."""
+        chosen = self.of(entry, "budgets")
+        if isinstance(chosen, int):
+            return card.budgets[: max(chosen, 1)]
+        return list(chosen or card.budgets)
+
+    def keeps(self, cell: Cell) -> bool:
+        """Whether a cell passes `include` and `exclude`."""
+        if self.include and not any(pattern.matches(cell) for pattern in self.include):
+            return False
+        return not any(pattern.matches(cell) for pattern in self.exclude)
+
+    def needs_of(self, cell: Cell, usual: Needs) -> Needs:
+        """What a cell needs."""
+        return next((entry.needs for entry in self.resources if entry.matches(cell)), usual)
+
+
+def of_card(
+    card: str | Path,
+    data: str | Path,
+    *,
+    models: Sequence[str],
+    splits: Sequence[str] | None = None,
+    budgets: Sequence[str] | None = None,
+    seeds: Sequence[int] = (0,),
+    targets: Sequence[str] | None = None,
+    folds: Sequence[str] | None = None,
+    **options: Any,
+) -> GridFile:
+    """The grid over one card."""
+    entry = {"card": str(Path(card).resolve()), "data": str(Path(data).resolve())}
+    given = {"models": models, "splits": splits, "budgets": budgets, "seeds": seeds, "targets": targets, "folds": folds}
+    chosen = {name: list(value) for name, value in given.items() if value is not None}
+    return GridFile.model_validate({"kind": "grid", "tasks": [entry], **chosen, **options})
+
+
+def is_grid(path: str | Path) -> bool:
+    """Whether a YAML file is a grid rather than a task card.
+
+    Raises:
+        DataError: It is missing or no YAML mapping.
+    """
+    return _read(Path(path)).get("kind") == "grid"
+
+
+def load_preset(name: str, *, source: str | Path = "preset") -> dict[str, Any]:
+    """The fields of a preset.
+
+    Raises:
+        DataError: There is none of this name.
+    """
+    path = PRESETS / f"{name}.yaml"
+    if not path.is_file():
+        raise DataError(f"no preset {name!r}", source=source, remedy=f"There are {', '.join(preset_names())}.")
+    return _read(path)
+
+
+def preset_names() -> list[str]:
+    """Names of the presets."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError("no such file", source=path) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"cannot be read as YAML: {error}", source=path) from error
+    if not isinstance(record, dict):
+        raise DataError("holds no mapping", source=path)
+    return record
