@@ -1,0 +1,276 @@
+"""How far a submission is to be believed: self-reported -> rescored -> reproduced -> verified.
+
+Labels of public data are public, so rescoring proves arithmetic, not abstinence: the headline rank needs a maintainer's own rerun.
+A standing belongs to one bundle by its digest; another bundle begins anew.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.submission.board import Board
+from rs05bench.protocol.submission.verdict import Track, Verdict
+
+Level = Literal["self-reported", "rescored", "reproduced", "verified"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+TOLERANCE = 0.01
+"""Largest difference of a family's mean score between submission and rerun that is called the same; a score's own unit."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Compared(_Record):
+    """One task, target, split and budget in submission and rerun.
+
+    Attributes:
+        family: `task/target/split/budget`.
+        metric: The task's main metric, held out (at home where nothing is held out).
+        submitted: Mean over folds and seeds.
+        rerun: Mean over the same folds and the rerun's seeds.
+        allowed: Difference allowed: the tolerance, or twice the standard error over seeds where that is more.
+        same: Whether they agree.
+    """
+
+    family: str
+    metric: str
+    submitted: float
+    rerun: float
+    allowed: float
+    same: bool
+
+
+class Rerun(_Record):
+    """A maintainer's rerun.
+
+    Attributes:
+        by: Who ran it.
+        hardware: On what.
+        date: When.
+        bundle: Digest of the rerun's own bundle.
+        code: Commit or address of the code that was run.
+        compared: What was compared.
+    """
+
+    by: str
+    hardware: str
+    date: datetime.date
+    bundle: str
+    code: str
+    compared: list[Compared] = Field(min_length=1)
+
+    @property
+    def same(self) -> bool:
+        """Whether everything agrees."""
+        return all(item.same for item in self.compared)
+
+
+class SignOff(_Record):
+    """The authors' own word that what the board shows is theirs and right.
+
+    Attributes:
+        by: Author, as named in the submission.
+        date: When.
+        statement: What they sign.
+        record: Where it can be seen (the pull request's comment or a signed commit).
+    """
+
+    by: str
+    date: datetime.date
+    statement: str
+    record: str
+
+
+class Standing(_Record):
+    """`standing.json`.
+
+    Attributes:
+        schema_version: Always 1.
+        slug: Submission.
+        bundle: Digest of the bundle it belongs to.
+        level: How far it is to be believed.
+        reviewed_flags: Flags of the verdict that a reviewer looked at: key -> what they found.
+        rerun: The rerun, from `reproduced` on.
+        sign_off: The sign-off, at `verified`.
+    """
+
+    schema_version: Literal[1] = 1
+    slug: str
+    bundle: str
+    level: Level
+    reviewed_flags: dict[str, str] = Field(default_factory=dict)
+    rerun: Rerun | None = None
+    sign_off: SignOff | None = None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Standing:
+        """Reads a standing.
+
+        Raises:
+            DataError: It is missing or none.
+        """
+        try:
+            return cls.model_validate_json(Path(path).read_bytes())
+        except (OSError, ValueError) as error:
+            raise DataError(f"is no standing: {error}", source=path) from error
+
+    def save(self, path: str | Path) -> Path:
+        """Writes it as JSON."""
+        path = Path(path)
+        path.write_text(json.dumps(self.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+
+def standing_of(verdict: Verdict, before: Standing | None = None) -> Standing:
+    """The standing a verdict alone gives; a higher one is kept where it belongs to the same bundle.
+
+    Raises:
+        ProtocolError: The bundle was refused, and a refused bundle has no standing.
+    """
+    if not verdict.ok:
+        raise ProtocolError(f"{verdict.slug or 'the bundle'} was refused and has no standing", remedy="Mend the faults and submit again.")
+    level: Level = "rescored" if verdict.outcome == "accepted" else "self-reported"
+    if before is not None and before.bundle == verdict.bundle and LEVELS.index(before.level) > LEVELS.index(level):
+        return before
+    return Standing(slug=verdict.slug, bundle=verdict.bundle, level=level)
+
+
+def reproduce(
+    standing: Standing, verdict: Verdict, rerun: Verdict, board: Board, *, by: str, hardware: str, code: str,
+    date: datetime.date | None = None, tolerance: float = TOLERANCE, reviewed_flags: Mapping[str, str] | None = None,
+) -> Standing:  # fmt: skip
+    """Compares a maintainer's rerun with a submission; within tolerance everywhere it is `reproduced`.
+
+    Args:
+        standing: Standing so far; at least `rescored`.
+        verdict: Verdict on the submission.
+        rerun: Verdict on the rerun's own bundle, rescored with the same labels.
+        board: What counts.
+        by: Who ran it.
+        hardware: On what.
+        code: Commit or address of the code that was run.
+        date: When; default today.
+        tolerance: Largest difference of mean scores.
+        reviewed_flags: What a reviewer found about every flag of the verdict.
+
+    Returns:
+        The new standing. Where the rerun disagrees the level stays, and the record says by how much.
+
+    Raises:
+        ProtocolError: Nothing was rescored, nothing is common, a family is missing from the rerun, or a flag was not reviewed.
+    """
+    if standing.bundle != verdict.bundle:
+        raise ProtocolError(f"{standing.slug}: the standing belongs to another bundle than the verdict")
+    if verdict.outcome != "accepted" or rerun.outcome != "accepted":
+        raise ProtocolError(f"{standing.slug}: both bundles must be accepted and rescored (found {verdict.outcome} and {rerun.outcome})")
+    if rerun.model is None or verdict.model is None or rerun.model.name != verdict.model.name:
+        raise ProtocolError(f"{standing.slug}: the rerun is of another model")
+    if rerun.bundle == verdict.bundle:
+        raise ProtocolError(f"{standing.slug}: the rerun is the submission itself")
+    reviewed = dict(standing.reviewed_flags) | dict(reviewed_flags or {})
+    open_flags = sorted({flag.key for flag in verdict.flags} - set(reviewed))
+    if open_flags:
+        raise ProtocolError(f"{standing.slug}: nobody has said what the flags {open_flags} are", remedy='Give --flag KEY="what was found".')
+    compared = compare(verdict, rerun, board, tolerance)
+    record = Rerun(by=by, hardware=hardware, date=date or _today(), bundle=rerun.bundle, code=code, compared=compared)
+    level: Level = "reproduced" if record.same else standing.level
+    return standing.model_copy(update={"rerun": record, "level": level, "reviewed_flags": reviewed, "sign_off": None})
+
+
+def compare(verdict: Verdict, rerun: Verdict, board: Board, tolerance: float = TOLERANCE) -> list[Compared]:
+    """Mean main scores of every family in submission and rerun.
+
+    Raises:
+        ProtocolError: A family of the submission is missing from the rerun.
+    """
+    found = []
+    for name in sorted({(cell.task, cell.target, cell.split, cell.budget) for cell in verdict.cells}):
+        task = board.task(name[0])
+        if task is None:
+            raise ProtocolError(f"{name[0]} is not on the board")
+        metric = task.main_metric
+        role = "test_ood" if name in verdict.main_scores(metric) else "test_id"
+        ours, theirs = verdict.main_scores(metric, role).get(name), rerun.main_scores(metric, role).get(name)
+        if not ours or not theirs:
+            raise ProtocolError(f"{'/'.join(name)}: the rerun holds no score of it", remedy="Rerun every task, split and budget submitted.")
+        error = _seed_error(verdict, name, metric, role) + _seed_error(rerun, name, metric, role)
+        allowed = max(tolerance, 2 * error)
+        one, other = sum(ours) / len(ours), sum(theirs) / len(theirs)
+        found.append(
+            Compared(family="/".join(name), metric=metric, submitted=one, rerun=other, allowed=allowed, same=abs(one - other) <= allowed)
+        )
+    return found
+
+
+def sign_off(standing: Standing, verdict: Verdict, *, by: str, record: str, statement: str, date: datetime.date | None = None) -> Standing:
+    """The authors' sign-off on a reproduced submission.
+
+    Raises:
+        ProtocolError: It is not reproduced, or the one who signs is no author.
+    """
+    if standing.level not in ("reproduced", "verified") or standing.bundle != verdict.bundle:
+        raise ProtocolError(f"{standing.slug} is {standing.level}; only what was reproduced can be signed off")
+    authors = {
+        str(author.get(key)) for author in (verdict.submission or {}).get("authors", ()) for key in ("name", "github") if author.get(key)
+    }
+    if by not in authors:
+        raise ProtocolError(f"{by!r} is not among the authors {sorted(authors)}")
+    signed = SignOff(by=by, date=date or _today(), statement=statement, record=record)
+    return standing.model_copy(update={"level": "verified", "sign_off": signed})
+
+
+def ranks(standing: Standing, verdict: Verdict, family: str, track: Track = "deployment") -> str | None:
+    """Why a submission has no headline rank in `task/target/split`; None where it has one.
+
+    Args:
+        standing: Its standing.
+        verdict: The verdict on the same bundle.
+        family: `task/target/split`.
+        track: `open` takes open weights only.
+    """
+    if standing.bundle != verdict.bundle:
+        return "its standing belongs to another bundle"
+    if not verdict.ok:
+        return "it was refused"
+    if track not in verdict.tracks:
+        return "its weights are closed"
+    if any(cell.task == family.split("/")[0] for cell in verdict.cells) and family not in verdict.rankable:
+        return "simulated results never rank" if verdict.simulated else "it is incomplete there, or the split can be no main result"
+    if family not in verdict.rankable:
+        return "it holds no result there"
+    if LEVELS.index(standing.level) < LEVELS.index("reproduced"):
+        return f"it is {standing.level}; a headline rank needs a maintainer's rerun"
+    return None
+
+
+def read_submissions(folder: str | Path) -> Iterable[tuple[Path, Verdict, Standing]]:
+    """Submissions on the board: folder, verdict and standing, by name. Folders that were not verified yet are passed over."""
+    for path in sorted(Path(folder).glob("*/verdict.json")):
+        verdict = Verdict.model_validate_json(path.read_bytes())
+        standing = path.with_name("standing.json")
+        yield path.parent, verdict, Standing.load(standing) if standing.is_file() else standing_of(verdict)
+
+
+def _seed_error(verdict: Verdict, name: tuple[str, ...], metric: str, role: str) -> float:
+    """Standard error over seeds of a family's mean."""
+    by_seed: dict[int, list[float]] = {}
+    for cell in verdict.cells:
+        if (cell.task, cell.target, cell.split, cell.budget) == name and metric in cell.scores.get(role, {}):
+            by_seed.setdefault(cell.seed, []).append(cell.scores[role][metric])
+    means = [sum(values) / len(values) for values in by_seed.values()]
+    if len(means) < 2:
+        return 0.0
+    centre = sum(means) / len(means)
+    return (sum((value - centre) ** 2 for value in means) / (len(means) - 1) / len(means)) ** 0.5
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()

@@ -1,0 +1,159 @@
+"""The verdict on a bundle: what was found, flagged, scored."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rs05bench.protocol.result import Cost, ModelCard, Stratum
+from rs05bench.protocol.rules import RuleVerdict
+
+SCHEMA_VERSION = 1
+
+Outcome = Literal["refused", "complete", "accepted"]
+FlagKey = Literal["too-good", "identical", "cost", "coordinates", "unmoved", "reported"]
+Track = Literal["open", "deployment"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Flag(_Record):
+    """Something a reviewer must look at; it refuses nothing by itself.
+
+    Attributes:
+        key: What was looked for.
+        sentence: What was found.
+        cells: Folders of the cells it was found in (at most ten).
+    """
+
+    key: FlagKey
+    sentence: str
+    cells: list[str] = Field(default_factory=list)
+
+
+class CellVerdict(_Record):
+    """One cell as it was found.
+
+    Attributes:
+        path: Its folder in the bundle.
+        task: Task.
+        target: Target.
+        split: Split.
+        fold: Fold.
+        budget: Budget.
+        seed: Seed.
+        units: Predicted test units.
+        labels_used: Labels it used.
+        predictions: Digest of the predictions.
+        scores: role -> metric -> score, computed here; empty where no labels were at hand.
+        strata: Scores per role, shift and ground, for the drop on the same ground.
+    """
+
+    path: str
+    task: str
+    target: str
+    split: str
+    fold: str
+    budget: str
+    seed: int
+    units: int
+    labels_used: int
+    predictions: str
+    scores: dict[str, dict[str, float]] = Field(default_factory=dict)
+    strata: list[Stratum] = Field(default_factory=list)
+
+
+class Pooled(_Record):
+    """Means over folds and seeds of one task, target, split and budget.
+
+    Attributes:
+        task: Task.
+        target: Target.
+        split: Split.
+        budget: Budget.
+        per_group: role -> group column -> group -> metric -> mean, units as their sum over folds for one seed.
+        calibration: role -> reliability curve (`confidence`, `accuracy`, `units`), bins pooled over cells.
+    """
+
+    task: str
+    target: str
+    split: str
+    budget: str
+    per_group: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(default_factory=dict)
+    calibration: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
+
+
+class PricedCost(_Record):
+    """What a task, split and budget cost, as reported."""
+
+    task: str
+    target: str
+    split: str
+    budget: str
+    cost: Cost
+
+
+class Verdict(_Record):
+    """`verdict.json`.
+
+    Attributes:
+        schema_version: Always 1.
+        outcome: `refused`; `complete` (no fault, not rescored for want of labels); `accepted` (no fault, rescored).
+        slug: Name of the submission; empty where it could not be read.
+        title: One line for people.
+        bundle: Digest of the bundle (sorted lines of its SHA256SUMS).
+        verified_at: Day and time, UTC.
+        version: Version of rs05bench.
+        seconds: Time it took.
+        submission: `submission.json` as read and checked; None where it could not be read.
+        model: The model card; None where it could not be read.
+        tracks: `deployment` for all, `open` for open weights.
+        simulated: Whether any cell is of a simulated task; simulated results never rank.
+        rankable: task/target/split of complete, rescored main results on real data.
+        faults: Why it is refused, one plain sentence each.
+        flags: What a reviewer must look at.
+        notes: What else was noticed.
+        rules: Verdicts of the protocol's rules over this submission.
+        cells: Every cell.
+        pooled: Means of groups and calibration.
+        costs: Costs, as reported.
+        sketches: cell -> rounded predictions of 24 units, by which near-identical predictions of two teams are found.
+    """
+
+    schema_version: Literal[1] = 1
+    outcome: Outcome
+    slug: str = ""
+    title: str = ""
+    bundle: str = ""
+    verified_at: str = ""
+    version: str = ""
+    seconds: float = 0.0
+    submission: dict[str, Any] | None = None
+    model: ModelCard | None = None
+    tracks: list[Track] = Field(default_factory=list)
+    simulated: bool = False
+    rankable: list[str] = Field(default_factory=list)
+    faults: list[str] = Field(default_factory=list)
+    flags: list[Flag] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    rules: list[RuleVerdict] = Field(default_factory=list)
+    cells: list[CellVerdict] = Field(default_factory=list)
+    pooled: list[Pooled] = Field(default_factory=list)
+    costs: list[PricedCost] = Field(default_factory=list)
+    sketches: dict[str, list[float]] = Field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no fault was found."""
+        return self.outcome != "refused"
+
+    def main_scores(self, metric: str, role: str = "test_ood") -> dict[tuple[str, str, str, str], list[float]]:
+        """(task, target, split, budget) -> the metric of every fold and seed."""
+        found: dict[tuple[str, str, str, str], list[float]] = {}
+        for cell in self.cells:
+            if metric in cell.scores.get(role, {}):
+                found.setdefault((cell.task, cell.target, cell.split, cell.budget), []).append(cell.scores[role][metric])
+        return found
