@@ -46,13 +46,13 @@ def demo(
 ) -> None:
     """Run the embedded benchmark on simulated data, every task and tier, and write its report; a few minutes, no network."""
     from rs05bench.cli._progress import SweepProgress
-    from rs05bench.experiment.demo import TASKS, run_demo
+    from rs05bench.experiment import demo as embedded
     from rs05bench.report import write_report
 
-    typer.echo(f"Simulated tasks: {', '.join(task.name for task in TASKS)}. Results: {out / 'runs'}", err=True)
+    typer.echo(f"Simulated tasks: {', '.join(task.name for task in embedded.TASKS)}. Results: {out / 'runs'}", err=True)
     progress = SweepProgress(quiet=quiet)
     with progress:
-        summary = run_demo(out, jobs=jobs, on_start=progress.start, on_progress=progress.advance)
+        summary = embedded.run_demo(out, tasks=embedded.TASKS, jobs=jobs, on_start=progress.start, on_progress=progress.advance)
     if summary.stopped:
         typer.echo("Stopped. The same command takes it up where it stopped.", err=True)
         raise typer.Exit(130)

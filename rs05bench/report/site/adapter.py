@@ -1,0 +1,334 @@
+"""From the files of `leaderboard/` to the records of the site: the one place that knows both."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rs05bench.errors import BenchError, DataError
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.drop import matched_drops
+from rs05bench.protocol.hashing import hash_order
+from rs05bench.protocol.manifest import SplitManifest, load_manifest
+from rs05bench.protocol.names import budget_order, parse_split
+from rs05bench.protocol.result import Cell, Result
+from rs05bench.protocol.submission.board import Board, BoardSplit, BoardTask
+from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, standing_of
+from rs05bench.protocol.submission.verdict import CellVerdict, Verdict
+from rs05bench.report.site.records import Entry, Event, Leaderboard, Mark, Place, Point, Row, SplitInfo, Spread, Table, Task
+from rs05bench.report.site.uncertainty import spread
+
+Family = tuple[str, str, str, str]
+MOST_POINTS = 700
+"""Positions of a split drawn on its map; more are thinned in hash order."""
+
+
+def adapt(directory: Path) -> Leaderboard:
+    """Reads `tasks.yaml` and `submissions/<slug>/{verdict,standing}.json`.
+
+    Raises:
+        DataError: A record is missing or not what it should be.
+    """
+    board = Board.load(directory)
+    try:
+        submissions = list(read_submissions(directory / "submissions"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"a submission cannot be read: {error}", source=directory / "submissions") from error
+    entries: dict[str, Entry] = {}
+    rows: dict[str, list[Row]] = defaultdict(list)
+    tables = [table for task in board.tasks for table in _tables(task)]
+    for folder, verdict, standing in submissions:
+        if verdict.slug != folder.name or verdict.model is None:
+            raise DataError(f"the verdict is of {verdict.slug!r}", source=folder, remedy="The folder's name is the submission's slug.")
+        if standing.bundle != verdict.bundle:
+            # Whatever was said of another bundle does not hold for this one.
+            standing = standing_of(verdict)  # noqa: PLW2901
+        entries[verdict.slug] = _entry(verdict, standing)
+        for key, row in _rows(verdict, standing, tables):
+            rows[key].append(row)
+    filled = [table.model_copy(update={"rows": rows[table.key]}) for table in tables]
+    return Leaderboard(entries=entries, tables=filled, tasks={task.task: _task(task, directory) for task in board.tasks})
+
+
+def _tables(task: BoardTask) -> Iterable[Table]:
+    for target in task.targets:
+        for name, split in task.splits.items():
+            parts = [task.task, target, name] if len(task.targets) > 1 else [task.task, name]
+            yield Table(
+                key=file_name("--".join(parts)),
+                task=task.task,
+                target=target,
+                split=name,
+                metric=task.main_metric,
+                budgets=sorted(split.budgets, key=budget_order),
+                folds=list(split.folds),
+                main=split.main,
+                simulated=task.simulated,
+            )
+
+
+def file_name(text: str) -> str:
+    """A name that is safe as a file and in an address; `+` of `+5` splits becomes `plus`."""
+    return re.sub(r"[^a-z0-9.-]+", "-", text.lower().replace("+", "-plus-")).strip("-.") or "unnamed"
+
+
+def _rows(verdict: Verdict, standing: Standing, tables: Sequence[Table]) -> Iterable[tuple[str, Row]]:
+    families: dict[Family, list[CellVerdict]] = defaultdict(list)
+    for cell in verdict.cells:
+        families[cell.task, cell.target, cell.split, cell.budget].append(cell)
+    pooled = {(item.task, item.target, item.split, item.budget): item for item in verdict.pooled}
+    costs = {(item.task, item.target, item.split, item.budget): item.cost for item in verdict.costs}
+    for table in tables:
+        points = {}
+        for budget in table.budgets:
+            family = (table.task, table.target, table.split, budget)
+            if cells := families.get(family):
+                points[budget] = _point(table, budget, cells, costs.get(family), pooled.get(family))
+        if points:
+            barred = ranks(standing, verdict, f"{table.task}/{table.target}/{table.split}") or ""
+            yield table.key, Row(slug=verdict.slug, points=points, barred=sentence(barred))
+
+
+def _point(table: Table, budget: str, cells: Sequence[CellVerdict], cost: Any, pooled: Any) -> Point:
+    metric = table.metric
+    ood = _matrix(table.folds, cells, lambda cell: cell.scores.get("test_ood", {}).get(metric))
+    home = _matrix(table.folds, cells, lambda cell: cell.scores.get("test_id", {}).get(metric))
+    means = {fold: float(np.nanmean(row)) for fold, row in zip(table.folds, ood, strict=True) if np.isfinite(row).any()}
+    lacking = [fold for fold in table.folds if fold not in means]
+    drop, grounds = _drop(table, cells)
+    found = [value for cell in cells for name in ("ece", "coverage90") if (value := cell.scores.get("test_ood", {}).get(name)) is not None]
+    groups = (pooled.per_group.get("test_ood", {}) if pooled else {}).items()
+    return Point(
+        budget=budget,
+        labels=float(np.mean([cell.labels_used for cell in cells])),
+        ood=spread(ood),
+        home=spread(home),
+        drop=drop,
+        calibration=float(np.mean(found)) if found else None,
+        cost=cost,
+        by_fold=means,
+        grounds=grounds,
+        curves=pooled.calibration if pooled else {},
+        groups={
+            plain(column): {plain(name): (scores[metric], scores.get("units", 0.0)) for name, scores in values.items() if metric in scores}
+            for column, values in groups
+        },
+        missing=f"{len(means)} of {len(table.folds)} folds" if lacking and means else "no score" if not means else "",
+    )
+
+
+def _matrix(folds: Sequence[str], cells: Sequence[CellVerdict], read: Callable[[CellVerdict], float | None]) -> np.ndarray:
+    """(folds, seeds) of a score, NaN where there is none."""
+    seeds = sorted({cell.seed for cell in cells})
+    table = np.full((len(folds), len(seeds)), np.nan)
+    row, column = {fold: i for i, fold in enumerate(folds)}, {seed: i for i, seed in enumerate(seeds)}
+    for cell in cells:
+        value = read(cell)
+        if value is not None and cell.fold in row:
+            table[row[cell.fold], column[cell.seed]] = value
+    return table
+
+
+def _drop(table: Table, cells: Sequence[CellVerdict]) -> tuple[Spread | None, dict[str, float]]:
+    """The drop on the same ground over grounds and seeds, under the shift the split is about."""
+    results = [
+        Result.model_construct(
+            cell=Cell.model_construct(
+                task=cell.task, target=cell.target, split=cell.split, fold=cell.fold, model="", budget=cell.budget, seed=cell.seed, options={}
+            ),
+            digest=f"{cell.fold}\t{cell.seed}",
+            main_metric=table.metric,
+            strata=cell.strata,
+        )
+        for cell in cells
+    ]
+    shift = {"leave-year": "year", "leave-group-year": "both"}.get(parse_split(table.split).rule, "region")
+    seeds = {seed: i for i, seed in enumerate(sorted({cell.seed for cell in cells}))}
+    by_ground: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for digest, drops in matched_drops(results, table.metric).items():
+        seed = seeds[int(digest.rpartition("\t")[2])]
+        for drop in drops:
+            if drop.shift == shift:
+                by_ground[drop.ground][seed].append(drop.drop)
+    if not by_ground:
+        return None, {}
+    values = np.full((len(by_ground), len(seeds)), np.nan)
+    for i, of_seed in enumerate(by_ground.values()):
+        for j, found in of_seed.items():
+            values[i, j] = float(np.mean(found))
+    return spread(values), {plain(ground): float(np.nanmean(row)) for ground, row in zip(by_ground, values, strict=True)}
+
+
+def _entry(verdict: Verdict, standing: Standing) -> Entry:
+    sent = verdict.submission or {}
+    model = verdict.model
+    assert model is not None
+    card = model.model_copy(
+        update={
+            "pretraining": [plain(name) for name in model.pretraining],
+            "options": {},
+            **{field: plain(getattr(model, field)) for field in ("name", "inputs", "learner", "licence", "citation")},
+        }
+    )
+    environment = sent.get("environment") or {}
+    packages = {plain(name): plain(version) for name, version in (environment.get("packages") or {}).items()}
+    return Entry(
+        slug=verdict.slug,
+        title=plain(verdict.title),
+        model=card,
+        standing=standing.level,
+        history=_history(verdict, standing),
+        tracks=list(verdict.tracks),
+        simulated=verdict.simulated,
+        authors=[
+            plain(author.get("name", "")) + (f" ({plain(author['affiliation'])})" if author.get("affiliation") else "")
+            for author in sent.get("authors", ())
+        ],
+        submitted=plain(sent.get("submitted", "")),
+        overlap=plain(sent.get("overlap", "")),
+        licence=plain(sent.get("licence", "")),
+        code=link(sent.get("code")),
+        weights=link(sent.get("weights")),
+        hardware=[_machine(machine) for machine in sent.get("hardware", ())],
+        environment={"Python": plain(environment["python"]), **packages} if environment.get("python") else packages,
+        notes=plain(sent.get("notes", "")),
+        rules=[
+            Mark(title=f"{rule.rule}. {plain(rule.sentence)}", verdict=rule.verdict, reason=plain(rule.reason)) for rule in verdict.rules
+        ],
+        flags=[
+            Mark(title=flag.key, verdict=plain(standing.reviewed_flags.get(flag.key, "not looked at yet")), reason=plain(flag.sentence))
+            for flag in verdict.flags
+        ],
+        digests={
+            "bundle": verdict.bundle,
+            **{f"manifest {plain(name)}": str(digest) for name, digest in (sent.get("manifests") or {}).items()},
+            **{f"card {plain(name)}": str(digest) for name, digest in (sent.get("cards") or {}).items()},
+        },
+    )
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    count, cores, memory = machine.get("count") or 1, machine.get("cores"), machine.get("memory_gb")
+    text = f"{count} × {plain(machine.get('name', ''))}" if count > 1 else plain(machine.get("name", ""))
+    more = [f"{cores} cores" if cores else "", f"{memory:g} GB" if memory else ""]
+    return text + (f" ({', '.join(part for part in more if part)})" if any(more) else "")
+
+
+def _history(verdict: Verdict, standing: Standing) -> list[Event]:
+    scored = "scored here from the predictions sent" if verdict.outcome == "accepted" else "checked; the labels were not at hand"
+    events = [Event(standing="rescored" if verdict.outcome == "accepted" else "self-reported", when=verdict.verified_at[:10], text=scored)]
+    rerun = standing.rerun
+    if rerun is not None:
+        worst = max(rerun.compared, key=lambda item: abs(item.submitted - item.rerun) / item.allowed if item.allowed else 0.0)
+        off = f"largest difference {abs(worst.submitted - worst.rerun):.3f}, allowed {worst.allowed:.3f} ({plain(worst.family)})"
+        said = "came within tolerance" if rerun.same else "did NOT come within tolerance"
+        text = f"a rerun by {plain(rerun.by)} on {plain(rerun.hardware)} {said}: {off}"
+        events.append(Event(standing="reproduced" if rerun.same else "rerun differs", when=str(rerun.date), text=text))
+    if standing.sign_off is not None:
+        signed = standing.sign_off
+        events.append(Event(standing="verified", when=str(signed.date), text=f"signed off by {plain(signed.by)}: {plain(signed.statement)}"))
+    return events
+
+
+def _task(task: BoardTask, directory: Path) -> Task:
+    card = _card(task, directory)
+    return Task(
+        name=task.task,
+        title=plain(task.title or (card.title if card else "")) or task.task,
+        kind=task.kind,
+        targets=task.targets,
+        classes=list(card.class_names or task.classes or ()) or None if card else task.classes,
+        metric=task.main_metric,
+        simulated=task.simulated,
+        digest=task.card,
+        source=plain(card.source) if card else "",
+        licence=plain(card.licence) if card else "",
+        citation=plain(card.citation) if card else "",
+        overlap=plain(card.overlap) if card else "",
+        note=plain(task.note),
+        splits=[_split(task, name, split, directory) for name, split in task.splits.items()],
+    )
+
+
+def _card(task: BoardTask, directory: Path) -> TaskCard | None:
+    """The task's card, where it lies in the repository and is still the frozen one."""
+    if not task.card_file:
+        return None
+    for root in (directory, directory.parent):
+        path = root / task.card_file
+        if path.is_file():
+            card = TaskCard.load(path)
+            return card if card.digest == task.card else None
+    return None
+
+
+def _split(task: BoardTask, name: str, split: BoardSplit, directory: Path) -> SplitInfo:
+    base = parse_split(name).base
+    full = f"{task.task}/{base}@v{split.version}"
+    manifest = _manifest(full, split.manifest, directory, simulated=task.simulated)
+    if manifest is None:
+        return SplitInfo(split=name, name=full, digest=split.manifest)
+    counts = manifest.counts()
+    return SplitInfo(
+        split=name,
+        name=full,
+        digest=split.manifest,
+        audit=manifest.card.get("audit") or {},
+        places=_places(manifest),
+        counts={str(fold): {str(role): int(units) for role, units in row.items()} for fold, row in counts.iterrows()},
+    )
+
+
+def _manifest(name: str, digest: str, directory: Path, *, simulated: bool) -> SplitManifest | None:
+    """The frozen manifest, from the leaderboard's folder or the package; None where neither holds the one the board names."""
+    path = directory / "manifests" / f"{name}.parquet"
+    try:
+        manifest = SplitManifest.load(path) if path.is_file() else load_manifest(f"{'simulated/' if simulated else ''}{name}")
+    except BenchError:
+        return None
+    return manifest if manifest.digest == digest else None
+
+
+def _places(manifest: SplitManifest) -> dict[str, Place]:
+    units = manifest.units[np.isfinite(manifest.units["lon"].to_numpy())]
+    if units.empty:
+        return {}
+    ids = units["unit_id"].astype(str).to_numpy()
+    shown = set(ids[hash_order(ids.tolist(), "site")[:MOST_POINTS]])
+    position = {unit: (float(lon), float(lat)) for unit, lon, lat in zip(ids, units["lon"], units["lat"], strict=True)}
+    places = {}
+    for fold in manifest.folds:
+        rows = manifest.fold(fold)
+        held = [position[unit] for unit in rows.loc[rows["role"].astype(str) == "test_ood", "unit_id"].astype(str) if unit in position]
+        points: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for unit, role in zip(rows["unit_id"].astype(str), rows["role"].astype(str), strict=True):
+            if unit in shown:
+                points[role].append(position[unit])
+        middle = np.median(np.array(held), axis=0) if held else None
+        places[fold] = Place(points=dict(points), centre=None if middle is None else (float(middle[0]), float(middle[1])))
+    return places
+
+
+def plain(text: Any) -> str:
+    """Text without what cannot be seen: control, format and unassigned characters become `�`, so nothing can turn or hide what follows."""
+    return "".join(
+        letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else "�"
+        for letter in str(text if text is not None else "")
+    )
+
+
+def link(address: Any) -> str:
+    """A plain https address; empty for anything else, so that no other scheme ever becomes a link."""
+    text = str(address or "")
+    return text if re.fullmatch(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[!-~]*)?", text) else ""
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop; empty stays empty."""
+    return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""

@@ -1,0 +1,37 @@
+"""Who holds a rank, and why the others do not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.report.site.records import TRACKS, Leaderboard, Row, Table
+from rs05bench.report.site.uncertainty import RankRange, rank_ranges
+
+Ranks = dict[tuple[str, str], dict[str, RankRange]]
+"""(track, budget) -> slug -> rank."""
+
+
+def why_unranked(table: Table, row: Row, budget: str) -> str:
+    """One plain sentence that says why a row has no rank at a budget; empty where it has one."""
+    if table.simulated:
+        return "Simulated data never rank."
+    if row.barred:
+        return row.barred
+    point = row.points.get(budget)
+    if point is None or point.ood is None:
+        return f"No result at {budget}."
+    return f"Incomplete: {point.missing}." if point.missing else ""
+
+
+def rank_table(table: Table, board: Leaderboard) -> Ranks:
+    """Ranks of a table for every track and budget."""
+    turned = find_metric(table.metric, METRICS)
+    found: Ranks = {}
+    for track in TRACKS:
+        for budget in table.budgets:
+            rows = [row for row in table.rows if track in board.entries[row.slug].tracks and not why_unranked(table, row, budget)]
+            good = [[turned.goodness(row.points[budget].by_fold[fold]) for fold in table.folds] for row in rows]
+            ranges = rank_ranges(np.asarray(good)) if rows else []
+            found[track, budget] = {row.slug: place for row, place in zip(rows, ranges, strict=True)}
+    return found

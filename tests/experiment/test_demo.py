@@ -1,0 +1,50 @@
+"""The demo on a tiny world: it runs, it is taken up again, it ends with what was found and where the page is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rs05bench.datasets.simulated import TASKS as SIMULATED
+from rs05bench.experiment import demo
+from rs05bench.experiment.store import ResultStore
+
+TINY = demo.DemoTask(
+    "urban", "leave-city-out", "within-city", ("20-units", "50-units"), ("floor/mean", "raw/ridge"), ("raw/ridge",), ("log_income",), "tiny"
+)
+
+
+def test_the_demo_covers_every_simulated_task_and_tier_of_tables() -> None:
+    assert {task.name for task in demo.TASKS} == set(SIMULATED)
+    for task in demo.TASKS:
+        tiers = {name.partition("/")[0] for name in task.models}
+        assert {"floor", "raw", "alphaearth", "hybrid"} <= tiers
+        assert set(task.quick) <= set(task.models)
+        assert len(task.budgets) >= 2
+
+
+@pytest.mark.slow
+def test_the_command_ends_with_the_page_and_a_second_run_reuses_every_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rs05bench.cli import report as command
+
+    monkeypatch.setattr(demo, "TASKS", (TINY,))
+    import typer
+
+    app = typer.Typer()
+    app.command("demo")(command.demo)
+    app.command("other")(command.report)
+    first = CliRunner().invoke(app, ["demo", "--out", str(tmp_path), "--jobs", "1"])
+    assert first.exit_code == 0, first.output
+    assert first.output.strip().endswith(f"The report: {tmp_path / 'index.html'}")
+    assert "urban-log_income: In a city without training labels, the best R²" in first.output
+    assert "0 of them there already, 0 failed" in first.output
+    store = ResultStore(tmp_path / "runs")
+    cells = len(store.digests())
+    assert {result.cell.split for result in store.results()} == {"random", "leave-city-out", "within-city"}
+    assert store.costs()
+    again = CliRunner().invoke(app, ["demo", "--out", str(tmp_path), "--jobs", "1"])
+    assert again.exit_code == 0, again.output
+    assert f"{cells} of them there already, 0 failed" in again.output
+    assert len(store.digests()) == cells

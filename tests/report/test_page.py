@@ -1,0 +1,191 @@
+"""What the page promises: it says what is simulated, asks nobody for anything, escapes what it was given, refuses what is not there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rs05bench.errors import DataError
+from rs05bench.experiment.store import ResultStore
+from rs05bench.report import Report, write_report
+
+pytestmark = pytest.mark.slow
+
+HOSTILE = "</title><script>window.hostile = 1</script><img src=x onerror=\"window.hostile = 2\"> & 'crops'"
+
+
+def body(page: Path) -> str:
+    """The page without its scripts and styles, whose libraries are not ours."""
+    return re.sub(r"<(script|style)\b.*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.S)
+
+
+def copied(runs: Path, to: Path, *, tasks: tuple[str, ...] = ("urban",)) -> Path:
+    """A run folder of some tasks that a test may spoil."""
+    store = ResultStore(runs)
+    for result in store.results():
+        if result.cell.task in tasks:
+            folder = store.folder(result.digest)
+            shutil.copytree(folder, to / folder.relative_to(runs))
+    for part in ("cards", "manifests", "labels"):
+        shutil.copytree(runs / part, to / part)
+    return to
+
+
+def test_each_task_and_target_has_its_chapter_and_the_three_pictures(report: Report) -> None:
+    text = body(report.page)
+    for key, split in (("crop", "leave-crop-system-out"), ("urban-log_income", "leave-city-out")):
+        for name in (f"{key}-curves-{split}", f"{key}-drop", f"{key}-cost", f"{key}-map"):
+            assert f'id="{name}"' in text
+            assert all((report.page.parent / "figures" / f"{name}.{ending}").stat().st_size for ending in ("png", "svg", "csv"))
+    assert report.cells == 64
+    assert set(report.verdicts) == {"crop", "urban-log_income"}
+
+
+def test_every_figure_has_its_data_and_its_cells_beside_it(report: Report, runs: Path) -> None:
+    page = report.page.read_text(encoding="utf-8")
+    content = json.loads(re.search(r'<script type="application/json" id="content">(.*?)</script>', page, re.S)[1])  # type: ignore[index]
+    there = ResultStore(runs).digests()
+    assert content["figures"]
+    for key, figure in content["figures"].items():
+        assert f'download="{key}.csv" href="data:text/csv' in page
+        assert (report.page.parent / "figures" / f"{key}.csv").is_file()
+        assert figure["cells"]
+        assert {content["digests"][i] for i in figure["cells"]} <= there
+
+
+def test_a_random_split_is_never_a_curve_of_its_own(report: Report) -> None:
+    assert not list((report.page.parent / "figures").glob("*-curves-random*"))
+    assert "sanity only" in report.page.read_text(encoding="utf-8")
+
+
+def test_the_page_names_no_address_but_its_own_files(report: Report) -> None:
+    links = re.findall(r'(?:href|src|action|srcset)\s*=\s*"([^"]*)"', body(report.page))
+    assert links
+    assert all(link.startswith(("#", "data:", "figures/")) for link in links)
+
+
+def test_vega_is_embedded_once(report: Report) -> None:
+    assert report.page.read_text(encoding="utf-8").count("window.vegaEmbed=") == 1
+
+
+def test_broken_rules_are_shown_with_their_reason(report: Report) -> None:
+    assert 12 in report.broken_rules
+    assert "has 2 of 5 seeds" in body(report.page)
+
+
+def test_simulated_is_said_where_it_is_so_and_only_there(report: Report, runs: Path, tmp_path: Path) -> None:
+    assert 'class="ribbon"' in body(report.page)
+    real = copied(runs, tmp_path / "runs")
+    for path in real.glob("cells/*/*/result.json"):
+        path.write_text(path.read_text(encoding="utf-8").replace('"simulated":true', '"simulated":false'), encoding="utf-8")
+    written = write_report(real, tmp_path / "page", images=False)
+    assert 'class="ribbon"' not in body(written.page)
+
+
+@pytest.fixture(scope="module")
+def hostile(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page whose card was written by someone who means harm."""
+    root = tmp_path_factory.mktemp("hostile")
+    spoilt = copied(runs, root / "runs")
+    path = spoilt / "cards" / "urban.yaml"
+    card = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # Words for people are not part of a card's digest, so the results still belong to it.
+    card |= dict.fromkeys(("title", "notes", "source", "licence", "citation", "overlap"), HOSTILE)
+    path.write_text(yaml.safe_dump(card), encoding="utf-8")
+    return write_report(spoilt, root / "page", images=False).page
+
+
+def test_html_from_a_card_is_text(hostile: Path) -> None:
+    text = hostile.read_text(encoding="utf-8")
+    assert "<script>window.hostile" not in text
+    assert "<img src=x" not in text
+    assert "&lt;script&gt;window.hostile" in text
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no finished result"):
+        write_report(tmp_path, tmp_path / "page")
+    assert not (tmp_path / "page").exists()
+
+
+def test_predictions_that_do_not_give_the_stored_score_are_refused(runs: Path, tmp_path: Path) -> None:
+    spoilt = copied(runs, tmp_path / "runs")
+    path = next(spoilt.glob("cells/*/*/result.json"))
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["scores"]["test_ood"]["r2"] += 0.01
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(DataError, match="the predictions give r2"):
+        write_report(spoilt, tmp_path / "page")
+
+
+def test_without_labels_the_data_are_asked_for(runs: Path, tmp_path: Path) -> None:
+    spoilt = copied(runs, tmp_path / "runs")
+    shutil.rmtree(spoilt / "labels")
+    with pytest.raises(DataError, match="--data"):
+        write_report(spoilt, tmp_path / "page")
+    written = write_report(spoilt, tmp_path / "page", data=runs.parent / "data" / "urban", images=False)
+    assert written.cells == 16
+
+
+def open_page(playwright: Any, executable: str, page: Path) -> tuple[Any, Any, list[str]]:
+    """A browser with the drawn page, and everything that went wrong or left the page."""
+    browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    faults: list[str] = []
+    tab.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.on("request", lambda request: faults.append(request.url) if not request.url.startswith(("file:", "data:", "blob:")) else None)
+    tab.goto(page.as_uri())
+    tab.wait_for_function("document.documentElement.dataset.drawn === 'yes'", timeout=120_000)
+    return browser, tab, faults
+
+
+@pytest.mark.browser
+def test_in_a_browser_all_is_drawn_in_silence_and_can_be_used_by_everyone(report: Report, chromium: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser, tab, faults = open_page(playwright, chromium, report.page)
+        places = tab.locator("[data-figure]")
+        assert places.count() > 5
+        assert all(places.nth(i).locator("svg").count() for i in range(places.count()))
+        # Reasons come with the keyboard as well as with the mouse.
+        tab.locator(".rules .fail button").first.focus()
+        assert tab.locator(".rules .fail .tip").first.is_visible()
+        tab.keyboard.press("Escape")
+        # A table is searched by words.
+        tab.locator('[data-search="crop-summary"]').fill("raw/knn random")
+        rows = tab.locator("#crop-summary tbody tr:visible").all_text_contents()
+        assert rows
+        assert all("raw/knn" in row and "random" in row for row in rows)
+        # A figure's cells are one click away.
+        tab.locator("#crop-drop summary").click()
+        tab.locator('[data-cells="crop-drop"]').click()
+        assert re.match(r"[0-9a-f]{64}\n", tab.locator("#crop-drop .digests").inner_text())
+        violations = Axe().run(tab).response["violations"]
+        tab.set_viewport_size({"width": 390, "height": 844})
+        tab.wait_for_timeout(300)
+        wide = tab.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert not faults
+    assert not [(found["id"], [node["html"][:120] for node in found["nodes"][:3]]) for found in violations]
+    assert wide <= 390
+
+
+@pytest.mark.browser
+def test_a_hostile_card_runs_nothing(hostile: Path, chromium: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser, tab, faults = open_page(playwright, chromium, hostile)
+        ran = tab.evaluate("window.hostile")
+        browser.close()
+    assert ran is None
+    assert not faults
