@@ -204,6 +204,7 @@ def drop_figures(study: data.Study, dropped: pd.DataFrame) -> list[Figure]:
         f"The same test blocks, scored with labels of their region in training and without ({labels:.0f} labels). "
         "A thin line is a region; the three that fall most are named. The thick line is the score over all of them at once, which is not "
         "the mean of the regions: each region holds fewer classes or less variety."
+        + (" R² below −1 is cut off." if section.metric == "r2" and bool((rows["held_out"] < figures.LOWEST_R2).any()) else "")
     )
     return [
         Figure(

@@ -209,7 +209,8 @@ def slope_panel(rows: pd.DataFrame, tier: str, domain: list[float], metric: str)
         frame["side"] = frame["side"].map({"home": "at home", "held_out": "held out"})
     named = regions.sort_values("value", ascending=False, kind="stable").head(3).copy()
     named["side"] = "held out"
-    named["at"] = spread(named["held_out"].tolist(), (domain[1] - domain[0]) * 13 / 230, domain[0], domain[1])
+    gap = (domain[1] - domain[0]) * 13 / 230
+    named["at"] = spread(named["held_out"].tolist(), gap, domain[0] + gap / 2, domain[1] - gap / 2)
     x = {
         "field": "side",
         "type": "nominal",
@@ -491,7 +492,9 @@ def coverage_panel(rows: pd.DataFrame, tier: str) -> Spec:
         "scale": {"type": "log", "domain": [labels[0] / 1.2, labels[-1] * 1.2], "nice": False},
         "axis": {"values": labels, "format": "d", "grid": False, "title": "labels used"},
     }
-    y = {"type": "quantitative", "scale": {"domain": [0, 1]}, "title": "inside the 90 % interval", "field": "value"}
+    lowest = min(0.5, float(np.nanmin(rows[["value", "low"]].to_numpy(dtype=float))))
+    scale = {"domain": [lowest, 1.0], "nice": False, "zero": False}
+    y = {"type": "quantitative", "scale": scale, "title": "inside the 90 % interval", "field": "value"}
     layers: list[Spec] = [
         {"data": {"values": [{"value": 0.9}]}, "mark": {"type": "rule", "color": "#aab1ba"}, "encoding": {"y": y}},
         {

@@ -204,8 +204,7 @@ def about(section: Section) -> dict[str, str]:
     if first is not None:
         for column in card.groups:
             if column in first.units:
-                count = first.units[column].nunique()
-                groups.append(f"{count:,} {column.replace('_', ' ')}{'' if count == 1 else ' values'}")
+                groups.append(f"{column.replace('_', ' ')} ({first.units[column].nunique():,})")
         if card.year:
             years = first.units["year"].dropna()
             groups.append(f"years {int(years.min())}–{int(years.max())}" if len(years) else "")
@@ -214,7 +213,7 @@ def about(section: Section) -> dict[str, str]:
     return {
         "question": f"How well can {_predicted(section)} be mapped from few labels, and how much of that is left {left}?",
         "units": f"{units:,} units" if units else "",
-        "groups": "; ".join(part for part in groups if part),
+        "groups": ", ".join(part for part in groups if part),
         "source": card.source,
         "licence": card.licence,
         "citation": card.citation,

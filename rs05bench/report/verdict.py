@@ -27,6 +27,9 @@ def verdict(study: Study, leaders: list[Lead]) -> list[str]:
 
 def _support(leaders: list[Lead]) -> str:
     compared = [lead for lead in leaders if lead.difference is not None]
+    if not compared and any(lead.rival for lead in leaders):
+        rival = leaders[-1]
+        return f"Whether it is better than {rival.rival} ({rival.rival_tier}) is open: these results keep nothing a paired interval could be taken of."
     if not compared:
         return "Only one tier was run, so there is nothing to compare it with."
     held = [lead for lead in compared if lead.supported]
@@ -68,8 +71,8 @@ def facts(study: Study, leaders: list[Lead], dropped: pd.DataFrame) -> list[tupl
         found.append(
             (
                 "The fall",
-                f"On the same ground, {lead.model} has {with_interval(row['home'], float('nan'), float('nan'))} with labels from there and "
-                f"{with_interval(row['held_out'], float('nan'), float('nan'))} without: a drop of "
+                f"On the same ground, {lead.model} has {name} {number(row['home'])} with labels from there and "
+                f"{number(row['held_out'])} without: a drop of "
                 f"{with_interval(row['value'], row['low'], row['high'])}.",
             )
         )

@@ -189,3 +189,42 @@ def test_a_hostile_card_runs_nothing(hostile: Path, chromium: str) -> None:
         browser.close()
     assert ran is None
     assert not faults
+
+
+def test_chips_are_shown_with_their_scores_and_without_intervals(tmp_path: Path) -> None:
+    from rs05bench.protocol import Cell, ModelCard, Result, TaskCard
+
+    card = TaskCard.parse(
+        {
+            "kind": "segmentation",
+            "name": "scars",
+            "targets": ["burn"],
+            "classes": ["no", "yes"],
+            "groups": ["state"],
+            "splits": ["leave-state-out"],
+        }
+    )
+    store = ResultStore(tmp_path / "runs")
+    store.put_card(card)
+    for number, (fold, budget, labels) in enumerate((fold, budget, n) for fold in ("A", "B") for budget, n in (("1pct", 10), ("5pct", 50))):
+        for model, tier, score in (("raw/unet", "raw", 0.5), ("prithvi/frozen", "frozen", 0.6)):
+            cell = Cell(task="scars", target="burn", split="leave-state-out", fold=fold, model=model, budget=budget, seed=0)
+            result = Result(
+                cell=cell,
+                digest=cell.digest(card=card.digest),
+                kind="segmentation",
+                main_metric="miou",
+                higher_is_better=True,
+                simulated=True,
+                model=ModelCard(name=model, tier=tier, inputs="x", learner="y"),
+                scores={"test_id": {"miou": score + 0.1}, "test_ood": {"miou": score + 0.01 * number}},
+                budget={"labels_used": labels},
+                digests={"card": card.digest},
+            )
+            store.write(result, None)
+    written = write_report(store.root, tmp_path / "page")
+    assert "prithvi/frozen (frozen)" in written.verdicts["scars"][0]
+    assert "is open" in written.verdicts["scars"][1]
+    text = body(written.page)
+    assert 'id="scars-curves-leave-state-out"' in text
+    assert "are not drawn from their rasters" in text
