@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rs05bench.datamodules.chips import BurnScarDataModule, ChipDataModule, CropDataModule
+    from rs05bench.datamodules.polygons import CropParcelDataModule, UrbanDataModule
     from rs05bench.datamodules.table import TableDataModule
 
 _HOME = {
     "BurnScarDataModule": "chips",
     "ChipDataModule": "chips",
     "CropDataModule": "chips",
+    "CropParcelDataModule": "polygons",
     "TableDataModule": "table",
+    "UrbanDataModule": "polygons",
 }
 
-__all__ = ["BurnScarDataModule", "ChipDataModule", "CropDataModule", "TableDataModule"]
+__all__ = ["BurnScarDataModule", "ChipDataModule", "CropDataModule", "CropParcelDataModule", "TableDataModule", "UrbanDataModule"]
 
 
 def __getattr__(name: str) -> Any:

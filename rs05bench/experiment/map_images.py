@@ -210,7 +210,7 @@ def _draw_one(
     classes = names_of(data)
     assert classes is not None
     colours = {"class": class_colours(len(classes)), "applicable": ["#BBBBBB", "#009E73"]}
-    kinds = {"class": ("uint8", NO_CLASS), "applicable": ("uint8", NO_CLASS)}
+    kinds: dict[str, tuple[str, float]] = {"class": ("uint8", NO_CLASS), "applicable": ("uint8", NO_CLASS)}
     kinds |= {name: ("float32", float("nan")) for name in ("confidence", "dissimilarity")}
     files = {name: folder / f"{name}.tif" for name in kinds}
     tags = {"TASK": data.card.name, "MODEL": model.card.name, "IMAGE": scene.path.name, "SOFTWARE": "rs05bench"}
@@ -232,7 +232,7 @@ def _draw_one(
             inside = seen & area.inside(di)
             best = probabilities.argmax(axis=0)
             sure = np.where(seen, probabilities.max(axis=0), np.nan).astype(np.float32)
-            planes = {
+            planes: dict[str, NDArray[Any]] = {
                 "class": np.where(seen, best, NO_CLASS).astype(np.uint8),
                 "applicable": np.where(seen, inside, NO_CLASS).astype(np.uint8),
                 "confidence": sure,

@@ -198,7 +198,7 @@ def _notes(request: MapRequest, data: Any, model: Any) -> list[str]:
     card, notes = request.card, []
     if request.split is None:
         notes.append(
-            "Trained on every label, so none is left to test this very map: the expected accuracy is that of its sisters under the protocol."
+            "Trained on every label, so none is left to test this very map: the expected accuracy is that of its sisters under protocol."
         )
     elif parse_split(request.split).rule == "random":
         notes.append("Trained under a random split, which is a sanity check only.")
@@ -214,7 +214,7 @@ def _notes(request: MapRequest, data: Any, model: Any) -> list[str]:
             notes.append("No interval: too few validation labels for one at 90 %.")
         elif model.kind_ == "regression":
             notes.append(
-                "The interval is split-conformal: its width is the same everywhere; it holds on average over places like the validation units."
+                "The interval is split-conformal: its width is the same everywhere; it holds on average, over places like the validation's."
             )
         else:
             notes.append("Confidence is the largest class probability of the model, not a calibrated chance of being right.")

@@ -158,7 +158,7 @@ def _refuse_absent(name: str, features: str, columns: Sequence[str], layers: Seq
         shown = ", ".join(absent[:8]) + (f", … ({len(absent)} in all)" if len(absent) > 8 else "")
         raise DataError(
             f"{name} reads the feature set {features!r}, of which no raster holds: {shown}",
-            remedy="Use alphaearth/<learner> (A00 to A63 are read from tiles), or give each further column as a raster: --layer COLUMN=FILE.",
+            remedy="Use alphaearth/<learner> (tiles hold A00 to A63), or give each further column as a raster: --layer COLUMN=FILE.",
         )
 
 
@@ -174,10 +174,10 @@ def _importance(model: Any, X: NDArray[np.float32], y: NDArray[Any], *, seed: in
         chosen = np.random.default_rng(seed).choice(len(X), IMPORTANCE_UNITS, replace=False)
         X, y = X[chosen], y[chosen]
 
-    def squared(out: Any, labels: Any) -> float:
-        return float(np.mean((out - labels) ** 2))
+    def loss(out: Any, labels: Any) -> float:
+        return brier(out, labels) if model.kind_ == "classification" else float(np.mean((out - labels) ** 2))
 
-    return permutation_importance(model.predict_array, X, y, brier if model.kind_ == "classification" else squared, seed=seed)
+    return permutation_importance(model.predict_array, X, y, loss, seed=seed)
 
 
 def draw(

@@ -1,10 +1,10 @@
 """The area of applicability of a model: where its training data can speak for a place at all.
 
 After Meyer and Pebesma 2021, "Predicting into unknown space? Estimating the area of applicability of spatial prediction models",
-Methods in Ecology and Evolution 12, https://doi.org/10.1111/2041-210X.13650. Predictors are standardised and weighted by their importance to the model;
-the dissimilarity index (DI) of a place is its distance to the nearest training point, divided by the mean distance between training points.
-A place belongs to the area of applicability when its DI is no larger than the DI that training points have towards those of other
-cross-validation folds, outliers apart. Outside it, a cross-validated score says nothing.
+Methods in Ecology and Evolution 12, https://doi.org/10.1111/2041-210X.13650. Predictors are standardised and weighted by their importance
+to the model; the dissimilarity index (DI) of a place is its distance to the nearest training point, divided by the mean distance between
+training points. A place belongs to the area of applicability when its DI is no larger than the DI that training points have towards those
+of other cross-validation folds, outliers apart. Outside it, a cross-validated score says nothing.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Applicability:
         X = X[complete]
         if len(X) < 2:
             raise DataError(f"an area of applicability needs at least two training points, and {len(X)} are complete")
-        mean, deviation = X.mean(axis=0), X.std(axis=0, ddof=1)
+        mean, deviation = np.asarray(X.mean(axis=0), dtype=np.float64), np.asarray(X.std(axis=0, ddof=1), dtype=np.float64)
         scale = np.where(deviation > 1e-12 * np.maximum(np.abs(mean), 1.0), deviation, 1.0)
         importance = np.ones(X.shape[1]) if weights is None else np.maximum(np.asarray(weights, dtype=np.float64), 0.0)
         importance = importance / importance.max() if importance.max() > 0 else np.ones(X.shape[1])

@@ -1,4 +1,4 @@
-"""Maps: every pixel is the model's prediction of its embedding, the files are what GIS programs expect, memory does not grow with the area."""
+"""Maps: a pixel is the model's prediction of its embedding, files are what GIS programs expect, memory does not grow with the area."""
 
 from __future__ import annotations
 

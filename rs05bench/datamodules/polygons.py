@@ -1,0 +1,356 @@
+"""Parcels and tracts: polygons and AlphaEarth tiles become a table once, and the table is everything a `TableDataModule` needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from rs05bench.datamodules.table import TableDataModule
+from rs05bench.errors import DataError
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.names import parse_split
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+RECIPE = 1
+"""Raised when the same polygons and tiles would give other numbers."""
+STATISTICS = ("mean", "max", "std")
+
+Progress = Callable[[int, int], None]
+
+
+class _PolygonDataModule(TableDataModule):
+    """Polygons with labels under the protocol; `crop` and `urban` below say where they come from."""
+
+    name: ClassVar[str]
+    file: ClassVar[str]
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        fold: str | None = None,
+        budget: str = "full",
+        seed: int = 0,
+        *,
+        embeddings: str | Path | None = None,
+        card: TaskCard | str | Path | None = None,
+        cache: str | Path | None = None,
+        features: str | None = None,
+        target: str | None = None,
+        manifest: SplitManifest | None = None,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+        on_progress: Progress | None = None,
+        **reading: Any,
+    ) -> None:
+        given = TaskCard.load(card) if isinstance(card, str | Path) else card
+        base = given or TaskCard.load(Path(__file__).parent / "cards" / f"{self.name}.yaml")
+        path = find_polygons(Path(root), self.file)
+        tiles = _find_tiles(path, embeddings)
+        self.table = embedding_table(
+            path,
+            tiles,
+            Path(cache) if cache else _cache_beside(path),
+            base.name,
+            lambda: self._units(path, base, **reading),
+            reading,
+            on_progress,
+        )
+        fitted = fit_card(base, self.table, simulated=is_simulated(path, tiles))
+        fitted.save(self.table.with_suffix(".yaml"))
+        super().__init__(
+            fitted,
+            self.table.parent,
+            split,
+            fold,
+            budget,
+            seed,
+            features=features,
+            target=target,
+            manifest=manifest,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
+
+    def _units(self, path: Path, card: TaskCard, **reading: Any) -> gpd.GeoDataFrame:
+        """Columns of the units (ids, groups, year, labels) and their geometry in WGS84."""
+        raise NotImplementedError
+
+
+class CropParcelDataModule(_PolygonDataModule):
+    """Crops of parcels from the AlphaEarth embedding over their polygons.
+
+    The first use reads the tiles and keeps mean, maximum and standard deviation of every parcel, and the change since the year before
+    where there are tiles of it, in `.rs05bench/crop-parcels.parquet` beside the polygons; later uses read that table, and make it anew
+    when polygons or tiles change. `crop-parcels.yaml` beside it is the card: `rs05bench sweep` and `rs05bench map` take both as they are.
+
+    Args:
+        root: Folder with `parcels.gpkg` (also in a folder `parcels`), or any polygon file with a class and a year.
+        split: Split name.
+        fold: Fold name; default the first.
+        budget: Budget name.
+        seed: Seed of the budget's draw.
+        embeddings: AlphaEarth tiles: a folder, or a name of `open_source`; default the folder `alphaearth` in or beside `root`.
+        card: A card of your own; default the one shipped.
+        cache: Where the table is kept.
+        features: Feature set of the batches.
+        target: Target.
+        manifest: A frozen manifest.
+        batch_size: Units a batch.
+        num_workers: Loader workers.
+        on_progress: Called with polygons read and polygons in all.
+        **reading: `label`, `parcel` and `year`: names of those columns in the file (default `crop`, `parcel_id`, `year`).
+
+    Raises:
+        DataError: Polygons or tiles are missing or not what they should be, or no polygon is covered.
+    """
+
+    name = "crop-parcels"
+    file = "parcels.gpkg"
+
+    def _units(self, path: Path, card: TaskCard, **reading: Any) -> gpd.GeoDataFrame:
+        from rs05bench.datasets.geography import read_polygons
+        from rs05bench.datasets.parcels import Parcels
+
+        label, parcel, year = (
+            str(reading.pop(key, default)) for key, default in (("label", "crop"), ("parcel", "parcel_id"), ("year", "year"))
+        )
+        _refuse(reading, ("label", "parcel", "year"))
+        parcels = Parcels(path, label=label, unit=[parcel, year], year=year)
+        units = parcels.units()
+        own = read_polygons(path)
+        own.index = pd.Index(own[[parcel, year]].astype(str).agg("-".join, axis=1))
+        own = own.loc[units["unit_id"]]
+        units["parcel_id"] = own[parcel].astype(str).to_numpy(dtype=object)
+        units[card.targets[0]] = parcels.labels().loc[units["unit_id"]].to_numpy(dtype=object)
+        # What the file says of itself wins over what a layer says of its place.
+        for column in [*card.groups, *card.fairness_groups]:
+            if column in own.columns:
+                units[column] = own[column].to_numpy(dtype=object)
+        return units.drop(columns=["unit_id", "date"])
+
+
+class UrbanDataModule(_PolygonDataModule):
+    """Urban indicators of tracts from the AlphaEarth embedding over their polygons; arguments as `CropParcelDataModule`.
+
+    `root` holds `tracts.gpkg` (also in a folder `urban`) in the schema of `rs05bench.datasets.urban_schema`; `target` chooses the
+    indicator. **reading: `metros`, as `UrbanIndicators` takes them.
+    """
+
+    name = "urban-tracts"
+    file = "tracts.gpkg"
+
+    def _units(self, path: Path, card: TaskCard, **reading: Any) -> gpd.GeoDataFrame:
+        from rs05bench.datasets.chips import WGS84
+        from rs05bench.datasets.urban import UrbanIndicators
+
+        _refuse(reading, ("metros",))
+        units = UrbanIndicators(path, **reading).table()
+        geod = WGS84.get_geod()
+        assert geod is not None
+        units["area_ha"] = [abs(geod.geometry_area_perimeter(shape)[0]) / 10_000 for shape in units.geometry]
+        return units.drop(columns=["unit_id", "date", "place"])
+
+
+def find_polygons(root: Path, name: str) -> Path:
+    """The polygon file: `root` itself, or `name` in it or in one of its folders.
+
+    Raises:
+        DataError: None, or several.
+    """
+    if root.is_file():
+        return root
+    found = sorted({*root.glob(name), *root.glob(f"*/{name}")})
+    if len(found) != 1:
+        what = f"holds {len(found)} files {name}" if found else f"holds no {name}"
+        raise DataError(what, source=root, remedy="Name the polygon file itself, or a folder that holds one.")
+    return found[0]
+
+
+def is_simulated(*paths: Path | str) -> bool:
+    """Whether `SIMULATED.json` lies beside one of these or up to two folders above it."""
+    folders = [folder for path in map(Path, paths) for folder in (path, path.parent, path.parent.parent)]
+    return any((folder / "SIMULATED.json").is_file() for folder in folders)
+
+
+def embedding_table(
+    polygons: Path,
+    tiles: Path | str,
+    cache: Path,
+    name: str,
+    units: Callable[[], gpd.GeoDataFrame],
+    options: dict[str, Any],
+    on_progress: Progress | None = None,
+) -> Path:
+    """The table of units with the embedding over their polygons, made where it is missing or its sources changed.
+
+    Args:
+        polygons: The polygon file.
+        tiles: AlphaEarth tiles.
+        cache: Folder of the table.
+        name: Name of the table.
+        units: Reads the units: a column `year`, and geometry.
+        options: How they are read; part of the table's identity.
+        on_progress: Called with polygons read and polygons in all.
+
+    Returns:
+        `<cache>/<name>.parquet`; `<name>.json` beside it holds the digest of its sources and what was left out.
+
+    Raises:
+        DataError: No tile covers any polygon in its year.
+    """
+    digest = _sources_digest(polygons, tiles, options)
+    path, record = cache / f"{name}.parquet", cache / f"{name}.json"
+    if path.is_file() and record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("digest") == digest:
+        return path
+    frame, left_out = _read_embeddings(units(), tiles, on_progress)
+    cache.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    frame.to_parquet(part, index=False, compression="zstd")
+    # The record goes first and comes back last: a table without it is never taken for a finished one.
+    record.unlink(missing_ok=True)
+    os.replace(part, path)
+    kept = {
+        "schema_version": 1,
+        "digest": digest,
+        "units": len(frame),
+        "left_out": left_out,
+        "polygons": polygons.name,
+        "tiles": str(tiles),
+    }
+    record.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def _read_embeddings(units: gpd.GeoDataFrame, tiles: Path | str, on_progress: Progress | None) -> tuple[pd.DataFrame, dict[str, int]]:
+    from rs05bench.datasets.alphaearth import BANDS, change_features, open_source
+
+    bounds = tuple(float(value) for value in units.total_bounds)
+    source: Any = open_source(tiles, area=(bounds[0], bounds[1], bounds[2], bounds[3]))
+    years = units["year"].astype(int).to_numpy()
+    index = getattr(source, "index", None)
+    there = set(index.years) if index is not None else set(years.tolist()) | set((years - 1).tolist())
+    geometry = units.geometry.reset_index(drop=True)
+    now: list[pd.DataFrame] = []
+    before: list[pd.DataFrame] = []
+    for done, year in enumerate(sorted(set(years.tolist())), start=1):
+        rows = np.flatnonzero(years == year)
+        if year in there:
+            now.append(source.polygons(geometry.iloc[rows], year, stats=STATISTICS).set_axis(rows))
+            if year - 1 in there:
+                before.append(source.polygons(geometry.iloc[rows], year - 1, stats=("mean",)).set_axis(rows))
+        if on_progress is not None:
+            on_progress(done, len(set(years.tolist())))
+    if not now:
+        raise DataError(
+            f"no tile of {', '.join(map(str, sorted(set(years.tolist()))))} meets the polygons",
+            source=str(tiles),
+            remedy=f"There are tiles of {', '.join(map(str, sorted(there))) or 'no year'}: rs05bench extract fetches others.",
+        )
+    table = pd.concat(now).reindex(range(len(units)))
+    change = pd.DataFrame(
+        np.nan, index=table.index, columns=[*(f"d{band}" for band in BANDS), "change_dot", "change_angle"], dtype=np.float32
+    )
+    if before:
+        earlier = pd.concat(before)[list(BANDS)]
+        values, names = change_features(earlier.to_numpy(np.float32), table.loc[earlier.index, list(BANDS)].to_numpy(np.float32))
+        change.loc[earlier.index, names] = values
+    covered = table["A00"].notna().to_numpy()
+    left_out = {"no tile of the year": int((~np.isin(years, sorted(there))).sum())}
+    left_out["no embedding over the polygon"] = int((~covered).sum()) - left_out["no tile of the year"]
+    if not covered.any():
+        raise DataError(
+            "no polygon lies on a tile of its year", source=str(tiles), remedy="Check that polygons and tiles are of the same place."
+        )
+    plain = pd.DataFrame(units.drop(columns=units.geometry.name)).reset_index(drop=True)
+    joined = pd.concat([plain, table, change], axis=1)[covered]
+    return joined.reset_index(drop=True), left_out
+
+
+def fit_card(card: TaskCard, table: Path, *, simulated: bool) -> TaskCard:
+    """A card over a table: groups, splits and feature sets that the table cannot give are taken away.
+
+    Raises:
+        DataError: Nothing of a needed kind is left.
+    """
+    frame = pd.read_parquet(table)
+    groups = [name for name in card.groups if name in frame.columns and frame[name].notna().all()]
+    shown = card.model_copy(update={"groups": groups})
+    # Change needs the year before: without any the set would have no value at all.
+    changes = "dA00" in frame.columns and bool(frame["dA00"].notna().any())
+    features = {name: items for name, items in card.features.items() if changes or not any(item.startswith("dA") for item in items)}
+    years = frame["year"].nunique()
+
+    def possible(split: str) -> bool:
+        parsed = parse_split(split)
+        if parsed.group and shown.group_column(parsed.group) is None:
+            return False
+        return years > 1 or not parsed.moves_year
+
+    region = card.split_options.region
+    return card.model_copy(
+        update={
+            "groups": groups,
+            "fairness_groups": [name for name in card.fairness_groups if name in groups],
+            "features": features,
+            "tiers": {name: tier for name, tier in card.tiers.items() if name in features},
+            "splits": [split for split in card.splits if possible(split)],
+            "split_options": card.split_options.model_copy(update={"region": region if region in groups else None}),
+            "files": [table.name],
+            "simulated": simulated or card.simulated,
+            "source": "rs05bench.datasets.simulated" if simulated else card.source,
+        }
+    )
+
+
+def _find_tiles(polygons: Path, embeddings: str | Path | None) -> Path | str:
+    if embeddings is not None:
+        return embeddings
+    for folder in (polygons.parent / "alphaearth", polygons.parent.parent / "alphaearth"):
+        if folder.is_dir():
+            return folder
+    raise DataError(
+        "no AlphaEarth tiles lie in or beside this folder (looked for `alphaearth`)",
+        source=polygons.parent,
+        remedy="Give embeddings=FOLDER, or a source by name: embeddings='mirror'.",
+    )
+
+
+def _cache_beside(polygons: Path) -> Path:
+    if os.access(polygons.parent, os.W_OK):
+        return polygons.parent / ".rs05bench"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rs05bench" / "polygons"
+    return home / hashlib.sha256(str(polygons.resolve()).encode()).hexdigest()[:12]
+
+
+def _sources_digest(polygons: Path, tiles: Path | str, options: dict[str, Any]) -> str:
+    """SHA-256 over the polygons' bytes and the tiles' names, sizes and times (published tiles: their address), and how they are read."""
+    digest = hashlib.sha256(f"{RECIPE}|{sorted((key, str(value)) for key, value in options.items())}|{STATISTICS}".encode())
+    digest.update(hashlib.sha256(polygons.read_bytes()).digest())
+    folder = Path(tiles)
+    if folder.exists():
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+            if path.suffix.lower() in (".tif", ".tiff", ".parquet"):
+                status = path.stat()
+                digest.update(
+                    f"\n{path.relative_to(folder) if path != folder else path.name}|{status.st_size}|{status.st_mtime_ns}".encode()
+                )
+    else:
+        digest.update(str(tiles).encode())
+    return digest.hexdigest()
+
+
+def _refuse(given: dict[str, Any], known: Sequence[str]) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise TypeError(f"unknown argument {', '.join(unknown)} (known: {', '.join(known)})")
