@@ -1,0 +1,321 @@
+"""Manifests, label packs and results to and from the Hugging Face Hub.
+
+A repository holds `manifests/<task>/<split>-v<N>.parquet` (each a config of its own for `datasets.load_dataset`), `labels/<task>/`,
+`results/<digest>/`, an index with every digest (`rs05bench.json`), a dataset card with a YAML header (`README.md`) and Croissant metadata
+(`croissant.json`). The token comes from the environment (`HF_TOKEN`) and is never printed. What is pulled is pinned to a commit, and
+checked before it is put in its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rs05bench.errors import DataError
+from rs05bench.hub.card import INDEX, croissant, readme
+from rs05bench.protocol.labels import LabelPack
+from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
+from rs05bench.protocol.result import Result
+
+TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+Item = dict[str, Any]
+
+
+def stage(
+    folder: str | Path,
+    repo: str,
+    *,
+    manifests: Iterable[SplitManifest] = (),
+    labels: Iterable[LabelPack] = (),
+    results: Iterable[str | Path] = (),
+    predictions: bool = False,
+    known: Sequence[Item] = (),
+) -> list[Item]:
+    """Lays out what is to be pushed, with card, index and Croissant metadata.
+
+    Args:
+        folder: Where; made where missing.
+        repo: `owner/name`, for the card.
+        manifests: Manifests.
+        labels: Label packs; one that may not be passed on is refused.
+        results: Folders of cells (each with `result.json`).
+        predictions: Whether to include the predictions beside results.
+        known: Items the repository holds already.
+
+    Returns:
+        All items of the repository, sorted by kind and name.
+
+    Raises:
+        DataError: A label pack may not be passed on, a name is there with another digest, or there is nothing to push.
+    """
+    root = Path(folder)
+    items = {(str(item["kind"]), str(item["name"])): item for item in known}
+    new = [_stage_manifest(root, manifest) for manifest in manifests]
+    new += [_stage_labels(root, pack) for pack in labels]
+    new += [_stage_result(root, Path(cell), predictions) for cell in results]
+    if not new:
+        raise DataError("nothing to push", remedy="Name manifests, label packs or a folder of results.")
+    for item in new:
+        there = items.get((item["kind"], item["name"]))
+        if there is not None and there["digest"] != item["digest"]:
+            raise DataError(
+                f"{repo} holds another {item['kind']} {item['name']} (digest {there['digest'][:12]}…, here {item['digest'][:12]}…)",
+                remedy="Frozen means frozen: push it as a new version.",
+            )
+        items[item["kind"], item["name"]] = item
+    every = [items[key] for key in sorted(items)]
+    (root / INDEX).write_text(json.dumps({"schema_version": 1, "items": every}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (root / "README.md").write_text(readme(repo, every), encoding="utf-8")
+    metadata = croissant(repo, every)
+    (root / "croissant.json").write_text(json.dumps(metadata, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    return every
+
+
+def push(
+    repo: str,
+    *,
+    manifests: Iterable[SplitManifest] = (),
+    labels: Iterable[LabelPack] = (),
+    results: Iterable[str | Path] = (),
+    predictions: bool = False,
+    private: bool = False,
+    message: str = "Add manifests and results",
+) -> str:
+    """Pushes to a dataset repository, made where missing; what it holds already stays.
+
+    Returns:
+        The commit.
+
+    Raises:
+        DataError: No token, nothing to push, another content under a name that is there, or the Hub refuses.
+    """
+    from huggingface_hub import HfApi
+
+    token = _token()
+    if token is None:
+        raise DataError("no token to push with", source=repo, remedy=f"Set {TOKEN_NAMES[0]} in the environment to a token that may write.")
+    api = HfApi(token=token)
+    with tempfile.TemporaryDirectory(prefix="rs05bench-hub-") as name:
+        try:
+            api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
+            known = _index(repo, "main", missing_ok=True)
+            stage(name, repo, manifests=manifests, labels=labels, results=results, predictions=predictions, known=known)
+            commit = api.upload_folder(repo_id=repo, repo_type="dataset", folder_path=name, commit_message=message)
+        except DataError:
+            raise
+        except Exception as error:
+            raise _refused(repo, error) from None
+    return str(commit.oid)
+
+
+def pull(
+    repo: str, out: str | Path, *, revision: str = "main", names: Sequence[str] = (), digest: str | None = None
+) -> tuple[str, list[tuple[Item, Path]]]:
+    """Pulls items and checks them; nothing is put in its place before all are found right.
+
+    Args:
+        repo: `owner/name`.
+        out: Where to put them: `manifests/`, `labels/`, and results as a sweep keeps them.
+        revision: Branch, tag or commit; the commit it stands for is what is read, and is returned.
+        names: Items by name (`crop/leave-state-out@v1`, a task's labels, a cell's digest); default all.
+        digest: The digest the one item named must have.
+
+    Returns:
+        The commit, and each item with its place.
+
+    Raises:
+        DataError: No such repository, revision or item; a digest that differs; a file that is not what it should be.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    target = Path(out)
+    if digest is not None and len(names) != 1:
+        raise DataError("a digest is that of one item", source=repo, remedy="Name the one item with --name.")
+    try:
+        commit = str(HfApi(token=_token() or False).dataset_info(repo, revision=revision).sha)
+    except Exception as error:
+        raise _refused(repo, error) from None
+    items = [item for item in _index(repo, commit) if not names or item["name"] in names]
+    if lost := sorted(set(names) - {str(item["name"]) for item in items}):
+        raise DataError(f"holds no {lost[0]!r}", source=f"{repo}@{commit[:12]}")
+    with tempfile.TemporaryDirectory(prefix="rs05bench-hub-") as folder:
+        wanted = [str(file) for item in items for file in item["files"]]
+        try:
+            snapshot_download(repo, repo_type="dataset", revision=commit, allow_patterns=wanted, local_dir=folder, token=_token() or False)
+        except Exception as error:
+            raise _refused(repo, error) from None
+        for item in items:
+            _check(Path(folder), item, digest, f"{repo}@{commit[:12]}")
+        placed = [(item, _place(Path(folder), item, target)) for item in items]
+    pinned = {"repo": repo, "revision": commit, "items": {f"{item['kind']} {item['name']}": item["digest"] for item in items}}
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "hub.json").write_text(json.dumps(pinned, indent=2) + "\n", encoding="utf-8")
+    return commit, placed
+
+
+def _stage_manifest(root: Path, manifest: SplitManifest) -> Item:
+    manifest.verify()
+    folder = root / "manifests" / f"{'simulated-' if manifest.card.get('simulated') else ''}{manifest.task}"
+    saved = manifest.save(folder, compression_level=19)
+    # No '@' in a path: the Hub's file system reads it as a revision.
+    stem, files = f"{manifest.split}-v{manifest.version}", []
+    for suffix in (".parquet", ".units.parquet", ".json"):
+        part = saved.with_name(saved.name.removesuffix(".parquet") + suffix)
+        files.append(part.replace(folder / f"{stem}{suffix}"))
+    card = manifest.card
+    return {
+        **_named("manifest", manifest.name, manifest.digest, root, files),
+        **{key: card.get(key) for key in ("licence", "citation", "source", "simulated", "units", "can_be_main")},
+        "folds": len(manifest.folds),
+        "verdict": (card.get("audit") or {}).get("verdict"),
+        "columns": [str(column) for column in manifest.table.columns],
+    }
+
+
+def _stage_labels(root: Path, pack: LabelPack) -> Item:
+    if not pack.record.get("redistributable"):
+        raise DataError(
+            f"the labels of {pack.card.name} may not be passed on (licence: {pack.record.get('licence') or 'not stated'})",
+            source=pack.directory,
+            remedy="Publish their digest; whoever has the data rebuilds them with `rs05bench labels build`.",
+        )
+    pack.verify()
+    folder = root / "labels" / pack.card.name
+    names = ["labels.json", "card.yaml", "masks.parquet" if pack.chips else "labels.parquet"]
+    names += [str(file) for file in pack.table["file"]] if pack.chips else []
+    files = [_copied(pack.directory / name, folder / name) for name in names]
+    kept = {key: pack.record.get(key) for key in ("licence", "citation", "source", "simulated", "units")}
+    return {**_named("labels", pack.card.name, str(pack.record["digest"]), root, files), **kept}
+
+
+def _stage_result(root: Path, cell: Path, predictions: bool) -> Item:
+    result = _read_result(cell / "result.json")
+    folder = root / "results" / result.digest
+    files = [_copied(cell / "result.json", folder / "result.json")]
+    if predictions:
+        beside = sorted(path for path in (cell / "predictions").rglob("*") if path.is_file())
+        if not beside:
+            raise DataError("keeps no predictions", source=cell, remedy="Run the sweep with its predictions kept, or push without them.")
+        files += [_copied(path, folder / path.relative_to(cell)) for path in beside]
+    words = {"task": result.cell.task, "split": result.cell.split, "model": result.cell.model, "simulated": result.simulated}
+    return {**_named("result", result.digest, result.digest, root, files), **words}
+
+
+def _read_result(path: Path) -> Result:
+    try:
+        result = Result.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError("no such result", source=path) from error
+    except ValueError as error:
+        raise DataError(f"is no result: {error}", source=path) from error
+    rests_on = {name: result.digests.get(name, "") for name in ("card", "manifest", "data")}
+    if result.cell.digest(**rests_on) != result.digest:
+        raise DataError(
+            "its digest is not that of its cell and of what it rests on", source=path, remedy="It was edited; run the cell again."
+        )
+    return result
+
+
+def _named(kind: str, name: str, digest: str, root: Path, files: Sequence[Path]) -> Item:
+    sums = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {"kind": kind, "name": name, "digest": digest, "files": sums}
+
+
+def _copied(source: Path, target: Path) -> Path:
+    if not source.is_file():
+        raise DataError("no such file", source=source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copyfile(source, target))
+
+
+def _index(repo: str, revision: str, *, missing_ok: bool = False) -> list[Item]:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+    with tempfile.TemporaryDirectory(prefix="rs05bench-hub-") as folder:
+        try:
+            path = hf_hub_download(repo, INDEX, repo_type="dataset", revision=revision, local_dir=folder, token=_token() or False)
+            items = json.loads(Path(path).read_text(encoding="utf-8"))["items"]
+        except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as error:
+            if missing_ok:
+                return []
+            raise DataError(f"holds no {INDEX}: it was not made by rs05bench", source=f"{repo}@{revision[:12]}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{INDEX} cannot be read: {error}", source=f"{repo}@{revision[:12]}") from error
+        except Exception as error:
+            raise _refused(repo, error) from None
+    for item in items:
+        for file in item["files"]:
+            path_in_repo = PurePosixPath(file)
+            if path_in_repo.is_absolute() or ".." in path_in_repo.parts or "\\" in file:
+                raise DataError(f"file {file!r} leads outside the folder", source=f"{repo}@{revision[:12]}")
+    return list(items)
+
+
+def _check(folder: Path, item: Item, wanted: str | None, source: str) -> None:
+    """Refuses an item whose content is not what the index, the caller, or the package itself says it is."""
+    for file, said in item["files"].items():
+        path = folder / file
+        if not path.is_file():
+            raise DataError(f"{file} is missing", source=source)
+        if hashlib.sha256(path.read_bytes()).hexdigest() != said:
+            raise DataError(f"{file} is not the file the index names (SHA-256 differs)", source=source, remedy="Pull another revision.")
+    found = _digest_of(folder, item)
+    expected = {"the index": str(item["digest"])}
+    if wanted is not None:
+        expected["you"] = wanted
+    if item["kind"] == "manifest" and item["name"] in (shipped := shipped_manifests()):
+        expected["the package"] = SplitManifest.load(shipped[item["name"]]).digest
+    for who, said in expected.items():
+        if not (len(said) >= 12 and found.startswith(said)):
+            raise DataError(
+                f"{item['kind']} {item['name']} has the digest {found[:16]}…, and {who} says {said[:16]}…",
+                source=source,
+                remedy="It was changed after it was frozen, or is another version. Nothing was kept.",
+            )
+
+
+def _digest_of(folder: Path, item: Item) -> str:
+    main = folder / next(iter(item["files"]))
+    if item["kind"] == "manifest":
+        return SplitManifest.load(main).digest
+    if item["kind"] == "labels":
+        return LabelPack.load(main.parent).digest
+    if item["kind"] == "result":
+        return _read_result(main).digest
+    raise DataError(f"item {item['name']!r} is of an unknown kind {item['kind']!r}", source=INDEX)
+
+
+def _place(folder: Path, item: Item, target: Path) -> Path:
+    main = folder / next(iter(item["files"]))
+    if item["kind"] == "manifest":
+        manifest = SplitManifest.load(main)
+        return manifest.save(target / "manifests" / Path(str(item["name"])).parent)
+    digest = str(item["digest"])
+    place = target / "labels" / str(item["name"]) if item["kind"] == "labels" else target / "cells" / digest[:2] / digest
+    if place.exists():
+        shutil.rmtree(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(main.parent, place)
+    return place
+
+
+def _token() -> str | None:
+    return next((value for name in TOKEN_NAMES if (value := os.environ.get(name))), None)
+
+
+def _refused(repo: str, error: Exception) -> DataError:
+    """What the Hub said, without the token should a library have put it into its message."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if token := _token():
+        text = text.replace(token, "<token>")
+    return DataError(
+        f"the Hub refuses: {text[:400]}", source=repo, remedy="Check the name, the revision, the token's rights and the network."
+    )

@@ -1,0 +1,213 @@
+"""Manifests, label packs and results go to the Hub and come back, by the real client, against a stand-in on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+from rs05bench import hub as room
+from rs05bench.errors import DataError
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.labels import write_labels
+from rs05bench.protocol.manifest import SplitManifest, load_manifest
+
+from .server import serve
+
+pytest.importorskip("mlcroissant")
+REPO = "someone/splits"
+NAMES = ("crop/official@v1", "simulated/crop/spatial-block@v1")
+
+
+@pytest.fixture(scope="module")
+def hub():
+    found, server = serve()
+    yield found
+    server.shutdown()
+
+
+def client(hub, *arguments, token="hf_testtoken", code=None, home=None):
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_OFFLINE": "0",
+        "HF_DATASETS_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(home or "/nonexistent"),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    environment.pop("HF_TOKEN", None)
+    if token:
+        environment["HF_TOKEN"] = token
+    command = [sys.executable, "-c", code] if code else [sys.executable, "-m", "rs05bench.cli", *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert "hf_testtoken" not in done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def card():
+    return TaskCard.parse(
+        {
+            "kind": "regression",
+            "name": "heights",
+            "targets": ["height"],
+            "splits": ["random"],
+            "licence": "CC-BY-4.0",
+            "citation": "Someone",
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def pushed(hub, card, tmp_path_factory):
+    pack = tmp_path_factory.mktemp("labels") / "heights"
+    write_labels(pack, card, {"height": pd.Series([1.0, 2.5], index=["a", "b"])})
+    manifests = [part for name in NAMES for part in ("--manifest", name)]
+    done = client(hub, "hub", "push", REPO, *manifests, "--labels", pack, home=tmp_path_factory.mktemp("home"))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()[-1]
+
+
+def test_what_is_pushed_comes_back_with_its_digest_and_commit(hub, pushed, tmp_path):
+    done = client(hub, "hub", "pull", REPO, "--out", tmp_path / "out", token=None, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert pushed in done.stdout
+    for name in NAMES:
+        assert SplitManifest.load(tmp_path / "out" / "manifests" / f"{name}.parquet").digest == load_manifest(name).digest
+    assert (tmp_path / "out" / "labels" / "heights" / "labels.json").is_file()
+    pinned = json.loads((tmp_path / "out" / "hub.json").read_text())
+    assert pinned["revision"] == pushed
+
+
+def test_one_item_at_a_pinned_commit_with_the_digest_asked_for(hub, pushed, tmp_path):
+    digest = load_manifest(NAMES[0]).digest
+    options = ("--out", tmp_path / "out", "--revision", pushed, "--name", NAMES[0], "--digest")
+    assert client(hub, "hub", "pull", REPO, *options, digest, home=tmp_path).returncode == 0
+    assert not (tmp_path / "out" / "labels").exists()
+    wrong = client(hub, "hub", "pull", REPO, *options, "0" * 64, home=tmp_path)
+    assert wrong.returncode == 2
+    assert "has the digest" in wrong.stderr
+
+
+def test_the_card_has_a_header_with_a_config_a_manifest(hub, pushed):
+    _, files = hub.files(REPO)
+    header = yaml.safe_load(files["README.md"].decode().split("---")[1])
+    assert header["license"] == "other"
+    assert "simulated" in header["tags"]
+    configs = {config["config_name"]: config["data_files"][0]["path"] for config in header["configs"]}
+    assert set(configs) == {"crop.official.v1", "simulated.crop.spatial-block.v1"}
+    assert set(configs.values()) <= set(files)
+    assert "Someone" in files["README.md"].decode()
+
+
+@pytest.mark.slow
+def test_datasets_loads_a_manifest_by_its_config(hub, pushed, tmp_path):
+    code = (
+        "from datasets import load_dataset\n"
+        f"rows = load_dataset({REPO!r}, 'crop.official.v1', split='manifest', revision={pushed!r})\n"
+        "print(len(rows), sorted(rows.column_names), rows[0]['role'])\n"
+    )
+    done = client(hub, code=code, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = load_manifest("crop/official@v1").table
+    assert done.stdout.startswith(f"{len(table)} {sorted(table.columns)}")
+    assert done.stdout.split()[-1] == table["role"].iloc[0]
+
+
+def test_croissant_metadata_are_valid_and_catch_a_changed_file(tmp_path):
+    import mlcroissant as mlc
+
+    room.stage(tmp_path, REPO, manifests=[load_manifest("crop/official@v1")])
+    dataset = mlc.Dataset(jsonld=tmp_path / "croissant.json")
+    assert not dataset.metadata.ctx.issues.errors
+    row = next(iter(dataset.records("crop.official.v1")))
+    assert row["crop.official.v1/unit_id"] in (b"chip_002_060", "chip_002_060")
+    path = tmp_path / "manifests" / "crop" / "official-v1.parquet"
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(mlc.GenerationError) as refused:
+        next(iter(mlc.Dataset(jsonld=tmp_path / "croissant.json").records("crop.official.v1")))
+    assert "hash" in str(refused.value.__cause__).lower()
+
+
+def test_a_second_push_keeps_what_is_there(hub, pushed, tmp_path):
+    assert client(hub, "hub", "push", REPO, "--manifest", "simulated/urban/within-city@v1", home=tmp_path).returncode == 0
+    _, files = hub.files(REPO)
+    names = {item["name"] for item in json.loads(files["rs05bench.json"])["items"]}
+    assert {*NAMES, "heights", "simulated/urban/within-city@v1"} == names
+
+
+def test_a_pulled_manifest_that_was_changed_is_refused_and_nothing_is_kept(hub, pushed, tmp_path):
+    manifest = load_manifest("crop/official@v1")
+    table = manifest.table.copy()
+    table["role"] = table["role"].astype(str)
+    table.loc[table.index[:5], "role"] = "buffer"
+    forged = SplitManifest(manifest.task, manifest.split, table, manifest.units, {**manifest.card}, manifest.version)
+    forged.card["digest"] = forged.digest
+    # Card, index and checksums all agree with the forgery: only the package's own frozen digest gives it away.
+    room.stage(tmp_path / "stage", "mallory/splits", manifests=[forged])
+    changes = {
+        path.relative_to(tmp_path / "stage").as_posix(): path.read_bytes() for path in (tmp_path / "stage").rglob("*") if path.is_file()
+    }
+    hub.commit("mallory/splits", changes)
+    done = client(hub, "hub", "pull", "mallory/splits", "--out", tmp_path / "out", home=tmp_path)
+    assert done.returncode == 2
+    assert "the package says" in done.stderr
+    assert not (tmp_path / "out").exists()
+    # A file changed behind the index's back.
+    _, files = hub.files(REPO)
+    hub.commit("mallory/cut", {**files, "manifests/crop/official-v1.parquet": files["manifests/crop/official-v1.parquet"][:-9]})
+    cut = client(hub, "hub", "pull", "mallory/cut", "--out", tmp_path / "out", home=tmp_path)
+    assert cut.returncode == 2
+    assert "SHA-256 differs" in cut.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_paths_that_lead_outside_are_refused(hub, tmp_path):
+    index = {"items": [{"kind": "manifest", "name": "a/b@v1", "digest": "0" * 64, "files": {"../evil.parquet": "0" * 64}}]}
+    hub.commit("mallory/paths", {"rs05bench.json": json.dumps(index).encode()})
+    done = client(hub, "hub", "pull", "mallory/paths", "--out", tmp_path / "out", home=tmp_path)
+    assert done.returncode == 2
+    assert "leads outside" in done.stderr
+
+
+def test_without_a_token_nothing_is_pushed(monkeypatch):
+    for name in room.TOKEN_NAMES:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(DataError, match="HF_TOKEN"):
+        room.push(REPO, manifests=[load_manifest(NAMES[0])])
+
+
+def test_a_wrong_token_is_refused_without_being_printed(hub, tmp_path):
+    # The stand-in repeats the token in its answer, as a careless server may.
+    wrong = client(hub, "hub", "push", REPO, "--manifest", NAMES[0], token="hf_wrongsecret", home=tmp_path)
+    assert wrong.returncode == 2
+    assert "refuses" in wrong.stderr
+    assert "hf_wrongsecret" not in wrong.stdout + wrong.stderr
+
+
+def test_missing_repository_and_item_are_said(hub, pushed, tmp_path):
+    gone = client(hub, "hub", "pull", "nobody/nothing", "--out", tmp_path, home=tmp_path)
+    assert gone.returncode == 2
+    lost = client(hub, "hub", "pull", REPO, "--out", tmp_path, "--name", "crop/nowhere@v1", home=tmp_path)
+    assert lost.returncode == 2
+    assert "crop/nowhere@v1" in lost.stderr
+
+
+def test_labels_that_may_not_be_passed_on_are_refused(card, tmp_path):
+    closed = card.model_copy(update={"licence": "ask the authors"})
+    pack = write_labels(tmp_path / "pack", closed, {"height": pd.Series([1.0], index=["a"])})
+    with pytest.raises(DataError, match="may not be passed on"):
+        room.stage(tmp_path / "stage", REPO, labels=[pack])
+
+
+def test_another_content_under_a_frozen_name_is_refused(tmp_path):
+    manifest = load_manifest("crop/official@v1")
+    known = [{"kind": "manifest", "name": manifest.name, "digest": "1" * 64, "files": {}}]
+    with pytest.raises(DataError, match="Frozen means frozen"):
+        room.stage(tmp_path, REPO, manifests=[manifest], known=known)
