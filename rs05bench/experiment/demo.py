@@ -70,7 +70,7 @@ TASKS: tuple[DemoTask, ...] = (
     DemoTask("burn-scar", "leave-ecoregion-out", "within-ecoregion", PER_CLASS, CLASSIFIERS, QUICK_CLASSIFIERS),
     DemoTask("crop", "leave-state-out", "within-state", PER_CLASS, CLASSIFIERS, QUICK_CLASSIFIERS),
     DemoTask(
-        "urban", "leave-city-out", "within-city", ("20-units", "50-units", "100-units"), REGRESSORS, QUICK_REGRESSORS, ("log_income",)
+        "urban", "leave-city-out", "within-city", ("50-units", "100-units", "200-units"), REGRESSORS, QUICK_REGRESSORS, ("log_income",)
     ),
 )
 

@@ -29,7 +29,7 @@ def _support(leaders: list[Lead]) -> str:
     compared = [lead for lead in leaders if lead.difference is not None]
     if not compared and any(lead.rival for lead in leaders):
         rival = leaders[-1]
-        return f"Whether it is better than {rival.rival} ({rival.rival_tier}) is open: these results keep nothing a paired interval could be taken of."
+        return f"Whether it is better than {rival.rival} ({rival.rival_tier}) is open: nothing is kept to test it with."
     if not compared:
         return "Only one tier was run, so there is nothing to compare it with."
     held = [lead for lead in compared if lead.supported]
