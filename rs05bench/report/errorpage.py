@@ -70,7 +70,7 @@ def _section(entry: ErrorMap) -> str:
             # Where a model answers differently with every draw of labels, its answer there is luck.
             parts += [
                 "<h3>Disagreement between seeds</h3>",
-                _map(rows, "seeds_disagree", f"Map of disagreement between seeds of {entry.best}"),
+                _maps(rows, "seeds_disagree", f"Map of disagreement between seeds of {entry.best}", entry.columns),
             ]
         parts += [_failures(entry.failures, regression), _worst(rows, regression), _models(entry.units, regression)]
     if len(entry.chips):
@@ -101,8 +101,8 @@ def _maps(rows: pd.DataFrame, column: str, label: str, groups: Sequence[str]) ->
         for name, part in parts.items()
     )
     legend = "".join(f'<rect x="{i * 40}" y="0" width="40" height="10" fill="{colour}"/>' for i, colour in enumerate(RAMP))
-    above = " and more" if largest > top else ""
-    return f'{drawn}<p class="muted"><svg width="200" height="10" style="border:0" aria-hidden="true">{legend}</svg> 0 to {number(top)}{above}</p>'
+    ends = f"0 to {number(top)}{' and more' if largest > top else ''}"
+    return f'{drawn}<p class="muted"><svg width="200" height="10" style="border:0" aria-hidden="true">{legend}</svg> {ends}</p>'
 
 
 def _apart(placed: pd.DataFrame, column: str) -> dict[str, pd.DataFrame] | None:
