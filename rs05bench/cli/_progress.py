@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rs05bench.experiment.gridfile import GridFile
+    from rs05bench.experiment.sweep import SweepSummary
     from rs05bench.experiment.workers import Outcome
     from rs05bench.protocol.result import Cell
 
 
 class SweepProgress:
-    """Bars for a running sweep, as a context manager.
+    """Bars for a running sweep, as a context manager: one a tier, with what is there, what failed, and the time left.
 
     Args:
         quiet: Print nothing.
+        jsonl: Print every event as a line of JSON on standard output instead.
+        tier: Tier of a model by its name; default the part before the slash.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, jsonl: bool = False, tier: Callable[[str], str] | None = None) -> None:
         import sys
 
-        self.shown = not quiet and sys.stderr.isatty()
+        self.shown = not quiet and not jsonl and sys.stderr.isatty()
+        self.jsonl = jsonl
+        self._tier = tier or _family
         self._bars: Any = None
         self._task: dict[str, Any] = {}
         self._failed: Counter[str] = Counter()
@@ -36,41 +43,125 @@ class SweepProgress:
             self._bars.stop()
 
     def start(self, cells: list[Cell], reused: int) -> None:
-        """Called once with all cells and how many are done already."""
+        """Called once with all cells, those that need not run first, and how many those are."""
+        if self.jsonl:
+            _line({"event": "start", "cells": len(cells), "reused": reused})
         if not self.shown:
             return
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         columns = (
             TextColumn("{task.description:<18}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("[red]{task.fields[note]}"),
+            TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self._bars = Progress(*columns, console=Console(stderr=True))
-        left = len(cells) - reused
-        counts = Counter(_family(cell.model) for cell in cells)
+        # Cells of a tier come in bursts, hence a long memory for its speed.
+        self._bars = Progress(*columns, console=Console(stderr=True), speed_estimate_period=300)
         if reused:
             self._bars.console.print(f"{reused} of {len(cells)} cells are there already")
-        if left == len(cells):
-            for family, count in sorted(counts.items()):
-                self._task[family] = self._bars.add_task(family, total=count, note="")
-        else:
-            self._task[""] = self._bars.add_task("cells", total=left, note="")
+        there = Counter(self._tier(cell.model) for cell in cells[:reused])
+        counts = Counter(self._tier(cell.model) for cell in cells)
+        for tier, count in sorted(counts.items(), key=lambda item: _rank(item[0])):
+            self._task[tier] = self._bars.add_task(tier, total=count, completed=there[tier], note="")
         self._bars.start()
 
     def advance(self, outcomes: Iterable[Outcome]) -> None:
         """Called with what is done."""
-        if self._bars is None:
-            return
         for outcome in outcomes:
-            task = self._task.get(_family(outcome.model), self._task.get(""))
+            if self.jsonl:
+                record = {"event": "cell", "digest": outcome.digest, "model": outcome.model, "ok": outcome.ok}
+                _line(record | {"seconds": round(outcome.seconds, 4)} | ({} if outcome.ok else {"error": outcome.error}))
+            if self._bars is None:
+                continue
+            tier = self._tier(outcome.model)
+            task = self._task.get(tier)
+            if task is None:
+                continue
             if not outcome.ok:
-                self._failed[_family(outcome.model)] += 1
-                self._bars.update(task, note=f"{self._failed[_family(outcome.model)]} failed")
+                self._failed[tier] += 1
+                self._bars.update(task, note=f"{self._failed[tier]} failed")
             self._bars.advance(task)
+
+    def end(self, summary: SweepSummary) -> None:
+        """Called with what became of it."""
+        if self.jsonl:
+            _line(
+                {"event": "end", "cells": summary.cells, "run": summary.done, "reused": summary.reused, "failed": len(summary.failed)}
+                | {"left": summary.left, "stopped": summary.stopped, "store": str(summary.store)}
+            )
+
+
+def run_with_progress(
+    grid: GridFile,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    retry: str = "all",
+    quiet: bool = False,
+    jsonl: bool = False,
+    executor: Any = "local",
+) -> None:
+    """Runs a grid, shows how it goes and what came of it; the command ends with 1 where cells failed, with 130 where it was stopped."""
+    import typer
+
+    from rs05bench import models
+    from rs05bench.experiment.sweep import sweep_grid
+    from rs05bench.protocol.card import TaskCard
+
+    known: dict[str, str] = {}
+    cards = [TaskCard.load(entry.card) for entry in grid.tasks]
+
+    def tier(name: str) -> str:
+        if name not in known:
+            for card in cards:
+                try:
+                    known[name] = models.model_card(name, card).tier
+                    break
+                except Exception:  # a name another task's card knows
+                    known[name] = _family(name)
+        return known[name]
+
+    with SweepProgress(quiet=quiet, jsonl=jsonl, tier=tier) as progress:
+        summary = sweep_grid(
+            grid,
+            out,
+            jobs=jobs,
+            executor=executor,
+            retry=retry,  # type: ignore[arg-type]
+            on_start=progress.start,
+            on_progress=progress.advance,
+        )
+    progress.end(summary)
+    if not jsonl:
+        left = f", {summary.left} left as they are" if summary.left else ""
+        typer.echo(
+            f"{summary.cells} cells: {summary.done} run, {summary.reused} there already, {len(summary.failed)} failed{left}. Results: {out}"
+        )
+        for outcome in summary.failed[:5]:
+            typer.echo(f"  {outcome.model}: {outcome.error.splitlines()[0] if outcome.error else 'failed'}", err=True)
+    if summary.stopped:
+        typer.echo(f"Stopped; what is done is kept. Take it up with: rs05bench resume {out}", err=True)
+        raise typer.Exit(130)
+    if summary.failed:
+        if not jsonl:
+            typer.echo(f"Try these again with: rs05bench retry-failed {out}", err=True)
+        raise typer.Exit(1)
+
+
+def _line(record: dict[str, Any]) -> None:
+    import json
+    import sys
+
+    print(json.dumps(record, ensure_ascii=False), file=sys.stdout, flush=True)
+
+
+def _rank(tier: str) -> tuple[int, str]:
+    order = ("floor", "raw", "embedding", "hybrid", "frozen", "decoder", "adapter", "lora", "full")
+    return (order.index(tier) if tier in order else len(order), tier)
 
 
 def _family(model: str) -> str:

@@ -15,68 +15,83 @@ def register(app: typer.Typer) -> None:
 
 
 def sweep(
-    card: Annotated[Path, typer.Argument(help="Task card (YAML).")],
+    what: Annotated[Path, typer.Argument(metavar="CARD|GRID", help="Task card or grid file (YAML).")],
     out: Annotated[Path, typer.Option("--out", help="Folder of results; may hold earlier ones.")],
     data: Annotated[Path | None, typer.Option("--data", help="Data directory; default the card's folder.")] = None,
-    models: Annotated[str, typer.Option("--models", help="Model names, separated by commas, or 'shallow' or 'all'.")] = "shallow",
+    models: Annotated[str | None, typer.Option("--models", help="Model names or patterns, separated by commas; 'shallow', 'all'.")] = None,
     splits: Annotated[str | None, typer.Option("--splits", help="Splits; default the card's.")] = None,
     budgets: Annotated[str | None, typer.Option("--budgets", help="Budgets; default the card's.")] = None,
-    seeds: Annotated[str, typer.Option("--seeds", help="Seeds, e.g. 0-4.")] = "0-4",
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Seeds; default 0-4.")] = None,
     targets: Annotated[str | None, typer.Option("--targets", help="Targets; default the card's.")] = None,
     folds: Annotated[str | None, typer.Option("--folds", help="Only these folds.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Worker processes; default all cores.")] = None,
-    costs: Annotated[bool, typer.Option("--costs/--no-costs", help="Measure costs alone in fresh processes at the end.")] = True,
+    time_limit: Annotated[float | None, typer.Option("--time-limit", help="Longest time of a cell, seconds.")] = None,
+    memory_limit: Annotated[float | None, typer.Option("--memory-limit", help="Most memory of a cell's process, MiB.")] = None,
+    executor: Annotated[str, typer.Option("--executor", help="local or ray.")] = "local",
+    ray_address: Annotated[str | None, typer.Option("--ray-address", help="Ray cluster to use; default one on this machine.")] = None,
+    costs: Annotated[bool | None, typer.Option("--costs/--no-costs", help="Measure costs alone in fresh processes at the end.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the last line.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print events as JSON lines.")] = False,
 ) -> None:
     """Run a grid of models x splits x folds x budgets x seeds; what has a result already is not run again."""
-    from rs05bench.cli._progress import SweepProgress
+    from rs05bench.cli._progress import run_with_progress
+    from rs05bench.errors import DataError
+    from rs05bench.experiment.executors import make_executor
     from rs05bench.experiment.grid import choose_models, parse_seeds
-    from rs05bench.experiment.sweep import sweep as run_sweep
+    from rs05bench.experiment.gridfile import GridFile, Resources, is_grid, of_card
     from rs05bench.protocol.card import TaskCard
 
-    task = TaskCard.load(card)
-    with SweepProgress(quiet=quiet) as progress:
-        summary = run_sweep(
-            card,
-            data or card.parent,
-            out,
-            models=choose_models(models, task),
+    limit = Resources(time_s=time_limit, memory_mb=memory_limit) if time_limit or memory_limit else None
+    if is_grid(what):
+        given = {"--models": models, "--splits": splits, "--budgets": budgets, "--seeds": seeds, "--targets": targets, "--folds": folds}
+        given["--data"] = None if data is None else str(data)
+        if said := [name for name, value in given.items() if value is not None]:
+            raise DataError(f"a grid file says its own {', '.join(said)}", source=what, remedy="Change the file, or sweep a task card.")
+        grid = GridFile.load(what)
+        grid.costs = grid.costs if costs is None else costs
+    else:
+        task = TaskCard.load(what)
+        grid = of_card(
+            what,
+            data or what.parent,
+            models=choose_models(models or "shallow", task),
             splits=_names(splits),
             budgets=_names(budgets),
-            seeds=parse_seeds(seeds),
+            seeds=parse_seeds(seeds or "0-4"),
             targets=_names(targets),
             folds=_names(folds),
-            jobs=jobs,
-            costs=costs,
-            on_start=progress.start,
-            on_progress=progress.advance,
+            costs=costs is not False,
         )
-    typer.echo(
-        f"{summary.cells} cells: {summary.done} run, {summary.reused} there already, {len(summary.failed)} failed. Results: {summary.store}"
-    )
-    for outcome in summary.failed[:5]:
-        typer.echo(f"  {outcome.model}: {outcome.error.splitlines()[0] if outcome.error else 'failed'}", err=True)
-    if summary.stopped:
-        typer.echo("Stopped. The same command takes it up where it stopped.", err=True)
-        raise typer.Exit(130)
-    if summary.failed:
-        raise typer.Exit(1)
+    if limit:
+        grid.resources.append(limit)
+    runner = make_executor("ray", address=ray_address) if executor == "ray" else make_executor(executor, jobs=jobs)
+    run_with_progress(grid, out, jobs=jobs, quiet=quiet, jsonl=jsonl, executor=runner)
 
 
 def results(
     runs: Annotated[Path, typer.Argument(help="Folder of results.")],
+    where: Annotated[
+        str | None, typer.Option("--where", help="Only rows for which this holds, e.g. \"tier = 'raw' and seed < 3\".")
+    ] = None,
+    columns: Annotated[str | None, typer.Option("--columns", help="Columns, or SQL such as model,avg(macro_f1_ood) as ood.")] = None,
+    order: Annotated[str | None, typer.Option("--order", help="What to order by, e.g. 'ood desc'.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Write to this .csv or .parquet file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, a record a cell.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV, a row a cell.")] = False,
 ) -> None:
     """Print a row a cell: names, scores at home, elsewhere and their drop, costs."""
     from rs05bench.errors import DataError
-    from rs05bench.experiment.results import read_table
+    from rs05bench.experiment import query
     from rs05bench.experiment.store import ResultStore
 
     if not (runs / "cells").is_dir():
         raise DataError("holds no results", source=runs, remedy="Make some: rs05bench sweep CARD --out FOLDER.")
-    table = read_table(ResultStore(runs))
-    if as_json:
+    store, chosen = ResultStore(runs), _expressions(columns)
+    sql = where is not None or order is not None or any(not name.isidentifier() for name in chosen or [])
+    table = query.select(store, where, chosen, order) if sql else query.read_index(store, chosen)
+    if to is not None:
+        typer.echo(f"{len(table)} rows: {query.export(table, to)}")
+    elif as_json:
         typer.echo(table.to_json(orient="records", double_precision=10))
     elif as_csv:
         typer.echo(table.to_csv(index=False), nl=False)
@@ -88,3 +103,17 @@ def results(
 
 def _names(text: str | None) -> list[str] | None:
     return [part.strip() for part in text.split(",") if part.strip()] if text else None
+
+
+def _expressions(text: str | None) -> list[str] | None:
+    """Parts between commas that stand outside brackets."""
+    if not text:
+        return None
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -33,7 +33,7 @@ COST_COLUMNS = (
 )
 
 
-def results_table(results: Sequence[Result], costs: dict[str, Cost] | None = None) -> pd.DataFrame:
+def results_table(results: Sequence[Result], costs: Mapping[str, Cost] | None = None) -> pd.DataFrame:
     """A row a cell: names, `<metric>_id`, `<metric>_ood`, `<metric>_drop` (same ground), `<metric>_raw_drop`, costs.
 
     Args:
@@ -43,33 +43,62 @@ def results_table(results: Sequence[Result], costs: dict[str, Cost] | None = Non
     Returns:
         Sorted by the names; columns of metrics that no result has are left out.
     """
-    metrics = list(dict.fromkeys(name for result in results for name in (result.main_metric, *COLUMNS.get(result.kind, ()))))
-    drops = {name: matched_drops(results, name) for name in metrics if find_metric(name, METRICS).higher_is_better is not None}
-    rows: list[dict[str, Any]] = []
-    for result in results:
-        cell = result.cell
-        row: dict[str, Any] = {name: getattr(cell, name) for name in KEYS if name != "tier"}
-        row["tier"] = result.model.tier
-        row["kind"], row["main_metric"], row["main"], row["simulated"] = result.kind, result.main_metric, result.main, result.simulated
-        row["random_twin"], row["open_weights"] = result.model.random_twin, result.model.open_weights
-        for name in metrics:
-            row[f"{name}_id"] = result.scores.get("test_id", {}).get(name)
-            row[f"{name}_ood"] = result.scores.get("test_ood", {}).get(name)
-            if name in drops:
-                row[f"{name}_drop"] = mean_drop(drops[name].get(result.digest, ()))
-                row[f"{name}_raw_drop"] = raw_drop(result, name)
-        cost = (costs or {}).get(result.digest, result.cost)
-        row |= {name: getattr(cost, name) for name in COST_COLUMNS}
-        row["digest"] = result.digest
-        rows.append(row)
-    if not rows:
+    drops = drops_of(results)
+    return arranged([row_of(result) | cost_of((costs or {}).get(result.digest, result.cost)) | drops[result.digest] for result in results])
+
+
+def metrics_of(result: Any) -> tuple[str, ...]:
+    """Metrics a result's row shows: its main one and those of its kind."""
+    return tuple(dict.fromkeys((result.main_metric, *COLUMNS.get(result.kind, ()))))
+
+
+def row_of(result: Any) -> dict[str, Any]:
+    """Names and scores of a result (a `Result`, or what `rs05bench.experiment.query` reads of one)."""
+    cell = result.cell
+    row: dict[str, Any] = {name: getattr(cell, name) for name in KEYS if name != "tier"}
+    row["tier"] = result.model.tier
+    row["kind"], row["main_metric"], row["main"], row["simulated"] = result.kind, result.main_metric, result.main, result.simulated
+    row["random_twin"], row["open_weights"] = result.model.random_twin, result.model.open_weights
+    for name in metrics_of(result):
+        row[f"{name}_id"] = result.scores.get("test_id", {}).get(name)
+        row[f"{name}_ood"] = result.scores.get("test_ood", {}).get(name)
+        if find_metric(name, METRICS).higher_is_better is not None:
+            row[f"{name}_drop"] = None
+            row[f"{name}_raw_drop"] = raw_drop(result, name)
+    row["digest"] = result.digest
+    return row
+
+
+def cost_of(cost: Any) -> dict[str, Any]:
+    """Cost columns of a result."""
+    return {name: getattr(cost, name) for name in COST_COLUMNS}
+
+
+def drops_of(results: Sequence[Any]) -> dict[str, dict[str, float | None]]:
+    """Drops on the same ground of every result, `<metric>_drop` by digest; results are matched among those given."""
+    found: dict[str, dict[str, float | None]] = {result.digest: {} for result in results}
+    for name in dict.fromkeys(name for result in results for name in metrics_of(result)):
+        if find_metric(name, METRICS).higher_is_better is None:
+            continue
+        shown = [result for result in results if name in metrics_of(result)]
+        for digest, drops in matched_drops(shown, name).items():
+            found[digest][f"{name}_drop"] = mean_drop(drops)
+    return found
+
+
+def arranged(rows: Sequence[dict[str, Any]] | pd.DataFrame) -> pd.DataFrame:
+    """Rows as a table: names, what they are, scores, costs, digest; sorted by the names, without empty columns."""
+    if len(rows) == 0:
         return pd.DataFrame(columns=[*KEYS, "digest"])
-    table = pd.DataFrame(rows)
-    first = list(KEYS)
-    table = table[first + [column for column in table.columns if column not in first]].dropna(axis=1, how="all")
+    table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
+    last = [name for name in (*COST_COLUMNS, "digest") if name in table.columns]
+    middle = [name for name in table.columns if name not in KEYS and name not in last]
+    table = table[[*KEYS, *middle, *last]].dropna(axis=1, how="all")
     return table.sort_values([name for name in KEYS if name in table.columns], kind="stable").reset_index(drop=True)
 
 
 def read_table(store: ResultStore) -> pd.DataFrame:
-    """The table of all results in a store."""
-    return results_table(list(store.results()), store.costs())
+    """The table of all results in a store, from its index (`rs05bench.experiment.query`)."""
+    from rs05bench.experiment.query import read_index
+
+    return read_index(store)

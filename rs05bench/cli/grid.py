@@ -1,0 +1,166 @@
+"""plan, status, resume, retry-failed, prune, import: many cells before, while and after they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rs05bench.experiment.gridfile import GridFile
+
+Runs = Annotated[Path, typer.Argument(help="Folder of results.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this family."""
+    app.command("plan")(plan)
+    app.command("status")(status)
+    app.command("resume")(resume)
+    app.command("retry-failed")(retry_failed)
+    app.command("prune")(prune)
+    app.command("import")(import_runs)
+
+
+def plan(
+    grid: Annotated[Path, typer.Argument(help="Grid file, or task card (then with the preset).")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder the results would go to; what is there counts as done.")] = None,
+    preset: Annotated[str, typer.Option("--preset", help="For a card: quick, paper or leaderboard.")] = "paper",
+    data: Annotated[Path | None, typer.Option("--data", help="For a card: data directory; default the card's folder.")] = None,
+    costs_from: Annotated[list[Path] | None, typer.Option("--costs-from", help="Further results to learn costs from.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Workers; default all cores.")] = None,
+    price: Annotated[float | None, typer.Option("--price", help="Price of an hour of one worker.")] = None,
+    device_price: Annotated[float | None, typer.Option("--device-price", help="Price of an hour of an accelerator.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How many cells, what is done, predicted time, memory and cost, and which rules the grid would break."""
+    import json
+    import os
+
+    from rs05bench.experiment.plan import plan_grid
+
+    jobs = jobs or os.cpu_count() or 1
+    found = plan_grid(
+        read_grid(grid, data, preset), out, costs_from=costs_from or [], jobs=jobs, price_hour=price, price_device_hour=device_price
+    )
+    if as_json:
+        typer.echo(json.dumps(found.record(), indent=2))
+        return
+    typer.echo(f"{found.cells} cells, {found.done} done, {found.failed} failed")
+    for tier in found.tiers:
+        took = "nothing like it was ever run" if tier.seconds is None else _duration(tier.seconds)
+        memory = "" if tier.memory_mb is None else f", up to {tier.memory_mb:.0f} MiB"
+        typer.echo(f"  {tier.task:<16} {tier.tier:<10} {tier.cells:>7} cells {tier.done:>7} done   {took}{memory}")
+    unknown = f" without {found.unknown} cells nothing is known of" if found.unknown else ""
+    typer.echo(f"Work left: {_duration(found.seconds)} of one worker, {_duration(found.wall_seconds)} on {jobs}{unknown}")
+    if found.device_hours:
+        typer.echo(f"Accelerators: {found.device_hours:.1f} hours")
+    if found.price is not None:
+        typer.echo(f"Price: {found.price:.2f}")
+    for verdict in found.lacking:
+        typer.echo(f"Rule {verdict.rule} would fail: {verdict.reason}")
+
+
+def status(runs: Runs, as_json: AsJson = False) -> None:
+    """What was asked for in a folder, and what of it is there."""
+    import json
+
+    from rs05bench.experiment.upkeep import status as find
+
+    found = find(runs)
+    if as_json:
+        rows = found.tiers.to_dict("records")
+        typer.echo(json.dumps({"tiers": rows, "failures": found.failures, "other": found.other, "left": found.left}, indent=2))
+        return
+    for row in found.tiers.to_dict("records"):
+        failed = f", {row['failed']} failed" if row["failed"] else ""
+        typer.echo(f"  {row['task']:<16} {row['tier']:<10} {row['done']} of {row['cells']} done{failed}, {row['left']} left")
+    for error, count in list(found.failures.items())[:5]:
+        typer.echo(f"  {count} x {error}")
+    if found.other:
+        typer.echo(f"  {found.other} results that no kept grid asks for")
+    if found.left:
+        typer.echo(f"Take it up with: rs05bench resume {runs}")
+    if found.failures:
+        typer.echo(f"Try the failed ones again with: rs05bench retry-failed {runs}")
+
+
+def resume(
+    runs: Runs,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Worker processes; default all cores.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the last line.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print events as JSON lines.")] = False,
+) -> None:
+    """Take up what a folder's grids still lack; cells that failed are left as they are."""
+    _again(runs, "new", jobs, quiet, jsonl)
+
+
+def retry_failed(
+    runs: Runs,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Worker processes; default all cores.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the last line.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print events as JSON lines.")] = False,
+) -> None:
+    """Run the cells again that failed, and no others."""
+    _again(runs, "failed", jobs, quiet, jsonl)
+
+
+def prune(
+    runs: Runs,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it only what would go is listed.")] = False,
+    other: Annotated[bool, typer.Option("--other", help="Also results that no kept grid asks for.")] = False,
+) -> None:
+    """Remove results of earlier cards, manifests or data, results that cannot be read, and failures that were settled."""
+    from rs05bench.experiment.upkeep import prunable
+    from rs05bench.experiment.upkeep import prune as remove
+
+    found = prunable(runs)
+    typer.echo(
+        f"{len(found.stale)} stale, {len(found.broken)} unreadable, {len(found.settled)} settled failures, "
+        f"{len(found.other)} that no grid asks for{'' if other else ' (kept; --other removes them)'}"
+    )
+    if yes:
+        typer.echo(f"{remove(runs, found, other=other)} removed")
+    else:
+        typer.echo("Nothing was removed; --yes does.")
+
+
+def import_runs(
+    source: Annotated[Path, typer.Argument(help="Folder of results of another team.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of results to take them into.")],
+) -> None:
+    """Take another team's results into a folder, each checked against its card, manifest, data and predictions."""
+    from rs05bench.experiment.upkeep import import_runs as take
+
+    told = take(source, out)
+    typer.echo(f"{told.taken} taken, {told.there} there already, {len(told.refused)} refused")
+    for digest, why in list(told.refused.items())[:10]:
+        typer.echo(f"  {digest[:12]}: {why}", err=True)
+    if told.refused:
+        raise typer.Exit(1)
+
+
+def read_grid(path: Path, data: Path | None, preset: str) -> GridFile:
+    """A grid file, or the grid of a preset over a task card."""
+    from rs05bench.experiment.gridfile import GridFile, is_grid, load_preset, of_card
+
+    if is_grid(path):
+        return GridFile.load(path)
+    chosen = load_preset(preset)
+    return of_card(path, data or path.parent, models=chosen.pop("models"), **chosen)
+
+
+def _again(runs: Path, retry: str, jobs: int | None, quiet: bool, jsonl: bool) -> None:
+    from rs05bench.cli._progress import run_with_progress
+    from rs05bench.experiment.upkeep import kept_grids
+
+    for grid in kept_grids(runs):
+        run_with_progress(grid, runs, jobs=jobs, retry=retry, quiet=quiet, jsonl=jsonl)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
