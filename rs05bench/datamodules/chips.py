@@ -21,8 +21,6 @@ from rs05bench.protocol.manifest import SplitManifest, build_manifest
 from rs05bench.protocol.taskdata import PREDICT_ROLES
 
 IGNORE = -1
-KEPT_BYTES = 1 << 30
-"""Patches read once are kept in memory up to this much, bytes."""
 
 
 class ChipDataModule(lightning.LightningDataModule):
@@ -46,6 +44,7 @@ class ChipDataModule(lightning.LightningDataModule):
         embeddings: AlphaEarth tiles for models that read them.
         batch_size: Patches a batch; default the card's.
         num_workers: Loader workers.
+        fill: What missing pixels of `image` become; NaN, which our models read as missing, or a number for models of others.
         source: Files already open (the arguments above that open them are then not used).
 
     Attributes:
@@ -77,6 +76,7 @@ class ChipDataModule(lightning.LightningDataModule):
         embeddings: Any | None = None,
         batch_size: int | None = None,
         num_workers: int = 0,
+        fill: float = float("nan"),
         source: ChipSource | None = None,
     ) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class ChipDataModule(lightning.LightningDataModule):
         self.resolution_m = source.dataset.native_resolution
         self.steps = self.card.training.steps
         self.batch_size = batch_size or self.card.training.batch_size
-        self.num_workers = num_workers
+        self.num_workers, self.fill = num_workers, fill
         self.show_embedding = source.embeddings is not None
         self.patch_size = int(self.card.preprocessing.get("patch_size", 0)) or None
 
@@ -118,7 +118,7 @@ class ChipDataModule(lightning.LightningDataModule):
         return [str(unit) for unit in rows.loc[rows["role"].astype(str) == role, "unit_id"]]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Patches of the budget's training chips, shuffled by the seed; with a fire budget, a batch never mixes fires."""
+        """Patches of the budget's training chips, shuffled by the seed; with a fire budget, a batch is of one fire."""
         patches = _Patches(self, self.unit_ids("train"), self.patch_size, labels=True)
         if self.budget.name.endswith("-fires") and "fire" in self.card.groups:
             fire = dict(zip(self.manifest.units["unit_id"], self.manifest.units["fire"].astype(str), strict=True))
@@ -134,6 +134,14 @@ class ChipDataModule(lightning.LightningDataModule):
             return []
         patches = _Patches(self, units, self.patch_size, labels=True)
         return DataLoader(patches, self.batch_size, num_workers=self.num_workers, collate_fn=_collate)
+
+    def labelled_pixels(self) -> dict[str, int]:
+        """Labelled pixels that the budget shows, in training and in validation chips."""
+        counted = {}
+        for role in ("train", "val"):
+            loader = DataLoader(_Patches(self, self.unit_ids(role), None, labels=True), None)
+            counted[role] = sum(int((chip["mask"] != IGNORE).sum()) for chip in loader)
+        return counted
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Not there: labels of test chips are never shown.
@@ -193,7 +201,8 @@ def augment(batch: dict[str, Any], operations: list[str]) -> dict[str, Any]:
     steps = {
         "hflip": kornia.RandomHorizontalFlip(p=0.5),
         "vflip": kornia.RandomVerticalFlip(p=0.5),
-        "rot90": kornia.RandomRotation90((0, 3), p=1.0),
+        # Nearest and whole quarter turns move pixels and change none: NaN and -1 arrive as they were.
+        "rot90": kornia.RandomRotation90((0, 3), resample="nearest", p=1.0),
     }
     rasters = [name for name in ("image", "embedding", "mask") if name in batch]
     planes = [_planes(batch[name]) for name in rasters]
@@ -201,11 +210,7 @@ def augment(batch: dict[str, Any], operations: list[str]) -> dict[str, Any]:
     if turned.shape[-1] != turned.shape[-2]:
         operations = [name for name in operations if name != "rot90"]
     for name in operations:
-        # Nearest and whole quarter turns move pixels, and change none: NaN and -1 arrive as they were.
-        step = steps[name]
-        turned = step(turned)
-        if name == "rot90":
-            turned = torch.round(turned) if all(not batch[raster].is_floating_point() for raster in rasters) else turned
+        turned = steps[name](turned)
     out = dict(batch)
     for name, plane in zip(rasters, turned.split([plane.shape[1] for plane in planes], dim=1), strict=True):
         out[name] = plane.reshape(*batch[name].shape[:-2], *plane.shape[-2:]).to(batch[name].dtype)
@@ -217,51 +222,53 @@ def _planes(values: Tensor) -> Tensor:
 
 
 class _Patches(Dataset[dict[str, Any]]):
-    """Fixed patches of chips (or whole chips), read once and kept while they fit."""
+    """Fixed patches of chips, or whole chips."""
 
     def __init__(self, module: ChipDataModule, units: list[str], patch: int | None, *, labels: bool) -> None:
-        self.source, self.budget, self.card, self.labels = module.source, module.budget, module.card, labels
+        self.source, self.budget, self.labels, self.fill = module.source, module.budget, labels, module.fill
         self.show_embedding = module.show_embedding
+        self.year_offset = int(module.card.preprocessing.get("embedding_year_offset", 0))
+        self._hidden: dict[str, Tensor] = {}
         self.items: list[tuple[str, slice, slice]] = []
         for unit in units:
-            image = self.source.dataset._chips[unit].image
-            self.items += [(unit, rows, columns) for rows in _cuts(image.height, patch) for columns in _cuts(image.width, patch)]
-        self._kept: dict[str, dict[str, Any]] = {}
-        self._bytes = 0
+            height, width = self.source.size(unit)
+            self.items += [(unit, rows, columns) for rows in _cuts(height, patch) for columns in _cuts(width, patch)]
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         unit, rows, columns = self.items[index]
-        chip = self._chip(unit)
-        cut = {name: value[..., rows, columns] if name in ("image", "embedding", "mask") else value for name, value in chip.items()}
-        return cut | {"unit_id": unit}
-
-    def _chip(self, unit: str) -> dict[str, Any]:
-        if unit in self._kept:
-            return self._kept[unit]
-        sample = self.source.dataset.chip(unit)
-        chip: dict[str, Any] = {"image": sample["image"]}
-        dates = _dates(sample, int(self.source.dataset.dates))
-        chip["time"] = torch.tensor([[date.year, date.dayofyear] for date in dates], dtype=torch.float32)
-        chip["location"] = sample["lonlat"].flip(0).float()
+        chip = self.source.chip(unit, keep=self.labels)
+        image = chip["image"][..., rows, columns]
+        shown: dict[str, Any] = {
+            "image": image if np.isnan(self.fill) else torch.nan_to_num(image, nan=self.fill),
+            "time": chip["time"],
+            "location": chip["location"],
+        }
         if self.show_embedding:
-            year = dates[-1].year + int(self.card.preprocessing.get("embedding_year_offset", 0))
-            chip["embedding"] = torch.from_numpy(np.array(self.source.embedding(unit, year)))
+            year = int(chip["time"][-1, 0]) + self.year_offset
+            shown["embedding"] = torch.from_numpy(np.array(self.source.embedding(unit, year)[:, rows, columns]))
         if self.labels:
-            mask = sample["mask"].clone()
-            mask[torch.from_numpy(~self.budget.pixel_mask(unit, *mask.shape[-2:]))] = IGNORE
-            chip["mask"] = mask.long()
-        size = sum(value.numel() * value.element_size() for value in chip.values())
-        if self._bytes + size <= KEPT_BYTES and self.labels:
-            self._kept[unit] = chip
-            self._bytes += size
-        return chip
+            shown["mask"] = self._mask(unit, chip["mask"], rows, columns)
+        return shown | {"unit_id": unit}
+
+    def _mask(self, unit: str, mask: Tensor, rows: slice, columns: slice) -> Tensor:
+        cut = mask[rows, columns].clone()
+        if self.budget.pixel_fraction < 1.0:
+            if unit not in self._hidden:
+                self._hidden[unit] = torch.from_numpy(~self.budget.pixel_mask(unit, *mask.shape))
+            cut[self._hidden[unit][rows, columns]] = IGNORE
+        return cut
 
 
 class _FireBatches(Sampler[list[int]]):
-    """Batches of patches of one fire, fires and patches in a new order each pass."""
+    """Batches of patches of one fire, fires and patches in a new order each pass.
+
+    A fire of more patches than a batch holds is several batches. `whole` tells readers that keep what they saw not to mix them later.
+    """
+
+    whole = True
 
     def __init__(self, fires: list[str], size: int, seed: int) -> None:
         self.by_fire: dict[str, list[int]] = {}
@@ -289,13 +296,6 @@ def _cuts(length: int, patch: int | None) -> list[slice]:
         return [slice(0, length)]
     starts = [*range(0, length - patch, patch), length - patch]
     return [slice(start, start + patch) for start in starts]
-
-
-def _dates(sample: dict[str, Any], count: int) -> list[Any]:
-    import pandas as pd
-
-    dates = [pd.Timestamp(date) for date in str(sample["date"]).split(",")]
-    return dates if len(dates) == count else [dates[0]] * count
 
 
 def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,25 +19,29 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.units import UnitTable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rs05bench.datasets.chips import ChipDataset
 
 READERS = {"burn-scars": "burn-scar.yaml", "crop-chips": "crop.yaml"}
 EMBEDDING_BANDS = 64
 MASKED = -128
+KEPT_BYTES = 1 << 30
+"""Chips that train or validate are kept in memory up to this much, bytes: cells of one fold read the same ones."""
 
 Layers = Mapping[str, tuple[Any, str]]
 
 
-def chip_card(reader: str, root: str | Path, layers: Layers | None = None) -> TaskCard:
+def chip_card(reader: str, root: str | Path, layers: Collection[str] | None = None) -> TaskCard:
     """The card shipped for a chip data set, with the groups that layers add and whether the files are simulated.
 
     Args:
         reader: `burn-scars` or `crop-chips`.
         root: Where the files lie.
-        layers: name -> (polygon layer, column), as the data set takes them.
+        layers: Names of the group columns that polygon layers add.
     """
     card = TaskCard.load(Path(__file__).parent / "cards" / READERS[reader])
-    added = [name for name in layers or {} if name not in card.groups]
+    added = [name for name in layers or () if name not in card.groups]
     here = Path(root)
     simulated = any((folder / "SIMULATED.json").is_file() for folder in (here, here.parent))
     return card.model_copy(
@@ -99,6 +103,8 @@ class ChipSource:
         self.layers = dict(layers or {})
         self.dataset = self._open()
         self._tiles: dict[str, Any] = {}
+        self._kept: dict[str, dict[str, Tensor]] = {}
+        self._kept_bytes = 0
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -176,6 +182,40 @@ class ChipSource:
         transform = chip.image.transform
         return self.dataset.read(chip).labels, (abs(transform.a), abs(transform.e))
 
+    def chip(self, unit_id: str, *, keep: bool = False) -> dict[str, Tensor]:
+        """Pixels of a chip: `image` (NaN where missing), `mask`, `time` (dates, 2) year and day of year, `location` latitude, longitude.
+
+        Args:
+            unit_id: The chip.
+            keep: Whether it is likely to be asked for again, and worth memory.
+        """
+        if unit_id in self._kept:
+            return self._kept[unit_id]
+        import torch
+
+        sample = self.dataset.chip(unit_id)
+        dates = self._dates(sample)
+        chip = {
+            "image": sample["image"],
+            "mask": sample["mask"],
+            "time": torch.tensor([[date.year, date.dayofyear] for date in dates], dtype=torch.float32),
+            "location": sample["lonlat"].flip(0).float(),
+        }
+        size = sum(value.numel() * value.element_size() for value in chip.values())
+        if keep and self._kept_bytes + size <= KEPT_BYTES:
+            self._kept[unit_id] = chip
+            self._kept_bytes += size
+        return chip
+
+    def size(self, unit_id: str) -> tuple[int, int]:
+        """Rows and columns of a chip; reads no pixel."""
+        image = self.dataset._chips[unit_id].image
+        return image.height, image.width
+
+    def _dates(self, sample: dict[str, Any]) -> list[pd.Timestamp]:
+        dates = [pd.Timestamp(date) for date in str(sample["date"]).split(",")]
+        return dates if len(dates) == self.dataset.dates else [dates[0]] * self.dataset.dates
+
     def place(self, unit_id: str) -> tuple[str, Any]:
         """CRS and affine transform of a chip."""
         chip = self.dataset._chips[unit_id]
@@ -222,11 +262,7 @@ class ChipSource:
     def _tiles_digest(self) -> str:
         """Identity of the tiles: their paths, and size and time of change of local ones."""
         if self.embeddings is None:
-            raise DataError(
-                f"{self.card.name} was opened without AlphaEarth tiles, and this model needs them",
-                source=self.root,
-                remedy="Give embeddings=FOLDER (rs05bench extract fetches them, rs05bench simulate makes some).",
-            )
+            raise self._no_tiles()
         from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
 
         digest = hashlib.sha256()
@@ -235,7 +271,16 @@ class ChipSource:
             digest.update(f"{path}\t{there.st_size if there else ''}\t{there.st_mtime_ns if there else ''}\n".encode())
         return digest.hexdigest()
 
+    def _no_tiles(self) -> DataError:
+        return DataError(
+            f"{self.card.name} was opened without AlphaEarth tiles, and this model needs them",
+            source=self.root,
+            remedy="Give embeddings=FOLDER (rs05bench extract fetches them, rs05bench simulate makes some).",
+        )
+
     def _tiles_in(self, crs: str) -> Any:
+        if self.embeddings is None:
+            raise self._no_tiles()
         if crs not in self._tiles:
             from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
 

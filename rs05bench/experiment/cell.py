@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -32,10 +33,12 @@ class Bench:
     Attributes:
         source: The data.
         manifests: Manifest of every split in use, by name without `+k`.
+        features: Folder of features of frozen encoders, shared by all cells; None encodes anew in each.
     """
 
     source: TaskSource
     manifests: dict[str, SplitManifest]
+    features: Path | None = None
     _scorers: dict[tuple[str, str, str], Scorer | ChipScorer] = field(default_factory=dict, repr=False)
 
     @property
@@ -64,6 +67,21 @@ class Bench:
             self._scorers[key] = made
         return self._scorers[key]
 
+    def model(self, cell: Cell) -> Model:
+        """The cell's model, not yet fitted.
+
+        Frozen tiers on chips share the features under `features`. Those that train more than a head do not: a decoder reads four layers of
+        every window, which fills disks, and whatever turns images before the encoder would file features that nobody asks for again.
+        """
+        from rs05bench import models
+        from rs05bench.models import deep
+
+        options = dict(cell.options)
+        spec = deep.catalogue().get(cell.model)
+        if self.features is not None and spec is not None and spec.tier == "frozen" and spec.data == "chips":
+            options.setdefault("cache", str(self.features))
+        return models.create(cell.model, card=self.card, seed=cell.seed, **options)
+
     def data(self, cell: Cell) -> Any:
         """What the cell's model may see: a `TaskData`, or for chips a data module."""
         if self.card.kind == "segmentation":
@@ -78,13 +96,19 @@ class Bench:
         )
 
 
-def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None) -> tuple[Result, Predictions | RasterPredictions]:
+def features_folder(store: str | Path) -> Path:
+    """Where cells of a store share features: `features/` in `RS05BENCH_CACHE` where that is set, else in the store itself."""
+    return Path(os.environ.get("RS05BENCH_CACHE") or store) / "features"
+
+
+def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any = None) -> tuple[Result, Predictions | RasterPredictions]:
     """Runs one cell.
 
     Args:
         bench: Task, data and manifests.
         cell: Which cell.
         model: A model to use instead of the registry's.
+        data: What the model may see, where it was made already.
 
     Returns:
         The result with the wall time of this run as its cost, and the predictions it was scored from. Those of chips lie in a temporary
@@ -93,13 +117,9 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None) -> tuple[R
     Raises:
         ProtocolError: The cell breaks a rule, e.g. nothing to train on.
     """
-    from rs05bench import models
-
-    data = bench.data(cell)
-    if model is None:
-        model = models.create(cell.model, card=bench.card, seed=cell.seed, **cell.options)
-    if isinstance(getattr(data, "show_embedding", None), bool):
-        data.show_embedding &= model.card.tier not in _READ_IMAGES_ONLY
+    data = bench.data(cell) if data is None else data
+    model = bench.model(cell) if model is None else model
+    show_what_is_read(data, model)
     begin = time.perf_counter()
     model.fit(data)
     fitted = time.perf_counter()
@@ -139,6 +159,7 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None) -> tuple[R
             "pixel_fraction": budget.pixel_fraction,
             "shortages": list(budget.shortages),
             "digest": budget.digest,
+            **({"labelled_pixels": data.labelled_pixels()} if budget.pixel_fraction < 1.0 else {}),
         },
         training={"early_stopping_role": "val", **getattr(model, "training_record", {})},
         digests=digests,
@@ -157,6 +178,12 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None) -> tuple[R
     )
     info = {"cell": cell.model_dump(mode="json"), "model": card.model_dump(mode="json"), "digests": digests}
     return result, replace(predictions, info=info)
+
+
+def show_what_is_read(data: Any, model: Model) -> None:
+    """Leaves embeddings out of the batches of models that read images only: reading 64 bands would be part of their cost."""
+    if isinstance(getattr(data, "show_embedding", None), bool):
+        data.show_embedding = data.source.embeddings is not None and model.card.tier not in _READ_IMAGES_ONLY
 
 
 def predict_roles(model: Model, data: Any, bench: Bench, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions | RasterPredictions:

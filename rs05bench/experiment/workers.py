@@ -6,11 +6,11 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import BenchError
-from rs05bench.experiment.cell import Bench, predict_roles, run_cell
+from rs05bench.experiment.cell import Bench, features_folder, predict_roles, run_cell, show_what_is_read
+from rs05bench.experiment.metering import Meter, device_name, now
 from rs05bench.experiment.probes import solve_together
 from rs05bench.experiment.provenance import hardware_name, told_command
 from rs05bench.experiment.store import ResultStore
@@ -84,7 +84,7 @@ def open_bench(job: Job) -> OpenTask:
         from rs05bench.datamodules.sources import open_source
 
         _TASKS.clear()
-        _TASKS[key] = OpenTask(open_source(TaskCard.load(job.card), job.data), {})
+        _TASKS[key] = OpenTask(open_source(TaskCard.load(job.card), job.data), {}, features_folder(job.store))
     task, store = _TASKS[key], ResultStore(job.store)
     for base in dict.fromkeys(parse_split(split).base for split in job.splits):
         if base not in task.manifests:
@@ -156,65 +156,56 @@ def _run_one(bench: Bench, store: ResultStore, digest: str, cell: Cell, keep: bo
 def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
     """Costs of a cell in this process; call it in a fresh one, with nothing beside it.
 
-    Memory is what the process held at most beyond what it held when the data were open. Prediction is timed the second time.
+    Memory is what the process held at most beyond what it held when the data were open. Prediction is timed the second time. A frozen
+    encoder encodes anew: features that other cells left behind would hide what it costs.
     """
     import datetime
 
     from threadpoolctl import threadpool_limits
 
-    from rs05bench import models
-
     with threadpool_limits(1):
         bench = open_bench(job)
         data = bench.data(cell)
-        model = models.create(cell.model, card=bench.card, seed=cell.seed, **cell.options)
-        before = _reset_peak()
-        begin = time.perf_counter()
+        bench.features = None
+        model = bench.model(cell)
+        show_what_is_read(data, model)
+        meter = Meter().start()
         model.fit(data)
-        fitted = time.perf_counter()
+        fitted = now()
         _discard(predict_roles(model, data, bench))
-        warm = time.perf_counter()
+        warm = now()
         predictions = predict_roles(model, data, bench)
-        done = time.perf_counter()
+        done = now()
         units = len(predictions.table) if isinstance(predictions, RasterPredictions) else len(predictions)
         _discard(predictions)
-        after = _peak_mb()
-    memory = max(after - before, 0.0) if after is not None and before is not None else None
-    cost = Cost(
-        fit_s=fitted - begin,
-        predict_s=done - warm,
-        predict_s_per_1000=(done - warm) / max(units, 1) * 1000,
-        peak_memory_mb=memory,
-        parameters_total=model.card.parameters_total,
-        parameters_trainable=model.card.parameters_trainable,
-        labels_used=data.budget.labels_used,
-        hardware=hardware_name(),
-        alone=True,
-        measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
+        cost = Cost(
+            fit_s=fitted - meter.started,
+            predict_s=done - warm,
+            predict_s_per_1000=(done - warm) / max(units, 1) * 1000,
+            device_hours=meter.device_hours(),
+            peak_memory_mb=meter.peak_memory_mb(),
+            peak_device_memory_mb=meter.peak_device_memory_mb(),
+            energy_wh=meter.energy_wh(),
+            parameters_total=model.card.parameters_total,
+            parameters_trainable=model.card.parameters_trainable,
+            labels_used=data.budget.labels_used,
+            hardware=" + ".join(name for name in (hardware_name(), device_name()) if name),
+            alone=True,
+            measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
+        # Counted after the clocks have stopped: it runs the network once more.
+        cost.gflops_per_unit = _gflops(model, data)
     return bench.digest(cell), cost
+
+
+def _gflops(model: Any, data: Any) -> float | None:
+    """Operations to predict one unit; None for models that do not count theirs."""
+    count = getattr(model, "gflops_per_unit", None)
+    counted = count(data) if callable(count) else None
+    return counted or None
 
 
 def _discard(predictions: Predictions | RasterPredictions) -> None:
     """Removes what is left of predictions that lie in a temporary folder."""
     if isinstance(predictions, RasterPredictions):
         predictions.discard()
-
-
-def _reset_peak() -> float | None:
-    """Resets the peak of resident memory (Linux) and returns what is resident now, MiB."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return None
-    return _peak_mb()
-
-
-def _peak_mb() -> float | None:
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    return None

@@ -151,13 +151,12 @@ class EncodedLoader:
     def _batches(self, count: int) -> list[NDArray[np.intp]]:
         """Rows of each batch of a later pass.
 
-        Batches of one size are drawn anew; batches of many sizes are groups the data module made (one fire is one batch), so they stay
-        whole and only
-        their order changes.
+        Batches of one size are drawn anew; batches of many sizes, or of a sampler that says so (`whole`), are groups the data module made
+        (no batch mixes fires), so they stay whole and only their order changes.
         """
         rows = np.arange(count)
         generator = np.random.default_rng([self.seed, self.passes])
-        grouped = len(set(self.sizes[:-1])) > 1
+        grouped = len(set(self.sizes[:-1])) > 1 or getattr(getattr(self.loader, "batch_sampler", None), "whole", False)
         if self.shuffle and not grouped:
             generator.shuffle(rows)
         batches = np.split(rows, np.cumsum(self.sizes)[:-1])

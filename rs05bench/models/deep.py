@@ -6,7 +6,7 @@ Importing this module and listing ``catalogue()`` is cheap; torch, Lightning and
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rs05bench.models.backbones.encoder import Backbone
     from rs05bench.models.inference import Window
-    from rs05bench.models.training import ChipData, FitHistory
+    from rs05bench.models.training import ChipData, FitHistory, TierModule
     from rs05bench.protocol import ModelCard, TaskCard
 
 SCHEMA_VERSION = 1
@@ -134,6 +134,28 @@ class DeepModel:
         """The model's card; parameter counts are known once it was built for some data."""
         return model_card(self.spec, getattr(self, "network_", None), self.options)
 
+    @property
+    def training_record(self) -> dict[str, Any]:
+        """Schedule, early stopping and the learning rate that was kept; empty before the fit."""
+        return self.history_.record() if hasattr(self, "history_") else {}
+
+    def module(self, data: ChipData) -> TierModule:
+        """The tier as a LightningModule for a Trainer of your own: ``Trainer(max_steps=dm.steps).fit(model.module(dm), dm)``.
+
+        It trains with the middle rate of the declared grid; `fit` is what tries them all and keeps the best weights.
+        """
+        from rs05bench.models.training import TierModule, TrainingPlan, seeded, summarise
+
+        with seeded(self.seed):
+            self.facts_ = self.inspect(data)
+        plan = TrainingPlan.of(data, **self._plan_options())
+        self.network_ = self.network(self.facts_)
+        with seeded(self.seed):
+            summary = summarise(self.network_, data, plan)
+        if summary.target_mean is not None and summary.target_std is not None:
+            self.facts_["target"] = [summary.target_mean.tolist(), summary.target_std.tolist()]
+        return TierModule(self.network_, data.kind, plan, sorted(plan.learning_rates)[len(plan.learning_rates) // 2], summary)
+
     def build(self, data: ChipData) -> nn.Module:
         """The untrained network for these data (reads one training batch for the image size)."""
         return self.network(self.inspect(data))
@@ -159,7 +181,8 @@ class DeepModel:
         )
         if summary.target_mean is not None and summary.target_std is not None:
             self.facts_["target"] = [summary.target_mean.tolist(), summary.target_std.tolist()]
-        self.network_ = network
+        # Fitting leaves it on the host; maps are predicted where it was trained.
+        self.network_ = network.to(_device(self.options.get("accelerator", "auto")))
         return self
 
     def predict(self, data: ChipData, role: str) -> Any:
@@ -213,7 +236,7 @@ class DeepModel:
         def predict(windows: list[Window]) -> NDArray[np.float32]:
             arrays = [read(one) for one in windows]
             stacked = {name: torch.from_numpy(np.stack([entry[name] for entry in arrays])) for name in arrays[0]}
-            return np.stack(self._whole(stacked))
+            return np.stack(self._whole(self._encoded(stacked)))
 
         outputs = len(self.facts_["classes"] or [None])
         yield from sliding_window(
@@ -261,18 +284,40 @@ class DeepModel:
             remedy = "Give the same weights (or init_seed) it was trained with."
             raise DataError("the frozen part of the encoder differs from the one this model was trained on", source=source, remedy=remedy)
         load_trainable(network, load_file(source / "weights.safetensors"))
-        model.network_ = network.eval()
+        model.network_ = network.eval().to(_device(model.options.get("accelerator", "auto")))
         model.history_ = FitHistory(**record["history"])
         return model
 
     def cost(self, data: ChipData) -> dict[str, float]:
-        """Counted, not timed: parameters in all and trainable, and GFLOPs of one unit."""
+        """Counted, not timed: parameters in all and trainable, and GFLOPs of one training image."""
         from rs05bench.models.networks import gflops_per_unit, parameter_counts
 
         network = getattr(self, "network_", None) or self.build(data)
         total, trainable = parameter_counts(network)
-        batch = next(iter(data.train_dataloader()))
+        batch = _moved(next(iter(data.train_dataloader())), next(network.parameters()).device)
         return {"parameters_total": total, "parameters_trainable": trainable, "gflops_per_unit": gflops_per_unit(network, batch)}
+
+    def gflops_per_unit(self, data: Any) -> float | None:
+        """Billions of operations to predict one whole unit, all its windows included; None where no unit is to be predicted.
+
+        Counted on one window and multiplied by the windows of a unit.
+        """
+        from rs05bench.models.inference import window_starts
+        from rs05bench.models.networks import gflops_per_unit
+
+        role = next((role for role in ("test_id", "test_ood") if len(data.unit_ids(role))), None)
+        if role is None:
+            return None
+        batch = next(iter(data.predict_dataloader(role)))
+        spatial = [name for name in ("image", "embedding", "extra") if name in batch]
+        height, width = batch[spatial[0]].shape[-2:]
+        side = self._window()
+        count = 1
+        if max(height, width) > side:
+            stride = max(1, side // 2)
+            count = len(window_starts(height, side, stride)) * len(window_starts(width, side, stride))
+            batch = {name: value[..., :side, :side] if name in spatial else value for name, value in batch.items()}
+        return count * gflops_per_unit(self.network_, _moved(batch, next(self.network_.parameters()).device))
 
     def inspect(self, data: ChipData) -> dict[str, Any]:
         """What a network needs to know about data: kind, classes, bands, scale, dates, image size (reads one training batch)."""
@@ -393,6 +438,17 @@ class DeepModel:
             loader = _Streamed(EncodedLoader(loader, self.network_, store, shuffle=False), int(self._window()))
         yield from loader
 
+    def _encoded(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch of windows with features instead of pixels, where the encoder is frozen: each window is encoded once, ever."""
+        from rs05bench.models.cache import EncodedLoader, FeatureCache, collate
+        from rs05bench.models.networks import EncoderNetwork
+
+        cache = self.options.get("cache")
+        if cache is None or not isinstance(self.network_, EncoderNetwork) or not self.network_.encoder_frozen:
+            return batch
+        store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+        return collate(EncodedLoader([], self.network_, store, shuffle=False).encode(batch))
+
     def _window(self) -> int:
         return int(self.options.get("window") or self.facts_["image_size"])
 
@@ -422,7 +478,7 @@ class DeepModel:
         from rs05bench.models.training import memory_advice
 
         device = next(self.network_.parameters()).device
-        moved = {name: _to(value, device) for name, value in batch.items()}
+        moved = _moved(batch, device)
         self.network_.eval()
         with torch.no_grad(), memory_advice():
             logits = self.network_(moved).float()
@@ -527,9 +583,24 @@ def model_card(spec: DeepSpec, network: nn.Module | None = None, options: dict[s
         parameters_total=total,
         parameters_trainable=trainable,
         random_twin=spec.random_twin,
-        options={key: value for key, value in (options or {}).items() if isinstance(value, str | int | float | bool | list | tuple)},
+        options={
+            key: value
+            for key, value in (options or {}).items()
+            # Where features and checkpoints lie, or what ran them, is no part of what the model is.
+            if key not in ("cache", "checkpoints", "accelerator") and isinstance(value, str | int | float | bool | list | tuple)
+        },
         **declared,
     )
+
+
+def _device(accelerator: str) -> str:
+    import torch
+
+    return "cuda" if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+
+
+def _moved(batch: Mapping[str, Any], device: Any) -> dict[str, Any]:
+    return {name: _to(value, device) for name, value in batch.items()}
 
 
 def _to(value: Any, device: Any) -> Any:

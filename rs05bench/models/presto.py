@@ -68,6 +68,11 @@ class PrestoModel:
 
         return model_card(self.spec, getattr(self, "network_", None), self.options)
 
+    @property
+    def training_record(self) -> dict[str, Any]:
+        """Schedule, early stopping and the learning rate that was kept; empty before the fit."""
+        return self.history_.record() if hasattr(self, "history_") else {}
+
     def fit(self, data: TaskData) -> PrestoModel:
         """Train on the budget's labels; the target is standardised by the training role."""
         from rs05bench.models.training import TrainingPlan, fit_network

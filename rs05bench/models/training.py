@@ -125,6 +125,8 @@ class FitHistory:
         tried: Lowest validation loss of every rate of the grid.
         seconds: Wall time of the whole grid.
         note: What a reader should know (no validation labels, ...).
+        planned_steps: Steps every tier was given (rule 4).
+        batch_size: Units a batch; None where the data do not say.
     """
 
     learning_rate: float
@@ -136,6 +138,13 @@ class FitHistory:
     tried: dict[str, float | None] = field(default_factory=dict)
     seconds: float = 0.0
     note: str = ""
+    planned_steps: int | None = None
+    batch_size: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What a result says of its training; the rules read it."""
+        kept = ("planned_steps", "steps", "best_step", "stopped_early", "learning_rate", "tried", "batch_size", "note")
+        return {"early_stopping_role": "val", **{name: getattr(self, name) for name in kept}}
 
 
 @dataclass(frozen=True)
@@ -293,16 +302,16 @@ def fit_network(
     with seeded(seed), memory_advice(plan):
         summary = summarise(network, data, plan)
         loaders: dict[str, Any] = {"train_dataloaders": data.train_dataloader(), "val_dataloaders": _validation(data)}
+        validated = loaders["val_dataloaders"] is not None
         if isinstance(network, EncoderNetwork) and network.encoder_frozen and not augments(data):
             store = cache or FeatureCache(None)
             loaders = {
                 name: loader if loader is None else EncodedLoader(loader, network, store, shuffle=name.startswith("train"), seed=seed)
                 for name, loader in loaders.items()
             }
-        elif isinstance(data, lightning.LightningDataModule) and loaders["val_dataloaders"] is not None:
+        elif isinstance(data, lightning.LightningDataModule):
             # Through the data module, so that its hooks (augmentation on the device) run.
             loaders = {"datamodule": data}
-        validated = loaders.get("val_dataloaders", data) is not None
         rates = plan.learning_rates if validated else (sorted(plan.learning_rates)[len(plan.learning_rates) // 2],)
         start = trainable_state(network)
         best: tuple[FitHistory, dict[str, Tensor]] | None = None
@@ -320,7 +329,8 @@ def fit_network(
         assert best is not None
         load_trainable(network, best[1])
     note = "" if validated else "no validation labels in this budget: the middle learning rate of the grid, all steps, no early stopping"
-    return replace(best[0], tried=tried, seconds=time.perf_counter() - started, note=note), summary
+    history = replace(best[0], tried=tried, seconds=time.perf_counter() - started, note=note)
+    return replace(history, planned_steps=plan.steps, batch_size=getattr(data, "batch_size", None)), summary
 
 
 def _fit_once(

@@ -32,6 +32,8 @@ DEFAULT_BUDGETS: dict[str, list[str]] = {
 
 
 # Words for people, and lists a cell names its own item of: changing them makes no result stale.
+_LATER_IN_TRAINING = ("class_weights", "accumulate", "weight_decay", "warmup", "precision")
+"""Fields that cards got later: at their defaults they mean what cards without them meant, and change no digest."""
 _NOT_IN_DIGEST = ("title", "notes", "citation", "licence", "source", "overlap", "splits", "budgets", "fairness_groups")
 
 
@@ -137,6 +139,11 @@ class Training(_Record):
         patience: Validation checks without improvement before stopping.
         val_every: Steps between validation checks.
         augmentation: kornia operations by name; applied to every tier that trains its encoder.
+        class_weights: `none`, or `balanced`: inverse frequency of the training labels, at most 10 times the mean.
+        accumulate: Batches a step.
+        weight_decay: Of AdamW.
+        warmup: Share of the steps in which the rate rises; a cosine follows.
+        precision: `auto` (bfloat16 on a device that has it, else 32 bit), or a name of Lightning's.
     """
 
     steps: int = Field(default=200, ge=1)
@@ -145,6 +152,11 @@ class Training(_Record):
     patience: int = Field(default=5, ge=1)
     val_every: int = Field(default=20, ge=1)
     augmentation: list[str] = Field(default_factory=list)
+    class_weights: Literal["none", "balanced"] = "none"
+    accumulate: int = Field(default=1, ge=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    precision: str = "auto"
 
 
 class TaskCard(_Record):
@@ -366,7 +378,12 @@ class TaskCard(_Record):
     @property
     def digest(self) -> str:
         """SHA-256 over what results rest on (not over the bytes of the file, nor over words for people)."""
-        return _digest(self.model_dump(mode="json", exclude=set(_NOT_IN_DIGEST)))
+        content = self.model_dump(mode="json", exclude=set(_NOT_IN_DIGEST))
+        usual = Training().model_dump(mode="json")
+        content["training"] = {
+            name: value for name, value in content["training"].items() if name not in _LATER_IN_TRAINING or value != usual[name]
+        }
+        return _digest(content)
 
     @property
     def preprocessing_digest(self) -> str:
