@@ -16,7 +16,7 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.drop import matched_drops
 from rs05bench.protocol.hashing import hash_order
 from rs05bench.protocol.manifest import SplitManifest, load_manifest
-from rs05bench.protocol.names import budget_order, parse_split
+from rs05bench.protocol.names import parse_budget, parse_split
 from rs05bench.protocol.result import Cell, Result
 from rs05bench.protocol.submission.board import Board, BoardSplit, BoardTask
 from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, standing_of
@@ -66,11 +66,18 @@ def _tables(task: BoardTask) -> Iterable[Table]:
                 target=target,
                 split=name,
                 metric=task.main_metric,
-                budgets=sorted(split.budgets, key=budget_order),
+                budgets=_in_order(split.budgets),
                 folds=list(split.folds),
                 main=split.main,
                 simulated=task.simulated,
             )
+
+
+def _in_order(budgets: Sequence[str]) -> list[str]:
+    """From few labels to many within a kind; kinds in the board's order, the full budget last."""
+    parsed = [parse_budget(name) for name in budgets]
+    kinds = list(dict.fromkeys(budget.kind for budget in parsed))
+    return [item.text for item in sorted(parsed, key=lambda item: (item.kind == "full", kinds.index(item.kind), item.amount))]
 
 
 def file_name(text: str) -> str:
@@ -140,7 +147,14 @@ def _drop(table: Table, cells: Sequence[CellVerdict]) -> tuple[Spread | None, di
     results = [
         Result.model_construct(
             cell=Cell.model_construct(
-                task=cell.task, target=cell.target, split=cell.split, fold=cell.fold, model="", budget=cell.budget, seed=cell.seed, options={}
+                task=cell.task,
+                target=cell.target,
+                split=cell.split,
+                fold=cell.fold,
+                model="",
+                budget=cell.budget,
+                seed=cell.seed,
+                options={},
             ),
             digest=f"{cell.fold}\t{cell.seed}",
             main_metric=table.metric,
@@ -232,7 +246,9 @@ def _history(verdict: Verdict, standing: Standing) -> list[Event]:
         events.append(Event(standing="reproduced" if rerun.same else "rerun differs", when=str(rerun.date), text=text))
     if standing.sign_off is not None:
         signed = standing.sign_off
-        events.append(Event(standing="verified", when=str(signed.date), text=f"signed off by {plain(signed.by)}: {plain(signed.statement)}"))
+        events.append(
+            Event(standing="verified", when=str(signed.date), text=f"signed off by {plain(signed.by)}: {plain(signed.statement)}")
+        )
     return events
 
 

@@ -1,0 +1,117 @@
+"""The numbers of the site as CSV and Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rs05bench.report.site.ranking import Ranks
+from rs05bench.report.site.records import TRACKS, Entry, Leaderboard, Point, Row, Spread, Table
+
+_COSTS = (
+    "fit_s", "predict_s", "predict_s_per_1000", "device_hours", "peak_memory_mb", "peak_device_memory_mb", "parameters_total",
+    "parameters_trainable", "energy_wh", "hardware",
+)  # fmt: skip
+
+
+def write_downloads(board: Leaderboard, ranks: dict[str, Ranks], folder: Path) -> None:
+    """Writes `leaderboard`, `folds` and one file a table, each as CSV and Parquet, and a CSV a model."""
+    folder.mkdir()
+    (folder / "models").mkdir()
+    cells = pd.DataFrame(
+        [
+            _cell(table, row, board.entries[row.slug], budget, ranks[table.key])
+            for table in board.tables
+            for row in table.rows
+            for budget in table.budgets
+        ],
+        columns=list(_COLUMNS),
+    )
+    folds = pd.DataFrame(
+        [
+            {"table": table.key, "submission": row.slug, "budget": budget, "fold": fold, "ood": value, "drop": point.grounds.get(fold)}
+            for table in board.tables
+            for row in table.rows
+            for budget, point in row.points.items()
+            for fold, value in point.by_fold.items()
+        ],
+        columns=["table", "submission", "budget", "fold", "ood", "drop"],
+    )
+    _write(_typed(cells), folder / "leaderboard")
+    _write(folds, folder / "folds")
+    for table in board.tables:
+        _write(_typed(cells[cells["table"] == table.key]), folder / table.key)
+    for slug in board.entries:
+        safe_csv(cells[cells["submission"] == slug], folder / "models" / f"{slug}.csv")
+
+
+_COLUMNS: dict[str, str] = {
+    "table": "text", "task": "text", "target": "text", "split": "text", "submission": "text", "model": "text", "tier": "text", "title": "text",
+    "authors": "text", "open_weights": "bool", "standing": "text", "simulated": "bool", "budget": "text", "labels": "number", "metric": "text",
+    **{f"{name}_{track}": "number" for track in TRACKS for name in ("rank", "rank_low", "rank_high")},
+    **{f"{name}{end}": "number" for name in ("ood", "home", "drop") for end in ("", "_low", "_high")},
+    "calibration": "number", "folds": "number", "seeds": "number", "missing": "text",
+    **dict.fromkeys(_COSTS, "number"), "hardware": "text", "bundle": "text",
+}  # fmt: skip
+
+
+def _cell(table: Table, row: Row, entry: Entry, budget: str, ranks: Ranks) -> dict[str, Any]:
+    point = row.points.get(budget) or Point(budget=budget, missing="not submitted")
+    record: dict[str, Any] = {
+        "table": table.key,
+        "task": table.task,
+        "target": table.target,
+        "split": table.split,
+        "submission": row.slug,
+        "model": entry.model.name,
+        "tier": entry.model.tier,
+        "title": entry.title,
+        "authors": "; ".join(entry.authors),
+        "open_weights": entry.model.open_weights,
+        "standing": entry.standing,
+        "simulated": table.simulated,
+        "budget": budget,
+        "labels": point.labels,
+        "metric": table.metric,
+        "calibration": point.calibration,
+        "folds": point.ood.folds if point.ood else None,
+        "seeds": point.ood.seeds if point.ood else None,
+        "missing": point.missing,
+        "bundle": entry.digests.get("bundle", ""),
+    }
+    for track in TRACKS:
+        place = ranks[track, budget].get(row.slug)
+        record |= {
+            f"rank_{track}": place.rank if place else None,
+            f"rank_low_{track}": place.low if place else None,
+            f"rank_high_{track}": place.high if place else None,
+        }
+    for name in ("ood", "home", "drop"):
+        found: Spread | None = getattr(point, name)
+        record |= {name: found and found.value, f"{name}_low": found and found.low, f"{name}_high": found and found.high}
+    return record | {name: getattr(point.cost, name, None) for name in _COSTS}
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same types whatever is missing, so that the files of two days can be put together."""
+    kinds = {"text": "string", "bool": "boolean", "number": "float64"}
+    return frame.astype({name: kinds[kind] for name, kind in _COLUMNS.items()})
+
+
+def _write(frame: pd.DataFrame, stem: Path) -> None:
+    frame.to_parquet(stem.with_name(stem.name + ".parquet"), index=False, compression="zstd")
+    safe_csv(frame, stem.with_name(stem.name + ".csv"))
+
+
+def safe_csv(frame: pd.DataFrame, path: Path) -> None:
+    """A CSV no spreadsheet takes for a formula: text that begins like one gets an apostrophe."""
+    guarded = frame.copy()
+    for name in guarded.columns:
+        if not pd.api.types.is_numeric_dtype(guarded[name]):
+            guarded[name] = guarded[name].map(lambda value: f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value)
+    guarded.to_csv(path, index=False, float_format="%.6g")
+
+
+_FORMULA = tuple("=+-@\t\r")
