@@ -13,7 +13,10 @@ JSON = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 def register(app: typer.Typer) -> None:
     """Adds the commands of this family."""
     app.command("tasks")(tasks)
-    app.command("models")(models)
+    # A group, so that `models check NAME` stands beside the plain listing.
+    group = typer.Typer(invoke_without_command=True, help="List models with their tier and where they come from, or check one.")
+    group.callback()(models)
+    app.add_typer(group, name="models")
     app.command("splits")(splits)
 
 
@@ -28,11 +31,14 @@ def tasks(
 
 
 def models(
+    context: typer.Context,
     card: Annotated[Path | None, typer.Option("--card", help="Only what can run on this card.")] = None,
     tier: Annotated[str | None, typer.Option(help="Only this tier.")] = None,
     as_json: JSON = False,
 ) -> None:
-    """List models with their tier and where they come from."""
+    """List models with their tier and where they come from; `models check NAME` checks one."""
+    if context.invoked_subcommand is not None:
+        return
     from rs05bench.models import list_models
     from rs05bench.protocol import TaskCard
 
