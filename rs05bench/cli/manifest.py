@@ -48,9 +48,9 @@ def build(
             continue
         note = ""
         if made.name in shipped:
-            same = SplitManifest.load(shipped[made.name]).digest == made.digest
+            same = SplitManifest.load(shipped[made.name]).card["digest"] == made.card["digest"]
             note = "  equals the shipped one" if same else "  DIFFERS from the shipped one"
-        typer.echo(f"{made.digest}  {made.card['audit']['verdict']:9}  {made.name}{note}")
+        typer.echo(f"{made.card['digest']}  {made.card['audit']['verdict']:9}  {made.name}{note}")
         if out is not None:
             made.save(out / made.task)
     if failed and (wanted is None or failed < len(wanted)):
@@ -105,7 +105,8 @@ def verify(name: Named) -> None:
     from rs05bench.protocol.manifest import open_manifest
 
     found = open_manifest(name)
-    typer.echo(f"digest   {found.digest}  as its card says")
+    said = found.card.get("digest")
+    typer.echo(f"digest   {said or found.digest}" + ("  as its card says" if said else "  (its card names none)"))
     drawn = found.card.get("rule") not in ("official", "random")
     typer.echo("rules    each unit has one role a fold" + ("; test blocks are in nobody's training" if drawn else ""))
     report = audit_manifest(found)
@@ -218,7 +219,7 @@ def _show(found: Any) -> None:
         ("cite", card.get("citation")),
     ):
         typer.echo(f"{label:<9} {value or 'not stated'}")
-    typer.echo(f"digest    {found.digest}")
+    typer.echo(f"digest    {found.card.get('digest') or found.digest}")
 
 
 def _main(card: dict[str, Any]) -> str:

@@ -85,9 +85,7 @@ def croissant(repo: str, items: Sequence[Item]) -> dict[str, Any]:
     distribution, record_sets = [], []
     for item in items:
         for file, digest in item["files"].items():
-            distribution.append(
-                mlc.FileObject(id=file, name=file, content_url=file, encoding_formats=[_media_type(file)], sha256=digest)  # type: ignore[call-arg]
-            )
+            distribution.append(mlc.FileObject(id=file, name=file, content_url=file, encoding_formats=[_media_type(file)], sha256=digest))
         if item["kind"] == "manifest":
             main, config = next(iter(item["files"])), config_name(item)
             fields = [

@@ -181,12 +181,19 @@ class SplitManifest:
 def manifest_digest(table: pd.DataFrame, units: pd.DataFrame) -> str:
     """SHA-256 over rows sorted by fold and unit, and over positions to 1e-7 degrees; independent of storage and row order."""
     ordered = table.assign(fold=table["fold"].astype(str)).sort_values(["fold", "unit_id"], kind="stable")
-    rows = zip(*(ordered[column].astype(str) for column in COLUMNS), strict=True)
+    rows = zip(*(_text(ordered[column]) for column in COLUMNS), strict=True)
     placed = units.sort_values("unit_id", kind="stable")
     year = ["" if pd.isna(value) else str(int(value)) for value in placed["year"]]
     lon, lat = (["" if pd.isna(value) else f"{value:.7f}" for value in placed[axis]] for axis in ("lon", "lat"))
-    where = zip(placed["unit_id"], lon, lat, placed["place"], year, strict=True)
+    where = zip(_text(placed["unit_id"]), lon, lat, _text(placed["place"]), year, strict=True)
     return content_digest(["\t".join(row) for row in rows] + ["\t".join(map(str, row)) for row in where])
+
+
+def _text(values: pd.Series) -> list[str]:
+    """Values as text; a category is spelled once, not once a row."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return list(values.cat.categories.astype(str).to_numpy(dtype=object)[values.cat.codes.to_numpy()])
+    return list(values.astype(str).to_numpy(dtype=object))
 
 
 def build_manifest(
