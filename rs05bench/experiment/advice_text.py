@@ -62,7 +62,14 @@ def _do(advice: Advice) -> str:
         why = f"the best {where}" if _leads(judged.lead) else f"the best {where}, though not by more than chance"
     else:
         why = f"cheapest of those that cannot be told from the best {where} ({judged.model})"
-    return f"Use {advice.recommended}: {why}."
+    shown = {HOME: advice.here.model, ELSEWHERE: advice.elsewhere.model if advice.elsewhere else advice.here.model}
+    words = {HOME: "here", ELSEWHERE: f"in the next {advice.group}"}
+    others = [f"{_number(score.value)} {words[role]}" for role, score in advice.reaches.items() if shown[role] != advice.recommended]
+    return f"Use {advice.recommended}: {why}{f'; it reaches {_both(others)}' if others else ''}."
+
+
+def _both(parts: list[str]) -> str:
+    return " and ".join(parts)
 
 
 def _alike(advice: Advice) -> str:

@@ -79,7 +79,8 @@ class Advice:
         labels_used: Labels used, the mean over folds.
         here: Best at home.
         elsewhere: Best where the group is held out; None when nothing is held out.
-        recommended: The model to use: simplest of those that cannot be told from the best elsewhere (or here).
+        recommended: The model to use: cheapest of those that cannot be told from the best elsewhere (or here).
+        reaches: Place -> score of the recommended model.
         drop: Drop of the best elsewhere on the same ground.
         floors: Floor -> place (`test_id`, `test_ood`) -> score.
         place_counts: How much better the nearest labelled neighbour is than the majority or mean at home; None without positions.
@@ -118,6 +119,7 @@ class Advice:
     here: Choice
     elsewhere: Choice | None
     recommended: str
+    reaches: dict[str, Estimate]
     drop: Estimate | None
     floors: dict[str, dict[str, Estimate]]
     place_counts: Estimate | None
@@ -157,17 +159,16 @@ class _Plan:
         simple = tuple(name for name in self.models if not name.endswith("/rf"))
         forests = tuple(name for name in self.models if name.endswith("/rf"))
         first, others = self.budgets[:1], self.budgets[1:]
-        found: list[tuple[tuple[str, ...], str, tuple[str, ...], int]] = [(simple, self.split, first, 0)]
-        if forests:
-            found.append((forests, self.split, first, 0))
+        found: list[tuple[tuple[str, ...], str, tuple[str, ...], int]] = []
         for seed in range(SEEDS):
-            if seed:
-                found.append((self.models, self.split, first, seed))
-            if self.plus:
-                found.append((self.models, self.plus, first, seed))
-            if others:
-                found.append((self.models, self.split, others, seed))
-        return found
+            found += [(models, self.split, first, seed) for models in (simple, forests)]
+            # Forests take most of the time: what more labels buy them is asked a round later.
+            for models, at in ((simple, seed), (forests, seed - 1)):
+                if self.plus:
+                    found.append((models, self.plus, first, at))
+                if others:
+                    found.append((models, self.split, others, at))
+        return [stage for stage in found if stage[0] and stage[3] >= 0]
 
 
 def advise(
@@ -381,6 +382,7 @@ def _read(bench: Bench, card: TaskCard, plan: _Plan, pool: Pool, stopped: str, s
         here=here,
         elsewhere=elsewhere,
         recommended=recommended,
+        reaches={place: score for place in (HOME, ELSEWHERE) if (score := reader.score(chosen, place)) is not None},
         drop=_drop_of(pool, base[judged.model], metric) if elsewhere else None,
         floors=floors,
         place_counts=reader.difference(nearest, plain, HOME) if nearest and plain else None,
