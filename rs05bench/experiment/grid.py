@@ -40,7 +40,7 @@ def choose_models(text: str | Sequence[str], card: TaskCard) -> list[str]:
         card: The task.
 
     Raises:
-        DataError: A name no model has, or a pattern that matches none.
+        DataError: A name no model has, or nothing that this task has a model for.
     """
     from rs05bench import models
 
@@ -49,13 +49,12 @@ def choose_models(text: str | Sequence[str], card: TaskCard) -> list[str]:
         if part in ("shallow", "all"):
             names += [name for name, built_in in _listed(card) if built_in or part == "all"]
         elif any(mark in part for mark in "*?["):
-            found = [name for name, _ in _listed(card) if fnmatch.fnmatchcase(name, part)]
-            if not found:
-                raise DataError(f"no model of this task matches {part!r}", source=card.name, remedy="rs05bench models lists what there is.")
-            names += found
+            names += [name for name, _ in _listed(card) if fnmatch.fnmatchcase(name, part)]
         elif part:
             models.model_card(part, card)
             names.append(part)
+    if not names:
+        raise DataError(f"no model of this task matches {text!r}", source=card.name, remedy="rs05bench models lists what there is.")
     return list(dict.fromkeys(names))
 
 

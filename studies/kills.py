@@ -1,0 +1,235 @@
+"""Fifty random kills of a running sweep, and whether its results are those of a run nobody disturbed.
+
+Workers are killed (SIGKILL), drivers are killed (SIGKILL) and told to stop (SIGTERM, SIGINT), and files are cut short by a size limit, each
+at a random moment. When a sweep has come to its end its results are compared with an undisturbed run and a new one begins. Results must be
+equal but for cost and provenance; none may be lost, doubled or half written; no worker may outlive its driver.
+
+    python studies/kills.py [number of kills] [seed]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import yaml
+
+from rs05bench.experiment.store import ResultStore
+
+KINDS = ("driver killed", "worker killed", "driver told to stop", "interrupted", "files cut short")
+WEIGHTS = (5, 6, 3, 2, 2)
+FILE_LIMIT = 12_000
+"""Bytes; less than a result and its predictions take."""
+
+
+@dataclass
+class Tally:
+    """What happened.
+
+    Attributes:
+        kills: Kind -> how often.
+        rounds: Sweeps that came to their end and were compared.
+        outlived: Workers that were still there five seconds after their driver.
+        differing: Cells whose results differ from the undisturbed run.
+        lost: Cells without a result at the end.
+        extra: Results nobody asked for.
+        unreadable: Results or predictions that could not be read.
+        idle: Kills that came too late to hit anything.
+    """
+
+    kills: Counter[str] = field(default_factory=Counter)
+    rounds: int = 0
+    outlived: int = 0
+    differing: int = 0
+    lost: int = 0
+    extra: int = 0
+    unreadable: int = 0
+    idle: int = 0
+
+    @property
+    def sound(self) -> bool:
+        return not (self.outlived or self.differing or self.lost or self.extra or self.unreadable)
+
+
+def contents(store: ResultStore) -> dict[str, str]:
+    """Digest of a cell -> its result without cost and provenance, after its predictions have been read and checked."""
+    found = {}
+    for digest in store.digests():
+        record = json.loads(store.read(digest).model_dump_json(exclude={"cost", "provenance"}))
+        predictions = store.predictions(digest)
+        record["predictions read"] = predictions.digest
+        found[digest] = json.dumps(record, sort_keys=True)
+    return found
+
+
+def command(grid: Path, out: Path, python: str = sys.executable) -> list[str]:
+    return [python, "-m", "rs05bench.cli", "sweep", str(grid), "--out", str(out), "--quiet", "--jobs", "2"]
+
+
+def start(grid: Path, out: Path, *, limited: bool = False) -> subprocess.Popen[bytes]:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
+
+    return subprocess.Popen(
+        command(grid, out),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=limit if limited else None,
+    )
+
+
+def finish(grid: Path, out: Path) -> None:
+    subprocess.run(command(grid, out), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Processes that the fork server started: grandchildren of the driver."""
+    return [child for child in family(process) if child.ppid() != process.pid]
+
+
+def strike(kind: str, process: subprocess.Popen[bytes], choice: random.Random, tally: Tally) -> None:
+    """Does one kill to a running sweep and waits for what follows from it."""
+    there = family(process)
+    if process.poll() is not None:
+        tally.idle += 1
+        return
+    if kind == "worker killed":
+        victims = workers(process)
+        if not victims:
+            tally.idle += 1
+        else:
+            choice.choice(victims).kill()
+            time.sleep(choice.uniform(0.0, 1.5))  # some of its successors are hit by what ends this run
+        kind = "driver killed"
+    number = {"driver killed": signal.SIGKILL, "interrupted": signal.SIGINT}.get(kind, signal.SIGTERM)
+    process.send_signal(number)
+    process.wait(30)
+    _, alive = psutil.wait_procs(there, timeout=5)
+    tally.outlived += sum(child.status() != psutil.STATUS_ZOMBIE for child in alive)
+    for child in alive:
+        child.kill()
+
+
+def compare(store: ResultStore, truth: dict[str, str], tally: Tally) -> None:
+    store.sweep_leftovers()
+    try:
+        found = contents(store)
+    except Exception as error:
+        print(f"unreadable: {error}", file=sys.stderr)
+        tally.unreadable += 1
+        return
+    tally.rounds += 1
+    tally.lost += len(truth.keys() - found.keys())
+    tally.extra += len(found.keys() - truth.keys())
+    tally.differing += sum(found[digest] != truth[digest] for digest in found.keys() & truth.keys())
+
+
+def run(
+    grid: Path, folder: Path, kills: int, seed: int, *, kinds: Callable[[int, random.Random], str], longest: float, tell: bool = False
+) -> tuple[Tally, int]:
+    """Kills sweeps of a grid and compares what they end with.
+
+    Args:
+        grid: Grid file.
+        folder: Where to work.
+        kills: How many kills.
+        seed: Of moments and victims.
+        kinds: The kind of the i-th kill.
+        longest: A kill comes within so many seconds of the start.
+        tell: Whether to say how it goes, on standard error.
+
+    Returns:
+        What happened, and how many cells the grid has.
+    """
+    choice, tally = random.Random(seed), Tally()
+    finish(grid, folder / "undisturbed")
+    truth = contents(ResultStore(folder / "undisturbed"))
+    out = folder / "disturbed"
+    for number in range(kills):
+        kind = kinds(number, choice)
+        process = start(grid, out, limited=kind == "files cut short")
+        moment = time.monotonic() + choice.uniform(0.5, longest)
+        while process.poll() is None and time.monotonic() < moment:
+            time.sleep(0.02)
+        strike(kind, process, choice, tally)
+        tally.kills[kind] += 1
+        there = len(ResultStore(out).digests())
+        if tell:
+            print(f"{number + 1}: {kind}, {there} of {len(truth)} there", file=sys.stderr, flush=True)
+        if there >= len(truth):
+            compare(ResultStore(out), truth, tally)
+            shutil.rmtree(out)
+    finish(grid, out)
+    compare(ResultStore(out), truth, tally)
+    return tally, len(truth)
+
+
+def small_grid(folder: Path, models: list[str], seeds: str) -> Path:
+    """A grid over the simulated urban task."""
+    from rs05bench.datasets.simulated import write_tables
+
+    write_tables(folder / "data", tasks=["urban"], size="small", seed=0)
+    path = folder / "grid.yaml"
+    task = {"card": "data/urban/card.yaml", "targets": ["log_income"], "splits": ["leave-city-out"], "budgets": ["20-units", "50-units"]}
+    path.write_text(yaml.safe_dump({"kind": "grid", "tasks": [task], "models": models, "seeds": seeds, "costs": False}))
+    return path
+
+
+def main() -> None:
+    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 50
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", HF_HUB_OFFLINE="1")
+    with tempfile.TemporaryDirectory(prefix="rs05bench-kills-") as name:
+        folder = Path(name)
+        grid = small_grid(folder, ["floor/mean", "alphaearth/ridge", "raw/knn"], "0-3")
+        begin = time.monotonic()
+        finish(grid, folder / "trial")
+        longest = 1.1 * (time.monotonic() - begin)
+
+        def kind(number: int, choice: random.Random) -> str:
+            return KINDS[0] if number < 10 else choice.choices(KINDS, WEIGHTS)[0]  # the first ten: kill -9 of the sweep
+
+        tally, cells = run(grid, folder, kills, seed, kinds=kind, longest=longest, tell=True)
+    print("# Random kills of a sweep\n")
+    print(
+        f"`studies/kills.py {kills} {seed}`: a simulated grid of {cells} cells on two workers, struck {kills} times, each time at a random "
+        f"moment within {longest:.0f} s of its start, and taken up again by the same command. The first ten are kill -9 of the sweep itself.\n"
+    )
+    print("| what was done | times |\n|---|---|")
+    for name in KINDS:
+        print(f"| {name} | {tally.kills[name]} |")
+    print("\n| what came of it | number |\n|---|---|")
+    print(f"| sweeps that came to their end and were compared | {tally.rounds} |")
+    print(f"| cells without a result | {tally.lost} |\n| results nobody asked for, or doubled | {tally.extra} |")
+    print(f"| results that differ from the undisturbed run, but for cost and provenance | {tally.differing} |")
+    print(
+        f"| results or predictions that could not be read | {tally.unreadable} |\n| workers that outlived their driver by 5 s | {tally.outlived} |"
+    )
+    print(f"| kills that came too late to hit anything | {tally.idle} |")
+    print(f"\nVerdict: {'sound' if tally.sound else '**not sound**'}.")
+    sys.exit(0 if tally.sound else 1)
+
+
+if __name__ == "__main__":
+    main()
