@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,8 @@ from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.drop import matched_drops
 from rs05bench.protocol.hashing import hash_order
-from rs05bench.protocol.manifest import SplitManifest, load_manifest
+from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
 from rs05bench.protocol.names import parse_budget, parse_split
-from rs05bench.protocol.result import Cell, Result
 from rs05bench.protocol.submission.board import Board, BoardSplit, BoardTask
 from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, standing_of
 from rs05bench.protocol.submission.verdict import CellVerdict, Verdict
@@ -48,7 +48,7 @@ def adapt(directory: Path) -> Leaderboard:
             raise DataError(f"the verdict is of {verdict.slug!r}", source=folder, remedy="The folder's name is the submission's slug.")
         if standing.bundle != verdict.bundle:
             # Whatever was said of another bundle does not hold for this one.
-            standing = standing_of(verdict)  # noqa: PLW2901
+            standing = standing_of(verdict)
         entries[verdict.slug] = _entry(verdict, standing)
         for key, row in _rows(verdict, standing, tables):
             rows[key].append(row)
@@ -98,8 +98,16 @@ def _rows(verdict: Verdict, standing: Standing, tables: Sequence[Table]) -> Iter
             if cells := families.get(family):
                 points[budget] = _point(table, budget, cells, costs.get(family), pooled.get(family))
         if points:
-            barred = ranks(standing, verdict, f"{table.task}/{table.target}/{table.split}") or ""
-            yield table.key, Row(slug=verdict.slug, points=points, barred=sentence(barred))
+            yield table.key, Row(slug=verdict.slug, points=points, barred=sentence(_barred(table, verdict, standing)))
+
+
+def _barred(table: Table, verdict: Verdict, standing: Standing) -> str:
+    family = f"{table.task}/{table.target}/{table.split}"
+    reason = ranks(standing, verdict, family) or ""
+    if reason and family not in verdict.rankable and not table.simulated and verdict.outcome == "accepted":
+        # Which of the reasons it is can be said here.
+        return "it is incomplete here" if table.main else "this split is a sanity check and never ranks"
+    return reason
 
 
 def _point(table: Table, budget: str, cells: Sequence[CellVerdict], cost: Any, pooled: Any) -> Point:
@@ -144,9 +152,10 @@ def _matrix(folds: Sequence[str], cells: Sequence[CellVerdict], read: Callable[[
 
 def _drop(table: Table, cells: Sequence[CellVerdict]) -> tuple[Spread | None, dict[str, float]]:
     """The drop on the same ground over grounds and seeds, under the shift the split is about."""
-    results = [
-        Result.model_construct(
-            cell=Cell.model_construct(
+    # Only what `matched_drops` reads of a result: building the whole record takes most of a large site's time.
+    results: Any = [
+        SimpleNamespace(
+            cell=SimpleNamespace(
                 task=cell.task,
                 target=cell.target,
                 split=cell.split,
@@ -304,8 +313,12 @@ def _split(task: BoardTask, name: str, split: BoardSplit, directory: Path) -> Sp
 def _manifest(name: str, digest: str, directory: Path, *, simulated: bool) -> SplitManifest | None:
     """The frozen manifest, from the leaderboard's folder or the package; None where neither holds the one the board names."""
     path = directory / "manifests" / f"{name}.parquet"
+    shipped = shipped_manifests().get(f"{'simulated/' if simulated else ''}{name}")
+    if not path.is_file() and shipped is None:
+        return None
     try:
-        manifest = SplitManifest.load(path) if path.is_file() else load_manifest(f"{'simulated/' if simulated else ''}{name}")
+        # The digest, which the board names, is checked below.
+        manifest = SplitManifest.load(path if path.is_file() else str(shipped), verify=False)
     except BenchError:
         return None
     return manifest if manifest.digest == digest else None
@@ -319,15 +332,16 @@ def _places(manifest: SplitManifest) -> dict[str, Place]:
     shown = set(ids[hash_order(ids.tolist(), "site")[:MOST_POINTS]])
     position = {unit: (float(lon), float(lat)) for unit, lon, lat in zip(ids, units["lon"], units["lat"], strict=True)}
     places = {}
-    for fold in manifest.folds:
-        rows = manifest.fold(fold)
+    located = manifest.table[manifest.table["unit_id"].isin(units["unit_id"])]
+    wanted = located["unit_id"].isin(shown) | (located["role"].astype(str) == "test_ood")
+    for fold, rows in located[wanted].groupby("fold", observed=True, sort=False):
         held = [position[unit] for unit in rows.loc[rows["role"].astype(str) == "test_ood", "unit_id"].astype(str) if unit in position]
         points: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for unit, role in zip(rows["unit_id"].astype(str), rows["role"].astype(str), strict=True):
             if unit in shown:
                 points[role].append(position[unit])
         middle = np.median(np.array(held), axis=0) if held else None
-        places[fold] = Place(points=dict(points), centre=None if middle is None else (float(middle[0]), float(middle[1])))
+        places[str(fold)] = Place(points=dict(points), centre=None if middle is None else (float(middle[0]), float(middle[1])))
     return places
 
 

@@ -124,7 +124,7 @@ class Pages:
             context = {
                 "here": "table",
                 "view": view,
-                "content": Markup(script_safe(view["content"])),  # noqa: S704 - cannot end its element
+                "content": Markup(script_safe(view["content"])),
                 "where": elsewhere(table.split),
                 "moved": _moved(table.split),
                 **self._neighbours(table),
@@ -146,7 +146,9 @@ class Pages:
             if (other.task, other.target) == (table.task, table.target)
         ]
         targets = [
-            {"target": other.target, "key": other.key} for other in self.board.tables if (other.task, other.split) == (table.task, table.split)
+            {"target": other.target, "key": other.key}
+            for other in self.board.tables
+            if (other.task, other.split) == (table.task, table.split)
         ]
         return {"tasks": tasks, "splits": splits, "targets": targets}
 

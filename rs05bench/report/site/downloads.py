@@ -48,8 +48,9 @@ def write_downloads(board: Leaderboard, ranks: dict[str, Ranks], folder: Path) -
 
 
 _COLUMNS: dict[str, str] = {
-    "table": "text", "task": "text", "target": "text", "split": "text", "submission": "text", "model": "text", "tier": "text", "title": "text",
-    "authors": "text", "open_weights": "bool", "standing": "text", "simulated": "bool", "budget": "text", "labels": "number", "metric": "text",
+    "table": "text", "task": "text", "target": "text", "split": "text", "submission": "text", "model": "text", "tier": "text",
+    "title": "text", "authors": "text", "open_weights": "bool", "standing": "text", "simulated": "bool", "budget": "text",
+    "labels": "number", "metric": "text",
     **{f"{name}_{track}": "number" for track in TRACKS for name in ("rank", "rank_low", "rank_high")},
     **{f"{name}{end}": "number" for name in ("ood", "home", "drop") for end in ("", "_low", "_high")},
     "calibration": "number", "folds": "number", "seeds": "number", "missing": "text",

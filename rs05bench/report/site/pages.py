@@ -101,9 +101,7 @@ def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ran
         "lines": [_line(budget, row.points.get(budget), ranks, row.slug) for budget in table.budgets],
         "curve": svg.curve(points, entry.model.tier, marker, metric, f"{metric} against labels used, at home and elsewhere"),
         "reliability": svg.reliability(point.curves, entry.model.tier, marker, "Accuracy against confidence, at home and elsewhere"),
-        "folds": [
-            (fold, labels[fold], signed(point.grounds[fold], 3) if fold in point.grounds else MISSING) for fold in worst
-        ],
+        "folds": [(fold, labels[fold], signed(point.grounds[fold], 3) if fold in point.grounds else MISSING) for fold in worst],
         "map": svg.error_map(
             info.places,
             {fold: goodness(value) for fold, value in point.by_fold.items()},
@@ -170,7 +168,9 @@ def _split_view(task: Task, info: SplitInfo, board: Leaderboard) -> dict[str, An
     maps = []
     for fold, place in list(info.places.items())[:MOST_MAPS]:
         counts = info.counts.get(fold, {})
-        words = f"trains on {counts.get('train', 0):,}, tests {counts.get('test_id', 0):,} at home and {counts.get('test_ood', 0):,} held out"
+        words = (
+            f"trains on {counts.get('train', 0):,}, tests {counts.get('test_id', 0):,} at home and {counts.get('test_ood', 0):,} held out"
+        )
         maps.append({"fold": fold, "map": svg.fold_map(place, f"Map of fold {fold}: {words}"), "counts": words})
     return {
         "info": info,

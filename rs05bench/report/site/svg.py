@@ -74,7 +74,9 @@ class Frame:
         self.parts.append(f'<path class="axis" d="M{self.left},{self.height - self.bottom}H{self.width - self.right}"/>')
         self.text((self.left + self.width - self.right) / 2, self.height - 6, x_title, "middle", "title")
         mid = (self.top + self.height - self.bottom) / 2
-        self.parts.append(f'<text class="title" text-anchor="middle" transform="translate(12 {mid:.1f}) rotate(-90)">{escape(y_title)}</text>')
+        self.parts.append(
+            f'<text class="title" text-anchor="middle" transform="translate(12 {mid:.1f}) rotate(-90)">{escape(y_title)}</text>'
+        )
 
     def text(self, x: float, y: float, words: str, anchor: str = "start", kind: str = "tick") -> None:
         """Words at a place."""
@@ -104,10 +106,13 @@ class Frame:
         Args:
             says: What it shows, for those who cannot see it.
         """
-        return Markup(  # noqa: S704 - every text was escaped above
-            f'<svg class="plot" viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{escape(says, quote=True)}">'
-            f"{''.join(self.parts)}</svg>"
-        )
+        return picture(self.parts, self.width, self.height, says)
+
+
+def picture(parts: Sequence[str], width: float, height: float, says: str) -> Markup:
+    """An SVG element of its own size that shrinks on a narrow screen."""
+    size = f'width="{width:g}" viewBox="0 0 {width:g} {height:g}"'
+    return Markup(f'<svg class="plot" {size} role="img" aria-label="{escape(says, quote=True)}">{"".join(parts)}</svg>')
 
 
 def curve(points: Sequence[Point], tier: str, marker: str, y_title: str, says: str) -> Markup:
@@ -177,11 +182,6 @@ class Projection:
         path = "".join(f"M{x},{y}h0" for x, y in sorted({self.xy(point) for point in points}))
         return f'<path class="spots {kind}" d="{path}"/>' if path else ""
 
-    def svg(self, parts: Sequence[str], says: str) -> Markup:
-        """The picture."""
-        head = f'<svg class="plot" viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{escape(says, quote=True)}">'
-        return Markup(head + "".join(parts) + "</svg>")  # noqa: S704 - every text was escaped above
-
 
 def error_map(places: Mapping[str, Place], goodness: Mapping[str, float], labels: Mapping[str, str], says: str) -> Markup:
     """Held-out regions where they are: the darker and larger, the worse; the three worst are named."""
@@ -210,7 +210,7 @@ def error_map(places: Mapping[str, Place], goodness: Mapping[str, float], labels
         taken.append((x, y))
         place = f'x="{x + (-15 if anchor == "end" else 15)}" y="{y + 4}" text-anchor="{anchor}"'
         parts.append(f'<text class="name" {place}>{escape(fold)} {escape(labels[fold])}</text>')
-    return projection.svg(parts, says)
+    return picture(parts, projection.width, projection.height, says)
 
 
 def fold_map(place: Place, says: str) -> Markup:
@@ -220,4 +220,4 @@ def fold_map(place: Place, says: str) -> Markup:
         return Markup("")
     projection = Projection.around(every, 300)
     order = ("buffer", "reserve", "train", "val", "test_id", "test_ood")
-    return projection.svg([projection.scatter(place.points.get(role, ()), role) for role in order], says)
+    return picture([projection.scatter(place.points.get(role, ()), role) for role in order], projection.width, projection.height, says)

@@ -44,7 +44,7 @@ def rank_words(place: RankRange | None) -> tuple[str, str]:
         return "–", ""
     if place.low is None or place.high is None:
         return str(place.rank), "range unknown: one fold"
-    return str(place.rank), f"{place.low}–{place.high}" if place.high > place.low else "certain"
+    return str(place.rank), f"{place.low}–{place.high}"
 
 
 def count_words(value: int | None) -> str:
@@ -132,9 +132,7 @@ def table_view(table: Table, board: Leaderboard, ranks: Ranks) -> dict[str, Any]
     ends = domain(value for spread in spreads for value in (spread.value, spread.low, spread.high))
     rows = [_row(table, row, board, ranks, chosen, ends) for row in table.rows]
     # Missing goes last; NaN would not sort.
-    rows.sort(
-        key=lambda row: (row["rank"] is None, row["rank"] or 0, row["good"] is None, -(row["good"] or 0), row["name"], row["slug"])
-    )
+    rows.sort(key=lambda row: (row["rank"] is None, row["rank"] or 0, row["good"] is None, -(row["good"] or 0), row["name"], row["slug"]))
     machines = sorted({machine for row in rows for machine in row["hardware"]})
     task = board.tasks[table.task]
     return {

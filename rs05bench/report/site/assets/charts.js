@@ -11,7 +11,10 @@ window.rs05charts = (() => {
   };
   const round = (value) => Math.round(value * 10) / 10;
   const known = (value) => value !== null && value !== undefined;
-  const score = (value, digits = 2) => (Math.abs(value) >= 100 ? value.toPrecision(3) : value.toFixed(digits)).replace(/^(-?)0\./, "$1.").replace("-", "−");
+  const score = (value, digits = 2) => {
+    const text = (Math.abs(value) >= 100 ? Math.abs(value).toPrecision(3) : Math.abs(value).toFixed(digits)).replace(/^0\./, ".");
+    return value < 0 && /[1-9]/.test(text) ? `−${text}` : text;
+  };
   const shorten = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
 
   function steps(low, high, most) {
@@ -22,8 +25,11 @@ window.rs05charts = (() => {
     for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k += 1) found.push(Number((k * step).toPrecision(12)));
     return found;
   }
-  function logSteps(low, high) {
-    const found = [];
+  const TIMES = [0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000, 360000];
+  function logSteps(low, high, times) {
+    const found = times ? TIMES.filter((value) => value >= low && value <= high) : [];
+    if (found.length > 1) return found;
+    found.length = 0;
     for (let k = Math.floor(Math.log10(low)); k <= Math.ceil(Math.log10(high)); k += 1) {
       const value = 10 ** k;
       if (value >= low * 0.999 && value <= high * 1.001) found.push(value);
@@ -48,7 +54,7 @@ window.rs05charts = (() => {
   class Plot {
     constructor(holder, width, height, margins, says) {
       Object.assign(this, { width, height, ...margins });
-      this.svg = make("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img", "aria-label": says });
+      this.svg = make("svg", { viewBox: `0 0 ${width} ${height}`, width, class: "plot", role: "img", "aria-label": says });
       holder.append(this.svg);
     }
     scales(x, y, logarithmic) {
@@ -73,10 +79,10 @@ window.rs05charts = (() => {
   }
 
   const amounts = {
-    9: ["time to fit", (s) => (s < 1 ? `${s * 1000} ms` : s < 100 ? `${s} s` : s < 6000 ? `${+(s / 60).toPrecision(2)} min` : `${+(s / 3600).toPrecision(2)} h`)],
-    10: ["time to predict 1,000 units", (s) => (s < 1 ? `${+(s * 1000).toPrecision(2)} ms` : s < 100 ? `${s} s` : `${+(s / 60).toPrecision(2)} min`)],
-    11: ["trainable parameters", (n) => (n >= 1e9 ? `${n / 1e9} G` : n >= 1e6 ? `${n / 1e6} M` : n >= 1e3 ? `${n / 1e3} k` : String(n))],
-    12: ["peak memory", (n) => (n >= 1000 ? `${+(n / 1000).toPrecision(2)} GB` : `${n} MB`)],
+    9: ["time to fit", (s) => (s < 1 ? `${+(s * 1000).toPrecision(2)} ms` : s < 60 ? `${+s.toPrecision(2)} s` : s < 3600 ? `${+(s / 60).toPrecision(2)} min` : `${+(s / 3600).toPrecision(2)} h`)],
+    10: ["time to predict 1,000 units", (s) => amounts[9][1](s)],
+    11: ["trainable parameters", (n) => (n >= 1e9 ? `${+(n / 1e9).toPrecision(2)} G` : n >= 1e6 ? `${+(n / 1e6).toPrecision(2)} M` : n >= 1e3 ? `${+(n / 1e3).toPrecision(2)} k` : String(+n.toPrecision(2)))],
+    12: ["peak memory", (n) => (n >= 1000 ? `${+(n / 1000).toPrecision(2)} GB` : `${+n.toPrecision(2)} MB`)],
   };
 
   function highlighted(content, state, rows, ranked) {
@@ -105,7 +111,7 @@ window.rs05charts = (() => {
       const used = rows.map((row) => row.b[budget].n[0]).filter(Boolean).sort((a, b) => a - b);
       return used.length ? [used[Math.floor(used.length / 2)], Math.round(used[Math.floor(used.length / 2)]).toLocaleString("en")] : null;
     }).filter(Boolean);
-    const space = two ? 156 : 138;
+    const space = two ? 168 : 138;
     for (const [place, kind, title] of [[4, "home", "At home"], [1, "ood", "Elsewhere"]]) {
       const last = place === 1 || !two;
       const width = two ? (last ? (wide - 24) * 0.5 + space / 2 : (wide - 24) * 0.5 - space / 2) : wide;
@@ -115,10 +121,10 @@ window.rs05charts = (() => {
       plot.axes(ticks, steps(y[0], y[1], 6), "labels used");
       for (const row of rows) if (!bright.includes(row)) plot.line(series(row, place), `line faint ${kind}`);
       const ends = [];
-      for (const row of bright) {
+      for (const [i, row] of bright.entries()) {
         const points = series(row, place);
         const n = row.b[state.budget].n;
-        if (place === 1 && known(n[2])) plot.path(`M${plot.x(n[0])},${plot.y(n[2])}V${plot.y(n[3])}`, `whisker tier-${row.tier}`);
+        if (place === 1 && known(n[2])) plot.path(`M${round(plot.x(n[0]) + (i - (bright.length - 1) / 2) * 4)},${plot.y(n[2])}V${plot.y(n[3])}`, `whisker tier-${row.tier}`);
         plot.line(points, `line ${kind} tier-${row.tier}`);
         for (const [a, b] of points) plot.dot(a, b, content.tiers[row.tier], `dot fill tier-${row.tier}`, 4);
         if (points.length) ends.push([row, plot.x(points.at(-1)[0]), plot.y(points.at(-1)[1])]);
@@ -135,6 +141,7 @@ window.rs05charts = (() => {
 
   function drops(holder, content, state, bright, named) {
     const lines = bright.filter((row) => known(row.b[state.budget].n[1]) && known(row.b[state.budget].n[4]));
+    lines.sort((a, b) => (content.higher ? 1 : -1) * (b.b[state.budget].n[1] - a.b[state.budget].n[1]));
     if (!lines.length) { holder.textContent = "No shown model has scores on both sides."; return; }
     const wide = holder.clientWidth, space = Math.min(170, wide * 0.38);
     const values = lines.flatMap((row) => [row.b[state.budget].n[1], row.b[state.budget].n[4]]);
@@ -152,7 +159,7 @@ window.rs05charts = (() => {
       for (const [value, kind] of [[n[4], "fill"], [n[1], "hollow"]])
         plot.svg.append(make("path", { d: content.tiers[row.tier], class: `dot ${kind} tier-${row.tier}`, transform: `translate(${clip(value)} ${y}) scale(5.2)` }));
       plot.text(space - 12, y + 4, shorten(named(row), Math.floor(space / 6.6)), "end", "label");
-      plot.text(plot.width - 48, y + 4, known(n[5]) ? (n[5] >= 0 ? "+" : "") + score(n[5]) : "missing", "start", known(n[5]) ? "label" : "tick");
+      plot.text(plot.width - 48, y + 4, known(n[5]) ? (score(n[5]).startsWith("−") ? "" : "+") + score(n[5]) : "missing", "start", known(n[5]) ? "label" : "tick");
     });
   }
 
@@ -168,7 +175,7 @@ window.rs05charts = (() => {
     y[0] -= room; y[1] += room;
     const plot = new Plot(holder, wide, Math.max(300, 60 + bright.length * 30), { left: 42, right: 20, top: 14, bottom: 42 }, `${content.metric} against ${title}: ` + bright.map((row) => `${row.name} ${score(row.b[state.budget].n[1])}`).join("; "));
     plot.scales(x, y, true);
-    plot.axes(logSteps(...x).map((value) => [value, words(value)]), steps(y[0], y[1], 6), title);
+    plot.axes(logSteps(...x, place < 11).map((value) => [value, words(value)]), steps(y[0], y[1], 6), title);
     const better = content.higher ? (a, b) => a > b : (a, b) => a < b;
     const edge = [];
     for (const point of [...points].sort((a, b) => a[1] - b[1] || (better(a[2], b[2]) ? -1 : 1))) if (!edge.length || better(point[2], edge.at(-1)[2])) edge.push(point);
@@ -196,7 +203,7 @@ window.rs05charts = (() => {
 
   return (content, state, rows, ranked) => {
     const bright = highlighted(content, state, rows, ranked);
-    const named = (row) => row.name + (ranked(row) || !Object.values(content.rows).some((other) => Object.keys(other.b[state.budget].r).length) ? "" : " (unranked)");
+    const named = (row) => row.name + (ranked(row) || !Object.values(content.rows).some((other) => Object.keys(other.b[state.budget].r).length) ? "" : " ○");
     for (const [id, draw] of [["curves", (holder) => curves(holder, content, state, rows, bright, named)], ["drops", (holder) => drops(holder, content, state, bright, named)], ["frontier", (holder) => frontier(holder, content, state, rows, bright, named)]]) {
       const holder = document.querySelector(`#${id} .panels`);
       holder.replaceChildren();
