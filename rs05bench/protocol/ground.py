@@ -129,21 +129,28 @@ def lay_ground(units: UnitTable, region_column: str | None, options: SplitOption
         options: Sizes, fractions and seed.
         in_time: Whether a region that is one place may be cut into blocks of time (not where the year itself is held out).
 
-    Raises:
-        DataError: No region can be cut into blocks, so there would be no test units.
+    A ground without a test unit is possible: every region is one block then (`require_tests` refuses it).
     """
     frame = units.frame
     region = frame[region_column].to_numpy(dtype=object) if region_column else np.full(len(frame), "all", dtype=object)
     block, timed = _blocks(units, region, options, in_time)
     bare = Ground(units, region, block, timed, np.zeros(len(frame), bool), np.zeros(len(frame), bool), options, options.block_by)
     test = bare.draw(np.ones(len(frame), dtype=bool), options.test_fraction, "test")
-    if not test.any():
+    return Ground(units, region, block, timed, test, bare.near(test), options, options.block_by)
+
+
+def require_tests(ground: Ground) -> None:
+    """Refuses a ground on which nothing could be tested.
+
+    Raises:
+        DataError: No region can be cut into blocks.
+    """
+    if not ground.test.any():
         raise DataError(
             "no region can be cut into blocks: every region is a single block, so nothing could be tested beside training",
-            source=units.source,
-            remedy=f"Use smaller blocks (split_options.block_size_m is {options.block_size_m:g} m), or declare a time column.",
+            source=ground.units.source,
+            remedy=f"Use smaller blocks (split_options.block_size_m is {ground.options.block_size_m:g} m), or declare a time column.",
         )
-    return Ground(units, region, block, timed, test, bare.near(test), options, options.block_by)
 
 
 def _blocks(units: UnitTable, region: Names, options: SplitOptions, in_time: bool) -> tuple[Names, Mask]:

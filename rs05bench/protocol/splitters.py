@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.ground import Ground, Mask, Names, lay_ground
+from rs05bench.protocol.ground import Ground, Mask, Names, lay_ground, require_tests
 from rs05bench.protocol.hashing import hash_many, hash_unit
 from rs05bench.protocol.names import SplitName, parse_split
 from rs05bench.protocol.units import UnitTable
@@ -61,6 +61,9 @@ def draw_folds(card: TaskCard, units: UnitTable, split: str) -> tuple[Ground, li
     if name.moves_year and units.frame["year"].isna().any():
         raise DataError(f"split {split!r} needs the year of every unit, and the units have none", source=units.source)
     ground = lay_ground(units, column, options, in_time=not name.moves_year)
+    # A random draw and a published split have no test blocks; all others stand on them.
+    if name.rule not in ("random", "official"):
+        require_tests(ground)
     if name.rule == "official":
         folds = list(_official(ground, card.official.shift if card.official else "none"))
     else:

@@ -254,3 +254,12 @@ def test_a_changed_manifest_is_refused(tmp_path):
     table.to_parquet(path, index=False)
     with pytest.raises(DataError, match="content digest"):
         type(manifest).load(path)
+
+
+def test_a_random_split_needs_no_blocks_and_others_say_that_they_do():
+    frame = pd.DataFrame({"unit_id": [f"u{i}" for i in range(40)], "lon": -100.0, "lat": 40.0, "state": "s0", "place": "p"})
+    task = card(year=None, splits=["random", "spatial-block"])
+    units = UnitTable.build(frame, groups=["state"])
+    assert build_manifest(task, units, "random").counts().loc["random", "test_id"] > 0
+    with pytest.raises(DataError, match="no region can be cut into blocks"):
+        build_manifest(task, units, "spatial-block")
