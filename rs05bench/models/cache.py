@@ -14,6 +14,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class FeatureCache:
     Attributes:
         hits: Units found.
         misses: Units that had to be encoded.
+        dropped: Entries that were damaged; they were removed, and are encoded again.
     """
 
     def __init__(self, folder: str | Path | None) -> None:
@@ -45,17 +47,32 @@ class FeatureCache:
         self.memory: dict[tuple[str, str], Maps] = {}
         self.hits = 0
         self.misses = 0
+        self.dropped = 0
+        self._sound: set[Path] = set()
 
     def get(self, encoder: str, unit: str) -> Maps | None:
-        """Feature maps of a unit, one array a layer, read-only; None when it was never encoded."""
+        """Feature maps of a unit, one array a layer, read-only; None when it was never encoded, or its file is damaged."""
         if self.folder is None:
             return self.memory.get((encoder, unit))
         entry = self._entry(encoder, unit)
         try:
-            names = sorted(name for name in os.listdir(entry) if name.endswith(".npy"))
-            return [np.load(entry / name, mmap_mode="r") for name in names] or None
+            names = [name for name in os.listdir(entry) if name.endswith(".npy")]
         except FileNotFoundError:
             return None
+        try:
+            parts = sorted((int(name.split("-")[0]), int(name[:-4].split("-")[2], 16), int(name.split("-")[1]), name) for name in names)
+            maps = [np.load(entry / name, mmap_mode="r") for *_, name in parts]
+            if not maps or len(maps) != parts[0][2]:
+                raise ValueError("layers are missing")
+            # Once a process: reading it all is cheaper than encoding, and features are read many times.
+            if entry not in self._sound and any(zlib.crc32(array.data) != said for array, (_, said, *_) in zip(maps, parts, strict=True)):
+                raise ValueError("the content is not what was written")
+        except (ValueError, IndexError, EOFError, OSError):
+            self.dropped += 1
+            shutil.rmtree(entry, ignore_errors=True)
+            return None
+        self._sound.add(entry)
+        return maps
 
     def put(self, encoder: str, unit: str, maps: Maps) -> None:
         """File a unit's feature maps. Another writer that was first wins; the content is the same."""
@@ -67,7 +84,9 @@ class FeatureCache:
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=entry.parent))
         try:
             for index, array in enumerate(maps):
-                np.save(draft / f"{index}.npy", array)
+                # The name says which layer of how many, and the checksum of its numbers.
+                array = np.ascontiguousarray(array)
+                np.save(draft / f"{index}-{len(maps)}-{zlib.crc32(array.data):08x}.npy", array)
             # Renaming a folder onto a filled one fails: the entry is there, whole, by somebody else.
             draft.rename(entry)
         except OSError:
