@@ -24,12 +24,13 @@ from rs05bench.protocol.card import TaskCard
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "examples" / "cards" / "fuel_moisture.yaml"
 PRESTO = ("presto/frozen", "presto/lora", "presto/full")
+FOREST = "raw-context/rf"
 MODELS = (
     "floor/mean",
     "floor/nearest",
     "raw/ridge",
     "raw/rf",
-    "raw-context/rf",
+    FOREST,
     *(name for tier in PRESTO for name in (tier, f"{tier}@random")),
 )
 SPLITS = ("official", "leave-region-out")
@@ -71,60 +72,81 @@ def run(data: Path, store: Path, budgets: list[str], seeds: list[int], jobs: int
 
 def report(card: TaskCard, store: Path, budgets: list[str]) -> None:
     """Print the tables."""
-    table = read_table(ResultStore(store))
-    table = whole_seeds(table, budgets)
+    table = whole_seeds(read_table(ResultStore(store)), budgets)
     if table.empty:
         print("No seed is complete yet.")
         return
-    seeds = sorted(table["seed"].unique())
-    training = card.training
-    print("# Live fuel moisture: pretrained Presto, its random twins, and raw baselines\n")
-    print(
-        f"2,313 real samples at 150 sites; {len(seeds)} seeds ({seeds[0]} to {seeds[-1]}); label budgets count training and validation "
-        f"together. Every Presto tier: {training.steps} optimiser steps of {training.batch_size} units, learning rate "
-        f"{', '.join(f'{rate:g}' for rate in training.learning_rates)}, early stopping on the budget's validation labels. "
-        "R2 is on test units nobody trained on; ± is the standard deviation over seeds of the mean over folds.\n"
-    )
-    print(
-        "`raw` are the satellite, weather and terrain numbers of the three months; `raw-context` adds what Presto is given as well: month, "
-    )
-    print("Dynamic World class and coordinates. `@random` is the same network without pretraining.\n")
-    print("## R2\n")
-    folds = table.loc[table["split"] == "leave-region-out", "fold"].nunique()
+    introduce(card, sorted(table["seed"].unique()))
+    print("## What it shows\n")
+    for sentence in findings(table, budgets):
+        print(f"- {sentence}")
+    print("\n## R2\n")
     heads = [*(f"official, {name}" for name in budgets), *(f"new region, {name}" for name in budgets), f"same region, {budgets[-1]}"]
     print("| model | " + " | ".join(heads) + " | drop |")
     print("|---" * (len(heads) + 2) + "|")
     for model in MODELS:
-        cells = [spread(table, "official", name, model, "r2_ood") for name in budgets]
-        cells += [spread(table, "leave-region-out", name, model, "r2_ood") for name in budgets]
+        cells = [spread(table, split, name, model, "r2_ood") for split in SPLITS for name in budgets]
         cells += [spread(table, "leave-region-out", budgets[-1], model, column) for column in ("r2_id", "r2_drop")]
         print(f"| {model} | " + " | ".join(cells) + " |")
+    folds = table.loc[table["split"] == "leave-region-out", "fold"].nunique()
     print(
-        f"\nOfficial: the published site split (no distance between its training and test sites is promised). New region: {folds} folds of "
-        "gathered 10 x 5 degree cells, "
-        f"mean over folds. Same region: test sites of the regions in training. Drop ({budgets[-1]} labels): same test sites, scored with their "
-        "region in training and with it held out.\n"
+        "\nOfficial: the published site split (no distance between its training and test sites is promised). "
+        f"New region: {folds} folds of gathered 10 x 5 degree cells, mean over folds. Same region: test sites of the regions in training. "
+        f"Drop ({budgets[-1]} labels): same test sites, scored with their region in training and with it held out.\n"
     )
     print("## What pretraining brings\n")
-    print(
-        "Difference of R2, pretrained minus random-initialised, paired by seed and fold; in brackets in how many pairs it is above zero.\n"
-    )
-    print("| tier | " + " | ".join(f"{split}, {name}" for split in ("official", "new region") for name in budgets) + " |")
-    print("|---" * (1 + 2 * len(budgets)) + "|")
-    for model in PRESTO:
-        print(
-            f"| {model} | "
-            + " | ".join(paired(table, split, name, model, f"{model}@random") for split in SPLITS for name in budgets)
-            + " |"
-        )
-    print("\nThe same for Presto against the forest that sees the same inputs (`raw-context/rf`):\n")
-    print("| tier | " + " | ".join(f"{split}, {name}" for split in ("official", "new region") for name in budgets) + " |")
-    print("|---" * (1 + 2 * len(budgets)) + "|")
-    for model in PRESTO:
-        print(
-            f"| {model} | " + " | ".join(paired(table, split, name, model, "raw-context/rf") for split in SPLITS for name in budgets) + " |"
-        )
+    print("R2 of the pretrained minus R2 of the random-initialised, paired by seed and fold; in brackets how many pairs are above zero.\n")
+    print_pairs(table, budgets, {model: f"{model}@random" for model in PRESTO})
+    print(f"\nThe same for Presto against the forest that sees the same inputs (`{FOREST}`):\n")
+    print_pairs(table, budgets, dict.fromkeys(PRESTO, FOREST))
     costs(store, budgets[-1])
+
+
+def introduce(card: TaskCard, seeds: list[int]) -> None:
+    """Say what was run."""
+    training = card.training
+    seeded = f"{len(seeds)} seeds ({seeds[0]} to {seeds[-1]})" if len(seeds) > 1 else f"one seed ({seeds[0]}), so no spread can be given"
+    print("# Live fuel moisture: pretrained Presto, its random twins, and raw baselines\n")
+    print(
+        f"2,313 real samples at 150 sites; {seeded}; label budgets count training and validation together. "
+        f"Every Presto tier: {training.steps} optimiser steps of {training.batch_size} units, learning rate "
+        f"{', '.join(f'{rate:g}' for rate in training.learning_rates)}, early stopping on the budget's validation labels: a "
+        "short schedule, the same for all. R2 is on test units nobody trained on; "
+        "± is the standard deviation over seeds of the mean over folds.\n"
+    )
+    print(
+        "`raw` are the satellite, weather and terrain numbers of the three months; `raw-context` adds what Presto is given as well: month, "
+        "Dynamic World and coordinates. `@random` is the same network without pretraining.\n"
+    )
+
+
+def findings(table: pd.DataFrame, budgets: list[str]) -> list[str]:
+    """What the numbers say, in sentences; nothing is claimed beyond what was counted."""
+    out = []
+    for split, where in zip(SPLITS, ("On the official split", "In a new region"), strict=True):
+        part = table[table["split"] == split]
+        means = {budget: part[part["budget"] == budget].groupby("model")["r2_ood"].mean() for budget in budgets}
+        best = "; ".join(f"{budget}: {mean.idxmax()} ({mean.max():.2f})" for budget, mean in means.items())
+        out.append(f"{where}, the best mean R2 is that of {best}.")
+        for words in ("its random twin", "the forest on the same inputs"):
+            others = {model: FOREST if "forest" in words else f"{model}@random" for model in PRESTO}
+            gains = np.concatenate([differences(table, split, name, *pair) for pair in others.items() for name in budgets])
+            if len(gains):
+                won = int((gains > 0).sum())
+                out.append(f"{where}, a pretrained Presto beats {words} in {won} of {len(gains)} pairs, by {gains.mean():+.2f} on average.")
+    moved = table[(table["split"] == "leave-region-out") & (table["budget"] == budgets[-1])].groupby("model")["r2_drop"].mean()
+    said = ", ".join(f"{model} {moved[model]:.2f}" for model in (FOREST, *PRESTO) if model in moved)
+    out.append(f"What holding the region out costs on the same test sites ({budgets[-1]} labels), in R2: {said}.")
+    return out
+
+
+def print_pairs(table: pd.DataFrame, budgets: list[str], pairs: dict[str, str]) -> None:
+    """A table of paired differences."""
+    print("| tier | " + " | ".join(f"{split}, {name}" for split in ("official", "new region") for name in budgets) + " |")
+    print("|---" * (1 + 2 * len(budgets)) + "|")
+    for model, other in pairs.items():
+        row = [paired(table, split, name, model, other) for split in SPLITS for name in budgets]
+        print(f"| {model} | " + " | ".join(row) + " |")
 
 
 def whole_seeds(table: pd.DataFrame, budgets: list[str]) -> pd.DataFrame:
@@ -146,25 +168,30 @@ def spread(table: pd.DataFrame, split: str, budget: str, model: str, column: str
     return f"{by_seed.mean():.2f}{deviation}"
 
 
-def paired(table: pd.DataFrame, split: str, budget: str, model: str, other: str) -> str:
-    """Mean difference of R2 over seeds and folds, and in how many pairs the first is better."""
+def differences(table: pd.DataFrame, split: str, budget: str, model: str, other: str) -> np.ndarray:
+    """R2 of a model minus that of another, paired by seed and fold."""
     part = table[(table["split"] == split) & (table["budget"] == budget)]
     wide = part.pivot_table(index=["fold", "seed"], columns="model", values="r2_ood")
-    if model not in wide or other not in wide:
-        return ""
-    difference = (wide[model] - wide[other]).dropna().to_numpy()
-    return f"{np.mean(difference):+.3f} ({int((difference > 0).sum())} of {len(difference)})"
+    return (wide[model] - wide[other]).dropna().to_numpy() if {model, other} <= set(wide.columns) else np.empty(0)
+
+
+def paired(table: pd.DataFrame, split: str, budget: str, model: str, other: str) -> str:
+    """Mean difference of R2 over seeds and folds, and in how many pairs the first is better."""
+    gains = differences(table, split, budget, model, other)
+    return f"{np.mean(gains):+.3f} ({int((gains > 0).sum())} of {len(gains)})" if len(gains) else ""
 
 
 def costs(store: Path, budget: str) -> None:
     """Print what the cells measured alone cost."""
     table = read_table(ResultStore(store))
-    if "alone" not in table:
-        return
-    alone = table[table["alone"].astype(bool) & (table["budget"] == budget) & (table["split"] == "official")]
+    chosen = table[(table["budget"] == budget) & (table["split"] == "official")]
+    alone = chosen[chosen["alone"].astype(bool)] if "alone" in chosen else chosen.iloc[:0]
+    how = "each cell alone in a fresh process on one core"
+    if alone.empty:
+        alone, how = chosen, "first seed, beside other work on a busy machine: for orientation only"
     if alone.empty:
         return
-    print(f"\n## Cost (official split, {budget} labels, each cell alone in a fresh process on one core)\n")
+    print(f"\n## Cost (official split, {budget} labels, {how})\n")
     print("| model | parameters | trained | fit, s | predict 1,000 units, s | peak memory, MiB |")
     print("|---|---|---|---|---|---|")
     for model in MODELS:

@@ -97,7 +97,7 @@ def sections(record: dict[str, Any]) -> list[tuple[str, list[str] | list[list[st
     out: list[tuple[str, Any]] = []
     if record["simulated"]:
         out.append(("", ["SIMULATED: everything here was made from simulated data and says nothing about the Earth."]))
-    labels = f"{record['labels_train']} training and {record['labels_val']} validation labels"
+    labels = f"{record['labels_train']} training and {record['labels_val']} validation units"
     out.append(
         (
             "What this is",

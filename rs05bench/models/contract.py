@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -386,14 +387,12 @@ def check_by_name(name: str, options: dict[str, Any] | None = None) -> dict[str,
     Returns:
         `<kind>, <budget>` -> checks. A kind the model refuses is skipped, unless it refuses both.
     """
-    from rs05bench.models.registry import create
-
     outcome: dict[str, list[Check]] = {}
     refused: dict[str, list[Check]] = {}
     for kind, budgets in BUDGETS.items():
         for budget in budgets:
             data = contract_data(kind, budget)  # type: ignore[arg-type]
-            found = check_model(lambda seed, card=data.card: create(name, card=card, seed=seed, **(options or {})), data)
+            found = check_model(partial(_create, name, data.card, options or {}), data)
             unfit = next((check for check in found if check.what == "fits" and check.status == "failed"), None)
             refuses = unfit is not None and "another kind of task" in unfit.detail
             (refused if refuses else outcome)[f"{kind}, {budget}"] = found
@@ -403,6 +402,12 @@ def check_by_name(name: str, options: dict[str, Any] | None = None) -> dict[str,
         why = next(check.detail for check in found if check.status == "failed").partition(" (for another kind")[0]
         outcome[key] = [Check(f"does {key.split(',', maxsplit=1)[0]}", "skipped", why)]
     return outcome
+
+
+def _create(name: str, card: TaskCard, options: dict[str, Any], seed: int) -> Any:
+    from rs05bench.models.registry import create
+
+    return create(name, card=card, seed=seed, **options)
 
 
 def failed(outcome: dict[str, list[Check]]) -> bool:
