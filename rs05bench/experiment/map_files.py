@@ -162,7 +162,7 @@ def write_preview(
         axis.set_xticks([])
         axis.set_yticks([])
     if simulated:
-        figure.text(0.01, 0.01, "SIMULATED DATA", fontsize=9, fontweight="bold", color="#D55E00")
+        figure.text(0.99, 0.985, "SIMULATED DATA", ha="right", va="top", fontsize=9, fontweight="bold", color="#D55E00")
     figure.savefig(path, dpi=110, metadata={"Software": "rs05bench"})
     return path
 
