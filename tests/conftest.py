@@ -95,6 +95,16 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
+def chip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`hls_burn_scars/`, `crop_chips/` and `alphaearth/`: a few small chips with the real names, made once."""
+    from tests.chip_files import write_burn_chips, write_crop_chips
+
+    root = tmp_path_factory.mktemp("chips")
+    os.environ["RS05BENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    return write_crop_chips(write_burn_chips(root))
+
+
+@pytest.fixture(scope="session")
 def real() -> Callable[[str], Path]:
     """`real("aef_chip")` is a folder of real data; skips, with the reason, where it is absent."""
     # A relative path is meant from the checkout, so that the suite finds it from any working directory.

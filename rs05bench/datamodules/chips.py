@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from rs05bench.datamodules.chipsource import ChipSource, Layers, chip_card
+from rs05bench.datamodules.chipsource import ChipSource, Layers, chip_card, layers_beside
 from rs05bench.errors import ProtocolError
 from rs05bench.protocol.budget import LabelBudget, draw_budget
 from rs05bench.protocol.card import TaskCard
@@ -40,7 +40,7 @@ class ChipDataModule(lightning.LightningDataModule):
         seed: Seed of the budget's draw and of the order of batches.
         card: A card of your own; default the one shipped.
         manifest: A frozen manifest; default it is built from the files.
-        layers: Further group columns: name -> (polygon layer, column).
+        layers: Further group columns: name -> (polygon layer, column); default what `layers_beside` finds for the split.
         embeddings: AlphaEarth tiles for models that read them.
         batch_size: Patches a batch; default the card's.
         num_workers: Loader workers.
@@ -82,6 +82,8 @@ class ChipDataModule(lightning.LightningDataModule):
         super().__init__()
         if source is None:
             given = TaskCard.load(card) if isinstance(card, (str, Path)) else card
+            if given is None and layers is None:
+                layers = layers_beside(root, self.reader, split)
             source = ChipSource(root, given or chip_card(self.reader, root, layers), layers=layers, embeddings=embeddings)
         self.source = source
         self.card = source.card
@@ -125,7 +127,9 @@ class ChipDataModule(lightning.LightningDataModule):
             batches = _FireBatches([fire[unit] for unit, *_ in patches.items], self.batch_size, self.seed)
             return DataLoader(patches, batch_sampler=batches, num_workers=self.num_workers, collate_fn=_collate)
         order = torch.Generator().manual_seed(hash_unit("order", self.seed) % 2**31)
-        return DataLoader(patches, self.batch_size, shuffle=True, generator=order, num_workers=self.num_workers, collate_fn=_collate)
+        return DataLoader(
+            patches, batch_size=self.batch_size, shuffle=True, generator=order, num_workers=self.num_workers, collate_fn=_collate
+        )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Patches of the budget's validation chips; empty where the budget leaves none."""
@@ -133,7 +137,7 @@ class ChipDataModule(lightning.LightningDataModule):
         if not units:
             return []
         patches = _Patches(self, units, self.patch_size, labels=True)
-        return DataLoader(patches, self.batch_size, num_workers=self.num_workers, collate_fn=_collate)
+        return DataLoader(patches, batch_size=self.batch_size, num_workers=self.num_workers, collate_fn=_collate)
 
     def labelled_pixels(self) -> dict[str, int]:
         """Labelled pixels that the budget shows, in training and in validation chips."""
@@ -142,6 +146,39 @@ class ChipDataModule(lightning.LightningDataModule):
             loader = DataLoader(_Patches(self, self.unit_ids(role), None, labels=True), None)
             counted[role] = sum(int((chip["mask"] != IGNORE).sum()) for chip in loader)
         return counted
+
+    def write_patches(self, role: str, folder: Path) -> list[Path]:
+        """Writes the patches of a training role as pairs of GeoTIFFs, for programs that read no data module.
+
+        `<unit>_<number>_merged.tif` holds the image (dates after one another) in float32, or the decoded embedding where
+        the module shows embeddings; `<unit>_<number>.mask.tif` the labels that the budget shows, -1 elsewhere. Missing pixels are 0.
+
+        Args:
+            role: `train` or `val`.
+            folder: Where to; made where missing.
+        """
+        import rasterio
+        from rasterio.windows import Window
+        from rasterio.windows import transform as transform_of
+
+        folder.mkdir(parents=True, exist_ok=True)
+        patches = _Patches(self, self.unit_ids(role), self.patch_size, labels=True)
+        written = []
+        for number, (unit, rows, columns) in enumerate(patches.items):
+            patch = patches[number]
+            values = _decoded(patch["embedding"]) if self.show_embedding else patch["image"].flatten(0, -3)
+            pixels = torch.nan_to_num(values, nan=0.0).numpy().astype(np.float32)
+            crs, place = self.source.place(unit)
+            profile = {"driver": "GTiff", "height": pixels.shape[1], "width": pixels.shape[2], "crs": crs, "compress": "deflate"}
+            window = Window(columns.start, rows.start, pixels.shape[2], pixels.shape[1])
+            stem = folder / f"{unit}_{number:05d}"
+            for path, bands in ((f"{stem}_merged.tif", pixels), (f"{stem}.mask.tif", patch["mask"].numpy().astype(np.int16)[None])):
+                with rasterio.open(
+                    path, "w", count=len(bands), dtype=bands.dtype, transform=transform_of(window, place), **profile
+                ) as target:
+                    target.write(bands)
+                written.append(Path(path))
+        return written
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Not there: labels of test chips are never shown.
@@ -159,7 +196,7 @@ class ChipDataModule(lightning.LightningDataModule):
         if role is None:
             return [self.predict_dataloader(name) for name in ("test_id", "test_ood")]
         chips = _Patches(self, self.unit_ids(role), None, labels=False)
-        return DataLoader(chips, 1, num_workers=self.num_workers, collate_fn=_collate)
+        return DataLoader(chips, batch_size=1, num_workers=self.num_workers, collate_fn=_collate)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments training batches on their device, as the card declares: image, embedding and mask turn together."""
@@ -215,6 +252,12 @@ def augment(batch: dict[str, Any], operations: list[str]) -> dict[str, Any]:
     for name, plane in zip(rasters, turned.split([plane.shape[1] for plane in planes], dim=1), strict=True):
         out[name] = plane.reshape(*batch[name].shape[:-2], *plane.shape[-2:]).to(batch[name].dtype)
     return out
+
+
+def _decoded(embedding: Tensor) -> Tensor:
+    from rs05bench.datasets.alphaearth import decode
+
+    return torch.from_numpy(decode(embedding.numpy()))
 
 
 def _planes(values: Tensor) -> Tensor:

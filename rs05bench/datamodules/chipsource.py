@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.units import UnitTable
 
 if TYPE_CHECKING:
@@ -64,6 +65,30 @@ def open_chips(card: TaskCard, data_dir: str | Path) -> ChipSource:
     layers = {name: (root / file, column) for name, (file, column) in said.get("layers", {}).items()}
     embeddings = root / said["embeddings"] if said.get("embeddings") else None
     return ChipSource(root / said.get("folder", ""), card, layers=layers, embeddings=embeddings)
+
+
+def layers_beside(root: str | Path, reader: str, split: str) -> dict[str, tuple[Path, str]]:
+    """The polygon layer that a split's group needs, where a file `regions.gpkg` lies in the data's folder, or in `regions/` beside it.
+
+    Args:
+        root: Where the chips lie.
+        reader: `burn-scars` or `crop-chips`.
+        split: Split name; its group is the column's name.
+
+    Returns:
+        name -> (file, column); empty where the shipped card knows the group, or there is no such file or column.
+    """
+    group = parse_split(split).group
+    if group is None or chip_card(reader, root).group_column(group) is not None:
+        return {}
+    column, here = group.replace("-", "_"), Path(root)
+    for file in (here / "regions.gpkg", here.parent / "regions" / "regions.gpkg"):
+        if file.is_file():
+            import pyogrio
+
+            if column in pyogrio.read_info(file)["fields"]:
+                return {column: (file, column)}
+    return {}
 
 
 def simulated_chip_cards(root: str | Path) -> dict[str, TaskCard]:
@@ -198,7 +223,7 @@ class ChipSource:
         chip = {
             "image": sample["image"],
             "mask": sample["mask"],
-            "time": torch.tensor([[date.year, date.dayofyear] for date in dates], dtype=torch.float32),
+            "time": torch.tensor([[date.year, date.day_of_year] for date in dates], dtype=torch.float32),
             "location": sample["lonlat"].flip(0).float(),
         }
         size = sum(value.numel() * value.element_size() for value in chip.values())

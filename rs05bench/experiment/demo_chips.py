@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rs05bench.experiment.sweep import Progress, SweepSummary, sweep
 from rs05bench.protocol.card import TaskCard
@@ -47,7 +48,7 @@ def deep_part(
     """
     root = Path(out)
     card = demo_card(root / "data" / "burn-scar-chips")
-    grid = {"models": MODELS, "splits": (SPLIT,), "folds": FOLDS, "budgets": BUDGETS, "seeds": SEEDS}
+    grid: dict[str, Any] = {"models": MODELS, "splits": (SPLIT,), "folds": FOLDS, "budgets": BUDGETS, "seeds": SEEDS}
     runs = [sweep(card, card.parent, root / "runs", **grid, jobs=jobs, costs=False, on_start=on_start, on_progress=on_progress)]
     if not runs[0].stopped:
         one = {**grid, "folds": FOLDS[:1], "budgets": BUDGETS[-1:], "seeds": SEEDS[:1]}

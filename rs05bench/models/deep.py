@@ -148,7 +148,7 @@ class DeepModel:
 
         with seeded(self.seed):
             self.facts_ = self.inspect(data)
-        plan = TrainingPlan.of(data, **self._plan_options())
+        plan = TrainingPlan.of(data, **self.plan_options())
         self.network_ = self.network(self.facts_)
         with seeded(self.seed):
             summary = summarise(self.network_, data, plan)
@@ -167,7 +167,7 @@ class DeepModel:
 
         with seeded(self.seed):
             self.facts_ = self.inspect(data)
-        plan = TrainingPlan.of(data, **self._plan_options())
+        plan = TrainingPlan.of(data, **self.plan_options())
         network = self.network(self.facts_)
         cache = self.options.get("cache")
         self.history_, summary = fit_network(
@@ -200,7 +200,7 @@ class DeepModel:
         """Yield each unit's id and its probabilities (K, H, W), one batch in memory at a time."""
         for batch in self._batches(data, role):
             ids = [str(unit) for unit in batch["unit_id"]]
-            yield from zip(ids, self._probabilities(batch), strict=True)
+            yield from zip(ids, self.probabilities(batch), strict=True)
 
     def predict_scene(
         self,
@@ -409,7 +409,8 @@ class DeepModel:
                 remedy=f"Known: {', '.join(sorted(known))}, and the training plan's.",
             )
 
-    def _plan_options(self) -> dict[str, Any]:
+    def plan_options(self) -> dict[str, Any]:
+        """The options that say how it is trained, and not what it is."""
         others = {*_ADAPTATION_OPTIONS, *_BACKBONE_OPTIONS, *_HEAD_OPTIONS, *_OWN_OPTIONS}
         return {key: value for key, value in self.options.items() if key not in others}
 
@@ -452,8 +453,8 @@ class DeepModel:
     def _window(self) -> int:
         return int(self.options.get("window") or self.facts_["image_size"])
 
-    def _probabilities(self, batch: dict[str, Any]) -> list[NDArray[np.float32]]:
-        """Of a batch of chips; those larger than the training image go through the sliding window."""
+    def probabilities(self, batch: dict[str, Any]) -> list[NDArray[np.float32]]:
+        """Probabilities (K, H, W) of each chip of a batch; those larger than the training image go through the sliding window."""
         if "features" in batch:
             return self._whole(batch)
         arrays = {name: value for name, value in batch.items() if hasattr(value, "shape") and name not in ("mask", "label")}

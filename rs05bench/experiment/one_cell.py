@@ -1,0 +1,173 @@
+"""One cell by itself, outside any sweep: run, kept in a folder, or handed to TerraTorch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rs05bench.errors import DataError, ProtocolError
+from rs05bench.experiment.cell import make_bench, run_cell
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.result import Cell, Result
+
+
+def fit_predict(
+    card: TaskCard,
+    data: str | Path,
+    out: str | Path,
+    *,
+    model: str,
+    split: str,
+    fold: str | None = None,
+    budget: str = "full",
+    seed: int = 0,
+    target: str | None = None,
+    options: dict[str, Any] | None = None,
+) -> Result:
+    """Runs one cell and keeps `result.json` and `predictions/`.
+
+    Args:
+        card: The task card.
+        data: Folder of the data.
+        out: Folder to write to; made where missing.
+        model: Model name.
+        split: Split name.
+        fold: Fold; default the first.
+        budget: Label budget.
+        seed: Seed.
+        target: Target; default the card's first.
+        options: Options of the model.
+
+    Raises:
+        DataError: The folder holds a result already, or there is no such fold.
+    """
+    folder = Path(out)
+    for name in ("result.json", "predictions"):
+        if (folder / name).exists():
+            raise DataError(f"holds {name} already", source=folder, remedy="Give another folder: results are never overwritten.")
+    bench = make_bench(card, data, [split])
+    manifest = bench.manifests[parse_split(split).base]
+    if fold is not None and fold not in manifest.folds:
+        raise DataError(f"no fold {fold!r} in {split}", source=card.name, remedy=f"There are {', '.join(manifest.folds)}.")
+    cell = Cell(
+        task=card.name,
+        target=target or card.targets[0],
+        split=split,
+        fold=fold or manifest.folds[0],
+        model=model,
+        budget=budget,
+        seed=seed,
+        options=options or {},
+    )
+    result, predictions = run_cell(bench, cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".predictions.{uuid.uuid4().hex[:8]}"
+    try:
+        predictions.save(part)
+        part.rename(folder / "predictions")
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    # Last, as in a store: a folder without it is unfinished.
+    (folder / "result.json").write_text(result.model_dump_json(exclude_none=True, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
+    """`key=value` pairs as a model's options; values are read as JSON where they are, else as text.
+
+    Examples:
+        >>> parse_options(["rank=4", "decoder=fpn", "blocks=top4", "learning_rates=[0.001, 0.0001]"])
+        {'rank': 4, 'decoder': 'fpn', 'blocks': 'top4', 'learning_rates': [0.001, 0.0001]}
+
+    Raises:
+        DataError: Not of that form.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise DataError(f"option {pair!r} is not of the form key=value", remedy="For instance --option rank=4.")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
+
+
+def export_cell(
+    card: TaskCard,
+    data: str | Path,
+    out: str | Path,
+    *,
+    model: str,
+    split: str,
+    fold: str | None = None,
+    budget: str = "full",
+    seed: int = 0,
+    options: dict[str, Any] | None = None,
+) -> Path:
+    """Writes a chip cell for TerraTorch's own command: the budget's patches as GeoTIFFs, and the configuration that trains on them.
+
+    Pixels that the budget does not show are -1 in the masks, so TerraTorch sees the labels of the cell and no others.
+
+    Args:
+        card: The task card.
+        data: Folder of the data.
+        out: Folder to write `cell.yaml`, `train/` and `val/` to; must not exist yet.
+        model: Name of a deep model.
+        split: Split name.
+        fold: Fold; default the first.
+        budget: Label budget.
+        seed: Seed.
+        options: Options of the model.
+
+    Returns:
+        The configuration, for `terratorch fit --config`.
+
+    Raises:
+        ProtocolError: The cell is no deep cell on chips, or has no validation chips.
+        DataError: The folder is there already.
+    """
+    from rs05bench.models import deep
+    from rs05bench.models.terratorch_export import export_terratorch
+    from rs05bench.models.training import TrainingPlan
+
+    spec = deep.catalogue().get(model)
+    if card.kind != "segmentation" or spec is None or spec.data != "chips":
+        raise ProtocolError(f"{model} on {card.name} is no deep cell on chips, so TerraTorch cannot train it")
+    folder = Path(out)
+    if folder.exists():
+        raise DataError("is there already", source=folder, remedy="Give a new folder.")
+    bench = make_bench(card, data, [split])
+    first = bench.manifests[parse_split(split).base].folds[0]
+    cell = Cell(
+        task=card.name,
+        target=card.targets[0],
+        split=split,
+        fold=fold or first,
+        model=model,
+        budget=budget,
+        seed=seed,
+        options=options or {},
+    )
+    made: Any = bench.model(cell)
+    module = bench.data(cell)
+    module.show_embedding = spec.inputs == "alphaearth"
+    if not module.unit_ids("val"):
+        raise ProtocolError(
+            f"{split}, fold {cell.fold!r}, {budget}: no validation chip, and TerraTorch's data module needs some",
+            remedy="Use a larger budget.",
+        )
+    names = {"train": folder / "train", "val": folder / "val"}
+    for role, target in names.items():
+        module.write_patches(role, target)
+    plan = TrainingPlan.of(module, **made.plan_options())
+    text = export_terratorch(made, made.inspect(module), plan, train=names["train"], val=names["val"], batch_size=module.batch_size)
+    path = folder / "cell.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
