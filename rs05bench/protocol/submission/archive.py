@@ -265,7 +265,7 @@ def _untar(stream: _Counted, taker: _Taker) -> None:
     with tarfile.open(fileobj=source, mode="r|", tarinfo=_Member, encoding="utf-8", errors="surrogateescape") as archive:
         for member in archive:
             taker.count()
-            archive.members = []  # tarfile would keep every header.
+            archive.members = []  # type: ignore[attr-defined] # tarfile would keep every header.
             if not (member.isreg() or member.isdir()) or member.issparse():
                 taker.faults.add(f"{shown(member.name)}: is {_KINDS.get(member.type, 'no plain file')}")
                 continue
@@ -273,7 +273,7 @@ def _untar(stream: _Counted, taker: _Taker) -> None:
             name = taker.place(member.name, folder=member.isdir())
             if name is None:
                 continue
-            content = archive.extractfile(member)
+            content: Any = archive.extractfile(member)
             if content is not None:
                 taker.write(name, content, member.size)
 

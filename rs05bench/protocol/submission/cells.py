@@ -35,6 +35,7 @@ class ReadCell:
         predictions: Its predictions.
         units: Predicted units.
         sketch: Rounded predictions of some units.
+        digest: Digest of the predictions.
     """
 
     path: str
@@ -43,6 +44,7 @@ class ReadCell:
     predictions: Predictions | RasterPredictions
     units: int
     sketch: list[float]
+    digest: str
 
 
 def read_cell(opened: Opened, path: str, board: Board, submission: Submission | None, limits: Limits, faults: Faults) -> ReadCell | None:
@@ -145,7 +147,7 @@ def _read_units(folder: Path, path: str, record: CellRecord, task: BoardTask, li
     if frame.duplicated(["unit_id", "role"]).any():
         return None  # Told already.
     predictions = Predictions.from_frame(frame, record.classes, source=name)
-    return ReadCell(path, record, task, predictions, len(frame), _sketch(predictions))
+    return ReadCell(path, record, task, predictions, len(frame), _sketch(predictions), predictions.digest)
 
 
 def _read_chips(opened: Opened, path: str, record: CellRecord, task: BoardTask, limits: Limits, faults: Faults) -> ReadCell | None:
@@ -176,7 +178,7 @@ def _read_chips(opened: Opened, path: str, record: CellRecord, task: BoardTask, 
     if faults.count > before or frame.duplicated(["unit_id", "role"]).any():
         return None
     predictions = RasterPredictions(folder, tuple(classes), frame, samples, {})
-    return ReadCell(path, record, task, predictions, len(frame), [])
+    return ReadCell(path, record, task, predictions, len(frame), [], predictions.digest)
 
 
 def _read_samples(file: Path, classes: list[str], path: str, limits: Limits, faults: Faults) -> pd.DataFrame | None:

@@ -124,17 +124,19 @@ def confine(limits: Limits) -> str | None:
     except OSError:
         held = 2048 * MIB
     _lower(resource, resource.RLIMIT_AS, held + limits.memory_bytes)
-    _lower(resource, resource.RLIMIT_CPU, limits.seconds)
+    # The soft limit tells why; the hard one, a little later, kills what does not listen.
+    _lower(resource, resource.RLIMIT_CPU, limits.seconds, limits.seconds + 5)
     _lower(resource, resource.RLIMIT_FSIZE, max(limits.file_bytes, MOST_OUTPUT))
     _lower(resource, resource.RLIMIT_NOFILE, 256)
     _lower(resource, resource.RLIMIT_CORE, 0)
     return None
 
 
-def _lower(resource: Any, what: int, wanted: int) -> None:
-    hard = resource.getrlimit(what)[1]
-    least = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(what, (least, least))
+def _lower(resource: Any, what: int, soft: int, hard: int | None = None) -> None:
+    most = resource.getrlimit(what)[1]
+    wanted = soft if hard is None else hard
+    ceiling = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(what, (min(soft, ceiling), ceiling))
 
 
 def main() -> None:

@@ -105,7 +105,7 @@ def card_template(result: Result | None = None, hardware: str = "", environment:
         "authors": [{"name": "Your Name", "affiliation": "", "github": "your-account"}],
         "overlap": "Say how the pretraining data overlap with the tasks' places, years and labels, or why they do not.",
         "licence": "CC-BY-4.0",
-        "code": "https://example.org/your/code",
+        "code": "rs05bench",
         "weights": None,
         "hardware": [{"name": hardware or "name of the processor or accelerator", "kind": "cpu", "count": 1}],
         "model": {"licence": model.licence or "MIT", "open_weights": model.open_weights, "pretraining": model.pretraining},

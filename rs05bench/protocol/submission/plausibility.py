@@ -67,11 +67,7 @@ def unmoved(cells: Sequence[ReadCell], submission: Submission) -> list[Flag]:
     families: dict[tuple[str, str, str, str], list[ReadCell]] = defaultdict(list)
     for cell in cells:
         families[(*cell.record.cell.family, cell.record.cell.fold)].append(cell)
-    stuck = [
-        members
-        for members in families.values()
-        if len(members) > 1 and len({cell.predictions.digest for cell in members}) * 2 <= len(members)
-    ]
+    stuck = [members for members in families.values() if len(members) > 1 and len({cell.digest for cell in members}) * 2 <= len(members)]
     if not stuck:
         return []
     return [
@@ -140,11 +136,11 @@ def _impossible(submission: Submission, cost: CostRecord) -> list[str]:
     if (cost.device_hours or 0) > 0 and not accelerated:
         told.append(f"{where}: {cost.device_hours} device hours, and no accelerator is named")
     devices = sum(machine.count for machine in submission.hardware if machine.kind != "cpu") or 1
-    if (cost.device_hours or 0) * 3600 > 1.1 * devices * (cost.fit_s + (cost.predict_s or 0)) + 60:
+    if (cost.device_hours or 0) * 3600 > 1.1 * devices * (cost.fit_s + cost.predict_s) + 60:
         told.append(f"{where}: {cost.device_hours} device hours do not fit into {cost.fit_s:.0f} s of wall time on {devices} devices")
     if cost.parameters_trainable is not None and cost.parameters_total is not None and cost.parameters_trainable > cost.parameters_total:
         told.append(f"{where}: more parameters are trained than there are")
-    memory = max(cost.peak_memory_mb or 0, cost.peak_device_memory_mb or 0)
+    memory = max(cost.peak_memory_mb, cost.peak_device_memory_mb or 0)
     if memory and submission.model.pretrained and memory * 2**20 < (cost.parameters_total or 0) * 0.4:
         told.append(f"{where}: {cost.parameters_total:,} parameters do not fit into {memory:.0f} MiB")
     return told

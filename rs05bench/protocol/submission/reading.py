@@ -130,13 +130,16 @@ def read_table(path: Path, columns: dict[str, str], limits: Limits, name: str, o
 
     _check_footer(path, limits, name)
     try:
-        with pq.ParquetFile(
-            path, thrift_string_size_limit=limits.parquet_footer_bytes, thrift_container_size_limit=100_000, read_dictionary=list(columns)
-        ) as file:
+        with pq.ParquetFile(path, **_narrow(limits)) as file:
             _check_metadata(file.metadata, columns, limits, name, optional)
-            # The file's own columns: an Arrow schema kept inside it could ask for other types.
+            texts = [file.metadata.schema.column(i).path for i in range(file.metadata.num_columns)]
+        # Read as a dictionary, a text that is repeated a million times takes its place once.
+        texts = [column for column in texts if columns[column] == "text"]
+        with pq.ParquetFile(path, read_dictionary=texts, **_narrow(limits)) as file:
             table = file.read(use_threads=False)
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError, OverflowError) as error:
+    except (pa.ArrowMemoryError, MemoryError) as error:
+        raise HostileError(f"{name}: reading it needs more memory than a verification may use") from error
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise HostileError(f"{name}: cannot be read as Parquet: {shown(str(error), 120)}") from error
     if table.num_rows > limits.rows:
         raise HostileError(f"{name}: holds {table.num_rows:,} rows; at most {limits.rows:,} are allowed")
@@ -147,6 +150,11 @@ def read_table(path: Path, columns: dict[str, str], limits: Limits, name: str, o
             raise HostileError(f"{name}: column {column!r} has {values.null_count} missing values")
         found[column] = _text(values, name, column) if columns[column] == "text" else _numbers(values, columns[column], name, column)
     return pd.DataFrame(found)
+
+
+def _narrow(limits: Limits) -> dict[str, Any]:
+    """Options that keep Parquet's own metadata small, and all work in this thread."""
+    return {"thrift_string_size_limit": limits.parquet_footer_bytes, "thrift_container_size_limit": 100_000, "pre_buffer": False}
 
 
 def _check_footer(path: Path, limits: Limits, name: str) -> None:
@@ -187,7 +195,6 @@ def _check_metadata(metadata: Any, columns: dict[str, str], limits: Limits, name
 def _text(values: Any, name: str, column: str) -> np.ndarray:
     import pyarrow as pa
 
-    # Read as a dictionary, a text that is repeated a million times takes its place once.
     if not pa.types.is_dictionary(values.type) or not (
         pa.types.is_string(values.type.value_type) or pa.types.is_large_string(values.type.value_type)
     ):

@@ -127,7 +127,7 @@ def as_result(cell: ReadCell, scored: Scored, drawn: LabelBudget, submission: Su
             "card": task.card,
             "manifest": split.manifest,
             "preprocessing": cell.record.preprocessing,
-            "predictions": cell.predictions.digest,
+            "predictions": cell.digest,
         },
         cost=price.cost() if price else {},
         main=split.main,

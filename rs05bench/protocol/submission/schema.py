@@ -163,7 +163,7 @@ class Submission(_Record):
         model: What was run.
         overlap: How the pretraining data overlap with the tasks' places, years and labels, or why they do not.
         licence: Licence of the predictions.
-        code: Where the code is.
+        code: Where the code is; `rs05bench` where only this package's own models and commands were used.
         weights: Where the weights are; null where there are none or they are closed.
         hardware: What the costs were measured on.
         environment: What it ran in.
@@ -183,7 +183,7 @@ class Submission(_Record):
     model: SubmittedModel
     overlap: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_clean)]
     licence: Word
-    code: Link
+    code: Link | Literal["rs05bench"]
     weights: Link | None = None
     hardware: list[Hardware] = Field(min_length=1, max_length=20)
     environment: Environment
@@ -280,10 +280,10 @@ class CostRecord(_Record):
     split: Name
     budget: Name
     fit_s: Amount
-    predict_s: Amount | None = None
+    predict_s: Amount
     predict_s_per_1000: Amount
     device_hours: Amount | None = None
-    peak_memory_mb: Amount | None = None
+    peak_memory_mb: Amount
     peak_device_memory_mb: Amount | None = None
     parameters_total: Count | None = None
     parameters_trainable: Count | None = None

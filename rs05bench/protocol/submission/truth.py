@@ -32,6 +32,7 @@ class Truth:
     """
 
     root: Path
+    _cards: dict[str, TaskCard] = field(default_factory=dict, repr=False)
     _labels: dict[tuple[str, str], pd.Series] = field(default_factory=dict, repr=False)
     _manifests: dict[tuple[str, str], SplitManifest] = field(default_factory=dict, repr=False)
 
@@ -41,10 +42,13 @@ class Truth:
         Raises:
             DataError: It is missing, or another one than the board's.
         """
+        if task.task in self._cards:
+            return self._cards[task.task]
         path = self.root / "cards" / f"{task.task}.yaml"
         card = TaskCard.load(path)
         if card.digest != task.card:
             raise DataError(f"is another card than the board's (digest {card.digest[:12]}…, expected {task.card[:12]}…)", source=path)
+        self._cards[task.task] = card
         return card
 
     def manifest(self, task: BoardTask, split: str) -> SplitManifest:

@@ -188,7 +188,7 @@ class Trial:
                 **cell.record.cell.model_dump(),
                 units=cell.units,
                 labels_used=cell.record.budget.labels_used,
-                predictions=cell.predictions.digest,
+                predictions=cell.digest,
             )
             for cell in cells
         ]
@@ -226,7 +226,10 @@ class Trial:
             if drawn is None or found is None:
                 continue
             told.scores = {role: {name: round(value, 6) for name, value in values.items()} for role, values in found.scores.items()}
-            told.strata = found.strata
+            told.strata = [
+                stratum.model_copy(update={"scores": {name: round(value, 6) for name, value in stratum.scores.items()}})
+                for stratum in found.strata
+            ]
             results.append(as_result(cell, found, drawn, submission, costs))
             scored.append((cell, found))
         if len(results) < len(cells):
