@@ -15,7 +15,7 @@ from rs05bench.report.site.view import MISSING, budget_words, count_words, inter
 from rs05bench.report.style import elsewhere, metric_name, seconds, signed, split_title
 
 MOST_MAPS = 6
-CARD_BASELINES = (
+BASELINES = (
     ("Floor (rule 6)", ("floor",)),
     ("Raw bands and indices (rule 6)", ("raw",)),
     ("Hybrid (rule 7)", ("hybrid",)),
@@ -33,7 +33,7 @@ def model_view(entry: Entry, rows: Sequence[tuple[Table, Row]], board: Leaderboa
         ("Inputs or backbone", model.inputs),
         ("Learner or adaptation", model.learner),
         ("Open weights", yes),
-        ("Parameters, fitted of all", f"{count_words(model.parameters_trainable)} of {count_words(model.parameters_total)}"),
+        ("Parameters, fitted of all", _parameters(model.parameters_trainable, model.parameters_total)),
         ("Pretrained on", ", ".join(model.pretraining) or "nothing"),
         ("Overlap of pretraining with the tasks", entry.overlap),
         ("Licence of the model", model.licence),
@@ -59,6 +59,12 @@ def model_view(entry: Entry, rows: Sequence[tuple[Table, Row]], board: Leaderboa
         "broken": verdicts.count("fail"),
         "digests": [*entry.digests.items(), *((f"package {name}", version) for name, version in entry.environment.items())],
     }
+
+
+def _parameters(fitted: int | None, total: int | None) -> str:
+    if fitted is None and total is None:
+        return "not applicable"
+    return f"{count_words(fitted)} of {count_words(total)}"
 
 
 def _best_rank(table: Table, row: Row, board: Leaderboard, ranks: Ranks) -> dict[str, Any] | None:
@@ -178,7 +184,7 @@ def _split_view(task: Task, info: SplitInfo, board: Leaderboard) -> dict[str, An
         "tables": tables,
         "audit": audit_words(info),
         "verdict": info.audit.get("verdict", ""),
-        "baselines": [_baseline(tables, board, what, tiers) for what, tiers in CARD_BASELINES],
+        "baselines": [_baseline(tables, board, what, tiers) for what, tiers in BASELINES],
         "maps": maps,
         "more": max(0, len(info.places) - MOST_MAPS),
     }

@@ -1,0 +1,210 @@
+"""Made-up submissions that say so, in the files a real leaderboard holds; every number is drawn from a seed."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+
+from rs05bench.protocol.manifest import SplitManifest, load_manifest
+from rs05bench.protocol.result import Cost, ModelCard, Stratum
+from rs05bench.protocol.submission.board import Board, BoardFold, BoardSplit, BoardTask
+from rs05bench.protocol.submission.standing import Compared, Rerun, SignOff, Standing
+from rs05bench.protocol.submission.verdict import CellVerdict, Flag, Pooled, PricedCost, Verdict
+
+DIGEST = "0" * 64
+MODELS = (
+    ("floor/majority", "floor", True, 0.30, 0.00, 0.1, 0),
+    ("raw/rf", "raw", True, 0.46, 0.06, 4.0, None),
+    ("raw/xgboost", "raw", True, 0.47, 0.06, 6.0, None),
+    ("alphaearth/logistic", "embedding", False, 0.60, 0.04, 0.6, 650),
+    ("alphaearth/knn", "embedding", False, 0.55, 0.04, 0.2, None),
+    ("hybrid/rf", "hybrid", False, 0.61, 0.05, 5.0, None),
+    ("prithvi-300/frozen", "frozen", True, 0.56, 0.06, 60.0, 10_250),
+    ("clay/frozen", "frozen", True, 0.55, 0.06, 55.0, 7_700),
+    ("prithvi-300/decoder", "decoder", True, 0.58, 0.07, 300.0, 9_000_000),
+    ("clay/adapter", "adapter", True, 0.59, 0.07, 600.0, 1_200_000),
+    ("prithvi-300/lora", "lora", True, 0.60, 0.08, 900.0, 2_400_000),
+    ("prithvi-300/full", "full", True, 0.59, 0.10, 2400.0, 304_000_000),
+)
+HARDWARE = ("Imaginary CPU, 2 cores", "Imaginary GPU 80 GB")
+STANDINGS = ("reproduced", "verified", "rescored", "reproduced", "self-reported", "reproduced")
+BUDGETS = {"5-per-class": 40, "10-per-class": 80, "20-per-class": 160}
+
+
+@functools.cache
+def _shipped(name: str) -> SplitManifest:
+    return load_manifest(name)
+
+
+def make_board(splits: tuple[tuple[str, str, bool], ...], budgets: dict[str, int] | None = None) -> Board:
+    """A board over shipped manifests.
+
+    Args:
+        splits: (task, split, simulated).
+        budgets: Names; default `BUDGETS`.
+    """
+    tasks: dict[str, BoardTask] = {}
+    for task, split, simulated in splits:
+        manifest = _shipped(f"{'simulated/' if simulated else ''}{task}/{split.split('+')[0]}@v1")
+        name = f"{task}-simulated" if simulated else task
+        folds = {fold: BoardFold(units=10, digest="0" * 16) for fold in manifest.folds[:9]}
+        found = BoardSplit(manifest=manifest.digest, budgets=list(budgets or BUDGETS), folds=folds, main=split != "random")
+        if name in tasks:
+            tasks[name].splits[split] = found
+            continue
+        tasks[name] = BoardTask(
+            task=name,
+            title=f"{'Simulated stand-in for ' if simulated else ''}{task.replace('-', ' ')} (made-up results)",
+            kind="classification",
+            targets=["class"],
+            classes=["a", "b", "c"],
+            main_metric="macro_f1",
+            simulated=simulated,
+            card=DIGEST,
+            preprocessing=DIGEST,
+            labels={"class": DIGEST},
+            splits={split: found},
+            note="Every submission here is made up by a test.",
+        )
+    return Board(tasks=list(tasks.values()))
+
+
+def make_verdict(board: Board, number: int, *, seeds: int = 5, leave_out: tuple[str, str, str] | None = None, **texts: str) -> Verdict:
+    """One made-up submission.
+
+    Args:
+        board: What counts.
+        number: Which; the same number gives the same submission.
+        seeds: Seeds a cell.
+        leave_out: (task, split, budget) that was not run.
+        texts: Replace texts of the submission (`title`, `author`, `affiliation`, `overlap`, `notes`, `licence`, `package`, `name`,
+            `hardware`, `citation`, `pretraining`, `flag`, `reason`).
+    """
+    rng = np.random.default_rng(number)
+    name, tier, weights, level, fall, fit, trainable = MODELS[number % len(MODELS)]
+    level += rng.normal(0, 0.015) if number >= len(MODELS) else 0
+    hardware = texts.get("hardware", HARDWARE[fit > 30])
+    slug = f"made-up-{number:03d}"
+    cells, pooled, costs = [], [], []
+    for task in board.tasks:
+        for split, record in task.splits.items():
+            hard = np.random.default_rng(len(task.task)).normal(0, 0.05, len(record.folds))
+            for b, budget in enumerate(record.budgets):
+                if leave_out == (task.task, split, budget):
+                    continue
+                labels = BUDGETS.get(budget, 40 * 2**b)
+                gain = 0.045 * b * (0.3 if tier == "floor" else 1.6 if tier in ("lora", "full", "decoder") else 1.0) - 0.02 * (
+                    tier in ("lora", "full")
+                )
+                for f, fold in enumerate(record.folds):
+                    for seed in range(seeds):
+                        ood = float(np.clip(level + gain - fall + hard[f] + rng.normal(0, 0.012), 0, 1))
+                        home = {
+                            g: float(np.clip(level + gain + hard[j] + rng.normal(0, 0.01), 0, 1))
+                            for j, g in enumerate(record.folds)
+                            if g != fold
+                        }
+                        calibration = {"ece": float(abs(0.05 + fall / 2 + rng.normal(0, 0.005)))}
+                        strata = [Stratum(role="test_ood", shift="region", ground=fold, units=50, scores={"macro_f1": ood})]
+                        strata += [
+                            Stratum(role="test_id", shift="none", ground=g, units=50, scores={"macro_f1": v}) for g, v in home.items()
+                        ]
+                        cells.append(
+                            CellVerdict(
+                                path=f"cells/{len(cells)}", task=task.task, target="class",
+                                split=split, fold=fold, budget=budget, seed=seed,
+                                units=100, labels_used=labels, predictions=DIGEST,
+                                scores={
+                                    "test_ood": {"macro_f1": ood} | calibration,
+                                    "test_id": {"macro_f1": float(np.mean(list(home.values())))} | calibration,
+                                },
+                                strata=strata,
+                            )
+                        )  # fmt: skip
+                where = {"task": task.task, "target": "class", "split": split, "budget": budget}
+                bins = np.linspace(0.3, 0.97, 8)
+                curves = {
+                    role: {"confidence": bins.tolist(), "accuracy": (bins - off).tolist(), "units": [50.0] * 8}
+                    for role, off in (("test_id", 0.03), ("test_ood", 0.03 + fall))
+                }
+                groups = {
+                    "test_ood": {
+                        "biome": {"forest": {"macro_f1": level, "units": 90.0}, "steppe": {"macro_f1": level - 0.1, "units": 60.0}}
+                    }
+                }
+                pooled.append(Pooled(**where, per_group=groups, calibration=curves))
+                cost = Cost(
+                    fit_s=fit * (1 + 0.3 * b), predict_s_per_1000=fit / 40, peak_memory_mb=300 + fit, hardware=hardware, alone=True,
+                    parameters_trainable=trainable, parameters_total=trainable and trainable * 4,
+                )  # fmt: skip
+                costs.append(PricedCost(**where, cost=cost))
+    model = ModelCard(
+        name=texts.get("name", name), tier=tier, inputs=name.split("/")[0], learner=name.split("/")[1], open_weights=weights,
+        parameters_total=trainable and trainable * 4, parameters_trainable=trainable, licence=texts.get("licence", "MIT"),
+        pretraining=[texts.get("pretraining", "imaginary archive")], citation=texts.get("citation", ""),
+    )  # fmt: skip
+    title = texts.get("title", f"Made-up submission {number} ({tier})")
+    submission = {
+        "authors": [{"name": texts.get("author", f"Nobody Number {number}"), "affiliation": texts.get("affiliation", "Nowhere Institute")}],
+        "submitted": "2026-01-01",
+        "overlap": texts.get("overlap", "Made up: nothing was trained."),
+        "licence": texts.get("licence", "CC0-1.0"),
+        "code": texts.get("code", "https://example.org/made-up"),
+        "weights": "https://example.org/weights" if weights else None,
+        "hardware": [{"name": hardware, "kind": "cpu", "count": 1, "cores": 2, "memory_gb": 8.0}],
+        "environment": {"python": "3.12", "packages": {texts.get("package", "numpy"): texts.get("version", "2.0")}},
+        "manifests": {}, "cards": {}, "notes": texts.get("notes", "Made up by a test."),
+    }  # fmt: skip
+    done = {(task.task, split) for task in board.tasks for split in task.splits if leave_out is None or leave_out[:2] != (task.task, split)}
+    rankable = [
+        f"{t.task}/class/{s}" for t in board.tasks for s, r in t.splits.items() if (t.task, s) in done and r.main and not t.simulated
+    ]
+    flags = [Flag(key="cost", sentence=texts.get("flag", "Made-up flag: cheaper than its hardware allows."))] if number % 5 == 0 else []
+    return Verdict(
+        outcome="accepted", slug=slug, title=title, bundle=f"{number:064d}", verified_at="2026-01-02T00:00:00Z", version="0",
+        submission=submission,
+        model=model, tracks=["deployment", "open"] if weights else ["deployment"], simulated=any(task.simulated for task in board.tasks),
+        rankable=rankable, flags=flags, cells=cells, pooled=pooled, costs=costs,
+    )  # fmt: skip
+
+
+def make_standing(verdict: Verdict, level: str) -> Standing:
+    """The standing of a made-up submission."""
+    day = datetime.date(2026, 1, 3)
+    compared = [
+        Compared(family="crop/class/leave-state-out/5-per-class", metric="macro_f1", submitted=0.5, rerun=0.502, allowed=0.01, same=True)
+    ]
+    done = level in ("reproduced", "verified")
+    rerun = (
+        Rerun(by="a made-up maintainer", hardware=HARDWARE[0], date=day, bundle="f" * 64, code="0000000", compared=compared)
+        if done
+        else None
+    )
+    signed = SignOff(by="Nobody", date=day, statement="Made up.", record="https://example.org") if level == "verified" else None
+    return Standing(slug=verdict.slug, bundle=verdict.bundle, level=level, rerun=rerun, sign_off=signed)
+
+
+def write_submission(root: Path, verdict: Verdict, level: str) -> Path:
+    """Writes a submission's two records into a leaderboard."""
+    folder = root / "submissions" / verdict.slug
+    folder.mkdir(parents=True)
+    (folder / "verdict.json").write_text(json.dumps(verdict.model_dump(mode="json")), encoding="utf-8")
+    make_standing(verdict, level).save(folder / "standing.json")
+    return folder
+
+
+def make_leaderboard(root: Path, submissions: int = 12, *, splits: tuple[tuple[str, str, bool], ...], seeds: int = 5) -> Path:
+    """A whole made-up leaderboard; one submission lacks a budget, standings vary."""
+    root.mkdir(parents=True, exist_ok=True)
+    board = make_board(splits)
+    board.save(root / "tasks.yaml")
+    for number in range(submissions):
+        task = board.tasks[0]
+        split = next(iter(task.splits))
+        lacks = (task.task, split, task.splits[split].budgets[-1]) if number == 8 else None
+        write_submission(root, make_verdict(board, number, seeds=seeds, leave_out=lacks), STANDINGS[number % len(STANDINGS)])
+    return root
