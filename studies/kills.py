@@ -214,7 +214,7 @@ def main() -> None:
     print("# Random kills of a sweep\n")
     print(
         f"`studies/kills.py {kills} {seed}`: a simulated grid of {cells} cells on two workers, struck {kills} times, each time at a random "
-        f"moment within {longest:.0f} s of its start, and taken up again by the same command. The first ten are kill -9 of the sweep itself.\n"
+        f"moment within {longest:.0f} s of its start, and taken up again by the same command. The first ten kill -9 the sweep itself.\n"
     )
     print("| what was done | times |\n|---|---|")
     for name in KINDS:

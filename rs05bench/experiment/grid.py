@@ -35,7 +35,7 @@ def choose_models(text: str | Sequence[str], card: TaskCard) -> list[str]:
     """Model names of a task.
 
     Args:
-        text: Names and patterns, separated by commas or as a list. `shallow` stands for every floor and shallow learner that does this task,
+        text: Names and patterns, separated by commas or as a list. `shallow` stands for every floor and shallow learner of this task,
             `all` for every model its data can feed, a pattern such as `*/rf` for those of `all` that match.
         card: The task.
 

@@ -1,4 +1,4 @@
-"""What a grid would take: cells, what is done, time, memory and cost from the stored costs of similar cells, and the rules it would break."""
+"""What a grid would take: cells, what is done, time, memory and cost from stored costs of similar cells, and the rules it would break."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ def select(store: ResultStore, where: str | None = None, columns: Sequence[str] 
     Args:
         store: The store.
         where: A condition, e.g. `tier = 'embedding' and macro_f1_ood > 0.5`.
-        columns: Columns or expressions, e.g. `model`, `avg(macro_f1_ood) as ood`; default all. Where one is an aggregate, rows are grouped by
-            the others.
+        columns: Columns or expressions, e.g. `model`, `avg(macro_f1_ood) as ood`; default all. With an aggregate among them, rows are
+            grouped by the others.
         order: What to order by; default as the table is.
 
     Raises:

@@ -234,8 +234,9 @@ def _deep(model: ModelCard) -> bool:
 
 
 def _near(cell: Cell, model: ModelCard, splits: list[str], budgets: list[str]) -> tuple[object, ...]:
-    """Order in which cells that share stand together: shallow ones by fold, so that what a model may see is made once; deep ones by backbone,
-    so that an encoder and its feature cache serve all of its cells.
+    """Order in which cells that share stand together.
+
+    Shallow ones by fold, so that what a model may see is made once; deep ones by backbone, so that an encoder and its features serve all.
     """
     deep = _deep(model)
     backbone = model.inputs if deep else ""

@@ -5,8 +5,8 @@ regularisation values of a training set share its spectral decomposition X - mea
 division (Hoerl & Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634), and in which a softmax regression is well conditioned. And
 training sets of one shape go through NumPy together, so that the cost of a call is paid once.
 
-The softmax regression is solved by Newton's method with conjugate gradients inside (Lin, Weng & Keerthi 2008, Trust region Newton method for
-large-scale logistic regression, JMLR 9), preconditioned by Böhning's bound of the Hessian (Böhning 1992, Multinomial logistic regression
+The softmax regression is solved by Newton's method with conjugate gradients inside (Lin, Weng & Keerthi 2008, Trust region Newton method
+for large-scale logistic regression, JMLR 9), preconditioned by Böhning's bound of the Hessian (Böhning 1992, Multinomial logistic regression
 algorithm, https://doi.org/10.1007/BF00048682): with F = Q T the curvature of the loss is at most 1/2 in every direction, so that in the
 coordinates T the bound is diagonal. A regularisation value is one more block of columns of T, so that one product serves all.
 
@@ -89,8 +89,8 @@ def ridge_paths(problems: Sequence[Problem], alphas: Sequence[float]) -> list[li
 def logistic_paths(problems: Sequence[Problem], Cs: Sequence[float]) -> list[list[Linear]]:
     """Softmax regressions of many training sets, for all regularisation values.
 
-    The objective is scikit-learn's: C times the summed cross-entropy plus half the squared norm of the weights, the intercept free; with two
-    classes its weights are those of the one logit that scikit-learn fits, half for either class.
+    The objective is scikit-learn's: C times the summed cross-entropy plus half the squared norm of the weights, the intercept free; with
+    two classes its weights are those of the one logit that scikit-learn fits, half for either class.
 
     Args:
         problems: (X (n, d), y (n,) classes 0..k-1, each of them there) each.

@@ -28,7 +28,7 @@ class Needs:
     Attributes:
         cpus: Cores.
         gpus: Accelerators; more than the machine has are not waited for.
-        memory_mb: Resident memory of the process that runs it, MiB: it is started only when so much is free, and stopped when it takes more.
+        memory_mb: Resident memory of the process that runs it, MiB: it starts when so much is free, and is stopped when it takes more.
         time_s: Longest wall time, seconds.
     """
 

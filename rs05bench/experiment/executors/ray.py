@@ -10,12 +10,11 @@ import contextlib
 import os
 import signal
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rs05bench.errors import DataError
-from rs05bench.experiment.executors import MOST_CRASHES, Batch, Needs, Tell
+from rs05bench.experiment.executors import Batch, Needs, Tell
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.workers import Job, OpenTask, Outcome, open_bench, run_cells
 from rs05bench.protocol.result import Cell
@@ -97,7 +96,6 @@ class _Run:
         self.splits: dict[tuple[str, str, str], set[str]] = {}
         for batch in waiting:
             self.splits.setdefault(_data_of(batch.job), set()).update(batch.job.splits)
-        self.crashes: Counter[str] = Counter()
         self.remote = ray.remote(_run_batch)
 
     def until_done(self) -> None:
@@ -139,24 +137,22 @@ class _Run:
         try:
             outcomes = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:
-            self._judge(batch, f"{type(error.cause).__name__}: {error.cause}", lost=False)
+            self._judge(batch, f"{type(error.cause).__name__}: {error.cause}")
             return
         except self.ray.exceptions.RayError as error:
-            self._judge(batch, f"its worker was lost: {type(error).__name__}", lost=True)
+            self._judge(batch, f"its worker was lost: {type(error).__name__}")
             return
         self.tell(outcomes)
 
-    def _judge(self, batch: Batch, why: str, *, lost: bool) -> None:
-        """A batch did not come back: what it stored counts, the rest runs again one by one, and what keeps killing is recorded."""
+    def _judge(self, batch: Batch, why: str) -> None:
+        """A batch did not come back: what it stored counts, the rest runs again one by one; what fails alone is recorded."""
         store = ResultStore(batch.job.store)
         outcomes: list[Outcome] = []
         for digest, cell in batch.cells:
             if digest in store:
                 outcomes.append(Outcome(digest, cell.model, True, 0.0))
                 continue
-            if len(batch.cells) == 1:
-                self.crashes[digest] += 1
-            if len(batch.cells) == 1 and (not lost or self.crashes[digest] >= MOST_CRASHES):
+            if len(batch.cells) == 1:  # Ray has run it again already, as often as it was told to
                 store.fail(digest, cell, why)
                 outcomes.append(Outcome(digest, cell.model, False, 0.0, why))
             else:

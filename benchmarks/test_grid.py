@@ -1,0 +1,214 @@
+"""The grid: what a cell costs beyond its own work, the table of 100,000 results, and linear probes solved together.
+
+The rivals of the probes are scikit-learn, one fit after another, and the linear probe of torchgeo-bench with the same regularisation grid
+on the same embeddings. All choose by validation accuracy and predict the same test units; scores must agree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CLASSES, DIMENSIONS, TEST = 6, 64, 2000
+BUDGETS, SEEDS = (5, 10, 20, 50), 5
+CS = (0.1, 1.0, 0.01, 10.0)
+CELLS, RESULTS = (int(os.environ.get(name, size)) for name, size in (("RS05BENCH_CELLS", 10_000), ("RS05BENCH_RESULTS", 100_000)))
+
+
+def embeddings(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    centre = np.random.default_rng(0).normal(size=(CLASSES, DIMENSIONS)) * 0.5
+    rng = np.random.default_rng(seed)
+    y = np.arange(count) % CLASSES
+    X = centre[y] + rng.normal(size=(count, DIMENSIONS))
+    return X / np.linalg.norm(X, axis=1, keepdims=True), y
+
+
+@pytest.fixture(scope="module")
+def problems() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    found = []
+    test, y_test = embeddings(TEST, 99)
+    for budget in BUDGETS:
+        for seed in range(SEEDS):
+            X, y = embeddings(budget * CLASSES, 1000 * budget + seed)
+            cut = (budget - budget // 5) * CLASSES
+            mean, deviation = X[:cut].mean(axis=0), X[:cut].std(axis=0)
+            scaled = [(part - mean) / deviation for part in (X[:cut], X[cut:], test)]
+            found.append((scaled[0], y[:cut], scaled[1], y[cut:], scaled[2], y_test))
+    return found
+
+
+SCORES: dict[str, list[float]] = {}
+
+
+def judged(problems, fits, predict) -> list[float]:
+    scores = []
+    for (_, _, val, y_val, test, y_test), models in zip(problems, fits, strict=True):
+        best = max(range(len(models)), key=lambda i: (predict(models[i], val) == y_val).mean())
+        scores.append(float((predict(models[best], test) == y_test).mean()))
+    return scores
+
+
+def agree(side: str, scores: list[float]) -> None:
+    SCORES[side] = scores
+    for other in SCORES.values():
+        assert np.mean(other) == pytest.approx(np.mean(scores), abs=5e-3)
+
+
+@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 4 C")
+def test_probes_together(benchmark, problems) -> None:
+    benchmark.extra_info["side"] = "ours"
+    from rs05bench.models.probes import logistic_paths
+
+    def work() -> list[float]:
+        return judged(problems, logistic_paths([(X, y) for X, y, *_ in problems], CS), lambda line, X: line(X).argmax(axis=1))
+
+    agree("ours", benchmark.pedantic(work, rounds=5, warmup_rounds=1))
+
+
+@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 4 C")
+def test_probes_scikit_learn(benchmark, problems) -> None:
+    benchmark.extra_info["side"] = "scikit-learn, one by one"
+    from sklearn.linear_model import LogisticRegression
+
+    def work() -> list[float]:
+        fits = [[LogisticRegression(C=C, tol=1e-5, max_iter=2000).fit(X, y) for C in CS] for X, y, *_ in problems]
+        return judged(problems, fits, lambda model, X: model.predict(X))
+
+    agree("scikit-learn", benchmark.pedantic(work, rounds=3, warmup_rounds=1))
+
+
+@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 4 C")
+def test_probes_torchgeo_bench(benchmark, problems) -> None:
+    benchmark.extra_info["side"] = "torchgeo-bench"
+    torch = pytest.importorskip("torch")
+    linear = pytest.importorskip("torchgeo_bench.linear")
+    torch.set_num_threads(1)
+
+    def work() -> list[float]:
+        fits = [
+            [linear.LogisticRegression(C=C, max_iter=2000, tol=1e-6).fit(torch.from_numpy(X), torch.from_numpy(y)) for C in CS]
+            for X, y, *_ in problems
+        ]
+        return judged(problems, fits, lambda model, X: model.predict(torch.from_numpy(X)))
+
+    agree("torchgeo-bench", benchmark.pedantic(work, rounds=2, warmup_rounds=1))
+
+
+@pytest.mark.benchmark(group="ridge probes, 4 budgets x 5 seeds x 4 penalties")
+def test_ridges_together(benchmark, problems) -> None:
+    benchmark.extra_info["side"] = "ours"
+    from rs05bench.models.probes import ridge_paths
+
+    benchmark.pedantic(
+        ridge_paths, args=([(X, X[:, 0] + y) for X, y, *_ in problems], [10.0, 1.0, 100.0, 1000.0]), rounds=9, warmup_rounds=1
+    )
+
+
+@pytest.mark.benchmark(group="ridge probes, 4 budgets x 5 seeds x 4 penalties")
+def test_ridges_scikit_learn(benchmark, problems) -> None:
+    benchmark.extra_info["side"] = "scikit-learn, one by one"
+    from sklearn.linear_model import Ridge
+
+    def work() -> list[object]:
+        return [Ridge(alpha=alpha).fit(X, X[:, 0] + y) for X, y, *_ in problems for alpha in (10.0, 1.0, 100.0, 1000.0)]
+
+    benchmark.pedantic(work, rounds=5, warmup_rounds=1)
+
+
+def record(index: int) -> dict[str, object]:
+    model, fold = f"alphaearth/m{index // 10 % 50}", f"r{index % 10}"
+    scores = {
+        "macro_f1": index % 97 / 97,
+        "overall_accuracy": index % 89 / 89,
+        "ece": 0.1,
+        "brier": 0.4,
+        "balanced_accuracy": 0.5,
+        "nll": 1.0,
+    }
+    strata = [
+        {"role": "test_ood" if ground == fold else "test_id", "shift": "region", "ground": ground, "units": 100, "scores": scores}
+        for ground in (f"r{k}" for k in range(10))
+    ]
+    cell = {
+        "task": "bench",
+        "target": "y",
+        "split": "leave-region-out",
+        "fold": fold,
+        "model": model,
+        "budget": "full",
+        "seed": index // 500,
+    }
+    card = {"name": model, "tier": "embedding", "inputs": "alphaearth", "learner": "m"}
+    return {
+        "cell": cell, "digest": "", "kind": "classification", "main_metric": "macro_f1", "higher_is_better": True, "simulated": True,
+        "model": card, "scores": {"test_id": scores, "test_ood": scores}, "strata": strata, "cost": {"fit_s": 0.1},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("large")
+    for index in range(RESULTS):
+        digest = uuid.uuid5(uuid.NAMESPACE_OID, str(index)).hex * 2
+        folder = root / "cells" / digest[:2] / digest
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(record(index) | {"digest": digest}))
+    return root
+
+
+def test_compact_a_hundred_thousand_results(benchmark, large: Path) -> None:
+    from rs05bench.experiment.query import compact
+    from rs05bench.experiment.store import ResultStore
+
+    benchmark.pedantic(compact, args=(ResultStore(large),), rounds=1)
+
+
+def test_ask_a_hundred_thousand_results(benchmark, large: Path) -> None:
+    import subprocess
+    import sys
+
+    benchmark.extra_info["target"] = "under 2 s, the start of Python included"
+    command = [
+        sys.executable,
+        "-m",
+        "rs05bench.cli",
+        "results",
+        str(large),
+        "--where",
+        "seed < 10",
+        "--columns",
+        "model,avg(macro_f1_ood) as ood",
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    benchmark.pedantic(subprocess.run, args=(command,), kwargs={"check": True, "stdout": subprocess.DEVNULL}, rounds=3)
+
+
+@pytest.mark.parametrize("cells", [CELLS // 10, CELLS])
+def test_overhead_of_cells(benchmark, tmp_path: Path, cells: int) -> None:
+    """Wall time of a sweep beyond what its cells took, on one worker; divided by the cells it must be under 5 ms, for both sizes."""
+    import time
+
+    from rs05bench.datasets.simulated import write_tables
+    from rs05bench.experiment.gridfile import of_card
+    from rs05bench.experiment.sweep import sweep_grid
+
+    write_tables(tmp_path, tasks=["urban"], size="small", seed=0)
+    card = tmp_path / "urban" / "card.yaml"
+    grid = of_card(
+        card, card.parent, models=["floor/mean"], splits=["leave-city-out"], budgets=["20-units"], seeds=list(range(cells // 6)),
+        targets=["log_income"], costs=False, keep_predictions=False,
+    )  # fmt: skip
+    moments, own = [], []
+
+    def tell(outcomes) -> None:
+        moments.append(time.perf_counter())
+        own.extend(outcome.seconds for outcome in outcomes)
+
+    benchmark.pedantic(sweep_grid, args=(grid, tmp_path / "runs"), kwargs={"jobs": 1, "on_progress": tell}, rounds=1)
+    benchmark.extra_info["overhead_ms_per_cell"] = 1000 * (moments[-1] - moments[0] - sum(own[1:])) / len(own)
+    print(f"\n{len(own)} cells: overhead {benchmark.extra_info['overhead_ms_per_cell']:.2f} ms a cell")
