@@ -90,7 +90,7 @@ def plan_grid(
     price_hour: float | None = None,
     price_device_hour: float | None = None,
 ) -> Plan:
-    """Plans a grid. Opens the data, for they say which folds there are; runs nothing and writes nothing.
+    """Plans a grid. Opens the data, for they say which folds there are; runs nothing, and writes nothing but the index of results.
 
     Args:
         grid: The grid.

@@ -161,7 +161,9 @@ def _with_drops(rows: pd.DataFrame, touched: set[str], path: Path) -> pd.DataFra
     if before is not None:
         kept = before.set_index("digest")
         there = [name for name in columns if name in kept.columns]
-        same = rows["digest"].isin(kept.index) & ~rows["family"].isin(touched)
+        # A segment may know a result that went and came back: what counts is what the table was made from.
+        touched = touched | set(rows.loc[~rows["digest"].isin(kept.index), "family"])
+        same = ~rows["family"].isin(touched)
         values = kept.reindex(rows.loc[same, "digest"])[there]
         for name in there:
             rows.loc[same, name] = values[name].to_numpy()

@@ -162,7 +162,7 @@ class _Run:
         lifeline, end = self.context.Pipe()
         self.made += 1
         log = self.logs / f"worker-{self.made}.log"
-        process = self.context.Process(target=serve, args=(theirs, end, str(log), device), name=f"rs05bench-{self.made}")  # type: ignore[attr-defined]
+        process = self.context.Process(target=serve, args=(theirs, end, str(log), device), name=f"rs05bench-{self.made}")
         with _without_main():
             process.start()
         theirs.close()
