@@ -49,6 +49,9 @@ class EncoderNetwork(nn.Module):
             features, (height, width) = list(batch["features"]), batch["size"]
         else:
             features, (height, width) = self.encode(batch), batch["image"].shape[-2:]
+            if self.encoder_frozen:
+                # As the cache keeps them: a head adds up another layout in another order, and the same cell would differ in the last bit.
+                features = [feature.contiguous() for feature in features]
         logits = self.head(features, self.backbone.padded_size(height, width))
         return logits[..., :height, :width] if logits.ndim == 4 else logits
 
