@@ -224,7 +224,8 @@ def main() -> None:
     print(f"| cells without a result | {tally.lost} |\n| results nobody asked for, or doubled | {tally.extra} |")
     print(f"| results that differ from the undisturbed run, but for cost and provenance | {tally.differing} |")
     print(
-        f"| results or predictions that could not be read | {tally.unreadable} |\n| workers that outlived their driver by 5 s | {tally.outlived} |"
+        f"| results or predictions that could not be read | {tally.unreadable} |")
+    print(f"| workers that outlived their driver by 5 s | {tally.outlived} |")
     )
     print(f"| kills that came too late to hit anything | {tally.idle} |")
     print(f"\nVerdict: {'sound' if tally.sound else '**not sound**'}.")

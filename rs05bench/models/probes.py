@@ -7,8 +7,8 @@ training sets of one shape go through NumPy together, so that the cost of a call
 
 The softmax regression is solved by Newton's method with conjugate gradients inside (Lin, Weng & Keerthi 2008, Trust region Newton method
 for large-scale logistic regression, JMLR 9), preconditioned by Böhning's bound of the Hessian (Böhning 1992, Multinomial logistic
-regression algorithm, https://doi.org/10.1007/BF00048682): with F = Q T the curvature of the loss is at most 1/2 in every direction, so that in the
-coordinates T the bound is diagonal. A regularisation value is one more block of columns of T, so that one product serves all.
+regression algorithm, https://doi.org/10.1007/BF00048682): with F = Q T the curvature of the loss is at most 1/2 in every direction, so
+that in the coordinates T the bound is diagonal. A regularisation value is one more block of columns of T, so that one product serves all.
 
 Problems are only stacked where their shapes are equal, and a problem leaves the stack when it has converged: every number is computed
 exactly as if the problem had been solved alone. What is in a stack cannot change a result.
