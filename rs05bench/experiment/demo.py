@@ -9,9 +9,11 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from rs05bench.errors import DataError
+from rs05bench.experiment.demo_chips import deep_part
 from rs05bench.experiment.sweep import Progress, SweepSummary, sweep
 from rs05bench.experiment.workers import Outcome
 from rs05bench.protocol.result import Cell
@@ -73,6 +75,9 @@ TASKS: tuple[DemoTask, ...] = (
         "urban", "leave-city-out", "within-city", ("50-units", "100-units", "200-units"), REGRESSORS, QUICK_REGRESSORS, ("log_income",)
     ),
 )
+
+DEEP: tuple[Callable[..., list[SweepSummary]], ...] = (deep_part,)
+"""Parts that need torch; left out where it is not installed."""
 
 
 @dataclass
@@ -152,6 +157,9 @@ def run_demo(
                 return summary
         # Again the cells of one budget: all are there, so this only measures their costs, one process at a time with nothing beside it.
         run(models=task.models, splits=(task.moved,), budgets=task.budgets[-1:], seeds=SEEDS[:1], jobs=1, costs=True)
+    if find_spec("torch") is not None:
+        for part in DEEP:
+            summary.sweeps += part(root, jobs=jobs or os.cpu_count() or 1, on_start=on_start, on_progress=on_progress)
     return summary
 
 

@@ -40,7 +40,7 @@ class TierTask(lightning.LightningModule):
     def configure_model(self) -> None:
         """Builds the network for the data at hand, once."""
         if self.tier is None:
-            self.tier = self.deep.module(self.trainer.datamodule)  # type: ignore[attr-defined]
+            self.tier = self.deep.module(self.trainer.datamodule)
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits."""

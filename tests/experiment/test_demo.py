@@ -30,6 +30,7 @@ def test_the_command_ends_with_the_page_and_a_second_run_reuses_every_cell(tmp_p
     from rs05bench.cli import report as command
 
     monkeypatch.setattr(demo, "TASKS", (TINY,))
+    monkeypatch.setattr(demo, "DEEP", ())
     import typer
 
     app = typer.Typer()
