@@ -1,8 +1,9 @@
 """Fifty random kills of a running sweep, and whether its results are those of a run nobody disturbed.
 
-Workers are killed (SIGKILL), drivers are killed (SIGKILL) and told to stop (SIGTERM, SIGINT), and files are cut short by a size limit, each
-at a random moment: while it starts, or when it has come to a random cell. A kill that hits nothing does not count. When a sweep has come to its end its results are compared with an undisturbed run and a new one begins. Results must be
-equal but for cost and provenance; none may be lost, doubled or half written; no worker may outlive its driver.
+Workers are killed (SIGKILL), drivers are killed (SIGKILL) and told to stop (SIGTERM, SIGINT), and files are cut short by a size limit,
+each at a random moment: while it starts, or when it has come to a random cell. A kill that hits nothing does not count. When a sweep has
+come to its end its results are compared with an undisturbed run and a new one begins. Results must be equal but for cost and provenance;
+none may be lost, doubled or half written; no worker may outlive its driver.
 
     python studies/kills.py [number of kills] [seed]
 """
