@@ -53,7 +53,7 @@ def make(
     model: Annotated[str | None, typer.Option("--model", help="Which model; needed where the sweep holds several.")] = None,
     tasks: Annotated[str | None, typer.Option("--tasks", help="Only these tasks, separated by commas.")] = None,
     board: Board = Path("leaderboard"),
-    half: Annotated[bool, typer.Option("--half", help="Probabilities in half precision: three digits, half the size.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Probabilities with three digits, numbers with seven: half the size.")] = False,
 ) -> None:
     """Write a submission bundle from the results of a sweep."""
     from rs05bench.errors import DataError

@@ -141,8 +141,9 @@ def _read_units(folder: Path, path: str, record: CellRecord, task: BoardTask, li
                 f"{name}: must hold probabilities from 0 to 1 that sum to 1; found {low:.4g} to {high:.4g}, sums off by {off:.3g}{hint}"
             )
             return None
-        # Half precision may be off by a thousandth; the scorer's own check is narrower.
-        numbers = np.clip(numbers, 0, 1) / numbers.sum(axis=1, keepdims=True)
+        # Half precision may be off by a thousandth, and the scorer's own check is narrower; exact rows stay as they were sent.
+        sums = numbers.sum(axis=1, keepdims=True)
+        numbers = np.where(np.abs(sums - 1) > 5e-4, np.clip(numbers, 0, 1) / sums, numbers)
         frame[there] = numbers
     if frame.duplicated(["unit_id", "role"]).any():
         return None  # Told already.

@@ -44,7 +44,7 @@ def make_bundle(
         board: What counts.
         out: Folder to write, or a name that ends in .zip or .tar.gz; must not exist.
         costs: Costs measured alone, by digest of the result.
-        half: Write probabilities in half precision (three digits, half the size).
+        half: Write probabilities with three digits and numbers with seven: half the size.
 
     Returns:
         The folder or archive.
@@ -208,13 +208,8 @@ def _write_units(predictions: Predictions, path: Path, *, half: bool) -> None:
 
     frame = predictions.frame()
     values = [column for column in frame.columns if column not in ("unit_id", "role")]
-    kind = (
-        np.float16
-        if half and predictions.probabilities is not None
-        else np.float32
-        if predictions.probabilities is not None
-        else np.float64
-    )
+    small, usual = (np.float16, np.float32) if predictions.probabilities is not None else (np.float32, np.float64)
+    kind = small if half else usual
     table = pa.table({"unit_id": frame["unit_id"].astype(str).tolist(), "role": frame["role"].astype(str).tolist(),
                       **{column: frame[column].to_numpy(dtype=kind) for column in values}})  # fmt: skip
     split = [column for column in values if kind != np.float16]

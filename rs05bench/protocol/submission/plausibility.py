@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.submission.cells import ReadCell
 from rs05bench.protocol.submission.rescore import Rescorer
@@ -26,6 +27,7 @@ SAME_CELLS = 0.8
 NEIGHBOURS = 5
 FOLLOWS = 0.95
 FOLLOWS_MORE = 0.3
+LEAST_PLACES = 100
 # Generous: dense peak of the fastest accelerators on sale, and of a processor's core with wide vectors, FLOP/s.
 PEAK_FLOPS = {"gpu": 5e15, "tpu": 5e15, "other": 5e15, "cpu": 3e11}
 MOST_CELLS = 10
@@ -60,20 +62,29 @@ def too_good(cells: Sequence[ReadCell], rescorer: Rescorer) -> list[Flag]:
     ]
 
 
-def unmoved(cells: Sequence[ReadCell], submission: Submission) -> list[Flag]:
-    """A learner whose predictions are the same for every seed and budget did not learn from the budget's labels."""
+def unmoved(cells: Sequence[tuple[ReadCell, LabelBudget]], submission: Submission) -> list[Flag]:
+    """A learner whose predictions stay the same under other labels did not learn from them.
+
+    Args:
+        cells: Cells with the labels they were given. Where a fold has fewer labels than its budgets ask for, seeds share them.
+        submission: This bundle.
+    """
     if submission.model.tier == "floor":
         return []
-    families: dict[tuple[str, str, str, str], list[ReadCell]] = defaultdict(list)
-    for cell in cells:
-        families[(*cell.record.cell.family, cell.record.cell.fold)].append(cell)
-    stuck = [members for members in families.values() if len(members) > 1 and len({cell.digest for cell in members}) * 2 <= len(members)]
+    families: dict[tuple[str, ...], list[tuple[ReadCell, LabelBudget]]] = defaultdict(list)
+    for cell, drawn in cells:
+        families[(*cell.record.cell.family, cell.record.cell.fold)].append((cell, drawn))
+    stuck = []
+    for members in families.values():
+        sets = len({(frozenset(drawn.train), frozenset(drawn.val)) for _, drawn in members})
+        if sets > 1 and 2 * len({cell.digest for cell, _ in members}) <= sets:
+            stuck.append([cell for cell, _ in members])
     if not stuck:
         return []
     return [
         Flag(
             key="unmoved",
-            sentence=f"Predictions hardly change with seed and budget in {len(stuck)} of {len(families)} folds: they rest on no labels.",
+            sentence=f"Predictions hardly change with the labels in {len(stuck)} of {len(families)} folds: they rest on none.",
             cells=[cell.path for members in stuck for cell in members][:MOST_CELLS],
         )
     ]
@@ -162,7 +173,7 @@ def follows_coordinates(cells: Sequence[ReadCell], rescorer: Rescorer, submissio
         scorer = rescorer.scorer(cell.task, name.split, name.fold, name.target)
         where = placed.loc[scorer.unit_id, ["lon", "lat"]].to_numpy(dtype=np.float64)
         known = np.isfinite(where).all(axis=1)
-        if known.sum() < 100 or len(np.unique(where[known], axis=0)) < 50:
+        if known.sum() < LEAST_PLACES or len(np.unique(where[known], axis=0)) < LEAST_PLACES // 2:
             continue
         looked += 1
         guess, truth = _lined_up(cell, rescorer, soft=True)

@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.scoring import Scored
@@ -197,7 +198,6 @@ class Trial:
         verdict.sketches = {plausibility.sketch_key(cell): cell.sketch for cell in cells if cell.sketch and cell.record.cell.seed == first}
         verdict.flags += plausibility.identical(cells, submission, self._others())
         verdict.flags += plausibility.impossible_costs(submission, costs)
-        verdict.flags += plausibility.unmoved(cells, submission)
 
     def _others(self) -> dict[str, tuple[str, dict[str, list[float]]]]:
         found: dict[str, tuple[str, dict[str, list[float]]]] = {}
@@ -220,6 +220,7 @@ class Trial:
         rescorer = Rescorer(self.truth, self.faults, self.verdict.notes)
         results: list[Result] = []
         scored: list[tuple[ReadCell, Scored]] = []
+        budgets: list[tuple[ReadCell, LabelBudget]] = []
         for cell, told in zip(cells, self.verdict.cells, strict=True):
             drawn = rescorer.budget(cell.record, cell.task, cell.path)
             found = rescorer.score(cell)
@@ -232,10 +233,12 @@ class Trial:
             ]
             results.append(as_result(cell, found, drawn, submission, costs))
             scored.append((cell, found))
+            budgets.append((cell, drawn))
         if len(results) < len(cells):
             return
         tasks = {cell.task.task: cell.task for cell in cells}
         self.verdict.rules = judge_rules(results, self.truth, tasks.values(), self.faults)
+        self.verdict.flags += plausibility.unmoved(budgets, submission)
         self._look_closer(scored, rescorer, submission)
         self.verdict.pooled = pool(results)
         rankable = {f"{r.cell.task}/{r.cell.target}/{r.cell.split}" for r in results if r.main and not r.simulated}

@@ -35,13 +35,13 @@ CHIPS = {
 SIDE = 16
 
 
-def make_world(root: Path) -> Board:
-    """Writes `board/tasks.yaml` and `truth/` and returns the board."""
+def make_world(root: Path, a_region: int = 60) -> Board:
+    """Writes `board/tasks.yaml` and `truth/` and returns the board; `a_region` is how many units of the table a region has."""
     truth = root / "truth"
     for part in ("cards", "manifests", "labels", "masks"):
         (truth / part).mkdir(parents=True)
     board = Board()
-    for fields, count in ((TABLE, 60), (CHIPS, 12)):
+    for fields, count in ((TABLE, a_region), (CHIPS, 12)):
         card = TaskCard.parse(fields)
         units = _units(count)
         manifest = build_manifest(card, units, "leave-region-out")
@@ -107,7 +107,8 @@ def write_bundle(folder: Path, root: Path, board: Board, task_name: str = "tiny"
                 drawn = draw_budget(card, manifest, fold, budget, seed, labels)
                 record = {
                     "schema_version": 1, "kind": task.kind, "classes": task.classes,
-                    "cell": {"task": task_name, "target": task.targets[0], "split": "leave-region-out", "fold": fold, "budget": budget, "seed": seed},
+                    "cell": {"task": task_name, "target": task.targets[0], "split": "leave-region-out",
+                             "fold": fold, "budget": budget, "seed": seed},
                     "preprocessing": task.preprocessing, "budget": {"labels_used": drawn.labels_used, "digest": drawn.digest},
                 }  # fmt: skip
                 cell = folder / "cells" / str(number)
@@ -132,7 +133,8 @@ def submission(board: Board, task_name: str = "tiny", slug: str = "forest-tiny")
         "authors": [{"name": "Zoë Álvarez", "affiliation": "Institute", "github": "zoe"}], "submitted": "2026-01-31",
         "model": {"name": "raw/rf", "tier": "raw", "inputs": "raw", "learner": "rf", "licence": "MIT", "open_weights": True},
         "overlap": "Nothing was pretrained.", "licence": "CC-BY-4.0", "code": "https://example.org/code",
-        "hardware": [{"name": "A processor", "kind": "cpu", "cores": 2}], "environment": {"python": "3.12", "packages": {"scikit-learn": "1.6"}},
+        "hardware": [{"name": "A processor", "kind": "cpu", "cores": 2}],
+        "environment": {"python": "3.12", "packages": {"scikit-learn": "1.6"}},
         "manifests": {f"{task_name}/leave-region-out@v1": task.splits["leave-region-out"].manifest}, "cards": {task_name: task.card},
         "statement": {"test_labels_unused": True, "budget_counts_all": True, "may_publish": True},
     }  # fmt: skip
