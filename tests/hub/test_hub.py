@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from rs05bench import hub as room
 from rs05bench.errors import DataError
+from rs05bench.experiment.store import ResultStore
+from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.labels import write_labels
 from rs05bench.protocol.manifest import SplitManifest, load_manifest
@@ -211,3 +215,50 @@ def test_another_content_under_a_frozen_name_is_refused(tmp_path):
     known = [{"kind": "manifest", "name": manifest.name, "digest": "1" * 64, "files": {}}]
     with pytest.raises(DataError, match="Frozen means frozen"):
         room.stage(tmp_path, REPO, manifests=[manifest], known=known)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A store of two cells of a small table, with their predictions."""
+    root = tmp_path_factory.mktemp("table")
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"id": range(240), "lon": rng.uniform(-100, -99, 240), "lat": rng.uniform(40, 41, 240), "x": rng.normal(size=240)})
+    table.assign(kind=np.where(table["x"] > 0, "a", "b")).to_csv(root / "points.csv", index=False)
+    fields = {
+        "kind": "classification",
+        "name": "points",
+        "targets": ["kind"],
+        "unit": ["id"],
+        "coordinates": {"x": "lon", "y": "lat"},
+        "files": ["points.csv"],
+        "features": {"raw": ["x"]},
+        "splits": ["spatial-block"],
+    }
+    TaskCard.parse(fields).save(root / "card.yaml")
+    summary = sweep(root / "card.yaml", root, root / "runs", models=["floor/majority"], budgets=["5-per-class"], seeds=[0, 1], costs=False)
+    assert summary.done == 2
+    return root / "runs"
+
+
+def test_results_go_to_the_hub_with_their_predictions_and_come_back_as_a_store(hub, runs, tmp_path):
+    done = client(hub, "hub", "push", "someone/results", "--runs", runs, "--predictions", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = client(hub, "hub", "pull", "someone/results", "--out", tmp_path / "back", token=None, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = ResultStore(runs), ResultStore(tmp_path / "back")
+    assert theirs.digests() == ours.digests()
+    for digest in ours.digests():
+        assert theirs.read(digest) == ours.read(digest)
+        assert theirs.predictions(digest).digest == ours.predictions(digest).digest
+
+
+def test_a_result_that_was_edited_is_not_pushed(runs, tmp_path):
+    store = ResultStore(runs)
+    digest = sorted(store.digests())[0]
+    edited = tmp_path / "cell"
+    shutil.copytree(store.folder(digest), edited)
+    record = json.loads((edited / "result.json").read_text())
+    record["cell"]["seed"] = 7
+    (edited / "result.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match="It was edited"):
+        room.stage(tmp_path / "out", "someone/results", results=[edited])
