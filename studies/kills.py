@@ -121,7 +121,7 @@ def strike(kind: str, process: subprocess.Popen[bytes], choice: random.Random, t
             time.sleep(choice.uniform(0.0, 1.5))  # some of its successors are hit by what ends this run
         kind = "driver killed"
     if process.poll() is not None:
-        return hit
+        return hit or (kind == "files cut short" and process.returncode != 0)  # the limit has hit it already
     number = {"driver killed": signal.SIGKILL, "interrupted": signal.SIGINT}.get(kind, signal.SIGTERM)
     process.send_signal(number)
     process.wait(30)
