@@ -58,7 +58,6 @@ CLASSIFIERS = (
     "raw/logistic",
     "raw/rf",
     "alphaearth/logistic",
-    "alphaearth/rf",
     "hybrid/logistic",
     "hybrid/rf",
 )
