@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -36,7 +37,7 @@ class Compared(_Record):
         metric: The task's main metric, held out (at home where nothing is held out).
         submitted: Mean over folds and seeds.
         rerun: Mean over the same folds and the rerun's seeds.
-        allowed: Difference allowed: the tolerance, or twice the standard error over seeds where that is more.
+        allowed: Difference allowed: the tolerance, or twice the difference's standard error over seeds where that is more.
         same: Whether they agree.
     """
 
@@ -201,7 +202,7 @@ def compare(verdict: Verdict, rerun: Verdict, board: Board, tolerance: float = T
         ours, theirs = verdict.main_scores(metric, role).get(name), rerun.main_scores(metric, role).get(name)
         if not ours or not theirs:
             raise ProtocolError(f"{'/'.join(name)}: the rerun holds no score of it", remedy="Rerun every task, split and budget submitted.")
-        error = _seed_error(verdict, name, metric, role) + _seed_error(rerun, name, metric, role)
+        error = math.hypot(_seed_error(verdict, name, metric, role), _seed_error(rerun, name, metric, role))
         allowed = max(tolerance, 2 * error)
         one, other = sum(ours) / len(ours), sum(theirs) / len(theirs)
         found.append(
