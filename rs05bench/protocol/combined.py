@@ -1,4 +1,7 @@
-"""Sums whose score is itself a combination of scores: a drop, or a mean over learners. Intervals and tests then work on it as on any score."""
+"""Sums whose score is itself a combination of scores: a drop, or a mean over learners.
+
+Intervals and tests then work on it as on any score.
+"""
 
 from __future__ import annotations
 
