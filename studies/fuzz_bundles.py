@@ -95,7 +95,7 @@ def judge_forked(bundle: Path, board: Board, truth: Path, work: Path) -> tuple[s
             confine(LIMITS)
             verdict = judge(bundle, board, truth, None, LIMITS, work)
             word = "unforeseen" if "unexpected" in verdict.notes else verdict.outcome
-            told = verdict.faults[0][:300] if word == "unforeseen" else verdict.bundle
+            told = verdict.faults[-1][:300] if word == "unforeseen" else verdict.bundle
             os.write(writing, f"{word}\t{told}".encode("utf-8", "replace")[:4000])
         finally:
             os._exit(0)
