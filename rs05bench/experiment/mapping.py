@@ -92,13 +92,10 @@ def everything(source: TaskSource) -> SplitManifest:
     from rs05bench.protocol.ground import lay_ground
 
     units, options = source.units(), source.card.split_options
-    try:
-        ground = lay_ground(units, options.region, options)
-        val = ground.draw(np.ones(len(units.frame), dtype=bool), options.val_fraction, "val")
-        region, block = ground.region, ground.block
-    except DataError:  # one block holds everything: nothing can be spared
-        val = np.zeros(len(units.frame), dtype=bool)
-        region = block = np.full(len(val), "all", dtype=object)
+    ground = lay_ground(units, options.region, options)
+    # A region that is one block spares none of it for validation.
+    val = ground.draw(np.ones(len(units.frame), dtype=bool), options.val_fraction, "val")
+    region, block = ground.region, ground.block
     table = pd.DataFrame(
         {
             "fold": ALL_LABELS,
