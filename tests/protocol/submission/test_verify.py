@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import f1_score
 
-from rs05bench.protocol.submission import check_bundle, verdict_page, verify_bundle
+from rs05bench.protocol.submission import check_bundle, child, verdict_page, verify_bundle
 from rs05bench.protocol.submission.limits import Limits
 from tests.protocol.submission.world import CLASSES, write_bundle, write_sums
 
@@ -103,7 +103,10 @@ def test_what_needs_too_much_memory_is_refused_by_the_child(world, bundle):
     assert "memory" in " ".join(verdict.faults)
 
 
-def test_what_needs_too_much_time_is_refused_by_the_child(world):
+def test_what_needs_too_much_time_is_refused_by_the_child(world, monkeypatch):
+    # Reading that never ends, in the child's own limits: a machine of any speed needs too long for it.
+    reading = "import rs05bench.protocol.submission.verify as verify, itertools; verify.judge = lambda *_, **__: sum(itertools.repeat(0)); "
+    monkeypatch.setattr(child, "_START", child._START.replace("from", reading + "from", 1))
     verdict = verify_bundle(world.good, world.root / "board", truth=world.root / "truth", limits=Limits(seconds=1))
     assert (verdict.outcome, verdict.faults) == ("refused", ["reading the bundle needs more than 1 s of processor time"])
 

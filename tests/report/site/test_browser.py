@@ -173,7 +173,8 @@ def test_an_address_with_nonsense_is_harmless(visit: Visit):
 
 def test_the_filters_follow_to_another_task(visit: Visit):
     page = visit.open("index.html", "#weights=open")
-    page.click("a.keep:has-text('crop') >> nth=0")
+    with page.expect_navigation():  # to the end of loading: a click alone waits for the address only
+        page.click("a.keep:has-text('crop') >> nth=0")
     assert page.url.endswith("crop--leave-region-out.html#weights=open")
     assert "made-up-003" not in visit.slugs()
 
