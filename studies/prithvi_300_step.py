@@ -37,7 +37,8 @@ def measure(tier: str, backbone: str, batch: int, size: int, steps: int) -> dict
 
     from rs05bench.models.deep import create
     from rs05bench.models.networks import gflops_per_unit, parameter_counts
-    from rs05bench.models.training import TierModule, TrainingPlan
+    from rs05bench.models.plan import TrainingPlan
+    from rs05bench.models.tier_module import TierModule
 
     network = create(f"{backbone}/{tier}@random").network(FACTS | {"image_size": size}).train()
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -134,8 +134,8 @@ def export_cell(
         DataError: The folder is there already.
     """
     from rs05bench.models import deep
+    from rs05bench.models.plan import TrainingPlan
     from rs05bench.models.terratorch_export import export_terratorch
-    from rs05bench.models.training import TrainingPlan
 
     spec = deep.catalogue().get(model)
     if card.kind != "segmentation" or spec is None or spec.data != "chips":

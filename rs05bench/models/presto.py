@@ -1,24 +1,13 @@
 """Presto on pixel time series: frozen, LoRA and full fine-tuning of a table task, each with its random-initialised twin.
 
-The feature set ``presto`` of a task holds a series a unit, shape (n, T, C) or flattened with dates outermost:
-
-- C = 18, raw units, in this order: VV VH (dB) | B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12 (reflectance x 10,000) | 2 m temperature (K) |
-  precipitation (m) |
-  elevation (m) | slope (degrees) | NDVI. B9 is dropped and NDVI computed, as Presto was pretrained.
-- C = 17, already as Presto wants it.
-- or named columns ``<band>_<date>``, for instance ``B8A_0``, in raw units and any order; bands that are absent are masked.
-
-Feature sets ``dynamic_world`` (n, T; 9 = missing) and ``month`` (n, T or n; 0-11) are used where the task has them, and the position of
-the units.
-Missing values (NaN) are masked. The encoder is TorchGeo's (Tseng et al. 2023, arXiv:2304.14065).
+What the feature sets ``presto``, ``dynamic_world`` and ``month`` hold is told in `rs05bench.models.presto_series`; the position of the
+units is used too. The encoder is TorchGeo's (Tseng et al. 2023, arXiv:2304.14065).
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,19 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.models.backbones.bands import ScaleWarning
 from rs05bench.models.backbones.catalogue import PRESTO_WEIGHTS
+from rs05bench.models.presto_series import MISSING_COVER, aligned, presto_series, whole_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rs05bench.models.deep import DeepSpec
-    from rs05bench.models.training import FitHistory
+    from rs05bench.models.plan import FitHistory
     from rs05bench.protocol import ModelCard, Predictions, TaskData
 
-RAW_CHANNELS = ("VV", "VH", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12", "t2m", "tp", "elevation", "slope", "NDVI")
-PRESTO_CHANNELS = tuple(name for name in RAW_CHANNELS if name != "B9")
-MISSING_COVER = 9
 _WIDTH = 128
 _ENCODER_OPTIONS = ("weights", "revision", "init_seed")
 _ADAPTATION_OPTIONS = ("rank", "alpha", "dropout", "targets", "blocks")
@@ -75,7 +61,8 @@ class PrestoModel:
 
     def fit(self, data: TaskData) -> PrestoModel:
         """Train on the budget's labels; the target is standardised by the training role."""
-        from rs05bench.models.training import TrainingPlan, fit_network
+        from rs05bench.models.plan import TrainingPlan
+        from rs05bench.models.training import fit_network
 
         others = {*_ENCODER_OPTIONS, *_ADAPTATION_OPTIONS, *_OWN_OPTIONS}
         series = _SeriesData(self, data)
@@ -140,14 +127,14 @@ class PrestoModel:
             )
         x, mask, found = presto_series(data.X(role, name), data.columns(name))
         dates = x.shape[1]
-        cover = _aligned(data.X(role, "dynamic_world"), dates, "dynamic_world") if "dynamic_world" in sets else found.get("dynamic_world")
-        month = _aligned(data.X(role, "month"), dates, "month") if "month" in sets else found.get("month")
+        cover = aligned(data.X(role, "dynamic_world"), dates, "dynamic_world") if "dynamic_world" in sets else found.get("dynamic_world")
+        month = aligned(data.X(role, "month"), dates, "month") if "month" in sets else found.get("month")
         position = data.coordinates(role)[:, ::-1]
         return {
             "series": torch.from_numpy(x),
             "mask": torch.from_numpy(mask),
-            "cover": torch.from_numpy(_whole(cover, len(x), dates, missing=MISSING_COVER, top=MISSING_COVER, name="dynamic_world")),
-            "month": torch.from_numpy(_whole(month, len(x), dates, missing=0, top=11, name="month")),
+            "cover": torch.from_numpy(whole_numbers(cover, len(x), dates, missing=MISSING_COVER, top=MISSING_COVER, name="dynamic_world")),
+            "month": torch.from_numpy(whole_numbers(month, len(x), dates, missing=0, top=11, name="month")),
             "location": torch.from_numpy(np.nan_to_num(np.ascontiguousarray(position, dtype=np.float32))),
         }
 
@@ -259,75 +246,6 @@ def presto_network(encoder: nn.Module, adaptation: Any, outputs: int) -> nn.Modu
     return PrestoNetwork()
 
 
-def presto_series(
-    values: NDArray[np.float32], columns: list[str]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-    """A feature set as Presto wants it.
-
-    Args:
-        values: (n, T, C), or (n, d) flattened with dates outermost, or (n, d) with columns named ``<band>_<date>``.
-        columns: Names of the columns.
-
-    Returns:
-        Scaled series (n, T, 17) with missing values 0, its mask (1 = missing), and what else was found among named columns (month,
-        dynamic_world).
-
-    Raises:
-        DataError: The shape and the names fit none of these.
-    """
-    found: dict[str, NDArray[np.float32]] = {}
-    named = _named(values, columns) if values.ndim == 2 else None
-    if named is not None:
-        raw, found = named
-    elif values.ndim == 3:
-        raw = values
-    else:
-        channels = next((count for count in (18, 17) if values.shape[1] % count == 0), None)
-        if channels is None:
-            problem = f"presto has {values.shape[1]} columns, neither named <band>_<date> nor a multiple of 18 (raw) or 17 (scaled)"
-            raise DataError(problem, remedy=f"Name the columns by band and date, of {', '.join(RAW_CHANNELS)}; for instance B8A_0.")
-        raw = values.reshape(len(values), -1, channels)
-    if raw.shape[2] == len(RAW_CHANNELS):
-        scaled = scale_presto(raw)
-    elif raw.shape[2] == len(PRESTO_CHANNELS):
-        scaled = raw.astype(np.float32)
-    else:
-        raise DataError(
-            f"the feature set presto has {raw.shape[2]} channels; 18 raw or 17 scaled were expected", remedy="See rs05bench.models.presto."
-        )
-    missing = ~np.isfinite(scaled)
-    _check_scaled(scaled)
-    return np.where(missing, 0.0, scaled).astype(np.float32), missing.astype(np.float32), found
-
-
-def scale_presto(raw: NDArray[Any]) -> NDArray[np.float32]:
-    """Raw units (n, T, 18) to Presto's inputs (n, T, 17).
-
-    DB + 25 over 25, reflectance, (K - 272.15) / 35, m / 0.03, m / 2000, degrees / 50, NDVI of B8 and B4.
-    """
-    channel = {name: raw[..., index].astype(np.float64) for index, name in enumerate(RAW_CHANNELS)}
-    out = np.empty((*raw.shape[:2], len(PRESTO_CHANNELS)), dtype=np.float32)
-    for index, name in enumerate(PRESTO_CHANNELS):
-        value = channel[name]
-        if name in ("VV", "VH"):
-            out[..., index] = (value + 25) / 25
-        elif name.startswith("B"):
-            out[..., index] = value / 10_000
-        elif name == "t2m":
-            out[..., index] = (value - 272.15) / 35
-        elif name == "tp":
-            out[..., index] = value / 0.03
-        elif name == "elevation":
-            out[..., index] = value / 2000
-        elif name == "slope":
-            out[..., index] = value / 50
-        else:
-            total = channel["B8"] + channel["B4"]
-            out[..., index] = np.where(np.abs(total) > 0, (channel["B8"] - channel["B4"]) / np.where(total == 0, 1, total), 0.0)
-            out[..., index] = np.where(np.isfinite(total), out[..., index], np.nan)
-    return out
-
-
 class _SeriesData:
     """A `TaskData` as the training loop reads data."""
 
@@ -415,56 +333,3 @@ class _SeriesLoader:
         for start in range(0, count, self.batch):
             rows = order[start : start + self.batch]
             yield {name: value[rows] for name, value in self.tensors.items()}
-
-
-def _named(values: NDArray[np.float32], columns: list[str]) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]] | None:
-    """Columns ``<band>_<date>`` as (n, T, 18); None when the names are no such thing."""
-    spelled = {name.lower(): name for name in (*RAW_CHANNELS, "month", "dynamic_world")}
-    places: dict[tuple[str, int], int] = {}
-    for index, column in enumerate(columns):
-        match = re.fullmatch(r"(.+)_t?(\d+)", column)
-        name = spelled.get(re.sub(r"^b0(\d)", r"b\1", match[1].lower())) if match else None
-        if match is None or name is None:
-            return None
-        places[name, int(match[2])] = index
-    if not places:
-        return None
-    dates = sorted({date for _, date in places})
-    raw = np.full((len(values), len(dates), len(RAW_CHANNELS)), np.nan, dtype=np.float32)
-    found: dict[str, NDArray[np.float32]] = {}
-    for (name, date), index in places.items():
-        if name in RAW_CHANNELS:
-            raw[:, dates.index(date), RAW_CHANNELS.index(name)] = values[:, index]
-        else:
-            found.setdefault(name, np.full((len(values), len(dates)), np.nan, dtype=np.float32))[:, dates.index(date)] = values[:, index]
-    return raw, found
-
-
-def _aligned(values: NDArray[Any], dates: int, name: str) -> NDArray[np.float32]:
-    flat = values.reshape(len(values), -1)
-    if flat.shape[1] == 1 and dates > 1 and name == "month":
-        # A first month: the others follow.
-        flat = (flat + np.arange(dates)) % 12
-    if flat.shape[1] != dates:
-        raise DataError(f"feature set {name!r} has {flat.shape[1]} dates and presto {dates}", remedy="Give both for the same dates.")
-    return flat.astype(np.float32)
-
-
-def _whole(values: NDArray[np.float32] | None, count: int, dates: int, *, missing: int, top: int, name: str) -> NDArray[np.int64]:
-    if values is None:
-        return np.full((count, dates), missing, dtype=np.int64)
-    whole = np.where(np.isfinite(values), values, missing).astype(np.int64)
-    if whole.size and (whole.min() < 0 or whole.max() > top):
-        raise DataError(f"{name} lies between {whole.min()} and {whole.max()}; 0 to {top} was expected", remedy="Months count from 0.")
-    return whole
-
-
-def _check_scaled(scaled: NDArray[np.float32]) -> None:
-    bands = [index for index, name in enumerate(PRESTO_CHANNELS) if name.startswith("B")]
-    finite = scaled[..., bands][np.isfinite(scaled[..., bands])]
-    if finite.size and finite.any() and not 0.005 <= (high := float(np.percentile(np.abs(finite), 95))) <= 2:
-        warnings.warn(
-            f"presto: the 95th percentile of reflectance is {high:.3g}; expected 0-1 after scaling (18 raw channels take x 10,000)",
-            ScaleWarning,
-            stacklevel=3,
-        )

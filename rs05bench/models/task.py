@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from rs05bench.models.deep import create
-from rs05bench.models.training import TierModule
+from rs05bench.models.tier_module import TierModule
 
 
 class TierTask(lightning.LightningModule):

@@ -27,8 +27,8 @@ from rs05bench.models.backbones.bands import Matching
 from rs05bench.models.backbones.spec import BackboneSpec
 
 if TYPE_CHECKING:
-    from rs05bench.models.deep import DeepModel
-    from rs05bench.models.training import TrainingPlan
+    from rs05bench.models.chip_model import DeepModel
+    from rs05bench.models.plan import TrainingPlan
 
 _NATIVE_FAMILIES = ("prithvi", "terramind", "timm")
 _NATIVE_TIERS = ("decoder", "lora", "full")
@@ -194,9 +194,9 @@ def _native(model: DeepModel, facts: dict[str, Any]) -> tuple[dict[str, Any], li
 
 def _ours(model: DeepModel, facts: dict[str, Any]) -> tuple[dict[str, Any], list[float], list[float], float]:
     channels = 64 if model.spec.inputs == "alphaearth" else len(facts["bands"])
-    from rs05bench.models.deep import EXPORTED_OPTIONS
+    from rs05bench.models.chip_network import NETWORK_OPTIONS
 
-    options = {key: _plain(value) for key, value in model.options.items() if key in EXPORTED_OPTIONS}
+    options = {key: _plain(value) for key, value in model.options.items() if key in NETWORK_OPTIONS}
     arguments = {
         "name": model.spec.name,
         "facts": {key: value for key, value in facts.items() if key != "target"},

@@ -183,7 +183,8 @@ def test_training_reads_no_mask_but_the_budgets(chip_folder, monkeypatch):
 
 def test_statistics_are_those_of_the_training_chips_of_the_budget(source):
     from rs05bench.models.deep import create
-    from rs05bench.models.training import TrainingPlan, summarise
+    from rs05bench.models.plan import TrainingPlan
+    from rs05bench.models.summary import summarise
 
     dm = burn(source, "2-fires")
     network = create("raw/unet").build(dm)
@@ -323,7 +324,7 @@ def test_three_lines_train_any_lightning_module(chip_folder):
     """As EXPERIENCE shows it: a data module of three arguments, and a Trainer that stops after its steps."""
     import lightning
 
-    from rs05bench.models.training import TierModule
+    from rs05bench.models.tier_module import TierModule
 
     regions(chip_folder)
     dm = BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-ecoregion-out", fold="west", budget="5-fires", seed=0)

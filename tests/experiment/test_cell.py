@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rs05bench.experiment.cell import Bench, features_folder, make_bench, run_cell
-from rs05bench.models.training import TrainingPlan
+from rs05bench.models.plan import TrainingPlan
 from rs05bench.protocol.card import TaskCard, Training
 from rs05bench.protocol.result import Cell
 

@@ -14,7 +14,8 @@ import torch
 from rs05bench.errors import DataError
 from rs05bench.models.backbones import ScaleWarning
 from rs05bench.models.deep import create
-from rs05bench.models.presto import RAW_CHANNELS, presto_encoder, presto_series, scale_presto
+from rs05bench.models.presto import presto_encoder
+from rs05bench.models.presto_series import RAW_CHANNELS, presto_series, scale_presto
 
 FAST = {"accelerator": "cpu", "steps": 5, "val_every": 5, "batch_size": 16, "learning_rates": [1e-3]}
 

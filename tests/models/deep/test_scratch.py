@@ -9,8 +9,9 @@ import torch
 
 from rs05bench.errors import DataError
 from rs05bench.models.deep import create
+from rs05bench.models.plan import TrainingPlan
 from rs05bench.models.scratch import InputStack, decode_embedding
-from rs05bench.models.training import TrainingPlan, summarise
+from rs05bench.models.summary import summarise
 
 HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
 

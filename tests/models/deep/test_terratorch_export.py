@@ -16,8 +16,8 @@ import yaml
 from rs05bench.errors import ProtocolError
 from rs05bench.models.deep import create
 from rs05bench.models.networks import parameter_counts
+from rs05bench.models.plan import TrainingPlan
 from rs05bench.models.terratorch_export import ExportedModel, export_terratorch
-from rs05bench.models.training import TrainingPlan
 
 FACTS = {
     "kind": "segmentation",

@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from rs05bench.errors import BenchError, DataError, ProtocolError
-from rs05bench.models.deep import DeepModel, catalogue, create
-from rs05bench.models.training import TrainingPlan, fit_network
+from rs05bench.models.chip_model import DeepModel
+from rs05bench.models.deep import catalogue, create
+from rs05bench.models.plan import TrainingPlan
+from rs05bench.models.training import fit_network
 
 FAST = {"accelerator": "cpu", "val_every": 3, "learning_rates": [1e-3]}
 
@@ -219,7 +221,7 @@ def test_a_budget_without_labels_is_an_error(chips: Callable):
 
 
 def test_balanced_class_weights_favour_the_rare_class(chips: Callable):
-    from rs05bench.models.training import summarise
+    from rs05bench.models.summary import summarise
 
     data = chips()
     for sample in data.samples:

@@ -1,0 +1,341 @@
+"""A deep tier on chips: fit, predict, save, load, count what it costs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rs05bench.errors import DataError, ProtocolError
+from rs05bench.models.cache import EncodedLoader, FeatureCache, collate
+from rs05bench.models.chip_network import NETWORK_OPTIONS, RUN_OPTIONS, build_network, inspect_data
+from rs05bench.models.deep import DeepSpec, create, model_card
+from rs05bench.models.inference import Window, sliding_window, window_starts
+from rs05bench.models.networks import EncoderNetwork, gflops_per_unit, parameter_counts, trainable_state
+from rs05bench.models.plan import ChipData, FitHistory, TrainingPlan
+from rs05bench.models.summary import summarise
+from rs05bench.models.tier_module import TierModule
+from rs05bench.models.training import augments, fit_network, load_trainable, memory_advice, seeded
+from rs05bench.protocol import ModelCard, Predictions
+
+SCHEMA_VERSION = 1
+
+
+class DeepModel:
+    """A deep tier on chips.
+
+    Attributes:
+        network_: The trained network.
+        history_: What happened in the fit.
+        facts_: What was found in the data when it was built (bands, scale, classes, dates, image size).
+    """
+
+    def __init__(self, spec: DeepSpec, *, seed: int = 0, **options: Any) -> None:
+        self.spec = spec
+        self.seed = seed
+        self.options = options
+        self.network_: nn.Module
+        self.history_: FitHistory
+        self.facts_: dict[str, Any]
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card; parameter counts are known once it was built for some data."""
+        return model_card(self.spec, getattr(self, "network_", None), self.options)
+
+    @property
+    def training_record(self) -> dict[str, Any]:
+        """Schedule, early stopping and the learning rate that was kept; empty before the fit."""
+        return self.history_.record() if hasattr(self, "history_") else {}
+
+    def module(self, data: ChipData) -> TierModule:
+        """The tier as a LightningModule for a Trainer of your own: ``Trainer(max_steps=dm.steps).fit(model.module(dm), dm)``.
+
+        It trains with the middle rate of the declared grid; `fit` is what tries them all and keeps the best weights.
+        """
+        with seeded(self.seed):
+            self.facts_ = self.inspect(data)
+        plan = TrainingPlan.of(data, **self.plan_options())
+        self.network_ = self.network(self.facts_)
+        with seeded(self.seed):
+            summary = summarise(self.network_, data, plan)
+        if summary.target_mean is not None and summary.target_std is not None:
+            self.facts_["target"] = [summary.target_mean.tolist(), summary.target_std.tolist()]
+        return TierModule(self.network_, data.kind, plan, sorted(plan.learning_rates)[len(plan.learning_rates) // 2], summary)
+
+    def build(self, data: ChipData) -> nn.Module:
+        """The untrained network for these data (reads one training batch for the image size)."""
+        return self.network(self.inspect(data))
+
+    def fit(self, data: ChipData) -> DeepModel:
+        """Train on the budget's labels."""
+        with seeded(self.seed):
+            self.facts_ = self.inspect(data)
+        plan = TrainingPlan.of(data, **self.plan_options())
+        network = self.network(self.facts_)
+        cache = self.options.get("cache")
+        self.history_, summary = fit_network(
+            network,
+            data,
+            plan,
+            seed=self.seed,
+            cache=cache if cache is None or isinstance(cache, FeatureCache) else FeatureCache(cache),
+            checkpoints=self.options.get("checkpoints"),
+            accelerator=self.options.get("accelerator", "auto"),
+        )
+        if summary.target_mean is not None and summary.target_std is not None:
+            self.facts_["target"] = [summary.target_mean.tolist(), summary.target_std.tolist()]
+        # Fitting leaves it on the host; maps are predicted where it was trained.
+        self.network_ = network.to(_device(self.options.get("accelerator", "auto")))
+        return self
+
+    def predict(self, data: ChipData, role: str) -> Any:
+        """Predictions of a role: one row a unit, or for segmentation a lazy set of chips (`ChipPredictions`)."""
+        if self.facts_["kind"] == "segmentation":
+            return ChipPredictions(self, data, role)
+        units, values = self._predict_units(data, role)
+        if self.facts_["kind"] == "regression":
+            return Predictions.of_values(units, role, values[:, 0])
+        return Predictions.of_classes(units, role, values, [str(value) for value in self.facts_["classes"]])
+
+    def predict_chips(self, data: ChipData, role: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Yield each unit's id and its probabilities (K, H, W), one batch in memory at a time."""
+        for batch in self._batches(data, role):
+            ids = [str(unit) for unit in batch["unit_id"]]
+            yield from zip(ids, self.probabilities(batch), strict=True)
+
+    def predict_scene(
+        self,
+        read: Callable[[Window], dict[str, NDArray[Any]]],
+        height: int,
+        width: int,
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        block: int = 1024,
+        batch: int = 8,
+    ) -> Iterator[tuple[Window, NDArray[np.float32]]]:
+        """Predict a scene by sliding window.
+
+        Args:
+            read: Gives the arrays of a window by their batch names without the batch axis (``image`` (C, h, w), ``embedding`` ...).
+            height: Rows of the scene.
+            width: Columns.
+            window: Side of a window; the training image's where None.
+            stride: Step; half a window where None.
+            block: Side of an output block.
+            batch: Windows at once.
+
+        Yields:
+            Blocks with probabilities (K, h, w), or values (1, h, w) for regression.
+        """
+        side = window or int(self.facts_["image_size"])
+
+        def predict(windows: list[Window]) -> NDArray[np.float32]:
+            arrays = [read(one) for one in windows]
+            stacked = {name: torch.from_numpy(np.stack([entry[name] for entry in arrays])) for name in arrays[0]}
+            return np.stack(self._whole(self._encoded(stacked)))
+
+        outputs = len(self.facts_["classes"] or [None])
+        yield from sliding_window(
+            predict, height, width, window=side, stride=stride or max(1, side // 2), classes=outputs, block=block, batch=batch
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``model.json`` and ``weights.safetensors`` (what was trained, and nothing of a frozen encoder)."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        options = {key: value for key, value in self.options.items() if key not in (*RUN_OPTIONS, "weights")}
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.spec.name,
+            "seed": self.seed,
+            "options": options,
+            "facts": self.facts_,
+            "history": asdict(self.history_),
+            "frozen": self._frozen_digest(self.network_),
+        }
+        save_file(trainable_state(self.network_), target / "weights.safetensors")
+        (target / "model.json").write_text(json.dumps(record, indent=1, default=list))
+
+    @classmethod
+    def load(cls, folder: str | Path, **options: Any) -> DeepModel:
+        """Read a saved model; a pretrained one needs its ``weights=`` again.
+
+        Raises:
+            DataError: The frozen encoder is not the one it was trained on.
+        """
+        source = Path(folder)
+        record = json.loads((source / "model.json").read_text())
+        model = create(record["name"], seed=record["seed"], **(record["options"] | options))
+        model.facts_ = record["facts"]
+        network = model.network(model.facts_)
+        if model._frozen_digest(network) != record["frozen"]:
+            remedy = "Give the same weights (or init_seed) it was trained with."
+            raise DataError("the frozen part of the encoder differs from the one this model was trained on", source=source, remedy=remedy)
+        load_trainable(network, load_file(source / "weights.safetensors"))
+        model.network_ = network.eval().to(_device(model.options.get("accelerator", "auto")))
+        model.history_ = FitHistory(**record["history"])
+        return model
+
+    def cost(self, data: ChipData) -> dict[str, float]:
+        """Counted, not timed: parameters in all and trainable, and GFLOPs of one training image."""
+        network = getattr(self, "network_", None) or self.build(data)
+        total, trainable = parameter_counts(network)
+        batch = _moved(next(iter(data.train_dataloader())), next(network.parameters()).device)
+        return {"parameters_total": total, "parameters_trainable": trainable, "gflops_per_unit": gflops_per_unit(network, batch)}
+
+    def gflops_per_unit(self, data: Any) -> float | None:
+        """Billions of operations to predict one whole unit, all its windows included; None where no unit is to be predicted.
+
+        Counted on one window and multiplied by the windows of a unit.
+        """
+        role = next((role for role in ("test_id", "test_ood") if len(data.unit_ids(role))), None)
+        if role is None:
+            return None
+        batch = next(iter(data.predict_dataloader(role)))
+        spatial = [name for name in ("image", "embedding", "extra") if name in batch]
+        height, width = batch[spatial[0]].shape[-2:]
+        side = self._window()
+        count = 1
+        if max(height, width) > side:
+            stride = max(1, side // 2)
+            count = len(window_starts(height, side, stride)) * len(window_starts(width, side, stride))
+            batch = {name: value[..., :side, :side] if name in spatial else value for name, value in batch.items()}
+        return count * gflops_per_unit(self.network_, _moved(batch, next(self.network_.parameters()).device))
+
+    def inspect(self, data: ChipData) -> dict[str, Any]:
+        """What the network needs to know about data; see `inspect_data`."""
+        return inspect_data(data)
+
+    def network(self, facts: dict[str, Any]) -> nn.Module:
+        """The untrained network for data of which `inspect` said this; see `build_network`."""
+        return build_network(self.spec, facts, self.options, self.seed)
+
+    def plan_options(self) -> dict[str, Any]:
+        """The options that say how it is trained, and not what it is."""
+        return {key: value for key, value in self.options.items() if key not in (*NETWORK_OPTIONS, *RUN_OPTIONS)}
+
+    def _frozen_digest(self, network: nn.Module) -> str:
+        """Identity of what is not saved: every encoder weight that did not train."""
+        digest = hashlib.sha256()
+        for name, value in sorted(network.named_parameters()):
+            if not value.requires_grad:
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _batches(self, data: ChipData, role: str) -> Iterator[dict[str, Any]]:
+        if not hasattr(self, "network_"):
+            raise ProtocolError(f"{self.spec.name} was asked to predict before it was fitted", remedy="Call fit(data) first.")
+        loader: Any = data.predict_dataloader(role)
+        cache = self.options.get("cache")
+        if cache is not None and isinstance(self.network_, EncoderNetwork) and self.network_.encoder_frozen and not augments(data):
+            store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+            loader = _Streamed(EncodedLoader(loader, self.network_, store, shuffle=False), int(self._window()))
+        yield from loader
+
+    def _encoded(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch of windows with features instead of pixels, where the encoder is frozen: each window is encoded once, ever."""
+        cache = self.options.get("cache")
+        if cache is None or not isinstance(self.network_, EncoderNetwork) or not self.network_.encoder_frozen:
+            return batch
+        store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+        return collate(EncodedLoader([], self.network_, store, shuffle=False).encode(batch))
+
+    def _window(self) -> int:
+        return int(self.options.get("window") or self.facts_["image_size"])
+
+    def probabilities(self, batch: dict[str, Any]) -> list[NDArray[np.float32]]:
+        """Probabilities (K, H, W) of each chip of a batch; those larger than the training image go through the sliding window."""
+        if "features" in batch:
+            return self._whole(batch)
+        arrays = {name: value for name, value in batch.items() if hasattr(value, "shape") and name not in ("mask", "label")}
+        height, width = arrays["image" if "image" in arrays else "embedding"].shape[-2:]
+        side = self._window()
+        if max(height, width) <= side:
+            return self._whole(arrays)
+        count = next(iter(arrays.values())).shape[0]
+        return [self._large({name: value[row].numpy() for name, value in arrays.items()}, height, width, side) for row in range(count)]
+
+    def _large(self, chip: dict[str, NDArray[Any]], height: int, width: int, side: int) -> NDArray[np.float32]:
+        def read(window: Window) -> dict[str, NDArray[Any]]:
+            rows, columns = slice(window.row, window.row + window.height), slice(window.column, window.column + window.width)
+            return {name: value[..., rows, columns] if name in ("image", "embedding", "extra") else value for name, value in chip.items()}
+
+        blocks = self.predict_scene(read, height, width, window=side, block=max(height, width), batch=int(self.options.get("batch", 8)))
+        return next(blocks)[1]
+
+    def _whole(self, batch: dict[str, Any]) -> list[NDArray[np.float32]]:
+        device = next(self.network_.parameters()).device
+        moved = _moved(batch, device)
+        self.network_.eval()
+        with torch.no_grad(), memory_advice():
+            logits = self.network_(moved).float()
+        if self.facts_["kind"] == "regression":
+            mean, std = (torch.tensor(part, device=device) for part in self.facts_["target"])
+            values = logits * std.view(1, -1, *[1] * (logits.ndim - 2)) + mean.view(1, -1, *[1] * (logits.ndim - 2))
+        else:
+            values = logits.softmax(dim=1)
+        return list(values.cpu().numpy())
+
+    def _predict_units(self, data: ChipData, role: str) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        units: list[str] = []
+        values: list[NDArray[np.float32]] = []
+        for batch in self._batches(data, role):
+            units += [str(unit) for unit in batch["unit_id"]]
+            values += self._whole({name: value for name, value in batch.items() if name not in ("unit_id", "mask", "label")})
+        return np.array(units, dtype=str), np.stack(values) if values else np.empty((0, 1), dtype=np.float32)
+
+
+class ChipPredictions:
+    """Segmentation predictions that are computed while they are read.
+
+    Iterating yields (unit_id, probabilities (K, H, W) float32). Nothing is kept.
+    """
+
+    def __init__(self, model: DeepModel, data: ChipData, role: str) -> None:
+        self.model = model
+        self.data = data
+        self.role = role
+        self.classes = tuple(model.facts_["classes"])
+
+    def __iter__(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """One chip at a time."""
+        yield from self.model.predict_chips(self.data, self.role)
+
+
+class _Streamed:
+    """Cached features where a chip fits the training image; larger chips pass through for the sliding window."""
+
+    def __init__(self, encoded: Any, side: int) -> None:
+        self.encoded = encoded
+        self.side = side
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self.encoded.loader:
+            small = max(batch["image"].shape[-2:]) <= self.side
+            yield collate(self.encoded.encode(batch)) if small else batch
+
+
+def _device(accelerator: str) -> str:
+    return "cuda" if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+
+
+def _moved(batch: Mapping[str, Any], device: Any) -> dict[str, Any]:
+    return {name: _to(value, device) for name, value in batch.items()}
+
+
+def _to(value: Any, device: Any) -> Any:
+    if isinstance(value, list) and value and hasattr(value[0], "to"):
+        return [entry.to(device) for entry in value]
+    return value.to(device) if hasattr(value, "to") else value

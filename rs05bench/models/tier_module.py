@@ -1,0 +1,137 @@
+"""Loss, optimiser and the keeping of the best weights: a deep tier as a LightningModule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import lightning
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from rs05bench.models.adaptation import parameter_groups
+from rs05bench.models.networks import EncoderNetwork, trainable_state
+from rs05bench.models.plan import IGNORE, Kind, TrainingPlan
+from rs05bench.models.summary import TrainingSummary
+
+
+class TierModule(lightning.LightningModule):
+    """Loss and optimiser of a tier; also usable on its own with any Trainer."""
+
+    # Only what trains is in a checkpoint; the frozen rest is rebuilt.
+    strict_loading = False
+
+    def __init__(
+        self, network: nn.Module, kind: Kind, plan: TrainingPlan, learning_rate: float, summary: TrainingSummary | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.kind = kind
+        self.plan = plan
+        self.learning_rate = learning_rate
+        self.summary = summary or TrainingSummary()
+        self.validation_loss = (0.0, 0.0)
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Logits."""
+        return cast("Tensor", self.network(batch))
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Sum of the losses of the labelled pixels or units, and the sum of their weights."""
+        logits = self(batch).float()
+        if self.kind == "regression":
+            target = batch["label"].float().reshape(logits.shape)
+            if self.summary.target_mean is not None and self.summary.target_std is not None:
+                target = (target - self.summary.target_mean.to(target.device)) / self.summary.target_std.to(target.device)
+            known = torch.isfinite(target)
+            return (logits - torch.nan_to_num(target)).square()[known].sum(), known.sum()
+        target = batch["mask" if self.kind == "segmentation" else "label"].long()
+        weights = None if self.summary.class_weights is None else self.summary.class_weights.to(logits.device)
+        total = F.cross_entropy(logits, target, weight=weights, ignore_index=IGNORE, reduction="sum")
+        known = target[target != IGNORE]
+        return total, known.numel() * logits.new_ones(()) if weights is None else weights[known].sum()
+
+    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
+        """Mean loss of the batch; zero (with a gradient) when none of its pixels is labelled."""
+        total, count = self.loss(batch)
+        return total / count.clamp_min(1e-8)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the sum."""
+        self.validation_loss = (0.0, 0.0)
+
+    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
+        """Add a batch; batches of few labels weigh little."""
+        total, count = self.loss(batch)
+        self.validation_loss = (self.validation_loss[0] + float(total), self.validation_loss[1] + float(count))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with warm-up and cosine decay over the plan's steps."""
+        layout = self.network.backbone.spec.layout if isinstance(self.network, EncoderNetwork) else None
+        adaptation = getattr(self.network, "adaptation", None)
+        groups = parameter_groups(self.network, layout, adaptation, self.learning_rate)
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.plan.weight_decay)
+        warm = max(1, round(self.plan.warmup * self.plan.steps))
+
+        def factor(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            progress = min(1.0, (step - warm) / max(1, self.plan.steps - warm))
+            return float(0.5 * (1 + np.cos(np.pi * progress)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what trains; a 300 M encoder is not written for the sake of a head."""
+        kept = trainable_state(self.network)
+        checkpoint["state_dict"] = {f"network.{name}": value for name, value in kept.items()}
+
+
+class KeepBest(Callback):
+    """Keeps the trainable weights of the lowest validation loss, and stops when patience runs out."""
+
+    def __init__(self, patience: int, checkpoint: Path | None) -> None:
+        self.patience = patience
+        self.checkpoint = checkpoint
+        self.best: dict[str, Tensor] | None = None
+        self.best_loss = float("inf")
+        self.best_step = 0
+        self.since = 0
+        self.curve: list[tuple[int, float]] = []
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Compare, keep, stop, and write the resumable checkpoint."""
+        if trainer.sanity_checking:
+            return
+        module = cast("TierModule", pl_module)
+        total, count = module.validation_loss
+        if count:
+            loss = total / count
+            if not np.isfinite(loss):
+                loss = float("inf")
+            self.curve.append((trainer.global_step, loss))
+            if loss < self.best_loss:
+                self.best, self.best_loss, self.best_step, self.since = trainable_state(module.network), loss, trainer.global_step, 0
+            else:
+                self.since += 1
+            if self.patience and self.since >= self.patience:
+                trainer.should_stop = True
+        if self.checkpoint is not None:
+            draft = self.checkpoint.with_suffix(".draft")
+            trainer.save_checkpoint(draft)
+            draft.replace(self.checkpoint)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For resuming."""
+        return {"best": self.best, "best_loss": self.best_loss, "best_step": self.best_step, "since": self.since, "curve": self.curve}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.best, self.best_loss, self.best_step = state_dict["best"], state_dict["best_loss"], state_dict["best_step"]
+        self.since, self.curve = state_dict["since"], [tuple(point) for point in state_dict["curve"]]
