@@ -34,7 +34,7 @@ def group_report(metric: str, names: list[str], of_group: list[Stats], units: ND
     groups: dict[str, dict[str, Any]] = {}
     ranked: list[tuple[float, int]] = []
     for index, (name, stats) in enumerate(zip(names, of_group, strict=True)):
-        there = [cluster for cluster, vector in zip(stats.clusters, stats.vectors, strict=True) if vector.any()]
+        there = [stats.clusters[row] for row in np.flatnonzero(np.asarray(stats.vectors).any(axis=1))]
         estimate = score_interval(stats.select(there), metric, method="t")
         groups[name] = {"units": int(units[index]), "clusters": len(there), **_ends(estimate)}
         if units[index] >= LEAST_UNITS and np.isfinite(estimate.value):

@@ -110,11 +110,17 @@ class KeptSums:
 
 def gives(stats: Stats, metric: str) -> bool:
     """Whether some sums give a metric."""
-    try:
-        stats.evaluate(metric, np.zeros(stats.vectors.shape[1]))
-    except ProtocolError:
-        return False
-    return True
+    key = (type(stats), getattr(stats, "classes", None), metric)
+    if key not in _GIVES:
+        try:
+            stats.evaluate(metric, np.zeros(stats.vectors.shape[1]))
+            _GIVES[key] = True
+        except ProtocolError:
+            _GIVES[key] = False
+    return _GIVES[key]
+
+
+_GIVES: dict[tuple[type, tuple[str, ...] | None, str], bool] = {}
 
 
 def counted(stats: Stats) -> NDArray[np.float64]:

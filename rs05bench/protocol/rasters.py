@@ -208,7 +208,8 @@ class RasterPredictions:
         for unit, role, file in self.table.loc[self.table["role"].isin(roles), ["unit_id", "role", "file"]].itertuples(index=False):
             band = self.band(file)
             if len(self.classes) == 2:
-                yield str(unit), str(role), (band >= 0.5).astype(np.uint8), band
+                # A tie goes to the first class, as everywhere.
+                yield str(unit), str(role), (band > 0.5).astype(np.uint8), band
             else:
                 yield str(unit), str(role), band, None
 

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from rs05bench.errors import DataError
-from rs05bench.protocol.budget import draw_budget
+from rs05bench.protocol.budget import LabelBudget, draw_budget
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.names import parse_split
@@ -52,9 +54,10 @@ def score_files(predictions: str | Path, manifest: SplitManifest, labels: LabelP
     target = str(cell.get("target") or labels.card.targets[0])
     if isinstance(found, RasterPredictions):
         chips = ChipScorer.build(labels.card, manifest, chosen, tuple(labels.card.classes or ()), labels.read)
-        return chips.score(found), chosen
+        return chips.score(found, validation=_budget(cell, manifest, chosen, labels, None)), chosen
     scorer = Scorer.build(labels.card, manifest, chosen, labels.series(target))
-    return scorer.score(found, validation=_validation(cell, manifest, chosen, labels, target)), chosen
+    budget = _budget(cell, manifest, chosen, labels, target)
+    return scorer.score(found, validation=None if budget is None else [str(unit) for unit in budget.val]), chosen
 
 
 def _kind(root: Path) -> str:
@@ -81,14 +84,12 @@ def _agree(root: Path, info: dict[str, Any], cell: dict[str, Any], manifest: Spl
         raise DataError(f"are of the task {cell['task']!r}, and the labels of {labels.card.name!r}", source=root)
 
 
-def _validation(cell: dict[str, Any], manifest: SplitManifest, fold: str, labels: LabelPack, target: str) -> list[str] | None:
-    """The validation labels of the budget the predictions name, drawn again; the temperature is fitted on them and on nothing else."""
+def _budget(cell: dict[str, Any], manifest: SplitManifest, fold: str, labels: LabelPack, target: str | None) -> LabelBudget | None:
+    """The labels of the budget the predictions name, drawn again; the temperature is fitted on its validation labels and on nothing else."""
     if not {"budget", "seed", "split"} <= cell.keys():
         return None
     rows = manifest.fold(fold)
     shown = rows.loc[rows["role"].astype(str).isin(["train", "val", "reserve"]), "unit_id"]
-    visible = labels.series(target).reindex(shown)
-    budget = draw_budget(
-        labels.card, manifest, fold, str(cell["budget"]), int(cell["seed"]), dict(visible.items()), split=str(cell["split"])
-    )
-    return [str(unit) for unit in budget.val]
+    # Of chips it is only asked whether there is a mask at all.
+    visible = pd.Series(1.0, index=labels.table.index).reindex(shown) if target is None else labels.series(target).reindex(shown)
+    return draw_budget(labels.card, manifest, fold, str(cell["budget"]), int(cell["seed"]), dict(visible.items()), split=str(cell["split"]))

@@ -7,7 +7,7 @@ Sums per test block are counted once; the scores of grounds and groups, and late
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,14 +27,14 @@ from rs05bench.protocol.metrics.calibration import (
     bin_of,
     brier_terms,
     checked_probabilities,
-    ece,
     fit_temperature,
-    nll,
     nll_terms,
     reliability_curve,
+    width_scores,
 )
+from rs05bench.protocol.metrics.classification import scores_of_checked
 from rs05bench.protocol.metrics.cluster_calibration import ClusterCalibration
-from rs05bench.protocol.metrics.regression import covered, paired_values
+from rs05bench.protocol.metrics.regression import covered, paired_values, spearman
 from rs05bench.protocol.metrics.spatial import morans_i
 from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.predictions import Predictions
@@ -75,6 +75,7 @@ class _Answer:
     error: Array
     columns: tuple[Array, ...]
     bins: NDArray[np.intp] | None = None
+    p: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,9 @@ class Scorer:
     parts: tuple[Part, ...]
     origin: float
     main: bool
-    _labels: pd.Series = field(repr=False)
-    _row: Mapping[str, int] = field(repr=False)
+    _labels: NDArray[Any] = field(repr=False)
+    _labelled: pd.Index = field(repr=False)
+    _row: pd.Index = field(repr=False)
 
     @classmethod
     def build(cls, card: TaskCard, manifest: SplitManifest, fold: str, labels: pd.Series) -> Scorer:
@@ -129,8 +131,9 @@ class Scorer:
             lay_out(card, manifest, rows, known.index),
             origin,
             bool(manifest.card.get("can_be_main", parse_split(manifest.split).can_be_main)),
-            known,
-            {unit: position for position, unit in enumerate(ids)},
+            known.to_numpy(dtype=object),
+            pd.Index(known.index.to_numpy(dtype=object), dtype=object),
+            pd.Index(ids, dtype=object),
         )
 
     def score(self, predictions: Predictions, *, validation: Collection[str] | None = None) -> Scored:
@@ -156,13 +159,13 @@ class Scorer:
             answer = self._answer(here, part)
             kept = KeptSums(part.keys, self._sums(answer, part.row_of, part.rows))
             sums[part.role] = kept
-            scores[part.role] = self._scores(here, part.units) | self._scaled(here, part.units, temperature) | self._moran(answer, part)
+            scores[part.role] = self._whole(here, answer, part) | self._scaled(answer, temperature) | self._moran(answer, part)
             per_group[part.role] = self._per_group(here, answer, part)
             found = self._fairness(answer, part)
             if found:
                 fairness[part.role] = found
             if self.classes is not None:
-                calibration[part.role] = self._reliability(here, part.units)
+                calibration[part.role] = self._reliability(answer)
             shifts = sorted({shift for shift, _ in part.strata})
             for shift in shifts:
                 if len(shifts) > 1:
@@ -176,17 +179,16 @@ class Scorer:
             raise DataError(f"predictions are over the classes {predictions.classes}, and the task has {self.classes}", source=self.source)
         if self.classes is None and predictions.y is None:
             raise DataError("the task is a regression, and the predictions hold no column 'y'", source=self.source)
-        tested = predictions.take(np.flatnonzero(np.isin(predictions.role, TEST_ROLES)))
+        # Plain comparisons: on objects they are a hundred times faster than np.isin.
+        tested = predictions.take(np.flatnonzero(np.logical_or.reduce([predictions.role == role for role in TEST_ROLES])))
         order = np.full(len(self.unit_id), -1, dtype=np.int64)
-        for position, unit in enumerate(tested.unit_id):
-            row = self._row.get(unit)
-            if row is None:
-                continue
-            if tested.role[position] != self.role[row]:
-                raise DataError(
-                    f"unit {unit!r} is predicted as {tested.role[position]}, and its role here is {self.role[row]}", source=self.source
-                )
-            order[row] = position
+        row = self._row.get_indexer(pd.Index(tested.unit_id, dtype=object))
+        known = np.flatnonzero(row >= 0)
+        odd = known[tested.role[known] != self.role[row[known]]]
+        if len(odd):
+            unit, said, role = tested.unit_id[odd[0]], tested.role[odd[0]], self.role[row[odd[0]]]
+            raise DataError(f"unit {unit!r} is predicted as {said}, and its role here is {role}", source=self.source)
+        order[row[known]] = known
         missing = order < 0
         if missing.any():
             raise DataError(
@@ -204,13 +206,19 @@ class Scorer:
             values = regression_scores(self.truth[at], picked.y, picked.interval)  # type: ignore[arg-type]
         return {name: float(value) for name, value in values.items() if np.isfinite(value)}
 
+    def _whole(self, here: Predictions, answer: _Answer, part: Part) -> dict[str, float]:
+        """Every score of a role."""
+        if answer.p is None or self.classes is None:
+            return self._scores(here, part.units)
+        return {name: float(value) for name, value in scores_of_checked(answer.truth, answer.p, self.classes).items() if np.isfinite(value)}
+
     def _answer(self, here: Predictions, part: Part) -> _Answer:
         truth = self.truth[part.units]
         if self.classes is not None:
             y, p = checked_probabilities(truth, here.probabilities)  # type: ignore[arg-type]
             confidence, predicted = p.max(1), p.argmax(1)
             columns: tuple[Array, ...] = (confidence, (predicted == y).astype(float), brier_terms(y, p), nll_terms(y, p))
-            return _Answer(y, predicted, 1.0 - p[np.arange(len(y)), y], columns, bin_of(confidence))
+            return _Answer(y, predicted, 1.0 - p[np.arange(len(y)), y], columns, bin_of(confidence), p)
         known, value, _ = paired_values(truth, here.y)  # type: ignore[arg-type]
         error, a, b, one = value - known, known - self.origin, value - self.origin, np.ones(len(known))
         inside = np.zeros(len(known)) if here.interval is None else covered(known, here.interval).astype(float)
@@ -246,11 +254,11 @@ class Scorer:
             if kind is not None:
                 found[metric] = np.asarray(kind.evaluate(metric, kind.vectors), dtype=np.float64)
                 continue
-            values = np.full(n, np.nan)
-            for index in range(n):
-                inside = np.flatnonzero(code == index)
-                values[index] = self._scores(here.take(inside), part.units[inside]).get(metric, np.nan)
-            found[metric] = values
+            rows = (np.flatnonzero(code == index) for index in range(n))
+            if metric == "spearman":
+                found[metric] = np.array([spearman(answer.truth[inside], answer.predicted[inside]) for inside in rows])
+                continue
+            found[metric] = np.array([self._scores(here.take(inside), part.units[inside]).get(metric, np.nan) for inside in rows])
         return found
 
     def _strata(self, here: Predictions, answer: _Answer, part: Part) -> list[Stratum]:
@@ -310,22 +318,23 @@ class Scorer:
         """The temperature of the budget's validation labels; None without any, or for a regression."""
         if self.classes is None or validation is None or not len(validation):
             return None
-        mine = np.flatnonzero((predictions.role == "val") & np.isin(predictions.unit_id, list(validation)))
-        mine = mine[np.isin(predictions.unit_id[mine], self._labels.index)]
+        held = set(validation)
+        mine = np.flatnonzero(predictions.role == "val")
+        mine = mine[[unit in held for unit in predictions.unit_id[mine]]]
+        at = self._labelled.get_indexer(pd.Index(predictions.unit_id[mine], dtype=object))
+        mine, at = mine[at >= 0], at[at >= 0]
         if not len(mine):
             return None
-        y = encode_labels(self._labels.reindex(predictions.unit_id[mine]), self.classes, self.card.name)
-        return fit_temperature(y, np.asarray(predictions.probabilities)[mine])
+        return fit_temperature(encode_labels(self._labels[at], self.classes, self.card.name), np.asarray(predictions.probabilities)[mine])
 
-    def _scaled(self, here: Predictions, at: NDArray[np.intp], temperature: float | None) -> dict[str, float]:
-        if temperature is None:
+    def _scaled(self, answer: _Answer, temperature: float | None) -> dict[str, float]:
+        if temperature is None or answer.p is None:
             return {}
-        p = apply_temperature(np.asarray(here.probabilities), temperature)
-        return {"ece_scaled": ece(self.truth[at], p), "nll_scaled": nll(self.truth[at], p), "temperature": temperature}
+        found = width_scores(answer.truth, apply_temperature(answer.p, temperature))
+        return {f"{name}_scaled": value for name, value in found.items()} | {"temperature": temperature}
 
-    def _reliability(self, here: Predictions, at: NDArray[np.intp]) -> dict[str, list[float]]:
-        probabilities = np.asarray(here.probabilities).astype(np.float64)
-        curve = reliability_curve(probabilities.max(axis=1), probabilities.argmax(axis=1) == self.truth[at])
+    def _reliability(self, answer: _Answer) -> dict[str, list[float]]:
+        curve = reliability_curve(answer.columns[0], answer.columns[1])
         filled = np.asarray(curve.count) > 0
         return {
             "confidence": [round(float(value), 6) for value in np.asarray(curve.confidence)[filled]],

@@ -187,16 +187,16 @@ def class_values(card: TaskCard, labels: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(values, key=float) if all(_is_number(value) for value in values) else values)
 
 
-def encode_labels(labels: pd.Series, classes: tuple[str, ...] | None, source: str) -> NDArray[Any]:
+def encode_labels(labels: pd.Series | NDArray[Any], classes: tuple[str, ...] | None, source: str) -> NDArray[Any]:
     """Labels as int64 class index (classes given) or float64, shape (n,).
 
     Raises:
         DataError: A class that is not among `classes`.
     """
     if classes is None:
-        return labels.to_numpy(dtype=np.float64)
+        return np.asarray(labels, dtype=np.float64)
     index = {value: code for code, value in enumerate(classes)}
-    text = labels.astype(str)
+    text = [str(value) for value in labels]
     unknown = sorted(set(text) - set(index))
     if unknown:
         raise DataError(
@@ -204,7 +204,7 @@ def encode_labels(labels: pd.Series, classes: tuple[str, ...] | None, source: st
             source=source,
             remedy="Add them to `classes`, or drop those units.",
         )
-    return text.map(index).to_numpy(dtype=np.int64)
+    return np.array([index[value] for value in text], dtype=np.int64)
 
 
 def _is_number(text: str) -> bool:

@@ -313,7 +313,7 @@ def write_chip_maps(
         classes = where[unit][0][0].classes
         bands = [fit.band(file) for fit, file in where[unit]]
         two = len(classes) == 2
-        votes = np.stack([(band >= 0.5).astype(np.uint8) if two else band for band in bands])
+        votes = np.stack([(band > 0.5).astype(np.uint8) if two else band for band in bands])
         counts = np.stack([(votes == code).sum(0) for code in range(len(classes))])
         said = counts.argmax(0).astype(np.uint8)
         if truth.shape != said.shape:

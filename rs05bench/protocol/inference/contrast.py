@@ -127,7 +127,6 @@ def build_contrast(
     where = {name: i for i, name in enumerate(names)}
     stacked = np.zeros((len(terms), len(names), terms[0][1].vectors.shape[1]))
     for slot, (_, stats) in zip(stacked, terms, strict=True):
-        for name, vector in zip(stats.clusters, stats.vectors, strict=True):
-            slot[where[name]] = vector
+        slot[[where[name] for name in stats.clusters]] = stats.vectors
     index = np.zeros(len(names), np.intp) if strata is None else np.unique(np.asarray(strata).astype(str), return_inverse=True)[1].ravel()
     return Contrast(metric, np.array([c for c, _ in terms]), tuple(stats for _, stats in terms), names, stacked, index)

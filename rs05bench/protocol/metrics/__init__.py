@@ -98,11 +98,29 @@ _ALL = (
         ("probabilities",),
         "Kull et al. 2019, arXiv:1910.12656",
         calibration.classwise_ece,
-        ("classification",),
+        _LABELLED,
     ),
     Metric("brier", "calibration", False, (0, 2), ("probabilities",), "Brier 1950 (summed over all classes)", calibration.brier, _LABELLED),
     Metric(
         "nll", "calibration", False, (0, _RARE), ("probabilities",), "Good 1952; probabilities floored at 2^-23", calibration.nll, _LABELLED
+    ),
+    *(
+        Metric(
+            f"{name}_scaled",
+            "calibration",
+            False,
+            (0, high),
+            ("probabilities", "validation labels"),
+            "after temperature scaling, Guo et al. 2017, arXiv:1706.04599",
+            calibration.apply_temperature,
+            tasks,
+        )
+        for name, high, tasks in (
+            ("ece", 1, _LABELLED),
+            ("ece_classwise", 1, _LABELLED),
+            ("brier", 2, _LABELLED),
+            ("nll", _RARE, _LABELLED),
+        )
     ),
     Metric(
         "r2",

@@ -171,40 +171,54 @@ def brier_decomposition(y_true: NDArray, probabilities: NDArray, *, bins: int = 
 
 def calibration_scores(y: NDArray[np.intp], p: Array, *, bins: int = N_BINS) -> dict[str, float]:
     """All calibration scores of checked labels and probabilities, sharing the work: ece, ece_mass, ece_classwise, brier, nll."""
-    names = ("ece", "ece_mass", "ece_classwise", "brier", "nll")
-    if not len(y):
-        return dict.fromkeys(names, float("nan"))
+    found = width_scores(y, p, bins=bins)
     confidence, correct = p.max(1), p.argmax(1) == y
-    values = (
-        reliability_curve(confidence, correct, bins=bins).error,
-        reliability_curve(confidence, correct, bins=bins, scheme="mass").error,
-        _classwise(y, p, bins),
-        float(brier_terms(y, p).mean()),
-        float(nll_terms(y, p).mean()),
-    )
-    return dict(zip(names, values, strict=True))
+    mass = reliability_curve(confidence, correct, bins=bins, scheme="mass").error if len(y) else float("nan")
+    return {"ece": found.pop("ece"), "ece_mass": mass, **found}
 
 
-def fit_temperature(y_true: NDArray, probabilities: NDArray, *, tolerance: float = 1e-10) -> float:
+def width_scores(y: NDArray[np.intp], p: Array, *, bins: int = N_BINS) -> dict[str, float]:
+    """Calibration scores that need no quantiles, of checked labels and probabilities: ece, ece_classwise, brier, nll."""
+    if not len(y):
+        return dict.fromkeys(("ece", "ece_classwise", "brier", "nll"), float("nan"))
+    return {
+        "ece": reliability_curve(p.max(1), p.argmax(1) == y, bins=bins).error,
+        "ece_classwise": _classwise(y, p, bins),
+        "brier": float(brier_terms(y, p).mean()),
+        "nll": float(nll_terms(y, p).mean()),
+    }
+
+
+def fit_temperature(y_true: NDArray, probabilities: NDArray, *, weights: NDArray | None = None, tolerance: float = 1e-10) -> float:
     """The temperature that minimises the NLL (Guo et al. 2017), to be fitted on the validation role only.
 
     The NLL is convex in 1/T, so Newton steps held inside a shrinking bracket find the one minimum. 1/T is kept in [0.01, 100].
 
+    Args:
+        y_true: (n,) class indices; without weights -1 is left out.
+        probabilities: (n, K).
+        weights: (n,) how often each row occurs; None = once.
+        tolerance: Relative change of 1/T at which it is found.
+
     Returns:
         T; 1.0 when there is nothing to fit on.
     """
-    y, p = checked_probabilities(y_true, probabilities)
+    y, p = checked_probabilities(y_true, probabilities, ignore_index=-1 if weights is None else None)
     if not len(y):
         return 1.0
+
+    def average(values: Array) -> float:
+        return float(values.mean() if weights is None else np.average(values, weights=weights))
+
     logits = np.log(np.clip(p, SMALLEST_PROBABILITY, 1.0))
     of_truth = logits[np.arange(len(y)), y]
     low, high, beta = 0.01, 100.0, 1.0
     for _ in range(100):
         q = _softmax(beta * logits)
         mean = (q * logits).sum(1)
-        slope = float((mean - of_truth).mean())
+        slope = average(mean - of_truth)
         low, high = (beta, high) if slope < 0 else (low, beta)
-        curvature = float(((q * logits * logits).sum(1) - mean * mean).mean())
+        curvature = average((q * logits * logits).sum(1) - mean * mean)
         step = beta - slope / curvature if curvature > 0 else float("nan")
         following = step if low < step < high else (low * high) ** 0.5
         if abs(following - beta) <= tolerance * beta:

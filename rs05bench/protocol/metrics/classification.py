@@ -38,6 +38,11 @@ def classification_scores(
     y, p = checked_probabilities(y_true, probabilities, ignore_index=ignore_index)
     if p.shape[1] != len(classes):
         raise DataError(f"{p.shape[1]} probability columns for {len(classes)} classes")
+    return scores_of_checked(y, p, classes, bins=bins)
+
+
+def scores_of_checked(y: NDArray, p: NDArray, classes: Sequence[str], *, bins: int = N_BINS) -> dict[str, float]:
+    """`classification_scores` of labels and probabilities that `checked_probabilities` gave."""
     counts = confusion_matrix(y, p.argmax(1), len(classes), ignore_index=None)
     scores = {"n": float(len(y))}
     scores.update(scores_of_counts(counts, classes, names=OVER_CLASSES, per_class=PER_CLASS))

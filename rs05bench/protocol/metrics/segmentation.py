@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.metrics.area import AreaError, area_errors, relative_area_error
 from rs05bench.protocol.metrics.boundary import BoundaryCounts, boundary_counts
-from rs05bench.protocol.metrics.calibration import N_BINS, SMALLEST_PROBABILITY, bin_of
+from rs05bench.protocol.metrics.calibration import N_BINS
 from rs05bench.protocol.metrics.confusion import confusion_matrix, scores_of_counts
+from rs05bench.protocol.metrics.map_calibration import MapCalibration, band_counts, binary_sums
 from rs05bench.protocol.metrics.sufficient import ClusterBoundary, ClusterCalibration, ClusterConfusion
 
 OVER_CLASSES = ("miou", "macro_f1", "balanced_accuracy", "overall_accuracy", "kappa")
@@ -41,6 +40,7 @@ class SegmentationScorer:
         ignore_index: Value of the truth that is not scored.
         background: Class whose boundary and area are not of interest; None when all are.
         bins: Bins of the calibration error.
+        temperature: Scales the probabilities for the scores of `calibration_scores`; None for none.
     """
 
     classes: Sequence[str]
@@ -48,7 +48,12 @@ class SegmentationScorer:
     ignore_index: int | None = -1
     background: int | None = 0
     bins: int = N_BINS
+    temperature: float | None = None
     _clusters: dict[str, _Cluster] = field(default_factory=dict, repr=False)
+    _whole: MapCalibration = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._whole = MapCalibration(len(self.classes), self.temperature, self.bins)
 
     def update(
         self,
@@ -91,6 +96,7 @@ class SegmentationScorer:
         stats = ClusterCalibration.from_probabilities(names, y_true, probabilities, bins=self.bins, ignore_index=self.ignore_index)
         if len(stats.clusters):
             self._cluster(cluster, float("nan")).calibration += stats.sums[0]
+            self._add_whole(np.asarray(y_true), np.asarray(probabilities))
 
     def merge(self, other: SegmentationScorer) -> None:
         """Add what another scorer (another process, another fold) has seen."""
@@ -103,6 +109,7 @@ class SegmentationScorer:
             ours.chips += theirs.chips
             for k, found in theirs.boundary.items():
                 ours.boundary[k] = ours.boundary.get(k, BoundaryCounts()) + found
+        self._whole.merge(other._whole)
 
     def confusion(self) -> ClusterConfusion:
         """Confusion counts per cluster: the sums behind every interval."""
@@ -166,6 +173,10 @@ class SegmentationScorer:
             scores.update({name: float(stats.evaluate(name, sums)) for name in stats.metrics})
         return scores
 
+    def calibration_scores(self) -> dict[str, float]:
+        """What cannot be told of single clusters: `ece_classwise`, and with a temperature the scores after scaling (see `MapCalibration`)."""
+        return self._whole.scores()
+
     def scores_by_cluster(self) -> dict[str, dict[str, float]]:
         """Every score of each cluster, e.g. of each fire."""
         return {name: self.scores([name]) for name in sorted(self._clusters)}
@@ -200,7 +211,9 @@ class SegmentationScorer:
     def _add_probabilities(self, kept: _Cluster, truth: NDArray, probabilities: NDArray, valid: NDArray | None) -> None:
         if probabilities.ndim == 2 and len(self.classes) == 2 and probabilities.shape == truth.shape:
             labels, p = (truth, probabilities) if valid is None else (truth[valid], probabilities[valid])
-            kept.calibration += binary_sums(labels.ravel(), p.ravel(), self.bins)
+            counts = band_counts(labels.ravel(), p.ravel())
+            kept.calibration += binary_sums(counts, self.bins)
+            self._whole.add_band(counts)
             return
         if probabilities.shape != (len(self.classes), *truth.shape):
             raise DataError(f"probabilities {probabilities.shape} do not fit {len(self.classes)} classes of a map {truth.shape}")
@@ -210,58 +223,8 @@ class SegmentationScorer:
         )
         if len(stats.clusters):
             kept.calibration += stats.sums[0]
+            self._add_whole(labels, p)
 
-
-_LEVELS, _VALUES = 1 << 14, 15361  # float16 values from 0 to 1 are the bit patterns 0 to 15360
-
-
-def binary_sums(y_true: NDArray, probability: NDArray, bins: int = N_BINS) -> NDArray[np.float64]:
-    """Calibration sums of one probability band of a two-class map.
-
-    The band is taken as float16, the type in which it is submitted: then a chip is one histogram over the 15,361 values there are
-    from 0 to 1, and everything follows exactly from it.
-
-    Args:
-        y_true: (n,) 0 or 1.
-        probability: (n,) probability of class 1.
-        bins: Bins of the calibration error.
-
-    Returns:
-        (3 bins + 2,): as in `ClusterCalibration`.
-    """
-    if not probability.size:
-        return np.zeros(3 * bins + 2)
-    half = np.ascontiguousarray(probability, dtype=np.float16)
-    pattern = half.view(np.uint16)
-    if pattern.max() >= _VALUES:  # negative, above 1, infinite and NaN all have larger patterns
-        half = np.where(half == 0, np.float16(0), half)  # minus zero is a zero
-        pattern = half.view(np.uint16)
-        if pattern.max() >= _VALUES:
-            raise DataError(
-                "probabilities must lie between 0 and 1, none missing", remedy="A model may not abstain: give every pixel a number."
-            )
-    joint = pattern + (np.asarray(y_true) == 1).astype(np.uint16) * np.uint16(_LEVELS)
-    counts = np.bincount(joint, minlength=2 * _LEVELS).reshape(2, _LEVELS)[:, :_VALUES].ravel()
-    index, confidence, correct, brier, nll = _table(bins)
-    binned = [np.bincount(index, weights=counts * part, minlength=bins) for part in (1.0, confidence, correct)]
-    return np.concatenate([*binned, [counts @ brier, counts @ nll]])
-
-
-_TABLES: dict[int, tuple[NDArray[Any], ...]] = {}
-
-
-def _table(bins: int) -> tuple[NDArray[Any], ...]:
-    """For each (label, float16 probability): bin, confidence, whether right, part of the Brier score, part of the NLL."""
-    if bins not in _TABLES:
-        value = np.arange(_VALUES, dtype=np.uint16).view(np.float16).astype(np.float64)
-        confidence = np.maximum(value, 1 - value)
-        says_one = value > 0.5  # a tie goes to the first class, as argmax does
-        of_truth = np.concatenate([1 - value, value])
-        _TABLES[bins] = (
-            np.tile(bin_of(confidence, bins), 2),
-            np.tile(confidence, 2),
-            np.concatenate([~says_one, says_one]).astype(np.float64),
-            2 * (1 - of_truth) ** 2,
-            -np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0)),
-        )
-    return _TABLES[bins]
+    def _add_whole(self, y_true: NDArray, probabilities: NDArray) -> None:
+        scored = np.ones(len(y_true), bool) if self.ignore_index is None else y_true != self.ignore_index
+        self._whole.add(y_true[scored], probabilities[scored])

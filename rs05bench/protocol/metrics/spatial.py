@@ -6,6 +6,7 @@ Moran (1950); moments and permutation test after Cliff & Ord (1981); local I aft
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,20 @@ class SpatialWeights:
         return csr_matrix(
             (self.weights.astype(dtype), self.neighbours.astype(np.int32), self.start.astype(np.int32)), shape=(self.n, self.n)
         )
+
+    @cached_property
+    def by_place(self) -> tuple[NDArray[np.intp], Any]:
+        """Units in an order that brings neighbours close in memory, and the float32 matrix in that order."""
+        from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+        matrix = self.matrix(np.float32)
+        order = reverse_cuthill_mckee(matrix)
+        return order, matrix[order][:, order]
+
+    @cached_property
+    def usual_deals(self) -> dict[int, tuple[NDArray[np.intp], list[NDArray[np.intp]]]]:
+        """Orders drawn with seed 0, by their number: the same for every model, so they are drawn once."""
+        return {}
 
     def row_standardised(self) -> SpatialWeights:
         """The same neighbours, the weights of a unit adding to 1 (an island keeps none)."""
@@ -144,33 +159,42 @@ def morans_i(values: NDArray, weights: SpatialWeights, *, permutations: int = 99
     observed = float(z @ (matrix @ z)) * n / total / spread
     if not permutations:
         return MoransI(observed, expected, float("nan"), float("nan"), n, 0)
-    drawn = _permuted_products(z / np.sqrt(spread), weights, permutations, rng or np.random.default_rng(0)) * n / total
+    drawn = _permuted_products(z / np.sqrt(spread), weights, permutations, rng) * n / total
     # The permutations are in float32: orders that tie with the observed one in exact arithmetic must not fall on either side by rounding.
     larger = int((drawn >= observed - 1e-6 * (1 + abs(observed))).sum())
     extreme = min(larger, permutations - larger)
     return MoransI(observed, expected, (extreme + 1) / (permutations + 1), (observed - drawn.mean()) / drawn.std(), n, permutations)
 
 
-def _permuted_products(z: Array, weights: SpatialWeights, permutations: int, rng: np.random.Generator) -> Array:
+def _permuted_products(z: Array, weights: SpatialWeights, permutations: int, rng: np.random.Generator | None) -> Array:
     """Quadratic form z' W z for many orders of z.
 
     Making random orders costs more than the products, so orders are made from two short lists: every order of the first is dealt anew
     by every order of the second. Each result is a uniform order, and any two of them are independent, which is all that the mean and the
     spread of a permutation distribution need. A block of orders goes through the matrix at once, with neighbours brought close in memory.
     """
-    from scipy.sparse.csgraph import reverse_cuthill_mckee
-
-    matrix = weights.matrix(np.float32)
     # The units may be renumbered freely: the values are in random order anyway.
-    order = reverse_cuthill_mckee(matrix)
-    matrix = matrix[order][:, order]
-    block, single = min(32, permutations), z.astype(np.float32)
-    dealt = np.stack([rng.permutation(single) for _ in range(block)], axis=1)
-    products = np.empty(-(-permutations // block) * block)
-    for begin in range(0, permutations, block):
-        columns = np.take(dealt, rng.permutation(len(z)), axis=0)
-        products[begin : begin + block] = np.einsum("ij,ij->j", columns, matrix @ columns, dtype=np.float64)
+    _, matrix = weights.by_place
+    first, then = _deals(weights, permutations, rng)
+    block, dealt = first.shape[1], z.astype(np.float32)[first]
+    products = np.empty(len(then) * block)
+    for number, order in enumerate(then):
+        columns = np.take(dealt, order, axis=0)
+        products[number * block : (number + 1) * block] = np.einsum("ij,ij->j", columns, matrix @ columns, dtype=np.float64)
     return products[:permutations]
+
+
+def _deals(weights: SpatialWeights, permutations: int, rng: np.random.Generator | None) -> tuple[NDArray[np.intp], list[NDArray[np.intp]]]:
+    """Orders of the first list, (n, block), and those they are dealt anew by."""
+    if rng is None and permutations in weights.usual_deals:
+        return weights.usual_deals[permutations]
+    source = np.random.default_rng(0) if rng is None else rng
+    n, block = weights.n, min(32, permutations)
+    first = np.stack([source.permutation(n) for _ in range(block)], axis=1)
+    made = first, [source.permutation(n) for _ in range(0, permutations, block)]
+    if rng is None:
+        weights.usual_deals[permutations] = made
+    return made
 
 
 @dataclass(frozen=True, eq=False)
