@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rs05bench.datasets.chip_units import Layers, chip_unit_table, layers_of, open_chip_dataset
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.names import parse_split
@@ -22,15 +23,12 @@ from rs05bench.protocol.units import UnitTable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rs05bench.datasets.chips import ChipDataset
 
 READERS = {"burn-scars": "burn-scar.yaml", "crop-chips": "crop.yaml"}
 EMBEDDING_BANDS = 64
 MASKED = -128
 KEPT_BYTES = 1 << 30
 """Chips that train or validate are kept in memory up to this much, bytes: cells of one fold read the same ones."""
-
-Layers = Mapping[str, tuple[Any, str]]
 
 
 def chip_card(reader: str, root: str | Path, layers: Collection[str] | None = None) -> TaskCard:
@@ -62,9 +60,8 @@ def open_chips(card: TaskCard, data_dir: str | Path) -> ChipSource:
     """
     root = Path(data_dir)
     said = card.preprocessing
-    layers = {name: (root / file, column) for name, (file, column) in said.get("layers", {}).items()}
     embeddings = root / said["embeddings"] if said.get("embeddings") else None
-    return ChipSource(root / said.get("folder", ""), card, layers=layers, embeddings=embeddings)
+    return ChipSource(root / said.get("folder", ""), card, layers=layers_of(card, root), embeddings=embeddings)
 
 
 def layers_beside(root: str | Path, reader: str, split: str) -> dict[str, tuple[Path, str]]:
@@ -126,7 +123,7 @@ class ChipSource:
             raise DataError(f"reader {card.reader!r} reads no chips (those that do: {', '.join(READERS)})", source=card.name)
         self.card, self.root, self.embeddings = card, Path(root), embeddings
         self.layers = dict(layers or {})
-        self.dataset = self._open()
+        self.dataset = open_chip_dataset(card, self.root, self.layers, fill=float("nan"))
         self._tiles: dict[str, Any] = {}
         self._kept: dict[str, dict[str, Tensor]] = {}
         self._kept_bytes = 0
@@ -147,28 +144,7 @@ class ChipSource:
 
     @functools.cached_property
     def _units(self) -> UnitTable:
-        frame = self.frame.copy()
-        missing = [name for name in self.card.groups if name not in frame.columns]
-        if missing:
-            raise DataError(
-                f"groups {missing} are not known for these chips (columns: {list(frame.columns)})",
-                source=self.root,
-                remedy="Give a polygon layer: layers={'ecoregion': (FILE, COLUMN)}.",
-            )
-        # Chips outside every polygon of a layer belong to no group of it; together they are one, so that none is silently dropped.
-        for name in self.card.groups:
-            frame[name] = frame[name].fillna("outside").replace("", "outside")
-        frame["place"] = frame["unit_id"]
-        frame["time"] = frame["date"]
-        official = self.card.official
-        if official is not None and "official" in frame.columns:
-            roles = {
-                value: role
-                for role, values in (("train", official.train), ("val", official.val), ("test", official.test))
-                for value in values
-            }
-            frame["official"] = frame["official"].map(roles).fillna("")
-        return UnitTable.build(frame, groups=self.card.groups, source=str(self.root))
+        return chip_unit_table(self.card, self.frame, source=str(self.root))
 
     def labels(self, target: str) -> pd.Series:
         """Share of labelled pixels of each chip, indexed by `unit_id`; a chip without any counts as unlabelled.
@@ -311,13 +287,6 @@ class ChipSource:
 
             self._tiles[crs] = AlphaEarthEmbedding(self.embeddings, crs=crs, res=self.dataset.native_resolution, decoded=False)
         return self._tiles[crs]
-
-    def _open(self) -> ChipDataset:
-        from rs05bench.datasets.burn_scars import HLSBurnScars
-        from rs05bench.datasets.cdl_crop import CDLCrop
-
-        kind = {"burn-scars": HLSBurnScars, "crop-chips": CDLCrop}[self.card.reader]
-        return kind(self.root, layers=self.layers, fill=float("nan"))
 
 
 def _cache_folder() -> Path:

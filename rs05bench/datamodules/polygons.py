@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import pandas as pd
 
 from rs05bench.datamodules.table import TableDataModule
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 RECIPE = 1
 """Raised when the same polygons and tiles would give other numbers."""
-STATISTICS = ("mean", "max", "std")
 
 Progress = Callable[[int, int], None]
 
@@ -209,11 +207,13 @@ def embedding_table(
     Raises:
         DataError: No tile covers any polygon in its year.
     """
+    from rs05bench.datasets.alphaearth.unit_table import polygon_table
+
     digest = _sources_digest(polygons, tiles, options)
     path, record = cache / f"{name}.parquet", cache / f"{name}.json"
     if path.is_file() and record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("digest") == digest:
         return path
-    frame, left_out = _read_embeddings(units(), tiles, on_progress)
+    frame, left_out = polygon_table(units(), tiles, on_progress)
     cache.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     frame.to_parquet(part, index=False, compression="zstd")
@@ -230,51 +230,6 @@ def embedding_table(
     }
     record.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
-
-
-def _read_embeddings(units: gpd.GeoDataFrame, tiles: Path | str, on_progress: Progress | None) -> tuple[pd.DataFrame, dict[str, int]]:
-    from rs05bench.datasets.alphaearth import BANDS, change_features, open_source
-
-    bounds = tuple(float(value) for value in units.total_bounds)
-    source: Any = open_source(tiles, area=(bounds[0], bounds[1], bounds[2], bounds[3]))
-    years = units["year"].astype(int).to_numpy()
-    index = getattr(source, "index", None)
-    there = set(index.years) if index is not None else set(years.tolist()) | set((years - 1).tolist())
-    geometry = units.geometry.reset_index(drop=True)
-    now: list[pd.DataFrame] = []
-    before: list[pd.DataFrame] = []
-    for done, year in enumerate(sorted(set(years.tolist())), start=1):
-        rows = np.flatnonzero(years == year)
-        if year in there:
-            now.append(source.polygons(geometry.iloc[rows], year, stats=STATISTICS).set_axis(rows))
-            if year - 1 in there:
-                before.append(source.polygons(geometry.iloc[rows], year - 1, stats=("mean",)).set_axis(rows))
-        if on_progress is not None:
-            on_progress(done, len(set(years.tolist())))
-    if not now:
-        raise DataError(
-            f"no tile of {', '.join(map(str, sorted(set(years.tolist()))))} meets the polygons",
-            source=str(tiles),
-            remedy=f"There are tiles of {', '.join(map(str, sorted(there))) or 'no year'}: rs05bench extract fetches others.",
-        )
-    table = pd.concat(now).reindex(range(len(units)))
-    change = pd.DataFrame(
-        np.nan, index=table.index, columns=[*(f"d{band}" for band in BANDS), "change_dot", "change_angle"], dtype=np.float32
-    )
-    if before:
-        earlier = pd.concat(before)[list(BANDS)]
-        values, names = change_features(earlier.to_numpy(np.float32), table.loc[earlier.index, list(BANDS)].to_numpy(np.float32))
-        change.loc[earlier.index, names] = values
-    covered = table["A00"].notna().to_numpy()
-    left_out = {"no tile of the year": int((~np.isin(years, sorted(there))).sum())}
-    left_out["no embedding over the polygon"] = int((~covered).sum()) - left_out["no tile of the year"]
-    if not covered.any():
-        raise DataError(
-            "no polygon lies on a tile of its year", source=str(tiles), remedy="Check that polygons and tiles are of the same place."
-        )
-    plain = pd.DataFrame(units.drop(columns=units.geometry.name)).reset_index(drop=True)
-    joined = pd.concat([plain, table, change], axis=1)[covered]
-    return joined.reset_index(drop=True), left_out
 
 
 def fit_card(card: TaskCard, table: Path, *, simulated: bool) -> TaskCard:
@@ -335,6 +290,8 @@ def _cache_beside(polygons: Path) -> Path:
 
 def _sources_digest(polygons: Path, tiles: Path | str, options: dict[str, Any]) -> str:
     """SHA-256 over the polygons' bytes and the tiles' names, sizes and times (published tiles: their address), and how they are read."""
+    from rs05bench.datasets.alphaearth.unit_table import STATISTICS
+
     digest = hashlib.sha256(f"{RECIPE}|{sorted((key, str(value)) for key, value in options.items())}|{STATISTICS}".encode())
     digest.update(hashlib.sha256(polygons.read_bytes()).digest())
     folder = Path(tiles)

@@ -123,11 +123,11 @@ def test_groups_come_from_the_file_and_splits_that_need_others_go(root):
 
 
 def test_tiles_are_read_once_and_again_when_a_source_changes(root, monkeypatch):
-    import rs05bench.datamodules.polygons as polygons
+    from rs05bench.datasets.alphaearth import unit_table
 
     reads = []
-    real = polygons._read_embeddings
-    monkeypatch.setattr(polygons, "_read_embeddings", lambda *given: reads.append(1) or real(*given))
+    real = unit_table.polygon_table
+    monkeypatch.setattr(unit_table, "polygon_table", lambda *given: reads.append(1) or real(*given))
     shutil.rmtree(root / "parcels/.rs05bench")
     first = module(root).source.digest
     assert module(root, seed=1).source.digest == first
