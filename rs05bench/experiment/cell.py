@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from rs05bench.protocol.taskdata import TaskData, TaskSource
 
 _READ_IMAGES_ONLY = ("raw", "frozen", "decoder", "adapter", "lora", "full")
 PREDICTED_ROLES = ("val", "test_id", "test_ood")
+MOST_VALIDATION_CHIPS = 32
 
 
 @dataclass
@@ -126,9 +128,10 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
     predictions = predict_roles(model, data, bench)
     done = time.perf_counter()
     scorer: Any = bench.scorer(cell)
-    scored = scorer.score(predictions, validation=data.budget.val)
     card, budget = model.card, data.budget
-    tested = sum(stratum.units for stratum in scored.strata)
+    # Of chips the budget also says which pixels show their label.
+    scored = scorer.score(predictions, validation=budget if bench.card.kind == "segmentation" else budget.val)
+    predicted = len(predictions.table) if isinstance(predictions, RasterPredictions) else len(predictions)
     manifest = bench.manifest(cell.split)
     digests = {
         "card": bench.card.digest,
@@ -167,7 +170,7 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
         cost=Cost(
             fit_s=fitted - begin,
             predict_s=done - fitted,
-            predict_s_per_1000=(done - fitted) / max(tested, 1) * 1000,
+            predict_s_per_1000=(done - fitted) / max(predicted, 1) * 1000,
             parameters_total=card.parameters_total,
             parameters_trainable=card.parameters_trainable,
             labels_used=budget.labels_used,
@@ -201,10 +204,9 @@ def predict_roles(model: Model, data: Any, bench: Bench, roles: Sequence[str] = 
     folder = Path(tempfile.mkdtemp(prefix="rs05bench-"))
     with RasterWriter(folder, source.classes) as writer:
         for role in wanted:
-            if role == "val":
-                continue  # whole maps of validation chips serve nobody; early stopping has seen their patches
             chips: Any = model.predict(data, role)
-            for unit, probabilities in chips:
+            # Maps of validation chips serve the temperature alone, and that needs few.
+            for unit, probabilities in islice(chips, MOST_VALIDATION_CHIPS if role == "val" else None):
                 crs, transform = source.place(unit)
                 writer.write(unit, role, probabilities, crs=crs, transform=transform)
     return RasterPredictions.load(folder)

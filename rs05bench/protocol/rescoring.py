@@ -85,7 +85,7 @@ def _agree(root: Path, info: dict[str, Any], cell: dict[str, Any], manifest: Spl
 
 
 def _budget(cell: dict[str, Any], manifest: SplitManifest, fold: str, labels: LabelPack, target: str | None) -> LabelBudget | None:
-    """The labels of the budget the predictions name, drawn again; the temperature is fitted on its validation labels and on nothing else."""
+    """The labels of the budget the predictions name, drawn again; the temperature is fitted on its validation labels alone."""
     if not {"budget", "seed", "split"} <= cell.keys():
         return None
     rows = manifest.fold(fold)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -174,7 +175,7 @@ class SegmentationScorer:
         return scores
 
     def calibration_scores(self) -> dict[str, float]:
-        """What cannot be told of single clusters: `ece_classwise`, and with a temperature the scores after scaling (see `MapCalibration`)."""
+        """`ece_classwise`, and with a temperature the scores after scaling: over all chips, see `MapCalibration`."""
         return self._whole.scores()
 
     def scores_by_cluster(self) -> dict[str, dict[str, float]]:
