@@ -24,7 +24,8 @@ Outcome = Literal["pass", "fail", "not applicable"]
 LEAST_SEEDS = 5
 LEAST_BUDGETS = 2
 ENCODER_TIERS = ("frozen", "decoder", "adapter", "lora", "full")
-SHOWN = 5
+MOST_KINDS = 2
+"""Kinds of breaches that a reason names; `breaches` has all."""
 
 
 class RuleVerdict(BaseModel):
@@ -70,14 +71,29 @@ class NotApplicable(Exception):
 Check = Callable[[Runs], tuple[list[str], str]]
 
 
+def sum_up(runs: Runs, breaches: list[str]) -> str:
+    """Breaches in one sentence: the most frequent kinds, how often each occurs, and an example."""
+    if len(breaches) <= MOST_KINDS:
+        return "; ".join(breaches)
+    places: dict[str, list[str]] = defaultdict(list)
+    for breach in breaches:
+        where, _, what = breach.partition(": ")
+        places[what].append(where)
+    kinds = sorted(places.items(), key=lambda kind: -len(kind[1]))[:MOST_KINDS]
+    told = [f"{what} ({len(where)} times, e.g. {where[0]})" if len(where) > 1 else f"{where[0]}: {what}" for what, where in kinds]
+    left = len(breaches) - sum(len(where) for _, where in kinds)
+    return "; ".join(told) + (f"; and {left} more" if left else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule; its check returns the breaches, and what holds where there is none."""
+    """One rule; its check returns the breaches, and what holds where there is none; breaches are told in one sentence."""
 
     number: int
     key: str
     sentence: str
     check: Check
+    sum_up: Callable[[Runs, list[str]], str] = sum_up
 
 
 def check_rules(
@@ -118,8 +134,7 @@ def _judge(rule: Rule, runs: Runs) -> RuleVerdict:
     except NotApplicable as nothing:
         return RuleVerdict(rule=rule.number, key=rule.key, sentence=rule.sentence, verdict="not applicable", reason=str(nothing))
     breaches = list(dict.fromkeys(breaches))
-    more = f"; and {len(breaches) - SHOWN} more" if len(breaches) > SHOWN else ""
-    reason = "; ".join(breaches[:SHOWN]) + more if breaches else held
+    reason = rule.sum_up(runs, breaches) if breaches else held
     verdict: Outcome = "fail" if breaches else "pass"
     return RuleVerdict(rule=rule.number, key=rule.key, sentence=rule.sentence, verdict=verdict, reason=reason, breaches=breaches)
 
@@ -323,6 +338,18 @@ def _seeds(runs: Runs) -> tuple[list[str], str]:
     return wrong, f"at least {LEAST_SEEDS} seeds everywhere, the same for every model"
 
 
+def _sum_up_seeds(runs: Runs, breaches: list[str]) -> str:
+    fewest: dict[tuple[Hashable, ...], int] = {}
+    for (*point, _), group in runs.grouped("task", "target", "split", "budget", "model", "fold").items():
+        fewest[tuple(point)] = min(fewest.get(tuple(point), len(group)), len({result.cell.seed for result in group}))
+    short = {point: seeds for point, seeds in fewest.items() if seeds < LEAST_SEEDS}
+    if not short:
+        return sum_up(runs, breaches)
+    task, _, split, budget, model = min(short, key=lambda point: short[point])
+    example = f"{model} on {task} / {split} / {budget} has {min(short.values())} of {LEAST_SEEDS} seeds"
+    return example if len(short) == 1 else f"{len(short)} of {len(fewest)} points of the curves have too few seeds; the fewest: {example}"
+
+
 def _calibration(runs: Runs) -> tuple[list[str], str]:
     wrong = []
     for result in runs.results:
@@ -368,7 +395,7 @@ RULES: tuple[Rule, ...] = (
     Rule(9, "drop", "The drop out of domain is measured on the same ground.", _drop),
     Rule(10, "error-maps", "It is shown where a model fails, not only how often.", _error_maps),
     Rule(11, "twin", "Every pretrained encoder is run beside its random-initialised twin.", _twin),
-    Rule(12, "seeds", "At least 5 seeds, and paired tests.", _seeds),
+    Rule(12, "seeds", "At least 5 seeds, and paired tests.", _seeds, _sum_up_seeds),
     Rule(13, "calibration", "Every cell is calibrated: ECE and Brier, or interval coverage.", _calibration),
     Rule(14, "overlap", "Overlap with pretraining data is declared.", _overlap),
 )

@@ -176,3 +176,15 @@ def test_no_results_and_no_result_are_refused_in_words():
         check_rules([])
     with pytest.raises(DataError, match="is no result"):
         check_rules([{"cell": {}}])
+
+
+def test_many_breaches_are_told_in_one_short_sentence():
+    broken = [result for result in runs() if result.cell.seed < 2]
+    (verdict,) = [verdict for verdict in check_rules(broken) if verdict.rule == 12]
+    assert len(verdict.breaches) == 24
+    assert verdict.reason == (
+        "12 of 12 points of the curves have too few seeds; the fewest: floor/majority on crop / leave-state-out / 10-units has 2 of 5 seeds"
+    )
+    (verdict,) = [verdict for verdict in check_rules(every("scores", test_id={"macro_f1": 0.6})(runs())) if verdict.rule == 13]
+    assert len(verdict.breaches) == 12
+    assert verdict.reason == "no brier, ece (12 times, e.g. floor/majority on crop / leave-state-out / S0)"
