@@ -120,11 +120,11 @@ class ChipDataModule(lightning.LightningDataModule):
         return [str(unit) for unit in rows.loc[rows["role"].astype(str) == role, "unit_id"]]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Patches of the budget's training chips, shuffled by the seed; with a fire budget, a batch is of one fire."""
+        """Patches of the budget's training chips, shuffled by the seed; with a fire budget, a batch is one fire, whatever its size."""
         patches = _Patches(self, self.unit_ids("train"), self.patch_size, labels=True)
         if self.budget.name.endswith("-fires") and "fire" in self.card.groups:
             fire = dict(zip(self.manifest.units["unit_id"], self.manifest.units["fire"].astype(str), strict=True))
-            batches = _FireBatches([fire[unit] for unit, *_ in patches.items], self.batch_size, self.seed)
+            batches = _FireBatches([fire[unit] for unit, *_ in patches.items], self.seed)
             return DataLoader(patches, batch_sampler=batches, num_workers=self.num_workers, collate_fn=_collate)
         order = torch.Generator().manual_seed(hash_unit("order", self.seed) % 2**31)
         return DataLoader(
@@ -306,31 +306,29 @@ class _Patches(Dataset[dict[str, Any]]):
 
 
 class _FireBatches(Sampler[list[int]]):
-    """Batches of patches of one fire, fires and patches in a new order each pass.
+    """All patches of a fire as one batch, fires in a new order each pass.
 
-    A fire of more patches than a batch holds is several batches. `whole` tells readers that keep what they saw not to mix them later.
+    Models take a batch larger than `batch_size` in parts, in one step of the optimiser. `whole` tells readers that keep what they saw not
+    to mix them later.
     """
 
     whole = True
 
-    def __init__(self, fires: list[str], size: int, seed: int) -> None:
+    def __init__(self, fires: list[str], seed: int) -> None:
         self.by_fire: dict[str, list[int]] = {}
         for index, fire in enumerate(fires):
             self.by_fire.setdefault(fire, []).append(index)
-        self.size, self.seed, self.passes = size, seed, 0
+        self.seed, self.passes = seed, 0
 
     def __len__(self) -> int:
-        return sum(-(-len(members) // self.size) for members in self.by_fire.values())
+        return len(self.by_fire)
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.passes])
         self.passes += 1
-        batches: list[list[int]] = []
-        for fire in sorted(self.by_fire):
-            order = rng.permutation(self.by_fire[fire]).tolist()
-            batches += [order[start : start + self.size] for start in range(0, len(order), self.size)]
-        for position in rng.permutation(len(batches)):
-            yield batches[int(position)]
+        fires = sorted(self.by_fire)
+        for position in rng.permutation(len(fires)):
+            yield self.by_fire[fires[int(position)]]
 
 
 def _cuts(length: int, patch: int | None) -> list[slice]:

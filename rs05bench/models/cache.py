@@ -28,6 +28,8 @@ from rs05bench.models.networks import EncoderNetwork
 
 Maps = list[NDArray[np.float32]]
 _CACHED_KEYS = ("image",)
+KEPT_BYTES = 2 << 30
+"""What a loader may keep of labels and other rasters beside the features, in bytes."""
 
 
 class FeatureCache:
@@ -117,8 +119,8 @@ class EncodedLoader:
     """A loader whose batches carry cached features instead of images.
 
     The first pass goes through the images (encoding what the cache lacks); later passes shuffle what was seen and touch neither images nor
-    encoder, which is
-    why it may only wrap loaders that give the same units every time.
+    encoder, which is why it may only wrap loaders that give the same units every time. Where labels take more than `KEPT_BYTES`, every pass
+    goes through the loader.
 
     Args:
         loader: The data module's loader.
@@ -157,15 +159,19 @@ class EncodedLoader:
     def _first_pass(self) -> Iterator[dict[str, Any]]:
         samples: list[dict[str, Any]] = []
         sizes: list[int] = []
+        # A loader without an end never comes round again: its units are looked up as they pass.
+        expected = len(self) if hasattr(self.loader, "__len__") else None
+        free = KEPT_BYTES if expected else 0
         for batch in self.loader:
             encoded = self.encode(batch)
             sizes.append(len(encoded))
-            # A loader without an end never comes round again: its units are looked up as they pass.
-            if hasattr(self.loader, "__len__"):
+            free -= sum(value.nbytes for sample in encoded for value in sample.values() if isinstance(value, Tensor))
+            if free > 0:
                 samples.extend(encoded)
+            # Before the last batch is given away: a reader that counts batches never comes back for the end.
+            if len(sizes) == expected and free > 0:
+                self.samples, self.sizes = samples, sizes
             yield collate(encoded)
-        if samples:
-            self.samples, self.sizes = samples, sizes
 
     def _batches(self, count: int) -> list[NDArray[np.intp]]:
         """Rows of each batch of a later pass.

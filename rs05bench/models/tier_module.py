@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from rs05bench.models.adaptation import parameter_groups
 from rs05bench.models.networks import EncoderNetwork, trainable_state
@@ -21,13 +24,30 @@ from rs05bench.models.summary import TrainingSummary
 
 
 class TierModule(lightning.LightningModule):
-    """Loss and optimiser of a tier; also usable on its own with any Trainer."""
+    """Loss and optimiser of a tier; also usable on its own with any Trainer.
+
+    Args:
+        network: The network.
+        kind: Kind of the task.
+        plan: Steps, weight decay, warm-up.
+        learning_rate: Rate of the head and the last block.
+        summary: Class weights and the scale of the target.
+        chunk: Units that go through the network at once. A larger batch (a fire of many chips) is still one step of the optimiser: its
+            parts are computed one after another, and again one after another for the gradient, so that memory follows the part.
+    """
 
     # Only what trains is in a checkpoint; the frozen rest is rebuilt.
     strict_loading = False
 
     def __init__(
-        self, network: nn.Module, kind: Kind, plan: TrainingPlan, learning_rate: float, summary: TrainingSummary | None = None
+        self,
+        network: nn.Module,
+        kind: Kind,
+        plan: TrainingPlan,
+        learning_rate: float,
+        summary: TrainingSummary | None = None,
+        *,
+        chunk: int | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -35,6 +55,7 @@ class TierModule(lightning.LightningModule):
         self.plan = plan
         self.learning_rate = learning_rate
         self.summary = summary or TrainingSummary()
+        self.chunk = chunk
         self.validation_loss = (0.0, 0.0)
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
@@ -53,13 +74,32 @@ class TierModule(lightning.LightningModule):
         target = batch["mask" if self.kind == "segmentation" else "label"].long()
         weights = None if self.summary.class_weights is None else self.summary.class_weights.to(logits.device)
         total = F.cross_entropy(logits, target, weight=weights, ignore_index=IGNORE, reduction="sum")
-        known = target[target != IGNORE]
-        return total, known.numel() * logits.new_ones(()) if weights is None else weights[known].sum()
+        if weights is None:
+            return total, (target != IGNORE).sum().to(logits.dtype)
+        return total, torch.stack([(target == value).sum() for value in range(len(weights))]).to(weights.dtype) @ weights
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """Mean loss of the batch; zero (with a gradient) when none of its pixels is labelled."""
-        total, count = self.loss(batch)
+        parts = self._parts(batch)
+        if len(parts) == 1:
+            total, count = self.loss(batch)
+        else:
+            sums = [checkpoint(self.loss, part, use_reentrant=False, context_fn=self._once_and_again) for part in parts]
+            total, count = (torch.stack(column).sum() for column in zip(*sums, strict=True))
         return total / count.clamp_min(1e-8)
+
+    def _parts(self, batch: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        units = len(batch["mask" if self.kind == "segmentation" else "label"])
+        if self.chunk is None or units <= self.chunk:
+            return [batch]
+        count = -(-units // self.chunk)
+        # Parts of almost one size: a single left-over unit would make poor statistics for a batch norm.
+        cuts = [slice(units * part // count, units * (part + 1) // count) for part in range(count)]
+        return [{name: _rows(value, rows) for name, value in batch.items()} for rows in cuts]
+
+    def _once_and_again(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Contexts of a part's first computation and of its repetition, which must not count in running statistics again."""
+        return nullcontext(), _still(self.network)
 
     def on_validation_epoch_start(self) -> None:
         """Start the sum."""
@@ -135,3 +175,25 @@ class KeepBest(Callback):
         """From a checkpoint."""
         self.best, self.best_loss, self.best_step = state_dict["best"], state_dict["best_loss"], state_dict["best_step"]
         self.since, self.curve = state_dict["since"], [tuple(point) for point in state_dict["curve"]]
+
+
+def _rows(value: Any, rows: slice) -> Any:
+    """Some units of a batch's entry: a tensor, cached features (a list of tensors), ids; anything else belongs to all of them."""
+    if isinstance(value, Tensor):
+        return value[rows]
+    if isinstance(value, list):
+        return [part[rows] for part in value] if value and isinstance(value[0], Tensor) else value[rows]
+    return value
+
+
+@contextmanager
+def _still(network: nn.Module) -> Iterator[None]:
+    """Running statistics of batch norms stay as they are."""
+    norms = [(module, module.momentum) for module in network.modules() if isinstance(module, _BatchNorm)]
+    for module, _ in norms:
+        module.momentum = 0.0
+    try:
+        yield
+    finally:
+        for module, momentum in norms:
+            module.momentum = momentum

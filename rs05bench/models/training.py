@@ -111,7 +111,7 @@ def _fit_once(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         last = folder / "last.ckpt"
-    module = TierModule(network, data.kind, plan, rate, summary)
+    module = TierModule(network, data.kind, plan, rate, summary, chunk=getattr(data, "batch_size", None))
     keeper = KeepBest(plan.patience, last)
     trainer = _trainer(plan, keeper, accelerator, validated=validated)
     with warnings.catch_warnings():

@@ -113,14 +113,39 @@ def test_labels_from_the_reserve_are_added_and_counted(source):
     assert more.budget.labels_used == plain.budget.labels_used + 2
 
 
-def test_a_batch_never_mixes_fires(source):
-    dm = burn(source, "5-fires")
+def test_a_batch_is_one_whole_fire(source):
+    dm = burn(source, "5-fires", batch_size=2)
     fire = dict(zip(dm.manifest.units["unit_id"], dm.manifest.units["fire"], strict=True))
     batches = [batch["unit_id"] for batch in dm.train_dataloader()]
     assert all(len({fire[unit] for unit in batch}) == 1 for batch in batches)
-    assert len(batches) == len(dm.train_dataloader())
+    assert len({fire[batch[0]] for batch in batches}) == len(batches) == len(dm.train_dataloader()) == 4
+    assert min(map(len, batches)) > dm.batch_size
     again = [batch["unit_id"] for batch in burn(source, "5-fires").train_dataloader()]
     assert batches == again
+    assert [batch["unit_id"] for batch in burn(source, "5-fires", seed=1).train_dataloader()] != batches
+
+
+def test_a_fire_is_one_step_of_the_optimiser(source):
+    """As many steps as the card says, each of a whole fire, however few patches go through the network at once."""
+    from rs05bench.models.deep import create
+    from rs05bench.models.tier_module import TierModule
+
+    dm = burn(source, "5-fires", batch_size=2)
+    shown = []
+    original = TierModule.training_step
+
+    def step(self, batch, index):
+        shown.append(set(batch["unit_id"]))
+        return original(self, batch, index)
+
+    options = {"accelerator": "cpu", "steps": 8, "val_every": 4, "patience": 0, "learning_rates": [1e-3]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TierModule, "training_step", step)
+        history = create("alphaearth/conv1x1", **options).fit(dm).history_
+    assert history.steps == len(shown) == 8
+    fires = [set(batch["unit_id"]) for batch in dm.train_dataloader()]
+    assert all(units in fires for units in shown)
+    assert all(shown.count(units) == 2 for units in fires)
 
 
 def test_frozen_features_do_not_mix_fires_either(source):

@@ -40,6 +40,23 @@ def test_a_unit_is_encoded_once_across_epochs_seeds_and_models(chips: Callable, 
     assert sum(encodings) == 8
 
 
+def test_images_are_read_once_a_fit(chips: Callable, tmp_path: Path):
+    """Later passes need neither the encoder nor the files."""
+    data = chips(steps=20)
+    create("prithvi-tiny/frozen@random", cache=tmp_path, **FAST).fit(data)
+    # Once to look at the data, once for the features; validation units only the second time.
+    assert max(data.asked.count(f"u{unit}") for unit in range(4)) <= 2
+    assert max(data.asked.count(f"u{unit}") for unit in (4, 5)) == 1
+
+
+def test_labels_too_many_to_keep_are_read_again(chips: Callable, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rs05bench.models.cache.KEPT_BYTES", 10_000)
+    data = chips(steps=20)
+    model = create("prithvi-tiny/frozen@random", **FAST).fit(data)
+    assert data.asked.count("u0") > 5
+    assert model.history_.steps == 20
+
+
 def test_without_a_folder_a_fit_still_encodes_each_unit_once(chips: Callable, encodings: list[int]):
     create("prithvi-tiny/decoder@random", **FAST).fit(chips(steps=9))
     assert sum(encodings) == 6

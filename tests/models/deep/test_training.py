@@ -17,6 +17,8 @@ from rs05bench.errors import BenchError, DataError, ProtocolError
 from rs05bench.models.chip_model import DeepModel
 from rs05bench.models.deep import catalogue, create
 from rs05bench.models.plan import TrainingPlan
+from rs05bench.models.summary import TrainingSummary, summarise
+from rs05bench.models.tier_module import TierModule
 from rs05bench.models.training import fit_network
 
 FAST = {"accelerator": "cpu", "val_every": 3, "learning_rates": [1e-3]}
@@ -204,6 +206,46 @@ def test_ignored_pixels_do_not_train(chips: Callable):
     assert not same(predicted(alone, chips()), predicted(changed, chips()), atol=1e-5)
 
 
+def five(data) -> dict:
+    """A batch of five chips, one of them without a label."""
+    samples = data.samples[:5]
+    batch = {key: torch.stack([sample[key] for sample in samples]) for key in ("image", "embedding", "mask")}
+    batch["mask"][0] = -1
+    return batch | {"unit_id": [sample["unit_id"] for sample in samples]}
+
+
+@pytest.mark.parametrize("name", ["alphaearth/unet", "prithvi-tiny/lora@random", "prithvi-tiny/frozen@random"])
+def test_a_batch_in_parts_is_the_same_step(name: str, chips: Callable):
+    data = chips()
+    # A linear head: the decoders have batch norms, whose statistics are of a part.
+    batch, network = five(data), create(name, **({"head": "linear"} if "lora" in name else {})).build(data)
+    if "frozen" in name:
+        batch["features"], batch["size"] = [part.detach() for part in network.encode(batch)], (32, 32)
+    losses, gradients = [], []
+    for chunk in (None, 2):
+        module = TierModule(network, "segmentation", TrainingPlan(), 1e-3, TrainingSummary(torch.tensor([0.5, 2.0])), chunk=chunk).train()
+        network.zero_grad()
+        loss = module.training_step(batch, 0)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append([value.grad.clone() for value in network.parameters() if value.requires_grad])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert all(torch.allclose(one, two, atol=1e-5) for one, two in zip(*gradients, strict=True))
+
+
+def test_running_statistics_count_every_part_once(chips: Callable):
+    data = chips(size=64)
+    batch, network = five(data), create("raw/unet").build(data)
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    TierModule(network, "segmentation", TrainingPlan(), 1e-3, chunk=3).train().training_step(batch, 0).backward()
+    counted = {name: value.clone() for name, value in network.named_buffers() if name.endswith(("running_mean", "running_var"))}
+    network.load_state_dict(start)
+    for rows in (slice(0, 2), slice(2, 5)):
+        network({key: value[rows] for key, value in batch.items()})
+    assert counted
+    assert all(torch.allclose(value, counted[name], atol=1e-6) for name, value in network.named_buffers() if name in counted)
+
+
 def test_batches_without_a_label_do_no_harm(chips: Callable):
     data = chips(steps=6)
     for sample in data.samples[:2]:
@@ -221,8 +263,6 @@ def test_a_budget_without_labels_is_an_error(chips: Callable):
 
 
 def test_balanced_class_weights_favour_the_rare_class(chips: Callable):
-    from rs05bench.models.summary import summarise
-
     data = chips()
     for sample in data.samples:
         sample["mask"] = torch.zeros_like(sample["mask"])
