@@ -12,6 +12,7 @@ Example:
 
 from rs05bench.datasets.simulated.export import write_tables
 from rs05bench.datasets.simulated.files import write_files
+from rs05bench.datasets.simulated.layer_files import write_layers
 from rs05bench.datasets.simulated.world import SIZES, TASKS, World, simulate
 
-__all__ = ["SIZES", "TASKS", "World", "simulate", "write_files", "write_tables"]
+__all__ = ["SIZES", "TASKS", "World", "simulate", "write_files", "write_layers", "write_tables"]

@@ -1,0 +1,153 @@
+"""What every layer answers, and the parts they share: positions, polygons by a lattice of points, windows by their pixel centres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from rs05bench.datasets.layers.catalogue import LayerSource
+from rs05bench.errors import DataError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from affine import Affine
+
+LATTICE = 100
+"""About how many points stand for a polygon."""
+
+
+@runtime_checkable
+class Layer(Protocol):
+    """Values of one public source at places.
+
+    Every table carries `attrs["notes"]`: sentences on what is missing and why, for people.
+
+    Attributes:
+        source: The documented source.
+        simulated: Whether the files are the simulator's.
+    """
+
+    source: LayerSource
+    simulated: bool
+
+    def at_points(self, lon: ArrayLike, lat: ArrayLike) -> pd.DataFrame:
+        """Values at WGS84 positions in degrees, one row a position; NaN where the source says nothing."""
+
+    def on_polygons(self, polygons: gpd.GeoDataFrame) -> pd.DataFrame:
+        """Values over polygons of any CRS, one row a polygon."""
+
+    def on_window(self, crs: Any, transform: Affine, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Values on a raster window, (columns, rows, columns of pixels), NaN where missing."""
+
+    def window_columns(self) -> list[str]:
+        """What the bands of `on_window` are."""
+
+
+def positions(lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Longitude in [-180, 180), latitude, and which positions are known at all.
+
+    Raises:
+        DataError: Not degrees.
+    """
+    x, y = np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
+    if x.shape != y.shape or x.ndim != 1:
+        raise DataError(f"expected as many longitudes as latitudes, found {x.shape} and {y.shape}")
+    known = np.isfinite(x) & np.isfinite(y)
+    if known.any() and (np.abs(y[known]).max() > 90 or np.abs(x[known]).max() > 360):
+        row = int(np.flatnonzero(known & ((np.abs(y) > 90) | (np.abs(x) > 360)))[0])
+        raise DataError(
+            f"positions must be WGS84 degrees, found lon {x[row]:g}, lat {y[row]:g} (row {row})",
+            remedy="Give the CRS of the coordinates with --crs, or swap x and y.",
+        )
+    return (x + 180.0) % 360.0 - 180.0, y, known
+
+
+def lattice(polygons: gpd.GeoDataFrame, count: int = LATTICE) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """A regular lattice of about `count` points inside each polygon, even on the ground.
+
+    A polygon too thin for any gets one point inside it, so every polygon has at least one.
+
+    Returns:
+        Row of the polygon, longitude and latitude of each point, sorted by row.
+    """
+    import shapely
+
+    if polygons.crs is None:
+        raise DataError("the polygons have no coordinate reference system (CRS)", remedy="Set it, e.g. with `frame.set_crs(...)`.")
+    shapes = polygons.geometry.to_crs(4326).to_numpy()
+    rows, xs, ys = [], [], []
+    for row, shape in enumerate(shapes):
+        if shape is None or shape.is_empty or shape.geom_type not in ("Polygon", "MultiPolygon"):
+            raise DataError(f"expected a polygon, found {'none' if shape is None else shape.geom_type} (row {row})")
+        west, south, east, north = shape.bounds
+        narrow = max(np.cos(np.deg2rad((south + north) / 2)), 1e-3)
+        step = np.sqrt(max(shape.area * narrow, 1e-18) / count)
+        # A long thin polygon on a slant fills little of its box: the lattice of the box is bounded, not the one inside.
+        step = max(step, np.sqrt((east - west) * narrow * (north - south) / (100 * count)))
+        # A whole number of steps each way: no side of the polygon is favoured.
+        across, up = max(round((east - west) * narrow / step), 1), max(round((north - south) / step), 1)
+        x, y = np.meshgrid(west + (np.arange(across) + 0.5) * (east - west) / across, south + (np.arange(up) + 0.5) * (north - south) / up)
+        shapely.prepare(shape)
+        inside = shapely.contains_xy(shape, x.ravel(), y.ravel())
+        if inside.any():
+            xs.append(x.ravel()[inside])
+            ys.append(y.ravel()[inside])
+        else:
+            point = shape.representative_point()
+            xs.append(np.array([point.x]))
+            ys.append(np.array([point.y]))
+        rows.append(np.full(len(xs[-1]), row))
+    if not rows:
+        return np.empty(0, np.int64), np.empty(0), np.empty(0)
+    return np.concatenate(rows), np.concatenate(xs), np.concatenate(ys)
+
+
+def polygon_means(values: pd.DataFrame, rows: NDArray[np.int64], count: int) -> pd.DataFrame:
+    """Mean of the lattice points of each polygon, missing points left out; NaN where none is known."""
+    means = values.groupby(rows).mean().reindex(range(count))
+    means.index = pd.RangeIndex(count)
+    return means
+
+
+def pixel_centres(crs: Any, transform: Affine, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """WGS84 longitude and latitude of the pixel centres of a window, row by row.
+
+    Raises:
+        DataError: No CRS, or one that is not known.
+    """
+    from pyproj import CRS, Transformer
+    from pyproj.exceptions import ProjError
+
+    if crs is None or crs == "":
+        raise DataError("the window has no coordinate reference system (CRS)")
+    try:
+        known = CRS.from_user_input(crs)
+    except ProjError as error:
+        raise DataError(f"the window's coordinate reference system is not known ({error})") from None
+    cols, rows = np.meshgrid(np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5)
+    x = transform.c + transform.a * cols + transform.b * rows
+    y = transform.f + transform.d * cols + transform.e * rows
+    lon, lat = Transformer.from_crs(known, 4326, always_xy=True).transform(x.ravel(), y.ravel())
+    return np.asarray(lon), np.asarray(lat)
+
+
+def as_window(values: pd.DataFrame, columns: list[str], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """A table of pixel centres as bands."""
+    return np.ascontiguousarray(values[columns].to_numpy(dtype=np.float32).T).reshape(len(columns), *shape)
+
+
+def metres_a_degree(lat: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Length of a degree of longitude and of latitude on WGS84, metres (radii of curvature of the ellipsoid)."""
+    phi = np.deg2rad(np.asarray(lat, dtype=np.float64))
+    a, e2 = 6_378_137.0, 6.694379990141316e-3
+    w = np.sqrt(1 - e2 * np.sin(phi) ** 2)
+    return np.deg2rad(1.0) * a / w * np.cos(phi), np.deg2rad(1.0) * a * (1 - e2) / w**3
+
+
+def note_missing(name: str, values: NDArray[np.bool_] | pd.Series, why: str) -> list[str]:
+    """One sentence where something is missing, none else."""
+    missing = int(np.asarray(values).sum())
+    return [f"{name}: {missing:,} of {len(values):,} units have no value ({why})"] if missing else []

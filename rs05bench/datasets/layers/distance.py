@@ -1,0 +1,157 @@
+"""Metres to the nearest road, water or urban area."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from rs05bench.datasets.layers.base import as_window, lattice, metres_a_degree, note_missing, pixel_centres, polygon_means, positions
+from rs05bench.datasets.layers.catalogue import LayerSource, find_source
+from rs05bench.datasets.layers.features import Features, cells, to_edge
+from rs05bench.errors import DataError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from affine import Affine
+
+_FIRST_M = 2_000.0
+"""How far is looked first; four times as far each time that finds nothing."""
+
+
+class Distance:
+    """Distance to the nearest feature, measured in a local metric plane, 0 inside a polygon.
+
+    A distance is exact or missing: where nothing lies within `max_m`, or the position lies outside of what the files cover, there is no
+    number. Near the border of the covered area the nearest feature may lie beyond it; how many units that may touch is noted.
+    A polygon gets the mean over a lattice of about 100 points inside it. A window in a true metric CRS (UTM) is answered by a distance
+    transform of the rasterised features: good to 0.75 of a pixel.
+
+    Args:
+        features: The lines or polygons, and the area that they cover.
+        name: Names the column, `dist_<name>_m`.
+        max_m: How far to look, metres.
+        source: Default the catalogue's of that name, else roads.
+        simulated: Whether the files are the simulator's.
+    """
+
+    def __init__(
+        self, features: Features, name: str, *, max_m: float = 50_000.0, source: LayerSource | None = None, simulated: bool = False
+    ) -> None:
+        if not 0 < max_m <= 500_000:
+            raise DataError(f"max_m must lie between 0 and 500,000 metres, found {max_m:g}")
+        self.features, self.name, self.max_m = features, name, float(max_m)
+        self.source, self.simulated = source or find_source(name), simulated
+        self.column = f"dist_{name}_m"
+
+    def at_points(self, lon: ArrayLike, lat: ArrayLike) -> pd.DataFrame:
+        """Distances of positions in degrees."""
+        values, outside, beyond = self._measure(lon, lat)
+        table = pd.DataFrame({self.column: values})
+        unsure = int(beyond.sum())
+        table.attrs["notes"] = [
+            *note_missing(self.name, outside, "no position, or outside of the area that the files cover"),
+            *note_missing(self.name, np.isnan(values) & ~outside, f"nothing within {self.max_m:,.0f} m"),
+            *([f"{self.name}: {unsure:,} units lie nearer to the edge of the files than to what was found"] if unsure else []),
+        ]
+        return table
+
+    def on_polygons(self, polygons: gpd.GeoDataFrame) -> pd.DataFrame:
+        """Mean distance over each polygon."""
+        rows, lon, lat = lattice(polygons)
+        points = self.at_points(lon, lat)
+        table = polygon_means(points, rows, len(polygons))
+        table.attrs["notes"] = note_missing(self.name, table[self.column].isna(), f"not covered, or nothing within {self.max_m:,.0f} m")
+        return table
+
+    def on_window(self, crs: Any, transform: Affine, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """At the pixel centres of a window, (1, rows, columns)."""
+        lon, lat = pixel_centres(crs, transform, shape)
+        if not _metric(crs, transform, shape, lon, lat):
+            return as_window(self.at_points(lon, lat), [self.column], shape)
+        out = self._transform(crs, transform, shape, (lon.min(), lat.min(), lon.max(), lat.max()))
+        # What is nearer to the border of the padded window than to a feature in it is measured exactly.
+        open_ = np.flatnonzero(np.isnan(out.ravel()))
+        if len(open_):
+            out.ravel()[open_] = self._measure(lon[open_], lat[open_])[0]
+        out.ravel()[~self.features.covers(lon, lat)] = np.nan
+        return out[None].astype(np.float32)
+
+    def window_columns(self) -> list[str]:
+        """What the band of `on_window` is."""
+        return [self.column]
+
+    def _measure(self, lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Distances; which lie outside of the covered area; which lie nearer to its edge than to what was found."""
+        import shapely
+
+        x, y, known = positions(lon, lat)
+        inside = known.copy()
+        inside[known] = self.features.covers(x[known], y[known])
+        values, beyond = np.full(len(x), np.nan), np.zeros(len(x), dtype=bool)
+        here = np.flatnonzero(inside)
+        for rows, plane, box in cells(x[here], y[here]):
+            points = shapely.points(plane.xy(x[here[rows]], y[here[rows]]))
+            found = self._nearest(points, plane, box)
+            values[here[rows]] = found
+            reach = np.where(np.isnan(found), self.max_m, found)
+            beyond[here[rows]] = to_edge(self.features, plane, points, box, float(reach.max())) < found
+        return values, ~inside, beyond
+
+    def _nearest(self, points: NDArray[Any], plane: Any, box: tuple[float, float, float, float]) -> NDArray[np.float64]:
+        import shapely
+
+        found = np.full(len(points), np.nan)
+        reach = min(_FIRST_M, self.max_m)
+        while True:
+            near = self.features.near(box, reach)
+            if len(near):
+                todo = np.flatnonzero(np.isnan(found))
+                tree = shapely.STRtree(plane.project(self.features.shapes[near]))
+                pairs, distance = tree.query_nearest(points[todo], max_distance=reach, return_distance=True, all_matches=False)
+                found[todo[pairs[0]]] = distance
+            if reach >= self.max_m or not np.isnan(found).any():
+                return found
+            reach = min(4 * reach, self.max_m)
+
+    def _transform(
+        self, crs: Any, transform: Affine, shape: tuple[int, int], box: tuple[float, float, float, float]
+    ) -> NDArray[np.float64]:
+        """Distances by rasterised features; NaN where a feature beyond the padding could be nearer."""
+        import cv2
+        import shapely
+        from pyproj import Transformer
+        from rasterio.features import rasterize
+
+        pixel = abs(transform.a)
+        pad = min(int(np.ceil(min(_FIRST_M, self.max_m) / pixel)), 512)
+        height, width = shape[0] + 2 * pad, shape[1] + 2 * pad
+        moved = transform @ type(transform).translation(-pad, -pad)
+        near = self.features.near(box, 1.5 * pad * pixel)
+        out = np.full(shape, np.nan)
+        if not len(near):
+            return out
+        to = Transformer.from_crs(4326, crs, always_xy=True)
+        shapes = shapely.transform(self.features.shapes[near], lambda xy: np.column_stack(to.transform(xy[:, 0], xy[:, 1])))
+        burnt = rasterize(shapes, out_shape=(height, width), transform=moved, fill=0, default_value=1, all_touched=True, dtype="uint8")
+        if not burnt.any():
+            return out
+        distance = cv2.distanceTransform(1 - burnt, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64) * pixel
+        inner = distance[pad : pad + shape[0], pad : pad + shape[1]]
+        sure = inner <= min(pad * pixel, self.max_m)
+        out[sure] = inner[sure]
+        return out
+
+
+def _metric(crs: Any, transform: Affine, shape: tuple[int, int], lon: NDArray[np.float64], lat: NDArray[np.float64]) -> bool:
+    """Whether pixels are square, north up, and as large on the ground as they say, to 1 in 500."""
+    if transform.b or transform.d or transform.a <= 0 or not np.isclose(transform.a, -transform.e) or min(shape) < 2:
+        return False
+    x, y = lon.reshape(shape), lat.reshape(shape)
+    row, col = shape[0] // 2 - 1, shape[1] // 2 - 1
+    east, north = (float(v) for v in metres_a_degree(np.array(y[row, col])))
+    across = np.hypot((x[row, col + 1] - x[row, col]) * east, (y[row, col + 1] - y[row, col]) * north)
+    down = np.hypot((x[row + 1, col] - x[row, col]) * east, (y[row + 1, col] - y[row, col]) * north)
+    return bool(abs(across / transform.a - 1) < 2e-3 and abs(down / transform.a - 1) < 2e-3)

@@ -1,0 +1,209 @@
+"""Lines, points and polygons of a vector file, and local metric projections to measure in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs05bench.datasets.layers.base import metres_a_degree
+from rs05bench.errors import DataError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+CELL = 0.25
+"""Side of an area that is measured in one projection, degrees."""
+
+_STRAIGHT_M = 1000.0
+"""Lines are cut into pieces of this length before they are projected: a line is straight in its file's own CRS."""
+
+Float = NDArray[np.float64]
+Shapes = NDArray[Any]
+
+
+@dataclass
+class Features:
+    """The geometries of vector files, WGS84, chosen by `where`.
+
+    Attributes:
+        paths: GeoPackage, Shapefile, GeoJSON or GeoParquet.
+        where: Column -> the values to keep, e.g. `{"fclass": ["motorway", "primary"]}`.
+        layer: Layer inside GeoPackages that hold several.
+        coverage: Polygons of the area that the files cover in full; default the box around everything in them.
+    """
+
+    paths: Sequence[Path]
+    where: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    layer: str | None = None
+    coverage: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise DataError("a vector layer needs at least one file", remedy="GeoPackage, Shapefile, GeoJSON or GeoParquet.")
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        """All chosen geometries, straight lines cut so that projecting them moves nothing."""
+        parts = [self._read(Path(path)) for path in sorted(self.paths)]
+        shapes = np.concatenate(parts)
+        if not len(shapes):
+            chosen = ", ".join(f"{column} in {list(values)}" for column, values in self.where.items())
+            raise DataError(
+                f"holds no feature{f' with {chosen}' if chosen else ''}",
+                source=Path(self.paths[0]),
+                remedy="Compare the values of the column." if chosen else None,
+            )
+        return shapes
+
+    @cached_property
+    def tree(self) -> Any:
+        """Index of `shapes` in degrees."""
+        import shapely
+
+        return shapely.STRtree(self.shapes)
+
+    @cached_property
+    def area(self) -> Any:
+        """What the files cover, WGS84."""
+        import shapely
+
+        if self.coverage is None:
+            return shapely.box(*shapely.total_bounds(self.shapes))
+        from rs05bench.datasets.geography import read_polygons
+
+        return shapely.union_all(read_polygons(self.coverage).to_crs(4326).geometry.to_numpy())
+
+    def covers(self, lon: Float, lat: Float) -> NDArray[np.bool_]:
+        """Which positions lie in the covered area."""
+        import shapely
+
+        shapely.prepare(self.area)
+        return np.asarray(shapely.intersects_xy(self.area, lon, lat))
+
+    def near(self, bounds: tuple[float, float, float, float], reach: float) -> NDArray[np.int64]:
+        """Positions in `shapes` of what may lie within `reach` metres of a box in degrees; also across 180 degrees east."""
+        import shapely
+
+        west, south, east, north = bounds
+        down, up = south - reach / 110_000, north + reach / 110_000
+        narrow = np.cos(np.deg2rad(min(max(abs(down), abs(up)), 89.9)))
+        wide = min(reach / 110_000 / narrow, 180.0)
+        west, east = west - wide, east + wide
+        boxes = [shapely.box(west, down, east, up)]
+        if west < -180:
+            boxes.append(shapely.box(west + 360, down, 180, up))
+        if east > 180:
+            boxes.append(shapely.box(-180, down, east - 360, up))
+        return np.unique(self.tree.query(boxes)[1])
+
+    def _read(self, path: Path) -> Shapes:
+        import shapely
+
+        frame = _open(path, self.layer, list(self.where))
+        for column, values in self.where.items():
+            if column not in frame.columns:
+                known = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
+                raise DataError(f"has no column {column!r}; there are: {known}", source=path)
+            frame = frame[frame[column].isin(list(values))]
+        shapes = frame.geometry.to_numpy()
+        shapes = shapes[~(shapely.is_missing(shapes) | shapely.is_empty(shapes))]
+        strange = sorted({str(kind) for kind in frame.geometry.geom_type.dropna()} - _KINDS)
+        if strange:
+            raise DataError(f"expected points, lines or polygons, found {', '.join(strange)}", source=path)
+        longest = _STRAIGHT_M / 111_320 if frame.crs.is_geographic else _STRAIGHT_M / frame.crs.axis_info[0].unit_conversion_factor
+        shapes = shapely.segmentize(shapely.force_2d(shapes), longest)
+        if frame.crs.to_epsg() != 4326:
+            import geopandas as gpd
+
+            shapes = gpd.GeoSeries(shapes, crs=frame.crs).to_crs(4326).to_numpy()
+        bounds = shapely.bounds(shapes)
+        if len(shapes) and (not np.isfinite(bounds).all() or np.abs(bounds[:, 1::2]).max() > 90 or np.abs(bounds[:, ::2]).max() > 180.01):
+            raise DataError(
+                "its coordinates do not fit its coordinate reference system (CRS)", source=path, remedy="Declare the right CRS."
+            )
+        return shapes
+
+
+_KINDS = {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon"}
+
+
+def _open(path: Path, layer: str | None, columns: list[str]) -> gpd.GeoDataFrame:
+    import geopandas as gpd
+    import pyogrio
+
+    if not path.exists():
+        raise DataError("the file does not exist", source=path)
+    try:
+        if path.suffix.lower() in (".parquet", ".geoparquet"):
+            frame = gpd.read_parquet(path)
+        else:
+            if layer is None and path.suffix.lower() == ".gpkg" and len(there := [row[0] for row in pyogrio.list_layers(path)]) > 1:
+                raise DataError(f"holds {len(there)} layers ({', '.join(there)})", source=path, remedy="Name one: `layer` in layers.yaml.")
+            fields = [str(name) for name in pyogrio.read_info(path, layer=layer)["fields"]]
+            wanted = [column for column in columns if column in fields] if set(columns) <= set(fields) else fields
+            frame = gpd.read_file(path, layer=layer, columns=wanted, engine="pyogrio")
+    except (ValueError, OSError, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        raise DataError(
+            f"cannot be read as a vector layer ({error})", source=path, remedy="Expected GeoPackage, Shapefile, GeoJSON or GeoParquet."
+        ) from None
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise DataError("holds no geometry", source=path)
+    if frame.crs is None:
+        raise DataError("has no coordinate reference system (CRS)", source=path, remedy="Set it, e.g. with `frame.set_crs(...)`.")
+    return frame
+
+
+class Plane:
+    """A metric plane around a place: the azimuthal equidistant projection of WGS84, exact from its centre.
+
+    Within 20 km of the centre, distances of up to 50 km are true to about 1 in 100,000.
+    """
+
+    def __init__(self, lon: float, lat: float) -> None:
+        from pyproj import Transformer
+
+        self._forward = Transformer.from_crs(4326, f"+proj=aeqd +lat_0={lat!r} +lon_0={lon!r} +datum=WGS84 +units=m", always_xy=True)
+
+    def xy(self, lon: Float, lat: Float) -> Float:
+        """Metres east and north, (n, 2)."""
+        return np.column_stack(self._forward.transform(lon, lat))
+
+    def project(self, shapes: Shapes) -> Shapes:
+        """Geometries in metres."""
+        import shapely
+
+        return shapely.transform(shapes, lambda xy: self.xy(xy[:, 0], xy[:, 1]))
+
+
+def cells(lon: Float, lat: Float) -> Iterator[tuple[NDArray[np.int64], Plane, tuple[float, float, float, float]]]:
+    """Positions that are measured in one plane: their rows, the plane, and the box around them in degrees."""
+    # Cells are even on the ground: towards the poles they span more degrees of longitude.
+    band = np.floor(lat / CELL)
+    wide = CELL / np.maximum(metres_a_degree((band + 0.5) * CELL)[0] / 111_320, 0.05)
+    key = band * 100_000 + np.floor((lon + 180) / wide)
+    order = np.argsort(key, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
+        if len(rows):
+            box = float(lon[rows].min()), float(lat[rows].min()), float(lon[rows].max()), float(lat[rows].max())
+            yield rows, Plane((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), box
+
+
+def to_edge(features: Features, plane: Plane, points: Shapes, box: tuple[float, float, float, float], reach: float) -> Float:
+    """Metres from points (in the plane) to the border of the covered area; infinite where it is further than `reach`."""
+    import shapely
+
+    west, south, east, north = box
+    margin = 1.5 * reach / 110_000
+    wide = min(margin / max(np.cos(np.deg2rad(min(max(abs(south), abs(north)) + margin, 89.9))), 0.01), 180.0)
+    around = shapely.box(west - wide, south - margin, east + wide, north + margin)
+    edge = shapely.intersection(shapely.boundary(features.area), around)
+    if edge.is_empty:
+        return np.full(len(points), np.inf)
+    distance = shapely.distance(points, plane.project(np.array([shapely.segmentize(edge, _STRAIGHT_M / 111_320)]))[0])
+    return np.where(distance <= reach, distance, np.inf)

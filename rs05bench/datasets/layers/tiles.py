@@ -1,0 +1,166 @@
+"""Raster tiles laid side by side, read as neighbourhoods of single places: nothing loads a whole raster."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from rs05bench.datasets.layers.base import metres_a_degree
+from rs05bench.datasets.rasters import RasterHeader, read_header
+from rs05bench.errors import DataError
+
+BLOCK = 512
+"""Side of what is read at once, pixels."""
+
+Float = NDArray[np.float64]
+
+
+class RasterTiles:
+    """One-band rasters that together cover an area, in one or several CRS; where two overlap the first by name that has a value wins.
+
+    Args:
+        paths: The files.
+        dtypes: Pixel types they may have.
+        missing: Values that mean missing whether or not the file declares them.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, dtypes: Collection[str], missing: Collection[float] = ()) -> None:
+        self.headers = [read_header(path, bands=1, dtypes=dtypes, whole=False) for path in sorted(paths)]
+        self._missing = tuple(missing)
+
+    def values(self, lon: Float, lat: Float) -> Float:
+        """The pixel that holds each position; NaN where missing or outside."""
+        return self.neighbourhood(lon, lat, 0)[0][:, 0, 0]
+
+    def neighbourhood(self, lon: Float, lat: Float, halo: int) -> tuple[Float, Float, NDArray[np.bool_]]:
+        """The pixels around each position, also across the border of a tile.
+
+        Args:
+            lon: Degrees, (n,); NaN is outside of everything.
+            lat: Degrees, (n,).
+            halo: Pixels to each side.
+
+        Returns:
+            Values (n, 2 halo + 1, 2 halo + 1), NaN where missing; metres on the ground of one step along a row and along a column, as
+            (n, 2, 2): [[east, north] of a column further, [east, north] of a row further]; whether the position lies in a tile.
+        """
+        n, side = len(lon), 2 * halo + 1
+        out = np.full((n, side, side), np.nan)
+        steps = np.full((n, 2, 2), np.nan)
+        inside = np.zeros(n, dtype=bool)
+        open_ = np.isfinite(lon) & np.isfinite(lat)
+        for header in self.headers:
+            if not open_.any():
+                break
+            todo = np.flatnonzero(open_)
+            rows, cols, hit = _rowcol(header, lon[todo], lat[todo])
+            todo, rows, cols = todo[hit], rows[hit], cols[hit]
+            if not len(todo):
+                continue
+            read = self._read(header, rows, cols, halo)
+            known = np.isfinite(read[:, halo, halo])
+            fresh = known | ~inside[todo]
+            out[todo[fresh]] = read[fresh]
+            steps[todo[fresh]] = _steps(header, rows[fresh], cols[fresh])
+            inside[todo] = True
+            open_[todo[known]] = False
+        return out, steps, inside
+
+    def _read(self, header: RasterHeader, rows: NDArray[np.int64], cols: NDArray[np.int64], halo: int) -> Float:
+        """Neighbourhoods in one tile, block by block."""
+        import rasterio
+        from rasterio.errors import RasterioError
+
+        out = np.full((len(rows), 2 * halo + 1, 2 * halo + 1), np.nan)
+        offsets = np.arange(-halo, halo + 1)
+        block = (rows // BLOCK) * (header.width // BLOCK + 1) + cols // BLOCK
+        order = np.argsort(block, kind="stable")
+        try:
+            with rasterio.open(header.path) as src:
+                for part in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+                    top, bottom = int(rows[part].min()) - halo, int(rows[part].max()) + halo + 1
+                    left, right = int(cols[part].min()) - halo, int(cols[part].max()) + halo + 1
+                    patch = np.full((bottom - top, right - left), np.nan)
+                    t, b, le, r = max(top, 0), min(bottom, header.height), max(left, 0), min(right, header.width)
+                    pixels = src.read(1, window=Window(le, t, r - le, b - t)).astype(np.float64)
+                    patch[t - top : b - top, le - left : r - left] = self._masked(pixels, header)
+                    at = (rows[part] - top)[:, None, None] + offsets[None, :, None]
+                    out[part] = patch[at, (cols[part] - left)[:, None, None] + offsets[None, None, :]]
+        except RasterioError as error:
+            raise DataError(f"its pixels cannot be read ({error})", source=header.path, remedy="Get the file again.") from None
+        if halo:
+            self._fill_border(header, rows, cols, offsets, out)
+        return out
+
+    def _masked(self, pixels: Float, header: RasterHeader) -> Float:
+        if header.nodata is not None and np.isfinite(header.nodata):
+            pixels[pixels == header.nodata] = np.nan
+        for value in self._missing:
+            pixels[pixels == value] = np.nan
+        pixels[~np.isfinite(pixels)] = np.nan
+        return pixels
+
+    def _fill_border(
+        self, header: RasterHeader, rows: NDArray[np.int64], cols: NDArray[np.int64], offsets: NDArray[np.int64], out: Float
+    ) -> None:
+        """Cells beyond the tile's edge come from the tile that lies there."""
+        r = rows[:, None, None] + offsets[None, :, None] + np.zeros_like(offsets)[None, None, :]
+        c = cols[:, None, None] + offsets[None, None, :] + np.zeros_like(offsets)[None, :, None]
+        beyond = (r < 0) | (c < 0) | (r >= header.height) | (c >= header.width)
+        if not beyond.any() or len(self.headers) == 1:
+            return
+        step = header.transform
+        x, y = step.c + step.a * (c[beyond] + 0.5), step.f + step.e * (r[beyond] + 0.5)
+        lon, lat = _transformer(header.crs, inverse=True).transform(x, y)
+        out[beyond] = self.values(np.asarray(lon), np.asarray(lat))
+
+
+def _rowcol(header: RasterHeader, lon: Float, lat: Float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    x, y = (np.asarray(v) for v in _transformer(header.crs).transform(lon, lat))
+    west, south, east, north = header.bounds
+    if _is_degrees(header.crs):
+        # One place has many longitudes: take the one that could lie in this tile.
+        x = west + (x - west) % 360.0
+    hit = np.isfinite(x) & np.isfinite(y) & (x >= west) & (x < east) & (y > south) & (y <= north)
+    rows = np.zeros(len(lon), dtype=np.int64)
+    cols = rows.copy()
+    rows[hit] = np.floor((north - y[hit]) / -header.transform.e).astype(np.int64).clip(0, header.height - 1)
+    cols[hit] = np.floor((x[hit] - west) / header.transform.a).astype(np.int64).clip(0, header.width - 1)
+    return rows, cols, hit
+
+
+def _steps(header: RasterHeader, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Float:
+    """Metres east and north of a step to the next column and to the next row, (n, 2, 2), whatever the CRS stretches or turns."""
+    step = header.transform
+    x, y = step.c + step.a * (cols + 0.5), step.f + step.e * (rows + 0.5)
+    back = _transformer(header.crs, inverse=True)
+    east, north = metres_a_degree(np.asarray(back.transform(x, y)[1]))
+    out = np.empty((len(rows), 2, 2))
+    for axis, (dx, dy) in enumerate(((step.a / 2, 0.0), (0.0, step.e / 2))):
+        lon0, lat0 = (np.asarray(v) for v in back.transform(x - dx, y - dy))
+        lon1, lat1 = (np.asarray(v) for v in back.transform(x + dx, y + dy))
+        turn = (lon1 - lon0 + 180.0) % 360.0 - 180.0
+        out[:, axis, 0], out[:, axis, 1] = turn * east, (lat1 - lat0) * north
+    return out
+
+
+@lru_cache(maxsize=64)
+def _transformer(crs: str, inverse: bool = False) -> Any:
+    from pyproj import CRS, Transformer
+
+    own = CRS.from_wkt(crs)
+    flat = own.sub_crs_list[0] if own.is_compound else own
+    return Transformer.from_crs(flat, 4326, always_xy=True) if inverse else Transformer.from_crs(4326, flat, always_xy=True)
+
+
+@lru_cache(maxsize=64)
+def _is_degrees(crs: str) -> bool:
+    from pyproj import CRS
+
+    return bool(CRS.from_wkt(crs).is_geographic)
