@@ -206,7 +206,11 @@ def _count(value: float | None) -> str:
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "" if value is None or value != value else f"{value:.{digits}f}"
+    """A number, or below what it may be told at this precision."""
+    if value is None or value != value:
+        return ""
+    least = 10.0**-digits
+    return f"< {least:g}" if 0 <= value < least else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":
