@@ -1,17 +1,21 @@
 """Linear probes solved together: every regularisation value of many small ridge or logistic problems in one pass of linear algebra.
 
 A few-shot grid fits the same linear probe hundreds of times: for each budget, seed and regularisation value. Two things are shared. All
-regularisation values of a training set share its spectral decomposition X - mean = Q diag(s) V', after which a ridge solution is a
-division (Hoerl & Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634), and in which a softmax regression is well conditioned. And
-training sets of one shape go through NumPy together, so that the cost of a call is paid once.
+regularisation values of a training set share its Gram matrix, of units or of features, whichever is smaller: a ridge solution (Hoerl &
+Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634) is one small system more, and from its eigenvectors, X - mean = Q diag(s) V',
+come the coordinates in which a softmax regression is well conditioned. And training sets of one shape go through NumPy together, so that
+the cost of a call is paid once.
 
-The softmax regression is solved by Newton's method with conjugate gradients inside (Lin, Weng & Keerthi 2008, Trust region Newton method
-for large-scale logistic regression, JMLR 9), preconditioned by Böhning's bound of the Hessian (Böhning 1992, Multinomial logistic
-regression algorithm, https://doi.org/10.1007/BF00048682): with F = Q T the curvature of the loss is at most 1/2 in every direction, so
-that in the coordinates T the bound is diagonal. A regularisation value is one more block of columns of T, so that one product serves all.
+The softmax regression is solved by nonlinear conjugate gradients (Hestenes & Stiefel's beta, not below 0; Hager & Zhang 2006, A survey of
+nonlinear conjugate gradient methods, Pacific Journal of Optimization 2) with the length of Newton's step along each direction. In the
+coordinates T = diag(s) V'W the curvature of the loss is Q' diag(weights of the units) Q, close to the mean weight times the identity, and
+that of the penalty is diagonal, so that their sum, renewed at each step, is a diagonal preconditioner that leaves little to do: 5 to 30
+steps of two products. This is the role that Böhning's constant bound plays (Böhning 1992, Multinomial logistic regression algorithm,
+https://doi.org/10.1007/BF00048682), without its slackness where units are well apart. A regularisation value is one more block of columns
+of T, so that one product serves all. Single precision reaches the tolerance but for rare problems, which double precision takes over.
 
-Problems are only stacked where their shapes are equal, and a problem leaves the stack when it has converged: every number is computed
-exactly as if the problem had been solved alone. What is in a stack cannot change a result.
+Problems are only stacked where their shapes are equal, and what has converged stands still: every number is computed exactly as if the
+problem had been solved alone. What is in a stack cannot change a result.
 """
 
 from __future__ import annotations
@@ -29,11 +33,18 @@ Problem = tuple[Floats, NDArray[Any]]
 
 LARGEST_RANK = 1024
 """Beyond so many dimensions (of units or features, whichever is fewer) the decomposition costs more than it saves."""
-GRADIENT_TOLERANCE = 1e-6
-MOST_NEWTON_STEPS = 60
-MOST_INNER_STEPS = 60
-STACK_NUMBERS = 4_000_000
-"""Numbers in one stack of design matrices: 32 MB."""
+MOST_NUMBERS = 4_000_000
+"""Numbers in a design matrix, beyond which nothing is gained: 32 MB."""
+STACK_NUMBERS = 250_000
+"""Numbers in one stack of design matrices: in single precision they fit the cache of a core, and a call costs little beside its work."""
+TOLERANCE = 1e-5
+"""Root mean square change of the logits, weighted by the curvature of the loss, that a Newton step would still bring.
+
+Probabilities then are within some 1e-4 of the optimum, where scikit-learn with `tol=1e-5` is within some 1e-2 of it at weak penalties."""
+MOST_STEPS: dict[type, int] = {np.float32: 150, np.float64: 1000}
+MOST_HALVINGS = 30
+LEAST_CURVATURE = np.float32(1e-7)
+"""Below this a mean curvature is rounding."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,9 @@ class Linear:
 
     def probabilities(self, X: Floats) -> Floats:
         """Softmax of the logits, (n, k)."""
-        return _softmax(self(X))
+        logits = self(X)
+        shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return shifted / shifted.sum(axis=-1, keepdims=True)
 
     @property
     def count(self) -> int:
@@ -70,18 +83,17 @@ def ridge_paths(problems: Sequence[Problem], alphas: Sequence[float]) -> list[li
     penalties = np.asarray(alphas, dtype=np.float64)
 
     def solve(X: Floats, y: Floats) -> list[list[Linear]]:
-        mean, spectrum = _decompose(X)
-        offset = y.mean(axis=1)
-        projected = (spectrum.left.transpose(0, 2, 1) @ (y - offset[:, None])[..., None])[..., 0]
-        shrunk = (spectrum.values / (spectrum.values**2 + penalties[:, None, None])).transpose(1, 2, 0) * projected[..., None]
-        weights = spectrum.right @ shrunk  # (stack, d, penalties)
-        return [
-            [
-                Linear(np.ascontiguousarray(weights[row, :, column]), float(offset[row] - mean[row] @ weights[row, :, column]))
-                for column in range(len(penalties))
-            ]
-            for row in range(len(X))
-        ]
+        mean, offset = X.mean(axis=1), y.mean(axis=1)
+        centred, target = X - mean[:, None, :], (y - offset[:, None])[..., None]
+        across = centred.transpose(0, 2, 1)
+        wide = X.shape[1] < X.shape[2]
+        gram, sought = (centred @ across, target) if wide else (across @ centred, across @ target)
+        # A system a penalty costs less than the eigenvectors of one Gram matrix, up to a dozen penalties.
+        systems = gram[:, None] + penalties[:, None, None] * np.eye(gram.shape[1])
+        solved = np.linalg.solve(systems, sought[:, None])[..., 0]  # (stack, penalties, d or n)
+        weights = solved @ centred if wide else solved
+        shifts = offset[:, None] - (weights @ mean[..., None])[..., 0]
+        return [[Linear(w, float(shift)) for w, shift in zip(*pair, strict=True)] for pair in zip(weights, shifts, strict=True)]
 
     return _stacked(problems, lambda y: (), lambda X, y, _: solve(X, np.asarray(y, dtype=np.float64)))
 
@@ -106,21 +118,16 @@ def logistic_paths(problems: Sequence[Problem], Cs: Sequence[float]) -> list[lis
         penalties = (2.0 if classes == 2 else 1.0) / np.asarray(Cs, dtype=np.float64)
         mean, spectrum = _decompose(X)
         weights, offset = _softmax_regressions(spectrum, np.asarray(y, dtype=np.int64), classes, penalties)
-        found = []
-        for row in range(len(X)):
-            maps = []
-            for column in range(len(penalties)):
-                w = np.ascontiguousarray(weights[row, :, column])
-                maps.append(Linear(w, offset[row, column] - mean[row] @ w))
-            found.append(maps)
-        return found
+        offset = offset - np.einsum("bckd,bd->bck", weights, mean)
+        turned = weights.transpose(0, 1, 3, 2)  # (stack, penalties, d, classes)
+        return [[Linear(w, shift) for w, shift in zip(*pair, strict=True)] for pair in zip(turned, offset, strict=True)]
 
     return _stacked(problems, lambda y: (int(np.max(y)) + 1,), solve)
 
 
 def fits(X: Floats) -> bool:
     """Whether a training set is of the size this is made for."""
-    return 0 < min(X.shape) <= LARGEST_RANK and X.size <= STACK_NUMBERS
+    return 0 < min(X.shape) <= LARGEST_RANK and X.size <= MOST_NUMBERS
 
 
 # ------------------------------------------------------------------------------------------------------------------------------ stacking
@@ -172,111 +179,135 @@ def _decompose(X: Floats) -> tuple[Floats, _Spectrum]:
     return mean, _Spectrum(kept, values, other) if wide else _Spectrum(other, values, kept)
 
 
-def _softmax(logits: Floats) -> Floats:
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
 def _softmax_regressions(spectrum: _Spectrum, y: NDArray[np.int64], classes: int, penalties: Floats) -> tuple[Floats, Floats]:
-    """Weights (b, d, penalties, k) and offsets (b, penalties, k) of the centred problems, by Newton's method with CG inside."""
+    """Weights (b, penalties, k, d) and offsets (b, penalties, k) of the centred problems."""
     stack, units, rank = spectrum.left.shape
     constant = np.full((stack, units, 1), 1.0 / np.sqrt(units))
-    solver = _Newton(
-        np.concatenate([spectrum.left, constant], axis=2),
-        np.eye(classes)[y][:, :, None, :],
-        np.concatenate([1.0 / spectrum.values**2, np.zeros((stack, 1))], axis=1)[:, :, None, None] * penalties[None, None, :, None],
-    )
-    T = solver.solve()
-    weights = (spectrum.right @ (T[:, :rank] / spectrum.values[:, :, None, None]).reshape(stack, rank, -1)).reshape(
-        stack, spectrum.right.shape[1], len(penalties), classes
-    )
-    return weights, T[:, rank] / np.sqrt(units)
+    # Units last: sums over classes then run over whole rows.
+    Q = np.ascontiguousarray(np.concatenate([spectrum.left, constant], axis=2).transpose(0, 2, 1))
+    labels = np.ascontiguousarray(np.eye(classes)[y].transpose(0, 2, 1))[:, None]
+    inverse = np.concatenate([1.0 / spectrum.values**2, np.zeros((stack, 1))], axis=1)
+    penalty = inverse[:, None, None, :] * penalties[None, :, None, None]
+    # At 0 every class has the same probability, and Newton's step is exact and a division.
+    start = _times(np.broadcast_to(labels - 1 / classes, (stack, len(penalties), classes, units)), Q.transpose(0, 2, 1))
+    start /= 1 / classes + penalty
+    T, open_ = _minimise(Q, labels, penalty, start, np.float32)
+    if open_.any():
+        again = open_.any(axis=1)
+        T[again], _ = _minimise(Q[again], labels[again], penalty[again], T[again], np.float64)
+    weights = (T[..., :rank] / spectrum.values[:, None, None, :]).reshape(stack, -1, rank) @ spectrum.right.transpose(0, 2, 1)
+    return weights.reshape(stack, len(penalties), classes, -1), T[..., rank] / np.sqrt(units)
 
 
-class _Newton:
-    """min over T of sum cross-entropy(Q T) + sum penalty T^2 / 2, for a stack of Q and a block of columns a penalty.
+def _times(A: Floats, B: Floats) -> Floats:
+    """A (b, c, k, r) times B (b, r, n): one product a problem, for all penalties."""
+    b, c, k, r = A.shape
+    return (A.reshape(b, c * k, r) @ B).reshape(b, c, k, -1)
+
+
+def _minimise(Q: Floats, labels: Floats, penalty: Floats, start: Floats, kind: type) -> tuple[Floats, NDArray[np.bool_]]:
+    """Minimises sum cross-entropy(T Q) + sum penalty T^2 / 2 for a stack of problems, a T a penalty.
 
     Args:
-        Q: Orthonormal columns, (b, n, r).
-        labels: One-hot labels, (b, n, 1, k).
-        penalty: Of every coordinate, (b, r, c, 1).
+        Q: Orthonormal rows, (b, r, n).
+        labels: One-hot labels, (b, 1, k, n).
+        penalty: Of every coordinate, (b, c, 1, r).
+        start: Where to begin, (b, c, k, r).
+        kind: Precision.
+
+    Returns:
+        The minimisers as float64, and which of them (b, c) did not reach the tolerance.
     """
-
-    def __init__(self, Q: Floats, labels: Floats, penalty: Floats) -> None:
-        self.Q, self.labels, self.penalty = Q, labels, penalty
-        self.shape = (Q.shape[0], Q.shape[2], penalty.shape[2], labels.shape[3])
-
-    def solve(self) -> Floats:
-        """The minimisers, (b, r, c, k)."""
-        T = np.zeros(self.shape)
-        alive = np.arange(len(T))
-        for _ in range(MOST_NEWTON_STEPS):
-            part = _Newton(self.Q[alive], self.labels[alive], self.penalty[alive]) if len(alive) < len(T) else self
-            here = T[alive]
-            P = _softmax(part.forward(here))
-            gradient = part.backward(P - part.labels) + part.penalty * here
-            size = np.sqrt((gradient**2).sum(axis=(1, 3)))  # (b, c)
-            open_ = size > GRADIENT_TOLERANCE * np.sqrt(self.Q.shape[1])
-            if not open_.any():
-                break
-            step = part.direction(P, gradient, size, open_)
-            T[alive] = part.search(here, step, gradient, open_)
-            alive = alive[open_.any(axis=1)]
-        return T
-
-    def forward(self, T: Floats) -> Floats:
-        """Q T, (b, n, c, k)."""
-        b, r, c, k = T.shape
-        return (self.Q @ T.reshape(b, r, c * k)).reshape(b, -1, c, k)
-
-    def backward(self, R: Floats) -> Floats:
-        """Q' R, (b, r, c, k)."""
-        b, n, c, k = R.shape
-        return (self.Q.transpose(0, 2, 1) @ R.reshape(b, n, c * k)).reshape(b, -1, c, k)
-
-    def direction(self, P: Floats, gradient: Floats, size: Floats, open_: NDArray[np.bool_]) -> Floats:
-        """Solves the Newton equations to a part of the gradient, by preconditioned conjugate gradients; closed columns stay 0."""
-        bound = 0.5 + self.penalty
-        target = np.minimum(0.1, np.sqrt(size / np.sqrt(self.Q.shape[1]))) * size
-        x = np.zeros_like(gradient)
-        r = np.where(open_[:, None, :, None], -gradient, 0.0)
-        z = r / bound
-        p = z
-        rz = (r * z).sum(axis=(1, 3))
-        going = open_
-        for _ in range(MOST_INNER_STEPS):
-            Fp = self.forward(p)
-            PF = P * Fp
-            Hp = self.backward(PF - P * PF.sum(axis=3, keepdims=True)) + self.penalty * p
-            curvature = (p * Hp).sum(axis=(1, 3))
-            alpha = np.where(going, rz / np.where(curvature > 0, curvature, 1.0), 0.0)[:, None, :, None]
-            x = x + alpha * p
-            r = r - alpha * Hp
-            going = going & (np.sqrt((r**2).sum(axis=(1, 3))) > target)
+    found = np.array(start, dtype=np.float64)
+    unfinished = np.ones(found.shape[:2], dtype=bool)
+    members = np.arange(len(Q))
+    search = _Search(*(np.asarray(part, dtype=kind) for part in (Q, labels, penalty, start)))
+    for _ in range(MOST_STEPS[kind]):
+        going = search.open_.any(axis=1)
+        if not going.all():  # a problem leaves when all its penalties are done
+            found[members[~going]], unfinished[members[~going]] = search.T[~going], False
             if not going.any():
-                break
-            z = r / bound
-            new = (r * z).sum(axis=(1, 3))
-            beta = np.where(going, new / np.where(rz > 0, rz, 1.0), 0.0)[:, None, :, None]
-            p = np.where(going[:, None, :, None], z + beta * p, p)
-            rz = np.where(going, new, rz)
-        return x
+                return found, unfinished
+            members, search = members[going], search.only(going)
+        search.step()
+    found[members], unfinished[members] = search.T, search.open_
+    return found, unfinished
 
-    def loss(self, T: Floats) -> Floats:
-        """Objective, (b, c)."""
-        F = self.forward(T)
-        top = F.max(axis=3)
-        value = np.log(np.exp(F - top[..., None]).sum(axis=3)) + top - (F * self.labels).sum(axis=3)
-        return value.sum(axis=1) + 0.5 * (self.penalty * T**2).sum(axis=(1, 3))
 
-    def search(self, T: Floats, step: Floats, gradient: Floats, open_: NDArray[np.bool_]) -> Floats:
-        """Takes the whole step, or half of it until the objective falls enough (Armijo); closed columns stay where they are."""
-        before, slope = self.loss(T), (gradient * step).sum(axis=(1, 3))
-        length = np.where(open_, 1.0, 0.0)
-        slack = 1e-12 * np.maximum(np.abs(before), 1.0)  # near the minimum the fall drowns in rounding
-        for _ in range(30):
-            short = open_ & (self.loss(T + length[:, None, :, None] * step) > before + 1e-4 * length * slope + slack)
-            if not short.any():
+class _Search:
+    """The state of a stack of searches: where each is, its logits, gradient and direction. One `step` costs two products."""
+
+    def __init__(self, Q: Floats, labels: Floats, penalty: Floats, T: Floats) -> None:
+        self.Q, self.labels, self.penalty, self.T = Q, labels, penalty, T
+        self.F = _times(T, Q)
+        self.P = _softmax(self.F)
+        self.gradient = self._gradient(self.P, T)
+        z, size = self._conditioned(self.P, self.gradient)
+        self.direction, self.slope = -z, -size
+        self.open_ = size > TOLERANCE**2 * Q.shape[2]
+
+    def only(self, rows: NDArray[np.bool_]) -> _Search:
+        """The search of some problems."""
+        part = object.__new__(_Search)
+        vars(part).update({name: value[rows] for name, value in vars(self).items()})
+        return part
+
+    def step(self) -> None:
+        """Moves every open search to the minimum along its direction, as Newton's step sees it, and turns."""
+        direction, before, slope = self.direction, self.gradient, self.slope
+        along = _times(direction, self.Q)
+        weighted = self.P * along
+        mean = weighted.sum(axis=2)
+        curvature = _dot(weighted, along) - np.vecdot(mean, mean) + _dot(self.penalty * direction, direction)
+        length = np.where(self.open_, -slope / _positive(curvature), 0)
+        for _ in range(MOST_HALVINGS):
+            T, F = length[..., None, None] * direction, length[..., None, None] * along
+            T += self.T
+            F += self.F
+            P = _softmax(F)
+            gradient = self._gradient(P, T)
+            beyond = _dot(gradient, direction)
+            # Beyond the minimum the slope rises: steeper than it fell is too far.
+            far = self.open_ & (beyond > -slope)
+            if not far.any():
                 break
-            length = np.where(short, length / 2, length)
-        return T + length[:, None, :, None] * step
+            length = np.where(far, length / 2, length)
+        z, size = self._conditioned(P, gradient)
+        turn = np.maximum((size - _dot(before, z)) / _positive(beyond - slope), 0)
+        ahead = turn * beyond - size
+        turn = np.where(ahead < 0, turn, 0)  # never uphill
+        self.slope = np.where(ahead < 0, ahead, -size)
+        self.direction = turn[..., None, None] * direction
+        self.direction -= z
+        self.T, self.F, self.P, self.gradient = T, F, P, gradient
+        self.open_ = self.open_ & (size > TOLERANCE**2 * self.Q.shape[2])
+
+    def _gradient(self, P: Floats, T: Floats) -> Floats:
+        found = _times(P - self.labels, self.Q.transpose(0, 2, 1))
+        found += self.penalty * T
+        return found
+
+    def _conditioned(self, P: Floats, gradient: Floats) -> tuple[Floats, Floats]:
+        """The gradient over the curvature as it is on average, and the squared length of that step in this curvature."""
+        classes, units = P.shape[2:]
+        mean = (1 - _dot(P, P) / units) / (classes - 1)
+        z = gradient / (np.maximum(mean, LEAST_CURVATURE)[..., None, None] + self.penalty)
+        return z, _dot(gradient, z)
+
+
+def _dot(A: Floats, B: Floats) -> Floats:
+    """Inner products over the last two axes."""
+    shape = (*A.shape[:2], -1)
+    return np.vecdot(A.reshape(shape), B.reshape(shape))
+
+
+def _positive(values: Floats) -> Floats:
+    return np.where(values > 0, values, 1)
+
+
+def _softmax(logits: Floats) -> Floats:
+    """Probabilities along the second axis from the last."""
+    shifted = logits - logits.max(axis=-2, keepdims=True)
+    np.exp(shifted, out=shifted)
+    shifted /= shifted.sum(axis=-2, keepdims=True)
+    return shifted

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -33,24 +34,35 @@ class Scaler:
     def __init__(self, X: Floats, *, impute: bool) -> None:
         X = np.asarray(X, dtype=np.float64)
         finite = np.isfinite(X)
-        count = np.maximum(finite.sum(axis=0), 1)
-        self.mean_ = np.where(finite, X, 0.0).sum(axis=0) / count
-        deviation = np.sqrt((np.where(finite, X - self.mean_, 0.0) ** 2).sum(axis=0) / count)
+        self._training = (X, finite) if impute else None
+        if finite.all():  # as it nearly always is: masks cost more than the sums
+            self.mean_ = X.sum(axis=0) / max(len(X), 1)
+            deviation = np.sqrt(((X - self.mean_) ** 2).sum(axis=0) / max(len(X), 1))
+        else:
+            count = np.maximum(finite.sum(axis=0), 1)
+            self.mean_ = np.where(finite, X, 0.0).sum(axis=0) / count
+            deviation = np.sqrt((np.where(finite, X - self.mean_, 0.0) ** 2).sum(axis=0) / count)
         # A constant column has a deviation of rounding errors, which would blow it up.
         self.scale_ = np.where(deviation > 1e-12 * np.maximum(np.abs(self.mean_), 1.0), deviation, 1.0)
-        self.fill_: Floats | None = None
-        if impute:
-            with np.errstate(all="ignore"):
-                medians = [
-                    float(np.median(column[ok])) if ok.any() else mean for column, ok, mean in zip(X.T, finite.T, self.mean_, strict=True)
-                ]
-            self.fill_ = np.asarray(medians)
+
+    @cached_property
+    def fill_(self) -> Floats | None:
+        """What stands in for a missing value of each column, (d,), computed when the first is met; None where it stays missing."""
+        if self._training is None:
+            return None
+        X, finite = self._training
+        columns = zip(X.T, finite.T, self.mean_, strict=True)
+        return np.asarray([float(np.median(column[ok])) if ok.any() else mean for column, ok, mean in columns])
 
     def __call__(self, X: Floats) -> Floats:
         """Scaled features, float64."""
-        X = np.asarray(X, dtype=np.float64)
-        X = np.where(np.isfinite(X), X, np.nan if self.fill_ is None else self.fill_)
-        return (X - self.mean_) / self.scale_
+        scaled = np.array(X, dtype=np.float64)
+        missing = ~np.isfinite(scaled)
+        if missing.any():
+            scaled = np.where(missing, np.nan if self.fill_ is None else self.fill_, scaled)
+        scaled -= self.mean_
+        scaled /= self.scale_
+        return scaled
 
 
 class ShallowModel:
