@@ -1,10 +1,14 @@
 """Fuzzing the verification of submissions: bundles spoiled at random, each read in a process of its own with bounded memory and time.
 
-A bundle is a copy of a good one after one to four mutations (bytes flipped, cut, repeated, inserted or swapped), in files of the folder
-or in the finished .zip or .tar.gz; or it is one of the hostile kinds of the test suite. In half of the mutated ones the digests are
-written anew, so that the parsers behind them are reached. Counted are refusals and acceptances; verdicts from an exception nobody
-foresaw; processes that died or had to be stopped; files written outside the work folder; and wrong acceptances: other files than the
-good bundle's under digests that were not written anew.
+A bundle is a good one (a table, chips of two classes, chips of three) after one to four mutations (bytes flipped, cut, repeated, inserted or
+swapped), in files of the folder or in the finished .zip or .tar.gz; or it is one of the hostile kinds of the test suite. In half of the
+mutated ones the digests are written anew, so that the parsers behind them are reached. Every bundle is judged in a fork that has the libraries
+loaded, under the limits and with the way back of the real child process; every hundredth, and every one that was not simply refused, goes
+through the real child process too, and both must say the same.
+
+An acceptance is judged without a person (`tests/protocol/submission/sameness.py`, by other readers and scikit-learn's scores): the bundle must
+hold what the good one held, or differ in nothing but texts and claims that only its authors can know, or, with digests written anew, hold
+other lawful predictions whose scores are those the verdict gives. Anything else is a wrong acceptance.
 
 `python studies/fuzz_bundles.py --bundles 10000` prints the page.
 """
@@ -12,28 +16,77 @@ good bundle's under digests that were not written anew.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import random
+import re
+import select
 import shutil
 import signal
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import pandas as pd  # noqa: E402
+
+from rs05bench.protocol.submission import trail  # noqa: E402
 from rs05bench.protocol.submission.board import Board  # noqa: E402
-from rs05bench.protocol.submission.child import confine  # noqa: E402
+from rs05bench.protocol.submission.child import BROKE_DOWN, answer_of, confine, judge_apart  # noqa: E402
 from rs05bench.protocol.submission.limits import MIB, Limits  # noqa: E402
+from rs05bench.protocol.submission.verdict import Verdict  # noqa: E402
 from rs05bench.protocol.submission.verify import judge  # noqa: E402
-from tests.protocol.submission.spoilers import CHIP_KINDS, KINDS, tarred, zipped  # noqa: E402
+from tests.protocol.submission.sameness import PREDICTIONS, SAME, TEXT, WRONG, files_of, sameness  # noqa: E402
+from tests.protocol.submission.spoilers import CHIP_KINDS, KINDS, Spoiler, tarred, zipped  # noqa: E402
 from tests.protocol.submission.world import make_world, write_bundle, write_sums  # noqa: E402
 
 LIMITS = Limits(seconds=30, memory_bytes=1024 * MIB, file_bytes=32 * MIB, unpacked_bytes=128 * MIB)
+REAL_EVERY = 100
+SHARES = (0.8, 0.9, 1.0)
+
+
+@dataclass
+class Good:
+    """A good bundle and a place where it is spoiled and mended again, bundle after bundle."""
+
+    files: dict[str, bytes]
+    kinds: dict[str, tuple[Spoiler, str]]
+    board: Board
+    truth: Path | None
+    labels: pd.Series | None
+    place: Path
+
+    def lay_out(self) -> Path:
+        """The good bundle, anew."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        for name, data in self.files.items():
+            path = self.place / "bundle" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return self.place / "bundle"
+
+
+@dataclass
+class Counts:
+    """What was found."""
+
+    ways: Counter[str] = field(default_factory=Counter)
+    words: Counter[str] = field(default_factory=Counter)
+    accepted: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    broke: Counter[str] = field(default_factory=Counter)
+    outside: int = 0
+    real: int = 0
+    differed: list[str] = field(default_factory=list)
+    slowest: float = 0.0
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
@@ -58,145 +111,199 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     return data[:at] + data[other : other + length] + data[at + length :]
 
 
-def spoil(good: Path, folder: Path, rng: random.Random, kinds: dict[str, object]) -> tuple[Path, str, bool]:
-    """A spoiled copy, in which way, and whether its digests were written anew."""
-    bundle = Path(shutil.copytree(good, folder / "bundle"))
+def spoil(good: Good, rng: random.Random) -> tuple[Path, str, bool, Callable[[], object]]:
+    """The spoiled bundle, in which way, whether its digests were written anew, and what mends it again."""
+    bundle = good.place / "bundle"
     way = rng.choice(("file", "file", "file", "archive", "archive", "kind"))
     if way == "kind":
-        name = rng.choice(list(kinds))
-        return kinds[name][0](bundle), "kind", False  # type: ignore[index]
-    files = sorted(path for path in bundle.rglob("*") if path.is_file())
-    for _ in range(rng.randint(1, 4) if way == "file" else rng.choice((0, 0, 1))):
-        path = rng.choice(files)
+        return good.kinds[rng.choice(list(good.kinds))][0](bundle), "kind", False, good.lay_out
+    touched = [rng.choice(list(good.files)) for _ in range(rng.randint(1, 4) if way == "file" else rng.choice((0, 0, 1)))]
+    for name in touched:
+        path = bundle / name
         path.write_bytes(mutate(path.read_bytes(), rng))
     anew = rng.random() < 0.5
     if anew:
         write_sums(bundle)
-    if way == "file":
-        return bundle, way, anew
-    packed = rng.choice((zipped, tarred))(bundle)
-    data = packed.read_bytes()
-    for _ in range(rng.randint(1, 3)):
-        data = mutate(data, rng)
-    packed.write_bytes(data)
-    return packed, way, anew
+    packed = bundle
+    if way == "archive":
+        packed = rng.choice((zipped, tarred))(bundle)
+        data = packed.read_bytes()
+        for _ in range(rng.randint(1, 3)):
+            data = mutate(data, rng)
+        packed.write_bytes(data)
+
+    def mend() -> None:
+        for name in {*touched, "SHA256SUMS"}:
+            (bundle / name).write_bytes(good.files[name])
+        if packed != bundle:
+            packed.unlink()
+
+    return packed, way, anew, mend
 
 
-def judge_forked(bundle: Path, board: Board, truth: Path, work: Path) -> tuple[str, str]:
-    """Judges in a fork under the limits; returns outcome and, where it was unforeseen, why."""
+def judge_forked(bundle: Path, good: Good, work: Path) -> Verdict | None:
+    """Judges in a fork as the real child does, without starting an interpreter; None where it had to be stopped."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(reading)
-            sink = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(sink, 1)
-            os.dup2(sink, 2)
+            for number, name in ((1, "log.txt"), (2, "log.txt")):
+                os.dup2(os.open(work / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+            trail.begin(work / "reading.txt")
             confine(LIMITS)
-            verdict = judge(bundle, board, truth, None, LIMITS, work)
-            word = "unforeseen" if "unexpected" in verdict.notes else verdict.outcome
-            told = verdict.faults[-1][:300] if word == "unforeseen" else verdict.bundle
-            os.write(writing, f"{word}\t{told}".encode("utf-8", "replace")[:4000])
+            verdict = judge(bundle, good.board, good.truth, None, LIMITS, work)
+            (work / "verdict.json").write_bytes(verdict.model_dump_json(exclude_none=True).encode())
         finally:
-            os._exit(0)
+            os._exit(0 if (work / "verdict.json").exists() else 1)
     os.close(writing)
-    begin = time.monotonic()
-    while time.monotonic() - begin < 2 * LIMITS.seconds:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            break
-        time.sleep(0.002)
-    else:
+    # The pipe is closed by whatever ends the child.
+    ended, _, _ = select.select([reading], [], [], 2 * LIMITS.seconds)
+    if not ended:
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(reading)
-        return "stopped", "too long"
-    data = b"".join(iter(lambda: os.read(reading, 4096), b"")).decode("utf-8", "replace")
+    _, status = os.waitpid(child, 0)
     os.close(reading)
-    if not data:
-        return "died", f"status {status}"
-    word, _, told = data.partition("\t")
-    return word, told
+    return answer_of(os.waitstatus_to_exitcode(status), work, LIMITS) if ended else None
 
 
-def listing(root: Path) -> set[tuple[str, int]]:
+def outside(root: Path) -> dict[str, tuple[int, int]]:
     """What lies outside the work folder."""
-    found = ((path.relative_to(root), path.lstat().st_size) for path in root.rglob("*"))
-    return {(str(path), size) for path, size in found if path.parts[0] != "work"}
+    found = {}
+    for folder, folders, names in os.walk(root):
+        if folder == str(root):
+            folders.remove("work")
+        for name in names + folders:
+            info = os.lstat(f"{folder}/{name}")
+            found[f"{folder}/{name}"] = (info.st_size, info.st_mtime_ns)
+    return found
+
+
+def try_one(number: int, seed: int, goods: list[Good], root: Path, counts: Counts) -> None:
+    """Spoils, judges and counts one bundle."""
+    rng = random.Random(f"{seed}/{number}")
+    share = rng.random()
+    good = next(good for good, most in zip(goods, SHARES, strict=True) if share < most)
+    spoiled, way, anew, mend = spoil(good, rng)
+    work = root / "work"
+    work.mkdir()
+    before = outside(root)
+    begin = time.monotonic()
+    verdict = judge_forked(spoiled, good, work)
+    counts.slowest = max(counts.slowest, time.monotonic() - begin)
+    counts.outside += outside(root) != before
+    shutil.rmtree(work)
+    counts.ways[way] += 1
+    word = "stopped" if verdict is None else "unforeseen" if "unexpected" in verdict.notes else verdict.outcome
+    told = verdict.faults[-1] if verdict is not None and verdict.faults else ""
+    if any(BROKE_DOWN in fault for fault in (verdict.faults if verdict else ())):
+        word = "broke down"
+        counts.broke[re.sub(r"cells/\d+", "cells/<n>", told)[:200]] += 1
+    counts.words[word] += 1
+    if word in ("unforeseen", "stopped"):
+        counts.reasons[f"{number}: {word}: {told}"[:300]] += 1
+    if verdict is not None and verdict.ok:
+        same, why = sameness(spoiled, good.files, verdict, good.labels, anew=anew)
+        counts.accepted[same] += 1
+        if same == WRONG:
+            counts.reasons[f"{number}: {why}"[:300]] += 1
+    if number % REAL_EVERY == 0 or word != "refused":
+        work.mkdir()
+        again = judge_apart(spoiled, good.board, good.truth, None, LIMITS, work)
+        shutil.rmtree(work)
+        counts.real += 1
+        # How a library words its end may differ between two processes; that it ended, and on which file, may not.
+        if verdict is None or (again.outcome, [_head(fault) for fault in again.faults]) != (
+            verdict.outcome, [_head(fault) for fault in verdict.faults]
+        ):  # fmt: skip
+            counts.differed.append(f"{number}: {told[:120]} / {again.faults[-1:]}"[:300])
+    mend()
+
+
+def _head(fault: str) -> str:
+    return fault.partition(" (")[0] if BROKE_DOWN in fault else fault
 
 
 def main() -> None:
     """Runs the study and prints its page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundles", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=0, help="Number of the first bundle; each is made from the seed and its number alone.")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    counts: Counter[str] = Counter()
-    ways: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    outside = wrong = 0
-    slowest = 0.0
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+    # The parent's library threads idle while it forks; a child that hung all the same would be stopped, and counted.
+    warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
+    counts = Counts()
+    started, used = time.monotonic(), _cpu()
+    # In memory where the system has such a folder: some million small files are written and removed.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory) as folder:
         root = Path(folder)
-        board = make_world(root / "world")
-        goods = [
-            (write_bundle(root / "good", root / "world", board), KINDS),
-            (write_bundle(root / "chips", root / "world", board, "tiny-chips", slug="unet-tiny"), CHIP_KINDS),
-        ]
-        # Read once here, so that every fork finds the libraries loaded; and so that the digests of good bundles are known.
-        known = set()
-        for good, _ in goods:
-            work = root / "work"
-            work.mkdir()
-            known.add(judge(good, board, None, None, LIMITS, work).bundle)
-            shutil.rmtree(work)
-        for number in range(given.bundles):
-            rng = random.Random(f"{given.seed}/{number}")
-            place = root / "in" / "deep" / "er"
-            place.mkdir(parents=True)
-            good, kinds = goods[rng.random() < 0.15]
-            spoiled, way, anew = spoil(good, place, rng, kinds)
-            before = listing(root)
-            work = root / "work"
-            work.mkdir()
-            begin = time.monotonic()
-            # Chips are not scored: the scorer is no parser, and the parsers are what is tried here.
-            word, told = judge_forked(spoiled, board, root / "world" / "truth" if kinds is KINDS else None, work)
-            slowest = max(slowest, time.monotonic() - begin)
-            outside += listing(root) != before
-            if word in ("accepted", "complete") and told not in known:
-                wrong += not anew
-            counts[word] += 1
-            ways[way] += 1
-            if word in ("unforeseen", "died", "stopped"):
-                reasons[f"{word}: {told}"] += 1
-            shutil.rmtree(root / "in")
-            shutil.rmtree(work)
-    report(given.bundles, counts, ways, reasons, outside, wrong, slowest, time.monotonic() - started)
+        goods = make_goods(root)
+        gc.collect()
+        gc.freeze()
+        for number in range(given.first, given.first + given.bundles):
+            try_one(number, given.seed, goods, root, counts)
+            if (number + 1) % 500 == 0:
+                print(f"{number + 1} {dict(counts.words)} {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    report(given.bundles, counts, time.monotonic() - started, _cpu() - used)
 
 
-def report(
-    bundles: int, counts: Counter[str], ways: Counter[str], reasons: Counter[str], outside: int, wrong: int, slowest: float, seconds: float
-) -> None:
+def make_goods(root: Path) -> list[Good]:
+    """The good bundles; each is read once here, so that every fork finds the libraries loaded."""
+    board = make_world(root / "world")
+    truth = root / "world" / "truth"
+    labels = pd.read_parquet(truth / "labels" / "labels.parquet").set_index("unit_id")["cover"]
+    # Chips are not scored: their scorer is no parser, and the parsers are what is tried here. So one seed is enough.
+    single = board.model_copy(update={"least_seeds": 1})
+    goods = [Good(files_of(write_bundle(root / "made", root / "world", board)), KINDS, board, truth, labels, root / "in" / "deep" / "table")]
+    for number, task in enumerate(("tiny-chips", "tiny-cover")):
+        made = files_of(write_bundle(root / f"made{number}", root / "world", board, task, seeds=1, slug=f"unet-{number}"))
+        goods.append(Good(made, CHIP_KINDS, single, None, None, root / "in" / "deep" / task))
+    for good in goods:
+        work = root / "work"
+        work.mkdir()
+        verdict = judge(good.lay_out(), good.board, good.truth, None, LIMITS, work)
+        assert verdict.ok, verdict.faults
+        assert sameness(good.place / "bundle", good.files, verdict, good.labels, anew=False)[0] == SAME
+        shutil.rmtree(work)
+    return goods
+
+
+def _cpu() -> float:
+    times = os.times()
+    return sum(times[:4])
+
+
+def report(bundles: int, counts: Counts, seconds: float, used: float) -> None:
     """Prints the page."""
+    accepted = sum(counts.accepted.values())
     print("# Do spoiled submissions get through?\n")
-    print(__doc__.split("\n\n")[1].replace("\n", " "))
+    print("\n\n".join(part.replace("\n", " ") for part in str(__doc__).split("\n\n")[1:3]))
     print(f"\n{bundles:,} bundles, made by `studies/fuzz_bundles.py`:\n")
     print("| | bundles |\n|---|---|")
-    for way, count in sorted(ways.items()):
+    for way, count in sorted(counts.ways.items()):
         print(f"| spoiled by: {way} | {count:,} |")
-    for word in ("refused", "accepted", "complete", "unforeseen", "died", "stopped"):
-        print(f"| {word} | {counts[word]:,} |")
-    print(f"| wrote outside the work folder | {outside:,} |")
-    print(f"| wrong acceptances | {wrong:,} |")
-    print(f"\nSlowest: {slowest:.1f} s. In all {seconds:.0f} s.\n")
-    print("*Accepted* and *complete* (chips, which are not scored here) are bundles whose change was harmless: it fell into padding of the")
-    print("archive, or, with digests written anew, into a text, a cost or a prediction that still keeps every rule.")
-    if reasons:
-        print("\nWhat was not foreseen, or ended the process (all of it refused):\n")
-        for reason, count in reasons.most_common(20):
-            print(f"- {count} x `{reason[:200]}`")
+    print(f"| refused by a check | {counts.words['refused']:,} |")
+    print(f"| refused because a library broke down on a file, and ended the child process | {counts.words['broke down']:,} |")
+    print(f"| accepted, or complete (chips, not scored here) | {accepted:,} |")
+    for word in (SAME, TEXT, PREDICTIONS):
+        print(f"| of these: {word} | {counts.accepted[word]:,} |")
+    print(f"| **wrong acceptances** | **{counts.accepted[WRONG]:,}** |")
+    print(f"| verdicts from an exception nobody foresaw | {counts.words['unforeseen']:,} |")
+    print(f"| processes that had to be stopped | {counts.words['stopped']:,} |")
+    print(f"| wrote outside the work folder | {counts.outside:,} |")
+    print(f"| also judged by the real child process | {counts.real:,} |")
+    print(f"| of these: another verdict | {len(counts.differed):,} |")
+    print(f"\nSlowest: {counts.slowest:.1f} s. In all {seconds / 60:.1f} minutes on a machine that did other work too; {used / 60:.1f} minutes of processor time.")
+    if counts.broke:
+        print("\nWhere a library broke down (a refusal in these words; nothing outside the child is touched):\n")
+        for reason, count in counts.broke.most_common(20):
+            print(f"- {count} x `{reason}`")
+    for head, reasons in (("What was not foreseen, or is wrong", list(counts.reasons)), ("Where both processes differ", counts.differed)):
+        if reasons:
+            print(f"\n{head}:\n")
+            for reason in reasons[:20]:
+                print(f"- `{reason}`")
 
 
 if __name__ == "__main__":

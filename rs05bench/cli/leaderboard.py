@@ -90,10 +90,10 @@ def reproduce(
     hardware: Annotated[str, typer.Option("--hardware", help="On what.")],
     code: Annotated[str, typer.Option("--code", help="Commit or address of the code that was run.")],
     flag: FoundFlags = None,
-    tolerance: Annotated[float, typer.Option("--tolerance", help="Largest difference of mean scores.")] = 0.01,
+    tolerance: Annotated[float, typer.Option("--tolerance", help="Largest difference of mean scores that is ever allowed.")] = 0.02,
     board: Board = Path("leaderboard"),
 ) -> None:
-    """Compare a maintainer's rerun with a submission; within tolerance everywhere, it is reproduced. Exits 1 where it is not."""
+    """Compare a maintainer's rerun with a submission; where its scores agree everywhere, it is reproduced. Exits 1 where it is not."""
     from rs05bench.protocol.submission.shelf import record_rerun
 
     found = dict(item.partition("=")[::2] for item in flag or ())
@@ -147,12 +147,13 @@ def freeze(
     budgets: Annotated[str, typer.Option("--budgets", help="Budgets every submission must hold.")],
     card_file: Annotated[str, typer.Option("--card-file", help="Where the card lies in the repository.")] = "",
     sealed: Annotated[bool, typer.Option("--sealed", help="The labels do not exist yet.")] = False,
+    masks: Annotated[Path | None, typer.Option("--masks", help="For chips: their label pack (rs05bench labels build).")] = None,
     board: Board = Path("leaderboard"),
 ) -> None:
     """Put a task on the board: digests of its card, manifests and labels, and its folds (maintainers)."""
     from rs05bench.protocol.submission.shelf import freeze_runs
 
-    written = freeze_runs(board, runs, task, splits.split(","), budgets.split(","), card_file, sealed=sealed)
+    written = freeze_runs(board, runs, task, splits.split(","), budgets.split(","), card_file, sealed=sealed, masks=masks)
     typer.echo(f"{written}: {task} frozen")
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rs05bench.protocol.submission import paths
+from rs05bench.protocol.submission import paths, trail
 from rs05bench.protocol.submission.faults import Faults, HostileError, shown
 from rs05bench.protocol.submission.limits import Limits
 
@@ -75,6 +75,7 @@ def open_bundle(bundle: Path, work: Path, limits: Limits, faults: Faults) -> Ope
     size = bundle.stat().st_size
     if size > limits.archive_bytes:
         raise HostileError(f"the archive has {size:,} bytes; at most {limits.archive_bytes:,} are allowed")
+    trail.reading("the archive")
     with bundle.open("rb") as file:
         head = file.read(512)
         file.seek(0)

@@ -72,7 +72,7 @@ class BoardTask(_Record):
         card: Digest of the task card.
         card_file: Where the card lies in the repository.
         preprocessing: Digest of the preprocessing.
-        labels: target -> digest of the frozen labels; empty in a sealed round, whose labels do not exist yet.
+        labels: target -> digest of the frozen labels (for chips, of the label pack); empty in a sealed round, whose labels do not exist yet.
         splits: Splits that count.
         note: What a reader must know of it.
     """
@@ -166,14 +166,14 @@ def labels_digest(labels: pd.Series) -> str:
 
 
 def freeze_task(
-    card: TaskCard, manifests: Mapping[str, SplitManifest], labels: Mapping[str, pd.Series], budgets: list[str], card_file: str = ""
+    card: TaskCard, manifests: Mapping[str, SplitManifest], labels: Mapping[str, pd.Series | str], budgets: list[str], card_file: str = ""
 ) -> BoardTask:
     """Writes down what scores on a task rest on.
 
     Args:
         card: The task.
         manifests: Split (with its `+k`, if any) -> manifest.
-        labels: target -> labels by unit; empty for labels that do not exist yet.
+        labels: target -> labels by unit, or for chips the digest of their label pack; empty for labels that do not exist yet.
         budgets: Budgets that every submission must hold.
         card_file: Where the card lies in the repository.
     """
@@ -197,7 +197,7 @@ def freeze_task(
         card=card.digest,
         card_file=card_file,
         preprocessing=card.preprocessing_digest,
-        labels={target: labels_digest(values) for target, values in labels.items()},
+        labels={target: found if isinstance(found, str) else labels_digest(found) for target, found in labels.items()},
         splits=splits,
         note=card.notes,
     )

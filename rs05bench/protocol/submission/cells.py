@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rs05bench.errors import BenchError
 from rs05bench.protocol.hashing import hash_order
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX, Predictions
-from rs05bench.protocol.rasters import RasterPredictions
+from rs05bench.protocol.rasters import SAMPLE_PIXELS, RasterPredictions, sample_pixels
 from rs05bench.protocol.scoring import TEST_ROLES
+from rs05bench.protocol.submission import trail
 from rs05bench.protocol.submission.archive import Opened
 from rs05bench.protocol.submission.board import Board, BoardTask, units_digest
 from rs05bench.protocol.submission.faults import Faults, HostileError, shown
 from rs05bench.protocol.submission.limits import Limits
-from rs05bench.protocol.submission.reading import check_chip, read_record, read_table
+from rs05bench.protocol.submission.reading import ChipPlace, check_chip, read_record, read_table
 from rs05bench.protocol.submission.schema import CellRecord, Submission
 
 SKETCH_UNITS = 24
@@ -36,6 +39,7 @@ class ReadCell:
         units: Predicted units.
         sketch: Rounded predictions of some units.
         digest: Digest of the predictions.
+        places: Chip -> where its map lies; empty for tables.
     """
 
     path: str
@@ -45,6 +49,7 @@ class ReadCell:
     units: int
     sketch: list[float]
     digest: str
+    places: dict[str, ChipPlace] = field(default_factory=dict, repr=False)
 
 
 def read_cell(opened: Opened, path: str, board: Board, submission: Submission | None, limits: Limits, faults: Faults) -> ReadCell | None:
@@ -159,12 +164,13 @@ def _read_chips(opened: Opened, path: str, record: CellRecord, task: BoardTask, 
     frame = read_table(folder / "units.parquet", text, limits, name, optional=("digest",))
     _check_units(frame, path, record, task, faults)
     before = faults.count
+    places: dict[str, ChipPlace] = {}
     for unit, file in zip(frame["unit_id"], frame["file"], strict=True):
         if not file.startswith("chips/") or f"{path}/{file}" not in opened.files:
             faults.add(f"{name}: the file {shown(file)} of chip {shown(unit)} is not in the bundle")
             continue
         try:
-            check_chip(folder / file, len(classes), limits, f"{path}/{file}")
+            places[unit] = check_chip(folder / file, len(classes), limits, f"{path}/{file}")
         except HostileError as error:
             faults.add(str(error))
     listed = {f"{path}/{file}" for file in frame["file"]}
@@ -175,14 +181,19 @@ def _read_chips(opened: Opened, path: str, record: CellRecord, task: BoardTask, 
         if f"{path}/samples.parquet" not in opened.files:
             faults.add(f"{path}: samples.parquet is missing (probabilities of all classes at 1,024 pixels a chip)")
         else:
-            samples = _read_samples(folder / "samples.parquet", classes, path, limits, faults)
+            keys = zip(frame["unit_id"], frame["role"], strict=True)
+            shapes = {(unit, role): places[unit][2] for unit, role in keys if unit in places}
+            samples = _read_samples(folder / "samples.parquet", classes, path, shapes, limits, faults)
     if faults.count > before or frame.duplicated(["unit_id", "role"]).any():
         return None
+    trail.reading(f"{path}/chips")
     predictions = RasterPredictions(folder, tuple(classes), frame, samples, {})
-    return ReadCell(path, record, task, predictions, len(frame), [], predictions.digest)
+    return ReadCell(path, record, task, predictions, len(frame), [], predictions.digest, places)
 
 
-def _read_samples(file: Path, classes: list[str], path: str, limits: Limits, faults: Faults) -> pd.DataFrame | None:
+def _read_samples(
+    file: Path, classes: list[str], path: str, shapes: dict[tuple[str, str], tuple[int, int]], limits: Limits, faults: Faults
+) -> pd.DataFrame | None:
     values = [f"{PROBABILITY_PREFIX}{value}" for value in classes]
     columns = {"unit_id": "text", "role": "text", "pixel": "whole"} | dict.fromkeys(values, "number")
     frame = read_table(file, columns, limits, f"{path}/samples.parquet")
@@ -193,7 +204,26 @@ def _read_samples(file: Path, classes: list[str], path: str, limits: Limits, fau
     if frame.duplicated(["unit_id", "role", "pixel"]).any():
         faults.add(f"{path}/samples.parquet: a pixel of a chip occurs twice")
         return None
+    # Calibration is judged at these pixels: whoever chose them could choose the easy ones.
+    there = {key: rows.to_numpy() for key, rows in frame.groupby(["unit_id", "role"])["pixel"]} if len(frame) else {}
+    wrong = sorted(
+        key
+        for key in there.keys() | shapes.keys()
+        if key not in shapes or key not in there or not np.array_equal(np.sort(there[key]), _kept_pixels(key[0], *shapes[key]))
+    )
+    if wrong:
+        faults.add(
+            f"{path}/samples.parquet: holds other pixels of chip {shown(wrong[0][0])} than the {SAMPLE_PIXELS:,} that are asked for "
+            "(drawn by a hash of the chip's name, docs/submission_format.md)"
+        )
+        return None
     return frame
+
+
+@lru_cache(maxsize=20_000)
+def _kept_pixels(unit: str, rows: int, columns: int) -> NDArray[np.int64]:
+    """`sample_pixels`, in order of the pixels."""
+    return np.sort(sample_pixels(unit, rows, columns))
 
 
 def _check_units(frame: pd.DataFrame, path: str, record: CellRecord, task: BoardTask, faults: Faults) -> None:

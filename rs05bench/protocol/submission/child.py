@@ -15,12 +15,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rs05bench.protocol.submission import trail
 from rs05bench.protocol.submission.board import Board
 from rs05bench.protocol.submission.faults import shown
 from rs05bench.protocol.submission.limits import MIB, Limits
 from rs05bench.protocol.submission.verdict import Verdict
 
 MOST_OUTPUT = 256 * MIB
+BROKE_DOWN = "the library that reads it broke down on its content"
 _START = "import sys; sys.path[:] = sys.argv[1].split('|'); from rs05bench.protocol.submission.child import main; main()"
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -60,8 +62,7 @@ def judge_apart(bundle: Path, board: Board, truth: str | Path | None, others: st
     home = work / "home"
     home.mkdir()
     path = "|".join([str(Path(__file__).resolve().parents[3]), *(entry for entry in sys.path if entry)])
-    out, log = work / "verdict.json", work / "log.txt"
-    with out.open("wb") as stdout, log.open("wb") as stderr:
+    with (work / "verdict.json").open("wb") as stdout, (work / "log.txt").open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-I", "-c", _START, path],
             stdin=subprocess.PIPE,
@@ -81,27 +82,44 @@ def judge_apart(bundle: Path, board: Board, truth: str | Path | None, others: st
             process.kill()
             process.wait()
             raise
-    if process.returncode != 0 or out.stat().st_size > MOST_OUTPUT:
-        return _refusal(_why(process.returncode, limits, log))
+    return answer_of(process.returncode, work, limits)
+
+
+def answer_of(status: int, work: Path, limits: Limits) -> Verdict:
+    """The verdict a child left in its work folder, or the refusal that its end amounts to.
+
+    Args:
+        status: How it ended, as `subprocess` counts: negative for a signal.
+        work: Its work folder, with `verdict.json`, `log.txt` and `reading.txt`.
+        limits: What it was bound by.
+    """
+    out = work / "verdict.json"
+    if status != 0 or out.stat().st_size > MOST_OUTPUT:
+        return _refusal(_why(status, limits, work))
     try:
         return Verdict.model_validate_json(out.read_bytes())
     except ValueError:
         return _refusal("the process that read the bundle gave no verdict")
 
 
-def _why(status: int, limits: Limits, log: Path) -> str:
+def _why(status: int, limits: Limits, work: Path) -> str:
     if status == -getattr(signal, "SIGXCPU", 24) or status == -signal.SIGTERM:
         return f"reading the bundle needs more than {limits.seconds} s of processor time"
     if status == -getattr(signal, "SIGXFSZ", 25):
         return f"a file of the bundle is larger than {limits.file_bytes:,} bytes"
-    with log.open("rb") as file:
+    with (work / "log.txt").open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(file.tell() - 4000, 0))
         tail = file.read().decode("utf-8", "replace")
     if "MemoryError" in tail or "bad_alloc" in tail or "malloc" in tail or "annot allocate" in tail:
         return f"reading the bundle needs more than {limits.memory_bytes:,} bytes of memory"
-    last = tail.strip().splitlines()[-1:] or [""]
-    return f"the process that read the bundle died (status {status}; {shown(last[0])})"
+    words = tail.strip().splitlines()[-1:]
+    how = signal.Signals(-status).name if -status in set(signal.Signals) else f"status {status}"
+    told = "; ".join([how, *(shown(word.strip()) for word in words)])
+    where = trail.last(work / "reading.txt")
+    if where:
+        return f"{shown(where)[1:-1]}: {BROKE_DOWN}, and nothing more of the bundle was read ({told})"
+    return f"the process that reads the bundle ended before it began ({told})"
 
 
 def _refusal(sentence: str) -> Verdict:
@@ -152,6 +170,7 @@ def main() -> None:
 
     from rs05bench.protocol.submission.verify import judge
 
+    trail.begin(Path(request["work"]) / "reading.txt")
     unbound = confine(limits)
     verdict = judge(Path(request["bundle"]), board, request["truth"], request["others"], limits, Path(request["work"]))
     if unbound:

@@ -18,13 +18,16 @@ from rs05bench.protocol.scoring import Scored, Scorer, higher_is_better
 from rs05bench.protocol.scoring_chips import ChipScorer
 from rs05bench.protocol.submission.board import BoardTask
 from rs05bench.protocol.submission.cells import ReadCell
-from rs05bench.protocol.submission.faults import Faults
+from rs05bench.protocol.submission.faults import Faults, shown
+from rs05bench.protocol.submission.reading import ChipPlace
 from rs05bench.protocol.submission.schema import CellRecord, Costs, Submission
 from rs05bench.protocol.submission.truth import Truth
 from rs05bench.protocol.submission.verdict import Pooled
 
 REPORTED_TOLERANCE = 5e-3
 """Reported scores may differ by this much: predictions are often sent in half precision."""
+SAME_PLACE = 0.1
+"""Pixels a corner of a map may lie beside that of its mask: what rounding and reprojecting a transform leave."""
 _OPEN_ROLES = ("train", "val", "reserve")
 # Baselines and twins are other submissions: they are looked for on the whole board, not inside one bundle.
 _OF_THE_BOARD = (6, 7, 11)
@@ -58,15 +61,24 @@ class Rescorer:
         name = cell.record.cell
         try:
             if isinstance(cell.predictions, RasterPredictions):
+                if not self._lie_right(cell):
+                    return None
                 card, manifest = self.truth.card(cell.task), self.truth.manifest(cell.task, name.split)
-                chips = ChipScorer.build(
-                    card, manifest, name.fold, tuple(cell.record.classes or ()), lambda unit: self.truth.mask(name.task, unit)
-                )
+                masks = self.truth.masks(cell.task)
+                chips = ChipScorer.build(card, manifest, name.fold, tuple(cell.record.classes or ()), masks.read)
                 return chips.score(cell.predictions)
             return self.scorer(cell.task, name.split, name.fold, name.target).score(cell.predictions)
         except BenchError as error:
             self.faults.add(f"{cell.path}: cannot be scored: {error}")
             return None
+
+    def _lie_right(self, cell: ReadCell) -> bool:
+        """Whether every map lies where its mask does; a map of another place is told."""
+        wrong = [(unit, why) for unit, place in cell.places.items() if (why := _elsewhere(place, self.truth.place(cell.task, unit)))]
+        if wrong:
+            unit, why = wrong[0]
+            self.faults.add(f"{cell.path}: {len(wrong)} of {len(cell.places)} chips do not lie where their masks do, e.g. {shown(unit)}: {why}")
+        return not wrong
 
     def budget(self, record: CellRecord, task: BoardTask, path: str) -> LabelBudget | None:
         """The labels the cell's budget allows, drawn again; a cell that used more or others breaks rule 1, which is told."""
@@ -90,6 +102,27 @@ class Rescorer:
         elif record.budget.digest is not None and record.budget.digest != drawn.digest:
             self.faults.add(f"{path}: used other labels than budget {name.budget}, seed {name.seed} draws (rule 1)")
         return drawn
+
+
+def _elsewhere(place: ChipPlace, mask: ChipPlace) -> str | None:
+    """Why a map does not lie on its mask; None where it does. A mask without a CRS says nothing of it."""
+    from rasterio import Affine
+    from rasterio.crs import CRS
+
+    (wkt, transform, shape), (mask_wkt, mask_transform, mask_shape) = place, mask
+    if shape != mask_shape:
+        return f"it has {shape[0]} x {shape[1]} pixels, the mask {mask_shape[0]} x {mask_shape[1]}"
+    if mask_wkt and wkt != mask_wkt and CRS.from_wkt(wkt) != CRS.from_wkt(mask_wkt):
+        return f"its CRS is {shown(CRS.from_wkt(wkt).to_string(), 60)}, the mask's {shown(CRS.from_wkt(mask_wkt).to_string(), 60)}"
+    if transform == mask_transform:
+        return None
+    # Corners of the map in pixels of the mask.
+    back, rows, columns = ~Affine(*mask_transform), shape[0], shape[1]
+    off = 0.0
+    for corner in ((0, 0), (columns, 0), (0, rows)):
+        found = back * (Affine(*transform) * corner)
+        off = max(off, abs(found[0] - corner[0]), abs(found[1] - corner[1]))
+    return f"it lies {off:.3g} pixels off" if not off <= SAME_PLACE else None
 
 
 def as_result(cell: ReadCell, scored: Scored, drawn: LabelBudget, submission: Submission, costs: Costs) -> Result:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.submission.archive import open_bundle
@@ -20,6 +21,7 @@ from rs05bench.protocol.submission.board import Board, freeze_task
 from rs05bench.protocol.submission.faults import Faults
 from rs05bench.protocol.submission.limits import LIMITS
 from rs05bench.protocol.submission.page import verdict_page
+from rs05bench.protocol.submission.reading import check_sums
 from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, reproduce, sign_off, standing_of
 from rs05bench.protocol.submission.verdict import Track, Verdict
 from rs05bench.protocol.submission.verify import verify_bundle
@@ -34,8 +36,12 @@ def add_submission(bundle: str | Path, leaderboard: str | Path, truth: str | Pat
     Raises:
         DataError: Another bundle of this name is on the board.
     """
-    bundle, leaderboard = Path(bundle), Path(leaderboard)
-    verdict = verify_bundle(bundle, leaderboard, truth=truth, others=leaderboard / "submissions")
+    with tempfile.TemporaryDirectory(prefix="rs05bench-add-") as work:
+        return _add(Path(bundle), Path(leaderboard), truth, Path(work))
+
+
+def _add(bundle: Path, leaderboard: Path, truth: str | Path | None, work: Path) -> tuple[Path | None, Verdict, str]:
+    verdict = verify_bundle(bundle, leaderboard, truth=truth, others=leaderboard / "submissions", work=work)
     if not verdict.ok:
         return None, verdict, "refused"
     folder = leaderboard / "submissions" / verdict.slug
@@ -45,7 +51,7 @@ def add_submission(bundle: str | Path, leaderboard: str | Path, truth: str | Pat
             "another bundle lies there", source=target, remedy="Nothing on the board is edited in place: submit under another slug."
         )
     if not target.exists():
-        _place(bundle, target)
+        _place(bundle if bundle.is_dir() else work / "bundle", target, verdict.bundle)
     before = folder / "standing.json"
     standing = standing_of(verdict, Standing.load(before) if before.is_file() else None)
     (folder / "verdict.json").write_text(_compact(verdict), encoding="utf-8")
@@ -104,8 +110,19 @@ def freeze_runs(
     card_file: str = "",
     *,
     sealed: bool = False,
+    masks: str | Path | None = None,
 ) -> Path:
     """Puts a task on the board from the folder of a sweep.
+
+    Args:
+        leaderboard: The leaderboard's folder.
+        runs: Folder of a sweep.
+        task: Task.
+        splits: Splits that count.
+        budgets: Budgets every submission must hold.
+        card_file: Where the card lies in the repository.
+        sealed: The labels do not exist yet.
+        masks: For chips, their label pack; its digest is recomputed and frozen.
 
     Raises:
         DataError: Card, manifest or labels are missing, or the task is frozen with other content.
@@ -113,14 +130,25 @@ def freeze_runs(
     leaderboard, runs = Path(leaderboard), Path(runs)
     card = TaskCard.load(runs / "cards" / f"{task}.yaml")
     manifests = {split: SplitManifest.load(runs / "manifests" / task / f"{parse_split(split).base}@v1.parquet") for split in splits}
-    labels = {} if sealed or card.kind == "segmentation" else _labels(runs, card, manifests)
+    labels: Mapping[str, pd.Series | str] = {} if sealed else _labels(runs, card, manifests, masks)
     path = leaderboard / "tasks.yaml"
     board = Board.load(path) if path.is_file() else Board()
     return board.frozen(freeze_task(card, manifests, labels, list(budgets), card_file)).save(path)
 
 
-def _labels(runs: Path, card: TaskCard, manifests: Mapping[str, SplitManifest]) -> dict[str, pd.Series]:
+def _labels(
+    runs: Path, card: TaskCard, manifests: Mapping[str, SplitManifest], masks: str | Path | None
+) -> Mapping[str, pd.Series | str]:
     units = set(next(iter(manifests.values())).units["unit_id"])
+    if card.kind == "segmentation":
+        if masks is None:
+            raise DataError(
+                f"{card.name} is of chips, and no label pack was given", source=runs, remedy="Give --masks PACK (rs05bench labels build)."
+            )
+        pack = LabelPack.load(masks, verify=True)
+        if pack.card.digest != card.digest or not units <= set(pack.table.index):
+            raise DataError(f"holds no masks of every chip of {card.name} under this card", source=masks)
+        return dict.fromkeys(card.targets, pack.digest)
     for path in sorted((runs / "labels").glob("*.parquet")):
         frame = pd.read_parquet(path).set_index("unit_id")
         if set(frame.index) == units and set(card.targets) <= set(frame.columns):
@@ -140,17 +168,26 @@ def _of(leaderboard: str | Path, slug: str) -> tuple[Path, Verdict, Standing]:
     return folder, Verdict.model_validate_json((folder / "verdict.json").read_bytes()), Standing.load(folder / "standing.json")
 
 
-def _place(bundle: Path, target: Path) -> None:
-    """Copies the files of a bundle that was verified, read anew by the same careful means."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="rs05bench-place-") as work:
-        opened = open_bundle(bundle, Path(work), LIMITS, Faults())
-        part = target.with_name(".bundle.part")
-        shutil.rmtree(part, ignore_errors=True)
+def _place(files: Path, target: Path, digest: str) -> None:
+    """Copies the files that were verified: those of a folder, or what the child process unpacked. No archive is opened here.
+
+    Raises:
+        DataError: They are no longer those that were verified.
+    """
+    faults = Faults()
+    opened = open_bundle(files, files, LIMITS, faults)
+    part = target.with_name(".bundle.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
         for name in opened.files:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(opened.root / name, part / name)
+            shutil.copyfile(opened.root / name, part / name, follow_symlinks=False)
+        copied = open_bundle(part, part, LIMITS, faults)
+        if faults or check_sums(part, copied.files, LIMITS, faults) != digest or faults:
+            raise DataError("its files changed while they were verified", source=files, remedy="Add it again from a folder nobody writes to.")
         part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _compact(verdict: Verdict) -> str:

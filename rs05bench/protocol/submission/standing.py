@@ -21,8 +21,11 @@ from rs05bench.protocol.submission.verdict import Track, Verdict
 
 Level = Literal["self-reported", "rescored", "reproduced", "verified"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-TOLERANCE = 0.01
-"""Largest difference of a family's mean score between submission and rerun that is called the same; a score's own unit."""
+CLOSEST, WIDEST = 0.002, 0.02
+"""Differences of a family's mean score between submission and rerun: below the first always the same (rounding, another processor), above
+the second never, however much the seeds spread; in between the seeds' spread decides. Of a score with a unit (mae, rmse) a share of it."""
+CONFIDENCE = 0.95
+_WITH_UNIT = ("mae", "rmse", "bias")
 
 
 class _Record(BaseModel):
@@ -37,7 +40,7 @@ class Compared(_Record):
         metric: The task's main metric, held out (at home where nothing is held out).
         submitted: Mean over folds and seeds.
         rerun: Mean over the same folds and the rerun's seeds.
-        allowed: Difference allowed: the tolerance, or twice the difference's standard error over seeds where that is more.
+        allowed: Difference allowed: what the seeds' spread explains, not less than `CLOSEST` and not more than the tolerance.
         same: Whether they agree.
     """
 
@@ -146,7 +149,7 @@ def standing_of(verdict: Verdict, before: Standing | None = None) -> Standing:
 
 def reproduce(
     standing: Standing, verdict: Verdict, rerun: Verdict, board: Board, *, by: str, hardware: str, code: str,
-    date: datetime.date | None = None, tolerance: float = TOLERANCE, reviewed_flags: Mapping[str, str] | None = None,
+    date: datetime.date | None = None, tolerance: float = WIDEST, reviewed_flags: Mapping[str, str] | None = None,
 ) -> Standing:  # fmt: skip
     """Compares a maintainer's rerun with a submission; within tolerance everywhere it is `reproduced`.
 
@@ -159,7 +162,7 @@ def reproduce(
         hardware: On what.
         code: Commit or address of the code that was run.
         date: When; default today.
-        tolerance: Largest difference of mean scores.
+        tolerance: Largest difference of mean scores that is ever allowed.
         reviewed_flags: What a reviewer found about every flag of the verdict.
 
     Returns:
@@ -186,25 +189,26 @@ def reproduce(
     return standing.model_copy(update={"rerun": record, "level": level, "reviewed_flags": reviewed, "sign_off": None})
 
 
-def compare(verdict: Verdict, rerun: Verdict, board: Board, tolerance: float = TOLERANCE) -> list[Compared]:
+def compare(verdict: Verdict, rerun: Verdict, board: Board, tolerance: float = WIDEST) -> list[Compared]:
     """Mean main scores of every family in submission and rerun.
 
     Raises:
         ProtocolError: A family of the submission is missing from the rerun.
     """
     found = []
-    for name in sorted({(cell.task, cell.target, cell.split, cell.budget) for cell in verdict.cells}):
+    names = sorted({(cell.task, cell.target, cell.split, cell.budget) for cell in verdict.cells})
+    for name in names:
         task = board.task(name[0])
         if task is None:
             raise ProtocolError(f"{name[0]} is not on the board")
         metric = task.main_metric
         role = "test_ood" if name in verdict.main_scores(metric) else "test_id"
-        ours, theirs = verdict.main_scores(metric, role).get(name), rerun.main_scores(metric, role).get(name)
+        ours, theirs = _by_seed(verdict, name, metric, role), _by_seed(rerun, name, metric, role)
         if not ours or not theirs:
             raise ProtocolError(f"{'/'.join(name)}: the rerun holds no score of it", remedy="Rerun every task, split and budget submitted.")
-        error = math.hypot(_seed_error(verdict, name, metric, role), _seed_error(rerun, name, metric, role))
-        allowed = max(tolerance, 2 * error)
-        one, other = sum(ours) / len(ours), sum(theirs) / len(theirs)
+        one, other = sum(ours.values()) / len(ours), sum(theirs.values()) / len(theirs)
+        unit = abs(one) if metric in _WITH_UNIT else 1.0
+        allowed = min(max(_spread(ours, theirs, len(names)), CLOSEST * unit), tolerance * unit)
         found.append(
             Compared(family="/".join(name), metric=metric, submitted=one, rerun=other, allowed=allowed, same=abs(one - other) <= allowed)
         )
@@ -243,10 +247,10 @@ def ranks(standing: Standing, verdict: Verdict, family: str, track: Track = "dep
         return "it was refused"
     if track not in verdict.tracks:
         return "its weights are closed"
-    if any(cell.task == family.split("/")[0] for cell in verdict.cells) and family not in verdict.rankable:
-        return "simulated results never rank" if verdict.simulated else "it is incomplete there, or the split can be no main result"
-    if family not in verdict.rankable:
+    if family not in {f"{cell.task}/{cell.target}/{cell.split}" for cell in verdict.cells}:
         return "it holds no result there"
+    if family not in verdict.rankable:
+        return verdict.unranked.get(family, "its predictions were not scored with the frozen labels")
     if LEVELS.index(standing.level) < LEVELS.index("reproduced"):
         return f"it is {standing.level}; a headline rank needs a maintainer's rerun"
     return None
@@ -260,17 +264,33 @@ def read_submissions(folder: str | Path) -> Iterable[tuple[Path, Verdict, Standi
         yield path.parent, verdict, Standing.load(standing) if standing.is_file() else standing_of(verdict)
 
 
-def _seed_error(verdict: Verdict, name: tuple[str, ...], metric: str, role: str) -> float:
-    """Standard error over seeds of a family's mean."""
-    by_seed: dict[int, list[float]] = {}
+def _by_seed(verdict: Verdict, name: tuple[str, ...], metric: str, role: str) -> dict[int, float]:
+    """Seed -> mean over folds of a family."""
+    found: dict[int, list[float]] = {}
     for cell in verdict.cells:
         if (cell.task, cell.target, cell.split, cell.budget) == name and metric in cell.scores.get(role, {}):
-            by_seed.setdefault(cell.seed, []).append(cell.scores[role][metric])
-    means = [sum(values) / len(values) for values in by_seed.values()]
-    if len(means) < 2:
-        return 0.0
-    centre = sum(means) / len(means)
-    return (sum((value - centre) ** 2 for value in means) / (len(means) - 1) / len(means)) ** 0.5
+            found.setdefault(cell.seed, []).append(cell.scores[role][metric])
+    return {seed: sum(values) / len(values) for seed, values in found.items()}
+
+
+def _spread(ours: Mapping[int, float], theirs: Mapping[int, float], families: int) -> float:
+    """The difference of two means that the spread over seeds explains, all families of a submission together held to `CONFIDENCE`.
+
+    Equal seeds draw equal labels, so they are compared in pairs: a rerun that finds the same numbers leaves nothing to explain.
+    """
+    from scipy.stats import t
+
+    if ours.keys() == theirs.keys():
+        error, seeds = _error([ours[seed] - theirs[seed] for seed in ours]), len(ours)
+    else:
+        error, seeds = math.hypot(_error(list(ours.values())), _error(list(theirs.values()))), min(len(ours), len(theirs))
+    return float(t.ppf(1 - (1 - CONFIDENCE) / (2 * families), seeds - 1)) * error if seeds > 1 else 0.0
+
+
+def _error(values: list[float]) -> float:
+    """Standard error of a mean."""
+    centre = sum(values) / len(values)
+    return math.sqrt(sum((value - centre) ** 2 for value in values) / (len(values) - 1) / len(values)) if len(values) > 1 else 0.0
 
 
 def _today() -> datetime.date:

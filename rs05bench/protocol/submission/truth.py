@@ -1,8 +1,8 @@
 """The frozen labels submissions are scored with, and the cards and manifests they belong to.
 
-A folder in the layout of a result store: `cards/<task>.yaml`, `manifests/<task>/<split>@vN.parquet`, `labels/*.parquet` (a column a
-target, and `unit_id`), and for segmentation `masks/<task>/<unit_id>.tif`. Whoever has the public data makes it with a sweep; nothing in
-it is believed unless its digest is the one the board names. Manifests shipped with the package are found without a folder.
+A folder in the layout of a result store: `cards/<task>.yaml`, `manifests/<task>/<split>@vN.parquet`, and under `labels/` label packs
+(`rs05bench labels build`) or, for tables, the `*.parquet` a sweep leaves there (a column a target, and `unit_id`). Whoever has the public data
+makes it; nothing in it is believed unless its digest is the one the board names. Manifests shipped with the package are found without a folder.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest, load_manifest
 from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.submission.board import BoardTask, labels_digest
-
-MASK_MISSING = -1
+from rs05bench.protocol.submission.reading import ChipPlace, chip_place
 
 
 @dataclass(slots=True)
@@ -35,6 +33,8 @@ class Truth:
     _cards: dict[str, TaskCard] = field(default_factory=dict, repr=False)
     _labels: dict[tuple[str, str], pd.Series] = field(default_factory=dict, repr=False)
     _manifests: dict[tuple[str, str], SplitManifest] = field(default_factory=dict, repr=False)
+    _packs: dict[str, LabelPack] = field(default_factory=dict, repr=False)
+    _places: dict[tuple[str, str], ChipPlace] = field(default_factory=dict, repr=False)
 
     def card(self, task: BoardTask) -> TaskCard:
         """The task's card.
@@ -79,9 +79,7 @@ class Truth:
         return self._labels[key]
 
     def _find_labels(self, task: BoardTask, target: str) -> pd.Series:
-        wanted = task.labels.get(target)
-        if wanted is None:
-            raise DataError(f"the labels of {task.task}/{target} are not frozen yet (a sealed round)", source="tasks.yaml")
+        wanted = _frozen(task, target)
         seen = 0
         for path in sorted((self.root / "labels").glob("**/*.parquet")):
             frame = pd.read_parquet(path)
@@ -98,21 +96,57 @@ class Truth:
             remedy="Give the folder of a sweep over the frozen data (--truth RUNS), or fetch the label pack.",
         )
 
-    def mask(self, task: str, unit: str) -> tuple[NDArray[np.int16], float]:
-        """The mask of a chip, shape (H, W) with -1 for what is not scored, and the size of its pixel in metres."""
-        import rasterio
+    def masks(self, task: BoardTask) -> LabelPack:
+        """The label pack of a task of chips; every mask was read and its digest compared.
 
-        path = self.root / "masks" / task / f"{unit}.tif"
-        if not path.is_file():
-            raise DataError("the mask is missing", source=path)
-        with rasterio.open(path, driver="GTiff") as source:
-            values = source.read(1).astype(np.int16)
-            nodata, size = source.nodata, abs(source.transform.a)
-            if source.crs is not None and source.crs.is_geographic:
-                size *= 111_320.0
-        if nodata is not None:
-            values[values == np.int16(nodata)] = MASK_MISSING
-        return values, float(size)
+        Raises:
+            DataError: None there has the digest the board names.
+        """
+        if task.task not in self._packs:
+            self._packs[task.task] = self._find_masks(task)
+        return self._packs[task.task]
+
+    def _find_masks(self, task: BoardTask) -> LabelPack:
+        wanted = _frozen(task, task.targets[0])
+        seen = []
+        for path in sorted((self.root / "labels").glob("**/labels.json")):
+            pack = LabelPack.load(path.parent)
+            if pack.card.name != task.task or not pack.chips:
+                continue
+            if pack.record["digest"] == wanted:
+                pack.verify()
+                return pack
+            seen.append(str(pack.record["digest"])[:12])
+        raise DataError(
+            f"no masks of {task.task} with the frozen digest {wanted[:12]}… (found {seen or 'no label pack of it'})",
+            source=self.root / "labels",
+            remedy=f"Build them from the frozen data: rs05bench labels build CARD --data DIR --out {self.root / 'labels' / task.task}",
+        )
+
+    def place(self, task: BoardTask, unit: str) -> ChipPlace:
+        """Where the mask of a chip lies.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        key = (task.task, unit)
+        if key not in self._places:
+            import rasterio
+
+            pack = self.masks(task)
+            path = pack.directory / str(pack.table.loc[unit, "file"])
+            try:
+                with rasterio.open(path, driver="GTiff") as source:
+                    self._places[key] = chip_place(source)
+            except rasterio.errors.RasterioError as error:
+                raise DataError(f"cannot be read: {error}", source=path) from error
+        return self._places[key]
+
+
+def _frozen(task: BoardTask, target: str) -> str:
+    if target not in task.labels:
+        raise DataError(f"the labels of {task.task}/{target} are not frozen yet (a sealed round)", source="tasks.yaml")
+    return task.labels[target]
 
 
 def available(truth: Truth | None, task: BoardTask, split: str) -> str | None:
@@ -122,8 +156,11 @@ def available(truth: Truth | None, task: BoardTask, split: str) -> str | None:
     try:
         truth.card(task)
         truth.manifest(task, split)
-        for target in task.targets if task.kind != "segmentation" else ():
-            truth.labels(task, target)
+        if task.kind == "segmentation":
+            truth.masks(task)
+        else:
+            for target in task.targets:
+                truth.labels(task, target)
     except BenchError as error:
         return str(error)
     return None

@@ -113,6 +113,7 @@ class Verdict(_Record):
         tracks: `deployment` for all, `open` for open weights.
         simulated: Whether any cell is of a simulated task; simulated results never rank.
         rankable: task/target/split of complete, rescored main results on real data.
+        unranked: task/target/split of rescored results that never rank -> why.
         faults: Why it is refused, one plain sentence each.
         flags: What a reviewer must look at.
         notes: What else was noticed.
@@ -136,6 +137,7 @@ class Verdict(_Record):
     tracks: list[Track] = Field(default_factory=list)
     simulated: bool = False
     rankable: list[str] = Field(default_factory=list)
+    unranked: dict[str, str] = Field(default_factory=dict)
     faults: list[str] = Field(default_factory=list)
     flags: list[Flag] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)

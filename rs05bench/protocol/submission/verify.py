@@ -53,6 +53,7 @@ def verify_bundle(
     others: str | Path | None = None,
     limits: Limits = LIMITS,
     isolated: bool = True,
+    work: str | Path | None = None,
 ) -> Verdict:
     """Verifies a bundle as if its authors meant harm, and scores it anew.
 
@@ -63,14 +64,16 @@ def verify_bundle(
         others: `leaderboard/submissions`, to find predictions sent before.
         limits: How large it may be.
         isolated: Whether to read it in a child process with bounded memory and time.
+        work: An empty folder to work in, which keeps an unpacked archive in `bundle/`; default one that is removed.
     """
-    found = Board.load(board)
-    with tempfile.TemporaryDirectory(prefix="rs05bench-verify-") as work:
-        if isolated:
-            from rs05bench.protocol.submission.child import judge_apart
+    from rs05bench.protocol.submission.child import judge_apart
 
-            return judge_apart(Path(bundle), found, truth, others, limits, Path(work))
-        return judge(Path(bundle), found, truth, others, limits, Path(work))
+    found = Board.load(board)
+    read = judge_apart if isolated else judge
+    if work is not None:
+        return read(Path(bundle), found, truth, others, limits, Path(work))
+    with tempfile.TemporaryDirectory(prefix="rs05bench-verify-") as own:
+        return read(Path(bundle), found, truth, others, limits, Path(own))
 
 
 def judge(bundle: Path, board: Board, truth: str | Path | None, others: str | Path | None, limits: Limits, work: Path) -> Verdict:
@@ -241,8 +244,13 @@ class Trial:
         self.verdict.flags += plausibility.unmoved(budgets, submission)
         self._look_closer(scored, rescorer, submission)
         self.verdict.pooled = pool(results)
-        rankable = {f"{r.cell.task}/{r.cell.target}/{r.cell.split}" for r in results if r.main and not r.simulated}
-        self.verdict.rankable = sorted(rankable & set(complete))
+        for result in results:
+            family = f"{result.cell.task}/{result.cell.target}/{result.cell.split}"
+            if result.simulated:
+                self.verdict.unranked[family] = "simulated results never rank"
+            elif not result.main:
+                self.verdict.unranked[family] = "the split is a sanity check and can be no main result"
+        self.verdict.rankable = sorted(set(complete) - set(self.verdict.unranked))
         self._rescored = True
 
     def _look_closer(self, scored: list[tuple[ReadCell, Scored]], rescorer: Rescorer, submission: Submission) -> None:

@@ -19,6 +19,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from rs05bench.protocol import TaskCard, UnitTable, build_manifest, draw_budget
+from rs05bench.protocol.labels import write_masks
 from rs05bench.protocol.submission.board import Board, freeze_task
 
 CLASSES = ["crop", "tree", "water"]
@@ -32,16 +33,18 @@ CHIPS = {
     "coordinates": {"x": "lon", "y": "lat"}, "splits": ["leave-region-out"], "simulated": True,
     "split_options": {"block_size_m": 2000, "buffer_m": 0}, "budgets": ["50pct", "full"], "overlap": "none",
 }  # fmt: skip
+COVER = CHIPS | {"name": "tiny-cover", "targets": ["cover"], "classes": ["soil", "grass", "tree"]}
 SIDE = 16
+PLACE = from_origin(5e5, 5e6, 30, 30)
 
 
 def make_world(root: Path, a_region: int = 60) -> Board:
     """Writes `board/tasks.yaml` and `truth/` and returns the board; `a_region` is how many units of the table a region has."""
     truth = root / "truth"
-    for part in ("cards", "manifests", "labels", "masks"):
+    for part in ("cards", "manifests", "labels"):
         (truth / part).mkdir(parents=True)
     board = Board()
-    for fields, count in ((TABLE, a_region), (CHIPS, 12)):
+    for fields, count in ((TABLE, a_region), (CHIPS, 12), (COVER, 12)):
         card = TaskCard.parse(fields)
         units = _units(count)
         manifest = build_manifest(card, units, "leave-region-out")
@@ -64,17 +67,21 @@ def _units(a_region: int) -> UnitTable:
     return UnitTable.build(pd.DataFrame(rows), groups=["region"])
 
 
-def _labels(card: TaskCard, units: UnitTable, truth: Path) -> dict[str, pd.Series]:
+def _labels(card: TaskCard, units: UnitTable, truth: Path) -> dict[str, pd.Series | str]:
     ids = units.frame["unit_id"]
     if card.kind == "segmentation":
-        (truth / "masks" / card.name).mkdir()
-        for unit in ids:
-            mask = np.random.default_rng(seed_of(unit)).integers(0, 2, (SIDE, SIDE)).astype(np.uint8)
-            write_tif(truth / "masks" / card.name / f"{unit}.tif", mask, nodata=255)
-        return {}
+        chips = ((unit, mask_of(unit, len(card.classes or ())), "EPSG:32610", PLACE) for unit in ids)
+        return {card.targets[0]: write_masks(truth / "labels" / card.name, card, chips).digest}
     values = pd.Series([CLASSES[seed_of(unit) % 3] for unit in ids], index=ids, name="cover")
     values.rename_axis("unit_id").reset_index().to_parquet(truth / "labels" / "labels.parquet", index=False)
     return {"cover": values}
+
+
+def mask_of(unit: str, classes: int) -> np.ndarray:
+    """The true classes of a chip; the first row is not scored."""
+    mask = np.random.default_rng(seed_of(unit)).integers(0, classes, (SIDE, SIDE)).astype(np.int16)
+    mask[0] = -1
+    return mask
 
 
 def seed_of(text: str) -> int:
@@ -85,7 +92,7 @@ def seed_of(text: str) -> int:
 def write_tif(path: Path, band: np.ndarray, **profile: Any) -> None:
     """Writes one band in a UTM zone at 30 m."""
     given = {"driver": "GTiff", "height": band.shape[0], "width": band.shape[1], "count": 1, "dtype": band.dtype, "crs": "EPSG:32610",
-             "transform": from_origin(5e5, 5e6, 30, 30)} | profile  # fmt: skip
+             "transform": PLACE} | profile  # fmt: skip
     with rasterio.open(path, "w", **given) as out:
         out.write(band, 1)
 
@@ -116,7 +123,7 @@ def write_bundle(folder: Path, root: Path, board: Board, task_name: str = "tiny"
                 (cell / "predictions.json").write_text(json.dumps(record))
                 rows = manifest.fold(fold)
                 rows = rows[rows["role"].astype(str).isin(["test_id", "test_ood"])]
-                write = _write_chips if task.kind == "segmentation" else _write_units
+                write = _write_units if task.kind == "classification" else _write_chips if task_name == "tiny-chips" else _write_classes
                 write(cell, rows["unit_id"].tolist(), rows["role"].astype(str).tolist(), f"{budget}/{fold}/{seed}/{slug}")
     (folder / "submission.json").write_text(json.dumps(submission(board, task_name, slug)))
     (folder / "costs.json").write_text(json.dumps(costs(board, task_name)))
@@ -183,6 +190,24 @@ def _write_chips(cell: Path, units: list[str], roles: list[str], salt: str) -> N
     for unit, file in zip(units, files, strict=True):
         write_tif(cell / file, np.random.default_rng(seed_of(unit + salt)).random((SIDE, SIDE)).astype(np.float32), compress="deflate")
     pq.write_table(pa.table({"unit_id": units, "role": roles, "file": files}), cell / "units.parquet")
+
+
+def _write_classes(cell: Path, units: list[str], roles: list[str], salt: str) -> None:
+    """Maps of three classes, right a little more often than chance, and all probabilities at some pixels."""
+    (cell / "chips").mkdir()
+    files = [f"chips/{i:03d}.tif" for i in range(len(units))]
+    samples: dict[str, list[Any]] = {name: [] for name in ("unit_id", "role", "pixel", "p_soil", "p_grass", "p_tree")}
+    for unit, role, file in zip(units, roles, files, strict=True):
+        rng = np.random.default_rng(seed_of(unit + salt))
+        raw = rng.random((3, SIDE, SIDE)) + 0.5 * (np.arange(3)[:, None, None] == mask_of(unit, 3))
+        p = (raw / raw.sum(axis=0)).astype(np.float32)
+        write_tif(cell / file, p.argmax(axis=0).astype(np.uint8), compress="deflate")
+        # Chips of 256 pixels have no 1,024: all are kept.
+        count = SIDE * SIDE
+        for name, values in zip(samples, ([unit] * count, [role] * count, range(count), *p.reshape(3, -1)), strict=True):
+            samples[name].extend(values)
+    pq.write_table(pa.table({"unit_id": units, "role": roles, "file": files}), cell / "units.parquet")
+    pq.write_table(pa.table(samples), cell / "samples.parquet")
 
 
 def _manifest(truth: Path, task: str) -> Any:
