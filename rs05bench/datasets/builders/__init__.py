@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Builder", "Option", "SourceFiles", "all_builders", "build", "find_builder"]
 
-MODULES = ("landcover",)
+MODULES = ("california", "landcover")
 """Modules of this package that hold builders."""
 
 

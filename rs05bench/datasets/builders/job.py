@@ -17,7 +17,7 @@ from rs05bench.datasets.builders.record import Builder, SourceFiles, Value
 from rs05bench.datasets.files import hidden, sha256_of
 from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.manifest import build_manifest
+from rs05bench.protocol.manifest import SplitManifest, build_manifest
 from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.units import UnitTable
 
@@ -242,10 +242,16 @@ def _check(builder: Builder, card: TaskCard, job: BuildJob) -> tuple[TaskCard, d
     for done, split in enumerate(card.splits):
         job.progress("splits", done, len(card.splits))
         try:
-            build_manifest(card, units, split)
+            manifest = build_manifest(card, units, split)
         except BenchError as error:
             # Without the name of the temporary folder that the message begins with.
             refused[split] = str(getattr(error, "problem", error)).splitlines()[0]
+            continue
+        idle = _idle_folds(manifest)
+        if len(idle) == len(manifest.folds):
+            refused[split] = "no fold has both training and test units: the regions are too small for these blocks and buffers"
+        elif idle:
+            job.notes.append(f"{split}: no unit trains or none is tested in fold {', '.join(idle)}; leave it out with --folds.")
     kept = [split for split in card.splits if split not in refused]
     if not set(kept) - {"random"}:
         raise DataError(
@@ -261,6 +267,12 @@ def _check(builder: Builder, card: TaskCard, job: BuildJob) -> tuple[TaskCard, d
         "source": card.source or "; ".join(source.described().url or source.described().title for source in builder.sources),
     }
     return card.model_copy(update=update), refused
+
+
+def _idle_folds(manifest: SplitManifest) -> list[str]:
+    """Folds in which nothing trains or nothing is tested."""
+    roles = manifest.table.groupby("fold")["role"].unique()
+    return [fold for fold in manifest.folds if "train" not in roles[fold] or not {"test_id", "test_ood"} & set(roles[fold])]
 
 
 def _units(card: TaskCard, job: BuildJob) -> UnitTable:

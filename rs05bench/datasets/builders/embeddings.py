@@ -1,18 +1,63 @@
-"""Tables that Earth Engine exported: what every builder asks of them."""
+"""The AlphaEarth embedding in builders: from tiles over polygons or at points, or from tables that Earth Engine exported."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from rs05bench.errors import DataError
 
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from rs05bench.datasets.builders.job import BuildJob
+
 EMBEDDING = tuple(f"A{number:02d}" for number in range(64))
 LONGEST = 1.02
 """Decoded AlphaEarth vectors are 0.99 to 1.01 long, and means of them shorter."""
+
+
+def embed(job: BuildJob, units: gpd.GeoDataFrame, over: Literal["polygons", "points"]) -> pd.DataFrame:
+    """Units with the embedding of their year; what no tile covers is dropped and counted.
+
+    Args:
+        job: The run; its builder has `TILES` among its sources and `EMBEDDINGS` among its options.
+        units: WGS84 geometries with a column `year`.
+        over: Means, spread and change over polygons, or the pixel at points.
+
+    Raises:
+        DataError: There are no tiles, or none that meets any unit.
+    """
+    from rs05bench.datasets.alphaearth.unit_table import point_table, polygon_table
+
+    there = bool(job.files("alphaearth"))
+    source = job.root / "alphaearth" if there else str(job.options["embeddings"])
+    if not source:
+        raise DataError(
+            "no AlphaEarth tiles lie under alphaearth/",
+            source=job.root,
+            remedy="Fetch those of your area and years (`rs05bench extract` does), or let them be read from afar: --set embeddings=mirror.",
+        )
+    table = polygon_table if over == "polygons" else point_table
+    frame, left_out = table(units, source, lambda done, total: job.progress("embedding", done, total))
+    for reason, count in left_out.items():
+        job.drop(reason, count)
+    return frame
+
+
+def feature_sets(frame: pd.DataFrame) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Feature sets over a table that `embed` made, and the tiers of those whose name does not say it."""
+    sets = {"alphaearth": ["A[0-9][0-9]"]}
+    if "A00_std" in frame:
+        sets["alphaearth-spread"] = ["alphaearth", "A[0-9][0-9]_max", "A[0-9][0-9]_std"]
+    # Change needs the year before: without any the set would have no value at all.
+    if "dA00" in frame and frame["dA00"].notna().any():
+        sets["alphaearth-change"] = ["alphaearth", "dA[0-9][0-9]", "change_dot", "change_angle"]
+    return sets, {name: "embedding" for name in sets}
 
 
 def read_export(path: Path, columns: Sequence[str]) -> pd.DataFrame:
