@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rs05bench.errors import DataError
 from rs05bench.experiment.cell import Bench
@@ -73,6 +74,7 @@ def expand(
     seeds: Sequence[int],
     targets: Sequence[str] | None = None,
     folds: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> list[Cell]:
     """All cells of a grid, ordered so that cells sharing data and budget stand together.
 
@@ -84,6 +86,7 @@ def expand(
         seeds: Seeds.
         targets: Targets; default all of the card.
         folds: Keep only these folds; default all.
+        options: Options of every model.
 
     Raises:
         DataError: A name that the task does not know.
@@ -98,7 +101,7 @@ def expand(
     for budget in budgets:
         _checked(parse_budget, budget, card.name)
     cells = [
-        Cell(task=card.name, target=target, split=split, fold=fold, model=model, budget=budget, seed=seed)
+        Cell(task=card.name, target=target, split=split, fold=fold, model=model, budget=budget, seed=seed, options=dict(options or {}))
         for target in targets
         for split in splits
         for fold in bench.manifest(split).folds

@@ -157,10 +157,13 @@ class TaskEntry(Choice):
     Attributes:
         card: Its card.
         data: Its data directory; default the card's folder.
+        options: Options that every model of this entry is made with, e.g. `{rank: 2}`; shallow learners take none. The same card may stand
+            in several entries with other options.
     """
 
     card: str
     data: str | None = None
+    options: dict[str, Any] | None = None
 
 
 class GridFile(Choice):

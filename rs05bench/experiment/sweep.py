@@ -213,7 +213,9 @@ def _open(grid: GridFile, entry: TaskEntry, store: ResultStore | None, *, keep: 
             store.put_manifest(manifest)
         if card.kind != "segmentation":
             store.put_labels(bench.source.digest, pd.DataFrame({target: bench.source.labels(target) for target in card.targets}))
-    cells = expand(bench, names, splits, budgets, grid.of(entry, "seeds") or [0], grid.of(entry, "targets"), grid.of(entry, "folds"))
+    cells = expand(
+        bench, names, splits, budgets, grid.of(entry, "seeds") or [0], grid.of(entry, "targets"), grid.of(entry, "folds"), entry.options
+    )
     cards = {name: models.model_card(name, card) for name in names}
     cells = sorted((cell for cell in cells if grid.keeps(cell)), key=lambda cell: _near(cell, cards[cell.model], splits, budgets))
     usual = {name: Needs(gpus=int(_deep(model) and bool(accelerators()))) for name, model in cards.items()}

@@ -1,7 +1,8 @@
 """Presto on pixel time series: frozen, LoRA and full fine-tuning of a table task, each with its random-initialised twin.
 
 What the feature sets ``presto``, ``dynamic_world`` and ``month`` hold is told in `rs05bench.models.presto_series`; the position of the
-units is used too. The encoder is TorchGeo's (Tseng et al. 2023, arXiv:2304.14065).
+units is used too. ``location=False`` and ``calendar=False`` tell the encoder the same place, or the same months, for every unit: what it
+then knows of them is what the pixels show. The encoder is TorchGeo's (Tseng et al. 2023, arXiv:2304.14065).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 _WIDTH = 128
 _ENCODER_OPTIONS = ("weights", "revision", "init_seed")
 _ADAPTATION_OPTIONS = ("rank", "alpha", "dropout", "targets", "blocks")
-_OWN_OPTIONS = ("cache", "checkpoints", "accelerator", "features", "batch_size")
+_INPUT_OPTIONS = ("location", "calendar")
+_OWN_OPTIONS = ("cache", "checkpoints", "accelerator", "features", "batch_size", *_INPUT_OPTIONS)
 
 
 class PrestoModel:
@@ -130,6 +132,11 @@ class PrestoModel:
         cover = aligned(data.X(role, "dynamic_world"), dates, "dynamic_world") if "dynamic_world" in sets else found.get("dynamic_world")
         month = aligned(data.X(role, "month"), dates, "month") if "month" in sets else found.get("month")
         position = data.coordinates(role)[:, ::-1]
+        if not self.options.get("location", True):
+            # Held at one place inside the data, so that the encoder sees nothing it was not made for.
+            position = np.broadcast_to(np.nanmean(data.coordinates("train")[:, ::-1], axis=0), position.shape)
+        if not self.options.get("calendar", True):
+            month = np.broadcast_to(np.arange(dates, dtype=np.float32), (len(x), dates))
         return {
             "series": torch.from_numpy(x),
             "mask": torch.from_numpy(mask),

@@ -85,12 +85,13 @@ def _write_files(folder: Path, chapters: Sequence[Chapter], *, images: bool) -> 
         for figure in (figure for part in chapter.figures.values() for figure in part):
             figure.frame.to_csv(folder / f"{figure.key}.csv", index=False)
             if images:
-                _write_images(folder, figure, subtitle)
+                write_images(folder, figure, subtitle)
         for table in [*chapter.tables, *([chapter.worst] if chapter.worst else [])]:
             table.frame.to_csv(folder / f"{table.key}.csv", index=False)
 
 
-def _write_images(folder: Path, figure: Figure, subtitle: str) -> None:
+def write_images(folder: Path, figure: Figure, subtitle: str) -> None:
+    """Writes a figure as SVG and PNG under its key."""
     import vl_convert
 
     svg = vl_convert.vegalite_to_svg(figure.whole(subtitle))
@@ -136,13 +137,14 @@ def render(runs: Runs, chapters: Sequence[Chapter], *, images: bool = True) -> s
         ramp=Markup(ramp_gradient()),
         css=Markup((own / "report.css").read_text(encoding="utf-8")),
         script=Markup((own / "report.js").read_text(encoding="utf-8")),
-        vega=Markup(_vega()),
+        vega=Markup(vega_bundle()),
         content=Markup(script_safe(content)),
         numbers=table_numbers,
     )
 
 
-def _vega() -> str:
+def vega_bundle() -> str:
+    """The script that draws, for a page that asks nobody for anything."""
     import vl_convert
 
     # A closing tag inside a string of the bundle would end the script element.
