@@ -118,7 +118,7 @@ class Pool:
                     rows &= kept.keys[column] == value
             if rows.any():
                 parts[result.cell.seed].append(kept.add_up(metric, "ground", _finest(kept), where=rows))
-        return {seed: _share(found) for seed, found in sorted(parts.items())}
+        return {seed: share(found) for seed, found in sorted(parts.items())}
 
     def regions(self, point: Point) -> dict[str, str]:
         """Cluster -> region, over all folds and roles of a point."""
@@ -167,7 +167,7 @@ def _finest(kept: KeptSums) -> str:
     return "block" if "block" in kept.keys else "region"
 
 
-def _share(parts: Sequence[Stats]) -> Stats:
+def share(parts: Sequence[Stats]) -> Stats:
     """The union over folds; a cluster that several folds test counts for its share in each."""
     times: dict[str, int] = defaultdict(int)
     total: Any = None

@@ -80,8 +80,8 @@ class ChipScorer:
                 raise DataError(f"chip {unit!r} is {predicted.shape}, and its mask {truth.shape}", source=predictions.directory)
             scorer.update(truth, predicted, pixel_size_m=pixel, cluster=unit, probabilities=probability)
             if predictions.samples is not None:
-                pixel, p = self._sampled(predictions, sampled, unit, truth.size)
-                scorer.update_sample(truth.ravel()[pixel], p, cluster=unit)
+                at, p = self._sampled(predictions, sampled, unit, truth.size)
+                scorer.update_sample(truth.ravel()[at], p, cluster=unit)
         return scorer
 
     def score(self, predictions: RasterPredictions, *, validation: LabelBudget | None = None) -> Scored:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.experiment.results import results_table
-from rs05bench.report import data, figures
+from rs05bench.report import data, failures, figures
 from rs05bench.report.evidence import ELSEWHERE, HOME, Key, gather
 from rs05bench.report.figures import Figure
 from rs05bench.report.loading import Section
@@ -17,6 +17,8 @@ from rs05bench.report.style import bracket, metric_name, number, seconds, split_
 from rs05bench.report.verdict import facts, verdict
 
 MOST_MAPS = 12
+LEAST_ON_A_MAP = 5
+"""A group of fewer places gets no map of its own."""
 SPREAD_OUT = 12.0
 """Groups are mapped apart when the whole is this many times wider than they are: as dots on one map they would be invisible."""
 
@@ -81,13 +83,13 @@ def compose(section: Section) -> Chapter:
         "groups": [],
     }
     worst = None
-    if section.labels is None:
-        notes.append("Error maps, groups and calibration of chips are not drawn from their rasters here; the table holds their scores.")
-    elif leaders:
+    if leaders:
         model = leaders[-1].model
-        errors = data.unit_errors(study, model)
+        errors = failures.unit_errors(study, model)
         shown["map"] = map_figures(study, errors, dropped, model)
-        if not shown["map"]:
+        if section.labels is None:
+            notes.append(_about_chips(study))
+        elif not shown["map"]:
             notes.append("No map: these units have no coordinates, only groups.")
         worst = worst_table(study, model, dropped)
         shown["calibration"] = calibration_figures(study)
@@ -103,6 +105,14 @@ def compose(section: Section) -> Chapter:
         [summary_of(section, table), cells_of(section, cells)],
         notes,
     )
+
+
+def _about_chips(study: data.Study) -> str:
+    """Where more can be seen of chips, or why not all is shown."""
+    see = "Chips with truth, prediction and error side by side, and maps for QGIS: rs05bench errors RUNS --data DIR --out DIR."
+    if not study.evidence.pool.points:
+        return f"These results keep no sums per test block (an earlier version wrote them), so they have no intervals. {see}"
+    return see
 
 
 def _digests(study: data.Study, keys: Iterable[Key]) -> list[str]:
@@ -125,14 +135,15 @@ def curve_figures(study: data.Study) -> list[Figure]:
             if part.empty:
                 continue
             subtitle = _role_words(split, role)
-            panels.append(figures.curve_panel(part, models, title, subtitle, domain, metric, sanity if role == HOME else None))
+            panels.append(
+                figures.curve_panel(part, models, title, subtitle, domain, metric, section.labels_word, sanity if role == HOME else None)
+            )
         if not panels:
             continue
         cut = metric == "r2" and bool((rows["value"] < figures.LOWEST_R2).any())
         caption = (
-            f"{metric_name(metric)} by labels used: each tier's best model (the table has all). Bands are 95 % intervals over test blocks."
-            + (" R² below −1 is cut off." if cut else "")
-            + _interval_note(rows)
+            f"{metric_name(metric)} by {section.labels_word} used: each tier's best model (the table has all). "
+            "Bands are 95 % intervals over test blocks." + (" R² below −1 is cut off." if cut else "") + _interval_note(rows)
         )
         made.append(
             Figure(
@@ -201,7 +212,7 @@ def drop_figures(study: data.Study, dropped: pd.DataFrame) -> list[Figure]:
     ]
     labels = study.estimates[(study.estimates["split"] == split) & (study.estimates["budget"] == budget)]["labels"].iloc[0]
     caption = (
-        f"The same test blocks, scored with labels of their region in training and without ({labels:.0f} labels). "
+        f"The same test blocks, scored with labels of their region in training and without ({labels:.0f} {section.labels_word}). "
         "A thin line is a region; the three that fall most are named. The thick line is the score over all of them at once, which is not "
         "the mean of the regions: each region holds fewer classes or less variety."
         + (" R² below −1 is cut off." if section.metric == "r2" and bool((rows["held_out"] < figures.LOWEST_R2).any()) else "")
@@ -230,7 +241,7 @@ def cost_figures(study: data.Study) -> list[Figure]:
     how = "Measured alone in a fresh process." if alone else "Measured beside other cells, so only roughly comparable."
     hardware = next((text for text in frame["hardware"] if text), "")
     caption = (
-        f"Every model with {frame['labels'].iloc[0]:.0f} labels; bars are 95 % intervals. The line is the frontier: "
+        f"Every model with {frame['labels'].iloc[0]:.0f} {section.labels_word}; bars are 95 % intervals. The line is the frontier: "
         f"no cheaper model is better, so {'up' if section.higher_is_better else 'down'} and left is where to be. "
         f"{how}"
         + (" Less than a millisecond is drawn as one." if (frame["fit_s"] < figures.SHORTEST_S).any() else "")
@@ -249,9 +260,10 @@ def map_figures(study: data.Study, errors: pd.DataFrame, dropped: pd.DataFrame, 
     placed = errors.dropna(subset=["lon", "lat"]) if not errors.empty else errors
     if placed.empty:
         return []
-    regression = study.truth.classes is None
+    regression = section.card.kind == "regression"
     top = 1.0 if not regression else float(np.quantile(placed["error"], 0.95)) or 1.0
-    unit = "mean absolute error" if regression else "share wrong"
+    chips = section.labels is None
+    unit = "mean absolute error" if regression else "share of pixels wrong" if chips else "share wrong"
     column = _compact_group(placed, [name for name in section.card.groups if name in placed])
     if column is not None:
         means = placed.groupby(column)["error"].mean().sort_values(ascending=False)
@@ -275,8 +287,9 @@ def map_figures(study: data.Study, errors: pd.DataFrame, dropped: pd.DataFrame, 
     apart = column is not None
     word = column.replace("_", " ") if column else ""
     some = f" The {len(panels)} worst of {len(means)} are drawn." if column is not None and len(means) > MOST_MAPS else ""
+    places = "on each test block" if chips else "at each place"
     caption = (
-        f"Held-out error of {model} at each place, over seeds{' and years' if section.card.year else ''}: light is right, dark is wrong"
+        f"Held-out error of {model} {places}, over seeds{' and years' if section.card.year else ''}: light is right, dark is wrong"
         f"{f' (darkest: {top:.2g} and more)' if regression else ''}.{f' A map a {word}, the worst first.' if word else ''}{some}"
     )
     keys = [Key(str(section.lead_split), model, str(study.lead_budget))]
@@ -301,7 +314,7 @@ def _compact_group(placed: pd.DataFrame, columns: Sequence[str]) -> str | None:
     widths = {
         column: float(np.median([_half_width(rows) for _, rows in placed.groupby(column)]))
         for column in columns
-        if 2 <= placed[column].nunique() <= 2 * MOST_MAPS
+        if 2 <= placed[column].nunique() <= 2 * MOST_MAPS and placed[column].value_counts().median() >= LEAST_ON_A_MAP
     }
     best = min(widths, key=lambda column: widths[column], default=None)
     return best if best is not None and whole > SPREAD_OUT * widths[best] else None
@@ -317,28 +330,27 @@ def _half_width(rows: pd.DataFrame) -> float:
 
 def worst_table(study: data.Study, model: str, dropped: pd.DataFrame) -> Table | None:
     """The worst regions of the leader."""
-    frame = data.worst_regions(study, model, dropped)
+    frame = failures.worst_regions(study, model, dropped)
     if frame.empty:
         return None
     name = metric_name(study.section.metric)
-    mistake = "Usual mistake" if study.truth.classes is not None else "Predictions are"
+    mistake = "Predictions are" if study.section.card.kind == "regression" else "Usual mistake"
+    units = "#Chips" if study.section.labels is None else "#Units"
     rows = [
         [str(r["region"]), f"{r['units']:,}", number(r["held_out"]), number(r["home"]), number(r["drop"]), str(r["usual_mistake"])]
         for _, r in frame.head(8).iterrows()
     ]
     title = "The worst regions" if len(frame) > len(rows) else "Regions, worst first"
-    return Table(
-        f"{study.section.key}-regions", title, ["Region", "#Units", f"#{name} held out", "#at home", "#drop", mistake], rows, frame
-    )
+    return Table(f"{study.section.key}-regions", title, ["Region", units, f"#{name} held out", "#at home", "#drop", mistake], rows, frame)
 
 
 def calibration_figures(study: data.Study) -> list[Figure]:
     """Is its confidence worth its name?"""
     section = study.section
-    frame = data.calibration(study)
+    frame = failures.calibration(study)
     if frame.empty:
         return []
-    regression = study.truth.classes is None
+    regression = section.card.kind == "regression"
     panel = figures.coverage_panel if regression else figures.reliability_panel
     drawn = frame if regression else frame[frame["predictions"] >= 20]
     panels = [panel(rows, tier) for tier in study.representatives if not (rows := drawn[drawn["tier"] == tier]).empty]
@@ -359,7 +371,7 @@ def calibration_figures(study: data.Study) -> list[Figure]:
 def group_figures(study: data.Study) -> list[Figure]:
     """Held-out scores by group."""
     section = study.section
-    frame = data.group_scores(study)
+    frame = failures.group_scores(study)
     if frame.empty:
         return []
     domain = _roomy(frame, section.metric)

@@ -13,12 +13,10 @@ import pandas as pd
 from rs05bench.errors import ProtocolError
 from rs05bench.protocol.inference import Estimate, ood_drop, paired_difference, score_interval
 from rs05bench.protocol.inference.intervals import Method
-from rs05bench.protocol.metrics.calibration import reliability_curve
 from rs05bench.protocol.result import TIERS, Result
-from rs05bench.report.evidence import ELSEWHERE, HOME, Evidence, Key, Stats, Truth, read_units, stats_of
+from rs05bench.report.evidence import ELSEWHERE, HOME, Evidence, Key, Stats, Truth, read_units
 from rs05bench.report.loading import Section
 
-MOST_GROUP_VALUES = 12
 ENOUGH_FITS = 3
 DRAWS = 1000
 WHERE = {HOME: "at home", ELSEWHERE: "held out"}
@@ -40,6 +38,14 @@ class Study:
     def truth(self) -> Truth:
         """Labels as numbers."""
         return Truth.of(self.section)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes for people; None for a regression, or for chips whose card gives no names."""
+        card = self.section.card
+        if card.class_names:
+            return tuple(card.class_names)
+        return self.truth.classes if self.section.labels is not None else None
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
@@ -81,7 +87,8 @@ def estimate_scores(section: Section, evidence: Evidence) -> pd.DataFrame:
     rows = []
     for key, cells in evidence.cells.items():
         used = [result.budget.get("labels_used") for result in cells]
-        labels = float(np.mean([value for value in used if value])) if any(used) else np.nan
+        # Whole labels, halves up, so that text and axes say the same.
+        labels = float(np.floor(np.mean([value for value in used if value]) + 0.5)) if any(used) else np.nan
         for role in (HOME, ELSEWHERE):
             estimate = _score(section, evidence, key, role, cells)
             if estimate is None:
@@ -96,7 +103,7 @@ def estimate_scores(section: Section, evidence: Evidence) -> pd.DataFrame:
                     "role": role,
                     "where": WHERE[role],
                     "metric": section.metric,
-                    **_of(estimate),
+                    **plain_estimate(estimate),
                     "cells": len(cells),
                 }
             )
@@ -115,7 +122,7 @@ def _score(section: Section, evidence: Evidence, key: Key, role: str, cells: Seq
     fits = evidence.fits(key, role)
     if fits:
         return interval(fits, section.metric, evidence.groups[key.split])
-    # Chips: their sums are not kept, so the mean over cells is shown, as points and without an interval.
+    # Results of chips that an earlier version wrote keep no sums: the mean over cells is shown, as points and without an interval.
     values = [result.scores[role][section.metric] for result in cells if section.metric in result.scores.get(role, {})]
     if not values:
         return None
@@ -136,7 +143,8 @@ def _united(fits: Sequence[Stats]) -> list[Any]:
     return [fit if len(fit.clusters) == len(common) else fit.select(common) for fit in fits]
 
 
-def _of(estimate: Estimate) -> dict[str, Any]:
+def plain_estimate(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as columns of a frame."""
     return {
         "value": estimate.value,
         "low": estimate.low,
@@ -252,7 +260,8 @@ def drops(study: Study) -> pd.DataFrame:
             except ProtocolError:
                 continue
             head = {"split": split, "model": key.model, "tier": section.models[key.model].tier, "budget": key.budget}
-            rows.append(head | {"region": "all", "home": _mean_score(home, section), "held_out": _mean_score(away, section)} | _of(drop))
+            scores = {"home": _mean_score(home, section), "held_out": _mean_score(away, section)}
+            rows.append(head | {"region": "all"} | scores | plain_estimate(drop))
             rows += [head | row for row in _by_region(home, away, evidence.groups[split], section)]
     return pd.DataFrame(rows)
 
@@ -327,149 +336,6 @@ def costs(study: Study) -> pd.DataFrame:
 def _median(values: Any) -> float:
     known = [float(value) for value in values if value is not None]
     return float(np.median(known)) if known else np.nan
-
-
-def unit_errors(study: Study, model: str) -> pd.DataFrame:
-    """Held-out error of one model at every place, over seeds and years: `held_region`, lon, lat, groups, `error`, `bias` and confusions.
-
-    `error` is the share of wrong answers (classification) or the mean absolute error (regression).
-    """
-    section, split = study.section, study.section.lead_split
-    manifest = section.manifest(split) if split else None
-    if manifest is None or section.labels is None:
-        return pd.DataFrame()
-    units = study.units(model)
-    units = units[units["role"] == ELSEWHERE]
-    placed = manifest.units.set_index("unit_id")
-    groups = [name for name in section.card.groups if name in placed]
-    units = units.rename(columns={"region": "held_region"}).assign(
-        lon=placed["lon"].reindex(units["unit_id"]).to_numpy(),
-        lat=placed["lat"].reindex(units["unit_id"]).to_numpy(),
-        place=placed["place"].reindex(units["unit_id"]).astype(str).to_numpy(),
-        **{name: placed[name].reindex(units["unit_id"]).astype(str).to_numpy() for name in groups},
-    )
-    if study.truth.classes is not None:
-        units["error"] = (units["predicted"] != units["truth"]).astype(float)
-        units["bias"] = np.nan
-    else:
-        units["bias"] = units["predicted"] - units["truth"]
-        units["error"] = units["bias"].abs()
-    grouped = units.groupby(["held_region", "place"], sort=True)
-    frame = grouped.agg(
-        lon=("lon", "first"),
-        lat=("lat", "first"),
-        predictions=("error", "size"),
-        error=("error", "mean"),
-        bias=("bias", "mean"),
-        **{name: (name, "first") for name in groups},
-    ).reset_index()
-    if study.truth.classes is not None:
-        frame["usual_mistake"] = grouped.apply(lambda rows: _mistake(rows, study.truth.classes or ()), include_groups=False).to_numpy()
-    return frame
-
-
-def _mistake(rows: pd.DataFrame, classes: tuple[str, ...]) -> str:
-    wrong = rows[rows["predicted"] != rows["truth"]]
-    if wrong.empty:
-        return ""
-    truth, predicted = wrong.groupby(["truth", "predicted"]).size().idxmax()
-    return f"{classes[int(truth)]} taken for {classes[int(predicted)]}"
-
-
-def worst_regions(study: Study, model: str, dropped: pd.DataFrame) -> pd.DataFrame:
-    """Regions of the lead split, worst held-out score first, each with its usual mistake."""
-    section, split, budget = study.section, study.section.lead_split, study.lead_budget
-    if dropped.empty:
-        return dropped
-    mine = dropped[(dropped["split"] == split) & (dropped["model"] == model) & (dropped["budget"] == budget) & (dropped["region"] != "all")]
-    if mine.empty:
-        return mine
-    mine = mine[["region", "home", "held_out", "value"]].rename(columns={"value": "drop"})
-    units = study.units(model)
-    units = units[units["role"] == ELSEWHERE]
-    told = {str(region): (rows["unit_id"].nunique(), _failure(rows, study.truth.classes)) for region, rows in units.groupby("region")}
-    mine["units"] = [told.get(region, (0, ""))[0] for region in mine["region"]]
-    mine["usual_mistake"] = [told.get(region, (0, ""))[1] for region in mine["region"]]
-    return mine.sort_values("held_out", ascending=section.higher_is_better, kind="stable").reset_index(drop=True)
-
-
-def _failure(rows: pd.DataFrame, classes: tuple[str, ...] | None) -> str:
-    if classes is None:
-        bias = float((rows["predicted"] - rows["truth"]).mean())
-        return f"{'too high' if bias > 0 else 'too low'} by {abs(bias):.3g} on average"
-    wrong = rows[rows["predicted"] != rows["truth"]]
-    if wrong.empty:
-        return "none"
-    counts = wrong.groupby(["truth", "predicted"]).size()
-    truth, predicted = counts.idxmax()
-    share = counts.max() / (rows["truth"] == truth).sum()
-    return f"{share:.0%} of {classes[int(truth)]} taken for {classes[int(predicted)]}"
-
-
-def group_scores(study: Study) -> pd.DataFrame:
-    """Held-out scores of each tier's best model by the values of the card's group columns (those of few values)."""
-    section, split = study.section, study.section.lead_split
-    manifest = section.manifest(split) if split else None
-    if manifest is None or section.labels is None:
-        return pd.DataFrame()
-    wanted = section.card.fairness_groups or section.card.groups
-    placed = manifest.units.set_index("unit_id")
-    columns = [name for name in wanted if name in placed and 2 <= placed[name].nunique() <= MOST_GROUP_VALUES]
-    if section.card.year and placed["year"].nunique() >= 2:
-        columns.append("year")
-    rows = []
-    for tier, model in study.representatives.items():
-        units = study.units(model)
-        if units.empty:
-            continue
-        units = units[units["role"] == ELSEWHERE]
-        for column in columns:
-            value_of = placed[column].reindex(units["unit_id"]).astype(str).to_numpy()
-            for value in sorted(set(value_of)):
-                here = units[value_of == value]
-                fits = [stats_of(fit, study.truth.classes) for _, fit in here.groupby("seed", sort=True)]
-                estimate = interval(fits, section.metric, study.evidence.groups[str(split)])
-                head = {"column": column, "group": value, "tier": tier, "model": model, "units": here["unit_id"].nunique()}
-                rows.append(head | _of(estimate))
-    return pd.DataFrame(rows)
-
-
-def calibration(study: Study) -> pd.DataFrame:
-    """Classification: reliability of each tier's best model. Regression: coverage of its 90 % intervals by budget."""
-    section, split = study.section, study.section.lead_split
-    if split is None or section.labels is None:
-        return pd.DataFrame()
-    rows: list[dict[str, Any]] = []
-    for tier, model in study.representatives.items():
-        if study.truth.classes is None:
-            for name in section.budgets[split]:
-                rows += _coverage(study, tier, model, split, name)
-            continue
-        units = study.units(model)
-        if units.empty:
-            continue
-        for role, here in units.groupby("role", sort=True):
-            curve = reliability_curve(here["confidence"].to_numpy(), (here["predicted"] == here["truth"]).to_numpy(), bins=10)
-            rows += [
-                {"tier": tier, "model": model, "role": role, "where": WHERE[str(role)], "confidence": c, "right": a, "predictions": int(n)}
-                for c, a, n in zip(curve.confidence, curve.accuracy, curve.count, strict=True)
-            ]
-    return pd.DataFrame(rows)
-
-
-def _coverage(study: Study, tier: str, model: str, split: str, budget: str) -> list[dict[str, Any]]:
-    rows = []
-    for role in (HOME, ELSEWHERE):
-        fits = study.evidence.fits(Key(split, model, budget), role)
-        point = study.point(split, model, budget, role)
-        if not fits or point is None:
-            continue
-        estimate = interval(fits, "coverage90", study.evidence.groups[split])
-        if not np.isfinite(estimate.value):
-            continue
-        head = {"tier": tier, "model": model, "budget": budget, "labels": point["labels"], "role": role, "where": WHERE[role]}
-        rows.append(head | _of(estimate))
-    return rows
 
 
 def summary_table(study: Study, dropped: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """From stored predictions to sums per test block, from which every score, difference and interval of a report is computed.
 
+Of chips the sums are those that results keep: counting them again would mean reading every raster.
+
 Each test unit weighs the same at home and elsewhere: where several folds test it at home, each counts for its share, so both sides
 stand on the same ground.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,14 +19,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.kept import Stats, scaled
 from rs05bench.protocol.metrics import ClusterConfusion, ClusterMoments
+from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.taskdata import class_values, encode_labels
 from rs05bench.report.loading import Section
 
 HOME, ELSEWHERE = "test_id", "test_ood"
-Stats = ClusterConfusion | ClusterMoments
 SAME = 1e-6  # a stored score and its recomputation may differ by the rounding of float32 predictions
 
 
@@ -45,15 +48,22 @@ class Evidence:
         stats: Key and role -> seed -> sums over all folds of that seed.
         groups: Split -> cluster -> region, for the intervals.
         cells: Key -> the results it rests on.
+        pool: The kept sums of chips; empty for tables.
     """
 
     stats: Mapping[tuple[Key, str], Mapping[int, Stats]]
     groups: Mapping[str, Mapping[str, str]]
     cells: Mapping[Key, list[Result]] = field(default_factory=dict)
+    pool: Pool = field(default_factory=lambda: Pool({}), repr=False)
 
     def fits(self, key: Key, role: str) -> list[Stats]:
         """The sums of one curve point, a fit each, in order of seeds; empty where there are none."""
         return [stats for _, stats in sorted(self.stats.get((key, role), {}).items())]
+
+    def fits_where(self, key: Key, metric: str, role: str, where: tuple[str, str] | None = None) -> list[Stats]:
+        """The kept sums of chips for any metric, only of rows with a value in a group column; a fit each, in order of seeds."""
+        found = next((point for point in self.pool.points if _key(point) == key), None)
+        return [] if found is None else list(self.pool.fits(found, metric, role, where=where).values())
 
     def keys(self, split: str) -> list[Key]:
         """Curve points of a split."""
@@ -61,10 +71,10 @@ class Evidence:
 
 
 def gather(section: Section) -> Evidence:
-    """Reads every stored prediction of a section once.
+    """Reads every stored prediction of a section once; of chips the kept sums.
 
     Raises:
-        DataError: A prediction file is missing or does not give the score stored beside it.
+        DataError: A prediction file is missing or does not give the score stored beside it, or kept sums do not.
     """
     families: dict[tuple[Key, int], list[Result]] = defaultdict(list)
     cells: dict[Key, list[Result]] = defaultdict(list)
@@ -83,7 +93,44 @@ def gather(section: Section) -> Evidence:
         for split in section.splits:
             places = truth.places(section, split)
             groups[split] = dict(zip(places["cluster"], places["region"], strict=True))
-    return Evidence(dict(stats), groups, dict(cells))
+        return Evidence(dict(stats), groups, dict(cells))
+    pool = _kept_sums(section, cells)
+    for point in pool.points:
+        for role in (HOME, ELSEWHERE):
+            if fits := pool.fits(point, section.metric, role):
+                stats[_key(point), role] = dict(fits)
+        groups.setdefault(point.split, {}).update(pool.regions(point))
+    return Evidence(dict(stats), groups, dict(cells), pool)
+
+
+def _kept_sums(section: Section, cells: Mapping[Key, list[Result]]) -> Pool:
+    """Points whose every cell keeps sums; those of earlier versions do not."""
+    pool = Pool(
+        {
+            Point(section.card.name, section.target, key.split, key.model, key.budget): results
+            for key, results in cells.items()
+            if all(result.sums for result in results)
+        }
+    )
+    for results in pool.points.values():
+        for result in results:
+            for role in (HOME, ELSEWHERE):
+                kept, said = pool.kept(result, role), result.scores.get(role, {}).get(section.metric)
+                if kept is None or said is None or not kept.gives(section.metric):
+                    continue
+                sums = kept.of(section.metric)
+                found = float(sums.evaluate(section.metric, sums.vectors.sum(0)))
+                if not abs(found - said) <= SAME * max(1.0, abs(said)):
+                    raise DataError(
+                        f"the kept sums give {section.metric} {found:.6f} on {role}, and the result says {said:.6f}",
+                        source=section.store.folder(result.digest),
+                        remedy="Delete the cell's folder and run the sweep again.",
+                    )
+    return pool
+
+
+def _key(point: Point) -> Key:
+    return Key(point.split, point.model, point.budget)
 
 
 @dataclass(frozen=True)
@@ -253,7 +300,7 @@ def stats_of(units: pd.DataFrame, classes: tuple[str, ...] | None) -> Stats:
     total: Stats | None = None
     for count in np.unique(times):
         here = times == count
-        sums = _scaled(_count(clusters[here], {name: values[here] for name, values in columns.items()}, classes), 1.0 / count)
+        sums = scaled(_count(clusters[here], {name: values[here] for name, values in columns.items()}, classes), 1.0 / count)
         total = sums if total is None else total + sums  # type: ignore[operator]
     assert total is not None
     return total
@@ -264,9 +311,3 @@ def _count(clusters: Any, columns: Mapping[str, Any], classes: tuple[str, ...] |
         return ClusterConfusion.from_labels(clusters, columns["truth"].astype(np.intp), columns["predicted"].astype(np.intp), classes)
     interval = np.stack([columns[name] for name in _ENDS], axis=1)
     return ClusterMoments.from_values(clusters, columns["truth"], columns["predicted"], interval if np.isfinite(interval).all() else None)
-
-
-def _scaled(stats: Stats, factor: float) -> Stats:
-    if isinstance(stats, ClusterConfusion):
-        return replace(stats, counts=np.asarray(stats.counts, dtype=np.float64) * factor)
-    return replace(stats, sums=stats.sums * factor)

@@ -18,6 +18,8 @@ Spec = dict[str, Any]
 DASHED = [6, 4]
 SHORTEST_S = 1e-3
 """Shorter times are drawn here: whether a majority vote takes 10 or 100 microseconds is nobody's question."""
+NARROWEST = 310
+"""Width of a plot on a phone, pixels."""
 LOWEST_R2 = -1.0
 """R² has no lower end; pictures stop here and say so."""
 
@@ -110,6 +112,7 @@ def curve_panel(
     subtitle: str,
     domain: list[float],
     metric: str,
+    counted: str = "labels",
     sanity: pd.DataFrame | None = None,
 ) -> Spec:
     """Score against labels of one role: a line a model, its interval as a band.
@@ -121,6 +124,7 @@ def curve_panel(
         subtitle: What is held out.
         domain: Ends of the score axis, shared between panels.
         metric: The score.
+        counted: What a budget counts: labels, or labelled chips.
         sanity: The same of a random split, drawn as a faint dotted line.
     """
     rows = rows[rows["model"].isin(models)].dropna(subset=["value"])
@@ -128,12 +132,15 @@ def curve_panel(
     labels = sorted(rows["labels"].unique())
     first, last = (labels[0], labels[-1]) if labels else (1.0, 10.0)
     span = max(last / first, 2.0)
-    # The right third is left free for the names at the ends of the lines.
+    # Room at the right for the names at the ends of the lines, enough for the longest of them on a phone.
+    names = [*models, *(["random split, sanity only"] if sanity is not None and not sanity.empty else [])]
+    share = min(0.5, max(0.36, 7.0 * max(map(len, names), default=0) / NARROWEST))
+    room = 1.06 * share / (1 - share)
     x = {
         "field": "labels",
         "type": "quantitative",
-        "scale": {"type": "log", "domain": [first / span**0.06, last * span**0.62], "nice": False},
-        "axis": {"values": labels, "format": "d", "grid": False, "title": "labels used, validation included"},
+        "scale": {"type": "log", "domain": [first / span**0.06, last * span**room], "nice": False},
+        "axis": {"values": labels, "format": "d", "grid": False, "title": f"{counted} used, validation included"},
     }
     y = {"type": "quantitative", "scale": {"domain": domain, "nice": False, "zero": False}, "title": metric_name(metric)}
     look = tier_scale(models)

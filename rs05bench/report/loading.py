@@ -60,6 +60,11 @@ class Section:
         return bool(find_metric(self.metric, METRICS).higher_is_better)
 
     @property
+    def labels_word(self) -> str:
+        """What a budget counts: `labels`, or `labelled chips`."""
+        return "labelled chips" if self.card.kind == "segmentation" else "labels"
+
+    @property
     def simulated(self) -> bool:
         """Whether anything shown comes from simulated data."""
         return any(result.simulated for result in self.results)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rs05bench.report.data import Lead, Study
 from rs05bench.report.evidence import ELSEWHERE, HOME
-from rs05bench.report.style import elsewhere, metric_name, number, signed, with_interval
+from rs05bench.report.style import bracket, elsewhere, metric_name, number, signed, with_interval
 
 
 def verdict(study: Study, leaders: list[Lead]) -> list[str]:
@@ -20,12 +20,12 @@ def verdict(study: Study, leaders: list[Lead]) -> list[str]:
     parts = []
     for _, run in groupby(leaders, key=lambda lead: lead.model):
         same = list(run)
-        parts.append(f"{same[0].model} ({same[0].tier}) with {_labels(same)} labels ({_scores(same)})")
+        parts.append(f"{same[0].model} ({same[0].tier}) with {_labels(same)} {section.labels_word} ({_scores(same)})")
     first = f"{where[0].upper()}{where[1:]}, the best {metric_name(section.metric)} comes from {_and(parts)}."
-    return [first, _support(leaders)]
+    return [first, _support(leaders, section.labels_word)]
 
 
-def _support(leaders: list[Lead]) -> str:
+def _support(leaders: list[Lead], counted: str) -> str:
     compared = [lead for lead in leaders if lead.difference is not None]
     if not compared and any(lead.rival for lead in leaders):
         rival = leaders[-1]
@@ -38,17 +38,17 @@ def _support(leaders: list[Lead]) -> str:
         least = min(held, key=lambda lead: lead.difference.low)  # type: ignore[union-attr]
         return (
             "Its lead over the best model of any other tier is supported by the paired interval at every budget; "
-            f"the narrowest is {_difference(least)}."
+            f"the narrowest is {_difference(least, counted)}."
         )
     if not held:
         widest = max(open_, key=lambda lead: lead.difference.value)  # type: ignore[union-attr]
         return (
             "No lead over the best model of another tier is supported, since every paired interval holds zero; "
-            f"the widest is {_difference(widest)}."
+            f"the widest is {_difference(widest, counted)}."
         )
     return (
-        f"The lead over the best model of any other tier is supported with {_labels(held)} labels ({_difference(held[-1], short=True)}) "
-        f"and not with {_labels(open_)} ({_difference(open_[-1], short=True)})."
+        f"The lead over the best model of any other tier is supported with {_labels(held)} {counted} ({_over(held[-1])}) "
+        f"and not with {_labels(open_)} ({_over(open_[-1])})."
     )
 
 
@@ -109,11 +109,16 @@ def _scored(lead: Lead) -> str:
     return with_interval(lead.score["value"], lead.score["low"], lead.score["high"])
 
 
-def _difference(lead: Lead, *, short: bool = False) -> str:
+def _over(lead: Lead) -> str:
     assert lead.difference is not None
     gap = lead.difference
-    text = f"{signed(gap.value)} {with_interval(gap.value, gap.low, gap.high).partition(' ')[2]}".rstrip()
-    return f"{text} over {lead.rival}" if short else f"{text} over {lead.rival} ({lead.rival_tier}) with {lead.labels:.0f} labels"
+    # An end that two digits would show as zero gets a third, so that the reader sees on which side of it the end lies.
+    digits = 3 if any(0 < abs(end) < 0.005 for end in (gap.value, gap.low, gap.high)) else 2
+    return f"{f'{signed(gap.value, digits)} {bracket(gap.low, gap.high, digits)}'.rstrip()} over {lead.rival}"
+
+
+def _difference(lead: Lead, counted: str) -> str:
+    return f"{_over(lead)} ({lead.rival_tier}) with {lead.labels:.0f} {counted}"
 
 
 def _labels(leaders: list[Lead]) -> str:

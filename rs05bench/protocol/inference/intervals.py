@@ -195,6 +195,9 @@ def _estimate(
     if n_seeds > 1 and method != "t":
         notes.append("The interval holds for these fits; how fits differ is not in it.")
         spread, n_seeds = 0.0, 1
+    if method == "studentised" and df < ENOUGH_TO_STUDENTISE:
+        # Of two blocks most draws take one of them twice and have no error of their own: the interval would close on the score.
+        method = "t"
     se = (variance + spread) ** 0.5
     if se == 0:
         note = "All clusters agree exactly; the interval has no width."
