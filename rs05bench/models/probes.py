@@ -41,7 +41,7 @@ TOLERANCE = 1e-5
 """Root mean square change of the logits, weighted by the curvature of the loss, that a Newton step would still bring.
 
 Probabilities then are within some 1e-4 of the optimum, where scikit-learn with `tol=1e-5` is within some 1e-2 of it at weak penalties."""
-MOST_STEPS: dict[type, int] = {np.float32: 150, np.float64: 1000}
+MOST_STEPS: dict[type, int] = {np.float32: 50, np.float64: 1000}
 MOST_HALVINGS = 30
 LEAST_CURVATURE = np.float32(1e-7)
 """Below this a mean curvature is rounding."""
