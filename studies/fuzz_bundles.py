@@ -1,14 +1,14 @@
 """Fuzzing the verification of submissions: bundles spoiled at random, each read in a process of its own with bounded memory and time.
 
-A bundle is a good one (a table, chips of two classes, chips of three) after one to four mutations (bytes flipped, cut, repeated, inserted or
-swapped), in files of the folder or in the finished .zip or .tar.gz; or it is one of the hostile kinds of the test suite. In half of the
-mutated ones the digests are written anew, so that the parsers behind them are reached. Every bundle is judged in a fork that has the libraries
-loaded, under the limits and with the way back of the real child process; every hundredth, and every one that was not simply refused, goes
-through the real child process too, and both must say the same.
+A bundle is a good one (a table, chips of two classes, chips of three) after one to four mutations (bytes flipped, cut, repeated, inserted
+or swapped), in files of the folder or in the finished .zip or .tar.gz; or it is one of the hostile kinds of the test suite. In half of the
+mutated ones the digests are written anew, so that the parsers behind them are reached. Every bundle is judged in a fork that has the
+libraries loaded, under the limits and with the way back of the real child process; every hundredth, and every one that was not simply
+refused, goes through the real child process too, and both must say the same.
 
-An acceptance is judged without a person (`tests/protocol/submission/sameness.py`, by other readers and scikit-learn's scores): the bundle must
-hold what the good one held, or differ in nothing but texts and claims that only its authors can know, or, with digests written anew, hold
-other lawful predictions whose scores are those the verdict gives. Anything else is a wrong acceptance.
+An acceptance is judged without a person (`tests/protocol/submission/sameness.py`, by other readers and scikit-learn's scores): the bundle
+must hold what the good one held, or differ in nothing but texts and claims that only its authors can know, or, with digests written anew,
+hold other lawful predictions whose scores are those the verdict gives. Anything else is a wrong acceptance.
 
 `python studies/fuzz_bundles.py --bundles 10000` prints the page.
 """
@@ -255,7 +255,9 @@ def make_goods(root: Path) -> list[Good]:
     labels = pd.read_parquet(truth / "labels" / "labels.parquet").set_index("unit_id")["cover"]
     # Chips are not scored: their scorer is no parser, and the parsers are what is tried here. So one seed is enough.
     single = board.model_copy(update={"least_seeds": 1})
-    goods = [Good(files_of(write_bundle(root / "made", root / "world", board)), KINDS, board, truth, labels, root / "in" / "deep" / "table")]
+    goods = [
+        Good(files_of(write_bundle(root / "made", root / "world", board)), KINDS, board, truth, labels, root / "in" / "deep" / "table")
+    ]
     for number, task in enumerate(("tiny-chips", "tiny-cover")):
         made = files_of(write_bundle(root / f"made{number}", root / "world", board, task, seeds=1, slug=f"unet-{number}"))
         goods.append(Good(made, CHIP_KINDS, single, None, None, root / "in" / "deep" / task))
@@ -294,7 +296,7 @@ def report(bundles: int, counts: Counts, seconds: float, used: float) -> None:
     print(f"| wrote outside the work folder | {counts.outside:,} |")
     print(f"| also judged by the real child process | {counts.real:,} |")
     print(f"| of these: another verdict | {len(counts.differed):,} |")
-    print(f"\nSlowest: {counts.slowest:.1f} s. In all {seconds / 60:.1f} minutes on a machine that did other work too; {used / 60:.1f} minutes of processor time.")
+    print(f"\nSlowest: {counts.slowest:.1f} s. In all {seconds / 60:.1f} minutes, {used / 60:.1f} minutes of them processor time of one core.")
     if counts.broke:
         print("\nWhere a library broke down (a refusal in these words; nothing outside the child is touched):\n")
         for reason, count in counts.broke.most_common(20):

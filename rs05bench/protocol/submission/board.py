@@ -72,7 +72,7 @@ class BoardTask(_Record):
         card: Digest of the task card.
         card_file: Where the card lies in the repository.
         preprocessing: Digest of the preprocessing.
-        labels: target -> digest of the frozen labels (for chips, of the label pack); empty in a sealed round, whose labels do not exist yet.
+        labels: target -> digest of the frozen labels (chips: of the label pack); empty in a sealed round, whose labels do not exist yet.
         splits: Splits that count.
         note: What a reader must know of it.
     """

@@ -187,7 +187,7 @@ def _check_metadata(metadata: Any, columns: dict[str, str], limits: Limits, name
         raise HostileError(f"{name}: column {shown(extra[0]) if extra else 'names'} should not be there (columns: {', '.join(columns)})")
     if missing:
         raise HostileError(f"{name}: columns {missing} are missing (found {[shown(column, 40) for column in there[:12]]})")
-    # By row group: asking pyarrow for the metadata of one column ends the process where its histograms have a wrong length (found by fuzzing).
+    # By row group: asking pyarrow for one column ends the process where its histograms have a wrong length (found by fuzzing).
     said = sum(max(metadata.row_group(group).total_byte_size, 0) for group in range(metadata.num_row_groups))
     if said > limits.parquet_bytes:
         raise HostileError(f"{name}: says it unpacks to {said:,} bytes; at most {limits.parquet_bytes:,} are allowed")

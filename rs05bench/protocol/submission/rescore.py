@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rs05bench.errors import BenchError
 from rs05bench.protocol.budget import LabelBudget, draw_budget
@@ -77,7 +78,9 @@ class Rescorer:
         wrong = [(unit, why) for unit, place in cell.places.items() if (why := _elsewhere(place, self.truth.place(cell.task, unit)))]
         if wrong:
             unit, why = wrong[0]
-            self.faults.add(f"{cell.path}: {len(wrong)} of {len(cell.places)} chips do not lie where their masks do, e.g. {shown(unit)}: {why}")
+            self.faults.add(
+                f"{cell.path}: {len(wrong)} of {len(cell.places)} chips do not lie where their masks do, e.g. {shown(unit)}: {why}"
+            )
         return not wrong
 
     def budget(self, record: CellRecord, task: BoardTask, path: str) -> LabelBudget | None:
@@ -106,7 +109,6 @@ class Rescorer:
 
 def _elsewhere(place: ChipPlace, mask: ChipPlace) -> str | None:
     """Why a map does not lie on its mask; None where it does. A mask without a CRS says nothing of it."""
-    from rasterio import Affine
     from rasterio.crs import CRS
 
     (wkt, transform, shape), (mask_wkt, mask_transform, mask_shape) = place, mask
@@ -117,12 +119,14 @@ def _elsewhere(place: ChipPlace, mask: ChipPlace) -> str | None:
     if transform == mask_transform:
         return None
     # Corners of the map in pixels of the mask.
-    back, rows, columns = ~Affine(*mask_transform), shape[0], shape[1]
-    off = 0.0
-    for corner in ((0, 0), (columns, 0), (0, rows)):
-        found = back * (Affine(*transform) * corner)
-        off = max(off, abs(found[0] - corner[0]), abs(found[1] - corner[1]))
-    return f"it lies {off:.3g} pixels off" if not off <= SAME_PLACE else None
+    corners = np.array([[0, shape[1], 0], [0, 0, shape[0]], [1, 1, 1]], dtype=np.float64)
+    to_mask = np.linalg.solve(_matrix(mask_transform), _matrix(transform))
+    off = float(np.abs(to_mask @ corners - corners).max())
+    return None if off <= SAME_PLACE else f"it lies {off:.3g} pixels off"
+
+
+def _matrix(transform: tuple[float, ...]) -> NDArray[np.float64]:
+    return np.array([transform[:3], transform[3:], (0.0, 0.0, 1.0)])
 
 
 def as_result(cell: ReadCell, scored: Scored, drawn: LabelBudget, submission: Submission, costs: Costs) -> Result:

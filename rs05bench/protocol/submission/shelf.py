@@ -136,9 +136,7 @@ def freeze_runs(
     return board.frozen(freeze_task(card, manifests, labels, list(budgets), card_file)).save(path)
 
 
-def _labels(
-    runs: Path, card: TaskCard, manifests: Mapping[str, SplitManifest], masks: str | Path | None
-) -> Mapping[str, pd.Series | str]:
+def _labels(runs: Path, card: TaskCard, manifests: Mapping[str, SplitManifest], masks: str | Path | None) -> Mapping[str, pd.Series | str]:
     units = set(next(iter(manifests.values())).units["unit_id"])
     if card.kind == "segmentation":
         if masks is None:
@@ -184,7 +182,9 @@ def _place(files: Path, target: Path, digest: str) -> None:
             shutil.copyfile(opened.root / name, part / name, follow_symlinks=False)
         copied = open_bundle(part, part, LIMITS, faults)
         if faults or check_sums(part, copied.files, LIMITS, faults) != digest or faults:
-            raise DataError("its files changed while they were verified", source=files, remedy="Add it again from a folder nobody writes to.")
+            raise DataError(
+                "its files changed while they were verified", source=files, remedy="Add it again from a folder nobody writes to."
+            )
         part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)

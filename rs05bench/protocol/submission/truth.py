@@ -1,8 +1,9 @@
 """The frozen labels submissions are scored with, and the cards and manifests they belong to.
 
 A folder in the layout of a result store: `cards/<task>.yaml`, `manifests/<task>/<split>@vN.parquet`, and under `labels/` label packs
-(`rs05bench labels build`) or, for tables, the `*.parquet` a sweep leaves there (a column a target, and `unit_id`). Whoever has the public data
-makes it; nothing in it is believed unless its digest is the one the board names. Manifests shipped with the package are found without a folder.
+(`rs05bench labels build`) or, for tables, the `*.parquet` a sweep leaves there (a column a target, and `unit_id`). Whoever has the
+public data makes it; nothing in it is believed unless its digest is the one the board names. Manifests shipped with the package are
+found without a folder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an accepted bundle holds, read again by other means than the verification's: is it what the good bundle held, or lawfully different?
 
-Used by the fuzzing study to decide, without a person, whether a spoiled bundle was rightly accepted. Read with zipfile, tarfile, json, pyarrow
-and rasterio alone, and scored with scikit-learn; only a bundle that was accepted comes here.
+Used by the fuzzing study to decide, without a person, whether a spoiled bundle was rightly accepted. Read with zipfile, tarfile, json,
+pyarrow and rasterio alone, and scored with scikit-learn; only a bundle that was accepted comes here.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def _changed(name: str, good: bytes, there: bytes, *, scored: bool) -> tuple[str
     if name.endswith(".json"):
         before, after = _leaves(json.loads(good)), _leaves(json.loads(there))
         differing = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-        locked = [key for key in differing if not re.fullmatch(FREE[name.rpartition("/")[2]], key) and not _fewer(key, before, after, scored)]
+        locked = [
+            key for key in differing if not re.fullmatch(FREE[name.rpartition("/")[2]], key) and not _fewer(key, before, after, scored)
+        ]
         if locked:
             return WRONG, f"the field {locked[0]} differs"
         return (TEXT, ", ".join(differing[:3])) if differing else (SAME, "")

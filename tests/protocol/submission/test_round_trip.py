@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -21,55 +23,87 @@ TEAM = "leaderboard/submissions/my-team"
 
 
 def readme_commands() -> list[str]:
-    """The commands of the README's first block, continuation lines joined, without what fetches or commits."""
+    """Every command of the README's first block, continuation lines joined, comments left out."""
     block = re.search(r"```\n(.*?)```", (ROOT / "leaderboard/README.md").read_text(encoding="utf-8"), re.S)
     assert block is not None
-    text = block[1].replace("\\\n", " ")
-    return [line for line in text.splitlines() if line.startswith(("rs05bench", "cp -r leaderboard"))]
+    lines = (line.strip() for line in block[1].replace("\\\n", " ").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.fixture(scope="module")
+def empty_environment(tmp_path_factory) -> Path:
+    """A new virtual environment with the built wheel in it; what the wheel depends on is read from this one, as there is no network."""
+    root = tmp_path_factory.mktemp("outside")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(root / "dist")]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    venv.create(root / "venv", with_pip=False, symlinks=True)
+    python = root / "venv/bin/python"
+    site = Path(
+        subprocess.run(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+    )
+    wheel = next((root / "dist").glob("*.whl"))
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--no-compile", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    # Only a path: the .pth files of this environment, by which the checkout itself could be found, are not read from there.
+    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return root / "venv"
 
 
 @pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.timeout(900)
-def test_an_outside_team_follows_the_readme(real, tmp_path):
-    if importlib.util.find_spec("hatchling") is None:
-        pytest.skip("hatchling is not installed: the wheel cannot be built offline")
+def test_an_outside_team_follows_the_readme(real, empty_environment, tmp_path):
     data = real("aef_landcover")
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, env=os.environ)
-    wheel = next((tmp_path / "dist").glob("*.whl"))
-    # The team's environment: the wheel in a folder of its own, ahead of this checkout, beside the libraries that are installed already.
-    site = tmp_path / "site-packages"
-    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
-    subprocess.run(install, check=True, capture_output=True, env=clean)
-    (tmp_path / "bin").mkdir()
-    script = tmp_path / "bin" / "rs05bench"
-    script.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'from rs05bench.cli import main; main()' \"$@\"\n")
-    script.chmod(0o755)
-    team = tmp_path / "team"
+    team = tmp_path / "rs05bench"
     shutil.copytree(ROOT / "examples", team / "examples")
-    (team / "leaderboard").mkdir()
-    for name in ("tasks.yaml", "README.md"):
-        shutil.copyfile(ROOT / "leaderboard" / name, team / "leaderboard" / name)
-    env = clean | {"PYTHONPATH": str(site), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
-    where = subprocess.run(
-        [sys.executable, "-c", "import rs05bench; print(rs05bench.__file__)"], env=env, cwd=team, capture_output=True, text=True
-    )
-    assert where.stdout.startswith(str(site))
-    for command in readme_commands():
-        done = subprocess.run(command.replace("DATA", str(data)), shell=True, cwd=team, env=env, capture_output=True, text=True)
+    others = ("tasks.yaml", "README.md", "submissions/floor-majority-rs05bench")
+    for name in others:
+        (team / "leaderboard" / name).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / "leaderboard" / name).is_dir() else shutil.copyfile)(
+            ROOT / "leaderboard" / name, team / "leaderboard" / name
+        )
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    env |= {"PATH": f"{empty_environment / 'bin'}:{os.environ['PATH']}", "GIT_CONFIG_GLOBAL": "/dev/null"}
+    env |= {f"GIT_{who}_{what}": "team@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+    def run(command: str) -> str:
+        done = subprocess.run(["bash", "-c", command], cwd=team, env=env, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    verdict = (team / "verdict" / "verdict.html").read_text(encoding="utf-8")
-    assert "Accepted and rescored" in verdict
-    assert "alphaearth-logistic-yourteam" in "".join(page.name for page in (team / "site" / "models").iterdir())
+        return done.stdout
+
+    run("git init -q -b main && git add . && git commit -q -m start")
+    assert run("python -c 'import rs05bench; print(rs05bench.__file__)'").startswith(str(empty_environment))
+    commands = readme_commands()
+    assert commands[0].startswith("git clone")
+    assert commands[1] == "python -m pip install ."
+    slug = "forest-of-the-team"
+    for command in commands[2:]:
+        run(command.replace("DATA", str(data)).replace("<slug>", slug))
+        if "submit card" in command:
+            card = yaml.safe_load((team / "mycard.yaml").read_text(encoding="utf-8"))
+            assert card["overlap"].startswith("Say how")
+            card |= {"slug": slug, "overlap": "AlphaEarth saw these places, not these labels."}
+            card["authors"] = [{"name": "A Team", "github": "a-team"}]
+            (team / "mycard.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
+    assert "Accepted and rescored" in (team / "verdict/verdict.html").read_text(encoding="utf-8")
+    assert (team / f"site/models/{slug}.html").is_file()
+    rows = pd.read_csv(team / "site/data/leaderboard.csv")
+    mine = rows[(rows["submission"] == slug) & (rows["task"] == "aef-landcover")]
+    assert list(mine["standing"].unique()) == ["rescored"]
+    assert mine["ood"].between(0.2, 0.9).all()
+    # What CI looks at first: the pull request adds one bundle, and nothing else.
+    changed = run("git diff --name-status --no-renames -z main...HEAD")
+    listed = subprocess.run([sys.executable, ROOT / "tools/submission-paths"], input=changed, capture_output=True, text=True, check=True)
+    assert listed.stdout.split() == [slug]
 
 
 def test_the_readme_names_only_commands_there_are():
     help_texts = {}
     for command in readme_commands():
         words = command.split()
-        if words[0] != "rs05bench":
+        if words[0] != "rs05bench" or words[1].startswith("<"):
             continue
         family = words[1:3] if words[1] in ("submit", "leaderboard") else words[1:2]
         if tuple(family) not in help_texts:

@@ -111,6 +111,48 @@ def test_what_needs_too_much_time_is_refused_by_the_child(world, monkeypatch):
     assert (verdict.outcome, verdict.faults) == ("refused", ["reading the bundle needs more than 1 s of processor time"])
 
 
+def test_a_library_that_breaks_down_is_told_in_plain_words(world, monkeypatch):
+    # As a parser written in C++ does that throws where nothing catches: the process is gone, and the parent has to find the words.
+    breaking = (
+        "import rs05bench.protocol.submission.reading as reading, os; "
+        'reading._check_footer = lambda *_: (os.write(2, b"terminate called\\n  what():  histogram size mismatch\\n"), os.abort()); '
+    )
+    monkeypatch.setattr(child, "_START", child._START.replace("from", breaking + "from", 1))
+    verdict = verify_bundle(world.good, world.root / "board")
+    assert verdict.outcome == "refused"
+    assert verdict.faults == [
+        "cells/1/units.parquet: the library that reads it broke down on its content, and nothing more of the bundle was read "
+        "(SIGABRT; 'what():  histogram size mismatch')"
+    ]
+    assert verdict.notes == []
+
+
+def test_no_spoiled_footer_ends_the_process_that_reads_it(world, tmp_path):
+    # pyarrow 26 ends the process on some (a histogram of a wrong length) where a column's own metadata are asked for.
+    code = """
+import random, sys
+from pathlib import Path
+from rs05bench.protocol.submission.faults import HostileError
+from rs05bench.protocol.submission.limits import LIMITS
+from rs05bench.protocol.submission.reading import read_table
+good, spoiled = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
+columns = {"unit_id": "text", "role": "text", "p_crop": "number", "p_tree": "number", "p_water": "number"}
+length = int.from_bytes(good[-8:-4], "little")
+refused = 0
+for at in range(len(good) - 8 - length, len(good) - 8):
+    spoiled.write_bytes(good[:at] + bytes([good[at] ^ (1 << random.Random(at).randrange(8))]) + good[at + 1 :])
+    try:
+        read_table(spoiled, columns, LIMITS, "units.parquet")
+    except HostileError:
+        refused += 1
+print(refused)
+"""
+    run = [sys.executable, "-c", code, str(world.good / "cells/1/units.parquet"), str(tmp_path / "spoiled.parquet")]
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert int(done.stdout) > 100
+
+
 def test_check_tells_every_fault_at_once(world, bundle):
     shutil.rmtree(bundle / "cells/7")
     (bundle / "cells/4/units.parquet").unlink()

@@ -44,7 +44,7 @@ def make_world(root: Path, a_region: int = 60) -> Board:
     for part in ("cards", "manifests", "labels"):
         (truth / part).mkdir(parents=True)
     board = Board()
-    for fields, count in ((TABLE, a_region), (CHIPS, 12), (COVER, 12)):
+    for fields, count in ((TABLE, a_region), (CHIPS, 8), (COVER, 8)):
         card = TaskCard.parse(fields)
         units = _units(count)
         manifest = build_manifest(card, units, "leave-region-out")
