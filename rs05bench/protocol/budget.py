@@ -101,10 +101,8 @@ def draw_budget(
         spec = parse_budget(budget)
     except ValueError as error:
         raise DataError(str(error), source=card.name) from error
-    rows = manifest.fold(fold)
-    role = rows["role"].astype(str).to_numpy()
-    ids = rows["unit_id"].to_numpy(dtype=object)
-    pools = {name: _labelled(ids[role == name], labels) for name in ("train", "val", "reserve")}
+    members = manifest.members(fold)
+    pools = {name: _labelled(members.of_role(name), labels) for name in ("train", "val", "reserve")}
     if len(pools["train"]) == 0:
         raise ProtocolError(f"{manifest.name}, fold {fold!r}: no labelled training unit")
     draw = _Draw(card, spec, seed, labels, manifest)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
@@ -21,6 +23,35 @@ from rs05bench.protocol.units import UnitTable
 COLUMNS = ("fold", "unit_id", "role", "shift", "region", "block")
 _AUDITED = ("verdict", "n_train", "n_test", "within_km", "median_nearest_km", "shared_groups", "unlocated")
 _CATEGORIES = ("fold", "role", "shift", "region", "block")
+
+
+MOST_KEPT = 8
+"""Folds whose members a manifest keeps as arrays."""
+
+
+class FoldMembers:
+    """The units of a fold as arrays, made once and shared by every cell of the fold.
+
+    Attributes:
+        unit_id: (n,) text, sorted.
+        role: (n,) text.
+    """
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self.unit_id: NDArray[np.object_] = rows["unit_id"].to_numpy(dtype=object)
+        self.role: NDArray[np.object_] = np.asarray(_text(rows["role"]), dtype=object)
+        self._seen: tuple[pd.DataFrame, NDArray[np.int64]] | None = None
+
+    def of_role(self, role: str) -> NDArray[np.object_]:
+        """The units of a role."""
+        return self.unit_id[self.role == role]
+
+    def rows_in(self, units: pd.DataFrame) -> NDArray[np.int64]:
+        """(n,) row of each unit in a table with a column `unit_id`; -1 where it is not there."""
+        if self._seen is None or self._seen[0] is not units:
+            known = pd.Index(units["unit_id"].to_numpy(dtype=object), dtype=object)
+            self._seen = units, known.get_indexer(pd.Index(self.unit_id, dtype=object)).astype(np.int64)
+        return self._seen[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +73,12 @@ class SplitManifest:
     units: pd.DataFrame
     card: dict[str, Any] = field(default_factory=dict)
     version: int = 1
+    _members: dict[str, FoldMembers] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def folds(self) -> list[str]:
         """Names of the folds, in order."""
-        return list(dict.fromkeys(self.table["fold"].astype(str)))
+        return [str(name) for name in self.table["fold"].unique()]
 
     @property
     def digest(self) -> str:
@@ -64,10 +96,29 @@ class SplitManifest:
         Raises:
             ProtocolError: No such fold.
         """
-        rows = self.table[self.table["fold"].astype(str) == name]
+        column = self.table["fold"]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            names = [str(value) for value in column.cat.categories]
+            inside = column.cat.codes.to_numpy() == (names.index(name) if name in names else -2)
+        else:
+            inside = (column.astype(str) == name).to_numpy()
+        rows = self.table[inside]
         if rows.empty:
             raise ProtocolError(f"{self.name} has no fold {name!r} (folds: {', '.join(self.folds)})")
         return rows
+
+    def members(self, fold: str) -> FoldMembers:
+        """The units of one fold as arrays; those of the last few folds asked for are kept.
+
+        Raises:
+            ProtocolError: No such fold.
+        """
+        if fold not in self._members:
+            found = FoldMembers(self.fold(fold))
+            while len(self._members) >= MOST_KEPT:
+                self._members.pop(next(iter(self._members)))
+            self._members[fold] = found
+        return self._members[fold]
 
     def grounds(self) -> pd.Series:
         """The ground every test unit stands on, indexed by `unit_id`: the name of the fold that holds it out.

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
@@ -84,32 +86,31 @@ class Predictions:
 
     def frame(self) -> pd.DataFrame:
         """The table as it is written: `unit_id`, `role`, then `y` (with `lower`, `upper`) or `p_<class>` columns."""
-        out = pd.DataFrame({"unit_id": self.unit_id, "role": self.role})
+        return pd.DataFrame({"unit_id": self.unit_id, "role": self.role} | self._numbers())
+
+    def _numbers(self) -> dict[str, NDArray[Any]]:
         if self.probabilities is not None:
-            for code, value in enumerate(self.classes or ()):
-                out[f"{PROBABILITY_PREFIX}{value}"] = self.probabilities[:, code]
-        else:
-            out["y"] = self.y
-            if self.interval is not None:
-                out["lower"], out["upper"] = self.interval[:, 0], self.interval[:, 1]
-        return out
+            return {f"{PROBABILITY_PREFIX}{value}": self.probabilities[:, code] for code, value in enumerate(self.classes or ())}
+        found = {"y": np.asarray(self.y)}
+        return found if self.interval is None else found | {"lower": self.interval[:, 0], "upper": self.interval[:, 1]}
 
     @property
     def digest(self) -> str:
         """SHA-256 over the rows sorted by role and unit, numbers as float32 bits; the same for two copies in any row order."""
-        order = np.lexsort((self.unit_id.astype(str), self.role.astype(str)))
         values = self.probabilities if self.probabilities is not None else np.asarray(self.y).reshape(-1, 1)
-        bits = np.ascontiguousarray(np.asarray(values)[order], dtype="<f4")
+        bits = np.ascontiguousarray(values, dtype="<f4")
+        text, width = bits.tobytes().hex(), 8 * bits.shape[1]
+        rows = sorted(zip(self.role.astype(str).tolist(), self.unit_id.astype(str).tolist(), range(len(bits)), strict=True))
         head = ",".join(self.classes or ("y",))
-        return content_digest(
-            [head, *(f"{self.role[i]}\t{self.unit_id[i]}\t{row.tobytes().hex()}" for i, row in zip(order, bits, strict=True))]
-        )
+        return content_digest([head, *(f"{role}\t{unit}\t{text[at * width : (at + 1) * width]}" for role, unit, at in rows)])
 
     def save(self, directory: str | Path) -> Path:
         """Writes `predictions.json` and `units.parquet` into a directory (made where missing)."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        self.frame().to_parquet(directory / "units.parquet", index=False, compression="zstd")
+        columns = {"unit_id": self.unit_id.astype(str), "role": self.role.astype(str)} | self._numbers()
+        # Past pandas, whose own copy of the text costs more than the file.
+        pq.write_table(pa.table(columns), directory / "units.parquet", compression="zstd")
         kind = "classification" if self.probabilities is not None else "regression"
         record = {
             "schema_version": SCHEMA_VERSION,

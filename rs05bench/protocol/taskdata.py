@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,9 @@ class TaskData:
 
     `train` and `val` show the labelled units of the budget; `test_id`, `test_ood` and `reserve` show features without labels.
     Build it with `TaskData.build`.
+
+    Attributes:
+        absent: Role -> units of the manifest that the data do not hold; empty where all are there.
     """
 
     card: TaskCard
@@ -62,6 +66,7 @@ class TaskData:
     _labels: Mapping[str, NDArray[Any]] = field(repr=False)
     _source: TaskSource = field(repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
+    absent: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -86,34 +91,40 @@ class TaskData:
             split: Full split name where it carries `+k`; default the manifest's.
             target: Which target; default the card's first.
 
+        A manifest may hold units that the data lack, as a frozen one over more than somebody has: they are left out and counted in
+        `absent`. It must hold every unit of the data.
+
         Raises:
-            DataError: The manifest is over other units than the data.
+            DataError: The data hold units that the manifest does not know.
             ProtocolError: Nothing to train on in this fold.
         """
         card = source.card
         target = target or card.targets[0]
         units = source.units().frame
-        position = pd.Series(np.arange(len(units)), index=units["unit_id"])
-        rows = manifest.fold(fold)
-        unknown = ~rows["unit_id"].isin(position.index)
-        if unknown.any() or len(rows) != len(units):
+        members = manifest.members(fold)
+        rows = members.rows_in(units)
+        there = rows >= 0
+        if int(there.sum()) != len(units):
             raise DataError(
-                f"{manifest.name} is over other units: {int(unknown.sum())} of its {len(rows)} are not among the {len(units)} of the data",
+                f"{manifest.name} is over other units: it knows {int(there.sum())} of the {len(units)} of the data, "
+                f"and {int((~there).sum())} that are not among them",
                 source=card.name,
                 remedy="Use the data this manifest was built from, or build a manifest over these data.",
             )
-        role = rows["role"].astype(str).to_numpy()
-        ids = rows["unit_id"].to_numpy(dtype=object)
-        labels = source.labels(target)
+        values, classes = _labels_of(source, target, units)
+        ids, role, absent = members.unit_id, members.role, {}
+        if not there.all():
+            gone = role[~there]
+            absent = {name: int((gone == name).sum()) for name in sorted(set(gone))}
+            ids, role, rows = ids[there], role[there], rows[there]
         open_to_budget = np.isin(role, ["train", "val", "reserve"])
-        visible = labels.reindex(ids[open_to_budget])
-        chosen = draw_budget(card, manifest, fold, budget, seed, dict(zip(visible.index, visible, strict=True)), split=split)
-        classes = class_values(card, labels) if card.kind != "regression" else None
-        picked = {"train": chosen.train, "val": chosen.val}
-        picked |= {name: ids[role == name] for name in ("test_id", "test_ood", "reserve")}
-        index = {name: position.reindex(values).to_numpy(dtype=np.int64) for name, values in picked.items()}
-        shown = {name: encode_labels(labels.reindex(picked[name]), classes, card.name) for name in LABEL_ROLES}
-        return cls(card, target, split or manifest.split, fold, chosen, seed, classes, units, index, shown, source)
+        visible = dict(zip(ids[open_to_budget], values[rows[open_to_budget]], strict=True))
+        chosen = draw_budget(card, manifest, fold, budget, seed, visible, split=split)
+        row_of = dict(zip(ids, rows, strict=True))
+        index = {name: np.array([row_of[unit] for unit in getattr(chosen, name)], dtype=np.int64) for name in LABEL_ROLES}
+        index |= {name: rows[role == name] for name in ("test_id", "test_ood", "reserve")}
+        shown = {name: encode_labels(pd.Series(values[index[name]], dtype=object), classes, card.name) for name in LABEL_ROLES}
+        return cls(card, target, split or manifest.split, fold, chosen, seed, classes, units, index, shown, source, absent=absent)
 
     @property
     def feature_sets(self) -> list[str]:
@@ -133,7 +144,7 @@ class TaskData:
 
     def unit_ids(self, role: str) -> NDArray[np.object_]:
         """Unit ids of a role, shape (n,)."""
-        return self.units["unit_id"].to_numpy(dtype=object)[self._at(role)]
+        return self.units["unit_id"].iloc[self._at(role)].to_numpy(dtype=object)
 
     def X(self, role: str, features: str) -> NDArray[np.float32]:
         """Features of a role, shape (n, d) (or (n, ...) for sequences), float32; NaN where missing."""
@@ -177,6 +188,22 @@ class TaskData:
         if role not in self._rows:
             raise ProtocolError(f"no role {role!r}; a model may ask for {sorted(self._rows)}")
         return self._rows[role]
+
+
+_KEPT: WeakKeyDictionary[TaskSource, dict[str, tuple[pd.DataFrame, NDArray[Any], tuple[str, ...] | None]]] = WeakKeyDictionary()
+
+
+def _labels_of(source: TaskSource, target: str, units: pd.DataFrame) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+    """Labels of a target in the order of the units, and its classes; kept as long as the source is, for every cell asks for them."""
+    try:
+        kept = _KEPT.setdefault(source, {})
+    except TypeError:  # a source that cannot be looked up
+        kept = {}
+    if target not in kept or kept[target][0] is not units:
+        labels = source.labels(target)
+        values = labels.reindex(units["unit_id"]).to_numpy(dtype=object)
+        kept[target] = units, values, class_values(source.card, labels) if source.card.kind != "regression" else None
+    return kept[target][1:]
 
 
 def class_values(card: TaskCard, labels: pd.Series) -> tuple[str, ...]:
