@@ -32,11 +32,11 @@ def study(
     ] = None,
     no_run: Annotated[bool, typer.Option("--no-run", help="Run nothing: write the page from what is there.")] = False,
     docs: Annotated[
-        Path | None, typer.Option("--docs", help="Also write the page, its pictures and cells into this folder, for docs/studies.")
+        Path | None, typer.Option("--docs", help="Also write page, pictures and cells into this folder (docs/studies).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the sentences with their numbers and cells as JSON.")] = False,
 ) -> None:
-    """Run a study and write its page: the answer in words that follow its intervals, figures, tables, and the cells behind each sentence."""
+    """Run a study and write its page: an answer in words that follow its intervals, figures, tables, the cells behind each sentence."""
     import json
 
     from rs05bench.errors import DataError

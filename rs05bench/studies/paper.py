@@ -102,7 +102,7 @@ def _read(stores: Sequence[str | Path]) -> tuple[list[Runs], list[str]]:
         try:
             runs.append(read_runs(store))
         except DataError as error:
-            faults.append(f"The store {store.name} is left out: {str(error).splitlines()[0]}")
+            faults.append(f"The store {store.name} is left out: it {error.problem}.")
     if not runs:
         why = f" ({faults[0]})" if faults else ""
         raise DataError(f"no store holds a result{why}", source=", ".join(map(str, stores)), remedy="Run a sweep or a study first.")
@@ -189,8 +189,9 @@ def _section(section: Section, keys: set[str], missing: list[str]) -> Part:
     try:
         chapter: Chapter = compose(section)
     except DataError as error:
-        part.missing.append(f"figures and tables: {str(error).splitlines()[0]}")
-        missing.append(f"{title}{many}: figures and tables, because {str(error).splitlines()[0]}")
+        why = "its store keeps no predictions" if not _predictions(section) else error.problem
+        part.missing.append(f"figures and tables: {why}.")
+        missing.append(f"{title}{many}: figures and tables, because {why}.")
         return part
     part.texts = [f"Question: {about(section)['question']}"]
     digests = tuple(sorted(result.digest for result in section.results))
@@ -205,6 +206,11 @@ def _section(section: Section, keys: set[str], missing: list[str]) -> Part:
     part.tables = [replace(table, key=_unused(table.key, keys)) for table in tables]
     part.points = list(chapter.notes)
     return part
+
+
+def _predictions(section: Section) -> bool:
+    """Whether all results keep the predictions that figures are drawn from."""
+    return all((section.store.folder(result.digest) / "predictions").is_dir() for result in section.results)
 
 
 def _unused(key: str, keys: set[str]) -> str:

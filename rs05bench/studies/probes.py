@@ -41,7 +41,9 @@ def correlations(X: NDArray, y: NDArray) -> Floats:
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
     a, b = X - X.mean(0), y - y.mean()
     spread = np.sqrt((a**2).sum(0) * (b**2).sum())
-    return np.divide(a.T @ b, spread, out=np.zeros(X.shape[1]), where=spread > 0)
+    found: Floats = np.zeros(X.shape[1])
+    np.divide(a.T @ b, spread, out=found, where=spread > 0)
+    return found
 
 
 def direction(X: NDArray, y: NDArray, centre: NDArray, spread: NDArray) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,7 +146,7 @@ def _case(setting: Setting, case: Case, found: Findings) -> None:
     if not gains:
         return
     frame = pd.DataFrame(gains)
-    digests = sorted({digest for entry in gains for digest in entry["digests"]})
+    rests = sorted({digest for entry in gains for digest in entry["digests"]})
     found.figures += [
         _scores(case, pool, base, models, tiers, metric),
         Figure(
@@ -165,7 +166,7 @@ def _case(setting: Setting, case: Case, found: Findings) -> None:
                 for model in models
             ],
             frame.drop(columns="digests"),
-            digests,
+            rests,
             width=360,
         ),
     ]
@@ -236,7 +237,7 @@ def _crossings(case: Case, models: list[str], gains: list[dict]) -> list[Claim]:
     return claims
 
 
-def _scores(case: Case, pool: Pool, base: Point, models: list[str], tiers: dict[str, str], metric: str) -> Figure:
+def _scores(case: Case, pool: Pool, base: Point, models: list[str], tiers: Mapping[str, str], metric: str) -> Figure:
     """Scores of local and transferred models on the small areas' test blocks."""
     rows, digests = [], set()
     splits = [case.at_home, case.away, *([f"{case.away}+{case.extra}"] if case.extra else [])]
