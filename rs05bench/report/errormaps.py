@@ -6,8 +6,7 @@ those of held-out units wherever the split holds any out: a map of a place the m
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,15 @@ from rs05bench.protocol.metrics import METRICS, find_metric
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.taskdata import class_values, encode_labels
+from rs05bench.report.chip_maps import failures_of_chips, write_chip_maps
 from rs05bench.report.loading import Section, read_runs
+from rs05bench.report.style import layer_name
+from rs05bench.report.thumbnails import Picture
 
-RIGHT, IGNORED = 0, 255
 LEAST_UNITS = 10
 """A group of fewer units is not listed among the typical failures."""
+MOST_GROUPS = 12
+"""Group columns of more values are left out of the typical failures of chips."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ class ErrorMap:
         units: A row a unit and model: see `unit_errors`; empty for chips.
         failures: Typical failures by group: see `typical_failures`.
         files: Files written, relative to the folder.
-        chips: A row a chip: unit, error share, mean confidence, file names; empty for tables.
+        chips: A row a chip, worst first: see `ChipMaps`, and the group columns; empty for tables.
+        pictures: Chip -> its small pictures.
+        classes: Names of the classes, for the colours of chips.
         simulated: Whether the data are simulated.
         notes: What a reader has to know.
         columns: Group columns.
@@ -58,6 +63,8 @@ class ErrorMap:
     failures: pd.DataFrame
     files: list[str] = field(default_factory=list)
     chips: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pictures: dict[str, list[Picture]] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
     simulated: bool = False
     notes: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
@@ -106,8 +113,7 @@ def _section(section: Section, root: Path, data: str | Path | None, split: str |
     best = _best(cells, role, section.card.main_metric)
     base = {"key": section.key, "title": title, "role": role, "split": chosen, "budget": size, "best": best, "simulated": section.simulated}
     if section.card.kind == "segmentation":
-        chips, files = _chip_maps(section, cells, role, best, root, data)
-        return ErrorMap(**base, units=pd.DataFrame(), failures=pd.DataFrame(), files=files, chips=chips)  # type: ignore[arg-type]
+        return ErrorMap(**base, units=pd.DataFrame(), **_chips(section, cells, role, best, root, data))  # type: ignore[arg-type]
     units = unit_errors(section, cells, role)
     notes = ["Errors are means over seeds, and over folds where several test a unit."]
     files = [_write_table(units, root / f"{section.key}.csv")]
@@ -147,11 +153,12 @@ def unit_errors(section: Section, cells: Sequence[Result], role: str) -> pd.Data
     """
     assert section.labels is not None
     known = section.labels.dropna()
+    known.index = pd.Index(known.index, dtype=object)
     classes = None if section.card.kind == "regression" else class_values(section.card, known)
     frames = []
     for cell in cells:
         predictions = section.store.predictions(cell.digest).of_role(role)
-        predictions = predictions.take(np.flatnonzero(np.isin(predictions.unit_id, known.index)))
+        predictions = predictions.take(np.flatnonzero(known.index.get_indexer(pd.Index(predictions.unit_id, dtype=object)) >= 0))
         frames.append(_answers(predictions, known, classes, section.card.name).assign(model=cell.cell.model))
     answers = pd.concat(frames, ignore_index=True)
     table = _summed(answers, classes)
@@ -260,14 +267,8 @@ def _write_geopackage(units: pd.DataFrame, path: Path) -> str:
     return path.name
 
 
-def layer_name(model: str) -> str:
-    """A model's name as a layer and file name: `hybrid-rf`."""
-    return re.sub(r"[^A-Za-z0-9.@-]+", "-", model)
-
-
-def _chip_maps(
-    section: Section, cells: Sequence[Result], role: str, best: str, root: Path, data: str | Path | None
-) -> tuple[pd.DataFrame, list[str]]:
+def _chips(section: Section, cells: Sequence[Result], role: str, best: str, root: Path, data: str | Path | None) -> dict[str, Any]:
+    """The fields of an error map that are of chips."""
     from rs05bench.datamodules.sources import open_source
     from rs05bench.protocol.rasters import RasterPredictions
 
@@ -278,92 +279,43 @@ def _chip_maps(
             remedy="Say where the data are with --data.",
         )
     source: Any = open_source(section.card, data)
-    maps = [RasterPredictions.load(section.store.folder(cell.digest) / "predictions") for cell in cells if cell.cell.model == best]
-    folder = root / section.key
-    return write_chip_maps(maps, source.read_labels, role, folder)
-
-
-def write_chip_maps(
-    fits: Sequence[Any], read_labels: Callable[[str], tuple[NDArray[np.integer], Any]], role: str, folder: str | Path
-) -> tuple[pd.DataFrame, list[str]]:
-    """Error, confidence and disagreement of chips as Cloud Optimized GeoTIFFs.
-
-    Args:
-        fits: `RasterPredictions` of one model, one a fold and seed.
-        read_labels: Unit id -> mask (H, W) with -1 for what is not scored, and the pixel size.
-        role: Test role.
-        folder: Where to write; made where missing.
-
-    Returns:
-        A row a chip (`unit_id, error, confidence, disagreement, file`), worst first, and the files. `<chip>_error.tif` holds 0 where
-        right, the predicted class + 1 where wrong, 255 where nothing is scored; `_confidence.tif` the mean probability of the predicted
-        class (two classes only: of more, only a sample of probabilities is kept); `_disagreement.tif` the share of fits that answer
-        otherwise.
-    """
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    where: dict[str, list[tuple[Any, str]]] = {}
-    for fit in fits:
-        for unit, file in fit.table.loc[fit.table["role"] == role, ["unit_id", "file"]].itertuples(index=False):
-            where.setdefault(str(unit), []).append((fit, str(file)))
-    rows: list[dict[str, Any]] = []
-    files: list[str] = []
-    for unit in sorted(where):
-        truth, _ = read_labels(unit)
-        classes = where[unit][0][0].classes
-        bands = [fit.band(file) for fit, file in where[unit]]
-        two = len(classes) == 2
-        votes = np.stack([(band > 0.5).astype(np.uint8) if two else band for band in bands])
-        counts = np.stack([(votes == code).sum(0) for code in range(len(classes))])
-        said = counts.argmax(0).astype(np.uint8)
-        if truth.shape != said.shape:
-            raise DataError(f"chip {unit!r} is {said.shape}, and its mask {truth.shape}", source=where[unit][0][0].directory)
-        scored = truth >= 0
-        error = np.where(scored, np.where(said == truth, RIGHT, said + 1), IGNORED).astype(np.uint8)
-        disagreement = (1 - counts.max(0) / len(bands)).astype(np.float32)
-        layers: dict[str, NDArray[Any]] = {"error": error, "disagreement": disagreement}
-        if two:
-            burnt = np.mean(bands, axis=0)
-            layers["confidence"] = np.where(said == 1, burnt, 1 - burnt).astype(np.float32)
-        profile = where[unit][0][0].directory / where[unit][0][1]
-        stem = layer_name(unit)
-        for name, band in layers.items():
-            _write_cog(root / f"{stem}_{name}.tif", band, profile)
-            files.append(f"{root.name}/{stem}_{name}.tif")
-        wrong = (error != RIGHT) & scored
-        rows.append(
-            {
-                "unit_id": unit,
-                "error": float(wrong.sum() / max(scored.sum(), 1)),
-                "confidence": float(layers["confidence"][scored].mean()) if two and scored.any() else np.nan,
-                "disagreement": float(disagreement[scored].mean()) if scored.any() else np.nan,
-                "file": f"{root.name}/{stem}_error.tif",
-            }
-        )
-    table = pd.DataFrame(rows, columns=["unit_id", "error", "confidence", "disagreement", "file"])
-    return table.sort_values("error", ascending=False, kind="stable").reset_index(drop=True), files
-
-
-def _write_cog(path: Path, band: NDArray[Any], like: Path) -> None:
-    import rasterio
-    from rasterio.io import MemoryFile
-    from rasterio.shutil import copy
-
-    with rasterio.open(like) as source:
-        crs, transform = source.crs, source.transform
-    profile = {
-        "driver": "GTiff",
-        "height": band.shape[0],
-        "width": band.shape[1],
-        "count": 1,
-        "dtype": band.dtype,
-        "crs": crs,
-        "transform": transform,
+    digests = {result.digests.get("data", source.digest) for result in cells}
+    if digests != {source.digest}:
+        raise DataError(f"{section.card.name}: these chips are not those the results rest on", source=data)
+    fits = [RasterPredictions.load(section.store.folder(cell.digest) / "predictions") for cell in cells if cell.cell.model == best]
+    manifest = section.manifest(cells[0].cell.split)
+    columns = list(dict.fromkeys([*section.card.fairness_groups, *section.card.groups]))
+    groups = pd.DataFrame() if manifest is None else manifest.units.set_index("unit_id")[columns].astype(str)
+    names = tuple(section.card.class_names or fits[0].classes)
+    maps = write_chip_maps(
+        fits, source.read_labels, role, root / section.key, names=names, groups=groups, read_image=lambda unit: _seen(source, unit)
+    )
+    # A column in which every chip is a group of its own tells nothing that the chips do not.
+    telling = [name for name in columns if 2 <= groups[name].reindex(maps.table["unit_id"]).nunique() <= MOST_GROUPS]
+    return {
+        "chips": maps.table.join(groups, on="unit_id"),
+        "failures": failures_of_chips(maps.table, maps.counts, groups, telling, names),
+        "files": maps.files,
+        "pictures": maps.pictures,
+        "classes": names,
+        "columns": telling,
+        "notes": [
+            "The answer of several fits is that of their mean probability."
+            if len(names) == 2
+            else "The answer of several fits is the one that most of them give."
+        ],
     }
-    if band.dtype == np.uint8:
-        profile["nodata"] = IGNORED
-    with rasterio.Env(GDAL_NUM_THREADS=1), MemoryFile() as memory:
-        with memory.open(**profile) as target:
-            target.write(band, 1)
-        with memory.open() as target:
-            copy(target, path, driver="COG", COMPRESS="DEFLATE")
+
+
+def _seen(source: Any, unit: str) -> NDArray[np.floating] | None:
+    """A picture of what the model saw: burnt ground stands out in SWIR 2, NIR and red; of several dates the middle one is shown."""
+    from rs05bench.datasets.plotting import composite
+
+    image = np.asarray(source.chip(unit)["image"])
+    image = image if image.ndim == 3 else image[len(image) // 2]
+    bands = list(source.dataset.bands)
+    wanted = ("B12", "B8A", "B04") if source.card.reader == "burn-scars" else ("B04", "B03", "B02")
+    valid = np.isfinite(image).all(axis=0)
+    if not set(wanted) <= set(bands) or not valid.any():
+        return None
+    return composite(image, bands, wanted, valid)

@@ -6,21 +6,23 @@ import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from rs05bench.report.style import FAINT, FONT, INK, MUTED, PAPER, number
+from rs05bench.report.thumbnails import CONFUSED, GOOD, HIT, MISSED, TOO_MUCH, UNKNOWN, class_colours
 
 if TYPE_CHECKING:
     from rs05bench.report.errormaps import ErrorMap
 
-WIDTH, MOST_DRAWN, MOST_ROWS, MOST_PANELS = 640, 6000, 30, 8
+WIDTH, MOST_DRAWN, MOST_ROWS, MOST_PANELS, MOST_PICTURES, MOST_FILES = 640, 6000, 30, 8, 12, 7
 # From pale to dark: the map reads in grey.
 RAMP = ("#f3e7cf", "#efc27b", "#e69f00", "#b45f06", "#5b2a00")
 
 _STYLE = f"""
+html {{ color-scheme: light; }}
 body {{ font: 16px/1.5 {FONT}; color: {INK}; background: {PAPER}; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
 h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.25rem; margin-top: 2.5rem; }} h3 {{ font-size: 1rem; }}
 p, li {{ max-width: 44rem; }} .muted {{ color: {MUTED}; }}
@@ -28,7 +30,15 @@ table {{ border-collapse: collapse; width: 100%; font-size: .9rem; }}
 th, td {{ text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid {FAINT}; vertical-align: top; }}
 td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
 svg {{ max-width: 100%; height: auto; border: 1px solid {FAINT}; }}
-.ribbon {{ background: #D55E00; color: #fff; padding: .3rem .8rem; font-weight: 600; }}
+.scroll {{ overflow-x: auto; }}
+.chip {{ margin: 1.2rem 0; break-inside: avoid; }} .chip h4 {{ margin: 0; font-size: .9rem; overflow-wrap: anywhere; }}
+.chip p {{ margin: 0 0 .4rem; font-size: .85rem; }}
+.strip {{ display: flex; flex-wrap: wrap; gap: 8px; }}
+.small {{ margin: 0; }} .small img {{ display: block; border: 1px solid {FAINT}; image-rendering: pixelated; }}
+.small figcaption {{ font-size: .78rem; color: {MUTED}; }}
+.key {{ list-style: none; padding: 0; margin: .3rem 0; display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: .84rem; max-width: none; }}
+.key li {{ display: flex; align-items: center; gap: 6px; }} .key i {{ width: 14px; height: 14px; border: 1px solid #8a929c; }}
+.ribbon {{ background: #D55E00; color: #fff; padding: .3rem .8rem; font-weight: 600; max-width: none; }}
 @media print {{ body {{ max-width: none; }} }}
 """
 
@@ -74,9 +84,9 @@ def _section(entry: ErrorMap) -> str:
             ]
         parts += [_failures(entry.failures, regression), _worst(rows, regression), _models(entry.units, regression)]
     if len(entry.chips):
-        parts.append(_chips(entry.chips))
+        parts += [_pictures(entry), _failures(entry.failures, regression, "chips"), _worst_of_groups(entry), _chips(entry.chips)]
     parts += [f'<p class="muted">{escape(note)}</p>' for note in entry.notes]
-    shown = entry.files[:MOST_ROWS]
+    shown = entry.files[:MOST_FILES]
     left = f" and {len(entry.files) - len(shown)} more in the folder" if len(entry.files) > len(shown) else ""
     parts.append(
         "<h3>Files for QGIS</h3><p>"
@@ -140,17 +150,19 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence
             "<tr>" + "".join(f"<{tag}{' class=n' if i in numbers else ''}>{escape(cell)}</{tag}>" for i, cell in enumerate(cells)) + "</tr>"
         )
 
-    return f"<table><thead>{line(head, 'th')}</thead><tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
+    body = "".join(line(row, "td") for row in rows)
+    return f'<div class="scroll"><table><thead>{line(head, "th")}</thead><tbody>{body}</tbody></table></div>'
 
 
-def _failures(table: pd.DataFrame, regression: bool) -> str:
+def _failures(table: pd.DataFrame, regression: bool, counted: str = "units") -> str:
     if table.empty:
         return ""
     rows = [
         [row.column, row.group, str(row.units), number(row.error), number(row.sure_and_wrong), row.failure]
         for row in table.groupby("column", sort=False).head(8).itertuples(index=False)
     ]
-    head = ["column", "group", "units", "mean error", "sure and wrong", "typical failure"]
+    error = "share wrong" if counted == "chips" else "mean error"
+    head = ["column", "group", counted, error, "sure and wrong", "typical failure"]
     if regression:
         rows, head = [row[:4] + row[5:] for row in rows], head[:4] + head[5:]
     return "<h3>Typical failures by group, worst first</h3>" + _table(head, rows, (2, 3) if regression else (2, 3, 4))
@@ -176,7 +188,64 @@ def _models(units: pd.DataFrame, regression: bool) -> str:
 
 def _chips(chips: pd.DataFrame) -> str:
     body = [
-        [str(row.unit_id), number(row.error), number(row.confidence), number(row.disagreement), row.file]
+        [str(row.unit_id), number(row.error), number(row.confidence), number(row.disagreement), row.failure]
         for row in chips.head(MOST_ROWS).itertuples(index=False)
     ]
-    return "<h3>Chips, worst first</h3>" + _table(["chip", "share wrong", "confidence", "disagreement", "file"], body, (1, 2, 3))
+    left = f" (the first {MOST_ROWS} of {len(chips):,}; the GeoPackage has all)" if len(chips) > MOST_ROWS else ""
+    return f"<h3>All chips, worst first{left}</h3>" + _table(
+        ["chip", "share wrong", "confidence", "fits disagree", "typical failure"], body, (1, 2, 3)
+    )
+
+
+def _pictures(entry: ErrorMap) -> str:
+    """The worst chips side by side with what was wrong in them, and what the colours mean."""
+    worst = [row for row in entry.chips.itertuples(index=False) if row.unit_id in entry.pictures][:MOST_PICTURES]
+    drawn = "".join(_strip(entry, row) for row in worst)
+    return f"<h3>The worst chips</h3>{_key(entry)}{drawn}"
+
+
+def _strip(entry: ErrorMap, row: Any, lead: str = "") -> str:
+    """One chip: a caption and its pictures in a row."""
+    where = ", ".join(str(getattr(row, column)) for column in entry.columns)
+    sure = f", {number(row.confidence)} sure on average" if row.confidence == row.confidence else ""
+    shown = "".join(
+        f'<figure class="small"><img src="{picture.uri}" width="{picture.width}" height="{picture.height}" '
+        f'alt="{escape(f"{row.unit_id}: {picture.title}")}"><figcaption>{escape(picture.title)}</figcaption></figure>'
+        for picture in entry.pictures[row.unit_id]
+    )
+    said = f"{number(100 * row.error, 0)} % wrong{sure}; {row.failure}"
+    return (
+        f'<section class="chip"><h4>{escape(lead)}{escape(str(row.unit_id))}</h4>'
+        f'<p class="muted">{escape(where)}{". " if where else ""}{escape(said)}.</p><div class="strip">{shown}</div></section>'
+    )
+
+
+def _key(entry: ErrorMap) -> str:
+    """What the colours mean, in words beside each."""
+    names = list(entry.classes)
+    of_classes = [*zip(class_colours(len(names)), names, strict=True), (UNKNOWN, "nothing known")]
+    of_errors = [(GOOD, "right"), (CONFUSED, "wrong")]
+    if len(names) == 2:
+        of_errors = [(HIT, f"{names[1]} found"), (MISSED, f"{names[1]} missed"), (TOO_MUCH, f"{names[1]} where there is none")]
+
+    def patches(said: str, marks: Sequence[tuple[str, str]]) -> str:
+        drawn = "".join(f'<li><i style="background:{colour}"></i>{escape(name)}</li>' for colour, name in marks)
+        return f'<ul class="key"><li><b>{said}</b></li>{drawn}</ul>'
+
+    doubt = '<ul class="key"><li><b>how sure, fits disagree</b></li><li>dark is doubt</li></ul>'
+    return patches("truth, answer", of_classes) + patches("error", of_errors) + doubt
+
+
+def _worst_of_groups(entry: ErrorMap) -> str:
+    """The worst chip of each group of the first column that tells groups apart, where it is not shown above."""
+    if entry.failures.empty:
+        return ""
+    column = str(entry.failures["column"].iloc[0])
+    above = set([unit for unit in entry.chips["unit_id"] if unit in entry.pictures][:MOST_PICTURES])
+    rows = {row.unit_id: row for row in entry.chips.itertuples(index=False)}
+    drawn = "".join(
+        _strip(entry, rows[group.worst], f"{group.group}: ")
+        for group in entry.failures[entry.failures["column"] == column].itertuples(index=False)
+        if group.worst in entry.pictures and group.worst not in above
+    )
+    return f"<h3>The worst chip of each {escape(column)}, where it is not above</h3>{drawn}" if drawn else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from rs05bench.protocol.names import parse_split
@@ -105,6 +106,11 @@ def split_title(split: str) -> str:
         case "official":
             return "As published"
     return "Random split"
+
+
+def layer_name(model: str) -> str:
+    """A name as a layer and file name: `hybrid-rf`."""
+    return re.sub(r"[^A-Za-z0-9.@-]+", "-", model)
 
 
 def a(word: str) -> str:

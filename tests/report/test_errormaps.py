@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from rs05bench.cli.errors import register
 from rs05bench.errors import DataError
 from rs05bench.experiment.store import ResultStore
+from rs05bench.protocol import Cell, ModelCard, Result
+from rs05bench.protocol.metrics import confusion_matrix
 from rs05bench.protocol.rasters import RasterPredictions, RasterWriter
-from rs05bench.report.errormaps import layer_name, typical_failures, write_chip_maps, write_error_maps
+from rs05bench.report.chip_maps import failures_of_chips, write_chip_maps
+from rs05bench.report.errormaps import typical_failures, write_error_maps
+from rs05bench.report.style import layer_name
+from rs05bench.report.thumbnails import MISSED, TOO_MUCH, chip_pictures
+from tests.protocol.chip_world import SIDE, THREE, TWO, ChipWorld
 from tests.protocol.toy import World
 
 
@@ -149,10 +160,12 @@ def test_chips_become_cogs_of_error_confidence_and_disagreement(tmp_path):
             writer.write("chip/a", "test_ood", np.stack([1 - p, p]), crs="EPSG:32610", transform=transform)
         fits.append(RasterPredictions.load(tmp_path / f"fit{seed}"))
     # Twice the wrong one: its answer is the usual one.
-    table, files = write_chip_maps([fits[0], fits[1], fits[1]], lambda unit: (truth, 30.0), "test_ood", tmp_path / "maps")
-    (row,) = table.itertuples(index=False)
+    made = write_chip_maps([fits[0], fits[1], fits[1]], lambda unit: (truth, 30.0), "test_ood", tmp_path / "maps")
+    (row,) = made.table.itertuples(index=False)
     assert row.error == pytest.approx(16 * 4 / (31 * 32))
-    assert sorted(files) == [f"maps/chip-a_{name}.tif" for name in ("confidence", "disagreement", "error")]
+    assert row.failure == f"{16 * 4 / (31 * 16):.0%} of land taken for burnt"
+    assert sorted(made.files) == ["maps.gpkg", *(f"maps/chip-a_{name}.tif" for name in ("confidence", "disagreement", "error"))]
+    assert made.counts["chip/a"].tolist() == [[31 * 16 - 64, 64], [0, 31 * 16]]
     with rasterio.open(tmp_path / "maps" / "chip-a_error.tif") as source:
         error = source.read(1)
         assert (source.crs.to_epsg(), source.transform, source.nodata) == (32610, transform, 255)
@@ -166,3 +179,117 @@ def test_chips_become_cogs_of_error_confidence_and_disagreement(tmp_path):
     with rasterio.open(tmp_path / "maps" / "chip-a_confidence.tif") as source:
         assert source.read(1)[20, 20] == pytest.approx(0.75, abs=1e-3)
         assert source.read(1)[2, 2] == pytest.approx(0.9, abs=1e-3)
+
+
+class ChipSource:
+    """What `rs05bench errors` asks of opened chips."""
+
+    def __init__(self, world: ChipWorld) -> None:
+        self.world, self.card, self.digest = world, world.card, "chips"
+        self.dataset = SimpleNamespace(bands=["B02", "B03", "B04", "B8A", "B11", "B12"])
+
+    def read_labels(self, unit: str):
+        return self.world.masks[unit], (30.0, 30.0)
+
+    def chip(self, unit: str):
+        return {"image": np.random.default_rng(0).random((6, SIDE, SIDE)).astype(np.float32)}
+
+
+@pytest.fixture(scope="module", params=[TWO, THREE], ids=["two classes", "three classes"])
+def chips(request, tmp_path_factory):
+    """Error maps of chips by the command, from a store as a sweep leaves it."""
+    pytest.importorskip("rasterio")
+    world, folder = ChipWorld(request.param, n=24), tmp_path_factory.mktemp("chips")
+    store = ResultStore(folder / "runs")
+    store.put_card(world.card)
+    store.put_manifest(world.manifest("leave-state-out"))
+    predicted = {}
+    for number, fold in enumerate(world.manifest("leave-state-out").folds):
+        for seed in (0, 1, 2):
+            predictions = world.guess(folder / f"p{number}-{seed}", fold, skill=0.8, seed=seed)
+            cell = Cell(task="toy", target="y", split="leave-state-out", fold=fold, model="raw/unet", budget="10-units", seed=seed)
+            result = Result(
+                cell=cell, digest=cell.digest(), kind="segmentation", main_metric="miou", higher_is_better=True, simulated=True,
+                model=ModelCard(name="raw/unet", tier="raw", inputs="raw", learner="unet"), scores={"test_ood": {"miou": 0.5}},
+                digests={"card": world.card.digest, "data": "chips"},
+            )  # fmt: skip
+            for unit, _, said, band in predictions.chips(["test_ood"]):
+                predicted.setdefault(unit, []).append(said if band is None else band)
+            store.write(result, predictions)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rs05bench.datamodules.sources.open_source", lambda card, data: ChipSource(world))
+        said = CliRunner().invoke(_app(), [str(store.root), "--out", str(folder / "out"), "--data", str(folder)], catch_exceptions=False)
+    assert said.exit_code == 0
+    return world, predicted, folder / "out", said.output
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer()
+    register(app)
+    return app
+
+
+def test_the_command_writes_rasters_outlines_and_a_page_of_chips(chips):
+    geopandas = pytest.importorskip("geopandas")
+    world, predicted, out, told = chips
+    layer = geopandas.read_file(out / "toy.gpkg")
+    assert set(layer["unit_id"]) == set(predicted)
+    assert layer["error"].is_monotonic_decreasing
+    assert layer.crs.to_epsg() == 4326
+    assert not layer.geometry.is_empty.any()
+    assert set(layer["state"]) == {"s0", "s1", "s2"}
+    two = len(world.names) == 2
+    for unit in predicted:
+        assert (out / "toy" / f"{unit}_error.tif").is_file()
+        assert (out / "toy" / f"{unit}_confidence.tif").is_file() is two
+    assert "worst biome" in told
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "http" not in page
+    assert "<script" not in page
+    assert page.count("data:image/png;base64,") >= 12 * (6 if two else 5)
+    worst = [page.index(f"<h4>{unit}") for unit in layer["unit_id"].head(5)]
+    assert worst == sorted(worst)
+
+
+def test_the_error_of_three_fits_is_counted_pixel_by_pixel(chips):
+    geopandas = pytest.importorskip("geopandas")
+    world, predicted, out, _ = chips
+    layer = geopandas.read_file(out / "toy.gpkg").set_index("unit_id")
+    for unit, fits in predicted.items():
+        of_two = np.mean(fits, axis=0) > 0.5
+        usual = of_two if len(world.names) == 2 else np.stack([(np.stack(fits) == code).sum(0) for code in range(3)]).argmax(0)
+        scored = world.masks[unit] >= 0
+        assert layer.loc[unit, "error"] == pytest.approx((usual != world.masks[unit])[scored].mean())
+
+
+def test_typical_failures_of_chips_pool_their_pixels():
+    truth, said = np.array([0, 0, 0, 1, 1, 1, 1, 1]), np.array([0, 1, 0, 0, 0, 0, 1, 1])
+    counts = {"a": confusion_matrix(truth, said, 2), "b": confusion_matrix(truth[:3], truth[:3], 2), "c": np.zeros((2, 2), np.int64)}
+    table = pd.DataFrame({"unit_id": ["a", "b", "c"], "error": [0.5, 0.0, 0.0], "sure_and_wrong": [0.5, 0.0, 0.0]})
+    groups = pd.DataFrame({"state": ["x", "x", "y"]}, index=["a", "b", "c"])
+    (row,) = failures_of_chips(table, counts, groups, ["state"], ("land", "burnt")).itertuples(index=False)
+    assert (row.group, row.units, row.worst) == ("x", 2, "a")
+    assert row.error == pytest.approx(4 / 11)
+    assert row.sure_and_wrong == pytest.approx(0.5 * 8 / 11)
+    assert row.failure == "60% of burnt taken for land; 17% of land taken for burnt"
+
+
+def test_a_picture_shows_what_was_missed_and_what_was_too_much():
+    import base64
+
+    import cv2
+
+    truth, said = np.zeros((4, 4), np.int16), np.zeros((4, 4), np.uint8)
+    truth[0], said[:, 0], truth[3, 3] = 1, 1, -1
+    pictures = chip_pictures(None, truth, said, None, np.zeros((4, 4)), 2, fits=1)
+    assert [picture.title for picture in pictures] == ["truth", "answer", "error"]
+    png = base64.b64decode(pictures[2].uri.partition(",")[2])
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    step = pixels.shape[0] // 4
+
+    def at(row: int, column: int) -> str:
+        return "#" + bytes(pixels[row * step + step // 2, column * step + step // 2].tolist()).hex()
+
+    assert at(0, 2) == MISSED.lower()
+    assert at(2, 0) == TOO_MUCH.lower()
+    assert at(3, 3) == "#ffffff"

@@ -1,0 +1,236 @@
+"""Where chips fail: error, confidence and disagreement as rasters and outlines for QGIS, and small pictures of the worst."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError
+from rs05bench.protocol.rasters import RasterPredictions
+from rs05bench.report.style import layer_name
+from rs05bench.report.thumbnails import Picture, chip_pictures
+
+RIGHT, IGNORED = 0, 255
+SURE = 0.8
+"""A wrong pixel of a higher confidence was wrong and sure of it."""
+LEAST_CHIPS = 2
+"""A group of fewer chips is not listed among the typical failures."""
+MOST_PICTURES = 12
+ReadLabels = Callable[[str], tuple[NDArray[np.integer], Any]]
+ReadImage = Callable[[str], NDArray[np.floating] | None]
+"""Unit id -> a picture of what the model saw, (H, W, 3) from 0 to 1; None where there is none."""
+
+
+@dataclass(frozen=True)
+class ChipMaps:
+    """What was written of the chips of one model.
+
+    Attributes:
+        table: A row a chip, worst first: `unit_id, error, confidence, disagreement, sure_and_wrong, failure, file`.
+        counts: Unit id -> confusion counts (K, K) of the answer of all fits: of two classes that of their mean probability, of more the
+            one that most give.
+        files: Files written, relative to the folder's parent.
+        pictures: Unit id -> its small pictures, of the chips shown.
+    """
+
+    table: pd.DataFrame
+    counts: dict[str, NDArray[np.int64]]
+    files: list[str]
+    pictures: dict[str, list[Picture]]
+
+
+@dataclass(frozen=True)
+class _Chip:
+    """One chip under all fits that tested it."""
+
+    truth: NDArray[np.integer]
+    said: NDArray[np.uint8]
+    error: NDArray[np.uint8]
+    disagreement: NDArray[np.float32]
+    confidence: NDArray[np.float32] | None
+    like: Path
+
+
+def write_chip_maps(
+    fits: Sequence[RasterPredictions],
+    read_labels: ReadLabels,
+    role: str,
+    folder: str | Path,
+    *,
+    names: Sequence[str] | None = None,
+    groups: pd.DataFrame | None = None,
+    read_image: ReadImage | None = None,
+) -> ChipMaps:
+    """Error, confidence and disagreement of chips as Cloud Optimized GeoTIFFs, their outlines as a GeoPackage, and pictures of some.
+
+    Args:
+        fits: Predictions of one model, one a fold and seed.
+        read_labels: Unit id -> mask (H, W) with -1 for what is not scored, and the pixel size.
+        role: Test role.
+        folder: Where to write; made where missing.
+        names: Names of the classes for people; default those of the predictions.
+        groups: Group columns of each chip, indexed by unit id; written beside the outlines.
+        read_image: What the model saw, for the pictures.
+
+    Returns:
+        What was written. `<chip>_error.tif` holds 0 where right, the predicted class + 1 where wrong, 255 where nothing is scored;
+        `_confidence.tif` the mean probability of the predicted class (two classes only: of more, only a sample of probabilities is kept);
+        `_disagreement.tif` the share of fits that answer otherwise. Pictures are of the worst chips, and of the worst of each group.
+    """
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    where: dict[str, list[tuple[RasterPredictions, str]]] = {}
+    for fit in fits:
+        for unit, file in fit.table.loc[fit.table["role"] == role, ["unit_id", "file"]].itertuples(index=False):
+            where.setdefault(str(unit), []).append((fit, str(file)))
+    classes = tuple(names or fits[0].classes)
+    rows: list[dict[str, Any]] = []
+    counts: dict[str, NDArray[np.int64]] = {}
+    files: list[str] = []
+    for unit in sorted(where):
+        chip = _read(unit, where[unit], read_labels)
+        stem = layer_name(unit)
+        layers = {"error": chip.error, "disagreement": chip.disagreement, "confidence": chip.confidence}
+        for name, band in layers.items():
+            if band is not None:
+                _write_cog(root / f"{stem}_{name}.tif", band, chip.like)
+                files.append(f"{root.name}/{stem}_{name}.tif")
+        counts[unit] = _confusion(chip, len(classes))
+        rows.append({"unit_id": unit, **_summary(chip), "failure": failure(counts[unit], classes), "file": f"{root.name}/{stem}_error.tif"})
+    columns = ["unit_id", "error", "confidence", "disagreement", "sure_and_wrong", "failure", "file"]
+    table = pd.DataFrame(rows, columns=columns).sort_values("error", ascending=False, kind="stable").reset_index(drop=True)
+    if len(table):
+        likes = {unit: where[unit][0][0].directory / where[unit][0][1] for unit in where}
+        files.insert(0, _write_outlines(table, likes, groups, root.parent / f"{root.name}.gpkg"))
+    pictures: dict[str, list[Picture]] = {}
+    for unit in _shown(table, groups):
+        chip = _read(unit, where[unit], read_labels)
+        image = None if read_image is None else read_image(unit)
+        pictures[unit] = chip_pictures(
+            image, chip.truth, chip.said, chip.confidence, chip.disagreement, len(classes), fits=len(where[unit])
+        )
+    return ChipMaps(table, counts, files, pictures)
+
+
+def failures_of_chips(
+    table: pd.DataFrame, counts: Mapping[str, NDArray[np.int64]], groups: pd.DataFrame, columns: Sequence[str], names: Sequence[str]
+) -> pd.DataFrame:
+    """What goes wrong in each group of chips: the columns of `errormaps.typical_failures`, and the worst chip as `worst`."""
+    rows = []
+    placed = table.set_index("unit_id").join(groups, how="left")
+    for column in columns:
+        for name, part in placed.groupby(column, sort=True):
+            if len(part) < LEAST_CHIPS:
+                continue
+            total = np.sum([counts[str(unit)] for unit in part.index], axis=0)
+            pixels = max(int(total.sum()), 1)
+            wrong = 1 - float(np.trace(total)) / pixels
+            weight = np.array([max(int(counts[str(unit)].sum()), 1) for unit in part.index], dtype=float)
+            sure = float(np.average(part["sure_and_wrong"], weights=weight))
+            rows.append((column, str(name), len(part), wrong, sure, failure(total, names), str(part["error"].idxmax())))
+    found = pd.DataFrame(rows, columns=["column", "group", "units", "error", "sure_and_wrong", "failure", "worst"])
+    return found.sort_values(["column", "error"], ascending=[True, False], kind="stable").reset_index(drop=True)
+
+
+def failure(counts: NDArray[np.int64], names: Sequence[str]) -> str:
+    """The two most frequent confusions, as shares of the true class; those of less than a hundredth of it are left out."""
+    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    order = np.argsort(-wrong.ravel(), kind="stable")[:2]
+    told = []
+    for truth, said in zip(*np.unravel_index(order, wrong.shape), strict=True):
+        if wrong[truth, said] >= 0.01 * counts[truth].sum() > 0:
+            told.append(f"{wrong[truth, said] / counts[truth].sum():.0%} of {names[truth]} taken for {names[said]}")
+    return "; ".join(told) or "hardly any"
+
+
+def _read(unit: str, fits: Sequence[tuple[RasterPredictions, str]], read_labels: ReadLabels) -> _Chip:
+    truth, _ = read_labels(unit)
+    classes = fits[0][0].classes
+    bands = [fit.band(file) for fit, file in fits]
+    two = len(classes) == 2
+    votes = np.stack([(band > 0.5).astype(np.uint8) if two else band for band in bands])
+    counts = np.stack([(votes == code).sum(0) for code in range(len(classes))])
+    # Of two classes the mean probability answers, so that fits that disagree in pairs do not all fall to the first class.
+    said = (np.mean(bands, axis=0) > 0.5).astype(np.uint8) if two else counts.argmax(0).astype(np.uint8)
+    if truth.shape != said.shape:
+        raise DataError(f"chip {unit!r} is {said.shape}, and its mask {truth.shape}", source=fits[0][0].directory)
+    error = np.where(truth >= 0, np.where(said == truth, RIGHT, said + 1), IGNORED).astype(np.uint8)
+    confidence = None
+    if two:
+        second = np.mean(bands, axis=0)
+        confidence = np.where(said == 1, second, 1 - second).astype(np.float32)
+    disagreement = (1 - counts.max(0) / len(bands)).astype(np.float32)
+    return _Chip(truth, said, error, disagreement, confidence, fits[0][0].directory / fits[0][1])
+
+
+def _summary(chip: _Chip) -> dict[str, float]:
+    scored = chip.truth >= 0
+    if not scored.any():
+        return {"error": 0.0, "confidence": np.nan, "disagreement": np.nan, "sure_and_wrong": np.nan}
+    wrong = (chip.error != RIGHT)[scored]
+    sure = np.nan if chip.confidence is None else float((wrong & (chip.confidence[scored] > SURE)).mean())
+    return {
+        "error": float(wrong.mean()),
+        "confidence": np.nan if chip.confidence is None else float(chip.confidence[scored].mean()),
+        "disagreement": float(chip.disagreement[scored].mean()),
+        "sure_and_wrong": sure,
+    }
+
+
+def _confusion(chip: _Chip, k: int) -> NDArray[np.int64]:
+    scored = chip.truth >= 0
+    joint = chip.truth[scored].astype(np.intp) * k + chip.said[scored]
+    return np.bincount(joint, minlength=k * k).reshape(k, k)
+
+
+def _shown(table: pd.DataFrame, groups: pd.DataFrame | None) -> list[str]:
+    """The worst chips, and the worst of each value of the first group column of few values."""
+    units = [str(unit) for unit in table["unit_id"].head(MOST_PICTURES)]
+    if groups is not None:
+        for column in groups.columns:
+            values = groups[column].reindex(table["unit_id"]).astype(str).to_numpy()
+            if 2 <= len(set(values)) <= MOST_PICTURES:
+                firsts = pd.Series(table["unit_id"].astype(str).to_numpy()).groupby(values).first()
+                units += [unit for unit in firsts if unit not in units]
+    return units
+
+
+def _write_outlines(table: pd.DataFrame, likes: Mapping[str, Path], groups: pd.DataFrame | None, path: Path) -> str:
+    """A polygon a chip in WGS84, with its numbers and groups."""
+    import geopandas
+    import rasterio
+    from rasterio.warp import transform_geom
+    from shapely.geometry import box, mapping, shape
+
+    outlines = []
+    for unit in table["unit_id"]:
+        with rasterio.open(likes[unit]) as source:
+            outlines.append(shape(transform_geom(source.crs, "EPSG:4326", mapping(box(*source.bounds)))))
+    said = table if groups is None else table.join(groups.astype(str), on="unit_id")
+    path.unlink(missing_ok=True)
+    geopandas.GeoDataFrame(said, geometry=outlines, crs="EPSG:4326").to_file(path, layer="chips", driver="GPKG")
+    return path.name
+
+
+def _write_cog(path: Path, band: NDArray[Any], like: Path) -> None:
+    import rasterio
+    from rasterio.io import MemoryFile
+    from rasterio.shutil import copy
+
+    with rasterio.open(like) as source:
+        crs, transform = source.crs, source.transform
+    height, width = band.shape
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": band.dtype, "crs": crs, "transform": transform}
+    if band.dtype == np.uint8:
+        profile["nodata"] = IGNORED
+    with rasterio.Env(GDAL_NUM_THREADS=1), MemoryFile() as memory:
+        with memory.open(**profile) as target:
+            target.write(band, 1)
+        with memory.open() as target:
+            copy(target, path, driver="COG", COMPRESS="DEFLATE")
