@@ -22,17 +22,26 @@ Float = NDArray[np.float64]
 
 
 class RasterTiles:
-    """One-band rasters that together cover an area, in one or several CRS; where two overlap the first by name that has a value wins.
+    """Rasters of which one band is read and that together cover an area, in one or several CRS; where two overlap the first by name that has a value wins.
 
     Args:
         paths: The files.
         dtypes: Pixel types they may have.
         missing: Values that mean missing whether or not the file declares them.
+        band: Which band is read; None where the files must have just one.
     """
 
-    def __init__(self, paths: Sequence[Path], *, dtypes: Collection[str], missing: Collection[float] = ()) -> None:
-        self.headers = [read_header(path, bands=1, dtypes=dtypes, whole=False) for path in sorted(paths)]
-        self._missing = tuple(missing)
+    def __init__(self, paths: Sequence[Path], *, dtypes: Collection[str], missing: Collection[float] = (), band: int | None = None) -> None:
+        bands = 1 if band is None else None
+        self.headers = [read_header(path, bands=bands, dtypes=dtypes, whole=False) for path in sorted(paths)]
+        self._missing, self._band = tuple(missing), band or 1
+
+    @property
+    def pixel_m(self) -> float:
+        """Side of a pixel of the first file in its middle, metres on the ground."""
+        header = self.headers[0]
+        steps = _steps(header, np.array([header.height // 2]), np.array([header.width // 2]))
+        return float(np.sqrt(abs(np.linalg.det(steps[0]))))
 
     def values(self, lon: Float, lat: Float) -> Float:
         """The pixel that holds each position; NaN where missing or outside."""
@@ -88,7 +97,7 @@ class RasterTiles:
                     left, right = int(cols[part].min()) - halo, int(cols[part].max()) + halo + 1
                     patch = np.full((bottom - top, right - left), np.nan)
                     t, b, le, r = max(top, 0), min(bottom, header.height), max(left, 0), min(right, header.width)
-                    pixels = src.read(1, window=Window(le, t, r - le, b - t)).astype(np.float64)
+                    pixels = src.read(self._band, window=Window(le, t, r - le, b - t)).astype(np.float64)
                     patch[t - top : b - top, le - left : r - left] = self._masked(pixels, header)
                     at = (rows[part] - top)[:, None, None] + offsets[None, :, None]
                     out[part] = patch[at, (cols[part] - left)[:, None, None] + offsets[None, None, :]]
