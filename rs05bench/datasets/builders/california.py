@@ -33,7 +33,7 @@ CLASSES = {
     "YP": "young perennials",
 }
 VALLEYS = {
-    "Sacramento Valley": "Butte Colusa Glenn Placer Sacramento Shasta Solano Sutter Tehama Yolo Yuba".split(),
+    "Sacramento Valley": ["Butte", "Colusa", "Glenn", "Placer", "Sacramento", "Shasta", "Solano", "Sutter", "Tehama", "Yolo", "Yuba"],
     "San Joaquin Valley": ["Fresno", "Kern", "Kings", "Madera", "Merced", "San Joaquin", "Stanislaus", "Tulare"],
 }
 

@@ -57,7 +57,7 @@ def feature_sets(frame: pd.DataFrame) -> tuple[dict[str, list[str]], dict[str, s
     # Change needs the year before: without any the set would have no value at all.
     if "dA00" in frame and frame["dA00"].notna().any():
         sets["alphaearth-change"] = ["alphaearth", "dA[0-9][0-9]", "change_dot", "change_angle"]
-    return sets, {name: "embedding" for name in sets}
+    return sets, dict.fromkeys(sets, "embedding")
 
 
 def read_export(path: Path, columns: Sequence[str]) -> pd.DataFrame:
