@@ -13,6 +13,7 @@ from rs05bench.report import data, failures, figures
 from rs05bench.report.evidence import ELSEWHERE, HOME, Key, gather
 from rs05bench.report.figures import Figure
 from rs05bench.report.loading import Section
+from rs05bench.report.sources import sources
 from rs05bench.report.style import bracket, metric_name, number, seconds, split_title
 from rs05bench.report.verdict import facts, verdict
 
@@ -55,6 +56,7 @@ class Chapter:
         worst: Worst regions, or None.
         tables: Summary and cells.
         notes: What could not be shown, and why.
+        sources: Where every number comes from, a few words and a sentence each.
     """
 
     section: Section
@@ -65,6 +67,7 @@ class Chapter:
     worst: Table | None
     tables: list[Table]
     notes: list[str] = field(default_factory=list)
+    sources: list[tuple[str, str]] = field(default_factory=list)
 
 
 def compose(section: Section) -> Chapter:
@@ -104,6 +107,7 @@ def compose(section: Section) -> Chapter:
         worst,
         [summary_of(section, table), cells_of(section, cells)],
         notes,
+        sources(study),
     )
 
 

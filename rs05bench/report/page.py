@@ -230,4 +230,4 @@ def _predicted(section: Section) -> str:
     if section.card.kind == "regression" or section.labels is None:
         return target
     classes = [str(value) for value in section.card.class_names or section.card.classes or sorted(section.labels.dropna().unique())]
-    return " and ".join(classes) if len(classes) == 2 else f"{len(classes)} classes of {target}"
+    return " and ".join(classes) if len(classes) == 2 else f"{target} ({len(classes)} classes)"

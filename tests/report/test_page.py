@@ -228,3 +228,19 @@ def test_chips_of_an_earlier_version_are_shown_with_their_scores_and_without_int
     text = body(written.page)
     assert 'id="scars-curves-leave-state-out"' in text
     assert "keep no sums per test block" in text
+
+
+def test_the_source_of_every_number_is_stated(report: Report, runs: Path) -> None:
+    text = re.sub(r"\s+", " ", body(report.page))
+    crop = text[text.index('id="crop"') :]
+    said = crop[crop.index("Where every number comes from") : crop.index("crop-summary")]
+    digest = next(result.digests["data"] for result in ResultStore(runs).results() if result.cell.task == "crop")
+    for part in (
+        "Opitz &amp; Burst 2019",
+        "resampling whole test blocks",
+        "Guo et al. 2017",
+        digest[:12],
+        "crop/leave-crop-system-out@v1",
+        "rs05bench 0.",
+    ):
+        assert part in said, part
