@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rs05bench.datasets.alphaearth import TileIndex
     from rs05bench.models.inference import Window
 
+TRAINED_ON = "trained_on.json"
 TRAINING_PIXELS = 2_000
 """Labelled training pixels the area of applicability is drawn from."""
 _HLS_DATE = re.compile(r"\.(20\d\d)(\d{3})\.")
@@ -38,7 +39,7 @@ def fit_or_load(model: Any, data: Any, folder: str | Path | None) -> Any:
         folder: Where it is, or will be, saved; None keeps it in memory only.
 
     Raises:
-        DataError: The folder holds another model.
+        DataError: The folder holds another model, or one that was trained on other labels.
     """
     if not hasattr(model, "predict_scene"):
         raise ProtocolError(f"{model.card.name} predicts no images", remedy="Use a model for chips, e.g. raw/unet or prithvi-tiny/lora.")
@@ -47,11 +48,32 @@ def fit_or_load(model: Any, data: Any, folder: str | Path | None) -> Any:
         name = json.loads((place / "model.json").read_text(encoding="utf-8")).get("name")
         if name != model.card.name:
             raise DataError(f"holds the model {name!r}, not {model.card.name!r}", source=place, remedy="Name another folder.")
+        _refuse_others_labels(place, _trained_on(model, data))
         return type(model).load(place, **{key: value for key, value in model.options.items() if key in ("weights", "accelerator")})
     model.fit(data)
     if place is not None:
         model.save(place)
+        (place / TRAINED_ON).write_text(json.dumps(_trained_on(model, data), indent=1), encoding="utf-8")
     return model
+
+
+def _trained_on(model: Any, data: Any) -> dict[str, Any]:
+    """What the weights depend on beside the model's name."""
+    said = {key: value for key, value in model.options.items() if key not in ("accelerator", "cache", "checkpoints", "window", "batch")}
+    labels = {"task": data.card.name, "card": data.card.digest, "split": data.split, "fold": data.fold, "budget": data.budget.name}
+    return {**labels, "seed": model.seed, "options": json.loads(json.dumps(said, default=str))}
+
+
+def _refuse_others_labels(place: Path, wanted: dict[str, Any]) -> None:
+    try:
+        found = json.loads((place / TRAINED_ON).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = {}
+    other = [f"{name} {found.get(name)!r} instead of {value!r}" for name, value in wanted.items() if found.get(name) != value]
+    if other:
+        raise DataError(
+            f"holds a model that was trained otherwise: {', '.join(other)}", source=place, remedy="Name another folder, or remove this one."
+        )
 
 
 def pixel_area(data: Any, inputs: str, *, seed: int = 0) -> Applicability:

@@ -28,6 +28,14 @@ from rs05bench.models.backbones.spec import Layout
 
 Tier = Literal["frozen", "decoder", "adapter", "lora", "full"]
 TIERS: tuple[Tier, ...] = ("frozen", "decoder", "adapter", "lora", "full")
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "frozen": (),
+    "decoder": (),
+    "adapter": ("bottleneck", "blocks"),
+    "lora": ("rank", "alpha", "dropout", "targets", "blocks"),
+    "full": ("blocks", "layer_decay"),
+}
+"""Fields of `Adaptation` that a tier looks at."""
 TARGETS = ("q", "k", "v", "o", "mlp")
 _PROJECTION = {"q": 0, "k": 1, "v": 2}
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from rs05bench.errors import DataError
-from rs05bench.models.adaptation import Adaptation, adapt
+from rs05bench.models.adaptation import OPTIONS, Adaptation, adapt
 from rs05bench.models.backbones import build_backbone
 from rs05bench.models.backbones.encoder import Backbone
 from rs05bench.models.deep import DeepSpec
@@ -20,7 +20,7 @@ from rs05bench.models.plan import ChipData, TrainingPlan
 from rs05bench.models.scratch import EMBEDDING_BANDS, INDICES, InputStack, ScratchNetwork
 from rs05bench.models.training import seeded
 
-ADAPTATION_OPTIONS = ("rank", "alpha", "dropout", "targets", "bottleneck", "blocks", "layer_decay")
+ADAPTATION_OPTIONS = tuple(dict.fromkeys(name for names in OPTIONS.values() for name in names))
 BACKBONE_OPTIONS = ("weights", "revision", "coordinates", "resolution_m", "init_seed")
 HEAD_OPTIONS = ("head", "decoder", "decoder_width")
 NETWORK_OPTIONS = (*ADAPTATION_OPTIONS, *BACKBONE_OPTIONS, *HEAD_OPTIONS)
@@ -59,13 +59,13 @@ def build_network(spec: DeepSpec, facts: dict[str, Any], options: dict[str, Any]
     Raises:
         DataError: An option is unknown, bands do not fit, or weights are missing.
     """
-    _refuse_unknown(spec.name, options)
+    _refuse_unknown(spec, facts, options)
     outputs = facts["targets"] if facts["kind"] == "regression" else len(facts["classes"])
     if spec.backbone is None:
         with seeded(seed):
             return _scratch(spec, facts, outputs)
     given = {"resolution_m": facts["resolution_m"], **{key: options[key] for key in BACKBONE_OPTIONS if key in options}}
-    linear = options.get("head", "linear" if spec.tier == "frozen" else "decoder") == "linear"
+    linear = _head(spec, options) == "linear"
     backbone = _backbone(
         spec,
         reads="last" if linear or facts["kind"] != "segmentation" else "all",
@@ -104,13 +104,24 @@ def _scratch(spec: DeepSpec, facts: dict[str, Any], outputs: int) -> nn.Module:
     return ScratchNetwork(stack, spec.learner, channels, outputs, pooled=facts["kind"] != "segmentation")
 
 
-def _refuse_unknown(name: str, options: dict[str, Any]) -> None:
-    known = {*NETWORK_OPTIONS, *RUN_OPTIONS}
+def _refuse_unknown(spec: DeepSpec, facts: dict[str, Any], options: dict[str, Any]) -> None:
+    """Options nobody knows, and those that this tier on these data would silently ignore."""
+    network: tuple[str, ...] = ()
+    if spec.backbone is not None:
+        network = (*BACKBONE_OPTIONS, *OPTIONS[spec.tier])
+        if facts["kind"] == "segmentation":
+            network += HEAD_OPTIONS if _head(spec, options) == "decoder" else ("head",)
+    known = {*network, *RUN_OPTIONS}
     unknown = sorted(set(options) - known - {entry.name for entry in fields(TrainingPlan)})
     if unknown:
         raise DataError(
-            f"{name}: unknown option {', '.join(unknown)}", remedy=f"Known: {', '.join(sorted(known))}, and the training plan's."
+            f"{spec.name} does not know the option {', '.join(unknown)}",
+            remedy=f"On these data it takes {', '.join(sorted(known))}, and the fields of the training plan.",
         )
+
+
+def _head(spec: DeepSpec, options: dict[str, Any]) -> str:
+    return str(options.get("head", "linear" if spec.tier == "frozen" else "decoder"))
 
 
 _FROZEN: dict[str, Backbone] = {}

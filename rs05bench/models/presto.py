@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _WIDTH = 128
 _ENCODER_OPTIONS = ("weights", "revision", "init_seed")
-_ADAPTATION_OPTIONS = ("rank", "alpha", "dropout", "targets", "blocks")
 _INPUT_OPTIONS = ("location", "calendar")
 _OWN_OPTIONS = ("cache", "checkpoints", "accelerator", "features", "batch_size", *_INPUT_OPTIONS)
 
@@ -63,10 +62,12 @@ class PrestoModel:
 
     def fit(self, data: TaskData) -> PrestoModel:
         """Train on the budget's labels; the target is standardised by the training role."""
+        from rs05bench.models.adaptation import OPTIONS
         from rs05bench.models.plan import TrainingPlan
         from rs05bench.models.training import fit_network
 
-        others = {*_ENCODER_OPTIONS, *_ADAPTATION_OPTIONS, *_OWN_OPTIONS}
+        # What this tier would ignore is left to the plan, which refuses it.
+        others = {*_ENCODER_OPTIONS, *OPTIONS[self.spec.tier], *_OWN_OPTIONS}
         series = _SeriesData(self, data)
         plan = TrainingPlan.of(series, **{key: value for key, value in self.options.items() if key not in others})  # type: ignore[arg-type]
         network = self._network(data)
@@ -146,7 +147,7 @@ class PrestoModel:
         }
 
     def _network(self, data: TaskData) -> nn.Module:
-        from rs05bench.models.adaptation import Adaptation
+        from rs05bench.models.adaptation import OPTIONS, Adaptation
         from rs05bench.models.training import seeded
 
         outputs = len(data.classes) if data.classes is not None else 1
@@ -156,7 +157,7 @@ class PrestoModel:
 
             given["weights"] = declared_weights(data, "presto")
         encoder = presto_encoder(pretrained=not self.spec.random_twin, **given)
-        options = {key: self.options[key] for key in _ADAPTATION_OPTIONS if key in self.options}
+        options = {key: self.options[key] for key in OPTIONS[self.spec.tier] if key in self.options}
         if "targets" in options:
             options["targets"] = tuple(options["targets"])
         with seeded(self.seed):

@@ -18,7 +18,6 @@ from rs05bench.errors import DataError
 from rs05bench.models.backbones.bands import canonical_bands
 
 Inputs = Literal["raw", "alphaearth", "hybrid"]
-ARCHITECTURES = ("unet", "segformer", "conv1x1", "shallow-unet")
 EMBEDDING_BANDS = 64
 MASKED = -128
 # (index, near or first band, far or second band): (first - second) / (first + second).

@@ -11,6 +11,7 @@ import rasterio
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.map_images import draw_images, fit_or_load, pixel_area
+from rs05bench.experiment.map_run import MapRequest, make_map
 from rs05bench.models.applicability import Applicability
 from rs05bench.models.inference import sliding_window
 from tests.datasets.alphaearth.tiles import vectors, write_tile
@@ -138,3 +139,52 @@ def test_the_area_is_drawn_from_labelled_pixels_of_the_budget():
     seen = np.column_stack([np.arange(64.0), np.zeros(64)])
     assert (found.dissimilarity(seen[:32]) == 0).all()
     assert (found.dissimilarity(seen[40:]) > 0).all()
+
+
+@pytest.fixture(scope="module")
+def request_of(chip_folder, tmp_path_factory):
+    """A map of a piece of a simulated chip by a small U-Net, kept in a folder."""
+    from rs05bench.datamodules.chipsource import chip_card
+
+    chips = chip_folder / "hls_burn_scars"
+    card = chip_card("burn-scars", chips)
+    training = card.training.model_copy(update={"steps": 2, "val_every": 1})
+    card = card.model_copy(update={"training": training, "preprocessing": {**card.preprocessing, "patch_size": 32}})
+    folder = tmp_path_factory.mktemp("deep-map")
+    with rasterio.open(next(chips.rglob("*_merged.tif"))) as chip:
+        window = rasterio.windows.Window(3, 5, 60, 50)
+        profile = {**chip.profile, "width": 60, "height": 50, "transform": chip.window_transform(window), "tiled": False}
+        for name in ("blockxsize", "blockysize"):
+            profile.pop(name, None)
+        with rasterio.open(folder / "piece.tif", "w", **profile) as piece:
+            piece.write(chip.read(window=window))
+
+    def made(**changes):
+        asked = {"model": "raw/unet", "out": folder / "map", "keep": folder / "kept", "split": "leave-state-out", "budget": "5-fires"}
+        asked |= {"options": {"accelerator": "cpu"}, "images": [folder / "piece.tif"]}
+        return MapRequest(card=card, data=chips, **(asked | changes))
+
+    return made
+
+
+def test_a_deep_model_is_trained_once_for_its_maps(request_of, tmp_path, monkeypatch):
+    first = make_map(request_of())
+    classes = read(first, "class", "piece")
+    assert classes.shape == (50, 60)
+    assert set(np.unique(classes)) <= {0, 1, 255}
+    assert (read(first, "confidence", "piece")[classes != 255] >= 0.5 - 1e-6).all()
+    assert first.record["labels_train"] == 4
+    monkeypatch.setattr("rs05bench.models.chip_model.fit_network", lambda *_, **__: pytest.fail("trained again"))
+    again = make_map(request_of(out=tmp_path / "again"))
+    np.testing.assert_array_equal(read(again, "class", "piece"), classes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"seed": 3}, "seed 0 instead of 3"), ({"budget": "2-fires"}, "budget '5-fires' instead of '2-fires'"), ({"split": None}, "split")],
+)
+def test_a_kept_model_of_other_labels_is_refused(request_of, tmp_path, changes, message):
+    if not (request_of().keep / "model.json").is_file():
+        make_map(request_of())
+    with pytest.raises(DataError, match=message):
+        make_map(request_of(out=tmp_path / "other", **changes))

@@ -4,7 +4,9 @@ Statistics are those the encoders were pretrained with, in reflectance x 10,000,
 encoder must see
 what it was taught to see. Sources: TerraTorch 1.2 (Prithvi, TerraMind), TorchGeo 0.9 (Satlas, DOFA weights and their pinned revisions),
 Clay's published
-``metadata.yaml``, DOFA's published demonstration. Galileo is absent: no maintained package provides it.
+``metadata.yaml``, DOFA's published demonstration. Licences and pretraining data are those of the page each ``source`` names; where several
+pages disagree, the makers' own word counts (Satlas: the maker's page says ODC-BY, its hub repository Apache-2.0). Galileo is absent: no
+maintained package provides it.
 """
 
 from __future__ import annotations
@@ -136,7 +138,8 @@ def _prithvi(
         layers=(step - 1, 2 * step - 1, 3 * step - 1, depth - 1),
         weights=WeightsSource(f"ibm-nasa-geospatial/{repository}", filename),
         licence="Apache-2.0",
-        pretraining=("HLS V2 global 2014-2023",),
+        pretraining=("HLS V2 (4.2 million global time series)",),
+        source=f"huggingface.co/ibm-nasa-geospatial/{repository}; arXiv:2412.02732",
         citation=_PRITHVI_PAPER,
         frames="native",
         coordinates=builder.endswith("_tl"),
@@ -160,7 +163,20 @@ def _satlas_swin(name: str, builder: str, slots: tuple[Slot, ...], filename: str
         layers=(0, 1, 2, 3),
         weights=WeightsSource("torchgeo/satlas", filename, _SATLAS_REVISION),
         licence="ODC-BY",
-        pretraining=("SatlasPretrain",),
+        # Its labels are what a task may overlap with.
+        pretraining=(
+            "SatlasPretrain",
+            "Sentinel-2",
+            "Sentinel-1",
+            "Landsat 8/9",
+            "NAIP",
+            "OpenStreetMap",
+            "ESA WorldCover",
+            "C2S-MS Floods",
+            "Microsoft Buildings",
+            "NOAA lidar",
+        ),
+        source="github.com/allenai/satlas (SatlasPretrain.md); github.com/microsoft/torchgeo/issues/1861",
         citation="Bastani et al. 2023, SatlasPretrain, arXiv:2211.15660",
         require_all=False,
         resolution_m=resolution_m,
@@ -195,13 +211,15 @@ _SPECS = (
         layout=_CLAY_LAYOUT,
         layers=(2, 5, 8, 11),
         weights=WeightsSource("made-with-clay/Clay-legacy", "v1/clay-v1-base.ckpt"),
-        licence="Apache-2.0",
+        licence="OpenRAIL-M",
         pretraining=("Sentinel-2 L2A", "Sentinel-1 RTC", "Landsat C2 L1 and L2", "NAIP", "LINZ"),
+        source="github.com/Clay-foundation/model (specification of release v1.0: code Apache-2.0, weights OpenRAIL-M)",
         citation="Clay Foundation Model v1, 2024",
         require_all=False,
         coordinates=True,
         fixed_size=True,
-        note="Takes any subset of its bands by their wavelengths; the ground sampling distance comes from the data.",
+        note="Takes any subset of its bands by their wavelengths; the ground sampling distance comes from the data. Released under "
+        "OpenRAIL-M, whose section 5 forbids some uses.",
     ),
     BackboneSpec(
         name="clay-1.5",
@@ -217,6 +235,7 @@ _SPECS = (
         weights=WeightsSource("made-with-clay/Clay", "v1.5/clay-v1.5.ckpt"),
         licence="Apache-2.0",
         pretraining=("Sentinel-2 L2A", "Sentinel-1 RTC", "Landsat C2 L1 and L2", "NAIP", "LINZ", "MODIS"),
+        source="github.com/Clay-foundation/model (specification of release v1.5: code and weights Apache-2.0)",
         citation="Clay Foundation Model v1.5, 2024",
         require_all=False,
         coordinates=True,
@@ -252,7 +271,8 @@ _SPECS = (
         layers=(2, 5, 8, 11),
         weights=WeightsSource("ibm-esa-geospatial/TerraMind-1.0-tiny", "TerraMind_v1_tiny.pt"),
         licence="Apache-2.0",
-        pretraining=("TerraMesh", "ESRI land use/land cover"),
+        pretraining=("TerraMesh", "Sentinel-2", "Sentinel-1", "Copernicus DEM", "NDVI", "ESRI land use/land cover"),
+        source="huggingface.co/ibm-esa-geospatial/TerraMind-1.0-tiny; arXiv:2504.11172 (TerraMesh)",
         citation="Jakubik et al. 2025, TerraMind, arXiv:2504.11171",
         require_all=False,
         note="Pretrained towards a land-cover map: declare the overlap when that map is the label.",
@@ -270,6 +290,7 @@ _SPECS = (
         weights=WeightsSource("timm/vit_small_patch16_dinov3.lvd1689m", "model.safetensors"),
         licence="DINOv3 License",
         pretraining=("LVD-1689M (web images)",),
+        source="huggingface.co/timm/vit_small_patch16_dinov3.lvd1689m; timm's own configuration (dinov3-license)",
         citation="Simeoni et al. 2025, DINOv3, arXiv:2508.10104",
         note="RGB only; reflectance 0-0.3 is stretched to 0-1.",
     ),
@@ -286,6 +307,7 @@ _SPECS = (
         weights=WeightsSource("torchgeo/dofa", "dofa_base_patch16_224-a0275954.pth", _DOFA_REVISION),
         licence="CC-BY-4.0",
         pretraining=("SatlasPretrain", "Five-Billion-Pixels", "HySpecNet-11k"),
+        source="huggingface.co/torchgeo/dofa (CC-BY-4.0); data as in TorchGeo's DOFABase16_Weights",
         citation="Xiong et al. 2024, DOFA, arXiv:2403.15356",
         require_all=False,
         fixed_size=True,
@@ -310,4 +332,5 @@ def backbone_spec(name: str) -> BackboneSpec:
 PRESTO_WEIGHTS = WeightsSource("torchgeo/presto", "model-bfa691d3.pth", "40de9c69b1611bb11de7b572cf3d24bb60cb8c82")
 PRESTO_LICENCE = "MIT"
 PRESTO_PRETRAINING = ("Sentinel-1", "Sentinel-2", "ERA5", "SRTM", "Dynamic World")
+PRESTO_SOURCE = "github.com/nasaharvest/presto (LICENSE); huggingface.co/torchgeo/presto; arXiv:2304.14065, section 3.1"
 PRESTO_CITATION = "Tseng et al. 2023, Presto, arXiv:2304.14065"

@@ -83,7 +83,7 @@ class Prithvi(Family):
     def build(self) -> nn.Module:
         encoding = ["time", "location"] if self.coordinates else []
         options = {"bands": self.slots, "num_frames": self.num_frames, "coords_encoding": encoding, "img_size": self.image_size}
-        return _terratorch(self.spec.builder, **options, **self.spec.options)
+        return _terratorch(self.spec.builder, **options)
 
     @override
     def load(self, encoder: nn.Module, path: Path) -> None:
@@ -111,7 +111,7 @@ class Satlas(Family):
     # wrong.
     @override
     def build(self) -> nn.Module:
-        encoder = _terratorch(self.spec.builder, model_bands=self.slots, out_indices=[1, 3, 5, 7], **self.spec.options)
+        encoder = _terratorch(self.spec.builder, model_bands=self.slots, out_indices=[1, 3, 5, 7])
         _drop(encoder.swin_model, "norm", "head")
         return encoder
 
@@ -151,7 +151,6 @@ class Dofa(Family):
             model_bands=list(self.matching.bands),
             out_indices=list(self.spec.layers),
             img_size=self.image_size,
-            **self.spec.options,
         )
         _drop(encoder.dofa_model, "fc_norm", "norm", "head", "head_drop")
         return encoder
@@ -183,7 +182,7 @@ class Clay(Family):
     @override
     def build(self) -> nn.Module:
         # The name decides the wavelength, so the names of the bands that are really there are given, checked against the known ones.
-        return _terratorch(self.spec.builder, bands=_clay_names(self.matching.bands), img_size=self.image_size, **self.spec.options)
+        return _terratorch(self.spec.builder, bands=_clay_names(self.matching.bands), img_size=self.image_size)
 
     @override
     def load(self, encoder: nn.Module, path: Path) -> None:
@@ -250,7 +249,7 @@ class TerraMind(Family):
 
     @override
     def build(self) -> nn.Module:
-        return _terratorch(self.spec.builder, modalities=["S2L2A"], bands={"S2L2A": self.slots}, **self.spec.options)
+        return _terratorch(self.spec.builder, modalities=["S2L2A"], bands={"S2L2A": self.slots})
 
     @override
     def load(self, encoder: nn.Module, path: Path) -> None:
@@ -278,7 +277,7 @@ class Timm(Family):
     @override
     def build(self) -> nn.Module:
         options = {"in_chans": len(self.slots), "out_indices": list(self.spec.layers), "img_size": self.image_size}
-        return _terratorch(f"timm_{self.spec.builder}", **options, **self.spec.options)
+        return _terratorch(f"timm_{self.spec.builder}", **options)
 
     @override
     def load(self, encoder: nn.Module, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from rs05bench.models.backbones.bands import Slot
@@ -68,10 +68,10 @@ class BackboneSpec:
         weights: Where pretrained weights come from.
         licence: Licence of the weights.
         pretraining: Data sets it was pretrained on (overlap with a task is declared from this).
+        source: Where licence and pretraining data are stated.
         resolution_m: Ground sampling distance of the pretraining imagery.
         citation: Paper.
         note: What a user should know.
-        options: Keyword arguments of the builder.
     """
 
     name: str
@@ -86,6 +86,7 @@ class BackboneSpec:
     weights: WeightsSource
     licence: str
     pretraining: tuple[str, ...]
+    source: str
     citation: str
     require_all: bool = True
     frames: Literal["native", "concat"] = "concat"
@@ -95,7 +96,6 @@ class BackboneSpec:
     fixed_size: bool = False
     resolution_m: float = 10.0
     note: str = ""
-    options: dict[str, object] = field(default_factory=dict)
 
     @property
     def pyramid(self) -> bool:

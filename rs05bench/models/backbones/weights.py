@@ -46,7 +46,10 @@ def locate_weights(source: WeightsSource, *, weights: str | Path | None, revisio
     commit = revision or source.revision
     if commit is None:
         problem = f"{encoder}: no weights given, and rs05bench pins no revision of {source.repository}"
-        remedy = f"Give weights=<file> ({source.filename} of that repository), or revision=<commit> to download it, {random_twin}."
+        remedy = (
+            f"Give weights=<file> ({source.filename} of that repository; --option weights=FILE on the command line), or revision=<commit> "
+            f"to download it, {random_twin}."
+        )
         raise DataError(problem, remedy=remedy)
     from huggingface_hub import hf_hub_download
 

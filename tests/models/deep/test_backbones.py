@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from rs05bench.errors import DataError
-from rs05bench.models.backbones import ScaleWarning, build_backbone
+from rs05bench.models.backbones import BACKBONES, ScaleWarning, build_backbone
 from rs05bench.models.backbones.encoder import Backbone
 from rs05bench.models.backbones.weights import state_digest
 
 HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
 LIGHT = ["prithvi-tiny", "terramind-tiny", "dinov3"]
-HEAVY = ["satlas", "dofa", "clay"]
+HEAVY = ["prithvi-100", "satlas", "satlas-landsat", "dofa", "clay"]
 
 
 def build(name: str, **options) -> Backbone:
@@ -36,6 +36,59 @@ def check_encoder(backbone: Backbone) -> None:
     assert not torch.allclose(maps[-1][0], maps[-1][1]), "two images, one feature: the image does not reach the encoder"
     with pytest.raises(DataError, match="5 channels"):
         backbone(image[..., :5, :, :])
+
+
+def test_every_encoder_is_declared_in_full():
+    for name, spec in BACKBONES.items():
+        assert spec.licence
+        assert spec.pretraining
+        assert any(host in spec.source for host in ("github.com/", "huggingface.co/", "arXiv:")), name
+        assert len(set(spec.layers)) == 4 or spec.family == "clay-1.5"
+
+
+@pytest.mark.parametrize("name", list(BACKBONES))
+def test_every_encoder_refuses_bands_it_has_no_place_for(name: str):
+    """Before it is built, so that a wrong card costs no minute."""
+    with pytest.raises(DataError, match=f"{name} needs band"):
+        build(name, bands=["CIRRUS"])
+    with pytest.raises(DataError, match="unknown band 'B99'"):
+        build(name, bands=[*HLS6, "B99"])
+
+
+@pytest.mark.parametrize("name", ["prithvi-300", "prithvi-300-tl", "prithvi-600", "prithvi-600-tl"])
+def test_a_large_prithvi_builds_and_runs_without_memory(name: str):
+    """On the meta device: every layer and shape is real, no number is."""
+    with torch.device("meta"):
+        backbone = build(name, coordinates=False)
+        backbone._scale_checked = True  # needs values
+        maps = backbone(torch.rand(1, 6, 60, 50))
+    patch = backbone.spec.patch
+    assert [tuple(feature.shape) for feature in maps] == [(1, backbone.spec.dim, -(-60 // patch), -(-50 // patch))] * 4
+    assert sum(value.numel() for value in backbone.parameters()) > 290e6 * (2 if "600" in name else 1)
+    with pytest.raises(DataError, match="needs bands SWIR_1, SWIR_2"):
+        build(name, bands=HLS6[:4])
+
+
+@pytest.mark.slow
+def test_clay_15_reads_any_subset_of_its_bands():
+    backbone = build("clay-1.5", bands=["B04", "B8A"])
+    image = torch.rand(2, 2, 32, 32) * 0.4
+    with torch.no_grad():
+        feature = backbone(image)[-1]
+    assert feature.shape == (2, 1024, 4, 4)
+    assert torch.isfinite(feature).all()
+    assert not torch.allclose(feature[0], feature[1])
+
+
+@pytest.mark.slow
+def test_the_aerial_encoder_takes_8_bit_rgb():
+    backbone = build("satlas-aerial", bands=["RED", "GREEN", "BLUE"], scale=255.0)
+    image = torch.randint(0, 200, (2, 3, 64, 64)).float()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        maps = backbone(image)
+    assert tuple(feature.shape[1] for feature in maps) == backbone.channels == (128, 256, 512, 1024)
+    assert torch.allclose(backbone.normalise(torch.full((1, 3, 4, 4), 255.0)), torch.ones(1, 3, 4, 4))
 
 
 @pytest.mark.parametrize("frames", [1, 3])

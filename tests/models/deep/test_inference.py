@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
+import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rs05bench.models.deep import create
 from rs05bench.models.inference import Window, sliding_window, window_starts
 
 
@@ -71,3 +74,27 @@ def test_memory_follows_the_block_and_not_the_scene():
         return high
 
     assert peak(1024) < 1.3 * peak(256)
+
+
+@pytest.mark.parametrize("side", [64, 256])
+def test_a_network_holds_no_more_windows_than_a_batch_whatever_the_scene(side: int, chips: Callable):
+    """What a deep model reads of a scene is let go batch by batch; only a block of output is ever whole."""
+    model = create("alphaearth/conv1x1", accelerator="cpu", steps=1, learning_rates=[1e-3]).fit(chips())
+    alive, most = 0, 0
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def read(window: Window) -> dict[str, np.ndarray]:
+        nonlocal alive, most
+        assert (window.height, window.width) == (32, 32)
+        pixels = np.zeros((64, window.height, window.width), dtype=np.float32)
+        weakref.finalize(pixels, gone)
+        alive += 1
+        most = max(most, alive)
+        return {"embedding": pixels}
+
+    largest = max(values.nbytes for _, values in model.predict_scene(read, side, side, block=48, batch=4))
+    assert most == 4
+    assert largest == 2 * 48 * 48 * 4

@@ -53,8 +53,21 @@ def test_the_catalogue_has_every_tier_of_every_encoder_and_its_twin():
     assert names["prithvi-300/lora@random"].random_twin
     with pytest.raises(DataError, match="unknown deep model"):
         create("prithvi-300/lorra")
-    with pytest.raises(DataError, match="unknown option alhpa"):
-        create("prithvi-tiny/lora@random", alhpa=3).network({})
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("prithvi-tiny/lora@random", {"alhpa": 3}),
+        ("prithvi-tiny/frozen@random", {"rank": 4}),
+        ("prithvi-tiny/frozen@random", {"decoder": "fpn"}),
+        ("prithvi-tiny/full@random", {"bottleneck": 4}),
+        ("raw/unet", {"weights": "x.pt"}),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(name: str, options: dict, chips: Callable):
+    with pytest.raises(DataError, match=f"does not know the option {next(iter(options))}"):
+        create(name, **options).build(chips())
 
 
 @pytest.mark.parametrize(
@@ -285,7 +298,7 @@ def test_running_out_of_memory_says_what_to_do(chips: Callable, monkeypatch: pyt
     monkeypatch.setattr(ScratchNetwork, "forward", fail)
     with pytest.raises(BenchError, match="memory ran out") as caught:
         create("alphaearth/conv1x1", **FAST).fit(data)
-    assert "batch size" in str(caught.value)
+    assert "training.batch_size" in str(caught.value)
 
 
 def test_other_failures_keep_their_name(chips: Callable, monkeypatch: pytest.MonkeyPatch):
