@@ -233,8 +233,8 @@ def memory_advice(plan: TrainingPlan | None = None) -> Iterator[None]:
             raise
         where = "on the GPU" if "cuda" in text else "on this machine"
         advice = (
-            "halve the batch size and double 'accumulate' in the training options (the same steps), use a smaller patch, "
-            "or a lighter tier (frozen or lora)"
+            "halve training.batch_size in the task card and double training.accumulate (the same steps on as many labels; a fire is one "
+            "step in any case), use a smaller preprocessing.patch_size, or a lighter tier (frozen or lora)"
         )
         if plan is None:
             advice = "predict with a smaller window or batch"
