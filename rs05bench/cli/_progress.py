@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +104,7 @@ def run_with_progress(
     quiet: bool = False,
     jsonl: bool = False,
     executor: Any = "local",
+    loggers: Sequence[str] = (),
 ) -> None:
     """Runs a grid, shows how it goes and what came of it; the command ends with 1 where cells failed, with 130 where it was stopped."""
     import typer
@@ -132,6 +133,7 @@ def run_with_progress(
             jobs=jobs,
             executor=executor,
             retry=retry,  # type: ignore[arg-type]
+            loggers=loggers,
             on_start=progress.start,
             on_progress=progress.advance,
         )

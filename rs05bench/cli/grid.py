@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rs05bench.cli._where import Logger, RayAddress, RuntimeEnv, Where, chosen_executor
+
 if TYPE_CHECKING:
+    from rs05bench.experiment.executors import Executor
     from rs05bench.experiment.gridfile import GridFile
 
 Runs = Annotated[Path, typer.Argument(help="Folder of results.")]
@@ -31,8 +34,10 @@ def plan(
     data: Annotated[Path | None, typer.Option("--data", help="For a card: data directory; default the card's folder.")] = None,
     costs_from: Annotated[list[Path] | None, typer.Option("--costs-from", help="Further results to learn costs from.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Workers; default all cores.")] = None,
-    price: Annotated[float | None, typer.Option("--price", help="Price of an hour of one worker.")] = None,
-    device_price: Annotated[float | None, typer.Option("--device-price", help="Price of an hour of an accelerator.")] = None,
+    price: Annotated[float | None, typer.Option("--price", "--price-per-hour", help="Price of an hour of one worker.")] = None,
+    device_price: Annotated[
+        float | None, typer.Option("--device-price", "--device-price-per-hour", help="Price of an hour of an accelerator.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """How many cells, what is done, predicted time, memory and cost, and which rules the grid would break."""
@@ -55,6 +60,8 @@ def plan(
         typer.echo(f"  {tier.task:<16} {tier.tier:<10} {tier.cells:>7} cells {tier.done:>7} done   {took}{memory}")
     unknown = f" without {found.unknown} cells nothing is known of" if found.unknown else ""
     typer.echo(f"Work left: {_duration(found.seconds)} of one worker, {_duration(found.wall_seconds)} on {jobs}{unknown}")
+    if found.memory_together_mb is not None:
+        typer.echo(f"Memory: up to {found.memory_mb:.0f} MiB a cell, {found.memory_together_mb:.0f} MiB together, beside workers and data")
     if found.device_hours:
         typer.echo(f"Accelerators: {found.device_hours:.1f} hours")
     if found.price is not None:
@@ -92,9 +99,13 @@ def resume(
     jobs: Annotated[int | None, typer.Option("--jobs", help="Worker processes; default all cores.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the last line.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print events as JSON lines.")] = False,
+    logger: Logger = None,
+    executor: Where = "local",
+    ray_address: RayAddress = None,
+    runtime_env: RuntimeEnv = None,
 ) -> None:
     """Take up what a folder's grids still lack; cells that failed are left as they are."""
-    _again(runs, "new", jobs, quiet, jsonl)
+    _again(runs, "new", jobs, quiet, jsonl, logger, chosen_executor(executor, jobs, ray_address, runtime_env))
 
 
 def retry_failed(
@@ -102,9 +113,13 @@ def retry_failed(
     jobs: Annotated[int | None, typer.Option("--jobs", help="Worker processes; default all cores.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the last line.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print events as JSON lines.")] = False,
+    logger: Logger = None,
+    executor: Where = "local",
+    ray_address: RayAddress = None,
+    runtime_env: RuntimeEnv = None,
 ) -> None:
     """Run the cells again that failed, and no others."""
-    _again(runs, "failed", jobs, quiet, jsonl)
+    _again(runs, "failed", jobs, quiet, jsonl, logger, chosen_executor(executor, jobs, ray_address, runtime_env))
 
 
 def prune(
@@ -152,12 +167,12 @@ def read_grid(path: Path, data: Path | None, preset: str) -> GridFile:
     return of_card(path, data or path.parent, models=chosen.pop("models"), **chosen)
 
 
-def _again(runs: Path, retry: str, jobs: int | None, quiet: bool, jsonl: bool) -> None:
+def _again(runs: Path, retry: str, jobs: int | None, quiet: bool, jsonl: bool, loggers: list[str] | None, executor: Executor | str) -> None:
     from rs05bench.cli._progress import run_with_progress
     from rs05bench.experiment.upkeep import kept_grids
 
     for grid in kept_grids(runs):
-        run_with_progress(grid, runs, jobs=jobs, retry=retry, quiet=quiet, jsonl=jsonl)
+        run_with_progress(grid, runs, jobs=jobs, retry=retry, quiet=quiet, jsonl=jsonl, loggers=loggers or (), executor=executor)
 
 
 def _duration(seconds: float) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rs05bench.cli._where import Logger, RayAddress, RuntimeEnv, Where, chosen_executor
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this family."""
@@ -27,8 +29,14 @@ def sweep(
     jobs: Annotated[int | None, typer.Option("--jobs", help="Worker processes; default all cores.")] = None,
     time_limit: Annotated[float | None, typer.Option("--time-limit", help="Longest time of a cell, seconds.")] = None,
     memory_limit: Annotated[float | None, typer.Option("--memory-limit", help="Most memory of a cell's process, MiB.")] = None,
-    executor: Annotated[str, typer.Option("--executor", help="local or ray.")] = "local",
-    ray_address: Annotated[str | None, typer.Option("--ray-address", help="Ray cluster to use; default one on this machine.")] = None,
+    manifest: Annotated[
+        list[str] | None,
+        typer.Option("--manifest", help="Frozen manifest instead of one made from the data: file, folder of some, or shipped name."),
+    ] = None,
+    executor: Where = "local",
+    ray_address: RayAddress = None,
+    runtime_env: RuntimeEnv = None,
+    logger: Logger = None,
     costs: Annotated[bool | None, typer.Option("--costs/--no-costs", help="Measure costs alone in fresh processes at the end.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the last line.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print events as JSON lines.")] = False,
@@ -36,7 +44,6 @@ def sweep(
     """Run a grid of models x splits x folds x budgets x seeds; what has a result already is not run again."""
     from rs05bench.cli._progress import run_with_progress
     from rs05bench.errors import DataError
-    from rs05bench.experiment.executors import make_executor
     from rs05bench.experiment.grid import choose_models, parse_seeds
     from rs05bench.experiment.gridfile import GridFile, Resources, is_grid, of_card
     from rs05bench.protocol.card import TaskCard
@@ -44,7 +51,7 @@ def sweep(
     limit = Resources(time_s=time_limit, memory_mb=memory_limit) if time_limit or memory_limit else None
     if is_grid(what):
         given = {"--models": models, "--splits": splits, "--budgets": budgets, "--seeds": seeds, "--targets": targets, "--folds": folds}
-        given["--data"] = None if data is None else str(data)
+        given |= {"--data": None if data is None else str(data), "--manifest": ", ".join(manifest) if manifest else None}
         if said := [name for name, value in given.items() if value is not None]:
             raise DataError(f"a grid file says its own {', '.join(said)}", source=what, remedy="Change the file, or sweep a task card.")
         grid = GridFile.load(what)
@@ -60,12 +67,13 @@ def sweep(
             seeds=parse_seeds(seeds or "0-4"),
             targets=_names(targets),
             folds=_names(folds),
+            manifests=manifest,
             costs=costs is not False,
         )
     if limit:
         grid.resources.append(limit)
-    runner = make_executor("ray", address=ray_address) if executor == "ray" else make_executor(executor, jobs=jobs)
-    run_with_progress(grid, out, jobs=jobs, quiet=quiet, jsonl=jsonl, executor=runner)
+    runner = chosen_executor(executor, jobs, ray_address, runtime_env)
+    run_with_progress(grid, out, jobs=jobs, quiet=quiet, jsonl=jsonl, executor=runner, loggers=logger or ())
 
 
 def results(

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rs05bench.errors import ProtocolError
+from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.provenance import hardware_name, provenance
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
@@ -133,6 +133,7 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
     scored = scorer.score(predictions, validation=budget if bench.card.kind == "segmentation" else budget.val)
     predicted = len(predictions.table) if isinstance(predictions, RasterPredictions) else len(predictions)
     manifest = bench.manifest(cell.split)
+    absent = dict(getattr(data, "absent", {}))
     digests = {
         "card": bench.card.digest,
         "manifest": str(manifest.card["digest"]),
@@ -163,6 +164,8 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
             "shortages": list(budget.shortages),
             "digest": budget.digest,
             **({"labelled_pixels": data.labelled_pixels()} if budget.pixel_fraction < 1.0 else {}),
+            # Units of the manifest that these data lack, by role.
+            **({"absent": absent} if absent else {}),
         },
         training={"early_stopping_role": "val", **getattr(model, "training_record", {})},
         digests=digests,
@@ -177,7 +180,7 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
             hardware=hardware_name(),
             alone=False,
         ),
-        main=bool(manifest.card["can_be_main"]),
+        main=bool(manifest.card["can_be_main"]) and not any(role in absent for role in ("test_id", "test_ood")),
     )
     info = {"cell": cell.model_dump(mode="json"), "model": card.model_dump(mode="json"), "digests": digests}
     return result, replace(predictions, info=info)
@@ -212,14 +215,20 @@ def predict_roles(model: Model, data: Any, bench: Bench, roles: Sequence[str] = 
     return RasterPredictions.load(folder)
 
 
-def make_bench(card: TaskCard, data_dir: str | Path, splits: Sequence[str], source: Any | None = None) -> Bench:
-    """Opens a task's data and builds the manifests of some splits.
+def make_bench(
+    card: TaskCard, data_dir: str | Path, splits: Sequence[str], source: Any | None = None, *, frozen: Sequence[str | Path] = ()
+) -> Bench:
+    """Opens a task's data with the manifests of some splits: those that are given frozen, and for the others those the data make.
 
     Args:
         card: The task card.
         data_dir: Where its files lie.
         splits: Splits to build.
         source: Data already open.
+        frozen: Manifests to use as they are: files, folders of some, or names of shipped ones.
+
+    Raises:
+        DataError: A frozen manifest is of another task, given twice, or of none of these splits.
     """
     from rs05bench.datamodules.sources import open_source
     from rs05bench.protocol.manifest import build_manifest
@@ -227,4 +236,32 @@ def make_bench(card: TaskCard, data_dir: str | Path, splits: Sequence[str], sour
     source = source or open_source(card, data_dir)
     units = source.units()
     bases = list(dict.fromkeys(parse_split(split).base for split in splits))
-    return Bench(source, {base: build_manifest(card, units, base) for base in bases})
+    given = frozen_manifests(card, frozen, bases)
+    return Bench(source, {base: given.get(base) or build_manifest(card, units, base) for base in bases})
+
+
+def frozen_manifests(card: TaskCard, names: Sequence[str | Path], splits: Sequence[str]) -> dict[str, SplitManifest]:
+    """Frozen manifests by split, those of other splits left out.
+
+    Raises:
+        DataError: One is of another task, given twice, or all are of other splits.
+    """
+    from rs05bench.protocol.manifest import open_manifest
+
+    opened: list[SplitManifest] = []
+    for name in names:
+        inside = sorted(path for path in Path(name).rglob("*@v*.parquet") if not path.name.endswith(".units.parquet"))
+        opened += [open_manifest(path) for path in inside] if Path(name).is_dir() else [open_manifest(name)]
+    found: dict[str, SplitManifest] = {}
+    for manifest in opened:
+        if manifest.task != card.name:
+            raise DataError(f"is of the task {manifest.task!r}", source=manifest.name, remedy=f"Give manifests of {card.name!r}.")
+        if manifest.split in found:
+            raise DataError(f"the split {manifest.split!r} is given twice", source=manifest.name, remedy="Give one manifest a split.")
+        if manifest.split in splits:
+            found[manifest.split] = manifest
+    if opened and not found:
+        raise DataError(
+            f"the manifests are of {sorted({manifest.split for manifest in opened})}, and the splits are {list(splits)}", source=card.name
+        )
+    return found

@@ -159,11 +159,18 @@ class TaskEntry(Choice):
         data: Its data directory; default the card's folder.
         options: Options that every model of this entry is made with, e.g. `{rank: 2}`; shallow learners take none. The same card may stand
             in several entries with other options.
+        manifests: Frozen manifests to use instead of those the data make: files, folders of some, or names of shipped ones.
     """
 
     card: str
     data: str | None = None
     options: dict[str, Any] | None = None
+    manifests: list[str] | None = None
+
+    @field_validator("manifests", mode="before")
+    @classmethod
+    def _listed_manifests(cls, value: Any) -> Any:
+        return None if value is None else [str(item) for item in _listed(value)]
 
 
 class GridFile(Choice):
@@ -213,6 +220,10 @@ class GridFile(Choice):
             card = (path.parent / entry.card).resolve()
             entry.data = str((path.parent / entry.data).resolve() if entry.data else card.parent)
             entry.card = str(card)
+            if entry.manifests:
+                entry.manifests = [
+                    str((path.parent / name).resolve()) if (path.parent / name).exists() else name for name in entry.manifests
+                ]
         return grid
 
     @property
@@ -264,10 +275,13 @@ def of_card(
     seeds: Sequence[int] = (0,),
     targets: Sequence[str] | None = None,
     folds: Sequence[str] | None = None,
+    manifests: Sequence[str | Path] | None = None,
     **options: Any,
 ) -> GridFile:
     """The grid over one card."""
-    entry = {"card": str(Path(card).resolve()), "data": str(Path(data).resolve())}
+    entry: dict[str, Any] = {"card": str(Path(card).resolve()), "data": str(Path(data).resolve())}
+    if manifests:
+        entry["manifests"] = [str(Path(name).resolve()) if Path(name).exists() else str(name) for name in manifests]
     given = {"models": models, "splits": splits, "budgets": budgets, "seeds": seeds, "targets": targets, "folds": folds}
     chosen = {name: list(value) for name, value in given.items() if value is not None}
     return GridFile.model_validate({"kind": "grid", "tasks": [entry], **chosen, **options})

@@ -57,6 +57,7 @@ class Plan:
         seconds: Predicted work of what is left, seconds of one worker.
         wall_seconds: The same over the workers.
         memory_mb: Largest predicted memory of a cell, MiB.
+        memory_together_mb: The same of the largest cells that may run at once, MiB; to this come what a worker itself and its data take.
         device_hours: Predicted hours on accelerators.
         price: `seconds` and `device_hours` in money, where prices were given.
         unknown: Cells left that nothing like them has a stored cost for; they are not in the prediction.
@@ -70,6 +71,7 @@ class Plan:
     seconds: float
     wall_seconds: float
     memory_mb: float | None
+    memory_together_mb: float | None
     device_hours: float
     price: float | None
     unknown: int
@@ -108,6 +110,7 @@ def plan_grid(
         [
             {"task": cell.task, "split": cell.split, "model": cell.model, "budget": cell.budget, "learner": cell.model.rpartition("/")[2]}
             | {"tier": entry.models[cell.model].tier, "done": digest in finished, "failed": digest in failed and digest not in finished}
+            | {"units": entry.predicted.get((cell.split, cell.fold), 0)}
             for entry in entries
             for digest, cell in entry.cells
         ]
@@ -126,6 +129,7 @@ def plan_grid(
         seconds=work,
         wall_seconds=work / max(jobs, 1),
         memory_mb=_largest(left["memory_mb"]),
+        memory_together_mb=_largest(left["memory_mb"], max(jobs, 1)),
         device_hours=device,
         price=price,
         unknown=int(left["seconds"].isna().sum()),
@@ -150,9 +154,9 @@ def _tier(task: str, tier: str, rows: pd.DataFrame) -> TierPlan:
     )
 
 
-def _largest(values: pd.Series) -> float | None:
+def _largest(values: pd.Series, count: int = 1) -> float | None:
     values = values.dropna()
-    return float(values.max()) if len(values) else None
+    return float(values.nlargest(count).sum()) if len(values) else None
 
 
 def _known(folders: Sequence[str | Path]) -> pd.DataFrame:
@@ -173,15 +177,22 @@ def _known(folders: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def _predicted(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """Median time, largest memory and median device hours of the most similar cells that have stored costs; NaN where there are none."""
+    """Median time, largest memory and median device hours of the most similar cells that have stored costs; NaN where there are none.
+
+    Time is that of the fit, and of the prediction by unit times the units of the fold.
+    """
     found = pd.DataFrame({"seconds": np.nan, "memory_mb": np.nan, "device_hours": np.nan}, index=rows.index)
     if not len(known):
         return found
     for names in SIMILAR:
         grouped = known.groupby(list(names)).agg(
-            seconds=("fit_s", "median"), memory_mb=("peak_memory_mb", "max"), device_hours=("device_hours", "median")
+            seconds=("fit_s", "median"),
+            each=("predict_s_per_1000", "median"),
+            memory_mb=("peak_memory_mb", "max"),
+            device_hours=("device_hours", "median"),
         )
         matched = rows[list(names)].join(grouped, on=list(names))
+        matched["seconds"] = matched["seconds"] + matched["each"].fillna(0.0) * rows["units"] / 1000
         for column in found.columns:
             found[column] = found[column].fillna(pd.to_numeric(matched[column]))
     return found

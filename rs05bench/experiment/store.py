@@ -6,6 +6,7 @@ there is never written twice, so any number of processes may write at once, on a
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -156,14 +157,15 @@ class ResultStore:
         """
         folder = self.root / "manifests" / manifest.task
         path = folder / f"{manifest.split}@v{manifest.version}.parquet"
-        if path.with_suffix(".json").is_file():
-            there = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")).get("digest")
-            if there == manifest.card.get("digest"):
+        for other in folder.glob(f"{glob.escape(manifest.split)}@v*.json"):
+            there = json.loads(other.read_text(encoding="utf-8")).get("digest")
+            if other.stem == path.stem and there == manifest.card.get("digest"):
                 return path
             raise DataError(
-                f"holds another manifest {manifest.name} (digest {str(there)[:12]}…; data and card give {manifest.digest[:12]}…)",
+                f"holds another manifest {manifest.task}/{other.stem} (digest {str(there)[:12]}…; asked for is {manifest.name}, "
+                f"{manifest.digest[:12]}…)",
                 source=self.root,
-                remedy="The data or the card changed. Use a new --out folder.",
+                remedy="The data, the card or the frozen manifest changed. Use a new --out folder.",
             )
         folder.mkdir(parents=True, exist_ok=True)
         work = folder / f".{uuid.uuid4().hex}"
@@ -173,9 +175,14 @@ class ResultStore:
         work.rmdir()
         return path
 
-    def manifest(self, task: str, split: str, version: int = 1) -> SplitManifest:
-        """A manifest results rest on; `+k` splits share that of their base."""
-        return SplitManifest.load(self.root / "manifests" / task / f"{split.split('+')[0]}@v{version}.parquet")
+    def manifest(self, task: str, split: str, version: int | None = None) -> SplitManifest:
+        """A manifest results rest on, of the one version that a folder holds; `+k` splits share that of their base."""
+        folder, base = self.root / "manifests" / task, split.split("+")[0]
+        if version is None:
+            found = [path for path in folder.glob(f"{glob.escape(base)}@v*.parquet") if not path.name.endswith(".units.parquet")]
+            if found:
+                return SplitManifest.load(found[0])
+        return SplitManifest.load(folder / f"{base}@v{version or 1}.parquet")
 
     def put_labels(self, digest: str, labels: pd.DataFrame) -> Path:
         """Keeps the labels results were scored with, so that any other score can be computed from their predictions.

@@ -17,7 +17,7 @@ from typing import Literal
 
 import pandas as pd
 
-from rs05bench.experiment.cell import Bench, make_bench
+from rs05bench.experiment.cell import PREDICTED_ROLES, Bench, make_bench
 from rs05bench.experiment.executors import Batch, Executor, Needs, make_executor
 from rs05bench.experiment.executors.machine import accelerators, die_with_parent
 from rs05bench.experiment.grid import choose_models, expand
@@ -25,6 +25,7 @@ from rs05bench.experiment.gridfile import GridFile, TaskEntry, of_card
 from rs05bench.experiment.provenance import this_command
 from rs05bench.experiment.store import ResultStore, write_whole
 from rs05bench.experiment.workers import Job, Outcome, measure_cost
+from rs05bench.models.logs import check_loggers
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.result import Cell, ModelCard
@@ -73,6 +74,7 @@ class OpenEntry:
         cells: (digest, cell), in the order they are best run in.
         models: Cards of the models in use.
         needs: What each cell needs, aligned with `cells`.
+        predicted: (split, fold) -> units a cell predicts.
     """
 
     card: TaskCard
@@ -80,6 +82,7 @@ class OpenEntry:
     cells: list[tuple[str, Cell]]
     models: dict[str, ModelCard]
     needs: list[Needs]
+    predicted: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 def sweep(
@@ -97,6 +100,7 @@ def sweep(
     keep_predictions: bool = True,
     costs: bool = True,
     executor: str | Executor = "local",
+    loggers: Sequence[str] = (),
     on_start: Start | None = None,
     on_progress: Progress | None = None,
 ) -> SweepSummary:
@@ -116,6 +120,7 @@ def sweep(
         keep_predictions: Whether to keep predictions beside results.
         costs: Whether to measure, when all is done, one cell per target, split, model and budget alone in a fresh process.
         executor: `local`, `ray`, or one that was made.
+        loggers: Lightning loggers of deep cells.
         on_start: Called with all cells, those that are there first, and how many are.
         on_progress: Called with outcomes as they come.
 
@@ -124,7 +129,7 @@ def sweep(
     """
     chosen = {"models": models, "splits": splits, "budgets": budgets, "seeds": seeds, "targets": targets, "folds": folds}
     grid = of_card(card_path, data, **chosen, costs=costs, keep_predictions=keep_predictions)  # type: ignore[arg-type]
-    return sweep_grid(grid, out, jobs=jobs, executor=executor, on_start=on_start, on_progress=on_progress)
+    return sweep_grid(grid, out, jobs=jobs, executor=executor, loggers=loggers, on_start=on_start, on_progress=on_progress)
 
 
 def sweep_grid(
@@ -134,6 +139,7 @@ def sweep_grid(
     jobs: int | None = None,
     executor: str | Executor = "local",
     retry: Retry = "all",
+    loggers: Sequence[str] = (),
     on_start: Start | None = None,
     on_progress: Progress | None = None,
 ) -> SweepSummary:
@@ -145,18 +151,20 @@ def sweep_grid(
         jobs: Worker processes of the local executor; default all cores.
         executor: `local`, `ray`, or one that was made.
         retry: Cells without a result to run: `all`, those `new` (no failure recorded), or those that `failed`.
+        loggers: Lightning loggers of deep cells (`rs05bench.models.logs.LOGGERS`), writing to `logs/<digest>/`; part of no cell's digest.
         on_start: Called with all cells, those not to be run first, and how many those are.
         on_progress: Called with outcomes as they come.
 
     Returns:
         What was run, reused and what failed.
     """
+    loggers = check_loggers(loggers)
     store = ResultStore(out)
     store.sweep_leftovers()
     summary = SweepSummary(Path(out), 0, 0)
     with _stoppable():
         try:
-            entries = open_grid(grid, store)
+            entries = open_grid(grid, store, loggers=loggers)
             _remember(grid, entries, store)
             finished, failed = store.digests(), store.failed()
             resting = {"all": set[str](), "new": failed}.get(retry)
@@ -184,28 +192,29 @@ def sorted_by_state(cells: Sequence[tuple[str, Cell]], todo: set[str]) -> list[C
     return [cell for digest, cell in cells if digest not in todo] + [cell for digest, cell in cells if digest in todo]
 
 
-def open_grid(grid: GridFile, store: ResultStore | None, *, keep: bool = True) -> list[OpenEntry]:
+def open_grid(grid: GridFile, store: ResultStore | None, *, keep: bool = True, loggers: tuple[str, ...] = ()) -> list[OpenEntry]:
     """Opens the tasks of a grid and lists their cells.
 
     Args:
         grid: The grid.
         store: The store the cells are for; None only lists them.
         keep: Whether card, manifests and labels are put into the store.
+        loggers: Lightning loggers of deep cells.
 
     Raises:
         DataError: Data, names or models that are not there; a store that holds another manifest of the same name; an empty grid.
     """
-    return [_open(grid, entry, store, keep=keep and store is not None) for entry in grid.tasks]
+    return [_open(grid, entry, store, keep and store is not None, loggers) for entry in grid.tasks]
 
 
-def _open(grid: GridFile, entry: TaskEntry, store: ResultStore | None, *, keep: bool) -> OpenEntry:
+def _open(grid: GridFile, entry: TaskEntry, store: ResultStore | None, keep: bool, loggers: tuple[str, ...]) -> OpenEntry:
     from rs05bench import models
 
     card = TaskCard.load(entry.card)
     data = entry.data or str(Path(entry.card).parent)
     splits, budgets = grid.splits_of(entry, card), grid.budgets_of(entry, card)
     names = choose_models(grid.of(entry, "models") or ["shallow"], card)
-    bench = make_bench(card, data, splits)
+    bench = make_bench(card, data, splits, frozen=entry.manifests or ())
     kept = entry.card
     if keep and store is not None:
         kept = str(store.put_card(card).resolve())
@@ -220,10 +229,17 @@ def _open(grid: GridFile, entry: TaskEntry, store: ResultStore | None, *, keep: 
     cells = sorted((cell for cell in cells if grid.keeps(cell)), key=lambda cell: _near(cell, cards[cell.model], splits, budgets))
     usual = {name: Needs(gpus=int(_deep(model) and bool(accelerators()))) for name, model in cards.items()}
     root = "" if store is None else str(store.root.resolve())
-    job = Job(kept, str(Path(data).resolve()), root, tuple(splits), grid.keep_predictions, this_command())
-    return OpenEntry(
-        card, job, [(digest_of(bench, cell), cell) for cell in cells], cards, [grid.needs_of(cell, usual[cell.model]) for cell in cells]
-    )
+    job = Job(kept, str(Path(data).resolve()), root, tuple(splits), grid.keep_predictions, this_command(), loggers)
+    needs = [grid.needs_of(cell, usual[cell.model]) for cell in cells]
+    return OpenEntry(card, job, [(digest_of(bench, cell), cell) for cell in cells], cards, needs, _predicted_units(bench, cells))
+
+
+def _predicted_units(bench: Bench, cells: Sequence[Cell]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for split, fold in dict.fromkeys((cell.split, cell.fold) for cell in cells):
+        counts = bench.manifest(split).fold(fold)["role"].value_counts()
+        found[split, fold] = int(sum(counts.get(role, 0) for role in PREDICTED_ROLES))
+    return found
 
 
 def digest_of(bench: Bench, cell: Cell) -> str:

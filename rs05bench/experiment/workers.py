@@ -14,6 +14,7 @@ from rs05bench.experiment.metering import Meter, device_name, now
 from rs05bench.experiment.probes import solve_together
 from rs05bench.experiment.provenance import hardware_name, told_command
 from rs05bench.experiment.store import ResultStore
+from rs05bench.models.logs import logging_to
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.predictions import Predictions
@@ -32,6 +33,7 @@ class Job:
         splits: Splits in use.
         keep_predictions: Whether predictions are stored beside results.
         command: The command that asked for it, for the results' provenance.
+        loggers: Lightning loggers of deep cells (`rs05bench.models.logs`); they write to `logs/<digest>/` in the store.
     """
 
     card: str
@@ -40,6 +42,7 @@ class Job:
     splits: tuple[str, ...]
     keep_predictions: bool = True
     command: str = ""
+    loggers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ def run_cells(
         for digest, cell in zip(digests, cells, strict=True):
             if started:
                 started([digest])
-            outcome = _run_one(task, store, digest, cell, job.keep_predictions, fitted.pop(digest, None))
+            with logging_to(job.loggers, store.root / "logs" / digest, f"{cell.model} {cell.fold} {cell.budget} {cell.seed}"):
+                outcome = _run_one(task, store, digest, cell, job.keep_predictions, fitted.pop(digest, None))
             outcomes.append(outcome)
             if done:
                 done(outcome)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from rs05bench.errors import BenchError, DataError
 from rs05bench.models.cache import EncodedLoader, FeatureCache
+from rs05bench.models.logs import open_logs
 from rs05bench.models.networks import EncoderNetwork, trainable_state
 from rs05bench.models.plan import ChipData, FitHistory, TrainingPlan
 from rs05bench.models.summary import TrainingSummary, summarise
@@ -149,6 +150,7 @@ def _trainer(plan: TrainingPlan, keeper: KeepBest, accelerator: str, *, validate
     # "GPU available: ..." once a learning rate drowns what the command prints.
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    loggers, watchers = open_logs()
     return lightning.Trainer(
         accelerator=accelerator,
         devices=1,
@@ -160,8 +162,8 @@ def _trainer(plan: TrainingPlan, keeper: KeepBest, accelerator: str, *, validate
         check_val_every_n_epoch=None if validated else 1,
         limit_val_batches=None if validated else 0,
         num_sanity_val_steps=0,
-        callbacks=[keeper],
-        logger=False,
+        callbacks=[keeper, *watchers],
+        logger=loggers or False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

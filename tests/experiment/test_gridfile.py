@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -77,6 +78,20 @@ def test_a_plan_counts_predicts_and_says_which_rules_would_fail(tiny, tmp_path, 
     assert plan.price == pytest.approx(plan.seconds)
     assert plan.wall_seconds == pytest.approx(plan.seconds / 2)
     assert {verdict.rule for verdict in plan.lacking} == {6, 7}  # no raw baseline, no hybrid; five seeds and two budgets are there
+
+
+def test_a_plan_counts_the_prediction_of_every_unit_and_the_memory_of_all_workers(tiny, tmp_path, monkeypatch):
+    path = write(tiny, tmp_path, models=["floor/majority"], splits=["random"])
+    one = {"task": "tiny", "split": "random", "model": "floor/majority", "tier": "floor", "budget": "5-per-class", "learner": "majority"}
+    costs = {"fit_s": 10.0, "predict_s_per_1000": 1000.0, "peak_memory_mb": 100.0, "device_hours": 0.5}
+    monkeypatch.setattr("rs05bench.experiment.plan._known", lambda folders: pd.DataFrame([one | costs]))
+    plan = plan_grid(GridFile.load(path), jobs=2)
+    (entry,) = open_grid(GridFile.load(path), None)
+    (units,) = entry.predicted.values()
+    assert 0 < units < 240
+    assert plan.seconds == pytest.approx(2 * (10 + units))  # a cell a budget
+    assert (plan.memory_mb, plan.memory_together_mb) == (100.0, 200.0)
+    assert plan.device_hours == 1.0
 
 
 def test_a_plan_says_what_nothing_is_known_of(tiny, tmp_path):
