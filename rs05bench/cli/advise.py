@@ -29,9 +29,9 @@ def advise(
     import sys
     import tempfile
 
+    from rs05bench.experiment.advice import to_dict
     from rs05bench.experiment.advice_text import lines
     from rs05bench.experiment.advise import advise as ask
-    from rs05bench.experiment.advise import to_dict
 
     def tell(stage: str) -> None:
         if sys.stderr.isatty():

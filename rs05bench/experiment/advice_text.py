@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from rs05bench.experiment.advise import ELSEWHERE, HOME, Advice
+from rs05bench.experiment.advice import ELSEWHERE, HOME, SEEDS, Advice
 from rs05bench.protocol.inference.intervals import Estimate
 
 METRIC_NAMES = {
@@ -14,6 +14,13 @@ METRIC_NAMES = {
     "rmse": "RMSE",
     "overall_accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
+}
+
+LEARNERS = {"logistic": "logistic regression", "ridge": "ridge regression", "rf": "a random forest"}
+
+MEANINGS = {
+    "macro_f1": "macro-F1 is the mean over classes of how well each is found and how rarely it is said wrongly: 1 is perfect.",
+    "r2": "R2 is the share of the variation that is explained: 1 is perfect, 0 is no better than the mean, below 0 is worse.",
 }
 
 PART = 0.2
@@ -33,8 +40,12 @@ def lines(advice: Advice) -> list[str]:
         said.append(
             f"{second:<{len(first) + 3}}{advice.elsewhere.model:<{width}}   {_metric(advice)} {_score(advice.elsewhere.score)}{drop}"
         )
-    said += [line for line in (_alike(advice), _place(advice), _there(advice), _here(advice), _larger(advice), _inputs(advice)) if line]
-    said += [*_budgets(advice), _cost(advice), *advice.notes, _basis(advice)]
+    said += [
+        line
+        for line in (_over_floor(advice), _alike(advice), _place(advice), _there(advice), _here(advice), _larger(advice), _inputs(advice))
+        if line
+    ]
+    said += [*_budgets(advice), _cost(advice), MEANINGS.get(advice.metric, ""), *advice.notes, _basis(advice)]
     if advice.simulated:
         said.insert(0, "SIMULATED data: this shows what the command does and says nothing about the Earth.")
     return [line for line in said if line]
@@ -44,9 +55,10 @@ def _data(advice: Advice) -> str:
     group = advice.group or "place"
     classes = f", {advice.classes} classes" if advice.classes else ""
     bands = f"{advice.bands} AlphaEarth bands" if advice.bands else "no AlphaEarth bands"
+    others = _count(advice.columns, "other feature column")
     return (
         f"{advice.labels} labels (validation included) out of {advice.units:,} units in {_count(advice.groups, group)}{classes}; "
-        f"{bands} and {advice.columns} other feature columns found."
+        f"{bands} and {others} found."
     )
 
 
@@ -59,17 +71,41 @@ def _do(advice: Advice) -> str:
         )
     where = f"in the next {advice.group}" if advice.elsewhere else "here"
     if advice.recommended == judged.model:
-        why = f"the best {where}" if _leads(judged.lead) else f"the best {where}, though not by more than chance"
+        alone = _leads(judged.lead) and len(judged.alike) == 1
+        why = f"the best {where}" if alone else f"the best {where}, though not by more than chance"
     else:
         why = f"cheapest of those that cannot be told from the best {where} ({judged.model})"
     shown = {HOME: advice.here.model, ELSEWHERE: advice.elsewhere.model if advice.elsewhere else advice.here.model}
     words = {HOME: "here", ELSEWHERE: f"in the next {advice.group}"}
     others = [f"{_number(score.value)} {words[role]}" for role, score in advice.reaches.items() if shown[role] != advice.recommended]
-    return f"Use {advice.recommended}: {why}{f'; it reaches {_both(others)}' if others else ''}."
+    said = f"Use {advice.recommended}: {why}{f'; it reaches {_both(others)}' if others else ''}."
+    return f"{said} That is {_in_words(advice)}."
+
+
+def _in_words(advice: Advice) -> str:
+    """The recommended model for people who do not know its name."""
+    inputs, _, learner = advice.recommended.partition("/")
+    other = f"the {advice.columns} other feature columns" if advice.columns != 1 else "the other feature column"
+    read = {"alphaearth": f"the {advice.bands} AlphaEarth bands", "raw": other, "hybrid": "AlphaEarth bands and other columns together"}
+    return f"{LEARNERS.get(learner, learner)} on {read.get(inputs, f'the feature set {inputs}')}"
 
 
 def _both(parts: list[str]) -> str:
     return " and ".join(parts)
+
+
+def _over_floor(advice: Advice) -> str:
+    """Where the best model is not told from a floor, nobody should map with it."""
+    said = []
+    for choice, where in ((advice.here, "here"), (advice.elsewhere, f"in the next {advice.group}")):
+        if choice is not None and choice.over_floor is not None and not _leads(choice.over_floor):
+            said.append(f"{where} ({choice.model} is {_signed(choice.over_floor)})")
+    if not said:
+        return ""
+    return (
+        f"Caution: not told from a floor, which sees no image, {' nor '.join(said)}: a map of that ground rests on hope. "
+        "Label more, or get other inputs."
+    )
 
 
 def _alike(advice: Advice) -> str:
@@ -180,9 +216,14 @@ def _cost(advice: Advice) -> str:
 
 
 def _basis(advice: Advice) -> str:
-    left = f" The time was up before {advice.stopped}; more minutes narrow the intervals." if advice.stopped else ""
+    left = (
+        f" The time was up before all {SEEDS} draws of labels were run ({advice.seeds} {'is' if advice.seeds == 1 else 'are'} complete); "
+        "more minutes narrow the intervals."
+        if advice.stopped
+        else ""
+    )
     return (
-        f"From {advice.cells:,} fits ({len(advice.models)} models, {_count(advice.seeds, 'seed')}, split {advice.split}) "
+        f"From {advice.cells:,} fits ({len(advice.models)} models, {_count(advice.seeds, 'draw')} of labels, split {advice.split}) "
         f"in {advice.seconds:.0f} s.{left} Intervals are 95 %. Results: {advice.store}"
     )
 

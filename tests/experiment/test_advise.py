@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from rs05bench.errors import DataError
+from rs05bench.experiment.advice import to_dict
 from rs05bench.experiment.advice_text import lines
-from rs05bench.experiment.advise import advise, to_dict
+from rs05bench.experiment.advise import advise
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol import TaskCard
@@ -221,3 +222,34 @@ def test_the_command_prints_it(asked):
     )
     assert done.exit_code == 0, done.output
     assert f"Use {found.recommended}" in done.output
+
+
+def test_a_best_model_that_others_equal_is_not_called_better_than_chance(asked):
+    found = asked[1]
+    best = dataclasses.replace(found.elsewhere, model="raw/logistic", lead=estimate(0.1, 0.05, 0.15), alike=("raw/logistic",))
+    alone = lines(dataclasses.replace(found, recommended="raw/logistic", elsewhere=best))[1]
+    assert alone.startswith("Use raw/logistic: the best in the next county")
+    assert "chance" not in alone
+    assert alone.endswith("That is logistic regression on the 2 other feature columns.")
+    equalled = dataclasses.replace(best, alike=("raw/logistic", "hybrid/logistic"))
+    assert "not by more than chance" in lines(dataclasses.replace(found, recommended="raw/logistic", elsewhere=equalled))[1]
+
+
+def test_a_model_that_is_not_told_from_a_floor_is_warned_of(asked):
+    found = asked[1]
+    sure = dataclasses.replace(found.elsewhere, over_floor=estimate(0.2, 0.1, 0.3))
+    home = dataclasses.replace(found.here, over_floor=estimate(0.2, 0.1, 0.3))
+    assert not any(line.startswith("Caution") for line in lines(dataclasses.replace(found, here=home, elsewhere=sure)))
+    unsure = dataclasses.replace(found.elsewhere, over_floor=estimate(0.04, -0.2, 0.2))
+    (said,) = [line for line in lines(dataclasses.replace(found, here=home, elsewhere=unsure)) if line.startswith("Caution")]
+    assert "in the next county" in said
+    assert " here" not in said
+
+
+def test_the_gain_over_the_floor_is_that_of_the_same_blocks(asked):
+    folder, found, _ = asked
+    pool = Pool.of(ResultStore(folder / "runs").results())
+    points = {point.model: point for point in pool.points}
+    floors = {name: pool.score(point, "test_ood").value for name, point in points.items() if name.startswith("floor/")}
+    best = pool.score(points[found.elsewhere.model], "test_ood").value
+    assert found.elsewhere.over_floor.value == pytest.approx(best - max(floors.values()))

@@ -1,0 +1,171 @@
+"""What a quick sweep runs, most telling first, and running it until the time is up."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rs05bench.errors import DataError
+from rs05bench.experiment.advice import SEEDS
+from rs05bench.experiment.cell import Bench, make_bench
+from rs05bench.experiment.sweep import sweep
+from rs05bench.experiment.workers import Outcome
+from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splitters import possible_splits
+
+DEFAULT_LABELS = 100
+LEAST_LABELS = 10
+SPARE = 1.3
+"""A stage is begun only when this many times its expected duration is left."""
+MOST_FEATURE_SETS = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run, most telling first."""
+
+    split: str
+    plus: str | None
+    budgets: tuple[str, ...]
+    models: tuple[str, ...]
+    labels: int
+    more: int
+
+    def stages(self) -> list[tuple[tuple[str, ...], str, tuple[str, ...], int]]:
+        """(models, split, budgets, seed) in the order they are run."""
+        simple = tuple(name for name in self.models if not name.endswith("/rf"))
+        forests = tuple(name for name in self.models if name.endswith("/rf"))
+        first, others = self.budgets[:1], self.budgets[1:]
+        found: list[tuple[tuple[str, ...], str, tuple[str, ...], int]] = []
+        for seed in range(SEEDS):
+            found += [(models, self.split, first, seed) for models in (simple, forests)]
+            # Forests take most of the time: what more labels buy them is asked a round later.
+            for models, at in ((simple, seed), (forests, seed - 1)):
+                if self.plus:
+                    found.append((models, self.plus, first, at))
+                if others:
+                    found.append((models, self.split, others, at))
+        return [stage for stage in found if stage[0] and stage[3] >= 0]
+
+
+def open_task(card: TaskCard, data: str | Path) -> tuple[Bench, str]:
+    """Opens a task under the most telling split that its data allow.
+
+    Raises:
+        DataError: No split is possible.
+    """
+    from rs05bench.datamodules.sources import open_source
+
+    source = open_source(card, data)
+    verdicts = possible_splits(card, source.units())
+    order = ("leave-group", "leave-group-year", "leave-year", "until", "within", "spatial-block", "official", "random")
+    possible = [split for split, reason in verdicts.items() if not reason and not parse_split(split).extra]
+    if not possible:
+        raise DataError(f"no split is possible on these data: {next(iter(verdicts.values()), '')}", source=card.name)
+    split = min(possible, key=lambda name: order.index(parse_split(name).rule))
+    return make_bench(card, data, [split], source), split
+
+
+def make_plan(bench: Bench, card: TaskCard, split: str, target: str, labels: int | None, more: int) -> Plan:
+    """What to run for so many labels.
+
+    Raises:
+        DataError: Too few labels for any advice.
+    """
+    counts = bench.manifest(split).counts()
+    known = bench.source.labels(target).notna().mean()
+    there = int((counts["train"] + counts["val"]).min() * known)
+    wanted = min(labels or min(DEFAULT_LABELS, there), there)
+    if wanted < LEAST_LABELS:
+        raise DataError(f"{wanted} labels are too few for any advice: at least {LEAST_LABELS} are needed", source=card.name)
+    sizes = [wanted]
+    if wanted >= 2 * LEAST_LABELS:
+        sizes.append(wanted // 2)
+    if wanted + more <= there:
+        sizes.append(wanted + more)
+    plus = None
+    if parse_split(split).rule == "leave-group":
+        classes = len(task_classes(bench, card, target) or ())
+        plus = f"{split}+{max(1, round(more / classes)) if classes else more}"
+    return Plan(split, plus, tuple(f"{size}-units" for size in sizes), tuple(_models(bench, card)), wanted, more)
+
+
+def _models(bench: Bench, card: TaskCard) -> list[str]:
+    """The floors, and a linear model and a forest on each feature set: cheap, and between them hard to beat with few labels."""
+    plain, linear = ("majority", "logistic") if card.kind == "classification" else ("mean", "ridge")
+    models = [f"floor/{plain}"]
+    if np.isfinite(bench.source.units().frame["lon"]).any():
+        models.append("floor/nearest")
+    sets = list(card.features)
+    # The widest sets say most: a set inside another is left out when there are many.
+    sets = sorted(sets, key=lambda name: -len(bench.source.features(name)[0]))[:MOST_FEATURE_SETS]
+    return [*models, *(f"{name}/{learner}" for learner in (linear, "rf") for name in sets)]
+
+
+def run_stages(
+    plan: Plan,
+    card_path: str | Path,
+    data: str | Path,
+    out: Path,
+    target: str,
+    deadline: float,
+    jobs: int | None,
+    on_stage: Callable[[str], None] | None,
+) -> str:
+    """Runs stages until the time is up; returns what was left out."""
+    pace: dict[str, list[float]] = defaultdict(list)
+    for number, (models, split, budgets, seed) in enumerate(plan.stages()):
+        left = deadline - time.perf_counter()
+        expected = _expected(models, len(budgets), pace)
+        if number and (left <= 0 or (expected is not None and SPARE * expected > left)):
+            return f"seed {seed}, {split}, {', '.join(budgets)}" if number else ""
+        if on_stage:
+            on_stage(
+                f"seed {seed}: {len(models)} models, {split}, {' and '.join(budget.replace('-units', '') for budget in budgets)} labels"
+            )
+        started = time.perf_counter()
+
+        def watch(outcomes: Iterable[Outcome], first: bool = number == 0) -> None:
+            # The sweep's own way to stop: unfinished cells are left for the next run.
+            if not first and time.perf_counter() > deadline:
+                raise KeyboardInterrupt
+
+        summary = sweep(
+            card_path,
+            data,
+            out,
+            models=models,
+            splits=[split],
+            budgets=budgets,
+            seeds=[seed],
+            targets=[target],
+            jobs=jobs,
+            costs=False,
+            on_progress=watch,
+        )
+        if summary.stopped:
+            if time.perf_counter() < deadline:
+                raise KeyboardInterrupt
+            return f"seed {seed}, {split}, {', '.join(budgets)}"
+        if summary.done:
+            for name in models:
+                pace[name].append((time.perf_counter() - started) / len(models) / len(budgets))
+    return ""
+
+
+def _expected(models: Sequence[str], budgets: int, pace: dict[str, list[float]]) -> float | None:
+    known = [float(np.mean(pace[name])) for name in models if pace.get(name)]
+    return None if not known else float(np.mean(known)) * len(models) * budgets
+
+
+def task_classes(bench: Bench, card: TaskCard, target: str) -> tuple[str, ...] | None:
+    """Classes of a target; None for a regression."""
+    from rs05bench.protocol.taskdata import class_values
+
+    return class_values(card, bench.source.labels(target)) if card.kind == "classification" else None
