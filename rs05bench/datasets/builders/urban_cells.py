@@ -240,7 +240,7 @@ def finish(
         # A unit without a feature is dropped, so this set would cost every unit of the first year.
         del features["alphaearth-change"], tiers["alphaearth-change"]
         job.notes.append("No feature set of change: tiles of the year before are not there for every year.")
-    columns = _layers(job, units, frame, without)
+    columns = join_layers(job, units, frame, "cell_id", without)
     if columns:
         features |= {"layers": columns, "hybrid": ["alphaearth", "layers"]}
         tiers |= {"layers": "raw"}
@@ -284,23 +284,31 @@ def finish(
     )
 
 
-def _layers(job: BuildJob, units: gpd.GeoDataFrame, frame: pd.DataFrame, without: Sequence[str]) -> list[str]:
-    """Columns of the layers under the root, joined to `frame`; none where there are none."""
+def join_layers(job: BuildJob, units: gpd.GeoDataFrame, frame: pd.DataFrame, key: str, without: Sequence[str]) -> list[str]:
+    """Columns of the layers under the root, joined to `frame` by the place in `key`; none where there are no layers.
+
+    Args:
+        job: The run.
+        units: Polygons with `key`; several rows of one place (years) are asked once.
+        frame: Where the columns go.
+        key: Column of the place.
+        without: Layers that are the label in disguise.
+    """
     if not job.files("layers"):
         return []
     from rs05bench.datasets.layers import open_layers
 
-    cells_ = units.drop_duplicates("cell_id")
+    places = units.drop_duplicates(key).reset_index(drop=True)
     columns: list[str] = []
     for name, layer in open_layers(job.root / "layers").items():
         if name in without or layer.source.name in without:
             job.notes.append(f"The layer {name} is left out: it is the label in disguise.")
             continue
-        values = layer.on_polygons(cells_.reset_index(drop=True)).drop(columns="koppen", errors="ignore")
+        values = layer.on_polygons(places).drop(columns="koppen", errors="ignore")
         job.notes += values.attrs.get("notes", [])
-        values.index = pd.Index(cells_["cell_id"])
+        values.index = pd.Index(places[key])
         for column in values.columns:
-            frame[column] = frame["cell_id"].map(values[column])
+            frame[column] = frame[key].map(values[column])
         # A column that is missing everywhere would drop every unit.
         columns += [column for column in values.columns if frame[column].notna().any()]
     return columns
