@@ -1,33 +1,59 @@
-"""Simulated burn-scar and crop chips under every kind of deep tier: does the machinery say something sensible?
+"""Simulated burn-scar and crop chips under every deep tier: does the machinery say something sensible?
 
-    python studies/simulated_chips.py > docs/studies/simulated_chips.md
+    python studies/simulated_chips.py --out FOLDER > docs/studies/simulated_chips.md
 
-Data are simulated and encoders have random weights: nothing here is about the Earth, nor about any pretrained model. What can be learnt
-is whether a model that can see the signal finds it, whether more labels help, and what each tier costs on two cores.
+The matrix is that of the fuel-moisture study: from scratch, AlphaEarth, and Prithvi-tiny frozen, with a decoder, an adapter, LoRA and
+fully trained, under leave-region-out and three label budgets. Data are simulated and encoders have random weights: nothing here is about
+the Earth, nor about any pretrained model. What can be learnt is whether a model that can see the signal finds it, whether more labels help,
+and what each tier costs.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-BURN = (
-    "raw/unet",
-    "alphaearth/conv1x1",
-    "hybrid/unet",
-    "prithvi-tiny/frozen@random",
-    "prithvi-tiny/lora@random",
-    "prithvi-tiny/full@random",
+ENCODER = "prithvi-tiny"
+TIERS = tuple(f"{ENCODER}/{tier}@random" for tier in ("frozen", "decoder", "adapter", "lora", "full"))
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One grid: a task, what it is split by, and what is run on it.
+
+    Args:
+        name: Folder of data and results.
+        models: Models.
+        split: Leave-region-out split of the task.
+        folds: Folds that are run.
+        budgets: Label budgets, rising.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    split: str
+    folds: tuple[str, ...]
+    budgets: tuple[str, ...]
+
+
+BURN = Matrix(
+    "burn",
+    ("raw/unet", "alphaearth/conv1x1", *TIERS),
+    "leave-biome-out",
+    ("forest", "shrubland"),
+    ("2-fires", "5-fires", "full"),
 )
-CROP = ("raw/unet", "prithvi-tiny/frozen@random")
+CROP = Matrix("crop", ("raw/unet", "alphaearth/conv1x1", *TIERS), "leave-state-out", ("fold-02",), ("1pct-pixels", "10pct-pixels", "full"))
 
 
 def main() -> None:
     """Runs both grids in a folder and prints the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="Folder of data and results; default a temporary one. Taken up where it was left.")
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
@@ -37,87 +63,145 @@ def main() -> None:
 
 def study(root: Path, jobs: int) -> str:
     """The page, as Markdown."""
-    from rs05bench.experiment.demo_chips import chips_card, write_small_chips
     from rs05bench.experiment.provenance import hardware_name
 
-    burn = root / "burn"
-    if not (burn / "card.yaml").exists():
-        write_small_chips(burn, count=28)
-        chips_card(burn, steps=60).save(burn / "card.yaml")
-    first = run(burn / "card.yaml", root / "runs-burn", BURN, "leave-biome-out", ("2-fires", "8-fires"), ("forest", "shrubland"), jobs)
-    crop = root / "crop"
-    if not (crop / "card.yaml").exists():
-        write_crop(crop)
-    second = run(crop / "card.yaml", root / "runs-crop", CROP, "leave-state-out", ("10pct-pixels", "full"), ("fold-01", "fold-02"), jobs)
+    for matrix, write in ((BURN, write_burn), (CROP, write_crop)):
+        if not (root / matrix.name / "card.yaml").exists():
+            write(root / matrix.name)
+    burn, crop = (run(matrix, root, jobs) for matrix in (BURN, CROP))
     return f"""# Simulated chips, every deep tier
 
-**Simulated data, random-weight encoders (`@random`).** Nothing here is about the Earth or about a pretrained model. Made by
-`python studies/simulated_chips.py` on {hardware_name()}, with other work beside it: times are rough.
+**Simulated data, random-weight encoders (`@random`).** Nothing here is about the Earth or about a pretrained model: the page shows that
+every tier runs through the same two calls, and whether the numbers make sense. Made by `python studies/simulated_chips.py` on
+{hardware_name()}.
+
+{findings(burn, BURN)}
+{findings(crop, CROP)}
+
+mIoU on test chips of regions that train (*here*) and of the region that is held out (*elsewhere*), mean over folds ± standard deviation
+over {len(SEEDS)} seeds. A budget counts training and validation chips together.
 
 ## Burn scars
-28 simulated HLS chips of 128 x 128 pixels around one fire each, leave-biome-out (folds forest and shrubland), 2 seeds,
-60 steps of 4 patches of 64 pixels, learning rate 0.001, balanced classes, AlphaEarth-like embeddings of the fire's
-year. mIoU, mean over folds and seeds.
+28 simulated HLS chips of 128 x 128 pixels around one fire each, {BURN.split} (folds {" and ".join(BURN.folds)}), {schedule(root, BURN)}.
+AlphaEarth-like embeddings of the fire's year.
 
-{table(first)}
+{table(burn, BURN)}
 
 ## Crops
-12 simulated chips of 224 x 224 pixels at three dates, 13 classes, leave-state-out (2 of its 5 folds), 2 seeds, 40 steps of
-4 patches of 112 pixels. mIoU, mean over folds and seeds.
+12 simulated chips of 224 x 224 pixels at three dates, 13 classes, {CROP.split} (fold {", ".join(CROP.folds)}: the small simulated world has
+few states), {schedule(root, CROP)}. AlphaEarth-like embeddings of the same year.
 
-{table(second)}
+{table(crop, CROP)}
+
+## Cost
+The largest budget, one cell a model, measured alone in a fresh process of one thread where *fit* says so, else as it ran.
+
+{costs(burn, BURN, "burn scars")}
+{costs(crop, CROP, "crops")}
 """
 
 
-def run(card: Path, out: Path, models: tuple[str, ...], split: str, budgets: tuple[str, ...], folds: tuple[str, ...], jobs: int) -> Path:
-    """One grid, with costs."""
+def run(matrix: Matrix, root: Path, jobs: int) -> pd.DataFrame:
+    """One grid, then the cost of one cell a model; a row a cell."""
+    from rs05bench.experiment.results import read_table
+    from rs05bench.experiment.store import ResultStore
     from rs05bench.experiment.sweep import sweep
 
-    done = sweep(card, card.parent, out, models=models, splits=(split,), budgets=budgets, folds=folds, seeds=(0, 1), jobs=jobs, costs=False)
+    card, out = root / matrix.name / "card.yaml", root / f"runs-{matrix.name}"
+    grid = {"models": matrix.models, "splits": (matrix.split,), "folds": matrix.folds}
+    done = sweep(card, card.parent, out, **grid, budgets=matrix.budgets, seeds=SEEDS, jobs=jobs, costs=False)
     if done.failed:
         raise SystemExit("\n".join(f"{outcome.model}: {outcome.error}" for outcome in done.failed))
-    sweep(card, card.parent, out, models=models, splits=(split,), budgets=budgets[-1:], folds=folds[:1], seeds=(0,), jobs=1, costs=True)
-    return out
+    grid["folds"] = matrix.folds[:1]
+    sweep(card, card.parent, out, **grid, budgets=matrix.budgets[-1:], seeds=SEEDS[:1], jobs=1, costs=True)
+    return read_table(ResultStore(out))
+
+
+def write_burn(folder: Path) -> None:
+    """Simulated chips around single fires, and their card with a small schedule."""
+    from rs05bench.experiment.demo_chips import chips_card, write_small_chips
+
+    write_small_chips(folder, count=28)
+    card = chips_card(folder, steps=40)
+    training = card.training.model_copy(update={"val_every": 10})
+    card.model_copy(update={"training": training, "budgets": list(BURN.budgets)}).save(folder / "card.yaml")
 
 
 def write_crop(folder: Path) -> None:
-    """The simulated crop chips of the small world, and their card with a small schedule."""
+    """The simulated crop chips of the small world with embeddings of their year, and their card with a small schedule."""
     from rs05bench.datamodules.chipsource import simulated_chip_cards
-    from rs05bench.datasets.simulated import simulate
-    from rs05bench.datasets.simulated.chip_files import write_crop_chips
+    from rs05bench.datasets.simulated import alphaearth_files, simulate
+    from rs05bench.datasets.simulated.chip_files import CROP_CHIP_YEAR, write_crop_chips
 
-    (folder / "crop_chips").mkdir(parents=True)
-    write_crop_chips(folder / "crop_chips", list(simulate("small", 0).farmlands))
+    farms = list(simulate("small", 0).farmlands)
+    for name in ("crop_chips", "alphaearth"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    write_crop_chips(folder / "crop_chips", farms)
+    tiles = [tile for farm in farms for tile in alphaearth_files.write_landscape(folder / "alphaearth", farm, CROP_CHIP_YEAR)]
+    alphaearth_files.write_index(folder / "alphaearth", tiles)
     (folder / "SIMULATED.json").write_text('{"simulated": true}\n', encoding="utf-8")
     card = simulated_chip_cards(folder)["crop-chips"]
-    training = card.training.model_copy(update={"steps": 40, "val_every": 20})
-    said = {**card.preprocessing, "patch_size": 112, "embeddings": ""}
-    card.model_copy(update={"training": training, "preprocessing": said}).save(folder / "card.yaml")
+    training = card.training.model_copy(update={"steps": 40, "val_every": 10, "class_weights": "balanced"})
+    said = {**card.preprocessing, "patch_size": 112}
+    card.model_copy(update={"training": training, "preprocessing": said, "budgets": list(CROP.budgets)}).save(folder / "card.yaml")
 
 
-def table(store: Path) -> str:
-    """Scores by model and budget beside the cost of the larger budget, measured alone."""
-    from rs05bench.experiment.store import ResultStore
+def schedule(root: Path, matrix: Matrix) -> str:
+    """How every model was trained, from the card."""
+    from rs05bench.protocol import TaskCard
 
-    kept = ResultStore(store)
-    rows = [
-        {"model": result.cell.model, "budget": result.cell.budget, "labels": result.cost.labels_used}
-        | {role: result.scores[role]["miou"] for role in ("test_id", "test_ood") if role in result.scores}
-        for result in kept.results()
-    ]
-    frame = pd.DataFrame(rows).groupby(["model", "budget"], sort=False).mean().reset_index().sort_values(["model", "labels"])
-    costs = {kept.read(digest).cell.model: cost for digest, cost in kept.costs().items()}
-    lines = [
-        "| model | budget | chips | here | elsewhere | trainable parameters | fit, s | GFLOPs a chip | memory, MiB |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in frame.itertuples():
-        cost = costs.get(row.model)
-        spent = ["", "", "", ""]
-        if cost is not None and row.budget == frame.loc[frame["model"] == row.model, "budget"].iloc[-1]:
-            spent = [f"{cost.parameters_trainable:,}", f"{cost.fit_s:.1f}", f"{cost.gflops_per_unit:.2f}", f"{cost.peak_memory_mb:.0f}"]
-        lines.append(f"| {row.model} | {row.budget} | {row.labels:.0f} | {row.test_id:.3f} | {row.test_ood:.3f} | {' | '.join(spent)} |")
+    card = TaskCard.load(root / matrix.name / "card.yaml")
+    training, patch = card.training, card.preprocessing["patch_size"]
+    rates = ", ".join(f"{rate:g}" for rate in training.learning_rates)
+    return f"{training.steps} steps, patches of {patch} pixels, learning rate {rates}, {training.class_weights} classes"
+
+
+def findings(rows: pd.DataFrame, matrix: Matrix) -> str:
+    """What the numbers say, counted."""
+    last = rows[rows["budget"] == matrix.budgets[-1]]
+    elsewhere = last.groupby("model")["miou_ood"].mean()
+    wide = rows.pivot_table(index=["model", "fold", "seed"], columns="budget", values="miou_ood")
+    gains = (wide[matrix.budgets[-1]] - wide[matrix.budgets[0]]).dropna()
+    rises = f"{int((gains > 0).sum())} of {len(gains)} fits, by {gains.mean():.3f} on average"
+    return (
+        f"- {matrix.name}: with the largest budget {elsewhere.idxmax()} is best elsewhere ({elsewhere.max():.3f}), "
+        f"{elsewhere.idxmin()} last ({elsewhere.min():.3f}). "
+        f"From {matrix.budgets[0]} to {matrix.budgets[-1]} mIoU elsewhere rises in {rises}."
+    )
+
+
+def table(rows: pd.DataFrame, matrix: Matrix) -> str:
+    """Scores by model and budget."""
+    head = " | ".join(f"{budget}, {where}" for budget in matrix.budgets for where in ("here", "elsewhere"))
+    lines = [f"| model | {head} |", "|---" * (1 + 2 * len(matrix.budgets)) + "|"]
+    for model in matrix.models:
+        cells = [spread(rows, model, budget, column) for budget in matrix.budgets for column in ("miou_id", "miou_ood")]
+        lines.append(f"| {model} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def spread(rows: pd.DataFrame, model: str, budget: str, column: str) -> str:
+    """Mean over folds, then mean and standard deviation over seeds."""
+    chosen = rows[(rows["model"] == model) & (rows["budget"] == budget)]
+    by_seed = chosen.groupby("seed")[column].mean()
+    return f"{by_seed.mean():.3f} ± {by_seed.std():.3f}"
+
+
+def costs(rows: pd.DataFrame, matrix: Matrix, title: str) -> str:
+    """Parameters, time and memory of the largest budget."""
+    lines = [
+        f"| {title} | parameters | trained | fit, s | GFLOPs a chip | peak memory, MiB |",
+        "|---|---|---|---|---|---|",
+    ]
+    chosen = rows[(rows["budget"] == matrix.budgets[-1]) & (rows["fold"] == matrix.folds[0]) & (rows["seed"] == SEEDS[0])]
+    for model in matrix.models:
+        row = chosen[chosen["model"] == model].iloc[0]
+        how = " (alone)" if row["alone"] else ""
+        memory = "" if pd.isna(row["peak_memory_mb"]) else f"{row['peak_memory_mb']:.0f}"
+        flops = "" if pd.isna(row["gflops_per_unit"]) else f"{row['gflops_per_unit']:.2f}"
+        counts = f"{int(row['parameters_total']):,} | {int(row['parameters_trainable']):,}"
+        lines.append(f"| {model} | {counts} | {row['fit_s']:.1f}{how} | {flops} | {memory} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
