@@ -258,7 +258,7 @@ def make_goods(root: Path) -> list[Good]:
     goods = [
         Good(files_of(write_bundle(root / "made", root / "world", board)), KINDS, board, truth, labels, root / "in" / "deep" / "table")
     ]
-    for number, task in enumerate(("tiny-chips", "tiny-cover")):
+    for number, task in enumerate(("tiny-chips", "cover-simulated")):
         made = files_of(write_bundle(root / f"made{number}", root / "world", board, task, seeds=1, slug=f"unet-{number}"))
         goods.append(Good(made, CHIP_KINDS, single, None, None, root / "in" / "deep" / task))
     for good in goods:
@@ -296,7 +296,8 @@ def report(bundles: int, counts: Counts, seconds: float, used: float) -> None:
     print(f"| wrote outside the work folder | {counts.outside:,} |")
     print(f"| also judged by the real child process | {counts.real:,} |")
     print(f"| of these: another verdict | {len(counts.differed):,} |")
-    print(f"\nSlowest: {counts.slowest:.1f} s. In all {seconds / 60:.1f} minutes, {used / 60:.1f} minutes of them processor time of one core.")
+    clock = f"{seconds / 60:.1f} minutes, {used / 60:.1f} minutes of them processor time of one core"
+    print(f"\nSlowest: {counts.slowest:.1f} s. In all {clock}.")
     if counts.broke:
         print("\nWhere a library broke down (a refusal in these words; nothing outside the child is touched):\n")
         for reason, count in counts.broke.most_common(20):

@@ -22,6 +22,8 @@ from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.scoring import TEST_ROLES
 
 LEAST_SEEDS = 5
+SIMULATED = "-simulated"
+"""How the name of a simulated task ends on the board."""
 
 
 class _Record(BaseModel):
@@ -176,7 +178,16 @@ def freeze_task(
         labels: target -> labels by unit, or for chips the digest of their label pack; empty for labels that do not exist yet.
         budgets: Budgets that every submission must hold.
         card_file: Where the card lies in the repository.
+
+    Raises:
+        DataError: The task is simulated, and its name does not say so: a real task of that name will want it.
     """
+    if card.simulated and not card.name.endswith(SIMULATED):
+        raise DataError(
+            f"{card.name} is simulated, and its name does not say so",
+            source=card_file or None,
+            remedy=f"Name the card {card.name}{SIMULATED} and sweep it under that name.",
+        )
     splits = {}
     for split, manifest in manifests.items():
         folds = {}

@@ -250,7 +250,8 @@ def ranks(standing: Standing, verdict: Verdict, family: str, track: Track = "dep
     if family not in {f"{cell.task}/{cell.target}/{cell.split}" for cell in verdict.cells}:
         return "it holds no result there"
     if family not in verdict.rankable:
-        return verdict.unranked.get(family, "its predictions were not scored with the frozen labels")
+        scored = verdict.outcome == "accepted"
+        return verdict.unranked.get(family) or ("it is incomplete there" if scored else "it was not scored with the frozen labels")
     if LEVELS.index(standing.level) < LEVELS.index("reproduced"):
         return f"it is {standing.level}; a headline rank needs a maintainer's rerun"
     return None

@@ -102,12 +102,7 @@ def _rows(verdict: Verdict, standing: Standing, tables: Sequence[Table]) -> Iter
 
 
 def _barred(table: Table, verdict: Verdict, standing: Standing) -> str:
-    family = f"{table.task}/{table.target}/{table.split}"
-    reason = ranks(standing, verdict, family) or ""
-    if reason and family not in verdict.rankable and not table.simulated and verdict.outcome == "accepted":
-        # Which of the reasons it is can be said here.
-        return "it is incomplete here" if table.main else "this split is a sanity check and never ranks"
-    return reason
+    return ranks(standing, verdict, f"{table.task}/{table.target}/{table.split}") or ""
 
 
 def _point(table: Table, budget: str, cells: Sequence[CellVerdict], cost: Any, pooled: Any) -> Point:
@@ -152,19 +147,13 @@ def _matrix(folds: Sequence[str], cells: Sequence[CellVerdict], read: Callable[[
 
 def _drop(table: Table, cells: Sequence[CellVerdict]) -> tuple[Spread | None, dict[str, float]]:
     """The drop on the same ground over grounds and seeds, under the shift the split is about."""
+    seeds = {seed: i for i, seed in enumerate(sorted({cell.seed for cell in cells}))}
+    same = {"task": table.task, "target": table.target, "split": table.split, "budget": cells[0].budget, "model": "", "options": {}}
+    names = {seed: SimpleNamespace(seed=seed, **same) for seed in seeds}
     # Only what `matched_drops` reads of a result: building the whole record takes most of a large site's time.
     results: Any = [
         SimpleNamespace(
-            cell=SimpleNamespace(
-                task=cell.task,
-                target=cell.target,
-                split=cell.split,
-                fold=cell.fold,
-                model="",
-                budget=cell.budget,
-                seed=cell.seed,
-                options={},
-            ),
+            cell=names[cell.seed],
             digest=f"{cell.fold}\t{cell.seed}",
             main_metric=table.metric,
             strata=cell.strata,
@@ -172,7 +161,6 @@ def _drop(table: Table, cells: Sequence[CellVerdict]) -> tuple[Spread | None, di
         for cell in cells
     ]
     shift = {"leave-year": "year", "leave-group-year": "both"}.get(parse_split(table.split).rule, "region")
-    seeds = {seed: i for i, seed in enumerate(sorted({cell.seed for cell in cells}))}
     by_ground: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for digest, drops in matched_drops(results, table.metric).items():
         seed = seeds[int(digest.rpartition("\t")[2])]
@@ -184,7 +172,7 @@ def _drop(table: Table, cells: Sequence[CellVerdict]) -> tuple[Spread | None, di
     values = np.full((len(by_ground), len(seeds)), np.nan)
     for i, of_seed in enumerate(by_ground.values()):
         for j, found in of_seed.items():
-            values[i, j] = float(np.mean(found))
+            values[i, j] = sum(found) / len(found)
     return spread(values), {plain(ground): float(np.nanmean(row)) for ground, row in zip(by_ground, values, strict=True)}
 
 
@@ -347,9 +335,12 @@ def _places(manifest: SplitManifest) -> dict[str, Place]:
 
 def plain(text: Any) -> str:
     """Text without what cannot be seen: control, format and unassigned characters become `�`, so nothing can turn or hide what follows."""
+    text = str(text if text is not None else "")
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(
         letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else "�"
-        for letter in str(text if text is not None else "")
+        for letter in text
     )
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import shutil
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from rs05bench.report.site.downloads import write_downloads
 from rs05bench.report.site.pages import model_view, task_view
 from rs05bench.report.site.ranking import Ranks, rank_table
 from rs05bench.report.site.records import STANDING_MEANING, Leaderboard, Table, read_leaderboard
+from rs05bench.report.site.svg import Ground
 from rs05bench.report.site.view import table_view
 from rs05bench.report.style import MARKER_PATHS, elsewhere, metric_name, split_title
 
@@ -43,8 +47,24 @@ def build_site(leaderboard_dir: str | Path, out: str | Path) -> Path:
     Raises:
         DataError: A submission cannot be read, or `out` holds something else.
     """
-    board = read_leaderboard(leaderboard_dir)
-    target = Path(out)
+    with _uncollected():
+        return _build(read_leaderboard(leaderboard_dir), Path(out))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector: a large board is millions of small records that all stay, and looking through them takes a quarter
+    of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _build(board: Leaderboard, target: Path) -> Path:
     if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / MARK).is_file())):
         raise DataError("is not a site built before, and holds files", source=target, remedy="Give an empty or a new folder.")
     part = target.with_name(f".{target.name}.part")
@@ -158,10 +178,10 @@ class Pages:
         for table in self.board.tables:
             for row in table.rows:
                 rows[row.slug].append((table, row))
+        grounds = {(task.name, info.split): Ground.of(info.places) for task in self.board.tasks.values() for info in task.splits}
         for slug, entry in self.board.entries.items():
-            self.write(
-                f"models/{slug}.html", "model.html.j2", "../", here="model", **model_view(entry, rows.get(slug, []), self.board, ranks)
-            )
+            view = model_view(entry, rows.get(slug, []), self.board, ranks, grounds)
+            self.write(f"models/{slug}.html", "model.html.j2", "../", here="model", **view)
 
     def tasks(self) -> None:
         """A page a task, and their list."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rs05bench.protocol.metrics import METRICS, find_metric
@@ -15,6 +15,8 @@ from rs05bench.report.site.view import MISSING, budget_words, count_words, inter
 from rs05bench.report.style import elsewhere, metric_name, seconds, signed, split_title
 
 MOST_MAPS = 6
+Grounds = Mapping[tuple[str, str], svg.Ground]
+"""(task, split) -> the ground its error maps are drawn on."""
 BASELINES = (
     ("Floor (rule 6)", ("floor",)),
     ("Raw bands and indices (rule 6)", ("raw",)),
@@ -22,7 +24,9 @@ BASELINES = (
 )
 
 
-def model_view(entry: Entry, rows: Sequence[tuple[Table, Row]], board: Leaderboard, ranks: dict[str, Ranks]) -> dict[str, Any]:
+def model_view(
+    entry: Entry, rows: Sequence[tuple[Table, Row]], board: Leaderboard, ranks: dict[str, Ranks], grounds: Grounds
+) -> dict[str, Any]:
     """Everything a submission's page shows."""
     model = entry.model
     yes = "yes" if model.open_weights else "no: the model is closed"
@@ -54,7 +58,7 @@ def model_view(entry: Entry, rows: Sequence[tuple[Table, Row]], board: Leaderboa
         "all_simulated": bool(rows) and all(table.simulated for table, _ in rows),
         "card": card,
         "ranks": [found for table, row in rows if (found := _best_rank(table, row, board, ranks[table.key]))],
-        "parts_of_model": [_result(entry, table, row, board, ranks[table.key]) for table, row in rows],
+        "parts_of_model": [_result(entry, table, row, board, ranks[table.key], grounds) for table, row in rows],
         "passed": verdicts.count("pass"),
         "broken": verdicts.count("fail"),
         "digests": [*entry.digests.items(), *((f"package {name}", version) for name, version in entry.environment.items())],
@@ -82,7 +86,7 @@ def _best_rank(table: Table, row: Row, board: Leaderboard, ranks: Ranks) -> dict
     }
 
 
-def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ranks) -> dict[str, Any]:
+def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ranks, grounds: Grounds) -> dict[str, Any]:
     task = board.tasks[table.task]
     points = [row.points[budget] for budget in table.budgets if budget in row.points]
     middle = table.budgets[len(table.budgets) // 2]
@@ -91,7 +95,6 @@ def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ran
     title = task.title if len(task.targets) == 1 else f"{task.title}: {table.target}"
     metric, where = metric_name(table.metric), elsewhere(table.split)
     goodness = find_metric(table.metric, METRICS).goodness
-    info = next(info for info in task.splits if info.split == table.split)
     worst = sorted(point.by_fold, key=lambda fold: goodness(point.by_fold[fold]))
     labels = {fold: score(value) for fold, value in point.by_fold.items()}
     calibration = "Coverage of 90 % intervals" if task.kind == "regression" else "ECE"
@@ -109,7 +112,7 @@ def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ran
         "reliability": svg.reliability(point.curves, entry.model.tier, marker, "Accuracy against confidence, at home and elsewhere"),
         "folds": [(fold, labels[fold], signed(point.grounds[fold], 3) if fold in point.grounds else MISSING) for fold in worst],
         "map": svg.error_map(
-            info.places,
+            grounds[table.task, table.split],
             {fold: goodness(value) for fold, value in point.by_fold.items()},
             labels,
             f"Map of {metric} by held-out region; worst: " + ", ".join(f"{fold} {labels[fold]}" for fold in worst[:3]),

@@ -183,16 +183,33 @@ class Projection:
         return f'<path class="spots {kind}" d="{path}"/>' if path else ""
 
 
-def error_map(places: Mapping[str, Place], goodness: Mapping[str, float], labels: Mapping[str, str], says: str) -> Markup:
+@dataclass(frozen=True)
+class Ground:
+    """What every error map of a split has in common: where its units are. Drawn once, whatever the number of submissions."""
+
+    places: Mapping[str, Place]
+    projection: Projection | None
+    drawn: str
+
+    @classmethod
+    def of(cls, places: Mapping[str, Place]) -> Ground:
+        """The ground under some places."""
+        every = sorted({point for place in places.values() for points in place.points.values() for point in points})
+        if not every:
+            return cls(places, None, "")
+        projection = Projection.around(every, 560)
+        return cls(places, projection, projection.scatter(every, "ground"))
+
+
+def error_map(ground: Ground, goodness: Mapping[str, float], labels: Mapping[str, str], says: str) -> Markup:
     """Held-out regions where they are: the darker and larger, the worse; the three worst are named."""
-    there = {fold: place for fold, place in places.items() if place.centre is not None and fold in goodness}
-    every = sorted({point for place in places.values() for points in place.points.values() for point in points})
-    if len(there) < 2 or not every:
+    there = {fold: place for fold, place in ground.places.items() if place.centre is not None and fold in goodness}
+    projection = ground.projection
+    if len(there) < 2 or projection is None:
         return Markup("")
-    projection = Projection.around(every, 560)
     worst_first = sorted(there, key=lambda fold: goodness[fold])
     low, high = goodness[worst_first[0]], goodness[worst_first[-1]]
-    parts = [projection.scatter(every, "ground")]
+    parts = [ground.drawn]
     for fold in reversed(worst_first):
         centre = there[fold].centre
         assert centre is not None

@@ -24,7 +24,7 @@ from tests.protocol.submission.world import mask_of, write_bundle, write_sums, w
 @pytest.fixture(scope="module")
 def classes(world, tmp_path_factory):
     """A bundle of maps of three classes."""
-    return write_bundle(tmp_path_factory.mktemp("classes") / "b", world.root, world.board, "tiny-cover", slug="unet-cover")
+    return write_bundle(tmp_path_factory.mktemp("classes") / "b", world.root, world.board, "cover-simulated", slug="unet-cover")
 
 
 def rewritten(chips, **profile):
@@ -41,7 +41,8 @@ def rewritten(chips, **profile):
 def test_maps_of_three_classes_are_scored_as_scikit_learn_scores_them(world, classes, tmp_path):
     verdict = judge(classes, world.board, world.root / "truth", None, LIMITS, tmp_path)
     assert verdict.outcome == "accepted", verdict.faults + verdict.notes
-    assert verdict.unranked == {"tiny-cover/cover/leave-region-out": "simulated results never rank"}
+    assert (verdict.simulated, verdict.rankable) == (True, [])
+    assert verdict.unranked == {"cover-simulated/cover/leave-region-out": "simulated results never rank"}
     for cell in verdict.cells[::11]:
         table = pd.read_parquet(classes / cell.path / "units.parquet")
         rows = table[table["role"] == "test_ood"]
@@ -95,7 +96,7 @@ def test_masks_other_than_the_frozen_ones_score_nothing(world, tmp_path):
 
 def test_the_board_freezes_the_digest_of_the_masks(world):
     board = Board.load(world.root / "board")
-    assert board.task("tiny-cover").labels == {"cover": LabelPack.load(world.root / "truth/labels/tiny-cover").digest}
+    assert board.task("cover-simulated").labels == {"cover": LabelPack.load(world.root / "truth/labels/cover-simulated").digest}
 
 
 @pytest.mark.parametrize("chosen", ["fewer", "another role"])

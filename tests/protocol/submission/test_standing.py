@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol import TaskCard
 from rs05bench.protocol.submission import Round, Standing, archive, check_sealed, ranks, register, reproduce, sign_off, standing_of
+from rs05bench.protocol.submission.board import freeze_task
 from rs05bench.protocol.submission.limits import LIMITS
 from rs05bench.protocol.submission.shelf import _place, add_submission, record_rerun, record_sign_off, standings
 from rs05bench.protocol.submission.standing import CLOSEST, WIDEST, compare
@@ -18,7 +20,7 @@ from rs05bench.protocol.submission.verdict import Flag
 from rs05bench.protocol.submission.verify import judge
 from tests.protocol.submission.sameness import files_of
 from tests.protocol.submission.spoilers import tarred, zipped
-from tests.protocol.submission.world import CLASSES, unit_table, write_sums
+from tests.protocol.submission.world import CLASSES, COVER, unit_table, write_sums
 
 FAMILY = "tiny/cover/leave-region-out"
 BY = {"by": "A maintainer", "hardware": "A named machine", "code": "0123abc"}
@@ -149,7 +151,7 @@ def test_a_submission_says_of_every_family_why_it_does_not_rank(judged):
     kept = Standing(slug=judged[0].slug, bundle=judged[0].bundle, level="verified")
     assert ranks(kept, judged[0], "tiny/cover/random") == "it holds no result there"
     unscored = judged[0].model_copy(update={"outcome": "complete", "rankable": []})
-    assert ranks(kept, unscored, FAMILY) == "its predictions were not scored with the frozen labels"
+    assert ranks(kept, unscored, FAMILY) == "it was not scored with the frozen labels"
     refused = judged[0].model_copy(update={"outcome": "refused", "rankable": []})
     assert ranks(kept, refused, FAMILY) == "it was refused"
 
@@ -228,3 +230,9 @@ def test_nothing_is_sealed_once_labels_exist_or_twice(judged):
     sealed = register(a_round(), judged[0].slug, judged[0].bundle, DAY)
     with pytest.raises(ProtocolError, match="sealed already"):
         register(sealed, judged[0].slug, judged[0].bundle, DAY)
+
+
+def test_a_simulated_task_says_so_in_its_name():
+    card = TaskCard.parse(COVER | {"name": "cover"})
+    with pytest.raises(DataError, match="Name the card cover-simulated"):
+        freeze_task(card, {}, {}, ["full"])

@@ -30,10 +30,10 @@ TABLE = {
 }  # fmt: skip
 CHIPS = {
     "kind": "segmentation", "name": "tiny-chips", "targets": ["burnt"], "classes": ["0", "1"], "groups": ["region"],
-    "coordinates": {"x": "lon", "y": "lat"}, "splits": ["leave-region-out"], "simulated": True,
+    "coordinates": {"x": "lon", "y": "lat"}, "splits": ["leave-region-out"],
     "split_options": {"block_size_m": 2000, "buffer_m": 0}, "budgets": ["50pct", "full"], "overlap": "none",
 }  # fmt: skip
-COVER = CHIPS | {"name": "tiny-cover", "targets": ["cover"], "classes": ["soil", "grass", "tree"]}
+COVER = CHIPS | {"name": "cover-simulated", "simulated": True, "targets": ["cover"], "classes": ["soil", "grass", "tree"]}
 SIDE = 16
 PLACE = from_origin(5e5, 5e6, 30, 30)
 
