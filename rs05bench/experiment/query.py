@@ -3,14 +3,17 @@
 `index/rows-*.parquet` are append-only segments, a row a result as it was read; `index/table.parquet` is what they add up to, with the
 drops on the same ground, which need results of several folds, and the costs measured alone. The table says which results and costs it was
 made from. Before it is used it is compared with the folders that are there: a result that came is added, one that went is left out, and a
-folder named by its content cannot hold another. The index may be deleted at any time.
+folder named by its content cannot hold another. Where no folder has changed since it was last compared (`index/seen.json`), which 257 times
+of change tell, nothing is listed. The index may be deleted at any time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,11 +26,13 @@ import pyarrow.parquet as pq
 
 from rs05bench.errors import DataError
 from rs05bench.experiment.results import COST_COLUMNS, KEYS, arranged, cost_of, drops_of, row_of
-from rs05bench.experiment.store import ResultStore
+from rs05bench.experiment.store import ResultStore, entries_of, write_whole
 
 VERSION = "1"
 MOST_SEGMENTS = 16
 """More segments than this are written as one."""
+SETTLED_S = 3.0
+"""A folder that changed within so many seconds may still change unseen."""
 _STAMP = b"rs05bench"
 
 
@@ -42,11 +47,11 @@ def read_index(store: ResultStore, columns: Sequence[str] | None = None) -> pd.D
         DataError: No such column; a result that cannot be read.
     """
     found = compact(store)
-    table = pd.read_parquet(found) if isinstance(found, Path) else found
-    if columns is None:
-        return table
-    _known(columns, table.columns)
-    return table[list(columns)]
+    if columns is not None:
+        _known(columns, pq.read_schema(found).names if isinstance(found, Path) else found.columns)
+    if isinstance(found, Path):
+        return pd.read_parquet(found, columns=None if columns is None else list(columns))
+    return found if columns is None else found[list(columns)]
 
 
 def select(store: ResultStore, where: str | None = None, columns: Sequence[str] | None = None, order: str | None = None) -> pd.DataFrame:
@@ -70,12 +75,7 @@ def select(store: ResultStore, where: str | None = None, columns: Sequence[str] 
     chosen = ", ".join(columns) if columns else "*"
     grouped = " group by all" if columns and any("(" in column for column in columns) else ""
     with duckdb.connect(config={"threads": 2}) as base:
-        if isinstance(found, Path):
-            base.execute("create table cells as select * from read_parquet(?)", [str(found)])
-        else:
-            base.register("given", pa.Table.from_pandas(found, preserve_index=False))
-            base.execute("create table cells as select * from given")
-        base.execute("set enable_external_access = false")  # a condition is no way to other files
+        _offer(base, found)
         try:
             return base.execute(
                 f"select {chosen} from cells{f' where ({where})' if where else ''}{grouped}{f' order by {order}' if order else ''}"
@@ -87,12 +87,60 @@ def select(store: ResultStore, where: str | None = None, columns: Sequence[str] 
             ) from error
 
 
+def _offer(base: Any, found: Path | pd.DataFrame) -> None:
+    """Makes the table known to DuckDB as `cells`, and no other file: a condition is no way to those."""
+    if not isinstance(found, Path):
+        base.register("given", pa.Table.from_pandas(found, preserve_index=False))
+        base.execute("create table cells as select * from given")
+        base.execute("set enable_external_access = false")
+        return
+    name = str(found.resolve()).replace("'", "''")
+    base.execute(f"set allowed_paths = ['{name}']")
+    base.execute("set enable_external_access = false")
+    base.execute(f"create view cells as select * from read_parquet('{name}')")  # reads only the columns that are asked for
+
+
 def compact(store: ResultStore) -> Path | pd.DataFrame:
     """Brings the index up to date.
 
     Returns:
         The table's file; or the table itself where the folder cannot be written to.
     """
+    path, state = store.root / "index" / "table.parquet", _state(store)
+    seen = _seen(path)
+    if state is not None and seen.get("state") == state and seen.get("stamp") and _stamp(path) == seen["stamp"]:
+        return path
+    found = _compared(store)
+    if state is not None and isinstance(found, Path):
+        with contextlib.suppress(OSError):
+            write_whole(path.with_name("seen.json"), json.dumps({"state": state, "stamp": _stamp(path)}))
+    return found
+
+
+def _state(store: ResultStore) -> str | None:
+    """The times of change of the folders that hold results and costs: a result that comes or goes changes one.
+
+    None where one changed in the last seconds: by a clock of whole seconds the next change could look the same.
+    """
+    folders = [entry for entry in entries_of(store.root / "cells") if entry.is_dir()]
+    times = [(entry.name, entry.stat().st_mtime_ns) for entry in folders]
+    with contextlib.suppress(FileNotFoundError):
+        times += [(name, (store.root / name).stat().st_mtime_ns) for name in ("cells", "costs")]
+    if any(time.time() - moment / 1e9 < SETTLED_S for _, moment in times):
+        return None
+    return hashlib.sha256(repr((VERSION, sorted(times))).encode()).hexdigest()
+
+
+def _seen(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.with_name("seen.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _compared(store: ResultStore) -> Path | pd.DataFrame:
+    """Compares the index with every folder, and brings it up to date."""
     digests = store.digests()
     costs = sorted((path.name, path.stat().st_mtime_ns) for path in (store.root / "costs").glob("[!.]*.json"))
     stamp = hashlib.sha256("\n".join([VERSION, *sorted(digests), *(f"{name} {time}" for name, time in costs)]).encode()).hexdigest()

@@ -52,8 +52,8 @@ class ResultStore:
     def digests(self) -> set[str]:
         """Digests of all finished cells."""
         found: set[str] = set()
-        for folder in _entries(self.root / "cells"):
-            for cell in _entries(folder):
+        for folder in entries_of(self.root / "cells"):
+            for cell in entries_of(folder):
                 if not cell.name.startswith(".") and os.path.exists(os.path.join(cell.path, "result.json")):
                     found.add(cell.name)
         return found
@@ -116,7 +116,7 @@ class ResultStore:
 
     def failed(self) -> set[str]:
         """Digests of cells with a recorded failure."""
-        return {entry.name.removesuffix(".json") for entry in _entries(self.root / "failures") if not entry.name.startswith(".")}
+        return {entry.name.removesuffix(".json") for entry in entries_of(self.root / "failures") if not entry.name.startswith(".")}
 
     def remove(self, digest: str) -> None:
         """Removes a cell's result, its cost and its failure. The folder gets another name first, so that none is ever seen half there."""
@@ -218,13 +218,13 @@ class ResultStore:
         A writer of this machine is known to be gone; one elsewhere is taken to be after two days.
         """
         gone = 0
-        for folder in _entries(self.root / "cells"):
-            for entry in _entries(folder):
+        for folder in entries_of(self.root / "cells"):
+            for entry in entries_of(folder):
                 if entry.name.startswith(".") and _abandoned(entry):
                     shutil.rmtree(entry.path, ignore_errors=True)
                     gone += 1
         for kind in ("failures", "costs", "cards", "labels", "manifests", "grids", "index"):
-            for entry in _entries(self.root / kind):
+            for entry in entries_of(self.root / kind):
                 if entry.name.startswith(".") and time.time() - entry.stat().st_mtime > ABANDONED_S:
                     shutil.rmtree(entry.path, ignore_errors=True) if entry.is_dir() else Path(entry.path).unlink(missing_ok=True)
                     gone += 1
@@ -235,7 +235,7 @@ ABANDONED_S = 2 * 24 * 3600.0
 _HOST = "".join(letter for letter in socket.gethostname() if letter.isalnum() or letter == "-")[:40] or "host"
 
 
-def _entries(folder: str | Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+def entries_of(folder: str | Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
     """What a folder holds; nothing where it is not there (any more) or is none."""
     try:
         with os.scandir(folder) as found:

@@ -106,3 +106,32 @@ def test_a_result_that_cannot_be_read_is_named(store):
     (store.folder(digest) / "result.json").write_text("{")
     with pytest.raises(DataError, match=digest):
         read_index(store)
+
+
+def settled(store, monkeypatch, seconds=0.0):
+    """Lets the folders count as unchanged for long, and the index be compared once."""
+    monkeypatch.setattr("rs05bench.experiment.query.SETTLED_S", seconds)
+    compact(store)
+
+
+def test_a_settled_folder_is_not_listed_again(store, monkeypatch):
+    settled(store, monkeypatch)
+    expected = from_results(store)
+    monkeypatch.setattr(ResultStore, "digests", lambda self: pytest.fail("every folder was looked at"))
+    same(read_index(store), expected)
+
+
+def test_a_settled_folder_notices_what_comes_goes_and_is_measured(store, tmp_path, monkeypatch):
+    settled(store, monkeypatch)
+    digest = sorted(store.digests())[0]
+    shutil.move(store.folder(digest), tmp_path / digest)
+    same(read_index(store), from_results(store))
+    shutil.move(tmp_path / digest, store.folder(digest))
+    same(read_index(store), from_results(store))
+    store.put_cost(digest, Cost(fit_s=123.0, alone=True))
+    assert read_index(store).set_index("digest").loc[digest, "fit_s"] == 123.0
+
+
+def test_a_folder_that_has_just_changed_is_listed(store, monkeypatch):
+    settled(store, monkeypatch, seconds=3600.0)
+    assert not (store.root / "index" / "seen.json").exists()
