@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Builder", "Option", "SourceFiles", "all_builders", "build", "find_builder"]
 
-MODULES = ("california", "cdl_county", "landcover", "sen4map", "urban_footprints", "urban_rasters")
+MODULES = ("california", "cdl_county", "himalaya", "landcover", "mtbs", "sen4map", "urban_footprints", "urban_indicators", "urban_rasters")
 """Modules of this package that hold builders."""
 
 

@@ -119,8 +119,11 @@ class BuildJob:
         return found[0]
 
     def drop(self, reason: str, count: int, example: Any = "") -> None:
-        """Notes that `count` rows or files did not become units; nothing for 0."""
-        if count:
+        """Notes that `count` rows or files did not become units; the same reason again adds to it, and 0 is no drop."""
+        said = next((item for item in self.dropped if item["reason"] == reason), None)
+        if said is not None:
+            said["count"] += int(count)
+        elif count:
             self.dropped.append({"reason": reason, "count": int(count), "example": str(example)})
 
     def keep(self, frame: pd.DataFrame, wanted: Any, reason: str, example: str | None = None) -> pd.DataFrame:

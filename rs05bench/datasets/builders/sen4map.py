@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import h5py
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
     from rs05bench.datasets.builders.job import BuildJob
     from rs05bench.protocol.card import TaskCard
