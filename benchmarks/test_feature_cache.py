@@ -1,9 +1,8 @@
 """The few-shot curve of a frozen tier: 5 budgets x 5 seeds x 4 folds, with the feature cache against encoding anew in every cell.
 
 Both sides run the same code; the rival's cells start with an empty cache (each unit of a cell is still encoded once, not once a step), and
-it runs one cell
-a budget, which stands for the twenty of that budget. Scores of the shared cells must agree to 1e-6. RS05BENCH_BENCH_BACKBONE chooses the
-encoder.
+it runs one cell a budget, which stands for the twenty of that budget. Scores of the shared cells must agree to 1e-6.
+RS05BENCH_BENCH_BACKBONE chooses the encoder.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One optimiser step of Prithvi-EO-2.0-300M on a CPU: what LoRA and full fine-tuning ask of a machine.
 
 Each tier runs in a fresh process of its own (peak memory of a reused process never falls): a warm-up step, then timed ones. Weights are
-random: time
-and memory do not depend on them.
+random: time and memory do not depend on them.
 
 Usage: python studies/prithvi_300_step.py [--batch 4] [--size 224] [--steps 2] [--backbone prithvi-300]
 """

@@ -1,14 +1,12 @@
 """What trains: nothing but a head, a bottleneck adapter, low-rank updates, or all of the encoder.
 
 Every tier starts from the same encoder and the same head; only the set of trainable parameters differs, and ``trainable_names`` says which
-they are.
-Patterns are anchored at the transformer blocks: PEFT's usual ``["qkv", "proj"]`` would also hit the projection of the patch embedding.
+they are. Patterns are anchored at the transformer blocks: PEFT's usual ``["qkv", "proj"]`` would also hit the projection of the patch
+embedding.
 
 LoRA is PEFT's (Hu et al. 2021, arXiv:2106.09685) wherever the encoder calls its layers. torchvision's Swin reads ``qkv.weight`` and calls
-no layer, so a PEFT
-wrapper around it would train nothing and say nothing; there the same low-rank update is a parametrisation of the weight. The bottleneck
-adapter follows
-the MLP of a block (Pfeiffer et al. 2021, arXiv:2005.00247).
+no layer, so a PEFT wrapper around it would train nothing and say nothing; there the same low-rank update is a parametrisation of the
+weight. The bottleneck adapter follows the MLP of a block (Pfeiffer et al. 2021, arXiv:2005.00247).
 """
 
 from __future__ import annotations
@@ -46,16 +44,14 @@ class Adaptation:
 
     Args:
         tier: ``frozen`` and ``decoder`` train no encoder parameter (a linear head or a full decoder alone); ``adapter`` and ``lora`` train
-            what they add;
-            ``full`` trains the encoder.
+            what they add; ``full`` trains the encoder.
         rank: Rank of the low-rank update.
         alpha: Its scale; the update is multiplied by alpha / rank.
         dropout: Dropout in front of the update.
         targets: Which layers of a block it goes to, of q, k, v, o and mlp.
         bottleneck: Width of the bottleneck adapter.
         blocks: ``all``, ``top<n>`` (the last n), ``bottom<n>``, or block numbers joined by commas. For adapter and lora: which blocks get
-            one; for full: which
-            blocks train, the patch embedding and final norm only with ``all``.
+            one; for full: which blocks train, the patch embedding and final norm only with ``all``.
         layer_decay: For full: the learning rate of each block below the last is multiplied by this once more (1: all alike).
     """
 

@@ -1,11 +1,9 @@
 """A frozen encoder is run once a unit, ever.
 
 Features are filed under the digest of the encoder (its weights, bands, scale, layers) and the digest of the pixels that went in, so
-whatever changes a
-feature changes its address: nothing has to be invalidated, and augmented pixels never meet features of others. Folds, budgets, seeds and
-heads share one
-folder. Entries are written beside the cache and renamed into place, so that any number of processes may write at once; they are read as
-memory maps.
+whatever changes a feature changes its address: nothing has to be invalidated, and augmented pixels never meet features of others. Folds,
+budgets, seeds and heads share one folder. Entries are written beside the cache and renamed into place, so that any number of processes may
+write at once; they are read as memory maps.
 """
 
 from __future__ import annotations

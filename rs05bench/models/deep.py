@@ -1,7 +1,7 @@
 """Deep tiers behind the one model interface: ``create("prithvi-tiny/lora").fit(data)``, ``predict(data, role)``, ``card``.
 
-Importing this module and listing ``catalogue()`` is cheap; torch and Lightning come in with the first
-model that is created, TerraTorch with the first encoder that is built.
+Importing this module and listing ``catalogue()`` is cheap; torch and Lightning come in with the first model that is created, TerraTorch
+with the first encoder that is built.
 """
 
 from __future__ import annotations

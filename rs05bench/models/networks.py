@@ -1,8 +1,8 @@
 """Whole networks: a batch in, logits out.
 
 A batch is a dict of ``image`` (B, [T,] C, H, W) in the data set's units, and where the data have them ``embedding`` (B, 64, H, W),
-``extra``
-(B, E, H, W), ``time`` (B, T, 2) and ``location`` (B, 2). A batch of cached features has ``features`` and ``size`` instead of ``image``.
+``extra`` (B, E, H, W), ``time`` (B, T, 2) and ``location`` (B, 2). A batch of cached features has ``features`` and ``size`` instead of
+``image``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Networks trained from scratch: the baseline every adapted encoder has to beat, and the heads that read AlphaEarth chips.
 
 U-Net (Ronneberger et al. 2015, arXiv:1505.04597) and SegFormer (Xie et al. 2021, arXiv:2105.15203) are segmentation_models_pytorch's,
-without ImageNet
-weights: nothing pretrained may enter this tier. Inputs are standardised with statistics of the training role.
+without ImageNet weights: nothing pretrained may enter this tier. Inputs are standardised with statistics of the training role.
 """
 
 from __future__ import annotations

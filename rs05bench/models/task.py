@@ -13,6 +13,7 @@ import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from rs05bench.errors import ProtocolError
 from rs05bench.models.deep import create
 from rs05bench.models.tier_module import TierModule
 
@@ -38,9 +39,18 @@ class TierTask(lightning.LightningModule):
         self.tier: TierModule | None = None
 
     def configure_model(self) -> None:
-        """Builds the network for the data at hand, once."""
+        """Builds the network for the data at hand, once.
+
+        Raises:
+            ProtocolError: The Trainer was given loaders and no data module.
+        """
         if self.tier is None:
-            self.tier = self.deep.module(self.trainer.datamodule)
+            data = getattr(self.trainer, "datamodule", None)
+            if data is None:
+                raise ProtocolError(
+                    "a tier is built from its data, and the Trainer has no data module", remedy="Call trainer.fit(task, datamodule=dm)."
+                )
+            self.tier = self.deep.module(data)
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits."""

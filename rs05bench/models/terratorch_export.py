@@ -1,14 +1,11 @@
 """A deep cell as a configuration of TerraTorch's own command: ``terratorch fit --config cell.yaml``.
 
-Where TerraTorch has every part (encoder, necks, decoder, LoRA), the configuration names TerraTorch's parts alone and needs nothing of
-ours. Where it has
-not (the bottleneck adapter, the linear head with its norm, Clay with the data's ground sampling distance, AlphaEarth networks), the model
-is
-`ExportedModel`, our network in TerraTorch's model interface.
+Where TerraTorch has every part (encoder, necks, decoder, LoRA), the configuration names TerraTorch's parts alone and needs nothing of ours.
+Where it has not (the bottleneck adapter, the linear head with its norm, Clay with the data's ground sampling distance, AlphaEarth
+networks), the model is `ExportedModel`, our network in TerraTorch's model interface.
 
-What a configuration cannot say stays behind: the grid of learning rates and the budget of labelled pixels. Export one cell a learning
-rate, and give
-masks in which unlabelled pixels are -1.
+What a configuration cannot say stays behind: the grid of learning rates and the budget of labelled pixels. Export one cell a learning rate,
+and give masks in which unlabelled pixels are -1.
 """
 
 from __future__ import annotations

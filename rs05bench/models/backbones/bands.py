@@ -1,8 +1,7 @@
 """Band names, and how the bands of a data set reach the slots of an encoder.
 
 A pretrained encoder has *slots*: BLUE, GREEN, ... in a fixed order, each with the statistics it was pretrained with. A data set has
-*bands*. Matching
-the two by name, and refusing what does not fit, is what keeps a red band out of a near-infrared slot.
+*bands*. Matching the two by name, and refusing what does not fit, is what keeps a red band out of a near-infrared slot.
 """
 
 from __future__ import annotations

@@ -20,15 +20,12 @@ from rs05bench.models.backbones.families import FAMILIES, Family
 from rs05bench.models.backbones.spec import BackboneSpec
 from rs05bench.models.backbones.weights import locate_weights, state_digest
 
-_WARMUP_SEED_SPACE = 2**31
-
 
 class Backbone(nn.Module):
     """A pretrained (or random) encoder behind one interface.
 
     Picks its bands by name, converts to reflectance, applies the statistics it was pretrained with, pads to whole patches, and returns one
-    feature map
-    for each of four layers.
+    feature map for each of four layers.
 
     Attributes:
         spec: Its declaration.
@@ -219,7 +216,7 @@ def build_backbone(
     # Found before it is built: a missing file should cost no minute.
     path = locate_weights(spec.weights, weights=weights, revision=revision, encoder=name) if pretrained else None
     with torch.random.fork_rng():
-        torch.manual_seed(init_seed % _WARMUP_SEED_SPACE)
+        torch.manual_seed(init_seed % 2**31)
         encoder = family.build()
     origin = f"random:{init_seed}"
     if path is not None:

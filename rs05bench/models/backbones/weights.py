@@ -1,8 +1,7 @@
 """Finding, reading and identifying pretrained weights.
 
-Nothing is unpickled: ``.safetensors``, or torch files read with ``weights_only=True``. A key an encoder needs and a file lacks is an
-error: TerraTorch
-only logs it, and an encoder that is half random scores like one.
+Nothing is unpickled: ``.safetensors``, or torch files read with ``weights_only=True``. A key an encoder needs and a file lacks is an error:
+TerraTorch only logs it, and an encoder that is half random scores like one.
 """
 
 from __future__ import annotations

@@ -301,6 +301,16 @@ def test_running_out_of_memory_says_what_to_do(chips: Callable, monkeypatch: pyt
     assert "training.batch_size" in str(caught.value)
 
 
+def test_a_task_without_a_data_module_says_what_to_do():
+    import lightning
+
+    from rs05bench.models.task import TierTask
+
+    trainer = lightning.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    with pytest.raises(ProtocolError, match="datamodule=dm"):
+        trainer.fit(TierTask("alphaearth/conv1x1"), train_dataloaders=[{}])
+
+
 def test_other_failures_keep_their_name(chips: Callable, monkeypatch: pytest.MonkeyPatch):
     from rs05bench.models.scratch import ScratchNetwork
 
