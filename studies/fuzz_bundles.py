@@ -201,9 +201,11 @@ def try_one(number: int, seed: int, goods: list[Good], root: Path, counts: Count
     counts.words[word] += 1
     if word in ("unforeseen", "stopped"):
         counts.reasons[f"{number}: {word}: {told}"[:300]] += 1
+        print(f"{number}: {word}: {told}", file=sys.stderr, flush=True)
     if verdict is not None and verdict.ok:
         same, why = sameness(spoiled, good.files, verdict, good.labels, anew=anew)
         counts.accepted[same] += 1
+        print(f"{number}: {verdict.outcome}: {same} {why}", file=sys.stderr, flush=True)
         if same == WRONG:
             counts.reasons[f"{number}: {why}"[:300]] += 1
     if number % REAL_EVERY == 0 or word != "refused":

@@ -143,6 +143,8 @@ def read_table(path: Path, columns: dict[str, str], limits: Limits, name: str, o
         texts = [column for column in texts if columns[column] == "text"]
         with pq.ParquetFile(path, read_dictionary=texts, **_narrow(limits)) as file:
             table = file.read(use_threads=False)
+        # Pages may say what the reader does not look at: an index beyond its dictionary, text that is no UTF-8 (found by fuzzing).
+        table.validate(full=True)
     except (pa.ArrowMemoryError, MemoryError) as error:
         raise HostileError(f"{name}: reading it needs more memory than a verification may use") from error
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:

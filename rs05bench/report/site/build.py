@@ -53,8 +53,7 @@ def build_site(leaderboard_dir: str | Path, out: str | Path) -> Path:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the garbage collector: a large board is millions of small records that all stay, and looking through them takes a quarter
-    of the time."""
+    """Without the garbage collector: a large board is millions of small records that all stay; looking through them is a quarter of it."""
     was = gc.isenabled()
     gc.disable()
     try:
