@@ -14,10 +14,10 @@ from rs05bench.experiment.cell import Bench
 from rs05bench.protocol.adaptation_curve import AdaptationPoint, adaptation_curve
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.drop import drop_estimates
-from rs05bench.protocol.hypotheses import contrast
 from rs05bench.protocol.inference.intervals import Estimate
 from rs05bench.protocol.metrics import METRICS, find_metric
 from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.pooled_contrast import contrast
 from rs05bench.protocol.pooling import Point, Pool
 
 

@@ -12,15 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rs05bench.errors import ProtocolError
-from rs05bench.protocol.combined import CombinedStats
 from rs05bench.protocol.inference.hypothesis_tests import holm, wilcoxon_signed_rank
-from rs05bench.protocol.inference.intervals import Estimate, paired_difference
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.inference.intervals import Estimate
 from rs05bench.protocol.names import parse_split
-from rs05bench.protocol.pooling import Fits, Point, Pool, line_up
+from rs05bench.protocol.pooled_contrast import contrast
+from rs05bench.protocol.pooling import Fits, Point, Pool
 from rs05bench.protocol.result import Result
 
 Answer = Literal["supported", "refuted", "undecided", "not testable"]
@@ -287,61 +284,6 @@ def _held_out(sides: Sequence[Sequence[tuple[float, Fits]]], metric: str) -> str
         ]
         left.append(float(np.mean(scores)))
     return f"Held out, hybrid scores {left[1]:.3f} and the other {left[0]:.3f}: one that has little to lose falls little."
-
-
-def contrast(
-    positive: Sequence[tuple[float, Fits]],
-    negative: Sequence[tuple[float, Fits]],
-    metric: str,
-    regions: dict[str, str],
-    *,
-    draws: int = 2000,
-) -> tuple[Estimate | None, NDArray[np.float64]]:
-    """A difference of two weighted sums of scores on the same blocks, over the same seeds; positive where the first is better.
-
-    Args:
-        positive: (weight, sums by seed) of the first side.
-        negative: The same for the other.
-        metric: The score; turned where lower is better.
-        regions: Region of each cluster, for the intervals.
-        draws: Bootstrap draws.
-
-    Returns:
-        The estimate (None where the sides share nothing), and the differences (folds, seeds).
-    """
-    turn = 1.0 if find_metric(metric, METRICS).higher_is_better else -1.0
-    terms = [*positive, *negative]
-    lined, groups = line_up([fits for _, fits in terms], regions)
-    if not lined[0]:
-        return None, np.empty((0, 0))
-    weights = [turn * weight for weight, _ in terms]
-    split = len(positive)
-    both = []
-    for part in (slice(None, split), slice(split, None)):
-        fits = zip(*lined[part], strict=True)
-        both.append([CombinedStats.of(list(zip(weights[part], of_seed, strict=True))) for of_seed in fits])
-    try:
-        effect = paired_difference(both[0], both[1], metric, groups=groups, draws=draws)
-    except ProtocolError:
-        return None, np.empty((0, 0))
-    signs = [1.0] * split + [-1.0] * (len(terms) - split)
-    return effect, _by_fold([(sign * weight, fits) for sign, weight, (_, fits) in zip(signs, weights, terms, strict=True)], metric)
-
-
-def _by_fold(terms: Sequence[tuple[float, Fits]], metric: str) -> NDArray[np.float64]:
-    """The contrast on each ground (the fold that holds it out), a column a seed."""
-    seeds = sorted(set.intersection(*(set(fits) for _, fits in terms)))
-    common = set.intersection(*(set(fits[seed].clusters) for _, fits in terms for seed in seeds))
-    members: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(common):
-        members[name.split("\t", 1)[0]].append(name)
-    table = np.full((len(members), len(seeds)), 0.0)
-    for weight, fits in terms:
-        for column, seed in enumerate(seeds):
-            for row, names in enumerate(members.values()):
-                stats = fits[seed].select(names)
-                table[row, column] += weight * float(stats.evaluate(metric, np.asarray(stats.vectors, dtype=np.float64).sum(0)))
-    return table
 
 
 def _answer(effect: Estimate, p: float) -> Answer:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.experiment.results import results_table
-from rs05bench.report import data, failures, figures
+from rs05bench.report import data, failure_panels, failures, figures
 from rs05bench.report.evidence import ELSEWHERE, HOME, Key, gather
 from rs05bench.report.figures import Figure
 from rs05bench.report.loading import Section
@@ -274,7 +274,7 @@ def map_figures(study: data.Study, errors: pd.DataFrame, dropped: pd.DataFrame, 
         parts = {value: placed[placed[column] == value] for value in means.index[:MOST_MAPS]}
         reach = float(np.quantile([_half_width(rows) for rows in parts.values()], 0.75))
         panels = [
-            figures.map_panel(
+            failure_panels.map_panel(
                 rows,
                 str(value),
                 f"{unit} {number(means[value])}",
@@ -287,7 +287,7 @@ def map_figures(study: data.Study, errors: pd.DataFrame, dropped: pd.DataFrame, 
         ]
     else:
         error = f"{unit} {number(float(placed['error'].mean()))}"
-        panels = [figures.map_panel(placed, model, error, top, side=420, unit=unit, kilometres=_half_width(placed) * 1.05)]
+        panels = [failure_panels.map_panel(placed, model, error, top, side=420, unit=unit, kilometres=_half_width(placed) * 1.05)]
     apart = column is not None
     word = column.replace("_", " ") if column else ""
     some = f" The {len(panels)} worst of {len(means)} are drawn." if column is not None and len(means) > MOST_MAPS else ""
@@ -355,7 +355,7 @@ def calibration_figures(study: data.Study) -> list[Figure]:
     if frame.empty:
         return []
     regression = section.card.kind == "regression"
-    panel = figures.coverage_panel if regression else figures.reliability_panel
+    panel = failure_panels.coverage_panel if regression else failure_panels.reliability_panel
     drawn = frame if regression else frame[frame["predictions"] >= 20]
     panels = [panel(rows, tier) for tier in study.representatives if not (rows := drawn[drawn["tier"] == tier]).empty]
     if not panels:
@@ -379,7 +379,7 @@ def group_figures(study: data.Study) -> list[Figure]:
     if frame.empty:
         return []
     domain = _roomy(frame, section.metric)
-    panels = [figures.group_panel(rows, str(column), domain, section.metric) for column, rows in frame.groupby("column", sort=False)]
+    panels = [failure_panels.group_panel(rows, str(column), domain, section.metric) for column, rows in frame.groupby("column", sort=False)]
     caption = (
         f"{metric_name(section.metric)} held out, by group: each tier's best model with the largest budget. "
         "Bars are 95 % intervals over test blocks, cut where they leave the picture."

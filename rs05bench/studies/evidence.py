@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rs05bench.protocol.hypotheses import contrast
 from rs05bench.protocol.inference import Estimate
+from rs05bench.protocol.pooled_contrast import contrast
 from rs05bench.protocol.pooling import Fits, Point, Pool
 
 DRAWS = 1000

@@ -185,7 +185,7 @@ def test_fit_predict_keeps_a_result_and_maps_that_score_the_same(chip_folder, tm
     assert kept.training["planned_steps"] == 2
     predictions = RasterPredictions.load(tmp_path / "cell" / "predictions")
     assert predictions.digest == result.digests["predictions"]
-    assert set(predictions.table["role"]) == {"test_id", "test_ood"}
+    assert set(predictions.table["role"]) == {"val", "test_id", "test_ood"}
     with pytest.raises(DataError, match="already"):
         fit_predict(card, chip_folder, tmp_path / "cell", **one)
     with pytest.raises(DataError, match="no fold"):
