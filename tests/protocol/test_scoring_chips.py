@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,10 +13,12 @@ from rs05bench.protocol.hypotheses import judge_hypotheses
 from rs05bench.protocol.inference import paired_difference
 from rs05bench.protocol.inference.contrast import cluster_weights
 from rs05bench.protocol.kept import KeptSums
+from rs05bench.protocol.labels import write_masks
 from rs05bench.protocol.metrics import SegmentationScorer, metric_from_stats
 from rs05bench.protocol.metrics.calibration import apply_temperature, brier, classwise_ece, ece, fit_temperature, nll
 from rs05bench.protocol.pooling import Point, Pool, line_up
 from rs05bench.protocol.rasters import RasterPredictions
+from rs05bench.protocol.rescoring import score_files
 from tests.protocol.chip_world import PIXEL, SIDE, THREE, TWO, ChipWorld
 
 pytest.importorskip("rasterio")
@@ -200,3 +204,22 @@ def test_sums_of_chips_stay_small(scored):
     *_, found = scored
     kept = found.sums["test_ood"]
     assert len(kept.pack()) < 400 * len(kept)
+
+
+@pytest.mark.parametrize("budget", ["full", "10pct-pixels"])
+def test_files_give_the_scores_back_the_temperature_included(world, budget, tmp_path):
+    from rasterio.transform import from_origin
+
+    manifest = world.manifest("leave-state-out")
+    fold = manifest.folds[0]
+    predictions = world.guess(tmp_path / "made", fold, skill=0.8)
+    cell = {"task": "toy", "target": "y", "split": "leave-state-out", "fold": fold, "budget": budget, "seed": 3}
+    kept = dataclasses.replace(predictions, info={"cell": cell}).save(tmp_path / "predictions")
+    place = from_origin(500_000, 4_000_000, PIXEL, PIXEL)
+    pack = write_masks(tmp_path / "labels", world.card, ((unit, mask, "EPSG:32610", place) for unit, mask in world.masks.items()))
+    scored, chosen = score_files(kept, manifest, pack)
+    expected = world.scorer(fold).score(RasterPredictions.load(kept), validation=draw_budget(world.card, manifest, fold, budget, 3))
+    assert chosen == fold
+    assert "nll_scaled" in scored.scores["test_ood"]
+    assert scored.scores == expected.scores
+    assert scored.packed() == expected.packed()
