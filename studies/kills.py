@@ -1,7 +1,8 @@
 """Fifty random kills of a running sweep, and whether its results are those of a run nobody disturbed.
 
 Workers are killed (SIGKILL), drivers are killed (SIGKILL) and told to stop (SIGTERM, SIGINT), and files are cut short by a size limit,
-each at a random moment: while it starts, or when it has come to a random cell. A kill that hits nothing does not count. When a sweep has
+each at a random moment: while it starts, or when it has come to a random cell. A kill that hits nothing does not count, and a size limit
+has hit when a cell could not be written. Every kind comes at least once in twenty kills. When a sweep has
 come to its end its results are compared with an undisturbed run and a new one begins. Results must be equal but for cost and provenance;
 none may be lost, doubled or half written; no worker may outlive its driver.
 
@@ -32,8 +33,6 @@ from rs05bench.experiment.store import ResultStore
 
 KINDS = ("driver killed", "worker killed", "driver told to stop", "interrupted", "files cut short")
 WEIGHTS = (5, 6, 3, 2, 2)
-FILE_LIMIT = 12_000
-"""Bytes; less than a result and its predictions take."""
 
 
 @dataclass
@@ -80,16 +79,26 @@ def command(grid: Path, out: Path, python: str = sys.executable) -> list[str]:
     return [python, "-m", "rs05bench.cli", "sweep", str(grid), "--out", str(out), "--quiet", "--jobs", "2"]
 
 
-def start(grid: Path, out: Path, *, limited: bool = False) -> subprocess.Popen[bytes]:
+def file_limit(undisturbed: Path) -> int:
+    """Bytes: more than a sweep writes before its first cell, and less than any result."""
+    before = max(path.stat().st_size for kind in ("grids", "cards") for path in (undisturbed / kind).iterdir())
+    result = min(path.stat().st_size for path in undisturbed.glob("cells/*/*/result.json"))
+    if before >= result:
+        raise SystemExit(f"no size limit cuts results only: the grid takes {before} bytes, the smallest result {result}")
+    return (before + result) // 2
+
+
+def start(grid: Path, out: Path, limit_bytes: int | None = None) -> subprocess.Popen[bytes]:
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
+        assert limit_bytes is not None
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
     return subprocess.Popen(
         command(grid, out),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=limit if limited else None,
+        preexec_fn=None if limit_bytes is None else limit,
     )
 
 
@@ -109,7 +118,7 @@ def workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [child for child in family(process) if child.ppid() != process.pid]
 
 
-def strike(kind: str, process: subprocess.Popen[bytes], choice: random.Random, tally: Tally) -> bool:
+def strike(kind: str, process: subprocess.Popen[bytes], store: ResultStore, choice: random.Random, tally: Tally) -> bool:
     """Does one kill to a running sweep and waits for what follows from it; False where it hit nothing."""
     there = family(process)
     hit = process.poll() is None
@@ -120,8 +129,10 @@ def strike(kind: str, process: subprocess.Popen[bytes], choice: random.Random, t
             choice.choice(victims).kill()
             time.sleep(choice.uniform(0.0, 1.5))  # some of its successors are hit by what ends this run
         kind = "driver killed"
+    if kind == "files cut short":
+        hit = any("too large" in failure["error"] for failure in store.failures())  # what is told of a file beyond its limit
     if process.poll() is not None:
-        return hit or (kind == "files cut short" and process.returncode != 0)  # the limit has hit it already
+        return hit
     number = {"driver killed": signal.SIGKILL, "interrupted": signal.SIGINT}.get(kind, signal.SIGTERM)
     process.send_signal(number)
     process.wait(30)
@@ -135,7 +146,12 @@ def strike(kind: str, process: subprocess.Popen[bytes], choice: random.Random, t
 def wait_for_the_moment(process: subprocess.Popen[bytes], store: ResultStore, cells: int, kind: str, choice: random.Random) -> None:
     """Waits for a random moment of a sweep: one in four while it starts, else when a random number of what it lacks is there."""
     began = time.monotonic()
-    if kind == "files cut short" or choice.random() < 0.25:
+    if kind == "files cut short":
+        while process.poll() is None and time.monotonic() < began + 120 and not store.failed():
+            time.sleep(0.05)
+        began = time.monotonic()
+        end, target = began + choice.uniform(0.0, 2.0), cells + 1
+    elif choice.random() < 0.25:
         end, target = began + choice.uniform(0.2, 12.0), cells + 1
     else:
         there = len(store.digests())
@@ -177,13 +193,18 @@ def run(
     choice, tally = random.Random(seed), Tally()
     finish(grid, folder / "undisturbed")
     truth = contents(ResultStore(folder / "undisturbed"))
+    limit = file_limit(folder / "undisturbed")
     out = folder / "disturbed"
     number = 0
     while number < kills:
         kind = kinds(number, choice)
-        process = start(grid, out, limited=kind == "files cut short" and ResultStore(out).cards() != {})
+        if kind == "files cut short" and not ResultStore(out).cards():
+            kind = "driver killed"  # what is written once, before the first cell, may be larger than a result
+        for failed in ResultStore(out).failed():
+            (out / "failures" / f"{failed}.json").unlink(missing_ok=True)
+        process = start(grid, out, limit if kind == "files cut short" else None)
         wait_for_the_moment(process, ResultStore(out), len(truth), kind, choice)
-        if strike(kind, process, choice, tally):
+        if strike(kind, process, ResultStore(out), choice, tally):
             tally.kills[kind] += 1
             number += 1
         else:
@@ -218,14 +239,19 @@ def main() -> None:
         folder = Path(name)
         grid = small_grid(folder, ["floor/mean", "alphaearth/ridge", "raw/knn"], "0-3")
 
+        order = [kind for kind, times in zip(KINDS, WEIGHTS, strict=True) for _ in range(times)]
+        random.Random(seed).shuffle(order)
+
         def kind(number: int, choice: random.Random) -> str:
-            return KINDS[0] if number < 10 else choice.choices(KINDS, WEIGHTS)[0]  # the first ten: kill -9 of the sweep
+            first = min(10, kills // 5)  # kill -9 of the sweep
+            return KINDS[0] if number < first else order[(number - first) % len(order)]
 
         tally, cells = run(grid, folder, kills, seed, kinds=kind, tell=True)
     print("# Random kills of a sweep\n")
     print(
-        f"`studies/kills.py {kills} {seed}`: a simulated grid of {cells} cells on two workers, struck {kills} times, each time at a random "
-        "moment while it starts or runs, and taken up again by the same command. The first ten kill -9 the sweep itself.\n"
+        f"`studies/kills.py {kills} {seed}`: a simulated grid of {cells} cells on two workers, struck {kills} times, each time at a "
+        "random moment while it starts or runs, and taken up again by the same command. "
+        f"The first {min(10, kills // 5)} kill -9 the sweep itself.\n"
     )
     print("| what was done | times |\n|---|---|")
     for name in KINDS:
