@@ -234,7 +234,7 @@ def _apply_severity(mask: NDArray[np.int16], scene: Scene, path: Path, least: in
 
 def chip_card(job: BuildJob, *, name: str, title: str, groups: list[str], layers: dict[str, list[str]], years: Sequence[int]) -> TaskCard:
     """The card over the chips that were written to `chips/`."""
-    from rs05bench.protocol.card import SplitOptions, TaskCard, Training
+    from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard, Training
 
     said: dict[str, Any] = {
         "folder": "chips",
@@ -265,7 +265,7 @@ def chip_card(job: BuildJob, *, name: str, title: str, groups: list[str], layers
         classes=["not burned", "burn scar"],
         unit=["unit_id"],
         groups=groups,
-        coordinates={"x": "lon", "y": "lat"},  # type: ignore[arg-type]  # pydantic makes the record
+        coordinates=Coordinates(x="lon", y="lat"),
         year="year",
         time="date",
         files=["**/*.tif"],

@@ -384,12 +384,13 @@ BUILDERS = (
             EMBEDDINGS,
         ),
         verified=(
+            "the bits of Fmask, against an answer of the Sentinel Hub forum that quotes the HLS user guide v2.0",
             "the 13 classes against the table the published crop chips were made with",
             "the quoted CDL metadata of several states and years (resolution, sources, that it is a classification)",
         ),
         unverified=(
             "no published raster was read here: tests write the format themselves",
-            "the bits of Fmask and the band names of L30 are those of the HLS user guide v2.0 as known, not looked up again",
+            "band names of L30 are those of the HLS user guide v2.0 as known, not looked up again",
         ),
     ),
 )

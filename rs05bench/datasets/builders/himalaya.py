@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     from rs05bench.datasets.builders.burn_chips import Scene
@@ -96,7 +97,7 @@ def _in_place(scenes: Sequence[Scene], source: Path, *, inside: bool) -> None:
             )
 
 
-def _terrain(job: BuildJob, scenes: Sequence[Scene]):  # noqa: ANN202 - a DataFrame; pandas is imported inside
+def _terrain(job: BuildJob, scenes: Sequence[Scene]) -> pd.DataFrame:
     """Per chip: mean elevation (m), mean slope (degrees), share steeper than 25 degrees, share under snow, and the terrain class."""
     import numpy as np
     import pandas as pd

@@ -175,6 +175,7 @@ def run_builder(
     _require_sources(builder, root)
     _may_write(out, root, replace)
     out.parent.mkdir(parents=True, exist_ok=True)
+    _tidy(out)
     part = out.with_name(f".{out.name}.building-{os.getpid()}")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -330,6 +331,28 @@ def _swap(part: Path, out: Path) -> None:
         os.replace(out, old)
     os.replace(part, out)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _tidy(out: Path) -> None:
+    """Removes what a killed build left; a build that had stepped aside for it comes back."""
+    for left in out.parent.glob(f".{out.name}.*-*"):
+        kind, _, pid = left.name.removeprefix(f".{out.name}.").rpartition("-")
+        if kind not in ("building", "old") or not pid.isdigit() or _alive(int(pid)):
+            continue
+        if kind == "old" and not out.exists():
+            os.replace(left, out)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return pid != os.getpid()
 
 
 def _built(folder: Path) -> BuiltTask:

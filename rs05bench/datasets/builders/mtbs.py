@@ -152,13 +152,14 @@ BUILDERS = (
         options=(*CHIP_OPTIONS, Option("min_severity", 1, "Smallest severity class that counts as burnt, where severity is given."),
                  Option("prescribed", False, "Also prescribed fires.")),
         verified=(
+            "the bits of Fmask, against an answer of the Sentinel Hub forum that quotes the HLS user guide v2.0",
             "the fields of the boundary layer against the description of the shapefile and public map services",
             "names and classes of the severity files against mtbs.gov's product descriptions (the order of the numbers as known, not "
             "looked up)",
         ),
         unverified=(
             "no published perimeter, severity or granule was read here: tests write the formats themselves",
-            "bits of Fmask and band names of L30 are those of the HLS user guide v2.0 as known, not looked up again",
+            "band names of L30 are those of the HLS user guide v2.0 as known, not looked up again",
         ),
     ),
 )  # fmt: skip

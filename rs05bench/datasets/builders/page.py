@@ -40,8 +40,17 @@ def page(builder: Builder) -> str:
 def _source(source: SourceFiles) -> str:
     facts = [("Where", source.url), ("Licence", source.licence), ("Cite", source.citation), ("Size", source.size)]
     head = f"**{source.name}**{'' if source.required else ' (optional)'}: {source.title}"
-    files = " or ".join(f"`{pattern}`" for pattern in source.patterns)
+    files = " or ".join(f"`{pattern}`" for pattern in _shortened(source.patterns))
     return "\n".join([f"{head}\n", f"- Files: {files}", f"- {source.format}", *(f"- {name}: {text}" for name, text in facts if text)])
+
+
+def _shortened(patterns: tuple[str, ...]) -> list[str]:
+    """`a*.shp`, `a*.gpkg` become `a*.{shp,gpkg}`."""
+    endings: dict[str, list[str]] = {}
+    for pattern in patterns:
+        stem, _, ending = pattern.rpartition(".")
+        endings.setdefault(stem, []).append(ending)
+    return [f"{stem}.{found[0]}" if len(found) == 1 else f"{stem}.{{{','.join(found)}}}" for stem, found in endings.items()]
 
 
 def _items(lines: list[str] | tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ from rs05bench.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import h5py
+    import h5py  # type: ignore[import-untyped]
     import pandas as pd
 
     from rs05bench.datasets.builders.job import BuildJob
@@ -310,6 +310,7 @@ BUILDERS = (
             "1.2.13 ships and "
             "the files its public test writes",
             "the attribute nuts0, against a public reader of a repacked copy",
+            "the columns of the LUCAS table, against a public listing of its header and first row",
         ),
         unverified=(
             "no published file was read here; names of coordinate attributes in the published files are not known, hence the LUCAS table",
