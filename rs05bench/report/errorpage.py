@@ -38,7 +38,7 @@ svg {{ max-width: 100%; height: auto; border: 1px solid {FAINT}; }}
 .small figcaption {{ font-size: .78rem; color: {MUTED}; }}
 .key {{ list-style: none; padding: 0; margin: .3rem 0; display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: .84rem; max-width: none; }}
 .key li {{ display: flex; align-items: center; gap: 6px; }} .key i {{ width: 14px; height: 14px; border: 1px solid #8a929c; }}
-.ribbon {{ background: #D55E00; color: #fff; padding: .3rem .8rem; font-weight: 600; max-width: none; }}
+.ribbon {{ background: #ffe9b3; color: #4a3500; border-bottom: 2px solid #e0a92b; padding: .3rem .8rem; font-weight: 600; }}
 @media print {{ body {{ max-width: none; }} }}
 """
 
@@ -51,7 +51,7 @@ def write_page(maps: Sequence[ErrorMap], path: str | Path) -> Path:
         path: File to write.
     """
     ribbon = (
-        '<p class="ribbon">SIMULATED data: nothing here says anything about the Earth.</p>'
+        '<aside class="ribbon" aria-label="Simulated data">SIMULATED data: nothing here says anything about the Earth.</aside>'
         if any(entry.simulated for entry in maps)
         else ""
     )
@@ -144,14 +144,15 @@ def _colour(share: float) -> str:
     return RAMP[min(int(max(share, 0.0) * len(RAMP)), len(RAMP) - 1)]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> str:
+def _table(label: str, head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
         return (
             "<tr>" + "".join(f"<{tag}{' class=n' if i in numbers else ''}>{escape(cell)}</{tag}>" for i, cell in enumerate(cells)) + "</tr>"
         )
 
     body = "".join(line(row, "td") for row in rows)
-    return f'<div class="scroll"><table><thead>{line(head, "th")}</thead><tbody>{body}</tbody></table></div>'
+    table = f"<table><thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
 
 
 def _failures(table: pd.DataFrame, regression: bool, counted: str = "units") -> str:
@@ -165,7 +166,9 @@ def _failures(table: pd.DataFrame, regression: bool, counted: str = "units") -> 
     head = ["column", "group", counted, error, "sure and wrong", "typical failure"]
     if regression:
         rows, head = [row[:4] + row[5:] for row in rows], head[:4] + head[5:]
-    return "<h3>Typical failures by group, worst first</h3>" + _table(head, rows, (2, 3) if regression else (2, 3, 4))
+    return "<h3>Typical failures by group, worst first</h3>" + _table(
+        "Typical failures by group", head, rows, (2, 3) if regression else (2, 3, 4)
+    )
 
 
 def _worst(rows: pd.DataFrame, regression: bool) -> str:
@@ -176,14 +179,14 @@ def _worst(rows: pd.DataFrame, regression: bool) -> str:
         [str(r.unit_id), show(r.truth), show(r.predicted), number(r.error), number(r.confidence)] for r in order.itertuples(index=False)
     ]
     words = "The largest errors" if regression else "Wrong and most sure of it"
-    return f"<h3>{words}</h3>" + _table(head, body, (1, 2, 3, 4) if regression else (3, 4))
+    return f"<h3>{words}</h3>" + _table(words, head, body, (1, 2, 3, 4) if regression else (3, 4))
 
 
 def _models(units: pd.DataFrame, regression: bool) -> str:
     means = units.groupby("model")[["error", "confidence", "seeds_disagree"]].mean().sort_values("error")
     head = ["model", "mean error", "half-width" if regression else "confidence", "seeds disagree"]
     body = [[str(name), number(row["error"]), number(row["confidence"]), number(row["seeds_disagree"])] for name, row in means.iterrows()]
-    return "<h3>All models on these units</h3>" + _table(head, body, (1, 2, 3))
+    return "<h3>All models on these units</h3>" + _table("All models", head, body, (1, 2, 3))
 
 
 def _chips(chips: pd.DataFrame) -> str:
@@ -193,7 +196,7 @@ def _chips(chips: pd.DataFrame) -> str:
     ]
     left = f" (the first {MOST_ROWS} of {len(chips):,}; the GeoPackage has all)" if len(chips) > MOST_ROWS else ""
     return f"<h3>All chips, worst first{left}</h3>" + _table(
-        ["chip", "share wrong", "confidence", "fits disagree", "typical failure"], body, (1, 2, 3)
+        "All chips", ["chip", "share wrong", "confidence", "fits disagree", "typical failure"], body, (1, 2, 3)
     )
 
 

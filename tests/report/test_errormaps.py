@@ -293,3 +293,25 @@ def test_a_picture_shows_what_was_missed_and_what_was_too_much():
     assert at(0, 2) == MISSED.lower()
     assert at(2, 0) == TOO_MUCH.lower()
     assert at(3, 3) == "#ffffff"
+
+
+@pytest.mark.browser
+def test_the_page_of_chips_can_be_used_by_everyone_and_fits_a_phone(chips, chromium: str):
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 390, "height": 844})
+        faults: list[str] = []
+        tab.on("console", lambda message: faults.append(message.text))
+        tab.on("request", lambda request: faults.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+        tab.goto((chips[2] / "index.html").as_uri())
+        drawn = tab.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+        wide = tab.evaluate("document.documentElement.scrollWidth")
+        violations = Axe().run(tab).response["violations"]
+        browser.close()
+    assert drawn
+    assert wide <= 390
+    assert not faults
+    assert not [(found["id"], [node["html"][:120] for node in found["nodes"][:3]]) for found in violations]
