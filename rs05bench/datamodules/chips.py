@@ -29,7 +29,8 @@ class ChipDataModule(lightning.LightningDataModule):
     Batches are dicts: `image` float32 (batch, bands, H, W), or (batch, dates, bands, H, W) with several dates, NaN where missing, in the
     files' units; `mask` int64 (batch, H, W), -1 where a pixel has no label or the budget does not show it; `unit_id`; `time` float32
     (batch, dates, 2) year and day of year; `location` float32 (batch, 2) latitude and longitude; `embedding` int8 (batch, 64, H, W) where
-    AlphaEarth tiles were given. Training shows fixed patches of the card's `preprocessing.patch_size`, the same for every model; prediction
+    AlphaEarth tiles were given; `extra` float32 (batch, channels, H, W) where a folder of layers was. Training shows fixed patches of the
+    card's `preprocessing.patch_size`, the same for every model; prediction
     shows whole chips without masks.
 
     Args:
@@ -42,6 +43,7 @@ class ChipDataModule(lightning.LightningDataModule):
         manifest: A frozen manifest; default it is built from the files.
         layers: Further group columns: name -> (polygon layer, column); default what `layers_beside` finds for the split.
         embeddings: AlphaEarth tiles for models that read them.
+        extra: Folder of layers (`rs05bench layers`) for hybrid models.
         batch_size: Patches a batch; default the card's.
         num_workers: Loader workers.
         fill: What missing pixels of `image` become; NaN, which our models read as missing, or a number for models of others.
@@ -56,6 +58,7 @@ class ChipDataModule(lightning.LightningDataModule):
         steps: Optimiser steps of every trained tier (rule 4).
         view: What a model is shown: this data module.
         show_embedding: Whether batches hold `embedding`; switch it off for models that do not read it.
+        show_extra: The same for `extra`.
     """
 
     reader: ClassVar[str]
@@ -74,6 +77,7 @@ class ChipDataModule(lightning.LightningDataModule):
         manifest: SplitManifest | None = None,
         layers: Layers | None = None,
         embeddings: Any | None = None,
+        extra: str | Path | None = None,
         batch_size: int | None = None,
         num_workers: int = 0,
         fill: float = float("nan"),
@@ -84,7 +88,9 @@ class ChipDataModule(lightning.LightningDataModule):
             given = TaskCard.load(card) if isinstance(card, (str, Path)) else card
             if given is None and layers is None:
                 layers = layers_beside(root, self.reader, split)
-            source = ChipSource(root, given or chip_card(self.reader, root, layers), layers=layers, embeddings=embeddings)
+            folder = None if extra is None else (Path(extra), None)
+            own = given or chip_card(self.reader, root, layers)
+            source = ChipSource(root, own, layers=layers, embeddings=embeddings, extra=folder)
         self.source = source
         self.card = source.card
         self.manifest = manifest or build_manifest(self.card, source.units(), split)
@@ -103,6 +109,7 @@ class ChipDataModule(lightning.LightningDataModule):
         self.batch_size = batch_size or self.card.training.batch_size
         self.num_workers, self.fill = num_workers, fill
         self.show_embedding = source.embeddings is not None
+        self.show_extra = bool(source.extra_layers)
         self.patch_size = int(self.card.preprocessing.get("patch_size", 0)) or None
 
     @property
@@ -241,7 +248,7 @@ def augment(batch: dict[str, Any], operations: list[str]) -> dict[str, Any]:
         # Nearest and whole quarter turns move pixels and change none: NaN and -1 arrive as they were.
         "rot90": kornia.RandomRotation90((0, 3), resample="nearest", p=1.0),
     }
-    rasters = [name for name in ("image", "embedding", "mask") if name in batch]
+    rasters = [name for name in ("image", "embedding", "extra", "mask") if name in batch]
     planes = [_planes(batch[name]) for name in rasters]
     turned = torch.cat(planes, dim=1)
     if turned.shape[-1] != turned.shape[-2]:
@@ -269,7 +276,7 @@ class _Patches(Dataset[dict[str, Any]]):
 
     def __init__(self, module: ChipDataModule, units: list[str], patch: int | None, *, labels: bool) -> None:
         self.source, self.budget, self.labels, self.fill = module.source, module.budget, labels, module.fill
-        self.show_embedding = module.show_embedding
+        self.show_embedding, self.show_extra = module.show_embedding, module.show_extra
         self.year_offset = int(module.card.preprocessing.get("embedding_year_offset", 0))
         self._hidden: dict[str, Tensor] = {}
         self.items: list[tuple[str, slice, slice]] = []
@@ -292,6 +299,8 @@ class _Patches(Dataset[dict[str, Any]]):
         if self.show_embedding:
             year = int(chip["time"][-1, 0]) + self.year_offset
             shown["embedding"] = torch.from_numpy(np.array(self.source.embedding(unit, year)[:, rows, columns]))
+        if self.show_extra:
+            shown["extra"] = torch.from_numpy(np.array(self.source.extra(unit)[:, rows, columns]))
         if self.labels:
             shown["mask"] = self._mask(unit, chip["mask"], rows, columns)
         return shown | {"unit_id": unit}

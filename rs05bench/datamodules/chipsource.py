@@ -56,12 +56,22 @@ def chip_card(reader: str, root: str | Path, layers: Collection[str] | None = No
 def open_chips(card: TaskCard, data_dir: str | Path) -> ChipSource:
     """Opens chips as a card says: `preprocessing` may name their `folder`, `layers` and `embeddings`, relative to the data directory.
 
-    `layers: {biome: [regions/regions.gpkg, biome]}` is name -> file and column.
+    `layers: {biome: [regions/regions.gpkg, biome]}` is name -> file and column; `extra: layers` is a folder of layers for hybrid models
+    (`rs05bench layers`), or `extra: {folder: layers, only: [dem, road]}`.
     """
     root = Path(data_dir)
     said = card.preprocessing
     embeddings = root / said["embeddings"] if said.get("embeddings") else None
-    return ChipSource(root / said.get("folder", ""), card, layers=layers_of(card, root), embeddings=embeddings)
+    extra = _extra_folder(root, said.get("extra"))
+    return ChipSource(root / said.get("folder", ""), card, layers=layers_of(card, root), embeddings=embeddings, extra=extra)
+
+
+def _extra_folder(root: Path, said: Any) -> tuple[Path, tuple[str, ...] | None] | None:
+    if not said:
+        return None
+    if isinstance(said, dict):
+        return root / str(said["folder"]), tuple(said["only"]) if said.get("only") else None
+    return root / str(said), None
 
 
 def layers_beside(root: str | Path, reader: str, split: str) -> dict[str, tuple[Path, str]]:
@@ -113,15 +123,24 @@ class ChipSource:
         card: The task card; its `reader` says which data set.
         layers: Further group columns: name -> (polygon layer, column).
         embeddings: AlphaEarth tiles (a folder, files, addresses or the published index); None where models need none.
+        extra: A folder of layers for hybrid models, and which of them (None takes all).
 
     Raises:
         DataError: The files are not what the reader expects.
     """
 
-    def __init__(self, root: str | Path, card: TaskCard, *, layers: Layers | None = None, embeddings: Any | None = None) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        card: TaskCard,
+        *,
+        layers: Layers | None = None,
+        embeddings: Any | None = None,
+        extra: tuple[Path, tuple[str, ...] | None] | None = None,
+    ) -> None:
         if card.reader not in READERS:
             raise DataError(f"reader {card.reader!r} reads no chips (those that do: {', '.join(READERS)})", source=card.name)
-        self.card, self.root, self.embeddings = card, Path(root), embeddings
+        self.card, self.root, self.embeddings, self._extra = card, Path(root), embeddings, extra
         self.layers = dict(layers or {})
         self.dataset = open_chip_dataset(card, self.root, self.layers, fill=float("nan"))
         self._tiles: dict[str, Any] = {}
@@ -241,6 +260,47 @@ class ChipSource:
         _keep(path, values)
         return values
 
+    @functools.cached_property
+    def extra_layers(self) -> dict[str, Any]:
+        """The layers that hybrid models see beside bands and embedding; none where the card names none."""
+        if self._extra is None:
+            return {}
+        from rs05bench.datasets.layers import open_layers
+
+        return dict(open_layers(*self._extra))
+
+    @property
+    def extra_columns(self) -> list[str]:
+        """What the channels of `extra` are."""
+        return [column for layer in self.extra_layers.values() for column in layer.window_columns()]
+
+    def extra(self, unit_id: str) -> NDArray[np.float32]:
+        """The layers on a chip's own grid, float32 (channels, H, W), NaN where missing; computed once a chip and kept as `embedding` is."""
+        chip = self.dataset._chips[unit_id]
+        shape = (chip.image.height, chip.image.width)
+        key = f"{self._extra_digest}|{chip.crs}|{tuple(chip.image.transform)}|{shape}"
+        path = _cache_folder() / "chips" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
+        try:
+            kept = np.load(path, mmap_mode="r")
+            if kept.shape == (len(self.extra_columns), *shape) and kept.dtype == np.float32:
+                return kept
+        except (OSError, ValueError):
+            pass  # not there yet, or cut short by a crash: computed (again) below
+        windows = [layer.on_window(chip.crs, chip.image.transform, shape) for layer in self.extra_layers.values()]
+        values = np.concatenate(windows).astype(np.float32)
+        _keep(path, values)
+        return values
+
+    @functools.cached_property
+    def _extra_digest(self) -> str:
+        """Identity of the layers: their columns, and name, size and time of change of their files."""
+        assert self._extra is not None
+        digest = hashlib.sha256("|".join(self.extra_columns).encode())
+        for path in sorted(path for path in self._extra[0].rglob("*") if path.is_file()):
+            there = path.stat()
+            digest.update(f"{path}\t{there.st_size}\t{there.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
     def _read_embedding(self, unit_id: str, year: int) -> NDArray[np.int8]:
         chip = self.dataset._chips[unit_id]
         height, width = chip.image.height, chip.image.width
@@ -293,7 +353,7 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("RS05BENCH_CACHE") or Path.home() / ".cache" / "rs05bench")
 
 
-def _keep(path: Path, values: NDArray[np.int8]) -> None:
+def _keep(path: Path, values: NDArray[Any]) -> None:
     """Writes whole and renames last; a cache that cannot be written costs time, not the result."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:

@@ -190,6 +190,8 @@ def show_what_is_read(data: Any, model: Model) -> None:
     """Leaves embeddings out of the batches of models that read images only: reading 64 bands would be part of their cost."""
     if isinstance(getattr(data, "show_embedding", None), bool):
         data.show_embedding = data.source.embeddings is not None and model.card.tier not in _READ_IMAGES_ONLY
+    if isinstance(getattr(data, "show_extra", None), bool):
+        data.show_extra = bool(data.source.extra_layers) and model.card.tier == "hybrid"
 
 
 def predict_roles(model: Model, data: Any, bench: Bench, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions | RasterPredictions:

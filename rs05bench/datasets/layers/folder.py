@@ -32,10 +32,11 @@ class _Options(BaseModel):
     max_m: float | None = None
     radius_m: float | None = None
     level: str | None = None
+    aspect: bool | None = None
 
 
 _ALLOWED = {
-    "terrain": {"source"},
+    "terrain": {"source", "aspect"},
     "climate": {"source", "level"},
     "distance": {"source", "where", "layer", "max_m"},
     "counts": {"source", "where", "layer", "radius_m"},
@@ -100,7 +101,7 @@ def _open(folder: Path, name: str, options: _Options) -> Layer:
     if source.kind in ("terrain", "climate"):
         files = _files(place, _RASTERS, source)
         if source.kind == "terrain":
-            return Terrain(files, source=source, simulated=simulated)
+            return Terrain(files, source=source, simulated=simulated, aspect=options.aspect is not False)
         if len(files) > 1:
             raise DataError(f"holds {len(files)} rasters ({files[0].name}, {files[1].name}, ..); one map is meant", source=place)
         return ClimateZones(files[0], level=options.level or "zone", source=source, simulated=simulated)

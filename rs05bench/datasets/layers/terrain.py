@@ -58,13 +58,17 @@ class Terrain:
         paths: GeoTIFF tiles of one band, metres.
         source: Default the Copernicus GLO-30 of the catalogue.
         simulated: Whether the files are the simulator's.
+        aspect: Whether the direction is given beside elevation and slope; leave it out where images are flipped and turned in training.
 
     Raises:
         DataError: No file, no CRS, more than one band, not north up; or, when read, a height no land has.
     """
 
-    def __init__(self, paths: Sequence[str | Path], *, source: LayerSource | None = None, simulated: bool = False) -> None:
+    def __init__(
+        self, paths: Sequence[str | Path], *, source: LayerSource | None = None, simulated: bool = False, aspect: bool = True
+    ) -> None:
         self.source, self.simulated = source or find_source("dem"), simulated
+        self.columns = COLUMNS if aspect else COLUMNS[:2]
         if not paths:
             raise DataError("a terrain layer needs at least one GeoTIFF", remedy=self.source.get)
         self.tiles = RasterTiles(
@@ -88,7 +92,7 @@ class Terrain:
                 COLUMNS[2]: np.where(flat, 0.0, -east / rise),
                 COLUMNS[3]: np.where(flat, 0.0, -north / rise),
             }
-        table = pd.DataFrame(values)
+        table = pd.DataFrame(values)[self.columns]
         absent = np.isnan(z[:, 1, 1])
         edge = ~absent & np.isnan(rise)
         table.attrs["notes"] = [
@@ -107,11 +111,11 @@ class Terrain:
 
     def on_window(self, crs: Any, transform: Affine, shape: tuple[int, int]) -> NDArray[np.float32]:
         """At the pixel centres of a window."""
-        return as_window(self.at_points(*pixel_centres(crs, transform, shape)), COLUMNS, shape)
+        return as_window(self.at_points(*pixel_centres(crs, transform, shape)), self.columns, shape)
 
     def window_columns(self) -> list[str]:
         """What the bands of `on_window` are."""
-        return list(COLUMNS)
+        return list(self.columns)
 
     def _refuse_strange(self, z: Float, lon: Float, lat: Float) -> None:
         strange = (z < LOWEST) | (z > HIGHEST)

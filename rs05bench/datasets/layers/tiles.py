@@ -22,7 +22,9 @@ Float = NDArray[np.float64]
 
 
 class RasterTiles:
-    """Rasters of which one band is read and that together cover an area, in one or several CRS; where two overlap the first by name that has a value wins.
+    """Rasters of which one band is read and that together cover an area, in one or several CRS.
+
+    Where two overlap the first by name that has a value wins.
 
     Args:
         paths: The files.

@@ -186,14 +186,16 @@ def test_a_blank_position_is_missing_not_wrong(folder, tmp_path):
 
 
 def test_options_of_a_folder(folder, tmp_path):
-    for name in ("road", "poi", "climate"):
+    for name in ("road", "poi", "climate", "dem"):
         shutil.copytree(folder / name, tmp_path / name)
     shutil.copytree(folder / "poi", tmp_path / "schools")
     (tmp_path / "layers.yaml").write_text(
-        "climate: {level: main}\nroad: {max_m: 100}\nschools: {source: poi, where: {category: [school]}, radius_m: 800}\n"
+        "dem: {aspect: false}\nclimate: {level: main}\nroad: {max_m: 100}\n"
+        "schools: {source: poi, where: {category: [school]}, radius_m: 800}\n"
     )
     opened = open_layers(tmp_path)
-    assert list(opened) == ["climate", "road", "poi", "schools"]
+    assert list(opened) == ["dem", "climate", "road", "poi", "schools"]
+    assert opened["dem"].window_columns() == ["dem_elevation_m", "dem_slope_deg"]
     assert len(opened["climate"].window_columns()) == 5
     assert opened["schools"].window_columns() == ["schools_count_800m"]
     schools, every = (opened[name].features.shapes for name in ("schools", "poi"))

@@ -1,0 +1,90 @@
+"""Layers beside the bands of a chip: on its own grid, turned with it, and part of what a hybrid network reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from rasterio.transform import from_origin
+from rasterio.warp import transform_bounds
+
+from rs05bench.datamodules import BurnScarDataModule
+from rs05bench.datamodules.chips import augment
+from rs05bench.datamodules.chipsource import chip_card, open_chips
+from rs05bench.datasets.layers import open_layers
+from rs05bench.errors import DataError
+from tests.datasets.layers.files import write_raster
+
+
+@pytest.fixture(scope="module")
+def layers(chip_folder, tmp_path_factory):
+    """Elevation that rises to the east and north, over all chips."""
+    root = tmp_path_factory.mktemp("layers")
+    card = chip_card("burn-scars", chip_folder / "hls_burn_scars")
+    source = open_chips(card.model_copy(update={"preprocessing": {"folder": "hls_burn_scars"}}), chip_folder)
+    boxes = []
+    for unit in source.frame["unit_id"]:
+        crs, transform = source.place(unit)
+        height, width = source.size(unit)
+        south, east = transform.f + transform.e * height, transform.c + transform.a * width
+        boxes.append(transform_bounds(crs, "EPSG:4326", transform.c, south, east, transform.f))
+    for number, (west, south, east, north) in enumerate(boxes):
+        transform = from_origin(west - 0.01, north + 0.01, 0.001, 0.001)
+        shape = (int((north - south) / 0.001) + 20, int((east - west) / 0.001) + 20)
+        rows, cols = np.mgrid[: shape[0], : shape[1]]
+        write_raster(root / f"dem/{number}.tif", (100 + cols + 2 * rows).astype(np.float32), transform)
+    return root
+
+
+@pytest.fixture
+def source(chip_folder, layers, tmp_path, monkeypatch):
+    monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path / "cache"))
+    card = chip_card("burn-scars", chip_folder / "hls_burn_scars")
+    said = {**card.preprocessing, "folder": "hls_burn_scars", "extra": {"folder": str(layers), "only": ["dem"]}, "patch_size": 64}
+    return open_chips(card.model_copy(update={"preprocessing": said}), chip_folder)
+
+
+def test_layers_lie_on_the_chip_and_are_kept(source, layers, tmp_path):
+    unit = source.frame["unit_id"].iloc[0]
+    crs, transform = source.place(unit)
+    expected = open_layers(layers)["dem"].on_window(crs, transform, source.size(unit))
+    assert source.extra_columns == ["dem_elevation_m", "dem_slope_deg", "dem_aspect_sin", "dem_aspect_cos"]
+    assert np.array_equal(source.extra(unit), expected, equal_nan=True)
+    assert np.isfinite(expected).mean() > 0.95
+    kept = list((tmp_path / "cache/chips").glob("*.npy"))
+    assert len(kept) == 1
+    np.save(kept[0], np.full_like(expected, 7))
+    assert (source.extra(unit) == 7).all()
+
+
+def test_batches_hold_them_cut_and_turned_with_the_image(source):
+    dm = BurnScarDataModule(source.root, split="leave-state-out", fold="CA", source=source)
+    batch = next(iter(dm.train_dataloader()))
+    assert batch["extra"].shape == (*batch["image"].shape[:1], 4, *batch["image"].shape[-2:])
+    whole = next(iter(dm.predict_dataloader("test_ood")))
+    assert np.array_equal(whole["extra"][0].numpy(), source.extra(whole["unit_id"][0]), equal_nan=True)
+    torch.manual_seed(0)
+    marked = batch | {"extra": batch["image"].reshape(len(batch["image"]), -1, *batch["image"].shape[-2:])[:, :4].clone()}
+    turned = augment(marked, ["hflip", "vflip", "rot90"])
+    flat = turned["image"].reshape(len(turned["image"]), -1, *turned["image"].shape[-2:])[:, :4]
+    assert torch.equal(turned["extra"].nan_to_num(), flat.nan_to_num())
+
+
+def test_only_who_reads_them_is_shown_them(source):
+    dm = BurnScarDataModule(source.root, split="leave-state-out", fold="CA", source=source)
+    dm.show_extra = False
+    assert "extra" not in next(iter(dm.train_dataloader()))
+
+
+def test_a_hybrid_network_has_a_channel_for_each(source):
+    from rs05bench.models.chip_network import inspect_data
+
+    dm = BurnScarDataModule(source.root, split="leave-state-out", fold="CA", source=source)
+    assert inspect_data(dm)["extra"] == 4
+    dm.show_extra = False
+    assert inspect_data(dm)["extra"] == 0
+
+
+def test_a_folder_that_is_none_is_refused(chip_folder):
+    with pytest.raises(DataError, match="is not a folder of layers"):
+        BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-state-out", extra=chip_folder / "none")
