@@ -17,13 +17,16 @@ from rs05bench.datasets.builders.record import Builder, SourceFiles, Value
 from rs05bench.datasets.files import hidden, sha256_of
 from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.manifest import SplitManifest, build_manifest
+from rs05bench.protocol.manifest import build_manifest
 from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.units import UnitTable
 
 CARD, RECORD = "card.yaml", "build.json"
 RECIPE = 1
 """Raised when the same sources would give other files."""
+
+CHECKED_UNITS = 20_000
+"""Above so many units only the main split is drawn at once (a fold and unit is a row); the others are judged by their groups and years."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -243,19 +246,21 @@ def _check(builder: Builder, card: TaskCard, job: BuildJob) -> tuple[TaskCard, d
     if faults := card.faults():
         raise DataError(f"the card has faults: {'; '.join(faults)}", source=f"builder {builder.name}")
     units = _units(card, job)
+    many = len(units.frame) > CHECKED_UNITS
     for done, split in enumerate(card.splits):
         job.progress("splits", done, len(card.splits))
-        try:
-            manifest = build_manifest(card, units, split)
-        except BenchError as error:
-            # Without the name of the temporary folder that the message begins with.
-            refused[split] = str(getattr(error, "problem", error)).splitlines()[0]
-            continue
-        idle = _idle_folds(manifest)
-        if len(idle) == len(manifest.folds):
-            refused[split] = "no fold has both training and test units: the regions are too small for these blocks and buffers"
-        elif idle:
-            job.notes.append(f"{split}: no unit trains or none is tested in fold {', '.join(idle)}; leave it out with --folds.")
+        if many and split != builder.main_split:
+            why = _too_few(card, units, split)
+        else:
+            why, idle = _draw(card, units, split)
+            if idle:
+                job.notes.append(f"{split}: no unit trains or none is tested in fold {', '.join(idle)}; leave it out with --folds.")
+        if why:
+            refused[split] = why
+    if many:
+        job.notes.append(
+            f"More than {CHECKED_UNITS:,} units: only {builder.main_split} was drawn; the other splits were judged by their groups."
+        )
     kept = [split for split in card.splits if split not in refused]
     if not set(kept) - {"random"}:
         raise DataError(
@@ -273,10 +278,28 @@ def _check(builder: Builder, card: TaskCard, job: BuildJob) -> tuple[TaskCard, d
     return card.model_copy(update=update), refused
 
 
-def _idle_folds(manifest: SplitManifest) -> list[str]:
-    """Folds in which nothing trains or nothing is tested."""
+def _draw(card: TaskCard, units: UnitTable, split: str) -> tuple[str, list[str]]:
+    """Why a split cannot be drawn (empty where it can), and folds in which nothing trains or nothing is tested."""
+    try:
+        manifest = build_manifest(card, units, split)
+    except BenchError as error:
+        # Without the name of the temporary folder that the message begins with.
+        return str(getattr(error, "problem", error)).splitlines()[0], []
     roles = manifest.table.groupby("fold")["role"].unique()
-    return [fold for fold in manifest.folds if "train" not in roles[fold] or not {"test_id", "test_ood"} & set(roles[fold])]
+    idle = [fold for fold in manifest.folds if "train" not in roles[fold] or not {"test_id", "test_ood"} & set(roles[fold])]
+    if len(idle) == len(manifest.folds):
+        return "no fold has both training and test units: the regions are too small for these blocks and buffers", []
+    return "", idle
+
+
+def _too_few(card: TaskCard, units: UnitTable, split: str) -> str:
+    parsed = parse_split(split)
+    column = card.group_column(parsed.group)
+    if parsed.rule != "within" and column is not None and units.frame[column].nunique() < 2:
+        return f"one {parsed.group} only"
+    if parsed.moves_year and units.frame["year"].nunique() < 2:
+        return "one year only"
+    return ""
 
 
 def _units(card: TaskCard, job: BuildJob) -> UnitTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rs05bench.datasets.builders import Builder, Option, SourceFiles, all_builders, find_builder
+from rs05bench.datasets.builders import Builder, Option, SourceFiles, all_builders, find_builder, job
 from rs05bench.datasets.builders.job import run_builder
 from rs05bench.datasets.builders.page import page
 from rs05bench.errors import DataError
@@ -171,6 +172,17 @@ def test_one_region_and_no_blocks_is_no_task(root, tmp_path):
     frame.to_csv(root / "points.csv", index=False)
     with pytest.raises(DataError, match="no split is possible"):
         run_builder(TOY, root, tmp_path / "out")
+
+
+def test_many_units_are_not_drawn_under_every_split(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "CHECKED_UNITS", 100)
+    frame = pd.read_csv(root / "points.csv")
+    frame.assign(county="only").to_csv(root / "points.csv", index=False)
+    builder = dataclasses.replace(TOY, make=lambda run: make(run).model_copy(update={"groups": ["region", "county"]}))
+    built = run_builder(builder, root, tmp_path / "out")
+    assert built.card.splits == ["leave-region-out", "random"]
+    assert built.splits_left_out["leave-county-out"] == "one county only"
+    assert any("only leave-region-out was drawn" in note for note in built.notes)
 
 
 def test_what_a_killed_build_left_is_tidied_up(root, tmp_path):
