@@ -197,11 +197,15 @@ def costs(rows: pd.DataFrame, matrix: Matrix, title: str) -> str:
     for model in matrix.models:
         row = chosen[chosen["model"] == model].iloc[0]
         how = " (alone)" if row["alone"] else ""
-        memory = "" if pd.isna(row["peak_memory_mb"]) else f"{row['peak_memory_mb']:.0f}"
-        flops = "" if pd.isna(row["gflops_per_unit"]) else f"{row['gflops_per_unit']:.2f}"
+        memory, flops = (number(row.get(name), digits) for name, digits in (("peak_memory_mb", 0), ("gflops_per_unit", 2)))
         counts = f"{int(row['parameters_total']):,} | {int(row['parameters_trainable']):,}"
         lines.append(f"| {model} | {counts} | {row['fit_s']:.1f}{how} | {flops} | {memory} |")
     return "\n".join(lines) + "\n"
+
+
+def number(value: float | None, digits: int) -> str:
+    """A number, or nothing where it was not measured."""
+    return "" if value is None or pd.isna(value) else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":
