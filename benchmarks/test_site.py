@@ -1,6 +1,6 @@
 """Building the leaderboard's site and opening it, with 200 submissions that say they are made up.
 
-No other tool builds this site; both figures are printed beside what was promised: under 20 s to build, under 1 s to be interactive.
+No other tool builds this site; both figures are printed beside what was promised: under 12 s to build, under 1 s to be interactive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def test_build(benchmark, board, tmp_path):
     benchmark.extra_info["side"] = "ours"
     index = benchmark.pedantic(build_site, args=(board, tmp_path / "site"), rounds=1)
     size = sum(path.stat().st_size for path in index.parent.rglob("*") if path.is_file())
-    print(f"\nsite of {SUBMISSIONS} submissions: built in {benchmark.stats.stats.min:.1f} s (promised 20 s), {size / 1e6:.1f} MB")
+    print(f"\nsite of {SUBMISSIONS} submissions: built in {benchmark.stats.stats.min:.1f} s (promised 12 s), {size / 1e6:.1f} MB")
     assert len(list((index.parent / "models").iterdir())) == SUBMISSIONS
 
 
@@ -41,12 +41,18 @@ def test_interactive(benchmark, board, tmp_path):
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        found, moved = [], []
+        found, painted, moved = [], [], []
 
         def visit() -> None:
             page.goto("about:blank")
             page.goto(f"file://{index}")
             found.append(page.evaluate("performance.getEntriesByName('interactive')[0].startTime"))
+            painted.append(
+                page.evaluate(
+                    "new Promise(done => new PerformanceObserver(list => done(list.getEntries()[0].startTime))"
+                    ".observe({ type: 'paint', buffered: true }))"
+                )
+            )
             # From the key to the next painted frame.
             moved.append(
                 page.evaluate(
@@ -58,5 +64,9 @@ def test_interactive(benchmark, board, tmp_path):
         benchmark.extra_info["side"] = "ours"
         benchmark.pedantic(visit, rounds=5, warmup_rounds=1)
         browser.close()
-    found, moved = sorted(found), sorted(moved)
-    print(f"\ninteractive after {found[len(found) // 2]:.0f} ms (promised 1000 ms), slider redraws in {moved[len(moved) // 2]:.0f} ms")
+    of = {name: sorted(values)[len(values) // 2] for name, values in (("found", found), ("painted", painted), ("moved", moved))}
+    benchmark.extra_info |= {"interactive ms": round(of["found"]), "slider ms": round(of["moved"])}
+    print(
+        f"\n{SUBMISSIONS} submissions: first paint {of['painted']:.0f} ms, interactive after {of['found']:.0f} ms (promised 1000 ms), "
+        f"slider redraws in {of['moved']:.0f} ms"
+    )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from rs05bench.errors import DataError, SubmissionError
@@ -210,13 +211,25 @@ def _write_units(predictions: Predictions, path: Path, *, half: bool) -> None:
     values = [column for column in frame.columns if column not in ("unit_id", "role")]
     small, usual = (np.float16, np.float32) if predictions.probabilities is not None else (np.float32, np.float64)
     kind = small if half else usual
+    columns = {column: frame[column].to_numpy(dtype=kind) for column in values}
+    if kind == np.float16:
+        columns = _in_order(frame[values].to_numpy(dtype=np.float64), columns)
     table = pa.table({"unit_id": frame["unit_id"].astype(str).tolist(), "role": frame["role"].astype(str).tolist(),
-                      **{column: frame[column].to_numpy(dtype=kind) for column in values}})  # fmt: skip
+                      **columns})  # fmt: skip
     split = [column for column in values if kind != np.float16]
     pq.write_table(
         table, path, compression="zstd", compression_level=15, use_dictionary=["role"], use_byte_stream_split=split, write_statistics=False,
         store_schema=False,
     )  # fmt: skip
+
+
+def _in_order(exact: NDArray[np.float64], columns: dict[str, NDArray[np.float16]]) -> dict[str, NDArray[np.float16]]:
+    """Half-precision probabilities whose largest stands in the same column: rounding makes ties, and a tie falls to the first class."""
+    half = np.stack(list(columns.values()), axis=1)
+    best, rows = exact.argmax(axis=1), np.arange(len(exact))
+    lost = half.argmax(axis=1) != best
+    half[rows[lost], best[lost]] = np.nextafter(half[lost].max(axis=1), np.float16(2))
+    return dict(zip(columns, half.T, strict=True))
 
 
 def _copy_chips(predictions: Path, folder: Path) -> list[str]:
@@ -241,13 +254,18 @@ def _costs(cells: list[tuple[Result, Path]], alone: Mapping[str, Cost], first: R
     for result, _ in cells:
         cell = result.cell
         families.setdefault((cell.task, cell.target, cell.split, cell.budget), []).append(alone.get(result.digest, result.cost))
-    out = []
+    out, unmeasured = [], []
     for (task, target, split, budget), members in families.items():
         by_itself = [cost for cost in members if cost.alone]
         cost = by_itself[0] if by_itself else sorted(members, key=lambda cost: cost.fit_s or 0.0)[len(members) // 2]
         record = {name: getattr(cost, name) for name in _COST_FIELDS if getattr(cost, name) is not None}
+        if cost.peak_memory_mb is None or cost.fit_s is None:
+            unmeasured.append(f"{task}/{target}/{split}/{budget}")
         record |= {"labels_used": cost.labels_used or 0, "hardware": cost.hardware or "not said"}
         out.append({"task": task, "target": target, "split": split, "budget": budget, **record})
+    if unmeasured:
+        told = ", ".join(unmeasured[:3]) + (f" and {len(unmeasured) - 3} more" if len(unmeasured) > 3 else "")
+        raise SubmissionError([f"time and memory were not measured for {told}: run the same sweep again without --no-costs (rule 5)"])
     return out
 
 

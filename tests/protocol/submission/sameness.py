@@ -161,8 +161,14 @@ def _chips(good: bytes, there: bytes) -> tuple[str, str]:
     (before, crs, transform), (after, other_crs, other_transform) = found
     if before.shape != after.shape or crs != other_crs or not transform.almost_equals(other_transform, 1e-6):
         return WRONG, "another shape, CRS or place"
-    if not np.isfinite(after).all() or after.min() < -1e-3 or after.max() > 1.001:
-        return WRONG, "holds what is no probability"
+    # Three classes are sent as a map of classes, two as a probability.
+    if (
+        before.dtype != after.dtype
+        or not np.isfinite(after).all()
+        or after.min() < -1e-3
+        or after.max() > (2 if after.dtype == np.uint8 else 1.001)
+    ):
+        return WRONG, "holds what is no class or no probability"
     moved = int((before != after).sum())
     return (PREDICTIONS, f"{moved} pixels differ") if moved else (SAME, "")
 

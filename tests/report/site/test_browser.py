@@ -179,6 +179,15 @@ def test_the_filters_follow_to_another_task(visit: Visit):
     assert "made-up-003" not in visit.slugs()
 
 
+def test_one_key_leads_past_the_table_to_the_pictures_and_keeps_the_filters(visit: Visit):
+    page = visit.open("index.html", "#weights=open")
+    page.focus("#to-pictures")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "pictures-head"
+    assert 0 <= page.evaluate("document.activeElement.getBoundingClientRect().top") < 900
+    assert page.evaluate("location.hash") == "#weights=open"
+
+
 def test_everything_is_reached_by_keyboard_in_the_order_of_the_page(visit: Visit):
     page = visit.open("index.html")
     reached = []
@@ -200,14 +209,14 @@ def test_everything_is_reached_by_keyboard_in_the_order_of_the_page(visit: Visit
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.closest('tr').dataset.slug") == visit.slugs()[1]
     page.keyboard.press("ArrowUp")
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"**/models/{first}.html")
+    with page.expect_navigation(url=f"**/models/{first}.html"):
+        page.keyboard.press("Enter")
 
 
 def test_a_click_on_a_row_opens_the_model(visit: Visit):
     page = visit.open("index.html")
-    page.click("tr[data-slug=made-up-007] td.tier")
-    page.wait_for_url("**/models/made-up-007.html")
+    with page.expect_navigation(url="**/models/made-up-007.html"):
+        page.click("tr[data-slug=made-up-007] td.tier")
     assert "clay/frozen" in page.inner_text("h1")
 
 

@@ -145,6 +145,11 @@
   for (const box of document.querySelectorAll('input[name="tier"]'))
     box.addEventListener("change", () => change({ tiers: [...document.querySelectorAll('input[name="tier"]:checked')].map((checked) => checked.value) }));
   byId("reset").addEventListener("click", () => { state = start(); show(); });
+  // The address belongs to the filters, so this is no link: below a long table the pictures would never be found.
+  byId("to-pictures").addEventListener("click", () => {
+    byId("pictures-head").scrollIntoView();
+    byId("pictures-head").focus({ preventScroll: true });
+  });
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   for (const head of document.querySelectorAll("th[data-sort]"))
     head.querySelector("button").addEventListener("click", () => change({ sort: head.dataset.sort, flip: head.dataset.sort === state.sort && !state.flip }));
