@@ -62,8 +62,8 @@ def test_scores_equal_scikit_learn(task, tmp_path):
         y = np.concatenate([truth[unit].ravel() for unit in units])
         p = np.concatenate([given[unit][1].astype(np.float16).astype(np.float32).ravel() for unit in units])
         keep = y >= 0
-        assert scored.scores[role]["miou"] == pytest.approx(jaccard_score(y[keep], p[keep] >= 0.5, average="macro"), abs=1e-12)
-        assert scored.scores[role]["f1_burn"] == pytest.approx(f1_score(y[keep], p[keep] >= 0.5), abs=1e-12)
+        assert scored.scores[role]["miou"] == pytest.approx(jaccard_score(y[keep], p[keep] > 0.5, average="macro"), abs=1e-12)
+        assert scored.scores[role]["f1_burn"] == pytest.approx(f1_score(y[keep], p[keep] > 0.5), abs=1e-12)
         assert scored.scores[role]["brier"] > 0
 
 
@@ -117,3 +117,14 @@ def test_probabilities_off_by_255_are_refused(task, tmp_path):
         target.write(values * 255, 1)
     with pytest.raises(DataError, match="probabilities from 0 to 1"):
         loaded.band(loaded.table["file"][0])
+
+
+def test_a_band_of_exactly_one_half_is_the_first_class_as_with_argmax(tmp_path):
+    from rasterio.transform import from_origin
+
+    p = np.array([[0.5, 0.5001], [0.51, 0.0]], dtype=np.float32)
+    with RasterWriter(tmp_path, ["no", "burn"]) as writer:
+        writer.write("a", "test_ood", np.stack([1 - p, p]), crs="EPSG:32610", transform=from_origin(0, 0, 30, 30))
+    ((_, _, said, band),) = RasterPredictions.load(tmp_path).chips(["test_ood"])
+    # .5001 is .5 in half precision, in which bands are kept.
+    assert said.tolist() == [[0, 0], [1, 0]] == np.stack([1 - band, band]).argmax(0).tolist()
