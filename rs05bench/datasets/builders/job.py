@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -316,14 +317,12 @@ def _units(card: TaskCard, job: BuildJob) -> UnitTable:
 
 
 def _record(job: BuildJob, card: TaskCard, refused: Mapping[str, str]) -> None:
-    from rs05bench import __version__
-
     files = sorted(str(path.relative_to(job.out)) for path in job.out.rglob("*") if path.is_file())
     content = {
         "schema_version": 1,
         "builder": job.builder.name,
         "recipe": RECIPE,
-        "version": __version__,
+        "version": version("rs05bench"),
         "card_digest": card.digest,
         "simulated": card.simulated,
         "options": dict(job.options),
