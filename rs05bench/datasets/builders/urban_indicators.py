@@ -82,7 +82,7 @@ def make(job: BuildJob) -> TaskCard:
         preprocessing={"year": "last year of the 5-year estimate", "embedding": "mean over the tract"},
         licence="ACS, PLACES and TIGER/Line: public domain (US government work); police data: each city's own; AlphaEarth CC BY 4.0",
         citation=f"US Census Bureau, American Community Survey; CDC, PLACES. {ATTRIBUTION}",
-        overlap="None declared: AlphaEarth was not trained on surveys, but on land cover and population-related layers a city shows.",
+        overlap="None known: no census or health survey is among the declared training sources of AlphaEarth.",
         notes="Income, density and form groups are ours: thirds within the metro, and residents per square kilometre.",
     )
 

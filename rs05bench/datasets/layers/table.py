@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ class Appended:
         columns: Layer -> the columns it added.
         notes: What is missing, and why.
         simulated: Whether any layer is the simulator's.
+        others: Columns that the table had.
     """
 
     out: Path
@@ -39,12 +41,17 @@ class Appended:
     columns: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     simulated: bool = False
+    others: tuple[str, ...] = ()
 
     @property
     def card_lines(self) -> list[str]:
-        """Lines for a card's `features`."""
-        globs = sorted({f"{name.split('_')[0]}_*" for names in self.columns.values() for name in names if name != "koppen"})
-        return [f"layers: [{', '.join(repr(item) for item in globs)}]", "hybrid: [alphaearth, layers]"]
+        """Lines for a card's `features`; a column is named by itself where its glob would take others of the table too."""
+        added = [name for names in self.columns.values() for name in names if name != "koppen"]
+        items: dict[str, None] = {}
+        for name in added:
+            pattern = f"{name.split('_')[0]}_*"
+            items[name if any(fnmatch.fnmatchcase(other, pattern) for other in self.others) else pattern] = None
+        return [f"layers: [{', '.join(repr(item) for item in sorted(items))}]", "hybrid: [alphaearth, layers]"]
 
 
 def append_layers(
@@ -82,7 +89,8 @@ def append_layers(
     frame = _read(source)
     opened = open_layers(layers, names)
     shapes, which = _places(frame, source, x, y, crs)
-    done = Appended(target, len(frame), simulated=any(layer.simulated for layer in opened.values()))
+    simulated = any(layer.simulated for layer in opened.values())
+    done = Appended(target, len(frame), simulated=simulated, others=tuple(map(str, frame.columns)))
     parts = []
     for name, layer in opened.items():
         values = layer.on_polygons(shapes) if shapes.geom_type.iloc[0] != "Point" else layer.at_points(shapes.geometry.x, shapes.geometry.y)

@@ -100,6 +100,9 @@ def test_a_csv_keeps_its_text_and_gets_columns(folder, world, tmp_path):
     assert found["koppen"].tolist() == expected["koppen"].tolist()
     assert done.simulated
     assert done.card_lines[0] == "layers: ['buildings_*', 'climate_*', 'dem_*', 'dist_*', 'poi_*']"
+    frame.assign(dem_source="x").to_csv(tmp_path / "t.csv", index=False)
+    again = append_layers(tmp_path / "t.csv", folder, tmp_path / "again.csv", names=["dem", "road"])
+    assert again.card_lines[0] == "layers: ['dem_aspect_cos', 'dem_aspect_sin', 'dem_elevation_m', 'dem_slope_deg', 'dist_*']"
     record = json.loads((tmp_path / "out.layers.json").read_text())
     assert record["simulated"] is True
     assert record["layers"]["dem"]["licence"].startswith("Copernicus")
