@@ -151,6 +151,8 @@ def judge_forked(bundle: Path, good: Good, work: Path) -> Verdict | None:
             for number, name in ((1, "log.txt"), (2, "log.txt")):
                 os.dup2(os.open(work / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
             trail.begin(work / "reading.txt")
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             confine(LIMITS)
             verdict = judge(bundle, good.board, good.truth, None, LIMITS, work)
             (work / "verdict.json").write_bytes(verdict.model_dump_json(exclude_none=True).encode())
@@ -243,11 +245,17 @@ def main() -> None:
         goods = make_goods(root)
         gc.collect()
         gc.freeze()
+        # Told to stop, it finishes the bundle at hand and prints the page of those it came to.
+        stopped: list[int] = []
+        for told in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(told, lambda which, _: stopped.append(which))
         for number in range(given.first, given.first + given.bundles):
+            if stopped:
+                break
             try_one(number, given.seed, goods, root, counts)
             if (number + 1) % 500 == 0:
                 print(f"{number + 1} {dict(counts.words)} {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    report(given.bundles, counts, time.monotonic() - started, _cpu() - used)
+    report(sum(counts.words.values()), counts, time.monotonic() - started, _cpu() - used)
 
 
 def make_goods(root: Path) -> list[Good]:

@@ -102,7 +102,8 @@ def _cell(table: Table, row: Row, entry: Entry, budget: str, ranks: Ranks) -> di
 
 def _lines(path: Path) -> list[str]:
     """Records of a CSV as they stand there; a text may hold line ends inside its quotes."""
-    lines, open_quote = [], False
+    lines: list[str] = []
+    open_quote = False
     with path.open(encoding="utf-8", newline="") as file:
         for line in file:
             if open_quote:
