@@ -278,11 +278,7 @@ def _cells(bench: Any, case: Case, split: str, folds: list[str], budget: str, se
 def _written(setting: Setting, case: Case) -> tuple[Path, Path]:
     """A regression card over the signals, and the folder of its table."""
     real = setting.folder(case.folder) if case.folder else None
-    source = (
-        example_card(case.card)
-        if real
-        else setting.simulated(case.card, size="tiny" if setting.quick and case.key != "phenology" else "small")
-    )
+    source = example_card(case.card) if real else setting.simulated(case.card, size="tiny" if setting.quick else "small")
     card = TaskCard.load(source)
     folder = real or source.parent
     if case.made or case.where:

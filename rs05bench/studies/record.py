@@ -109,7 +109,8 @@ def compared(effect: Estimate, digests: Sequence[str], *, above: str, below: str
     """
     said = side(effect)
     words = {"above": above, "below": below, "unclear": unclear}[said]
-    digits = 3 if said != "unclear" and min(abs(effect.low), abs(effect.high)) < 0.005 else 2  # an end beside zero must not read as zero
+    # An end beside zero must not read as zero.
+    digits = next((n for n in (2, 3, 4) if said == "unclear" or min(abs(effect.low), abs(effect.high)) >= 0.5 * 10.0**-n), 5)
     interval = f"{signed(effect.value, digits)} {bracket(effect.low, effect.high, digits)}".strip()
     if not math.isfinite(effect.low):
         interval += ", no interval: too few blocks"

@@ -9,14 +9,25 @@ from typing import Any
 
 from rs05bench.errors import DataError
 from rs05bench.experiment.cell import Bench, make_bench, run_cell
+from rs05bench.experiment.executors import Batch, Tell
 from rs05bench.experiment.gridfile import GridFile
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import open_grid, sweep_grid
+from rs05bench.experiment.workers import run_cells
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.result import Cell, Model, Result
 
 Own = tuple[Cell, Callable[[Cell], tuple[Model, Any]]]
 """A cell whose model or data no registry makes: the cell, and what makes its unfitted model and what that may see."""
+
+
+class Here:
+    """Runs cells in this process, one after another: a study of many small grids would spend its time on starting workers."""
+
+    def run(self, batches: Sequence[Batch], tell: Tell) -> None:
+        """See `rs05bench.experiment.executors.Executor`."""
+        for batch in batches:
+            run_cells(batch.job, [cell for _, cell in batch.cells], done=lambda outcome: tell([outcome]))
 
 
 @dataclass
@@ -78,7 +89,7 @@ class Setting:
         self._take_over(digests)
         if self.run_missing:
             self.tell(f"{len(digests)} cells, {sum(digest not in store for digest in digests)} to run")
-            summary = sweep_grid(grid, self.store, jobs=self.jobs)
+            summary = sweep_grid(grid, self.store, jobs=self.jobs, executor="local" if self.jobs > 1 else Here())
             self.failures += [f"{outcome.model}: {outcome.error.splitlines()[0]}" for outcome in summary.failed if outcome.error]
             if summary.stopped:
                 raise KeyboardInterrupt
