@@ -96,7 +96,7 @@ def write_chip_maps(
     for unit in sorted(where):
         chip = _read(unit, where[unit], read_labels)
         stem = layer_name(unit)
-        layers = {"error": chip.error, "disagreement": chip.disagreement, "confidence": chip.confidence}
+        layers: dict[str, NDArray[Any] | None] = {"error": chip.error, "disagreement": chip.disagreement, "confidence": chip.confidence}
         for name, band in layers.items():
             if band is not None:
                 _write_cog(root / f"{stem}_{name}.tif", band, chip.like)

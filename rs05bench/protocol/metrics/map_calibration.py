@@ -182,7 +182,9 @@ class MapCalibration:
 
     def add_band(self, counts: NDArray[np.int64]) -> None:
         """Adds what `band_counts` gives of a two-class chip."""
-        self._band = counts.copy() if self._band is None else self._band + counts
+        if self._band is None:
+            self._band = np.zeros_like(counts)
+        self._band += counts
 
     def add(self, y_true: NDArray, probabilities: NDArray) -> None:
         """Adds labels (n,) and probabilities (n, K) of pixels that are scored."""
