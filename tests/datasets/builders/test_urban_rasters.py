@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import geopandas as gpd
@@ -276,9 +275,3 @@ def test_dynamic_world_of_one_band_and_its_refusals(root, tmp_path):
     (root / "DW_2021_0.tif").rename(root / "DW_x.tif")
     with pytest.raises(DataError, match="--set year=YYYY"):
         build("dynamic-world", root, tmp_path / "d", options=SMALL)
-
-
-def test_simulated_sources_make_a_simulated_card(root, tmp_path):
-    write_all(root / "Annual_NLCD_FctImp_2021_CU_C1V1.tif", percents())
-    (root / "SIMULATED.json").write_text(json.dumps({"simulated": True}))
-    assert build("nlcd-impervious", root, tmp_path / "out", options=SMALL).card.simulated
