@@ -108,8 +108,8 @@ def test_regions_too_small_for_the_blocks_are_said(template, tmp_path):
 
 
 @pytest.mark.parametrize(("target", "classes"), [("tomato", ["other", "tomato"]), ("irrigated", ["irrigated", "not irrigated"])])
-def test_other_targets(root, tmp_path, target, classes):
-    built = build("california-crops", root, tmp_path / "out", options={"target": target, "per_class": 20, "block_m": 400})
+def test_other_targets(template, tmp_path, target, classes):
+    built = build("california-crops", template, tmp_path / "out", options={"target": target, "per_class": 20, "block_m": 400})
     assert built.card.classes == classes
     frame = pd.read_parquet(built.folder / "units.parquet")
     assert frame.groupby(["county", "year", "crop"]).size().max() <= 20

@@ -85,8 +85,12 @@ def root(template, tmp_path) -> Path:
 OPTIONS = {"per_class": 25, "block_m": 400}
 
 
-def test_pixels_carry_the_class_county_state_and_system_of_their_place(template, tmp_path):
-    built = build("cdl-county", template, tmp_path / "out", options=OPTIONS)
+@pytest.fixture(scope="session")
+def built(template, tmp_path_factory):
+    return build("cdl-county", template, tmp_path_factory.mktemp("built") / "out", options=OPTIONS)
+
+
+def test_pixels_carry_the_class_county_state_and_system_of_their_place(template, built):
     frame = pd.read_parquet(built.folder / "units.parquet")
     assert set(frame["state"]) == {"IA", "KS"}
     assert frame.groupby(["county", "year", "crop"]).size().max() == 25
@@ -100,8 +104,8 @@ def test_pixels_carry_the_class_county_state_and_system_of_their_place(template,
     assert {"leave-county-out", "leave-state-out", "leave-year-out"} <= set(built.card.splits)
 
 
-def test_where_the_class_stays_the_pixel_stays(template, tmp_path):
-    frame = pd.read_parquet(build("cdl-county", template, tmp_path / "out", options=OPTIONS).folder / "units.parquet")
+def test_where_the_class_stays_the_pixel_stays(built):
+    frame = pd.read_parquet(built.folder / "units.parquet")
     years = {year: set(group["place"]) for year, group in frame.groupby("year")}
     assert len(years[2021] & years[2022]) > 0.4 * len(years[2021])
 
