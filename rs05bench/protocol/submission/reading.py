@@ -202,10 +202,7 @@ def _text(values: Any, name: str, column: str) -> np.ndarray:
         pa.types.is_string(values.type.value_type) or pa.types.is_large_string(values.type.value_type)
     ):
         raise HostileError(f"{name}: column {column!r} holds {values.type}, expected text")
-    try:
-        words = values.dictionary.to_pylist()
-    except UnicodeDecodeError as error:
-        raise HostileError(f"{name}: column {column!r} holds text that is no UTF-8") from error
+    words = values.dictionary.to_pylist()
     if any(word is None or len(word) > LONGEST_ID for word in words):
         raise HostileError(f"{name}: column {column!r} holds texts longer than {LONGEST_ID} letters")
     return np.array(words, dtype=object)[values.indices.to_numpy(zero_copy_only=False)] if len(words) else np.array([], dtype=object)

@@ -652,7 +652,7 @@ def very_long_ids(b: Path) -> Path:
     return table(b, lambda t: t.set_column(0, "unit_id", pa.array(["x" * 10_000 + str(i) for i in range(len(t))])))
 
 
-@kind("no UTF-8")
+@kind("Invalid UTF8")
 def ids_that_are_no_text(b: Path) -> Path:
     path = b / "cells/1/units.parquet"
     pq.write_table(pq.read_table(path), path, compression="none")
