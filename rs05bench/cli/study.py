@@ -68,7 +68,13 @@ def study(
             tell=lambda line: typer.echo(line, err=True),
         )
         typer.echo(f"{known.name}: {known.question}", err=True)
-        page = run_study(known, setting, to, docs=docs)
+        try:
+            page = run_study(known, setting, to, docs=docs)
+        except DataError as error:
+            if name != "all":
+                raise
+            typer.echo(f"{known.name} is left out: {error}", err=True)  # one that lacks its data does not keep the others from running
+            continue
         if as_json:
             told.append(record(page))
             continue
