@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from rs05bench.experiment.probes import solve_together
 from rs05bench.experiment.workers import Job, open_bench
+from rs05bench.models import probes
 from rs05bench.models.probes import logistic_paths, ridge_paths
 from rs05bench.protocol.result import Cell
 
@@ -33,6 +34,18 @@ def test_logistic_gives_the_answers_of_scikit_learn(classes, n):
     for C, line in zip(CS, logistic_paths([(X, y)], CS)[0], strict=True):
         theirs = LogisticRegression(C=C, tol=1e-10, max_iter=20_000).fit(X, y)
         np.testing.assert_allclose(line.probabilities(fresh), theirs.predict_proba(fresh), atol=2e-4)
+
+
+def test_weak_penalties_and_separated_classes_are_finished_in_double_precision(monkeypatch):
+    X, y = problems(3, [30], d=20)[0]
+    fresh = problems(3, [200], d=20, seed=1)[0][0]
+    used = []
+    inner = probes._minimise
+    monkeypatch.setattr(probes, "_minimise", lambda *given: used.append(given[-1]) or inner(*given))
+    for C, line in zip((1e3, 1e5), logistic_paths([(X, y)], (1e3, 1e5))[0], strict=True):
+        theirs = LogisticRegression(C=C, tol=1e-12, max_iter=100_000, solver="newton-cg").fit(X, y)
+        np.testing.assert_allclose(line.probabilities(fresh), theirs.predict_proba(fresh), atol=2e-3)
+    assert used == [np.float32, np.float64]
 
 
 @pytest.mark.parametrize("n", [8, 40])
