@@ -29,7 +29,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -44,7 +44,7 @@ from rs05bench.protocol.submission.child import BROKE_DOWN, answer_of, confine, 
 from rs05bench.protocol.submission.limits import MIB, Limits  # noqa: E402
 from rs05bench.protocol.submission.verdict import Verdict  # noqa: E402
 from rs05bench.protocol.submission.verify import judge  # noqa: E402
-from tests.protocol.submission.sameness import PREDICTIONS, SAME, TEXT, WRONG, files_of, sameness  # noqa: E402
+from tests.protocol.submission.sameness import PLACE, PREDICTIONS, SAME, TEXT, WRONG, files_of, sameness  # noqa: E402
 from tests.protocol.submission.spoilers import CHIP_KINDS, KINDS, Spoiler, tarred, zipped  # noqa: E402
 from tests.protocol.submission.world import make_world, write_bundle, write_sums  # noqa: E402
 
@@ -168,6 +168,15 @@ def judge_forked(bundle: Path, good: Good, work: Path) -> Verdict | None:
     return answer_of(os.waitstatus_to_exitcode(status), work, LIMITS) if ended else None
 
 
+def refused_with_masks(spoiled: Path, good: Good, root: Path) -> bool:
+    """Whether a bundle of chips is refused for where its maps lie as soon as there are masks to compare them with."""
+    work = root / "work"
+    work.mkdir()
+    verdict = judge_forked(spoiled, replace(good, truth=root / "world" / "truth"), work)
+    shutil.rmtree(work)
+    return verdict is not None and any("do not lie where their masks do" in fault for fault in verdict.faults)
+
+
 def outside(root: Path) -> dict[str, tuple[int, int]]:
     """What lies outside the work folder."""
     found = {}
@@ -206,6 +215,8 @@ def try_one(number: int, seed: int, goods: list[Good], root: Path, counts: Count
         print(f"{number}: {word}: {told}", file=sys.stderr, flush=True)
     if verdict is not None and verdict.ok:
         same, why = sameness(spoiled, good.files, verdict, good.labels, anew=anew)
+        if same == PLACE and not refused_with_masks(spoiled, good, root):
+            same, why = WRONG, f"{why}, and it was not refused with masks"
         counts.accepted[same] += 1
         print(f"{number}: {verdict.outcome}: {same} {why}", file=sys.stderr, flush=True)
         if same == WRONG:
@@ -298,7 +309,7 @@ def report(bundles: int, counts: Counts, seconds: float, used: float) -> None:
     print(f"| refused by a check | {counts.words['refused']:,} |")
     print(f"| refused because a library broke down on a file, and ended the child process | {counts.words['broke down']:,} |")
     print(f"| accepted, or complete (chips, not scored here) | {accepted:,} |")
-    for word in (SAME, TEXT, PREDICTIONS):
+    for word in (SAME, TEXT, PREDICTIONS, PLACE):
         print(f"| of these: {word} | {counts.accepted[word]:,} |")
     print(f"| **wrong acceptances** | **{counts.accepted[WRONG]:,}** |")
     print(f"| verdicts from an exception nobody foresaw | {counts.words['unforeseen']:,} |")

@@ -22,6 +22,7 @@ from rs05bench.protocol.submission.verdict import Verdict
 from tests.protocol.submission.world import CLASSES
 
 SAME, TEXT, PREDICTIONS, WRONG = "same content", "only free text or claims differ", "other lawful predictions, scored as sent", "WRONG"
+PLACE = "a map that lies elsewhere, which only masks can show: refused where they are at hand"
 FREE = {
     "submission.json": r"slug|title|authors\..*|submitted|overlap|licence|code|weights|notes|round|hardware\..*|environment\..*"
     r"|model\.(name|tier|inputs|learner|licence|open_weights|pretraining.*|pretrained|random_twin|citation|parameters_\w+)",
@@ -62,7 +63,7 @@ def sameness(bundle: Path, good: dict[str, bytes], verdict: Verdict, labels: pd.
         anew: Whether the digests were written anew after files were changed.
 
     Returns:
-        One of the four words, and why.
+        One of the five words, and why.
     """
     try:
         there = files_of(bundle)
@@ -85,7 +86,7 @@ def sameness(bundle: Path, good: dict[str, bytes], verdict: Verdict, labels: pd.
     fault = _scores(there, verdict, labels) if verdict.outcome == "accepted" else ""
     if fault:
         return WRONG, fault
-    worst = next(word for word in (PREDICTIONS, TEXT, SAME) if word in words)
+    worst = next(word for word in (PLACE, PREDICTIONS, TEXT, SAME) if word in words)
     return worst, words[worst]
 
 
@@ -115,7 +116,7 @@ def _changed(name: str, good: bytes, there: bytes, *, scored: bool) -> tuple[str
     if name.endswith(".parquet"):
         before, after = (pd.read_parquet(io.BytesIO(data)) for data in (good, there))
         return _tables(before, after)
-    return _chips(good, there)
+    return _chips(good, there, scored=scored)
 
 
 def _fewer(key: str, before: dict[str, str], after: dict[str, str], scored: bool) -> bool:
@@ -151,7 +152,7 @@ def _tables(before: pd.DataFrame, after: pd.DataFrame) -> tuple[str, str]:
     return (PREDICTIONS, f"{moved} rows differ") if moved else (SAME, "")
 
 
-def _chips(good: bytes, there: bytes) -> tuple[str, str]:
+def _chips(good: bytes, there: bytes, *, scored: bool) -> tuple[str, str]:
     from rasterio.io import MemoryFile
 
     found = []
@@ -160,7 +161,7 @@ def _chips(good: bytes, there: bytes) -> tuple[str, str]:
             found.append((chip.read(1), chip.crs, chip.transform))
     (before, crs, transform), (after, other_crs, other_transform) = found
     if before.shape != after.shape or crs != other_crs or not transform.almost_equals(other_transform, 1e-6):
-        return WRONG, "another shape, CRS or place"
+        return WRONG if scored else PLACE, "another shape, CRS or place"
     # Three classes are sent as a map of classes, two as a probability.
     if (
         before.dtype != after.dtype
