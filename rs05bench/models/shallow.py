@@ -220,6 +220,11 @@ def task_kind(data: TaskData, name: str, kinds: tuple[Kind, ...]) -> Kind:
         ProtocolError: It cannot.
     """
     kind = data.card.kind
+    if not hasattr(data, "y"):  # a data module of chips, which shows loaders
+        raise ProtocolError(
+            f"{name} reads a table of units, and {data.card.name!r} has chips",
+            remedy="Use a model of chips, such as raw/unet or alphaearth/conv1x1 (rs05bench models lists them).",
+        )
     if kind == "segmentation":
         kind = "classification"  # labelled pixels of a chip are classified one by one
     if kind in kinds:

@@ -32,7 +32,7 @@ class BestAxis(ShallowModel):
         self.axis_ = int(np.argmax(np.abs(correlations(X, y))))
         return super().fit(data)
 
-    def _X(self, data: TaskData, role: str) -> Floats:
+    def _X(self, data: TaskData, role: str) -> NDArray[np.floating]:
         return super()._X(data, role)[:, [self.axis_]]
 
 

@@ -10,6 +10,7 @@ from rs05bench.datamodules import BurnScarDataModule, CropDataModule
 from rs05bench.datamodules.chips import augment
 from rs05bench.datamodules.chipsource import ChipSource, chip_card
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.models.registry import create
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +178,12 @@ def test_prediction_shows_no_label(source, role):
 def test_asking_for_test_labels_is_refused(source):
     with pytest.raises(ProtocolError, match="rs05bench score"):
         burn(source).test_dataloader()
+
+
+@pytest.mark.parametrize("name", ["floor/majority", "raw/rf"])
+def test_a_model_of_tables_says_that_these_are_chips(source, name):
+    with pytest.raises((DataError, ProtocolError), match="chips"):
+        create(name, card=source.card).fit(burn(source))
 
 
 def test_an_unknown_role_is_refused(source):

@@ -118,7 +118,7 @@ def _read(job: BuildJob, path: Path, done: int, total: int) -> list[dict[str, An
     try:
         import h5py
     except ImportError:
-        raise DataError("HDF5 files need the package h5py", source=path, remedy="Install it: pip install h5py.") from None
+        raise DataError("HDF5 files need the package h5py", source=path, remedy="Install it: pip install 'rs05bench[hdf5]'.") from None
     official = next((part for part in ("train", "val", "test") if part in path.stem.lower()), "")
     rows = []
     try:
