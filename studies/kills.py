@@ -80,11 +80,11 @@ def command(grid: Path, out: Path, python: str = sys.executable) -> list[str]:
 
 
 def file_limit(undisturbed: Path) -> int:
-    """Bytes: more than a sweep writes before its first cell, and less than any result."""
-    before = max(path.stat().st_size for kind in ("grids", "cards") for path in (undisturbed / kind).iterdir())
+    """Bytes: more than a sweep that is taken up again writes before its first cell, and less than any result."""
+    before = max(path.stat().st_size for path in (undisturbed / "cards").iterdir())
     result = min(path.stat().st_size for path in undisturbed.glob("cells/*/*/result.json"))
     if before >= result:
-        raise SystemExit(f"no size limit cuts results only: the grid takes {before} bytes, the smallest result {result}")
+        raise SystemExit(f"no size limit cuts results only: the card takes {before} bytes, the smallest result {result}")
     return (before + result) // 2
 
 

@@ -321,9 +321,12 @@ def _remember(grid: GridFile, entries: Sequence[OpenEntry], store: ResultStore) 
         for entry in entries
         for digest, cell in entry.cells
     ]
+    table = path.with_suffix(".parquet")
+    if table.is_file() and list(pd.read_parquet(table, columns=["digest"])["digest"]) == [row["digest"] for row in rows]:
+        return
     part = path.with_name(f".{path.stem}.parquet")
     pd.DataFrame(rows).to_parquet(part, index=False)
-    part.rename(path.with_suffix(".parquet"))
+    part.rename(table)
 
 
 @contextmanager
