@@ -22,6 +22,8 @@ from rs05bench.studies.probes import BestAxis, agreement, axes_in_use, canonical
 from rs05bench.studies.record import Claim, Findings, Study, compared
 from rs05bench.studies.setting import Own, Setting, example_card
 
+STABLE = 0.5
+"""Directions count as the same where every pair of groups agrees better than this: half of the correlation there could be."""
 PROBE, AXIS = "alphaearth/ridge", "alphaearth/best-axis"
 
 
@@ -165,11 +167,11 @@ def _case(setting: Setting, case: Case, found: Findings) -> None:
 
 def _verdict(seen: dict[str, Any], axes: int) -> str:
     """What the stability allows to say."""
-    stable = min(seen["agreements"]) > 0.5
+    stable = min(seen["agreements"]) > STABLE
     if axes > 1:
         return (
             "no axis is this signal's band, and the direction is "
-            f"{'much the same everywhere' if stable else 'another one from place to place'}."
+            f"{'much the same everywhere (every pair above .5)' if stable else 'another one from place to place (some pair below .5)'}."
         )
     return f"one axis leads everywhere, beside {max(seen['in_use']):.0f} that share in it; a lead is not a band."
 

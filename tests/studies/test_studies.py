@@ -219,3 +219,29 @@ def test_telling_presto_no_place_and_no_month_changes_what_it_says(real, quick):
     }
     assert len(scores) == 4
     assert len(set(scores.values())) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_in_a_browser_all_is_drawn_in_silence_and_can_be_used_by_everyone(quick, chromium):
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    from tests.report.test_page import open_page
+
+    _, folder, _ = quick("small-area")
+    with sync_playwright() as playwright:
+        browser, tab, faults = open_page(playwright, chromium, folder / "index.html")
+        places = tab.locator("[data-figure]")
+        assert places.count()
+        assert all(places.nth(i).locator("svg").count() for i in range(places.count()))
+        tab.locator("#claim-1 summary").click()
+        assert re.match(r"[0-9a-f]{16}  ", tab.locator("#claim-1 .digests").inner_text())
+        violations = Axe().run(tab).response["violations"]
+        tab.set_viewport_size({"width": 390, "height": 844})
+        tab.wait_for_timeout(300)
+        wide = tab.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert not faults
+    assert not [(found["id"], [node["html"][:120] for node in found["nodes"][:3]]) for found in violations]
+    assert wide <= 390
