@@ -18,6 +18,7 @@ from rs05bench.datasets.chip_units import Layers, chip_unit_table, layers_of, op
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.pixels import pixel_metres
 from rs05bench.protocol.units import UnitTable
 
 if TYPE_CHECKING:
@@ -199,8 +200,8 @@ class ChipSource:
     def read_labels(self, unit_id: str) -> tuple[NDArray[np.int16], tuple[float, float]]:
         """What is scored of a chip: labels (H, W) with -1 elsewhere, and the size of a pixel in metres."""
         chip = self.dataset._chips[unit_id]
-        transform = chip.image.transform
-        return self.dataset.read(chip).labels, (abs(transform.a), abs(transform.e))
+        labels = self.dataset.read(chip).labels
+        return labels, pixel_metres(chip.image.crs, chip.image.transform, len(labels))
 
     def chip(self, unit_id: str, *, keep: bool = False) -> dict[str, Tensor]:
         """Pixels of a chip: `image` (NaN where missing), `mask`, `time` (dates, 2) year and day of year, `location` latitude, longitude.

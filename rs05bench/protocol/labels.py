@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.hashing import content_digest
+from rs05bench.protocol.pixels import pixel_metres
 
 SCHEMA_VERSION = 1
 NOT_SCORED = 255
@@ -208,7 +209,7 @@ def write_masks(
             raise DataError(f"chip {unit!r} has class {int(values.max())}; a mask holds 0 to {NOT_SCORED - 1}", source=root)
         file = f"masks/{len(rows):06d}.tif"
         _write_cog(root / file, np.where(values < 0, NOT_SCORED, values).astype(np.uint8), crs, transform)
-        x, y = abs(transform.a), abs(transform.e)
+        x, y = pixel_metres(crs, transform, len(values))
         rows.append({"unit_id": unit, "file": file, "pixel_m_x": x, "pixel_m_y": y, "digest": _mask_digest(values.astype(np.int16))})
     table = pd.DataFrame(rows, columns=["unit_id", "file", "pixel_m_x", "pixel_m_y", "digest"])
     table.to_parquet(root / "masks.parquet", index=False, compression="zstd")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from affine import Affine
+from pyproj import Geod
 from typer.testing import CliRunner
 
 from rs05bench.errors import DataError
@@ -73,6 +74,17 @@ def test_masks_keep_classes_gaps_and_pixel_size(tmp_path):
     assert pixel == (30.0, 20.0)
     with pytest.raises(DataError, match="no mask of chip 'other'"):
         pack.read("other")
+
+
+def test_pixels_in_degrees_are_measured_on_the_ellipsoid(tmp_path):
+    step, mask = 1 / 3600, np.zeros((40, 30), dtype=np.int16)
+    pack = write_masks(tmp_path / "pack", chips_card(), [("chip", mask, "EPSG:4326", Affine(step, 0, -121.0, 0, -step, 60.0))])
+    _, found = pack.read("chip")
+    middle = 60.0 - 20 * step
+    geod = Geod(ellps="WGS84")
+    east = geod.inv(-121.0, middle, -121.0 + step, middle)[2]
+    north = geod.inv(-121.0, middle - step / 2, -121.0, middle + step / 2)[2]
+    assert found == pytest.approx((east, north), rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -139,14 +139,6 @@ def as_window(values: pd.DataFrame, columns: list[str], shape: tuple[int, int]) 
     return np.ascontiguousarray(values[columns].to_numpy(dtype=np.float32).T).reshape(len(columns), *shape)
 
 
-def metres_a_degree(lat: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Length of a degree of longitude and of latitude on WGS84, metres (radii of curvature of the ellipsoid)."""
-    phi = np.deg2rad(np.asarray(lat, dtype=np.float64))
-    a, e2 = 6_378_137.0, 6.694379990141316e-3
-    w = np.sqrt(1 - e2 * np.sin(phi) ** 2)
-    return np.deg2rad(1.0) * a / w * np.cos(phi), np.deg2rad(1.0) * a * (1 - e2) / w**3
-
-
 def note_missing(name: str, values: NDArray[np.bool_] | pd.Series, why: str) -> list[str]:
     """One sentence where something is missing, none else."""
     missing = int(np.asarray(values).sum())

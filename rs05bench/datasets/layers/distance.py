@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rs05bench.datasets.layers.base import as_window, lattice, metres_a_degree, note_missing, pixel_centres, polygon_means, positions
+from rs05bench.datasets.layers.base import as_window, lattice, note_missing, pixel_centres, polygon_means, positions
 from rs05bench.datasets.layers.catalogue import LayerSource, find_source
 from rs05bench.datasets.layers.features import Features, cells, to_edge
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixels import metres_a_degree
 
 if TYPE_CHECKING:
     import geopandas as gpd

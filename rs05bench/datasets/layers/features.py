@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.datasets.layers.base import metres_a_degree
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixels import metres_a_degree
 
 if TYPE_CHECKING:
     import geopandas as gpd

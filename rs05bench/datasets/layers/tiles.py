@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from rs05bench.datasets.layers.base import metres_a_degree
 from rs05bench.datasets.rasters import RasterHeader, read_header
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixels import metres_a_degree
 
 BLOCK = 512
 """Side of what is read at once, pixels."""
