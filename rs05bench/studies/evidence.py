@@ -59,7 +59,9 @@ def difference(pool: Pool, first: Side, second: Side, metric: str | None = None)
     effect, _ = contrast(lined[0], lined[1], metric, regions, draws=DRAWS)
     if effect is None:
         return None
-    return effect, tuple(sorted({digest for side in (first, second) for point in side.points for digest in pool.digests(point)}))
+    seeds = set.intersection(*(set(fits) for part in read for _, fits in part))
+    points = [point for side in (first, second) for point in side.points]
+    return effect, tuple(sorted({cell.digest for point in points for cell in pool.points[point] if cell.sums and cell.cell.seed in seeds}))
 
 
 def _on_blocks(fits: Fits, regions: dict[str, str]) -> Fits:

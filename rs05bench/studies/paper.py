@@ -71,8 +71,8 @@ def write_paper(stores: Sequence[str | Path], out: str | Path) -> Paper:
     """
     runs, faults = _read(stores)
     results = {result.digest: result for run in runs for result in run.results}
-    verdicts, parts = _hypotheses(results.values())
     missing: list[str] = []
+    verdicts, parts = _hypotheses(results.values(), missing)
     sections = [(section, run) for run in runs for section in run.sections]
     parts.append(Part("data", "Tasks and data", tables=[_data_table([section for section, _ in sections])]))
     keys: set[str] = set()
@@ -114,7 +114,7 @@ def _family(section: Section) -> str:
     return next((family for family, (_, starts) in FAMILIES.items() if name.startswith(starts)), OTHERS)
 
 
-def _hypotheses(results: Iterable[Result]) -> tuple[dict[str, str], list[Part]]:
+def _hypotheses(results: Iterable[Result], missing: list[str]) -> tuple[dict[str, str], list[Part]]:
     """Verdicts on real and on simulated results, never on both together."""
     every = list(results)
     said: dict[str, str] = {}
@@ -128,10 +128,21 @@ def _hypotheses(results: Iterable[Result]) -> tuple[dict[str, str], list[Part]]:
         for verdict in judged:
             said[f"{verdict.hypothesis} ({kind})"] = verdict.verdict
             digests = tuple(sorted({digest for entry in verdict.comparisons if entry.in_scope for digest in entry.digests}))
-            claims.append(Claim(f"{verdict.hypothesis} on {kind} data, {verdict.verdict}. {verdict.claim} {verdict.reason}", digests))
+            reason, lacks = _without_lacks(verdict.reason)
+            missing += [f"{verdict.hypothesis} on {kind} data: {lack}." for lack in lacks]
+            claims.append(Claim(f"{verdict.hypothesis} on {kind} data, {verdict.verdict}. {verdict.claim} {reason}", digests))
         if table := _comparisons(kind, judged):
             tables.append(table)
     return said, [Part("verdicts", "Verdicts on the three hypotheses", claims=claims, tables=tables)]
+
+
+def _without_lacks(reason: str) -> tuple[str, list[str]]:
+    """A reason without its list of what the cells lack, and that list: it stands among what is missing."""
+    said, mark, lacks = reason.partition("Not looked at: ")
+    if not mark:
+        said, mark, lacks = reason.partition("Not testable: ")
+        said = "The cells for it are missing." if mark else said
+    return said.strip(), [lack.strip().rstrip(".") for lack in lacks.split("; ") if lack.strip()]
 
 
 def _comparisons(kind: str, judged: Sequence[HypothesisVerdict]) -> Table | None:
@@ -225,7 +236,7 @@ def _unused(key: str, keys: set[str]) -> str:
 def _twins(results: dict[str, Result], missing: list[str]) -> Part:
     """Pretrained models beside their random twins."""
     found = Findings(results=results)
-    read_twins(found, Pool.of(results.values()))
+    read_twins(found, Pool.of(result for result in results.values() if result.sums))
     part = Part("twins", "Does pretraining pay?", claims=found.claims, figures=found.figures, tables=found.tables)
     if not found.figures:
         text = "no pretrained model has its random-initialised twin in the stores given."

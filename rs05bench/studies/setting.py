@@ -43,6 +43,8 @@ class Setting:
         run_missing: False runs nothing and reads what is there.
         tell: Told one line of what is going on.
         missing: Cells that were asked for and have no result.
+        without_sums: Results of an earlier version that keep no sums per block, from which nothing here can be computed.
+        failures: What went wrong, a line a failed cell.
     """
 
     store: Path
@@ -53,6 +55,7 @@ class Setting:
     run_missing: bool = True
     tell: Callable[[str], None] = lambda line: None
     missing: int = field(default=0, init=False)
+    without_sums: int = field(default=0, init=False)
     failures: list[str] = field(default_factory=list, init=False)
 
     def folder(self, name: str) -> Path | None:
@@ -129,8 +132,8 @@ class Setting:
             if digest in store:
                 continue
             source = next((other for other in map(ResultStore, self.sources) if digest in other), None)
-            if source is not None:
-                store.write(source.read(digest), None)
+            if source is not None and (result := source.read(digest)).sums:
+                store.write(result, None)
 
     def _read(self, digests: Sequence[str]) -> list[Result]:
         store = ResultStore(self.store)
@@ -139,12 +142,21 @@ class Setting:
         if not there:
             why = f"; the first fault: {self.failures[0]}" if self.failures else ""
             raise DataError(f"no cell of the study has a result{why}", source=self.store, remedy="Run it without --no-run.")
-        return [store.read(digest) for digest in there]
+        results = [store.read(digest) for digest in there]
+        kept = [result for result in results if result.sums]
+        self.without_sums += len(results) - len(kept)
+        if not kept:
+            raise DataError(
+                "its results keep no sums: they are of an earlier version", source=self.store, remedy="Run the study into a new folder."
+            )
+        return kept
 
     def state(self) -> Iterator[str]:
         """What a reader has to know of what is not there."""
         if self.missing:
             yield f"{self.missing} cells that the design asks for have no result and are left out."
+        if self.without_sums:
+            yield f"{self.without_sums} results of an earlier version keep no sums per test block and are left out."
         for fault in dict.fromkeys(self.failures):
             yield f"Failed: {fault}"
         if self.quick:
