@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,7 +143,7 @@ def _without_lacks(reason: str) -> tuple[str, list[str]]:
     if not mark:
         said, mark, lacks = reason.partition("Not testable: ")
         said = "The cells for it are missing." if mark else said
-    return said.strip(), [lack.strip().rstrip(".") for lack in lacks.split("; ") if lack.strip()]
+    return said.strip(), [lack.strip().rstrip(".") for lack in re.split(r"; (?![^(]*\))", lacks) if lack.strip()]
 
 
 def _comparisons(kind: str, judged: Sequence[HypothesisVerdict]) -> Table | None:
