@@ -57,7 +57,7 @@ def make(job: BuildJob) -> TaskCard:
     job.counts["by county"] = frame["county"].value_counts().sort_index().to_dict()
     job.counts["by year"] = {str(year): int(count) for year, count in frame["year"].value_counts().sort_index().items()}
     job.counts["by class"] = frame["crop"].value_counts().sort_index().to_dict()
-    features, tiers = feature_sets(frame)
+    features, tiers = feature_sets(job, frame)
     return TaskCard(
         kind="classification",
         name=f"california-{target}",

@@ -70,7 +70,7 @@ def make(job: BuildJob) -> TaskCard:
     tiers: dict[str, str] = {}
     if job.files("alphaearth") or job.options["embeddings"]:
         frame = embed(job, units, "points")
-        features, tiers = feature_sets(frame)
+        features, tiers = feature_sets(job, frame)
     else:
         frame = pd.DataFrame(units.drop(columns="geometry"))
     if hls:

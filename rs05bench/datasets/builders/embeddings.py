@@ -49,14 +49,16 @@ def embed(job: BuildJob, units: gpd.GeoDataFrame, over: Literal["polygons", "poi
     return frame
 
 
-def feature_sets(frame: pd.DataFrame) -> tuple[dict[str, list[str]], dict[str, str]]:
+def feature_sets(job: BuildJob, frame: pd.DataFrame) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Feature sets over a table that `embed` made, and the tiers of those whose name does not say it."""
     sets = {"alphaearth": ["A[0-9][0-9]"]}
     if "A00_std" in frame:
         sets["alphaearth-spread"] = ["alphaearth", "A[0-9][0-9]_max", "A[0-9][0-9]_std"]
-    # Change needs the year before: without any the set would have no value at all.
-    if "dA00" in frame and frame["dA00"].notna().any():
+    # A unit without a feature is dropped, so a set of change that lacks one year would cost every unit of that year.
+    if "dA00" in frame and frame["dA00"].notna().all():
         sets["alphaearth-change"] = ["alphaearth", "dA[0-9][0-9]", "change_dot", "change_angle"]
+    elif "dA00" in frame:
+        job.notes.append("No feature set of change: tiles of the year before are not there for every year.")
     return sets, dict.fromkeys(sets, "embedding")
 
 

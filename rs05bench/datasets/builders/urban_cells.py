@@ -235,11 +235,7 @@ def finish(
     if units.empty:
         raise DataError("no cell is left with a label", source=job.root, remedy="Do areas and label files overlap? See what was dropped.")
     frame = embed(job, units.reset_index(drop=True), "polygons")
-    features, tiers = feature_sets(frame)
-    if "alphaearth-change" in features and frame["dA00"].isna().any():
-        # A unit without a feature is dropped, so this set would cost every unit of the first year.
-        del features["alphaearth-change"], tiers["alphaearth-change"]
-        job.notes.append("No feature set of change: tiles of the year before are not there for every year.")
+    features, tiers = feature_sets(job, frame)
     columns = join_layers(job, units, frame, "cell_id", without)
     if columns:
         features |= {"layers": columns, "hybrid": ["alphaearth", "layers"]}

@@ -52,9 +52,7 @@ def make(job: BuildJob) -> TaskCard:
         raise DataError("no indicator is known in half of the tracts", source=job.root, remedy="See what was dropped.")
     if without := [name for name in NAMES if name not in targets]:
         job.notes.append(f"No target: {', '.join(without)} (known in less than half of the tracts, or no source).")
-    features, tiers = feature_sets(frame)
-    if "alphaearth-change" in features and frame["dA00"].isna().any():
-        del features["alphaearth-change"], tiers["alphaearth-change"]
+    features, tiers = feature_sets(job, frame)
     if columns := join_layers(job, units, frame, "tract_id", ("urban",)):
         features |= {"layers": columns, "hybrid": ["alphaearth", "layers"]}
         tiers |= {"layers": "raw"}
