@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 CLASSES, DIMENSIONS, TEST = 6, 64, 2000
-BUDGETS, SEEDS = (5, 10, 20, 50), 5
+BUDGETS, SEEDS, FOLDS = (5, 10, 20, 50), 5, 4
 CS = (0.1, 1.0, 0.01, 10.0)
 FORTY = tuple(np.logspace(-6, 4, 40))
 """The values torchgeo-bench tries by itself."""
@@ -36,7 +36,7 @@ def problems() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.
     found = []
     test, y_test = embeddings(TEST, 99)
     for budget in BUDGETS:
-        for seed in range(SEEDS):
+        for seed in range(SEEDS * FOLDS):
             X, y = embeddings(budget * CLASSES, 1000 * budget + seed)
             cut = (budget - budget // 5) * CLASSES
             found.append((X[:cut], y[:cut], X[cut:], y[cut:], test, y_test))
@@ -95,38 +95,38 @@ def torchgeo_bench(problems, Cs) -> list[float]:
     return scores
 
 
-@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 4 C")
+@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 4 folds x 4 C")
 def test_probes_together(benchmark, problems) -> None:
     benchmark.extra_info["side"] = "ours"
     agree("few", "ours", benchmark.pedantic(ours, args=(problems, CS), rounds=15, warmup_rounds=1))
 
 
-@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 4 C")
+@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 4 folds x 4 C")
 @pytest.mark.parametrize("tol", [1e-4, 1e-5])
 def test_probes_scikit_learn(benchmark, problems, tol) -> None:
     benchmark.extra_info["side"] = f"scikit-learn, one by one, tol {tol:g}{' (its default)' if tol == 1e-4 else ''}"
     agree("few", f"scikit-learn {tol}", benchmark.pedantic(scikit_learn, (problems, CS), {"tol": tol}, rounds=5, warmup_rounds=1))
 
 
-@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 4 C")
+@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 4 folds x 4 C")
 def test_probes_torchgeo_bench(benchmark, problems) -> None:
     benchmark.extra_info["side"] = "torchgeo-bench"
     agree("few", "torchgeo-bench", benchmark.pedantic(torchgeo_bench, (problems, CS), rounds=2, warmup_rounds=1))
 
 
-@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 40 C")
+@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 4 folds x 40 C")
 def test_forty_together(benchmark, problems) -> None:
     benchmark.extra_info["side"] = "ours"
     agree("forty", "ours", benchmark.pedantic(ours, args=(problems, FORTY), rounds=5, warmup_rounds=1))
 
 
-@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 40 C")
+@pytest.mark.benchmark(group="logistic probes, 4 budgets x 5 seeds x 4 folds x 40 C")
 def test_forty_torchgeo_bench(benchmark, problems) -> None:
     benchmark.extra_info["side"] = "torchgeo-bench"
     agree("forty", "torchgeo-bench", benchmark.pedantic(torchgeo_bench, (problems, FORTY), rounds=1))
 
 
-@pytest.mark.benchmark(group="ridge probes, 4 budgets x 5 seeds x 4 penalties")
+@pytest.mark.benchmark(group="ridge probes, 4 budgets x 5 seeds x 4 folds x 4 penalties")
 def test_ridges_together(benchmark, problems) -> None:
     benchmark.extra_info["side"] = "ours"
     from rs05bench.models.probes import ridge_paths
@@ -136,7 +136,7 @@ def test_ridges_together(benchmark, problems) -> None:
     )
 
 
-@pytest.mark.benchmark(group="ridge probes, 4 budgets x 5 seeds x 4 penalties")
+@pytest.mark.benchmark(group="ridge probes, 4 budgets x 5 seeds x 4 folds x 4 penalties")
 def test_ridges_scikit_learn(benchmark, problems) -> None:
     benchmark.extra_info["side"] = "scikit-learn, one by one"
     from sklearn.linear_model import Ridge
