@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from affine import Affine
+from rasterio.io import MemoryFile
 
-from tests.protocol.submission.sameness import PREDICTIONS, SAME, TEXT, WRONG, files_of, sameness
+from tests.protocol.submission.sameness import PLACE, PREDICTIONS, SAME, TEXT, WRONG, _chips, files_of, sameness
 from tests.protocol.submission.spoilers import table, tarred, zipped
 from tests.protocol.submission.world import CLASSES, write_sums
 
@@ -66,3 +69,15 @@ def test_what_was_changed_under_old_digests_is_a_wrong_acceptance(bundle, tell):
 
 def test_a_score_that_is_not_that_of_the_bytes_is_a_wrong_acceptance(tell):
     assert tell(shift=0.001) == WRONG
+
+
+@pytest.mark.parametrize(("off", "said"), [(0.0, SAME), (0.05, SAME), (0.2, PLACE)])
+def test_a_map_may_lie_a_tenth_of_a_pixel_off_as_the_format_says(off, said):
+    def chip(x: float) -> bytes:
+        profile = {"driver": "GTiff", "width": 8, "height": 8, "count": 1, "dtype": "uint8", "crs": "EPSG:32610"}
+        with MemoryFile() as memory:
+            with memory.open(**profile, transform=Affine(30, 0, x, 0, -30, 4e6)) as file:
+                file.write(np.ones((8, 8), np.uint8), 1)
+            return memory.read()
+
+    assert _chips(chip(5e5), chip(5e5 + 30 * off), scored=False)[0] == said
