@@ -142,7 +142,7 @@ class UrbanDataModule(_PolygonDataModule):
     """Urban indicators of tracts from the AlphaEarth embedding over their polygons; arguments as `CropParcelDataModule`.
 
     `root` holds `tracts.gpkg` (also in a folder `urban`) in the schema of `rs05bench.datasets.urban_schema`; `target` chooses the
-    indicator. **reading: `metros`, as `UrbanIndicators` takes them.
+    indicator. Of `reading`: `metros`, as `UrbanIndicators` takes them.
     """
 
     name = "urban-tracts"

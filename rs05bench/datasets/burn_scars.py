@@ -34,14 +34,12 @@ class HLSBurnScars(ChipDataset):
     """HLS Burn Scars, read as published.
 
     Two layouts are read alike: `training/` and `validation/` as in the publisher's archive, or `data/` with
-    `splits/{train,val,test}.txt` as
-    other benchmarks repack it. Units are chips; `unit_id` is tile and date, e.g. `T10SEH.2018190`, the same in both layouts.
+    `splits/{train,val,test}.txt` as other benchmarks repack it. Units are chips; `unit_id` is tile and date, e.g. `T10SEH.2018190`, the
+    same in both layouts.
 
     The CRS that the files write is a nameless copy of UTM with an "unknown datum": the zone is taken from the MGRS tile in the name
-    instead, and a
-    chip that does not lie in its tile is refused. Missing data is -9999, 9999, 0 in all bands or NaN, depending on the copy; all of them
-    end as
-    `valid == False`, and as label -1 together with the mask's own -1.
+    instead, and a chip that does not lie in its tile is refused. Missing data is -9999, 9999, 0 in all bands or NaN, depending on the
+    copy; all of them end as `valid == False`, and as label -1 together with the mask's own -1.
 
     Both published splits put chips of one tile on both sides; group by `tile` and `fire`.
 
@@ -50,8 +48,8 @@ class HLSBurnScars(ChipDataset):
         crs: CRS for slices; None (default): only native chips, and slicing says so.
         res: Pixel size of slices in units of `crs`; default 30 m.
         transforms: Called on every sample.
-        layers: Further group columns of `units()`: name -> (polygon layer, its column), e.g. `{"ecoregion": ("us_eco_l3.gpkg",
-        "US_L3NAME")}`.
+        layers: Further group columns of `units()`: name -> (polygon layer, its column), e.g.
+            `{"ecoregion": ("us_eco_l3.gpkg", "US_L3NAME")}`.
         resampling: How images are resampled when a slice asks for another grid (masks always take the nearest pixel).
         fill: Value of missing pixels in `image`.
         checksum: Hash every file and compare with the receipt that `rs05bench download` left.

@@ -1,21 +1,21 @@
 """Grid files: a benchmark of many cells as one YAML file that can be kept, shared and taken up again.
 
-```yaml
-kind: grid
-name: crops-2026
-preset: paper                       # quick, paper or leaderboard: what is not said below
-tasks:
-  - card: crop/card.yaml            # relative to this file
-    data: crop                      # default: the card's folder
-    splits: [leave-state-out, within-state]
-  - {card: urban/card.yaml, targets: [log_income], budgets: [20-units, 50-units]}
-models: [shallow, "prithvi-*/lora"] # names, patterns, or `shallow`, `all`
-seeds: 0-4
-exclude:
-  - {model: "*/mlp", budget: full}  # drops the cells that match all of these
-resources:
-  - {model: "*/lora", gpus: 1, memory_mb: 16000, time_s: 7200}
-```
+An example::
+
+    kind: grid
+    name: crops-2026
+    preset: paper                       # quick, paper or leaderboard: what is not said below
+    tasks:
+      - card: crop/card.yaml            # relative to this file
+        data: crop                      # default: the card's folder
+        splits: [leave-state-out, within-state]
+      - {card: urban/card.yaml, targets: [log_income], budgets: [20-units, 50-units]}
+    models: [shallow, "prithvi-*/lora"] # names, patterns, or `shallow`, `all`
+    seeds: 0-4
+    exclude:
+      - {model: "*/mlp", budget: full}  # drops the cells that match all of these
+    resources:
+      - {model: "*/lora", gpus: 1, memory_mb: 16000, time_s: 7200}
 """
 
 from __future__ import annotations
