@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a bar a tier, what is done, what failed, time left. Quiet when piped."""
+"""What a person sees while something runs; of a sweep a bar a tier, what is done, what failed, time left. Quiet when piped."""
 
 from __future__ import annotations
 
@@ -14,6 +14,41 @@ if TYPE_CHECKING:
     from rs05bench.experiment.sweep import SweepSummary
     from rs05bench.experiment.workers import Outcome
     from rs05bench.protocol.result import Cell
+
+
+class Bar:
+    """One bar on standard error, as a context manager; nothing when piped.
+
+    Args:
+        quiet: Show nothing on a terminal either.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        import sys
+
+        self._bars: Any = None
+        self._task: Any = None
+        self._shown = not quiet and sys.stderr.isatty()
+
+    def __enter__(self) -> Bar:
+        if self._shown:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+            self._bars = Progress(*columns, console=Console(stderr=True))
+            self._bars.start()
+            self._task = self._bars.add_task("", total=None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """Says what is being done, and how much of it is."""
+        if self._bars is not None:
+            self._bars.update(self._task, description=what, completed=done, total=total)
 
 
 class SweepProgress:

@@ -28,6 +28,7 @@ def build(
     """Build a task from public source files: card.yaml, the data, and build.json with what was read, counted and dropped."""
     import json
 
+    from rs05bench.cli._progress import Bar
     from rs05bench.datasets.builders import all_builders, find_builder
     from rs05bench.datasets.builders import build as run
     from rs05bench.errors import DataError
@@ -47,7 +48,7 @@ def build(
         raise DataError(
             "where are the source files?", remedy=f"Give --root DIR; `rs05bench build {name} --about` says what must lie there."
         )
-    with _Bar(quiet=as_json) as bar:
+    with Bar(quiet=as_json) as bar:
         made = run(name, root, out, replace=replace, progress=bar.show, options=_options(settings or []))
     if as_json:
         shown: dict[str, Any] = {"name": made.card.name, "folder": str(made.folder), "files": list(made.files), "counts": made.counts}
@@ -85,34 +86,3 @@ def _list(as_json: bool) -> None:
         needed = ", ".join(source.name + ("" if source.required else " (optional)") for source in builder.sources)
         typer.echo(f"{'':<{width}}  needs {needed}; main split {builder.main_split}")
     typer.echo("`rs05bench build NAME --about` says where to get the sources, what leaks in them and which splits are possible.")
-
-
-class _Bar:
-    """One bar on standard error; nothing when piped."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        import sys
-
-        self._bars: Any = None
-        self._task: Any = None
-        self._shown = not quiet and sys.stderr.isatty()
-
-    def __enter__(self) -> _Bar:
-        if self._shown:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-            self._bars = Progress(*columns, console=Console(stderr=True))
-            self._bars.start()
-            self._task = self._bars.add_task("", total=None)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def show(self, what: str, done: int, total: int) -> None:
-        """Called by the builder."""
-        if self._bars is not None:
-            self._bars.update(self._task, description=what, completed=done, total=total)

@@ -36,6 +36,9 @@ def draw_map(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the last line.")] = False,
 ) -> None:
     """Train a model and draw its map: class or value, confidence, area of applicability, a preview and a report."""
+    from functools import partial
+
+    from rs05bench.cli._progress import Bar
     from rs05bench.datasets.extraction import parse_years
     from rs05bench.errors import DataError
     from rs05bench.experiment.map_grid import parse_bbox, read_area
@@ -76,8 +79,8 @@ def draw_map(
         runs=runs,
         keep=keep,
     )
-    with _Bar(quiet=quiet) as bar:
-        result = make_map(request, on_progress=bar.advance)
+    with Bar(quiet=quiet) as bar:
+        result = make_map(request, on_progress=partial(bar.show, "mapping"))
     for key, named in result.files.items():
         counted = result.record["years"][key]
         if not quiet:
@@ -93,31 +96,3 @@ def _named(text: str) -> tuple[str, Path]:
     if not equals or not column or not path:
         raise DataError(f"--layer {text!r} is not COLUMN=FILE", remedy="For instance --layer elevation_m=dem.tif.")
     return column, Path(path)
-
-
-class _Bar:
-    """A progress bar on a terminal, nothing when piped."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        import sys
-
-        self.shown = not quiet and sys.stderr.isatty()
-
-    def __enter__(self) -> _Bar:
-        if self.shown:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bars = Progress(console=Console(stderr=True))
-            self._bars.start()
-            self._task = self._bars.add_task("mapping", total=None)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.shown:
-            self._bars.stop()
-
-    def advance(self, done: int, total: int) -> None:
-        """Called as blocks are done."""
-        if self.shown:
-            self._bars.update(self._task, completed=done, total=total)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
     """Write simulated landscapes in the formats of the real data sets; everything in them is marked simulated."""
+    from rs05bench.cli._progress import Bar
     from rs05bench.datasets.simulated import write_files, write_layers, write_tables
     from rs05bench.errors import DataError
 
@@ -38,7 +39,7 @@ def simulate(
             missing = float(nodata)
         except ValueError as error:
             raise DataError(f"--nodata takes a number or nan, found {nodata!r}") from error
-        with _Bar() as bar:
+        with Bar() as bar:
             written = write_files(out, size, seed, layout=layout, nodata=missing, progress=bar.show)  # type: ignore[arg-type]
     if as_json:
         import json
@@ -50,33 +51,3 @@ def simulate(
     for name, path in written.items():
         typer.echo(f"{name:<16} {path}")
     typer.echo("Simulated: for trying things out, never for a leaderboard.")
-
-
-class _Bar:
-    """One bar on standard error; nothing when piped."""
-
-    def __init__(self) -> None:
-        import sys
-
-        self._bars: Any = None
-        self._task: Any = None
-        self._shown = sys.stderr.isatty()
-
-    def __enter__(self) -> _Bar:
-        if self._shown:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-            self._bars = Progress(*columns, console=Console(stderr=True))
-            self._bars.start()
-            self._task = self._bars.add_task("", total=None)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def show(self, what: str, done: int, total: int) -> None:
-        if self._bars is not None:
-            self._bars.update(self._task, description=what, completed=done, total=total)
