@@ -33,7 +33,7 @@ def test_logistic_gives_the_answers_of_scikit_learn(classes, n):
     fresh = problems(classes, [200], seed=1)[0][0]
     for C, line in zip(CS, logistic_paths([(X, y)], CS)[0], strict=True):
         theirs = LogisticRegression(C=C, tol=1e-10, max_iter=20_000).fit(X, y)
-        np.testing.assert_allclose(line.probabilities(fresh), theirs.predict_proba(fresh), atol=1e-3)
+        np.testing.assert_allclose(line.probabilities(fresh), theirs.predict_proba(fresh), atol=2e-4)
 
 
 def test_weak_penalties_and_separated_classes_are_finished_in_double_precision(monkeypatch):
