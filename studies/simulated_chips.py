@@ -19,7 +19,7 @@ import pandas as pd
 
 ENCODER = "prithvi-tiny"
 TIERS = tuple(f"{ENCODER}/{tier}@random" for tier in ("frozen", "decoder", "adapter", "lora", "full"))
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 
 
 @dataclass(frozen=True)

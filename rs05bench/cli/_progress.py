@@ -126,7 +126,7 @@ class SweepProgress:
         if self.jsonl:
             _line(
                 {"event": "end", "cells": summary.cells, "run": summary.done, "reused": summary.reused, "failed": len(summary.failed)}
-                | {"left": summary.left, "stopped": summary.stopped, "store": str(summary.store)}
+                | {"left": summary.left, "stopped": summary.stopped, "store": str(summary.store), "warnings": summary.warnings}
             )
 
 
@@ -178,6 +178,8 @@ def run_with_progress(
         typer.echo(
             f"{summary.cells} cells: {summary.done} run, {summary.reused} there already, {len(summary.failed)} failed{left}. Results: {out}"
         )
+        for warning in summary.warnings:
+            typer.echo(f"  Warning: {warning}", err=True)
         for outcome in summary.failed[:5]:
             typer.echo(f"  {outcome.model}: {outcome.error.splitlines()[0] if outcome.error else 'failed'}", err=True)
     if summary.stopped:

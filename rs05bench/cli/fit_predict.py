@@ -18,7 +18,7 @@ def fit_predict(
     data: Annotated[Path, typer.Option(help="Folder of the data.")],
     model: Annotated[str, typer.Option(help="Model name; rs05bench models lists them.")],
     split: Annotated[str, typer.Option(help="Split, e.g. leave-state-out.")],
-    out: Annotated[Path, typer.Option(help="Folder to write result.json and predictions/ to; must not hold them yet.")],
+    out: Annotated[Path, typer.Option(help="Folder for result.json, predictions/, card.yaml and manifest/; must not hold them yet.")],
     fold: Annotated[str | None, typer.Option(help="Fold; default the first.")] = None,
     budget: Annotated[str, typer.Option(help="Label budget.")] = "full",
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,

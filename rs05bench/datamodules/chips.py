@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -132,11 +133,9 @@ class ChipDataModule(lightning.LightningDataModule):
         if self.budget.name.endswith("-fires") and "fire" in self.card.groups:
             fire = dict(zip(self.manifest.units["unit_id"], self.manifest.units["fire"].astype(str), strict=True))
             batches = _FireBatches([fire[unit] for unit, *_ in patches.items], self.seed)
-            return DataLoader(patches, batch_sampler=batches, num_workers=self.num_workers, collate_fn=_collate)
+            return DataLoader(patches, batch_sampler=batches, **self._workers())
         order = torch.Generator().manual_seed(hash_unit("order", self.seed) % 2**31)
-        return DataLoader(
-            patches, batch_size=self.batch_size, shuffle=True, generator=order, num_workers=self.num_workers, collate_fn=_collate
-        )
+        return DataLoader(patches, batch_size=self.batch_size, shuffle=True, generator=order, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Patches of the budget's validation chips; empty where the budget leaves none."""
@@ -144,7 +143,11 @@ class ChipDataModule(lightning.LightningDataModule):
         if not units:
             return []
         patches = _Patches(self, units, self.patch_size, labels=True)
-        return DataLoader(patches, batch_size=self.batch_size, num_workers=self.num_workers, collate_fn=_collate)
+        return DataLoader(patches, batch_size=self.batch_size, **self._workers())
+
+    def _workers(self) -> dict[str, Any]:
+        """How batches are made; workers live on between passes, with the chips they have open."""
+        return {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0, "collate_fn": _collate}
 
     def labelled_pixels(self) -> dict[str, int]:
         """Labelled pixels that the budget shows, in training and in validation chips."""
@@ -154,15 +157,23 @@ class ChipDataModule(lightning.LightningDataModule):
             counted[role] = sum(int((chip["mask"] != IGNORE).sum()) for chip in loader)
         return counted
 
-    def write_patches(self, role: str, folder: Path) -> list[Path]:
+    def write_patches(
+        self, role: str, folder: Path, *, parts: Sequence[str] = ("image",), fill: Sequence[float] | None = None
+    ) -> list[Path]:
         """Writes the patches of a training role as pairs of GeoTIFFs, for programs that read no data module.
 
-        `<unit>_<number>_merged.tif` holds the image (dates after one another) in float32, or the decoded embedding where
-        the module shows embeddings; `<unit>_<number>.mask.tif` the labels that the budget shows, -1 elsewhere. Missing pixels are 0.
+        `<unit>_<number>_merged.tif` holds rasters of a batch one after another in float32: `image` (dates after one another), `embedding`
+        decoded, `extra`, and `time` and `location` the same in every pixel. `<unit>_<number>.mask.tif` holds the labels that the budget
+        shows, -1 elsewhere. A patch without a label is left out: nothing is learnt from it, and a mean over its labels is no number.
 
         Args:
             role: `train` or `val`.
             folder: Where to; made where missing.
+            parts: Which rasters, in this order.
+            fill: What missing pixels of `image` become, a number a band; they stay NaN where None.
+
+        Returns:
+            The files, an image and its mask after one another; none where the role shows no label.
         """
         import rasterio
         from rasterio.windows import Window
@@ -173,13 +184,15 @@ class ChipDataModule(lightning.LightningDataModule):
         written = []
         for number, (unit, rows, columns) in enumerate(patches.items):
             patch = patches[number]
-            values = _decoded(patch["embedding"]) if self.show_embedding else patch["image"].flatten(0, -3)
-            pixels = torch.nan_to_num(values, nan=0.0).numpy().astype(np.float32)
+            mask = patch["mask"].numpy().astype(np.int16)[None]
+            if (mask == IGNORE).all():
+                continue
+            pixels = np.concatenate([_raster(patch, part, fill) for part in parts])
             crs, place = self.source.place(unit)
             profile = {"driver": "GTiff", "height": pixels.shape[1], "width": pixels.shape[2], "crs": crs, "compress": "deflate"}
             window = Window(columns.start, rows.start, pixels.shape[2], pixels.shape[1])
             stem = folder / f"{unit}_{number:05d}"
-            for path, bands in ((f"{stem}_merged.tif", pixels), (f"{stem}.mask.tif", patch["mask"].numpy().astype(np.int16)[None])):
+            for path, bands in ((f"{stem}_merged.tif", pixels), (f"{stem}.mask.tif", mask)):
                 with rasterio.open(
                     path, "w", count=len(bands), dtype=bands.dtype, transform=transform_of(window, place), **profile
                 ) as target:
@@ -206,9 +219,14 @@ class ChipDataModule(lightning.LightningDataModule):
         return DataLoader(chips, batch_size=1, num_workers=self.num_workers, collate_fn=_collate)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augments training batches on their device, as the card declares: image, embedding and mask turn together."""
+        """Augments training batches on their device, as the card declares: image, embedding and mask turn together.
+
+        Tiers that leave their encoder alone (`encoder_frozen` of the LightningModule) are shown the pixels as they are.
+        """
         trainer = self.trainer
         if not isinstance(batch, dict) or "mask" not in batch or trainer is None or not trainer.training:
+            return batch
+        if getattr(trainer.lightning_module, "encoder_frozen", False):
             return batch
         return augment(batch, self.card.training.augmentation)
 
@@ -261,10 +279,18 @@ def augment(batch: dict[str, Any], operations: list[str]) -> dict[str, Any]:
     return out
 
 
-def _decoded(embedding: Tensor) -> Tensor:
-    from rs05bench.datasets.alphaearth import decode
+def _raster(patch: dict[str, Any], part: str, fill: Sequence[float] | None) -> NDArray[np.float32]:
+    """A raster of a patch as float32 (channels, H, W)."""
+    values = patch[part]
+    if part == "embedding":
+        from rs05bench.datasets.alphaearth import decode
 
-    return torch.from_numpy(decode(embedding.numpy()))
+        return np.asarray(decode(values.numpy()), dtype=np.float32)
+    if part in ("time", "location"):
+        return np.broadcast_to(values.reshape(-1, 1, 1).numpy(), (values.numel(), *patch["mask"].shape))
+    if part == "image" and fill is not None:
+        values = torch.where(values.isnan(), torch.tensor(fill, dtype=values.dtype).view(-1, 1, 1), values)
+    return values.flatten(0, -3).numpy().astype(np.float32)
 
 
 def _planes(values: Tensor) -> Tensor:
@@ -306,7 +332,7 @@ class _Patches(Dataset[dict[str, Any]]):
         return shown | {"unit_id": unit}
 
     def _mask(self, unit: str, mask: Tensor, rows: slice, columns: slice) -> Tensor:
-        cut = mask[rows, columns].clone()
+        cut = mask[rows, columns].long()
         if self.budget.pixel_fraction < 1.0:
             if unit not in self._hidden:
                 self._hidden[unit] = torch.from_numpy(~self.budget.pixel_mask(unit, *mask.shape))

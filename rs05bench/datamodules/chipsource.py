@@ -29,7 +29,8 @@ READERS = {"burn-scars": "burn-scar.yaml", "crop-chips": "crop.yaml"}
 EMBEDDING_BANDS = 64
 MASKED = -128
 KEPT_BYTES = 1 << 30
-"""Chips that train or validate are kept in memory up to this much, bytes: cells of one fold read the same ones."""
+"""Chips that train or validate are kept in memory up to this much, bytes, and beyond it as memory maps on disk: a patch of a compressed
+file costs as much as the whole chip, and is asked for at every pass."""
 
 
 def chip_card(reader: str, root: str | Path, layers: Collection[str] | None = None) -> TaskCard:
@@ -204,38 +205,67 @@ class ChipSource:
         return labels, pixel_metres(chip.image.crs, chip.image.transform, len(labels))
 
     def chip(self, unit_id: str, *, keep: bool = False) -> dict[str, Tensor]:
-        """Pixels of a chip: `image` (NaN where missing), `mask`, `time` (dates, 2) year and day of year, `location` latitude, longitude.
+        """A chip: `image` (NaN where missing), `mask` int16, `time` (dates, 2) year and day of year, `location` latitude and longitude.
 
         Args:
             unit_id: The chip.
-            keep: Whether it is likely to be asked for again, and worth memory.
+            keep: Whether it is likely to be asked for again: then it is decoded once, and kept in memory or, where that is full, as a
+                memory map in the cache folder that all processes share.
         """
-        if unit_id in self._kept:
-            return self._kept[unit_id]
         import torch
 
-        sample = self.dataset.chip(unit_id)
-        dates = self._dates(sample)
-        chip = {
-            "image": sample["image"],
-            "mask": sample["mask"],
-            "time": torch.tensor([[date.year, date.day_of_year] for date in dates], dtype=torch.float32),
-            "location": sample["lonlat"].flip(0).float(),
-        }
-        size = sum(value.numel() * value.element_size() for value in chip.values())
-        if keep and self._kept_bytes + size <= KEPT_BYTES:
-            self._kept[unit_id] = chip
+        if unit_id in self._kept:
+            return self._kept[unit_id]
+        if not keep:
+            return self._decoded(unit_id)
+        image = self.dataset._chips[unit_id].image
+        size = image.height * image.width * (4 * len(self.dataset.bands) * self.dataset.dates + 2)
+        # Workers of a loader share the maps; memory of their own would be as many copies.
+        if self._kept_bytes + size <= KEPT_BYTES and torch.utils.data.get_worker_info() is None:
             self._kept_bytes += size
-        return chip
+            self._kept[unit_id] = self._decoded(unit_id)
+            return self._kept[unit_id]
+        return self._mapped(unit_id)
+
+    def _decoded(self, unit_id: str) -> dict[str, Tensor]:
+        sample = self.dataset.chip(unit_id)
+        return self._facts(unit_id) | {"image": sample["image"], "mask": sample["mask"].short()}
+
+    def _mapped(self, unit_id: str) -> dict[str, Tensor]:
+        """A chip whose pixels stay on disk, decoded; read into memory where the cache cannot be written."""
+        import torch
+
+        chip = self.dataset._chips[unit_id]
+        key = type(self.dataset).__name__
+        for path in (Path(chip.image.path), Path(chip.mask.path)):
+            key += f"|{path}|{path.stat().st_size}|{path.stat().st_mtime_ns}"
+        stem = _cache_folder() / "pixels" / hashlib.sha256(key.encode()).hexdigest()
+        paths = {name: stem.with_suffix(f".{name}.npy") for name in ("image", "mask")}
+        try:
+            pixels = {name: torch.from_numpy(np.load(path, mmap_mode="c")) for name, path in paths.items()}
+        except (OSError, ValueError):  # not there yet, or cut short by a crash
+            decoded = self._decoded(unit_id)
+            for name, path in paths.items():
+                _keep(path, decoded[name].numpy())
+            return decoded
+        self._kept[unit_id] = self._facts(unit_id) | pixels
+        return self._kept[unit_id]
 
     def size(self, unit_id: str) -> tuple[int, int]:
         """Rows and columns of a chip; reads no pixel."""
         image = self.dataset._chips[unit_id].image
         return image.height, image.width
 
-    def _dates(self, sample: dict[str, Any]) -> list[pd.Timestamp]:
-        dates = [pd.Timestamp(date) for date in str(sample["date"]).split(",")]
-        return dates if len(dates) == self.dataset.dates else [dates[0]] * self.dataset.dates
+    def _facts(self, unit_id: str) -> dict[str, Tensor]:
+        """When and where a chip was taken; reads no pixel."""
+        import torch
+
+        dates, lonlat = self.dataset.when_and_where(unit_id)
+        dates = dates if len(dates) == self.dataset.dates else [dates[0]] * self.dataset.dates
+        return {
+            "time": torch.tensor([[date.year, date.day_of_year] for date in dates], dtype=torch.float32),
+            "location": torch.tensor(lonlat[::-1], dtype=torch.float64).float(),
+        }
 
     def place(self, unit_id: str) -> tuple[str, Any]:
         """CRS and affine transform of a chip."""

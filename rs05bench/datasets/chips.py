@@ -230,6 +230,11 @@ class ChipDataset(GeoDataset, abc.ABC):
         sample.update(self._when(chip))
         return self.transforms(sample) if self.transforms is not None else sample
 
+    def when_and_where(self, unit_id: str) -> tuple[list[pd.Timestamp], tuple[float, float]]:
+        """The dates of a chip's image (one where the files name one), and longitude and latitude of its centre; reads no pixel."""
+        chip = self._chips[unit_id]
+        return [pd.Timestamp(date) for date in str(self._when(chip)["date"]).split(",")], _centre(chip)
+
     def read(self, chip: Chip) -> Reading:
         """Pixels and labels of one chip, checked, with every convention for missing data turned into one.
 

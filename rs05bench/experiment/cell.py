@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -12,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.experiment.content import file_digests
+from rs05bench.experiment.data_warnings import noted
+from rs05bench.experiment.metering import device_name, now, reset_device_peak
 from rs05bench.experiment.provenance import hardware_name, provenance
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
@@ -53,8 +55,13 @@ class Bench:
         return self.manifests[parse_split(split).base]
 
     def digest(self, cell: Cell) -> str:
-        """Digest of a cell: covers card, manifest, data (labels included) and model configuration."""
-        return cell.digest(card=self.card.digest, manifest=str(self.manifest(cell.split).card["digest"]), data=self.source.digest)
+        """Digest of a cell: covers card, manifest, data (labels included), model configuration, and the files this names."""
+        return cell.digest(**self.content(cell))
+
+    def content(self, cell: Cell) -> dict[str, str]:
+        """Digests of what a cell rests on: card, manifest and data, a one-file model's `code`, and files that its options name."""
+        always = {"card": self.card.digest, "manifest": str(self.manifest(cell.split).card["digest"]), "data": self.source.digest}
+        return always | file_digests(cell)
 
     def scorer(self, cell: Cell) -> Scorer | ChipScorer:
         """The scorer of a cell's fold and target."""
@@ -72,15 +79,15 @@ class Bench:
     def model(self, cell: Cell) -> Model:
         """The cell's model, not yet fitted.
 
-        Frozen tiers on chips share the features under `features`. Those that train more than a head do not: a decoder reads four layers of
-        every window, which fills disks, and whatever turns images before the encoder would file features that nobody asks for again.
+        Frozen tiers share the features under `features`. Those that train more than a head do not: a decoder reads four layers of every
+        window, which fills disks, and whatever turns images before the encoder would file features that nobody asks for again.
         """
         from rs05bench import models
         from rs05bench.models import deep
 
         options = dict(cell.options)
         spec = deep.catalogue().get(cell.model)
-        if self.features is not None and spec is not None and spec.tier == "frozen" and spec.data == "chips":
+        if self.features is not None and spec is not None and spec.tier == "frozen":
             options.setdefault("cache", str(self.features))
         return models.create(cell.model, card=self.card, seed=cell.seed, **options)
 
@@ -122,11 +129,14 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
     data = bench.data(cell) if data is None else data
     model = bench.model(cell) if model is None else model
     show_what_is_read(data, model)
-    begin = time.perf_counter()
-    model.fit(data)
-    fitted = time.perf_counter()
-    predictions = predict_roles(model, data, bench)
-    done = time.perf_counter()
+    content = bench.content(cell)
+    reset_device_peak()
+    begin = now()
+    with noted() as warned:
+        model.fit(data)
+        fitted = now()
+        predictions = predict_roles(model, data, bench)
+        done = now()
     scorer: Any = bench.scorer(cell)
     card, budget = model.card, data.budget
     # Of chips the budget also says which pixels show their label.
@@ -134,16 +144,10 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
     predicted = len(predictions.table) if isinstance(predictions, RasterPredictions) else len(predictions)
     manifest = bench.manifest(cell.split)
     absent = dict(getattr(data, "absent", {}))
-    digests = {
-        "card": bench.card.digest,
-        "manifest": str(manifest.card["digest"]),
-        "data": bench.source.digest,
-        "preprocessing": bench.card.preprocessing_digest,
-        "predictions": predictions.digest,
-    }
+    digests = content | {"preprocessing": bench.card.preprocessing_digest, "predictions": predictions.digest}
     result = Result(
         cell=cell,
-        digest=bench.digest(cell),
+        digest=cell.digest(**content),
         kind=bench.card.kind,
         main_metric=bench.card.main_metric,
         higher_is_better=higher_is_better(bench.card.main_metric),
@@ -167,7 +171,12 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
             # Units of the manifest that these data lack, by role.
             **({"absent": absent} if absent else {}),
         },
-        training={"early_stopping_role": "val", **getattr(model, "training_record", {})},
+        training={
+            "early_stopping_role": "val",
+            **getattr(model, "training_record", {}),
+            # What a reader of the result must know of the data; a worker's log goes with the worker.
+            **({"warnings": warned} if warned else {}),
+        },
         digests=digests,
         provenance=provenance(),
         cost=Cost(
@@ -177,7 +186,7 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
             parameters_total=card.parameters_total,
             parameters_trainable=card.parameters_trainable,
             labels_used=budget.labels_used,
-            hardware=hardware_name(),
+            hardware=" + ".join(name for name in (hardware_name(), device_name()) if name),
             alone=False,
         ),
         main=bool(manifest.card["can_be_main"]) and not any(role in absent for role in ("test_id", "test_ood")),

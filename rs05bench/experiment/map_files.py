@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +17,10 @@ from rs05bench.experiment.map_grid import BLOCK, affine_of
 
 if TYPE_CHECKING:
     from rs05bench.datasets.alphaearth.resample import Target
+    from rs05bench.models.applicability import Applicability
 
 GDAL_CACHE_MB = 64
+NO_CLASS = 255
 # Qualitative, told apart by colour-blind people as far as so many can be (Okabe-Ito, then Tol's muted and light schemes).
 COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#332288", "#88CCEE", "#44AA99", "#117733", "#999933",
@@ -110,6 +113,83 @@ class CogWriter:
             part.unlink(missing_ok=True)
 
 
+class MapWriter:
+    """The files of one map, and what is counted while they are written.
+
+    Args:
+        folder: Where to.
+        target: The grid.
+        layers: Names of the planes of a block: `class` or `value`, `confidence` or `half_width90`, `dissimilarity`.
+        area: Says which dissimilarities lie inside.
+        classes: Names of the classes; None for numbers.
+        tags: Words kept in every file.
+
+    Attributes:
+        files: Name -> file.
+    """
+
+    def __init__(
+        self, folder: Path, target: Target, layers: Sequence[str], area: Applicability, *, classes: list[str] | None, tags: dict[str, str]
+    ) -> None:
+        kinds = {name: ("float32", float("nan")) for name in layers}
+        if classes is not None:
+            kinds["class"] = ("uint8", NO_CLASS) if len(classes) < NO_CLASS else ("uint16", 65535)
+        kinds["applicable"] = ("uint8", NO_CLASS)
+        tags = tags | {"AOA_THRESHOLD": f"{area.threshold:.6g}"} | {f"CLASS_{code}": name for code, name in enumerate(classes or ())}
+        colours = {"class": class_colours(len(classes or ())), "applicable": ["#BBBBBB", "#009E73"]}
+        self.files = {name: folder / f"{name}.tif" for name in kinds}
+        self._kinds, self._area, self._classes = kinds, area, classes
+        self._pixel_area = abs(target.xres * target.yres)
+        self._writers = {
+            name: CogWriter(self.files[name], target, dtype, nodata, description=name, tags=tags, colours=colours.get(name, ()))
+            for name, (dtype, nodata) in kinds.items()
+        }
+        self._pixels = self._inside = 0
+        self._by_class = np.zeros((2, len(classes or ())), dtype=np.int64)
+        self._confidence = 0.0
+        self._values = [0.0, 0.0, np.inf, -np.inf]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for writer in self._writers.values():
+            writer.__exit__(kind, error, trace)
+
+    def add(self, planes: dict[str, NDArray[np.float32]], row: int, column: int) -> None:
+        """Writes a block and counts it; pixels that are NaN have no prediction, and those without a dissimilarity are not inside."""
+        known = np.isfinite(planes["value" if self._classes is None else "class"])
+        inside = known & self._area.inside(planes["dissimilarity"])
+        written = {**planes, "applicable": np.where(known, inside, np.nan).astype(np.float32)}
+        for name, plane in written.items():
+            dtype, nodata = self._kinds[name]
+            self._writers[name].write(plane if dtype == "float32" else np.where(np.isnan(plane), nodata, plane).astype(dtype), row, column)
+        self._pixels, self._inside = self._pixels + int(known.sum()), self._inside + int(inside.sum())
+        if self._classes is not None:
+            for which, mask in enumerate((known, inside)):
+                self._by_class[which] += np.bincount(planes["class"][mask].astype(np.int64), minlength=len(self._classes))
+            self._confidence += float(planes["confidence"][known].sum(dtype=np.float64))
+        elif known.any():
+            values = planes["value"][known].astype(np.float64)
+            total, squares, low, high = self._values
+            self._values = [total + values.sum(), squares + (values**2).sum(), min(low, values.min()), max(high, values.max())]
+
+    def counts(self) -> dict[str, Any]:
+        """Pixels, how many are inside the area of applicability, and per class or over all values."""
+        found: dict[str, Any] = {"pixels": self._pixels, "inside": self._inside, "share_inside": self._inside / max(self._pixels, 1)}
+        if self._classes is not None:
+            found["classes"] = {
+                name: {"pixels": int(everywhere), "inside": int(inside)}
+                for name, everywhere, inside in zip(self._classes, *self._by_class, strict=True)
+            }
+            found["mean_confidence"] = self._confidence / max(self._pixels, 1)
+        elif self._pixels:
+            mean = self._values[0] / self._pixels
+            spread = max(self._values[1] / self._pixels - mean**2, 0.0) ** 0.5
+            found["values"] = {"mean": mean, "deviation": spread, "least": float(self._values[2]), "largest": float(self._values[3])}
+        return found | {"pixel_area": self._pixel_area}
+
+
 def class_colours(count: int) -> list[str]:
     """One colour a class."""
     return [COLOURS[code % len(COLOURS)] for code in range(count)]
@@ -153,7 +233,8 @@ def write_preview(
             handles.append(Patch(facecolor="white", edgecolor="0.3", hatch="////", label="outside the area of applicability"))
     if handles:
         axes[0].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False, fontsize=8)
-    axes[0].set_title(title, fontsize=10)
+    # Names of images are long, and a title that does not fit is cut at both ends.
+    axes[0].set_title(textwrap.fill(title, 56), fontsize=10)
     if second:
         drawn = axes[1].imshow(_decimated(files[second]), cmap="cividis", interpolation="nearest")
         label = "largest probability" if second == "confidence" else f"half width of the 90 % interval ({unit})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +71,6 @@ def choose_grid(index: TileIndex, area: BaseGeometry, year: int) -> Target:
     Raises:
         DataError: No tile of that year meets the area.
     """
-    import shapely
-
-    from rs05bench.datasets.alphaearth.grid import WGS84, transformer
     from rs05bench.datasets.alphaearth.resample import Target
 
     near = index.search(area, [year])
@@ -81,7 +78,7 @@ def choose_grid(index: TileIndex, area: BaseGeometry, year: int) -> Target:
         raise DataError(
             f"no AlphaEarth tile of {year} meets the area",
             source=index.description,
-            remedy=f"There are tiles of {', '.join(map(str, index.years)) or 'no year'}; check --area, --years and --from.",
+            remedy=f"There are tiles of {', '.join(map(str, index.years)) or 'other places'}; check --area, --years and --from.",
         )
     covered: dict[tuple[str, float, float], tuple[float, int]] = {}
     for position in range(len(near)):
@@ -92,15 +89,62 @@ def choose_grid(index: TileIndex, area: BaseGeometry, year: int) -> Target:
         covered[key] = (total + share, first)
     (crs, _, _), (_, first) = max(covered.items(), key=lambda item: item[1][0])
     grid = near.open(first).grid
-    move = transformer(WGS84, crs)
-    moved = shapely.transform(shapely.segmentize(area, 0.05), lambda x, y: move.transform(x, y), interleaved=False)
-    west, south, east, north = moved.bounds
+    west, south, east, north = in_crs(area, crs).bounds
     left, top = math.floor((west - grid.west) / grid.xres + 1e-6), math.floor((grid.north - north) / grid.yres + 1e-6)
     right, bottom = math.ceil((east - grid.west) / grid.xres - 1e-6), math.ceil((grid.north - south) / grid.yres - 1e-6)
     width, height = max(right - left, 1), max(bottom - top, 1)
     if max(width, height) > LARGEST:
         raise DataError(f"the map would be {width:,} x {height:,} pixels", remedy="Map it in parts.")
     return Target(crs, grid.west + left * grid.xres, grid.north - top * grid.yres, grid.xres, grid.yres, height, width)
+
+
+def grid_for_years(index: TileIndex, area: BaseGeometry, years: Sequence[int]) -> Target:
+    """The grid of `choose_grid` in the first year, once there are tiles in every year.
+
+    Raises:
+        DataError: No tile of one of the years meets the area.
+    """
+    for year in years[1:]:
+        if not len(index.search(area, [year])):
+            choose_grid(index, area, year)  # says which year and what there is
+    return choose_grid(index, area, years[0])
+
+
+def coarsened(target: Target, metres: float | None) -> Target:
+    """A grid with the pixel nearest to so many metres that is a whole number of its own; finer ones are not made.
+
+    A network has learnt shapes at the pixel of its chips: at another one the same field or fire has another size.
+    """
+    from rs05bench.datasets.alphaearth.resample import Target as Grid
+
+    own = _metres(target)
+    factor = 1 if metres is None else max(round(metres / own), 1)
+    height, width = -(-target.height // factor), -(-target.width // factor)
+    return Grid(target.crs, target.west, target.north, target.xres * factor, target.yres * factor, height, width)
+
+
+def _metres(target: Target) -> float:
+    from pyproj import CRS
+
+    crs = CRS.from_user_input(target.crs)
+    return target.yres * (111_320.0 if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor))
+
+
+def in_crs(area: BaseGeometry, crs: str) -> BaseGeometry:
+    """An area given in WGS84 degrees, in another CRS; long edges are bent."""
+    import shapely
+
+    from rs05bench.datasets.alphaearth.grid import WGS84, transformer
+
+    move = transformer(WGS84, crs)
+    moved = shapely.transform(shapely.segmentize(area, 0.05), lambda x, y: move.transform(x, y), interleaved=False)
+    shapely.prepare(moved)
+    return moved
+
+
+def grid_record(target: Target) -> dict[str, Any]:
+    """A grid as plain data."""
+    return {"crs": target.crs, "height": target.height, "width": target.width, "pixel": [target.xres, target.yres]}
 
 
 def affine_of(target: Target) -> Affine:

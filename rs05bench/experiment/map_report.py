@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 from rs05bench.experiment.mapping import MapResult
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.result import Result
 
 AOA_SOURCE = "Meyer & Pebesma 2021, https://doi.org/10.1111/2041-210X.13650"
+_CONFIDENCE = "Confidence is the largest class probability of the model, not a calibrated chance of being right."
 
 
 def expected_accuracy(runs: str | Path, card: TaskCard, target: str, model: str, labels: int) -> dict[str, Any]:
@@ -23,7 +26,7 @@ def expected_accuracy(runs: str | Path, card: TaskCard, target: str, model: str,
     Only cells of this model on this card count, under splits that may be a main result, with the budget whose number of labels is nearest.
 
     Args:
-        runs: Folder of results.
+        runs: Folder of results, or of one.
         card: The task card.
         target: Which target.
         model: The model's name.
@@ -33,11 +36,9 @@ def expected_accuracy(runs: str | Path, card: TaskCard, target: str, model: str,
         `known`: whether there are any; then `metric`, `labels`, `cells`, `home` and `elsewhere` (mean, least and largest over folds and
         seeds; None where no cell says), `splits`.
     """
-    from rs05bench.experiment.store import ResultStore
-
     found = [
         result
-        for result in ResultStore(runs).results()
+        for result in _results(Path(runs))
         if result.cell.task == card.name
         and result.cell.target == target
         and result.cell.model == model
@@ -66,8 +67,70 @@ def expected_accuracy(runs: str | Path, card: TaskCard, target: str, model: str,
     }
 
 
+def _results(folder: Path) -> Iterable[Result]:
+    from rs05bench.experiment.store import ResultStore
+
+    alone = folder / "result.json"
+    return [Result.model_validate_json(alone.read_bytes())] if alone.is_file() else ResultStore(folder).results()
+
+
 def _range(values: list[float]) -> dict[str, float] | None:
     return {"mean": float(np.mean(values)), "least": min(values), "largest": max(values)} if values else None
+
+
+def notes_of(card: TaskCard, data: Any, model: Any, *, split: str | None, years: Sequence[int]) -> list[str]:
+    """What a reader should know before the map is used.
+
+    Args:
+        card: The task card.
+        data: What the model was trained on.
+        model: The fitted model.
+        split: The split; None where every label trained.
+        years: Years of the embedding that were asked for.
+    """
+    notes = []
+    if split is None:
+        notes.append(
+            "Trained on every label, so none is left to test this very map: the expected accuracy is that of its sisters under protocol."
+        )
+    elif parse_split(split).rule == "random":
+        notes.append("Trained under a random split, which is a sanity check only.")
+    notes += _notes_of_network(data, model, years) if card.kind == "segmentation" else _notes_of_table(data, model, years)
+    if card.notes:
+        notes.append(" ".join(card.notes.split()))
+    if card.overlap:
+        notes.append(f"Overlap with pretraining: {card.overlap}")
+    return notes
+
+
+def _notes_of_table(data: Any, model: Any, years: Sequence[int]) -> list[str]:
+    notes = _notes_of_years({int(year) for role in ("train", "val") for year in data.years(role) if year == year}, years)
+    notes.append(
+        "If a label describes an area (a parcel, a county), the model learnt from averages and is applied to single pixels of 10 m."
+    )
+    if model.kind_ == "regression" and getattr(model, "radius_", None) is None:
+        notes.append("No interval: too few validation labels for one at 90 %.")
+    elif model.kind_ == "regression":
+        notes.append(
+            "The interval is split-conformal: its width is the same everywhere; it holds on average, over places like the validation's."
+        )
+    else:
+        notes.append(_CONFIDENCE)
+    return notes
+
+
+def _notes_of_network(data: Any, model: Any, years: Sequence[int]) -> list[str]:
+    units = data.manifest.units.set_index("unit_id")["year"]
+    seen = units.reindex([*data.unit_ids("train"), *data.unit_ids("val")]).dropna()
+    offset = int(data.card.preprocessing.get("embedding_year_offset", 0))
+    return [*_notes_of_years({int(year) + offset for year in seen}, years), _CONFIDENCE]
+
+
+def _notes_of_years(known: set[int], years: Sequence[int]) -> list[str]:
+    outside = sorted(set(years) - known)
+    if not known or not outside:
+        return []
+    return [f"No label is of {', '.join(map(str, outside))}: the model carries {', '.join(map(str, sorted(known)))} over."]
 
 
 def write_report(result: MapResult, record: dict[str, Any]) -> tuple[Path, Path]:
@@ -161,7 +224,7 @@ def _accuracy(record: dict[str, Any]) -> list[str]:
         f"At home (new places in regions that trained): {said(expected['home'])}.",
         f"Elsewhere (a region that did not train): {said(expected['elsewhere'])}.",
         f"Measured with {expected['labels']} labels (budget {expected['budget']}; "
-        f"{expected['cells']} cells of {', '.join(expected['splits'])}).",
+        f"{expected['cells']} {'cell' if expected['cells'] == 1 else 'cells'} of {', '.join(expected['splits'])}).",
     ]
     return [*lines, "Those scores are themselves of simulated data."] if expected["simulated"] else lines
 

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rs05bench.errors import DataError
-from rs05bench.experiment.cell import make_bench
+from rs05bench.experiment.cell import make_bench, show_what_is_read
+from rs05bench.experiment.map_grid import grid_for_years
 from rs05bench.experiment.mapping import ALL_LABELS, MapResult, Progress, all_labels, draw, everything, train
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import parse_split
-from rs05bench.protocol.taskdata import TaskData
+from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.taskdata import TaskData, TaskSource
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
+
+    from rs05bench.experiment.map_cell import KeptCell
+
+
+AROUND_DEGREES = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,13 @@ class MapRequest:
         budget: Label budget.
         seed: Seed.
         options: Options of the model.
-        area: Where, WGS84 degrees (for tables).
-        years: Years of the embedding.
+        cell: The cell that is mapped, if one is: its manifest is used, and other data than its own are refused.
+        area: Where, WGS84 degrees; images are cut to it.
+        years: Years of the embedding; for images one at most.
         source: AlphaEarth tiles: a folder, a file, or a name of `rs05bench.datasets.alphaearth.open_source`.
         layers: Column -> raster, for feature columns beside A00 to A63.
-        images: Images (for chips).
-        runs: Folder of results that say what accuracy to expect.
+        images: Images (for chips); networks that read AlphaEarth alone need none.
+        runs: Folder of results that say what accuracy to expect; default the cell's.
         keep: Folder a deep model is saved to, or taken from.
     """
 
@@ -54,6 +61,7 @@ class MapRequest:
     budget: str = "full"
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    cell: KeptCell | None = None
     area: BaseGeometry | None = None
     years: Sequence[int] = ()
     source: str | None = None
@@ -67,40 +75,36 @@ def make_map(request: MapRequest, *, on_progress: Progress | None = None) -> Map
     """Trains (or loads) a model, draws its map, and writes the report.
 
     Raises:
-        DataError: Something asked for is missing or cannot be.
+        DataError: Something asked for is missing, cannot be, or would be ignored.
         ProtocolError: The model cannot draw a map, or a rule would be broken.
     """
+    if request.split is None and (request.fold is not None or request.budget != "full"):
+        raise DataError("--fold and --budget say nothing without --split: every label trains", remedy="Give --split too, or neither.")
     if request.card.kind == "segmentation":
-        return _from_images(request, on_progress)
+        return _by_network(request, on_progress)
+    return _by_table(request, on_progress)
+
+
+def _by_table(request: MapRequest, on_progress: Progress | None) -> MapResult:
+    from rs05bench.datamodules.sources import open_source as open_table
+
     if request.images:
         raise DataError(f"{request.card.name} is a table: its maps are drawn from tiles (--area, --years, --from), not from --images")
-    return _from_tiles(request, on_progress)
-
-
-def _from_tiles(request: MapRequest, on_progress: Progress | None) -> MapResult:
-    from rs05bench.datamodules.sources import open_source as open_table
-    from rs05bench.datasets.alphaearth import open_source
-
+    if request.keep is not None:
+        raise DataError("--keep is for deep models: those of tables are trained anew for every map", source=request.keep)
     if request.area is None or not request.years or request.source is None:
         raise DataError("a map of a table needs a place, years and tiles", remedy="Give --area FILE or --bbox, --years and --from.")
     table = open_table(request.card, request.data)
-    if request.split is None:
-        data, manifest = all_labels(table, request.target, request.seed), everything(table)
+    manifest, split, fold = _trained_on(request, table)
+    if split is None:
+        data = all_labels(table, request.target, request.seed)
     else:
-        bench = make_bench(request.card, request.data, [request.split], table)
-        manifest = bench.manifest(request.split)
-        fold = request.fold or manifest.folds[0]
-        data = TaskData.build(table, manifest, fold, request.budget, request.seed, split=request.split, target=request.target)
-    tiles: Any = open_source(request.source, area=request.area.bounds, years=request.years)
-    if not hasattr(tiles, "index"):
-        raise DataError(
-            f"maps are drawn from tiles, and {request.source!r} has none",
-            remedy="Use --from mirror, gcs, zarr or a folder; rs05bench extract fetches tiles of an area.",
-        )
+        data = TaskData.build(table, manifest, fold, request.budget, request.seed, split=split, target=request.target)
+    index = _tiles(request)
     trained = train(request.model, data, manifest, layers=list(request.layers), options=request.options)
-    result = draw(
-        trained, tiles.index, request.area, sorted(set(request.years)), request.out, layers=request.layers, on_progress=on_progress
-    )
+    if unread := sorted(set(request.layers) - set(trained.columns)):
+        raise DataError(f"{request.model} reads no column {', '.join(unread)}", remedy="Leave out its --layer.")
+    result = draw(trained, index, request.area, _years(request), request.out, layers=request.layers, on_progress=on_progress)
     order = np.argsort(-trained.area.weights, kind="stable")[:5]
     applicability = {
         "threshold": trained.area.threshold,
@@ -111,35 +115,33 @@ def _from_tiles(request: MapRequest, on_progress: Progress | None) -> MapResult:
         "training_points": len(trained.area.points),
         "mean_distance": trained.area.mean_distance,
     }
-    return _reported(request, result, data, trained.model, applicability, _notes(request, data, trained.model))
+    return _reported(request, result, data, trained.model, applicability)
 
 
-def _from_images(request: MapRequest, on_progress: Progress | None) -> MapResult:
+def _by_network(request: MapRequest, on_progress: Progress | None) -> MapResult:
     from rs05bench import models
     from rs05bench.datamodules.chips import ChipDataModule
     from rs05bench.datamodules.sources import open_source as open_chips
-    from rs05bench.datasets.alphaearth import open_source
-    from rs05bench.experiment.map_images import draw_images, fit_or_load, pixel_area
+    from rs05bench.experiment.map_images import draw_images, draw_tiles
+    from rs05bench.experiment.map_network import fit_or_load, pixel_area
 
-    if not request.images:
-        raise DataError(
-            f"{request.card.name} holds chips: give the images to map", remedy="Give --images FILE .. with the bands of the chips."
-        )
+    model: Any = models.create(request.model, card=request.card, seed=request.seed, **dict(request.options))
+    _refuse_ignored(request, model)
+    index: Any = None if request.source is None else _tiles(request)
+    where: Any = request.area
     source: Any = open_chips(request.card, request.data)
-    if request.split is None:
-        manifest, split, fold = everything(source), "spatial-block", ALL_LABELS
-    else:
-        split = request.split
-        manifest = make_bench(request.card, request.data, [split], source).manifest(split)
-        fold = request.fold or manifest.folds[0]
-    data = ChipDataModule(source.root, split, fold, request.budget, request.seed, manifest=manifest, source=source)
-    model = models.create(request.model, card=request.card, seed=request.seed, **dict(request.options))
+    manifest, split, fold = _trained_on(request, source)
+    if not request.images:
+        grid_for_years(index, where, _years(request))  # a year without tiles is said before the training, which takes long
+    data = ChipDataModule(source.root, split or "spatial-block", fold, request.budget, request.seed, manifest=manifest, source=source)
+    show_what_is_read(data, model)
     fitted = fit_or_load(model, data, request.keep or request.out / "model")
     area = pixel_area(data, fitted.card.inputs, seed=request.seed)
-    tiles: Any = None if request.source is None else open_source(request.source)
-    year = request.years[0] if request.years else None
-    index = None if tiles is None else tiles.index
-    result = draw_images(fitted, data, area, request.images, request.out, index=index, year=year, on_progress=on_progress)
+    if request.images:
+        year = next(iter(request.years), None)
+        result = draw_images(fitted, data, area, request.images, request.out, index=index, year=year, within=where, on_progress=on_progress)
+    else:
+        result = draw_tiles(fitted, data, area, index, where, _years(request), request.out, on_progress=on_progress)
     applicability = {
         "threshold": area.threshold,
         "folds": "chips",
@@ -148,19 +150,75 @@ def _from_images(request: MapRequest, on_progress: Progress | None) -> MapResult
         "mean_distance": area.mean_distance,
         "notes": ["Here it speaks of single pixels: whether the network has seen such spectra, not such shapes. All bands weigh the same."],
     }
-    return _reported(request, result, data, fitted, applicability, _notes(request, data, fitted))
+    return _reported(request, result, data, fitted, applicability)
 
 
-def _reported(request: MapRequest, result: MapResult, data: Any, model: Any, applicability: dict[str, Any], notes: list[str]) -> MapResult:
+def _refuse_ignored(request: MapRequest, model: Any) -> None:
+    """A map by a network takes images, or for one that reads AlphaEarth alone a place and years; what it would ignore is refused."""
+    name, inputs = request.model, model.card.inputs
+    if request.target not in (None, request.card.targets[0]):
+        raise DataError(f"chips have one target, {request.card.targets[0]!r}, and {request.target!r} was asked for")
+    if request.layers:
+        raise DataError(
+            f"--layer is for tables: {name} reads the layers it was trained with",
+            remedy="The card names them (preprocessing: extra).",
+        )
+    if request.images:
+        if inputs not in ("alphaearth", "hybrid") and (request.years or request.source is not None):
+            raise DataError(f"{name} reads no AlphaEarth, so --years and --from would be ignored", remedy="Leave them out.")
+        if len(set(request.years)) > 1:
+            raise DataError(
+                f"an image is of one time, and {len(set(request.years))} years of the embedding were given", remedy="Give one of --years."
+            )
+    elif inputs != "alphaearth":
+        raise DataError(f"{name} reads images: give those to map", remedy="Give --images FILE .. with the bands of the chips.")
+    elif request.area is None or not request.years or request.source is None:
+        raise DataError(
+            f"a map by {name} needs a place, years and tiles, or images whose ground is mapped",
+            remedy="Give --area FILE or --bbox, --years and --from; or --images and --from.",
+        )
+
+
+def _trained_on(request: MapRequest, source: TaskSource) -> tuple[SplitManifest, str | None, str]:
+    """Manifest, split and fold of the map's model; a cell keeps the manifest it was run under, and refuses other data."""
+    if request.split is None:
+        return everything(source), None, ALL_LABELS
+    if request.cell is None:
+        manifest = make_bench(request.card, request.data, [request.split], source).manifest(request.split)
+    else:
+        request.cell.refuse_other_data(source.digest, request.data)
+        manifest = request.cell.manifest
+    return manifest, request.split, request.fold or manifest.folds[0]
+
+
+def _years(request: MapRequest) -> list[int]:
+    return sorted(set(request.years))
+
+
+def _tiles(request: MapRequest) -> Any:
+    from rs05bench.datasets.alphaearth import open_source
+
+    # A little more than the area: networks see what lies around it.
+    area = None if request.area is None else request.area.buffer(AROUND_DEGREES).bounds
+    tiles: Any = open_source(str(request.source), area=area, years=request.years or None)
+    if not hasattr(tiles, "index"):
+        raise DataError(
+            f"maps are drawn from tiles, and {request.source!r} has none",
+            remedy="Use --from mirror, gcs, zarr or a folder; rs05bench extract fetches tiles of an area.",
+        )
+    return tiles.index
+
+
+def _reported(request: MapRequest, result: MapResult, data: Any, model: Any, applicability: dict[str, Any]) -> MapResult:
     from rs05bench.datasets.alphaearth import ATTRIBUTION
-    from rs05bench.experiment.map_report import expected_accuracy, write_report
+    from rs05bench.experiment.map_report import expected_accuracy, notes_of, write_report
     from rs05bench.experiment.provenance import provenance
 
     card, budget = request.card, data.budget
     used = "all labels of the card" if request.split is None else f"{budget.name} of {data.split}, fold {data.fold}"
-    expected = (
-        {"known": False} if request.runs is None else expected_accuracy(request.runs, card, data.target, request.model, budget.labels_used)
-    )
+    # A cell's own store knows what to expect, where no other is named.
+    runs = request.runs or (None if request.cell is None else request.cell.results)
+    expected = {"known": False} if runs is None else expected_accuracy(runs, card, data.target, request.model, budget.labels_used)
     attribution = [ATTRIBUTION] if result.record.get("tiles") else []
     attribution += [
         text
@@ -185,44 +243,13 @@ def _reported(request: MapRequest, result: MapResult, data: Any, model: Any, app
         "metres": _in_metres(result),
         "applicability": applicability,
         "expected": expected,
-        "notes": notes,
+        "notes": notes_of(card, data, model, split=request.split, years=_years(request)),
         "attribution": attribution,
         "provenance": provenance(),
     }
     write_report(result, record)
     result.record = {**record, **result.record}
     return result
-
-
-def _notes(request: MapRequest, data: Any, model: Any) -> list[str]:
-    card, notes = request.card, []
-    if request.split is None:
-        notes.append(
-            "Trained on every label, so none is left to test this very map: the expected accuracy is that of its sisters under protocol."
-        )
-    elif parse_split(request.split).rule == "random":
-        notes.append("Trained under a random split, which is a sanity check only.")
-    if card.kind != "segmentation":
-        years = {int(year) for role in ("train", "val") for year in data.years(role) if year == year}
-        outside = sorted(set(request.years) - years)
-        if years and outside:
-            notes.append(f"No label is of {', '.join(map(str, outside))}: the model carries {', '.join(map(str, sorted(years)))} over.")
-        notes.append(
-            "If a label describes an area (a parcel, a county), the model learnt from averages and is applied to single pixels of 10 m."
-        )
-        if model.kind_ == "regression" and getattr(model, "radius_", None) is None:
-            notes.append("No interval: too few validation labels for one at 90 %.")
-        elif model.kind_ == "regression":
-            notes.append(
-                "The interval is split-conformal: its width is the same everywhere; it holds on average, over places like the validation's."
-            )
-        else:
-            notes.append("Confidence is the largest class probability of the model, not a calibrated chance of being right.")
-    if card.notes:
-        notes.append(" ".join(card.notes.split()))
-    if card.overlap:
-        notes.append(f"Overlap with pretraining: {card.overlap}")
-    return notes
 
 
 def _in_metres(result: MapResult) -> bool:

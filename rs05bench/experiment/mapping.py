@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.experiment.map_files import CogWriter, class_colours, gdal_limits, write_preview
-from rs05bench.experiment.map_grid import EmbeddingBlocks, LayerBlocks, blocks_of, choose_grid, inside_area, part_of
+from rs05bench.experiment.map_files import MapWriter, gdal_limits, write_preview
+from rs05bench.experiment.map_grid import EmbeddingBlocks, LayerBlocks, blocks_of, grid_for_years, grid_record, in_crs, inside_area, part_of
 from rs05bench.models.applicability import Applicability, permutation_importance
-from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.taskdata import TaskData, TaskSource
 
@@ -26,11 +25,9 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from rs05bench.datasets.alphaearth import TileIndex
-    from rs05bench.datasets.alphaearth.resample import Target
 
 BAND = re.compile(r"A(\d\d)")
 ALL_LABELS = "all"
-NO_CLASS = 255
 IMPORTANCE_UNITS = 2_000
 """Importance is measured on at most this many labelled units, drawn by the seed."""
 
@@ -204,17 +201,8 @@ def draw(
     Raises:
         DataError: No tile meets the area in one of the years.
     """
-    import shapely
-
-    from rs05bench.datasets.alphaearth.grid import WGS84, transformer
-
-    target = choose_grid(index, area, years[0])
-    for year in years:
-        if not len(index.search(area, [year])):
-            choose_grid(index, area, year)  # says which year and what there is
-    move = transformer(WGS84, target.crs)
-    here = shapely.transform(shapely.segmentize(area, 0.05), lambda x, y: move.transform(x, y), interleaved=False)
-    shapely.prepare(here)
+    target = grid_for_years(index, area, years)
+    here = in_crs(area, target.crs)
     blocks = list(blocks_of(target.height, target.width))
     files: dict[str, dict[str, Path]] = {}
     counts: dict[str, dict[str, Any]] = {}
@@ -223,24 +211,27 @@ def draw(
     try:
         for year in years:
             stack = EmbeddingBlocks(index, target, year)
-            with gdal_limits(), _Writers(Path(out) / str(year), target, trained, _tags(trained, year)) as writers:
+            planes, tags = _layers_of(trained), _tags(trained, year)
+            with (
+                gdal_limits(),
+                MapWriter(Path(out) / str(year), target, planes, trained.area, classes=names_of(trained.data), tags=tags) as writer,
+            ):
                 for row, column, height, width in blocks:
                     part = part_of(target, row, column, height, width)
                     wanted = inside_area(here, part)
                     if wanted.any():
                         embedding = stack.read(part)
                         extra = {name: layer.read(part) for name, layer in opened.items()}
-                        writers.add(predict_block(trained, embedding, extra, wanted), row, column)
+                        writer.add(predict_block(trained, embedding, extra, wanted), row, column)
                     done += 1
                     if on_progress is not None:
                         on_progress(done, len(blocks) * len(years))
-            files[str(year)], counts[str(year)] = writers.files, writers.counts(abs(target.xres * target.yres))
+            files[str(year)], counts[str(year)] = writer.files, writer.counts()
     finally:
         for layer in opened.values():
             layer.close()
     _previews(trained, files)
-    grid = {"crs": target.crs, "height": target.height, "width": target.width, "pixel": [target.xres, target.yres]}
-    return MapResult(Path(out), files, {"grid": grid, "years": counts, "tiles": index.description})
+    return MapResult(Path(out), files, {"grid": grid_record(target), "years": counts, "tiles": index.description})
 
 
 def predict_block(
@@ -295,9 +286,7 @@ def _tags(trained: Trained, year: int) -> dict[str, str]:
         "YEAR": str(year),
         "ATTRIBUTION": ATTRIBUTION,
         "SOFTWARE": "rs05bench",
-        "AOA_THRESHOLD": f"{trained.area.threshold:.6g}",
         **({"SIMULATED": "yes"} if trained.data.card.simulated else {}),
-        **{f"CLASS_{code}": value for code, value in enumerate(names_of(trained.data) or ())},
     }
 
 
@@ -307,68 +296,6 @@ def names_of(data: Any) -> list[str] | None:
         return None
     names = data.card.class_names
     return [str(value) for value in (names if names and len(names) == len(data.classes) else data.classes)]
-
-
-class _Writers:
-    """The files of one year, and what is counted while they are written."""
-
-    def __init__(self, folder: Path, target: Target, trained: Trained, tags: dict[str, str]) -> None:
-        classes = names_of(trained.data)
-        kinds = {name: ("float32", float("nan")) for name in _layers_of(trained)}
-        if classes is not None:
-            kinds["class"] = ("uint8", NO_CLASS) if len(classes) < NO_CLASS else ("uint16", 65535)
-        kinds["applicable"] = ("uint8", NO_CLASS)
-        colours = {"class": class_colours(len(classes or ())), "applicable": ["#BBBBBB", "#009E73"]}
-        self.files = {name: folder / f"{name}.tif" for name in kinds}
-        self._kinds, self._area, self._classes = kinds, trained.area, classes
-        self._writers = {
-            name: CogWriter(self.files[name], target, dtype, nodata, description=name, tags=tags, colours=colours.get(name, ()))
-            for name, (dtype, nodata) in kinds.items()
-        }
-        self._pixels = self._inside = 0
-        self._by_class = np.zeros((2, len(classes or ())), dtype=np.int64)
-        self._confidence = 0.0
-        self._values = [0.0, 0.0, np.inf, -np.inf]
-
-    def __enter__(self) -> _Writers:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        for writer in self._writers.values():
-            writer.__exit__(*error)
-
-    def add(self, planes: dict[str, NDArray[np.float32]], row: int, column: int) -> None:
-        """Writes a block and counts it."""
-        known = np.isfinite(planes["dissimilarity"])
-        inside = known & self._area.inside(planes["dissimilarity"])
-        written = {**planes, "applicable": np.where(known, inside, np.nan).astype(np.float32)}
-        for name, plane in written.items():
-            dtype, nodata = self._kinds[name]
-            self._writers[name].write(plane if dtype == "float32" else np.where(np.isnan(plane), nodata, plane).astype(dtype), row, column)
-        self._pixels, self._inside = self._pixels + int(known.sum()), self._inside + int(inside.sum())
-        if self._classes is not None:
-            for which, mask in enumerate((known, inside)):
-                self._by_class[which] += np.bincount(planes["class"][mask].astype(np.int64), minlength=len(self._classes))
-            self._confidence += float(planes["confidence"][known].sum(dtype=np.float64))
-        elif known.any():
-            values = planes["value"][known].astype(np.float64)
-            total, squares, low, high = self._values
-            self._values = [total + values.sum(), squares + (values**2).sum(), min(low, values.min()), max(high, values.max())]
-
-    def counts(self, pixel_area: float) -> dict[str, Any]:
-        """Pixels, how many are inside the area of applicability, and per class or over all values."""
-        found: dict[str, Any] = {"pixels": self._pixels, "inside": self._inside, "share_inside": self._inside / max(self._pixels, 1)}
-        if self._classes is not None:
-            found["classes"] = {
-                name: {"pixels": int(everywhere), "inside": int(inside)}
-                for name, everywhere, inside in zip(self._classes, *self._by_class, strict=True)
-            }
-            found["mean_confidence"] = self._confidence / max(self._pixels, 1)
-        elif self._pixels:
-            mean = self._values[0] / self._pixels
-            spread = max(self._values[1] / self._pixels - mean**2, 0.0) ** 0.5
-            found["values"] = {"mean": mean, "deviation": spread, "least": float(self._values[2]), "largest": float(self._values[3])}
-        return found | {"pixel_area": pixel_area}
 
 
 def _previews(trained: Trained, files: dict[str, dict[str, Path]]) -> None:
@@ -382,24 +309,3 @@ def _previews(trained: Trained, files: dict[str, dict[str, Path]]) -> None:
             unit=data.target,
             simulated=data.card.simulated,
         )
-
-
-def load_cell(path: str | Path) -> tuple[TaskCard, Any]:
-    """Card and cell of a result's folder (`<store>/cells/<2 hex>/<digest>`).
-
-    Raises:
-        DataError: It is no such folder.
-    """
-    from rs05bench.experiment.store import ResultStore
-
-    folder = Path(path).resolve()
-    if not (folder / "result.json").is_file() or len(folder.parents) < 3:
-        raise DataError(
-            "neither a task card nor the folder of a result", source=path, remedy="Give a card (YAML), or a folder with result.json."
-        )
-    store = ResultStore(folder.parents[2])
-    cell = store.read(folder.name).cell
-    cards = store.cards()
-    if cell.task not in cards:
-        raise DataError(f"the store keeps no card of the task {cell.task!r}", source=store.root)
-    return cards[cell.task], cell

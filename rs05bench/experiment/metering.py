@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +12,43 @@ POWERCAP = Path("/sys/class/powercap")
 MICROJOULES_PER_WH = 3.6e9
 
 
-@dataclass
-class Meter:
-    """Reads the machine from `start` on.
+@dataclass(frozen=True)
+class Lap:
+    """What one part of the work took.
 
     Attributes:
-        started: `time.perf_counter` at the start.
+        seconds: Wall time.
+        energy: Microjoules by counter, of the counters that did not run over.
+    """
+
+    seconds: float
+    energy: dict[str, int]
+
+
+class Meter:
+    """Reads the machine, lap by lap.
+
+    Attributes:
         resident_mb: Resident memory at the start, MiB; None where the system does not tell.
     """
 
-    started: float = 0.0
     resident_mb: float | None = None
-    _energy: dict[str, int] = field(default_factory=dict)
 
     def start(self) -> Meter:
-        """Resets the peaks and reads the counters."""
-        self.resident_mb = _reset_peak()
-        self._energy = read_energy()
+        """Resets the peaks and starts the first lap."""
         if (torch := _cuda()) is not None:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
-        self.started = time.perf_counter()
+        self.resident_mb = _reset_peak()
+        self._began, self._counted = now(), _counters()
         return self
+
+    def lap(self) -> Lap:
+        """What passed since the start, or since the last lap; the next one starts."""
+        began, counted = self._began, self._counted
+        self._began, self._counted = now(), _counters()
+        spent = {name: self._counted[name] - value for name, value in counted.items() if name in self._counted}
+        return Lap(self._began - began, {name: value for name, value in spent.items() if value >= 0})
 
     def peak_memory_mb(self) -> float | None:
         """Memory held at most since the start beyond what was held then, MiB."""
@@ -46,17 +61,30 @@ class Meter:
         peak = 0 if torch is None else torch.cuda.max_memory_allocated()
         return peak / 2**20 if peak else None
 
-    def device_hours(self) -> float | None:
-        """Hours since the start, where an accelerator was used."""
-        return None if self.peak_device_memory_mb() is None else (now() - self.started) / 3600
+    def device_hours(self, *laps: Lap) -> float | None:
+        """Hours of laps on an accelerator, where one was used."""
+        return None if self.peak_device_memory_mb() is None else sum(lap.seconds for lap in laps) / 3600
 
-    def energy_wh(self) -> float | None:
-        """Energy of the processor packages (RAPL) since the start, watt-hours; None where it cannot be read, or a counter ran over."""
-        later = read_energy()
-        spent = [later[name] - value for name, value in self._energy.items() if name in later]
-        if not spent or min(spent) < 0 or not sum(spent):
-            return None
-        return sum(spent) / MICROJOULES_PER_WH
+    def energy_wh(self, *laps: Lap) -> tuple[float | None, str | None]:
+        """Energy of laps, watt-hours, and whose: `processor` (RAPL), `accelerator` (NVML) or both joined by a plus.
+
+        An accelerator counts where it was used; where its counter cannot be read then, nothing is known. None where nothing is.
+        """
+        used = self.peak_device_memory_mb() is not None
+        names = set.intersection(*(set(lap.energy) for lap in laps))
+        processors = {name for name in names if name.startswith("intel-rapl")}
+        chosen = names if used else processors
+        spent = sum(lap.energy[name] for lap in laps for name in chosen)
+        if not spent or (used and chosen == processors):
+            return None, None
+        whose = [*(["processor"] if processors else []), *(["accelerator"] if chosen != processors else [])]
+        return spent / MICROJOULES_PER_WH, " + ".join(whose)
+
+
+def reset_device_peak() -> None:
+    """Starts the peak of the accelerator's memory anew, by which it is told whether one is used from here on."""
+    if (torch := _cuda()) is not None:
+        torch.cuda.reset_peak_memory_stats()
 
 
 def now() -> float:
@@ -85,10 +113,29 @@ def read_energy(root: Path = POWERCAP) -> dict[str, int]:
     return counters
 
 
+def read_device_energy() -> dict[str, int]:
+    """Energy counter of the accelerator in use, microjoules since its driver was loaded; empty where there is none, or it does not tell."""
+    torch = _cuda()
+    if torch is None:
+        return {}
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        identity = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+        return {identity: 1000 * int(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(identity)))}
+    except Exception:  # no library, no such counter (before Volta), no right to read it: then it is not known
+        return {}
+
+
+def _counters() -> dict[str, int]:
+    return read_energy() | read_device_energy()
+
+
 def _cuda() -> Any | None:
-    """Torch, where it was imported and sees an accelerator: nothing here imports it for the sake of a table."""
+    """Torch, where somebody uses an accelerator through it: nothing here imports it, or starts one, for the sake of a table."""
     torch = sys.modules.get("torch")
-    return torch if torch is not None and torch.cuda.is_available() else None
+    return torch if torch is not None and torch.cuda.is_initialized() else None
 
 
 def _reset_peak() -> float | None:

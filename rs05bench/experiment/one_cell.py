@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.experiment.cell import make_bench, run_cell
+from rs05bench.experiment.cell import make_bench, run_cell, show_what_is_read
+from rs05bench.experiment.store import write_whole
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.result import Cell, Result
@@ -29,7 +30,7 @@ def fit_predict(
     target: str | None = None,
     options: dict[str, Any] | None = None,
 ) -> Result:
-    """Runs one cell and keeps `result.json` and `predictions/`.
+    """Runs one cell and keeps `result.json`, `predictions/`, and the card and manifest they rest on (`card.yaml`, `manifest/`).
 
     Args:
         card: The task card.
@@ -47,7 +48,7 @@ def fit_predict(
         DataError: The folder holds a result already, or there is no such fold.
     """
     folder = Path(out)
-    for name in ("result.json", "predictions"):
+    for name in ("result.json", "predictions", "card.yaml", "manifest"):
         if (folder / name).exists():
             raise DataError(f"holds {name} already", source=folder, remedy="Give another folder: results are never overwritten.")
     bench = make_bench(card, data, [split])
@@ -66,15 +67,23 @@ def fit_predict(
     )
     result, predictions = run_cell(bench, cell)
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".predictions.{uuid.uuid4().hex[:8]}"
+    _whole(folder / "predictions", predictions.save)
+    _whole(folder / "manifest", manifest.save)
+    _whole(folder / "card.yaml", card.save)
+    # Last, as in a store: a folder without it is unfinished.
+    write_whole(folder / "result.json", result.model_dump_json(exclude_none=True, indent=2) + "\n")
+    return result
+
+
+def _whole(target: Path, save: Callable[[Path], Any]) -> None:
+    """Saves a file or folder under another name and renames it, so that it is there whole or not at all."""
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
-        predictions.save(part)
-        part.rename(folder / "predictions")
+        save(part)
+        part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    # Last, as in a store: a folder without it is unfinished.
-    (folder / "result.json").write_text(result.model_dump_json(exclude_none=True, indent=2) + "\n", encoding="utf-8")
-    return result
+        part.unlink(missing_ok=True)
 
 
 def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
@@ -113,7 +122,8 @@ def export_cell(
 ) -> Path:
     """Writes a chip cell for TerraTorch's own command: the budget's patches as GeoTIFFs, and the configuration that trains on them.
 
-    Pixels that the budget does not show are -1 in the masks, so TerraTorch sees the labels of the cell and no others.
+    Pixels that the budget does not show are -1 in the masks, so TerraTorch sees the labels of the cell and no others. What it does
+    otherwise than `rs05bench run` stands in the first lines of the configuration.
 
     Args:
         card: The task card.
@@ -130,17 +140,17 @@ def export_cell(
         The configuration, for `terratorch fit --config`.
 
     Raises:
-        ProtocolError: The cell is no deep cell on chips, or has no validation chips.
+        ProtocolError: The cell is no deep cell on chips, or has no validation chip or no label to train or validate on.
         DataError: The folder is there already.
     """
     from rs05bench.models import deep
-    from rs05bench.models.plan import TrainingPlan
-    from rs05bench.models.terratorch_export import export_terratorch
+    from rs05bench.models.terratorch_export import export_terratorch, patch_contents
 
     spec = deep.catalogue().get(model)
     if card.kind != "segmentation" or spec is None or spec.data != "chips":
         raise ProtocolError(f"{model} on {card.name} is no deep cell on chips, so TerraTorch cannot train it")
-    folder = Path(out)
+    # TerraTorch may be run from anywhere.
+    folder = Path(out).absolute()
     if folder.exists():
         raise DataError("is there already", source=folder, remedy="Give a new folder.")
     bench = make_bench(card, data, [split])
@@ -157,17 +167,18 @@ def export_cell(
     )
     made: Any = bench.model(cell)
     module = bench.data(cell)
-    module.show_embedding = spec.inputs == "alphaearth"
+    show_what_is_read(module, made)
     if not module.unit_ids("val"):
         raise ProtocolError(
             f"{split}, fold {cell.fold!r}, {budget}: no validation chip, and TerraTorch's data module needs some",
             remedy="Use a larger budget.",
         )
     names = {"train": folder / "train", "val": folder / "val"}
+    text = export_terratorch(made, module, train=names["train"], val=names["val"])
+    contents = patch_contents(made, module)
     for role, target in names.items():
-        module.write_patches(role, target)
-    plan = TrainingPlan.of(module, **made.plan_options())
-    text = export_terratorch(made, made.inspect(module), plan, train=names["train"], val=names["val"], batch_size=module.batch_size)
+        if not module.write_patches(role, target, **contents):
+            raise ProtocolError(f"{split}, fold {cell.fold!r}, {budget}: no {role} patch shows a label", remedy="Use a larger budget.")
     path = folder / "cell.yaml"
     path.write_text(text, encoding="utf-8")
     return path

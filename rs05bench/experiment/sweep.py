@@ -5,6 +5,9 @@ What is asked for is kept in the store (`grids/`), so that a sweep can be taken 
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +31,7 @@ from rs05bench.experiment.workers import Job, Outcome, measure_cost
 from rs05bench.models.logs import check_loggers
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.names import parse_split
-from rs05bench.protocol.result import Cell, ModelCard
+from rs05bench.protocol.result import Cell, Cost, ModelCard
 from rs05bench.protocol.rules import ENCODER_TIERS
 
 LARGEST_BATCH = 64
@@ -49,6 +52,7 @@ class SweepSummary:
         done: Those that were run.
         failed: Those that failed.
         stopped: Whether it was interrupted.
+        warnings: What the cells that were run warned of the data, and costs that could not be measured; each text once.
     """
 
     store: Path
@@ -58,6 +62,7 @@ class SweepSummary:
     failed: list[Outcome] = field(default_factory=list)
     stopped: bool = False
     left: int = 0
+    warnings: list[str] = field(default_factory=list)
 
 
 Progress = Callable[[Iterable[Outcome]], None]
@@ -179,12 +184,33 @@ def sweep_grid(
                 on_start(sorted_by_state(cells, todo), len(cells) - len(todo))
             runner = make_executor(executor, jobs=jobs) if isinstance(executor, str) else executor
             runner.run(batches_of(entries, todo, jobs), lambda outcomes: _tell(outcomes, summary, on_progress))
+            summary.warnings += warnings_of(store, [digest for digest, _ in cells if digest in todo])
             if grid.costs:
                 for entry in entries:
-                    measure_alone(entry.job, entry.cells, store)
+                    summary.warnings += measure_alone(entry, store)
         except KeyboardInterrupt:
             summary.stopped = True
     return summary
+
+
+def warnings_of(store: ResultStore, digests: Iterable[str]) -> list[str]:
+    """What results warn of the data they rest on, once where texts differ in their numbers alone.
+
+    Args:
+        store: The store.
+        digests: Of cells; those without a result are passed over.
+    """
+    found: list[str] = []
+    for digest in digests:
+        try:
+            text = (store.folder(digest) / "result.json").read_text(encoding="utf-8")
+        except OSError:
+            continue
+        # A grid has thousands of results, and hardly one warns: only those are read in full.
+        if '"warnings"' in text:
+            found += json.loads(text).get("training", {}).get("warnings", [])
+    # Every fold and seed warns of its own first batch, with its own percentile.
+    return list({re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", text): text for text in reversed(found)}.values())[::-1]
 
 
 def sorted_by_state(cells: Sequence[tuple[str, Cell]], todo: set[str]) -> list[Cell]:
@@ -280,27 +306,51 @@ def batches_of(entries: Sequence[OpenEntry], todo: set[str], jobs: int | None = 
     return batches
 
 
-def measure_alone(job: Job, cells: Sequence[tuple[str, Cell]], store: ResultStore) -> int:
-    """Measures one cell per target, split, model and budget in a fresh process with nothing beside it; returns how many."""
-    from rs05bench.experiment.executors.local import worker_context
+def measure_alone(entry: OpenEntry, store: ResultStore) -> list[str]:
+    """Measures one cell per target, split, model and budget in a fresh process with nothing beside it.
 
+    Returns:
+        Which could not be measured and why, a sentence each; their cells keep the times they had beside others.
+    """
     known, done = store.costs(), store.digests()
-    chosen: dict[tuple[str, str, str, str], tuple[str, Cell]] = {}
-    for digest, cell in sorted(cells, key=lambda item: (item[1].fold, item[1].seed)):
+    chosen: dict[tuple[str, str, str, str], tuple[str, Cell, Needs]] = {}
+    listed = [(digest, cell, needs) for (digest, cell), needs in zip(entry.cells, entry.needs, strict=True)]
+    for digest, cell, needs in sorted(listed, key=lambda item: (item[1].fold, item[1].seed)):
         if digest in done:
-            chosen.setdefault((cell.target, cell.split, cell.model, cell.budget), (digest, cell))
-    measured = 0
-    for digest, cell in chosen.values():
+            chosen.setdefault((cell.target, cell.split, cell.model, cell.budget), (digest, cell, needs))
+    faults: list[str] = []
+    for digest, cell, needs in chosen.values():
         if digest in known:
             continue
-        with ProcessPoolExecutor(1, mp_context=worker_context(), initializer=die_with_parent) as pool:
-            try:
-                told, cost = pool.submit(measure_cost, job, cell).result()
-            except BrokenProcessPool:
-                continue
+        try:
+            told, cost = _measured(entry.job, cell, needs)
+        except Exception as error:  # whatever a model may raise; the other measurements go on
+            died = isinstance(error, BrokenProcessPool)
+            why = "its process died (killed, or out of memory)" if died else f"{type(error).__name__}: {error}"
+            faults.append(f"no cost alone of {cell.model}, {cell.split} / {cell.fold}, {cell.budget}: {why.splitlines()[0]}")
+            continue
         store.put_cost(told, cost)
-        measured += 1
-    return measured
+    return faults
+
+
+def _measured(job: Job, cell: Cell, needs: Needs) -> tuple[str, Cost]:
+    from rs05bench.experiment.executors.local import worker_context
+
+    # As the local executor gives its workers: one accelerator to a cell that wants any, and none to others.
+    device = next(iter(accelerators()), "") if needs.gpus > 0 else ""
+    with ProcessPoolExecutor(1, mp_context=worker_context(), initializer=_alone, initargs=(device,)) as pool:
+        return pool.submit(measure_cost, job, cell).result()
+
+
+def _alone(device: str) -> None:
+    """Prepares a process that measures: one thread, and the accelerators of its cell.
+
+    Torch and the boosters load an OpenMP of their own, which reads its threads when it is loaded; what is loaded here already is limited
+    by `measure_cost`.
+    """
+    die_with_parent()
+    os.environ["CUDA_VISIBLE_DEVICES"] = device
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 
 def _tell(outcomes: Sequence[Outcome], summary: SweepSummary, on_progress: Progress | None) -> None:

@@ -192,8 +192,7 @@ def import_runs(source: str | Path, runs: str | Path) -> Imported:
 def _checked(store: ResultStore, digest: str, cards: dict[str, TaskCard], manifests: dict[tuple[str, str], SplitManifest]) -> Result:
     result = store.read(digest)
     rests, cell = result.digests, result.cell
-    content = {name: rests.get(name, "") for name in ("card", "manifest", "data")}
-    if result.digest != digest or cell.digest(**content) != digest:
+    if result.digest != digest or cell.digest(**result.rests_on()) != digest:
         raise DataError("its digest is not that of its cell and what it rests on")
     card = cards.get(cell.task)
     if card is None or card.digest != rests.get("card"):

@@ -6,11 +6,13 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from rs05bench.errors import BenchError
-from rs05bench.experiment.cell import Bench, features_folder, predict_roles, run_cell, show_what_is_read
-from rs05bench.experiment.metering import Meter, device_name, now
+from rs05bench.experiment.cell import MOST_VALIDATION_CHIPS, PREDICTED_ROLES, Bench, features_folder, run_cell, show_what_is_read
+from rs05bench.experiment.memory import give_back_memory
+from rs05bench.experiment.metering import Meter, device_name
 from rs05bench.experiment.probes import solve_together
 from rs05bench.experiment.provenance import hardware_name, told_command
 from rs05bench.experiment.store import ResultStore
@@ -129,6 +131,7 @@ def run_cells(
                 started([digest])
             with logging_to(job.loggers, store.root / "logs" / digest, f"{cell.model} {cell.fold} {cell.budget} {cell.seed}"):
                 outcome = _run_one(task, store, digest, cell, job.keep_predictions, fitted.pop(digest, None))
+            give_back_memory()
             outcomes.append(outcome)
             if done:
                 done(outcome)
@@ -160,8 +163,9 @@ def _run_one(bench: Bench, store: ResultStore, digest: str, cell: Cell, keep: bo
 def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
     """Costs of a cell in this process; call it in a fresh one, with nothing beside it.
 
-    Memory is what the process held at most beyond what it held when the data were open. Prediction is timed the second time. A frozen
-    encoder encodes anew: features that other cells left behind would hide what it costs.
+    What a process does once (imports, the accelerator's start, kernels) is done before the clock starts, by a rehearsal; prediction is
+    timed the second time, without writing. Memory is what the process held at most beyond what it held then. A frozen encoder encodes
+    anew: features that other cells left behind would hide what it costs.
     """
     import datetime
 
@@ -173,23 +177,25 @@ def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
         bench.features = None
         model = bench.model(cell)
         show_what_is_read(data, model)
+        _rehearse(bench.model(cell), data)
+        give_back_memory()
         meter = Meter().start()
         model.fit(data)
-        fitted = now()
-        _discard(predict_roles(model, data, bench))
-        warm = now()
-        predictions = predict_roles(model, data, bench)
-        done = now()
-        units = len(predictions.table) if isinstance(predictions, RasterPredictions) else len(predictions)
-        _discard(predictions)
+        fitting = meter.lap()
+        _predict(model, data)
+        meter.lap()
+        units = _predict(model, data)
+        predicting = meter.lap()
+        energy, whose = meter.energy_wh(fitting, predicting)
         cost = Cost(
-            fit_s=fitted - meter.started,
-            predict_s=done - warm,
-            predict_s_per_1000=(done - warm) / max(units, 1) * 1000,
-            device_hours=meter.device_hours(),
+            fit_s=fitting.seconds,
+            predict_s=predicting.seconds,
+            predict_s_per_1000=predicting.seconds / max(units, 1) * 1000,
+            device_hours=meter.device_hours(fitting, predicting),
             peak_memory_mb=meter.peak_memory_mb(),
             peak_device_memory_mb=meter.peak_device_memory_mb(),
-            energy_wh=meter.energy_wh(),
+            energy_wh=energy,
+            energy_of=whose,
             parameters_total=model.card.parameters_total,
             parameters_trainable=model.card.parameters_trainable,
             labels_used=data.budget.labels_used,
@@ -200,6 +206,28 @@ def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
         # Counted after the clocks have stopped: it runs the network once more.
         cost.gflops_per_unit = _gflops(model, data)
     return bench.digest(cell), cost
+
+
+def _rehearse(model: Any, data: Any) -> None:
+    """Deep tiers take one step (`warm_up`); whatever does not know how to rehearse is fitted whole, which takes seconds."""
+    warm_up = getattr(model, "warm_up", None)
+    if callable(warm_up):
+        warm_up(data)
+    else:
+        model.fit(data)
+
+
+def _predict(model: Any, data: Any) -> int:
+    """Predicts what a cell predicts and keeps nothing: writing maps would hide what a fast model costs. Returns the number of units."""
+    count = 0
+    for role in PREDICTED_ROLES:
+        if len(data.unit_ids(role)):
+            predictions = model.predict(data, role)
+            if isinstance(predictions, Predictions):
+                count += len(predictions)
+            else:
+                count += sum(1 for _ in islice(predictions, MOST_VALIDATION_CHIPS if role == "val" else None))
+    return count
 
 
 def _gflops(model: Any, data: Any) -> float | None:

@@ -215,8 +215,7 @@ def _read_result(path: Path) -> Result:
         raise DataError("no such result", source=path) from error
     except ValueError as error:
         raise DataError(f"is no result: {error}", source=path) from error
-    rests_on = {name: result.digests.get(name, "") for name in ("card", "manifest", "data")}
-    if result.cell.digest(**rests_on) != result.digest:
+    if result.cell.digest(**result.rests_on()) != result.digest:
         raise DataError(
             "its digest is not that of its cell and of what it rests on", source=path, remedy="It was edited; run the cell again."
         )

@@ -47,7 +47,7 @@ class Adaptation:
             what they add; ``full`` trains the encoder.
         rank: Rank of the low-rank update.
         alpha: Its scale; the update is multiplied by alpha / rank.
-        dropout: Dropout in front of the update.
+        dropout: Dropout in front of the update; an encoder whose weights are read and not called (Swin) takes none on its attention.
         targets: Which layers of a block it goes to, of q, k, v, o and mlp.
         bottleneck: Width of the bottleneck adapter.
         blocks: ``all``, ``top<n>`` (the last n), ``bottom<n>``, or block numbers joined by commas. For adapter and lora: which blocks get
@@ -314,6 +314,11 @@ def _parametrise(encoder: nn.Module, path: str, adaptation: Adaptation, projecti
         rows = [slice(_PROJECTION[part] * size, (_PROJECTION[part] + 1) * size) for part in projections]
     else:
         return
+    if adaptation.dropout > 0:
+        raise BenchError(
+            f"dropout={adaptation.dropout:g}: {type(encoder).__name__} reads the weights of its attention and calls no layer there, so "
+            "nothing can be dropped in front of the update\n  Leave dropout out, or choose targets=['mlp'], whose layers are called."
+        )
     update = LowRankWeight(layer.weight, adaptation.rank, adaptation.alpha, rows).to(layer.weight.device)
     parametrize.register_parametrization(layer, "weight", update)
     layer.parametrizations.weight.original.requires_grad_(False)

@@ -15,26 +15,28 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rs05bench.errors import DataError
 from rs05bench.models.networks import EncoderNetwork
 
 Maps = list[NDArray[np.float32]]
 _CACHED_KEYS = ("image",)
 KEPT_BYTES = 2 << 30
-"""What a loader may keep of labels and other rasters beside the features, in bytes."""
+"""What a loader may keep of labels and other rasters beside the features, and a cache without a folder of features, in bytes."""
 
 
 class FeatureCache:
     """Feature maps on disk, by encoder and content.
 
     Args:
-        folder: Where; shared by everything that wants to share. None keeps features in memory for the life of this object.
+        folder: Where; shared by everything that wants to share. None keeps features for the life of this object, in memory up to
+            `KEPT_BYTES` and beyond it in a temporary folder.
 
     Attributes:
         hits: Units found.
@@ -49,17 +51,22 @@ class FeatureCache:
         self.misses = 0
         self.dropped = 0
         self._sound: set[Path] = set()
+        self._free = KEPT_BYTES
+        self._overflow: tempfile.TemporaryDirectory[str] | None = None
 
     def get(self, encoder: str, unit: str) -> Maps | None:
-        """Feature maps of a unit, one array a layer, read-only; None when it was never encoded, or its file is damaged."""
-        if self.folder is None:
+        """Feature maps of a unit, one array a layer, read-only; None when it was never encoded, or its file is damaged.
+
+        Each array that is not in memory holds a file open for as long as it lives.
+
+        Raises:
+            OSError: A file cannot be read (no right to, too many open), which says nothing against its content.
+        """
+        if self.folder is None and ((encoder, unit) in self.memory or self._overflow is None):
             return self.memory.get((encoder, unit))
         entry = self._entry(encoder, unit)
         try:
             names = [name for name in os.listdir(entry) if name.endswith(".npy")]
-        except FileNotFoundError:
-            return None
-        try:
             parts = sorted((int(name.split("-")[0]), int(name[:-4].split("-")[2], 16), int(name.split("-")[1]), name) for name in names)
             maps = [np.load(entry / name, mmap_mode="r") for *_, name in parts]
             if not maps or len(maps) != parts[0][2]:
@@ -67,7 +74,9 @@ class FeatureCache:
             # Once a process: reading it all is cheaper than encoding, and features are read many times.
             if entry not in self._sound and any(zlib.crc32(array.data) != said for array, (_, said, *_) in zip(maps, parts, strict=True)):
                 raise ValueError("the content is not what was written")
-        except (ValueError, IndexError, EOFError, OSError):
+        except FileNotFoundError:  # or removed by another reader in between
+            return None
+        except (ValueError, IndexError, EOFError):
             self.dropped += 1
             shutil.rmtree(entry, ignore_errors=True)
             return None
@@ -76,9 +85,13 @@ class FeatureCache:
 
     def put(self, encoder: str, unit: str, maps: Maps) -> None:
         """File a unit's feature maps. Another writer that was first wins; the content is the same."""
-        if self.folder is None:
+        size = sum(array.nbytes for array in maps)
+        if self.folder is None and size <= self._free:
+            self._free -= size
             self.memory[encoder, unit] = maps
             return
+        if self.folder is None and self._overflow is None:
+            self._overflow = tempfile.TemporaryDirectory(prefix="rs05bench-features-")
         entry = self._entry(encoder, unit)
         entry.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=entry.parent))
@@ -96,8 +109,8 @@ class FeatureCache:
             shutil.rmtree(draft, ignore_errors=True)
 
     def _entry(self, encoder: str, unit: str) -> Path:
-        assert self.folder is not None
-        return self.folder / encoder[:32] / unit[:2] / unit
+        folder = self.folder or Path(cast("tempfile.TemporaryDirectory[str]", self._overflow).name)
+        return folder / encoder[:32] / unit[:2] / unit
 
 
 def unit_digest(image: Tensor, *context: Tensor | None) -> str:
@@ -116,9 +129,9 @@ def unit_digest(image: Tensor, *context: Tensor | None) -> str:
 class EncodedLoader:
     """A loader whose batches carry cached features instead of images.
 
-    The first pass goes through the images (encoding what the cache lacks); later passes shuffle what was seen and touch neither images nor
-    encoder, which is why it may only wrap loaders that give the same units every time. Where labels take more than `KEPT_BYTES`, every pass
-    goes through the loader.
+    The first pass goes through the images (encoding what the cache lacks); later passes shuffle what was seen, open its features batch by
+    batch, and touch neither images nor encoder, which is why it may only wrap loaders that give the same units every time. Where labels
+    take more than `KEPT_BYTES`, every pass goes through the loader.
 
     Args:
         loader: The data module's loader.
@@ -148,7 +161,8 @@ class EncodedLoader:
             yield from self._first_pass()
             return
         for rows in self._batches(len(self.samples)):
-            yield collate([self.samples[row] for row in rows])
+            samples = [self.samples[row] for row in rows]
+            yield collate([sample | {"features": self._features(sample["key"])} for sample in samples])
 
     def __len__(self) -> int:
         """Batches a pass (the data module's number)."""
@@ -165,11 +179,23 @@ class EncodedLoader:
             sizes.append(len(encoded))
             free -= sum(value.nbytes for sample in encoded for value in sample.values() if isinstance(value, Tensor))
             if free > 0:
-                samples.extend(encoded)
+                # Without their features: each would hold a file open.
+                samples.extend({name: value for name, value in sample.items() if name != "features"} for sample in encoded)
             # Before the last batch is given away: a reader that counts batches never comes back for the end.
             if len(sizes) == expected and free > 0:
                 self.samples, self.sizes = samples, sizes
             yield collate(encoded)
+
+    def _features(self, key: str) -> Maps:
+        """Features of a unit that was seen before; where its entry went away since, all that went are made again."""
+        maps = self.cache.get(self.encoder_digest, key)
+        if maps is None:
+            for batch in self.loader:
+                self.encode(batch)
+            maps = self.cache.get(self.encoder_digest, key)
+        if maps is None:
+            raise DataError("features went away while they were used", source=self.cache.folder, remedy="Run it again; they are made anew.")
+        return maps
 
     def _batches(self, count: int) -> list[NDArray[np.intp]]:
         """Rows of each batch of a later pass.
@@ -188,9 +214,10 @@ class EncodedLoader:
         return batches
 
     def encode(self, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The units of a batch with their features, encoding together those the cache lacks."""
+        """The units of a batch with their features and the key these are filed under, encoding together those the cache lacks."""
         image: Tensor = batch["image"]
         backbone = self.network.backbone
+        backbone.look_at(image)
         context = (batch.get("time"), batch.get("location")) if backbone.family.coordinates else (None, None)
         keys = [unit_digest(image[row], *(None if part is None else part[row] for part in context)) for row in range(image.shape[0])]
         found = [self.cache.get(self.encoder_digest, key) for key in keys]
@@ -208,11 +235,17 @@ class EncodedLoader:
             for position, row in enumerate(absent):
                 maps = [np.ascontiguousarray(feature[position]) for feature in features]
                 self.cache.put(self.encoder_digest, keys[row], maps)
-                found[row] = self.cache.get(self.encoder_digest, keys[row])
+                # Another reader of a damaged entry may have removed what was just put there.
+                found[row] = self.cache.get(self.encoder_digest, keys[row]) or maps
         rest = {name: value for name, value in batch.items() if name not in _CACHED_KEYS}
         size = (int(image.shape[-2]), int(image.shape[-1]))
         return [
-            {"features": found[row], "size": size, **{name: value[row] for name, value in rest.items() if len(value) == len(keys)}}
+            {
+                "features": found[row],
+                "key": keys[row],
+                "size": size,
+                **{name: value[row] for name, value in rest.items() if len(value) == len(keys)},
+            }
             for row in range(len(keys))
         ]
 
@@ -225,7 +258,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         "size": samples[0]["size"],
     }
     for name, value in samples[0].items():
-        if name in ("features", "size"):
+        if name in ("features", "key", "size"):
             continue
         column = [sample[name] for sample in samples]
         batch[name] = torch.stack(column) if isinstance(value, Tensor) else column

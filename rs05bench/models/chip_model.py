@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from torch import nn
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models.cache import EncodedLoader, FeatureCache, collate
-from rs05bench.models.chip_network import NETWORK_OPTIONS, RUN_OPTIONS, build_network, inspect_data
+from rs05bench.models.chip_network import NETWORK_OPTIONS, RUN_OPTIONS, build_network, forget_encoders, inspect_data
 from rs05bench.models.deep import DeepSpec, create, model_card
+from rs05bench.models.devices import device_of, gather, moved
+from rs05bench.models.identity import fit_identity
 from rs05bench.models.inference import Window, sliding_window, window_starts
 from rs05bench.models.networks import EncoderNetwork, gflops_per_unit, parameter_counts, trainable_state
 from rs05bench.models.plan import ChipData, FitHistory, TrainingPlan
@@ -54,8 +56,11 @@ class DeepModel:
 
     @property
     def training_record(self) -> dict[str, Any]:
-        """Schedule, early stopping and the learning rate that was kept; empty before the fit."""
-        return self.history_.record() if hasattr(self, "history_") else {}
+        """Schedule, early stopping, the learning rate that was kept, and where the encoder's weights are from; empty before the fit."""
+        if not hasattr(self, "history_"):
+            return {}
+        encoder = {"encoder": self.network_.backbone.origin} if isinstance(self.network_, EncoderNetwork) else {}
+        return self.history_.record() | encoder
 
     def module(self, data: ChipData) -> TierModule:
         """The tier as a LightningModule for a Trainer of your own: ``Trainer(max_steps=dm.steps).fit(model.module(dm), dm)``.
@@ -83,21 +88,30 @@ class DeepModel:
             self.facts_ = self.inspect(data)
         plan = TrainingPlan.of(data, **self.plan_options())
         network = self.network(self.facts_)
-        cache = self.options.get("cache")
+        cache, checkpoints = self.options.get("cache"), self.options.get("checkpoints")
+        if checkpoints is not None:
+            checkpoints = Path(checkpoints) / fit_identity(self.spec.name, self.seed, self.options, plan, data, self.facts_)
         self.history_, summary = fit_network(
             network,
             data,
             plan,
             seed=self.seed,
             cache=cache if cache is None or isinstance(cache, FeatureCache) else FeatureCache(cache),
-            checkpoints=self.options.get("checkpoints"),
+            checkpoints=checkpoints,
             accelerator=self.options.get("accelerator", "auto"),
         )
         if summary.target_mean is not None and summary.target_std is not None:
             self.facts_["target"] = [summary.target_mean.tolist(), summary.target_std.tolist()]
         # Fitting leaves it on the host; maps are predicted where it was trained.
-        self.network_ = network.to(_device(self.options.get("accelerator", "auto")))
+        self.network_ = network.to(device_of(self.options.get("accelerator", "auto")))
         return self
+
+    def warm_up(self, data: ChipData) -> None:
+        """Fit another model of this kind for one step and forget it: what a process does once (imports, kernels) is then done."""
+        options = {key: value for key, value in self.options.items() if key not in ("cache", "checkpoints")}
+        first = TrainingPlan.of(data, **self.plan_options()).learning_rates[:1]
+        create(self.spec.name, seed=self.seed, **options | {"steps": 1, "val_every": 1, "learning_rates": first}).fit(data)
+        forget_encoders()
 
     def predict(self, data: ChipData, role: str) -> Any:
         """Predictions of a role: one row a unit, or for segmentation a lazy set of chips (`ChipPredictions`)."""
@@ -123,7 +137,7 @@ class DeepModel:
         window: int | None = None,
         stride: int | None = None,
         block: int = 1024,
-        batch: int = 8,
+        batch: int | None = None,
     ) -> Iterator[tuple[Window, NDArray[np.float32]]]:
         """Predict a scene by sliding window.
 
@@ -131,15 +145,16 @@ class DeepModel:
             read: Gives the arrays of a window by their batch names without the batch axis (``image`` (C, h, w), ``embedding`` ...).
             height: Rows of the scene.
             width: Columns.
-            window: Side of a window; the training image's where None.
+            window: Side of a window; the option `window`, or the training image's, where None.
             stride: Step; half a window where None.
             block: Side of an output block.
-            batch: Windows at once.
+            batch: Windows at once; the option `batch`, or 8, where None.
 
         Yields:
             Blocks with probabilities (K, h, w), or values (1, h, w) for regression.
         """
-        side = window or int(self.facts_["image_size"])
+        side, batch = window or self._window(), batch or int(self.options.get("batch", 8))
+        gather(self.network_)
 
         def predict(windows: list[Window]) -> NDArray[np.float32]:
             arrays = [read(one) for one in windows]
@@ -184,15 +199,16 @@ class DeepModel:
             remedy = "Give the same weights (or init_seed) it was trained with."
             raise DataError("the frozen part of the encoder differs from the one this model was trained on", source=source, remedy=remedy)
         load_trainable(network, load_file(source / "weights.safetensors"))
-        model.network_ = network.eval().to(_device(model.options.get("accelerator", "auto")))
+        model.network_ = network.eval().to(device_of(model.options.get("accelerator", "auto")))
         model.history_ = FitHistory(**record["history"])
         return model
 
     def cost(self, data: ChipData) -> dict[str, float]:
         """Counted, not timed: parameters in all and trainable, and GFLOPs of one training image."""
         network = getattr(self, "network_", None) or self.build(data)
+        gather(network)
         total, trainable = parameter_counts(network)
-        batch = _moved(next(iter(data.train_dataloader())), next(network.parameters()).device)
+        batch = moved(next(iter(data.train_dataloader())), next(network.parameters()).device)
         return {"parameters_total": total, "parameters_trainable": trainable, "gflops_per_unit": gflops_per_unit(network, batch)}
 
     def gflops_per_unit(self, data: Any) -> float | None:
@@ -212,7 +228,8 @@ class DeepModel:
             stride = max(1, side // 2)
             count = len(window_starts(height, side, stride)) * len(window_starts(width, side, stride))
             batch = {name: value[..., :side, :side] if name in spatial else value for name, value in batch.items()}
-        return count * gflops_per_unit(self.network_, _moved(batch, next(self.network_.parameters()).device))
+        gather(self.network_)
+        return count * gflops_per_unit(self.network_, moved(batch, next(self.network_.parameters()).device))
 
     def inspect(self, data: ChipData) -> dict[str, Any]:
         """What the network needs to know about data; see `inspect_data`."""
@@ -239,11 +256,13 @@ class DeepModel:
         if not hasattr(self, "network_"):
             raise ProtocolError(f"{self.spec.name} was asked to predict before it was fitted", remedy="Call fit(data) first.")
         loader: Any = data.predict_dataloader(role)
+        gather(self.network_)
         cache = self.options.get("cache")
         if cache is not None and isinstance(self.network_, EncoderNetwork) and self.network_.encoder_frozen and not augments(data):
             store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
             loader = _Streamed(EncodedLoader(loader, self.network_, store, shuffle=False), int(self._window()))
-        yield from loader
+        with memory_advice():
+            yield from loader
 
     def _encoded(self, batch: dict[str, Any]) -> dict[str, Any]:
         """A batch of windows with features instead of pixels, where the encoder is frozen: each window is encoded once, ever."""
@@ -251,7 +270,8 @@ class DeepModel:
         if cache is None or not isinstance(self.network_, EncoderNetwork) or not self.network_.encoder_frozen:
             return batch
         store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
-        return collate(EncodedLoader([], self.network_, store, shuffle=False).encode(batch))
+        with memory_advice():
+            return collate(EncodedLoader([], self.network_, store, shuffle=False).encode(batch))
 
     def _window(self) -> int:
         return int(self.options.get("window") or self.facts_["image_size"])
@@ -266,22 +286,23 @@ class DeepModel:
         if max(height, width) <= side:
             return self._whole(arrays)
         count = next(iter(arrays.values())).shape[0]
-        return [self._large({name: value[row].numpy() for name, value in arrays.items()}, height, width, side) for row in range(count)]
+        return [
+            self._large({name: value[row].cpu().numpy() for name, value in arrays.items()}, height, width, side) for row in range(count)
+        ]
 
     def _large(self, chip: dict[str, NDArray[Any]], height: int, width: int, side: int) -> NDArray[np.float32]:
         def read(window: Window) -> dict[str, NDArray[Any]]:
             rows, columns = slice(window.row, window.row + window.height), slice(window.column, window.column + window.width)
             return {name: value[..., rows, columns] if name in ("image", "embedding", "extra") else value for name, value in chip.items()}
 
-        blocks = self.predict_scene(read, height, width, window=side, block=max(height, width), batch=int(self.options.get("batch", 8)))
+        blocks = self.predict_scene(read, height, width, window=side, block=max(height, width))
         return next(blocks)[1]
 
     def _whole(self, batch: dict[str, Any]) -> list[NDArray[np.float32]]:
         device = next(self.network_.parameters()).device
-        moved = _moved(batch, device)
         self.network_.eval()
         with torch.no_grad(), memory_advice():
-            logits = self.network_(moved).float()
+            logits = self.network_(moved(batch, device)).float()
         if self.facts_["kind"] == "regression":
             mean, std = (torch.tensor(part, device=device) for part in self.facts_["target"])
             values = logits * std.view(1, -1, *[1] * (logits.ndim - 2)) + mean.view(1, -1, *[1] * (logits.ndim - 2))
@@ -326,17 +347,3 @@ class _Streamed:
         for batch in self.encoded.loader:
             small = max(batch["image"].shape[-2:]) <= self.side
             yield collate(self.encoded.encode(batch)) if small else batch
-
-
-def _device(accelerator: str) -> str:
-    return "cuda" if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
-
-
-def _moved(batch: Mapping[str, Any], device: Any) -> dict[str, Any]:
-    return {name: _to(value, device) for name, value in batch.items()}
-
-
-def _to(value: Any, device: Any) -> Any:
-    if isinstance(value, list) and value and hasattr(value[0], "to"):
-        return [entry.to(device) for entry in value]
-    return value.to(device) if hasattr(value, "to") else value

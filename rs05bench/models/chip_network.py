@@ -139,10 +139,17 @@ def _backbone(spec: DeepSpec, *, reads: str, **arguments: Any) -> Backbone:
     weights = arguments.get("weights")
     if weights is not None and Path(weights).is_file():
         key += str(Path(weights).stat().st_mtime_ns)
-    if key not in _FROZEN:
+    if key in _FROZEN:
+        _FROZEN[key].begin()
+    else:
         _FROZEN.clear()
         _FROZEN[key] = build_backbone(spec.inputs, **arguments)
     return _FROZEN[key]
+
+
+def forget_encoders() -> None:
+    """Let go of the encoder that frozen tiers of this process share."""
+    _FROZEN.clear()
 
 
 def _tupled(value: Any) -> Any:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rs05bench.errors import BenchError
+from rs05bench.models.backbones.imports import terratorch_kept_quiet
 
 DECODERS = ("unet", "upernet", "fpn")
 
@@ -54,7 +55,8 @@ class DecoderHead(nn.Module):
 
     def __init__(self, channels: Sequence[int], outputs: int, *, decoder: str = "unet", width: int = 64, pyramid: bool = False) -> None:
         super().__init__()
-        from terratorch.models.necks import LearnedInterpolateToPyramidal
+        with terratorch_kept_quiet():
+            from terratorch.models.necks import LearnedInterpolateToPyramidal
 
         channel_list = list(channels)
         self.neck = None if pyramid else LearnedInterpolateToPyramidal(channel_list)
@@ -78,7 +80,8 @@ class _Fpn(nn.Module):
 
     def __init__(self, channel_list: list[int], width: int) -> None:
         super().__init__()
-        from terratorch.models.necks import FeaturePyramidNetworkNeck
+        with terratorch_kept_quiet():
+            from terratorch.models.necks import FeaturePyramidNetworkNeck
 
         self.pyramid = FeaturePyramidNetworkNeck(channel_list, out_channel=width, output_ordered_dict=False)
         levels = self.pyramid.process_channel_list(channel_list)
@@ -95,7 +98,8 @@ class _Fpn(nn.Module):
 
 
 def _decoder(name: str, channel_list: list[int], width: int) -> nn.Module:
-    from terratorch.registry import DECODER_REGISTRY
+    with terratorch_kept_quiet():
+        from terratorch.registry import DECODER_REGISTRY
 
     if name == "unet":
         return DECODER_REGISTRY.build("UNetDecoder", channel_list, channels=[4 * width, 2 * width, width, max(width // 2, 8)])

@@ -7,7 +7,8 @@ A batch is a dict of ``image`` (B, [T,] C, H, W) in the data set's units, and wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class EncoderNetwork(nn.Module):
         positions: tuple[int, ...] = head.positions
         backbone.use_layers(*positions)
         self.encoder_frozen = not any(parameter.requires_grad for parameter in backbone.parameters())
+        backbone.begin()
 
     def train(self, mode: bool = True) -> EncoderNetwork:
         """Training mode for what trains; a frozen encoder never leaves evaluation mode."""
@@ -40,8 +42,12 @@ class EncoderNetwork(nn.Module):
 
     def encode(self, batch: Batch) -> list[Tensor]:
         """Feature maps of the padded images."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen), self._precision():
             return self.backbone(batch["image"], batch.get("time"), batch.get("location"))
+
+    def _precision(self) -> AbstractContextManager[None]:
+        """Features of a frozen encoder are those of float32 on every device: they are kept, and read on another."""
+        return full_precision() if self.encoder_frozen else nullcontext()
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, K, H, W) or (B, K)."""
@@ -54,6 +60,14 @@ class EncoderNetwork(nn.Module):
                 features = [feature.contiguous() for feature in features]
         logits = self.head(features, self.backbone.padded_size(height, width))
         return logits[..., :height, :width] if logits.ndim == 4 else logits
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Has cuDNN's convolutions compute in float32: by default they round their inputs to TF32, whose mantissa has 10 bits."""
+    flags = torch.backends.cudnn
+    with flags.flags(enabled=flags.enabled, benchmark=flags.benchmark, deterministic=flags.deterministic, allow_tf32=False):
+        yield
 
 
 def parameter_counts(network: nn.Module) -> tuple[int, int]:

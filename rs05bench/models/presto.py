@@ -23,11 +23,15 @@ from rs05bench.models.presto_series import MISSING_COVER, aligned, presto_series
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from rs05bench.models.cache import FeatureCache
     from rs05bench.models.deep import DeepSpec
     from rs05bench.models.plan import FitHistory
     from rs05bench.protocol import ModelCard, Predictions, TaskData
 
 _WIDTH = 128
+_TOGETHER = 16
+"""Units a frozen encoder sees at once, always: sums of another shape differ in the last bit, and a unit's features would depend on which
+others a cache lacks."""
 _ENCODER_OPTIONS = ("weights", "revision", "init_seed")
 _INPUT_OPTIONS = ("location", "calendar")
 _OWN_OPTIONS = ("cache", "checkpoints", "accelerator", "features", "batch_size", *_INPUT_OPTIONS)
@@ -57,12 +61,16 @@ class PrestoModel:
 
     @property
     def training_record(self) -> dict[str, Any]:
-        """Schedule, early stopping and the learning rate that was kept; empty before the fit."""
-        return self.history_.record() if hasattr(self, "history_") else {}
+        """Schedule, early stopping, the learning rate that was kept and where the encoder's weights are from; empty before the fit."""
+        if not hasattr(self, "history_"):
+            return {}
+        network: Any = self.network_
+        return {**self.history_.record(), "encoder": network.backbone.origin}
 
     def fit(self, data: TaskData) -> PrestoModel:
         """Train on the budget's labels; the target is standardised by the training role."""
         from rs05bench.models.adaptation import OPTIONS
+        from rs05bench.models.devices import device_of
         from rs05bench.models.plan import TrainingPlan
         from rs05bench.models.training import fit_network
 
@@ -71,19 +79,37 @@ class PrestoModel:
         series = _SeriesData(self, data)
         plan = TrainingPlan.of(series, **{key: value for key, value in self.options.items() if key not in others})  # type: ignore[arg-type]
         network = self._network(data)
-        series.network = network
+        device = device_of(self.options.get("accelerator", "auto"))
+        series.network = network.to(device)
         self.history_, summary = fit_network(
             network,
             series,  # type: ignore[arg-type]
             plan,
             seed=self.seed,
-            checkpoints=self.options.get("checkpoints"),
+            checkpoints=self._checkpoints(plan, data),
             accelerator=self.options.get("accelerator", "auto"),
         )
         if summary.target_mean is not None and summary.target_std is not None:
             self._target = float(summary.target_mean[0]), float(summary.target_std[0])
-        self.network_ = network.eval()
+        # Fitting leaves it on the host; it predicts where it was trained.
+        self.network_ = network.eval().to(device)
         return self
+
+    def _checkpoints(self, plan: Any, data: TaskData) -> Path | None:
+        """Where this fit, and no other, is taken up again."""
+        from rs05bench.models.identity import fit_identity
+
+        folder = self.options.get("checkpoints")
+        if folder is None:
+            return None
+        rows = {role: [str(unit) for unit in data.unit_ids(role)] for role in ("train", "val")}
+        facts = rows | {"y": hashlib.sha256(b"".join(np.asarray(data.y(role)).tobytes() for role in rows)).hexdigest()}
+        return Path(folder) / fit_identity(self.spec.name, self.seed, self.options, plan, data, facts)
+
+    def warm_up(self, data: TaskData) -> None:
+        """Fit another model of this kind for one step and forget it: what a process does once (imports, kernels) is then done."""
+        options = {key: value for key, value in self.options.items() if key not in ("cache", "checkpoints")}
+        PrestoModel(self.spec, seed=self.seed, **options | {"steps": 1, "val_every": 1, "learning_rates": [1e-3]}).fit(data)
 
     def predict(self, data: TaskData, role: str) -> Predictions:
         """Predict the units of a role."""
@@ -95,15 +121,40 @@ class PrestoModel:
         if not hasattr(self, "network_"):
             raise ProtocolError(f"{self.spec.name} was asked to predict before it was fitted", remedy="Call fit(data) first.")
         units = data.unit_ids(role)
-        outputs = []
         loader = _SeriesLoader(self.tensors(data, role), batch=512, seed=None)
         with torch.no_grad(), memory_advice():
-            outputs = [self.network_(batch).float() for batch in loader]
+            outputs = [self._logits(batch) for batch in loader]
         logits = torch.cat(outputs) if outputs else torch.empty(0, 1)
         if data.classes is not None:
             return Predictions.of_classes(units, role, logits.softmax(dim=1).numpy(), data.classes)
         mean, deviation = self._target
         return Predictions.of_values(units, role, logits[:, 0].double().numpy() * deviation + mean)
+
+    def _logits(self, batch: dict[str, Tensor]) -> Tensor:
+        from rs05bench.models.devices import moved
+
+        network: Any = self.network_
+        if network.encoder_frozen:
+            batch = {"features": _features(network, batch, self.options.get("cache"))}
+        logits: Tensor = network(moved(batch, next(network.parameters()).device))
+        return logits.float().cpu()
+
+    def gflops_per_unit(self, data: TaskData) -> float | None:
+        """Billions of operations to predict one unit, counted on the first that is to be predicted; None where there is none."""
+        from rs05bench.models.devices import moved
+        from rs05bench.models.networks import gflops_per_unit
+
+        role = next((role for role in ("test_id", "test_ood") if len(data.unit_ids(role))), None)
+        if role is None:
+            return None
+        network: Any = self.network_
+        first = {name: value[:1] for name, value in self.tensors(data, role).items()}
+        # One by itself, without the ones that fill it up to `_TOGETHER`.
+        network.together, kept = None, network.together
+        try:
+            return gflops_per_unit(network, moved(first, next(network.parameters()).device))
+        finally:
+            network.together = kept
 
     def embed(self, data: TaskData, role: str) -> NDArray[np.float32]:
         """The encoder's embedding of each unit, shape (n, 128): what ``presto/frozen`` puts a linear head on."""
@@ -112,7 +163,7 @@ class PrestoModel:
         network: Any = getattr(self, "network_", None) or self._network(data)
         network.eval()
         with torch.no_grad():
-            parts = [network.encode(batch) for batch in _SeriesLoader(self.tensors(data, role), batch=512, seed=None)]
+            parts = [_encoded(network, batch) for batch in _SeriesLoader(self.tensors(data, role), batch=512, seed=None)]
         return torch.cat(parts).numpy() if parts else np.empty((0, _WIDTH), dtype=np.float32)
 
     def tensors(self, data: TaskData, role: str) -> dict[str, Tensor]:
@@ -175,6 +226,9 @@ def presto_encoder(
         revision: Hub commit; one is pinned where None.
         init_seed: Seed of random weights.
 
+    Returns:
+        The encoder, with the attribute ``origin``: ``random:<init_seed>`` or the name and SHA-256 of the weights file, as of a `Backbone`.
+
     Raises:
         DataError: The weights are missing or incomplete.
     """
@@ -194,10 +248,14 @@ def presto_encoder(
     with torch.random.fork_rng():
         torch.manual_seed(init_seed)
         whole = module.Presto()
+    origin = f"random:{init_seed}"
     if path is not None:
         from rs05bench.models.backbones.weights import load_complete, read_state_dict
 
         load_complete(whole, read_state_dict(path), source=path)
+        with path.open("rb") as stream:
+            origin = f"{path.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"
+    whole.encoder.origin = origin
     return whole.encoder
 
 
@@ -220,6 +278,7 @@ def presto_network(encoder: nn.Module, adaptation: Any, outputs: int) -> nn.Modu
             self.head = nn.Linear(_WIDTH, outputs)
             self.adaptation = adaptation
             self.encoder_frozen = adaptation.tier == "frozen"
+            self.together = _TOGETHER if self.encoder_frozen else None
 
         def train(self, mode: bool = True) -> PrestoNetwork:
             super().train(mode)
@@ -238,10 +297,16 @@ def presto_network(encoder: nn.Module, adaptation: Any, outputs: int) -> nn.Modu
             embedding = batch["series"].new_empty(len(cover), _WIDTH)
             for kind in range(len(kinds)):
                 rows = torch.nonzero(which == kind).squeeze(1)
-                part = {name: batch[name][rows] for name in ("series", "cover", "location", "mask", "month")}
-                tokens = self.backbone(part["series"], part["cover"], part["location"], mask=part["mask"], month=part["month"])[0]
-                embedding = embedding.index_copy(0, rows, tokens.mean(dim=1))
+                for some in rows.split(self.together or len(rows)):
+                    embedding = embedding.index_copy(0, some, self._mean_tokens(batch, some))
             return embedding
+
+        def _mean_tokens(self, batch: dict[str, Tensor], rows: Tensor) -> Tensor:
+            """Mean tokens of some units that lack the same (n, 128); a frozen encoder's are filled up with the first to `together`."""
+            filled = torch.cat([rows, rows[:1].expand((self.together or len(rows)) - len(rows))])
+            part = {name: batch[name][filled] for name in ("series", "cover", "location", "mask", "month")}
+            tokens: Tensor = self.backbone(part["series"], part["cover"], part["location"], mask=part["mask"], month=part["month"])[0]
+            return tokens.mean(dim=1)[: len(rows)]
 
         def forward(self, batch: dict[str, Tensor]) -> Tensor:
             if "features" in batch:
@@ -287,37 +352,60 @@ class _SeriesData:
             if self.network.encoder_frozen:
                 # Nothing random precedes the encoder, so every unit is encoded once and the head trains on that.
                 self.network.eval()
+                cache = self.model.options.get("cache")
                 with torch.no_grad():
-                    parts = [self._features(batch) for batch in _SeriesLoader(tensors, batch=512, seed=None)]
+                    parts = [_features(self.network, batch, cache) for batch in _SeriesLoader(tensors, batch=512, seed=None)]
                 tensors = {"features": torch.cat(parts) if parts else torch.empty(0, _WIDTH)}
             label = np.asarray(self.data.y(role))
             tensors["label"] = torch.from_numpy(label.astype(np.float32 if self.classes is None else np.int64))
             self._prepared[role] = tensors
         return self._prepared[role]
 
-    def _features(self, batch: dict[str, Tensor]) -> Tensor:
-        import torch
 
-        folder = self.model.options.get("cache")
-        if folder is None:
-            return self.network.encode(batch)
-        from rs05bench.models.backbones.weights import state_digest
-        from rs05bench.models.cache import FeatureCache, unit_digest
+def _features(network: Any, batch: dict[str, Tensor], folder: Any) -> Tensor:
+    """Embeddings of a batch on the host (n, 128), from the cache where it has them.
 
-        cache = folder if isinstance(folder, FeatureCache) else FeatureCache(folder)
-        encoder = hashlib.sha256(f"presto|{state_digest(self.network.backbone)}".encode()).hexdigest()
-        rows = range(len(batch["series"]))
-        keys = [unit_digest(batch["series"][row], *(batch[name][row] for name in ("mask", "cover", "month", "location"))) for row in rows]
-        found = [cache.get(encoder, key) for key in keys]
-        absent = [row for row in rows if found[row] is None]
-        cache.hits, cache.misses = cache.hits + len(keys) - len(absent), cache.misses + len(absent)
-        if absent:
-            encoded = self.network.encode({name: value[absent] for name, value in batch.items()}).numpy()
-            for position, row in enumerate(absent):
-                maps = [np.ascontiguousarray(encoded[position])]
-                cache.put(encoder, keys[row], maps)
-                found[row] = maps
-        return torch.from_numpy(np.stack([maps[0] for maps in found if maps is not None]))
+    Args:
+        network: A network with a frozen encoder.
+        batch: Of `PrestoModel.tensors`.
+        folder: The cache (a `FeatureCache` or its folder); None for none.
+    """
+    import torch
+
+    if folder is None:
+        return _encoded(network, batch)
+    from rs05bench.models.backbones.weights import state_digest
+    from rs05bench.models.cache import FeatureCache, unit_digest
+
+    cache = folder if isinstance(folder, FeatureCache) else FeatureCache(folder)
+    encoder = hashlib.sha256(f"presto, {_TOGETHER} at once|{state_digest(network.backbone)}".encode()).hexdigest()
+    rows = range(len(batch["series"]))
+    keys = [unit_digest(batch["series"][row], *(batch[name][row] for name in ("mask", "cover", "month", "location"))) for row in rows]
+    found = [_kept(cache, encoder, key) for key in keys]
+    absent = [row for row in rows if found[row] is None]
+    cache.hits, cache.misses = cache.hits + len(keys) - len(absent), cache.misses + len(absent)
+    if absent:
+        encoded = _encoded(network, {name: value[absent] for name, value in batch.items()}).numpy()
+        for position, row in enumerate(absent):
+            found[row] = np.ascontiguousarray(encoded[position])
+            cache.put(encoder, keys[row], [found[row]])  # type: ignore[list-item]
+    return torch.from_numpy(np.stack([value for value in found if value is not None]))
+
+
+def _kept(cache: FeatureCache, encoder: str, key: str) -> NDArray[np.float32] | None:
+    """A unit's embedding, read: each map of a batch would hold a file open."""
+    maps = cache.get(encoder, key)
+    return None if maps is None else np.array(maps[0])
+
+
+def _encoded(network: Any, batch: dict[str, Tensor]) -> Tensor:
+    """Embeddings on the host, computed where the network is."""
+    from rs05bench.models.devices import moved
+    from rs05bench.models.networks import full_precision
+
+    with full_precision():
+        embedding: Tensor = network.encode(moved(batch, next(network.parameters()).device))
+    return embedding.cpu()
 
 
 class _SeriesLoader:

@@ -6,8 +6,11 @@ Names are `<input or backbone>/<learner or adaptation>`. Shallow learners and fl
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-from collections.abc import Callable, Mapping
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -102,7 +105,7 @@ def list_models(card: TaskCard | None = None) -> list[Listed]:
     known = {item.card.name for item in found}
     found += [
         Listed(entry.card, entry.source, (*BOTH, "segmentation"))
-        for name, entry in _outside().items()
+        for name, entry in _all_outside()
         if entry.card is not None and name not in known and (card is None or _readable(entry, card))
     ]
     from rs05bench.protocol.result import TIERS
@@ -122,7 +125,7 @@ def model_card(name: str, task: TaskCard | None = None) -> ModelCard:
         _refuse_closed(name, inputs, learner, task)
         if (inputs == "floor" and learner in FLOOR_NAMES) or (learner in SHALLOW_NAMES and _is_feature_set(inputs, task)):
             return _built_in_card(name, task)
-        entry = _outside().get(name)
+        entry = _outside(name)
         if entry is not None and entry.card is not None:
             return entry.card
     return create(name, card=task).card
@@ -198,24 +201,46 @@ class _Outside:
     data: str = "any"
 
 
-def _outside() -> dict[str, _Outside]:
-    """Models that are not in this file, by name: the deep catalogue, then entry points."""
-    from importlib.metadata import entry_points
-
-    found = dict(_deep_catalogue())
-    for entry in entry_points(group=ENTRY_POINTS):
-        package = entry.dist.name if entry.dist is not None else entry.value
-        found[entry.name] = _Outside(getattr(_loaded(entry), "model_card", None), _loaded(entry), package)
+def _outside(name: str) -> _Outside | None:
+    """A model that is not in this file: of the deep catalogue, or of an entry point, of which no other is loaded."""
+    found = _deep_catalogue().get(name)
+    for entry in _entries():
+        if entry.name == name:
+            found = _loaded(entry)
     return found
 
 
-def _loaded(entry: Any) -> Any:
+def _all_outside() -> Iterator[tuple[str, _Outside]]:
+    """Every model that is not in this file, by name; an entry point that cannot be used is left out with a warning."""
+    yield from _deep_catalogue().items()
+    for entry in _entries():
+        try:
+            yield entry.name, _loaded(entry)
+        except DataError as error:
+            warnings.warn(f"left out: {error}", UserWarning, stacklevel=3)
+
+
+def _entries() -> Iterator[Any]:
+    from importlib.metadata import entry_points
+
+    yield from entry_points(group=ENTRY_POINTS)
+
+
+def _loaded(entry: Any) -> _Outside:
+    package = entry.dist.name if entry.dist is not None else entry.value
+    if entry.name in _deep_catalogue() or entry.name in (f"floor/{floor}" for floor in FLOOR_NAMES):
+        raise DataError(
+            f"the package gives a model the name {entry.name!r}, which is a built-in model's",
+            source=package,
+            remedy="Rename its entry point, or uninstall that package.",
+        )
     try:
-        return entry.load()
+        made = entry.load()
     except Exception as error:
         raise DataError(
-            f"the model {entry.name!r} cannot be imported: {error}", source=entry.value, remedy="Mend or uninstall that package."
+            f"the model {entry.name!r} cannot be imported: {error}", source=package, remedy="Mend or uninstall that package."
         ) from error
+    return _Outside(getattr(made, "model_card", None), made, package)
 
 
 def _deep_catalogue() -> Mapping[str, _Outside]:
@@ -234,7 +259,7 @@ def _readable(entry: _Outside, card: TaskCard) -> bool:
 
 
 def _from_outside(name: str, card: TaskCard | None, seed: int, options: dict[str, Any]) -> Model | None:
-    entry = _outside().get(name)
+    entry = _outside(name)
     if entry is None:
         return None
     if entry.source == "deep":
@@ -247,13 +272,20 @@ def _from_file(name: str) -> Callable[..., Any]:
     path = Path(file)
     if not path.is_file():
         raise DataError("no such file", source=path, remedy="Give a model as path/to/file.py:ClassName.")
-    spec = importlib.util.spec_from_file_location(f"rs05bench_model_{path.stem}", path)
+    # Files of one stem in two folders are two modules.
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"rs05bench_model_{path.stem}_{place}", path)
     if spec is None or spec.loader is None:
         raise DataError("cannot be imported as Python", source=path)
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses and typing look their module up by name.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
+        sys.modules.pop(spec.name, None)
+        if not isinstance(error, Exception):
+            raise
         raise DataError(f"fails on import: {type(error).__name__}: {error}", source=path) from error
     made = getattr(module, attribute, None)
     if not callable(made):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -50,7 +51,9 @@ class TierTask(lightning.LightningModule):
                 raise ProtocolError(
                     "a tier is built from its data, and the Trainer has no data module", remedy="Call trainer.fit(task, datamodule=dm)."
                 )
-            self.tier = self.deep.module(data)
+            # Lightning calls this on the Trainer's device; data are read, and weights drawn, on the host, as `fit` does.
+            with torch.device("cpu"):
+                self.tier = self.deep.module(data)
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits."""
@@ -78,6 +81,11 @@ class TierTask(lightning.LightningModule):
         from rs05bench.models.networks import trainable_state
 
         checkpoint["state_dict"] = {f"tier.network.{name}": value for name, value in trainable_state(self._tier.network).items()}
+
+    @property
+    def encoder_frozen(self) -> bool:
+        """Whether the encoder is left alone: data modules then augment nothing."""
+        return self._tier.encoder_frozen
 
     @property
     def _tier(self) -> TierModule:

@@ -1,124 +1,118 @@
 """A deep cell as a configuration of TerraTorch's own command: ``terratorch fit --config cell.yaml``.
 
 Where TerraTorch has every part (encoder, necks, decoder, LoRA), the configuration names TerraTorch's parts alone and needs nothing of ours.
-Where it has not (the bottleneck adapter, the linear head with its norm, Clay with the data's ground sampling distance, AlphaEarth
-networks), the model is `ExportedModel`, our network in TerraTorch's model interface.
+Where it has not (the bottleneck adapter, the linear head with its norm, Clay with the data's ground sampling distance, networks from
+scratch), the model is `ExportedModel`, our network in TerraTorch's model interface.
 
-What a configuration cannot say stays behind: the grid of learning rates and the budget of labelled pixels. Export one cell a learning rate,
-and give masks in which unlabelled pixels are -1.
+The optimiser, the schedule a step, class weights, precision, early stopping, the best weights, flips and turns are the cell's. What a
+configuration cannot say (a grid of rates, a fire as a batch) stands in its first lines, by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import yaml
 from torch import Tensor, nn
 
 from rs05bench.errors import ProtocolError
-from rs05bench.models.adaptation import Adaptation, select_blocks
-from rs05bench.models.backbones import backbone_spec, canonical_bands, match_bands
-from rs05bench.models.backbones.bands import Matching
-from rs05bench.models.backbones.spec import BackboneSpec
+from rs05bench.models.backbones import backbone_spec
+from rs05bench.models.chip_network import NETWORK_OPTIONS
+from rs05bench.models.plan import IGNORE, TrainingPlan
+from rs05bench.models.scratch import EMBEDDING_BANDS, ScratchNetwork
+from rs05bench.models.summary import TrainingSummary, summarise
+from rs05bench.models.terratorch_parts import NativeParts, native_parts, reads_coordinates
+from rs05bench.models.terratorch_training import middle_rate, optimiser_arguments, trainer_arguments, transforms
+from rs05bench.models.training import seeded
 
 if TYPE_CHECKING:
     from rs05bench.models.chip_model import DeepModel
-    from rs05bench.models.plan import TrainingPlan
-
-_NATIVE_FAMILIES = ("prithvi", "terramind", "timm")
-_NATIVE_TIERS = ("decoder", "lora", "full")
-_DECODERS = {"unet": "UNetDecoder", "upernet": "UperNetDecoder"}
+    from rs05bench.models.plan import ChipData
 
 
 def export_terratorch(
-    model: DeepModel,
-    facts: dict[str, Any],
-    plan: TrainingPlan,
-    *,
-    train: str | Path,
-    val: str | Path,
-    images: str = "*_merged.tif",
-    labels: str = "*.mask.tif",
-    batch_size: int = 4,
+    model: DeepModel, data: ChipData, *, train: str | Path, val: str | Path, images: str = "*_merged.tif", labels: str = "*.mask.tif"
 ) -> str:
     """The YAML text of a cell.
 
+    Its first lines say, by name, what TerraTorch does otherwise.
+
     Args:
         model: The deep model.
-        facts: What was found in the data: ``model.facts_`` after a fit, or ``model.inspect(data)``.
-        plan: Its training plan; the first learning rate of the grid is exported.
-        train: Folder of the training chips and masks.
-        val: Folder of the validation chips and masks.
-        images: Pattern of the chips' names.
+        data: The data module of the cell. Read for the plan, the patches' size, and the statistics of the training role; its pixels reach
+            TerraTorch as files that hold what `patch_contents` says.
+        train: Folder of the training patches and masks.
+        val: Folder of the validation patches and masks.
+        images: Pattern of the patches' names.
         labels: Pattern of the masks' names.
-        batch_size: Chips a batch.
 
     Raises:
-        ProtocolError: TerraTorch's generic data module has no place for this model's inputs.
+        ProtocolError: The task is no segmentation, an augmentation is unknown, or a pretrained tier has no file of weights.
     """
-    if facts["kind"] != "segmentation":
+    if data.kind != "segmentation":
         raise ProtocolError(
             "only segmentation cells export to TerraTorch", remedy="Classification and regression tiers are trained by rs05bench run."
         )
-    if model.spec.inputs == "hybrid":
-        raise ProtocolError(
-            f"{model.spec.name} reads bands and embeddings from two rasters; TerraTorch's generic data module reads one",
-            remedy="Export raw/unet or alphaearth/unet, or train it by rs05bench run.",
-        )
-    native = _native(model, facts)
-    arguments, means, stds, scale = native or _ours(model, facts)
-    frozen = native is not None and model.spec.tier == "decoder"
+    cell = _look(model, data)
+    native = native_parts(model, cell.facts, cell.height, cell.width)
+    network, summary = _summarised(model, data, cell)
     config = {
         "seed_everything": model.seed,
-        "trainer": {
-            "accelerator": "auto",
-            "devices": 1,
-            "max_steps": plan.steps,
-            "val_check_interval": min(plan.val_every, plan.steps),
-            "check_val_every_n_epoch": None,
-            "accumulate_grad_batches": plan.accumulate,
-            "gradient_clip_val": 1.0,
-            "num_sanity_val_steps": 0,
-            "logger": False,
-        },
+        "trainer": trainer_arguments(cell.plan, str(model.options.get("accelerator", "auto"))),
         "data": {
             "class_path": "terratorch.datamodules.GenericNonGeoSegmentationDataModule",
             "init_args": {
-                "batch_size": batch_size,
+                "batch_size": cell.batch_size,
                 "num_workers": 0,
-                "num_classes": len(facts["classes"]),
+                "num_classes": len(cell.facts["classes"]),
                 "train_data_root": str(train),
                 "val_data_root": str(val),
                 "test_data_root": str(val),
                 "img_grep": images,
                 "label_grep": labels,
-                **_bands(model, facts, native is not None),
-                "means": means,
-                "stds": stds,
-                "constant_scale": scale,
-                "no_label_replace": -1,
-                "expand_temporal_dimension": facts["num_frames"] > 1,
+                **({} if native is None else native.data),
+                "train_transform": transforms(
+                    cell.augmentation, cell.height, cell.width, 1 if native is None else cell.facts["num_frames"]
+                ),
+                "no_label_replace": IGNORE,
                 "drop_last": False,
             },
         },
         "model": {
             "class_path": "terratorch.tasks.SemanticSegmentationTask",
             "init_args": {
-                **arguments,
+                **(_ours(model, cell.facts, network) if native is None else native.arguments),
                 "loss": "ce",
-                "ignore_index": -1,
-                "freeze_backbone": frozen,
+                "ignore_index": IGNORE,
+                "class_weights": None if summary.class_weights is None else summary.class_weights.tolist(),
+                **optimiser_arguments(model, cell.facts, cell.plan),
                 "plot_on_val": False,
-                "class_names": [str(value) for value in facts["classes"]],
+                "class_names": [str(value) for value in cell.facts["classes"]],
             },
         },
-        "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": plan.learning_rates[0], "weight_decay": plan.weight_decay}},
-        "lr_scheduler": {"class_path": "CosineAnnealingLR", "init_args": {"T_max": plan.steps}},
     }
-    head = f"# {model.spec.name} as a TerraTorch configuration: terratorch fit --config <this file>\n"
-    return head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return _header(model, cell, native) + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def patch_contents(model: DeepModel, data: ChipData) -> dict[str, Any]:
+    """What the patches hold that an exported configuration reads, as arguments of a chip data module's `write_patches`.
+
+    Args:
+        model: The deep model.
+        data: The data module of the cell.
+
+    Returns:
+        `parts`: names of the rasters of a batch, stacked in this order; `fill`: what missing pixels of `image` become, a number a band, or
+        None where they stay NaN.
+    """
+    cell = _look(model, data)
+    native = native_parts(model, cell.facts, cell.height, cell.width)
+    if native is not None:
+        return {"parts": ("image",), "fill": native.fill}
+    return {"parts": tuple(_channels(model, cell.facts)), "fill": None}
 
 
 class ExportedModel(nn.Module):
@@ -129,21 +123,44 @@ class ExportedModel(nn.Module):
         facts: What was found in the data.
         seed: Of its initialisation.
         options: Its options.
+        mean: Mean of each input channel over the training role, for networks from scratch.
+        std: Their standard deviation.
     """
 
-    def __init__(self, name: str, facts: dict[str, Any], seed: int = 0, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        facts: dict[str, Any],
+        seed: int = 0,
+        options: dict[str, Any] | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+    ) -> None:
         super().__init__()
         from rs05bench.models.deep import create
 
-        self.embedding = name.startswith("alphaearth/")
-        self.network = create(name, seed=seed, **(options or {})).network(facts)
+        model = create(name, seed=seed, **(options or {}))
+        self.channels = _channels(model, facts)
+        self.dates = int(facts["num_frames"])
+        self.network = model.network(facts)
+        if mean is not None and std is not None:
+            self.network.set_statistics(torch.tensor(mean), torch.tensor(std))
 
     def forward(self, x: Tensor, **_: Any) -> Any:
-        """(B, C, H, W), or (B, C, T, H, W) as TerraTorch stacks dates, to TerraTorch's ``ModelOutput``."""
+        """Logits as TerraTorch's ``ModelOutput``.
+
+        Args:
+            x: (B, C, H, W), the rasters of a batch stacked as `patch_contents` says, missing pixels NaN.
+        """
         from terratorch.models.model import ModelOutput
 
-        image = x.transpose(1, 2) if x.ndim == 5 else x
-        return ModelOutput(output=self.network({"embedding" if self.embedding else "image": image}))
+        batch = dict(zip(self.channels, x.split(list(self.channels.values()), dim=1), strict=True))
+        if "image" in batch and self.dates > 1:
+            batch["image"] = batch["image"].unflatten(1, (self.dates, -1))
+        if "time" in batch:
+            batch["time"] = batch["time"][..., 0, 0].unflatten(1, (self.dates, 2))
+            batch["location"] = batch["location"][..., 0, 0]
+        return ModelOutput(output=self.network(batch))
 
     def freeze_encoder(self) -> None:
         """Nothing to do: the tier has already decided what trains."""
@@ -153,113 +170,109 @@ class ExportedModel(nn.Module):
         raise NotImplementedError("every tier trains its head")
 
 
-def _native(model: DeepModel, facts: dict[str, Any]) -> tuple[dict[str, Any], list[float], list[float], float] | None:
-    """TerraTorch's own parts, statistics in the data's units; None where TerraTorch lacks one."""
-    options = model.options
-    if model.spec.backbone is None or model.spec.tier not in _NATIVE_TIERS or options.get("decoder", "unet") not in _DECODERS:
-        return None
-    spec = backbone_spec(model.spec.inputs)
-    adaptation = Adaptation(
-        model.spec.tier,  # type: ignore[arg-type]
-        **{key: options[key] for key in ("rank", "alpha", "dropout", "blocks", "layer_decay") if key in options},
-        targets=tuple(options.get("targets", ("q", "v"))),
+@dataclass(frozen=True)
+class _Cell:
+    """What the data say of a cell."""
+
+    facts: dict[str, Any]
+    plan: TrainingPlan
+    height: int
+    width: int
+    batch_size: int
+    whole_groups: bool
+    augmentation: tuple[str, ...]
+
+
+def _look(model: DeepModel, data: ChipData) -> _Cell:
+    with seeded(model.seed):
+        facts = model.inspect(data)
+        loader: Any = data.train_dataloader()
+        mask = next(iter(loader))["mask"]
+    training = getattr(getattr(data, "card", None), "training", None)
+    return _Cell(
+        facts=facts,
+        plan=TrainingPlan.of(data, **model.plan_options()),
+        height=int(mask.shape[-2]),
+        width=int(mask.shape[-1]),
+        batch_size=int(getattr(data, "batch_size", None) or len(mask)),
+        whole_groups=bool(getattr(getattr(loader, "batch_sampler", None), "whole", False)),
+        augmentation=tuple(getattr(training, "augmentation", ())) if _sees_pixels_anew(model) else (),
     )
-    clipped = any(slot.clip for slot in spec.slots)
-    partial = adaptation.tier == "full" and (adaptation.blocks != "all" or adaptation.layer_decay != 1.0)
-    if spec.family not in _NATIVE_FAMILIES or clipped or partial or options.get("head") == "linear" or options.get("coordinates"):
-        return None
-    if facts["num_frames"] > 1 and spec.frames != "native":
-        return None
-    if not model.spec.random_twin and "weights" not in options:
-        raise ProtocolError(f"{model.spec.name}: export needs the file of weights", remedy="Create the model with weights=<file>.")
-    matching = match_bands(spec.slots, facts["bands"], require_all=spec.require_all, encoder=spec.name)
-    arguments = {
-        "backbone": spec.builder,
-        **_backbone_arguments(spec, matching, facts),
-        "backbone_pretrained": not model.spec.random_twin,
-        **({} if model.spec.random_twin else {"backbone_ckpt_path": str(options["weights"])}),
-        "necks": _necks(spec, facts),
-        **_decoder_arguments(model, spec),
-        "num_classes": len(facts["classes"]),
-    }
-    if adaptation.tier == "lora":
-        arguments["peft_config"] = _lora(spec, adaptation)
-    means, stds = [slot.mean for slot in matching.slots], [slot.std for slot in matching.slots]
-    # TerraTorch standardises after constant_scale, so the data are brought to reflectance x 10,000 first.
-    return {"model_factory": "EncoderDecoderFactory", "model_args": arguments}, means, stds, 10_000.0 / facts["scale"]
 
 
-def _ours(model: DeepModel, facts: dict[str, Any]) -> tuple[dict[str, Any], list[float], list[float], float]:
-    channels = 64 if model.spec.inputs == "alphaearth" else len(facts["bands"])
-    from rs05bench.models.chip_network import NETWORK_OPTIONS
-
-    options = {key: _plain(value) for key, value in model.options.items() if key in NETWORK_OPTIONS}
-    arguments = {
-        "name": model.spec.name,
-        "facts": {key: value for key, value in facts.items() if key != "target"},
-        "seed": model.seed,
-        "options": options,
-    }
-    exported = {"class_path": f"{__name__}.ExportedModel", "init_args": arguments}
-    # Our networks standardise by themselves.
-    # The task reads the number of classes from model_args even where it is given a model.
-    return {"model": exported, "model_args": {"num_classes": len(facts["classes"])}}, [0.0] * channels, [1.0] * channels, 1.0
+def _sees_pixels_anew(model: DeepModel) -> bool:
+    """A frozen encoder is run once a patch, on pixels as they are."""
+    return model.spec.backbone is None or model.spec.tier not in ("frozen", "decoder")
 
 
-def _bands(model: DeepModel, facts: dict[str, Any], native: bool) -> dict[str, Any]:
+def _summarised(model: DeepModel, data: ChipData, cell: _Cell) -> tuple[nn.Module, TrainingSummary]:
+    """Class weights, and for tiers from scratch the network with the training role's statistics."""
+    # An encoder brings the statistics of its pretraining, so it need not be built here.
+    network = model.network(cell.facts) if model.spec.backbone is None else nn.Identity()
+    with seeded(model.seed):
+        return network, summarise(network, data, cell.plan)
+
+
+def _channels(model: DeepModel, facts: dict[str, Any]) -> dict[str, int]:
+    """Rasters that our network reads, and the channels of each, in the order in which patches hold them."""
+    image = {"image": facts["num_frames"] * len(facts["bands"])}
+    embedding = {"embedding": EMBEDDING_BANDS}
     if model.spec.inputs == "alphaearth":
-        return {}
-    present = list(canonical_bands(facts["bands"]))
-    if not native:
-        return {"dataset_bands": present, "output_bands": present, "rgb_indices": [0, 0, 0]}
-    spec = backbone_spec(model.spec.inputs)
-    matching = match_bands(spec.slots, facts["bands"], require_all=spec.require_all, encoder=spec.name)
-    return {"dataset_bands": present, "output_bands": list(matching.bands), "rgb_indices": [0, 0, 0]}
+        return embedding
+    if model.spec.inputs == "hybrid":
+        return image | embedding | ({"extra": facts["extra"]} if facts["extra"] else {})
+    return image | ({"time": 2 * facts["num_frames"], "location": 2} if reads_coordinates(model) else {})
 
 
-def _backbone_arguments(spec: BackboneSpec, matching: Matching, facts: dict[str, Any]) -> dict[str, Any]:
-    slots = [slot.band for slot in matching.slots]
-    if spec.family == "prithvi":
-        return {
-            "backbone_bands": slots,
-            "backbone_num_frames": facts["num_frames"],
-            "backbone_coords_encoding": [],
-            "backbone_img_size": facts["image_size"],
-        }
-    if spec.family == "terramind":
-        return {"backbone_modalities": ["S2L2A"], "backbone_bands": {"S2L2A": slots}}
-    return {"backbone_in_chans": len(slots), "backbone_out_indices": list(spec.layers), "backbone_img_size": facts["image_size"]}
+def _ours(model: DeepModel, facts: dict[str, Any], network: nn.Module) -> dict[str, Any]:
+    options = {key: _plain(value) for key, value in model.options.items() if key in NETWORK_OPTIONS}
+    if "weights" in options:
+        options["weights"] = str(Path(options["weights"]).absolute())
+    arguments = {"name": model.spec.name, "facts": facts, "seed": model.seed, "options": options}
+    if isinstance(network, ScratchNetwork):
+        arguments |= {"mean": network.mean.flatten().tolist(), "std": network.std.flatten().tolist()}
+    # The task reads the number of classes from model_args even where it is given a model.
+    exported = {"class_path": f"{__name__}.ExportedModel", "init_args": arguments}
+    return {"model": exported, "model_args": {"num_classes": len(facts["classes"])}}
 
 
-def _necks(spec: BackboneSpec, facts: dict[str, Any]) -> list[dict[str, Any]]:
-    reshape: dict[str, Any] = {"name": "ReshapeTokensToImage"}
-    if spec.family == "terramind":
-        reshape["remove_cls_token"] = False
-    if facts["num_frames"] > 1:
-        reshape["effective_time_dim"] = facts["num_frames"]
-    select = [] if spec.family == "timm" else [{"name": "SelectIndices", "indices": list(spec.layers)}, reshape]
-    return [*select, {"name": "LearnedInterpolateToPyramidal"}]
+def _header(model: DeepModel, cell: _Cell, native: NativeParts | None) -> str:
+    lines = [
+        f"{model.spec.name} as a TerraTorch configuration: terratorch fit --config <this file>",
+        "The weights of the lowest validation loss are kept in checkpoints/best.ckpt of the trainer's root folder.",
+        "Not as in rs05bench run:",
+        *(f"- {line}" for line in _differences(model, cell, native)),
+    ]
+    return "".join(f"# {line}\n" for line in lines)
 
 
-def _decoder_arguments(model: DeepModel, spec: BackboneSpec) -> dict[str, Any]:
-    decoder = str(model.options.get("decoder", "unet"))
-    width = int(model.options.get("decoder_width", 32 if spec.dim <= 256 else 64))
-    channels: int | Sequence[int] = [4 * width, 2 * width, width, max(width // 2, 8)] if decoder == "unet" else width
-    return {"decoder": _DECODERS[decoder], "decoder_channels": channels}
-
-
-def _lora(spec: BackboneSpec, adaptation: Adaptation) -> dict[str, Any]:
-    """PEFT's pattern over the chosen blocks; TerraTorch splits the fused projection under the names our own split uses."""
-    layout = spec.layout
-    numbers = "|".join(str(index) for index in select_blocks(spec.depth, adaptation.blocks))
-    block = layout.blocks.replace(r"\d+", f"(?:{numbers})")
-    ends = [rf"{layout.qkv}.{target}_linear" for target in adaptation.targets if target in "qkv"]
-    ends += [layout.out] if "o" in adaptation.targets else []
-    ends += list(layout.mlp) if "mlp" in adaptation.targets else []
-    pattern = block + r"\.(?:" + "|".join(end.replace(".", r"\.") for end in ends) + ")"
-    kwargs = {"target_modules": pattern, "r": adaptation.rank, "lora_alpha": adaptation.alpha, "lora_dropout": adaptation.dropout}
-    split = layout.qkv.rpartition(".")[2] if any(target in "qkv" for target in adaptation.targets) else None
-    return {"method": "LORA", "replace_qkv": split, "peft_config_kwargs": kwargs}
+def _differences(model: DeepModel, cell: _Cell, native: NativeParts | None) -> list[str]:
+    plan = cell.plan
+    lines = []
+    if len(plan.learning_rates) > 1:
+        grid = ", ".join(f"{rate:g}" for rate in plan.learning_rates)
+        lines.append(f"learning_rates: of the grid {grid} this trains {middle_rate(plan):g}; export one cell a rate to search it.")
+    if cell.whole_groups:
+        lines.append(
+            "fire budget: there a fire is one batch, whatever its size, and one step; here a batch is "
+            f"{cell.batch_size} patches of any fire, so steps and labels a step differ."
+        )
+    if plan.accumulate > 1:
+        lines.append("accumulate: TerraTorch also steps at the end of every pass, with the batches it has by then; there passes run on.")
+    if last := plan.steps % min(plan.val_every, plan.steps):
+        lines.append(f"last look: TerraTorch validates every {plan.val_every} steps, and never the weights after the last {last}.")
+    if model.options.get("decoder") == "upernet":
+        lines.append("upernet: where a lone patch is left for a last batch, TerraTorch stops; set drop_last then.")
+    if native is not None and backbone_spec(model.spec.inputs).family == "prithvi" and plan.precision != "32-true":
+        lines.append("patch embedding: under mixed precision TerraTorch takes it in half precision; there it keeps 32 bits.")
+    if plan.precision == "auto":
+        lines.append("precision: auto was decided on the machine that wrote this file.")
+    lines.append("order: TerraTorch shuffles patches, and draws flips, turns and dropout, by seed_everything.")
+    if native is not None:
+        lines.append("initial weights: what is not pretrained is drawn by TerraTorch, from the same distributions.")
+    lines.append("validation loss: the mean of the batches' means, by patches; there the mean over all labelled pixels.")
+    lines.append("unlabelled patches: not among the files; there they fill places in batches (without a label TerraTorch's loss is NaN).")
+    return lines
 
 
 def _plain(value: Any) -> Any:

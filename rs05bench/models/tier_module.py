@@ -60,7 +60,19 @@ class TierModule(lightning.LightningModule):
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits."""
-        return cast("Tensor", self.network(batch))
+        try:
+            return cast("Tensor", self.network(batch))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            # A lone unit that a pyramid pools to one pixel (UPerNet) has no statistics of its own; the running ones serve.
+            with _running_statistics(self.network):
+                return cast("Tensor", self.network(batch))
+
+    @property
+    def encoder_frozen(self) -> bool:
+        """Whether the encoder is left alone: data modules then augment nothing."""
+        return bool(getattr(self.network, "encoder_frozen", False))
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Sum of the losses of the labelled pixels or units, and the sum of their weights."""
@@ -73,10 +85,13 @@ class TierModule(lightning.LightningModule):
             return (logits - torch.nan_to_num(target)).square()[known].sum(), known.sum()
         target = batch["mask" if self.kind == "segmentation" else "label"].long()
         weights = None if self.summary.class_weights is None else self.summary.class_weights.to(logits.device)
-        total = F.cross_entropy(logits, target, weight=weights, ignore_index=IGNORE, reduction="sum")
+        # A row a pixel: over maps a GPU adds the losses up in no fixed order, and one seed is to repeat.
+        rows, known = logits.movedim(1, -1).reshape(-1, logits.shape[1]), target.reshape(-1)
+        total = F.cross_entropy(rows, known, weight=weights, ignore_index=IGNORE, reduction="sum")
         if weights is None:
             return total, (target != IGNORE).sum().to(logits.dtype)
-        return total, torch.stack([(target == value).sum() for value in range(len(weights))]).to(weights.dtype) @ weights
+        # Not a matrix product: under autocast that would be taken in half precision.
+        return total, torch.stack([(target == value).sum() for value in range(len(weights))]).mul(weights).sum()
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """Mean loss of the batch; zero (with a gradient) when none of its pixels is labelled."""
@@ -143,6 +158,7 @@ class KeepBest(Callback):
         self.best_loss = float("inf")
         self.best_step = 0
         self.since = 0
+        self.last_look = 0
         self.curve: list[tuple[int, float]] = []
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -150,6 +166,7 @@ class KeepBest(Callback):
         if trainer.sanity_checking:
             return
         module = cast("TierModule", pl_module)
+        self.last_look = trainer.global_step
         total, count = module.validation_loss
         if count:
             loss = total / count
@@ -162,7 +179,7 @@ class KeepBest(Callback):
                 self.since += 1
             if self.patience and self.since >= self.patience:
                 trainer.should_stop = True
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and trainer.state.fn == "fit":
             draft = self.checkpoint.with_suffix(".draft")
             trainer.save_checkpoint(draft)
             draft.replace(self.checkpoint)
@@ -175,6 +192,7 @@ class KeepBest(Callback):
         """From a checkpoint."""
         self.best, self.best_loss, self.best_step = state_dict["best"], state_dict["best_loss"], state_dict["best_step"]
         self.since, self.curve = state_dict["since"], [tuple(point) for point in state_dict["curve"]]
+        self.last_look = self.curve[-1][0] if self.curve else 0
 
 
 def _rows(value: Any, rows: slice) -> Any:
@@ -184,6 +202,19 @@ def _rows(value: Any, rows: slice) -> Any:
     if isinstance(value, list):
         return [part[rows] for part in value] if value and isinstance(value[0], Tensor) else value[rows]
     return value
+
+
+@contextmanager
+def _running_statistics(network: nn.Module) -> Iterator[None]:
+    """Batch norms use their running statistics."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+    for module in norms:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in norms:
+            module.train()
 
 
 @contextmanager

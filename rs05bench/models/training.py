@@ -6,12 +6,13 @@ The loop is Lightning's. Nothing here asks a data module for anything but its tr
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from rs05bench.errors import BenchError, DataError
 from rs05bench.models.cache import EncodedLoader, FeatureCache
+from rs05bench.models.devices import repeatable
 from rs05bench.models.logs import open_logs
 from rs05bench.models.networks import EncoderNetwork, trainable_state
 from rs05bench.models.plan import ChipData, FitHistory, TrainingPlan
@@ -55,96 +57,173 @@ def fit_network(
         DataError: There is no training label.
     """
     started = time.perf_counter()
+    tried: dict[str, float | None] = {}
+    best: tuple[float, FitHistory, dict[str, Tensor]] | None = None
     with seeded(seed), memory_advice(plan):
         summary = summarise(network, data, plan)
-        loaders: dict[str, Any] = {"train_dataloaders": data.train_dataloader(), "val_dataloaders": _validation(data)}
-        validated = loaders["val_dataloaders"] is not None
-        if isinstance(network, EncoderNetwork) and network.encoder_frozen and not augments(data):
-            store = cache or FeatureCache(None)
-            loaders = {
-                name: loader if loader is None else EncodedLoader(loader, network, store, shuffle=name.startswith("train"), seed=seed)
-                for name, loader in loaders.items()
-            }
-        elif isinstance(data, lightning.LightningDataModule):
-            # Through the data module, so that its hooks (augmentation on the device) run.
-            loaders = {"datamodule": data}
-        rates = plan.learning_rates if validated else (sorted(plan.learning_rates)[len(plan.learning_rates) // 2],)
+        validated = _validation(data) is not None
+        middle = sorted(plan.learning_rates)[len(plan.learning_rates) // 2]
+        # The middle rate first: where the validation units turn out to show no label, it is the one that is used.
+        rates = [middle, *(rate for rate in plan.learning_rates if rate != middle)] if validated else [middle]
         start = trainable_state(network)
-        best: tuple[FitHistory, dict[str, Tensor]] | None = None
-        tried: dict[str, float | None] = {}
+        store = cache or FeatureCache(None)
         for rate in rates:
-            load_trainable(network, start)
             folder = None if checkpoints is None else Path(checkpoints) / f"lr-{rate:g}"
-            with seeded(seed):
-                history, state = _fit_once(
-                    network, data, plan, rate, summary, loaders, validated=validated, folder=folder, accelerator=accelerator
-                )
+            one = _Fit(network, data, plan, rate, summary, store, seed, accelerator, folder, validated=validated)
+            history, state = one.run(start)
             tried[f"{rate:g}"] = history.best_validation
-            if best is None or (history.best_validation or 0.0) < (best[0].best_validation or 0.0):
-                best = history, state
+            loss = math.inf if history.best_validation is None else history.best_validation
+            if best is None or loss < best[0]:
+                best = loss, history, state
+            if not history.validation:
+                validated = False
+                break
         assert best is not None
-        load_trainable(network, best[1])
+        load_trainable(network, best[2])
+    if validated and math.isinf(best[0]):
+        raise BenchError(
+            f"training diverged: the validation loss was never finite, at any learning rate of the grid ({', '.join(tried)})\n"
+            "  To go on, declare smaller training.learning_rates in the task card."
+        )
     note = "" if validated else "no validation labels in this budget: the middle learning rate of the grid, all steps, no early stopping"
-    history = replace(best[0], tried=tried, seconds=time.perf_counter() - started, note=note)
+    note = "; ".join(part for part in (note, best[1].note) if part)
+    history = replace(best[1], tried=tried, seconds=time.perf_counter() - started, note=note)
     return replace(history, planned_steps=plan.steps, batch_size=getattr(data, "batch_size", None)), summary
 
 
-def _fit_once(
-    network: nn.Module,
-    data: ChipData,
-    plan: TrainingPlan,
-    rate: float,
-    summary: TrainingSummary,
-    loaders: dict[str, Any],
-    *,
-    validated: bool,
-    folder: Path | None,
-    accelerator: str,
-) -> tuple[FitHistory, dict[str, Tensor]]:
-    finished = None if folder is None else folder / "history.json"
-    if folder is not None and finished is not None and finished.is_file():
-        from safetensors.torch import load_file
+@dataclass(frozen=True)
+class _Fit:
+    """One learning rate of the grid, from the same weights and the same order of batches as every other."""
 
-        content = json.loads(finished.read_text())
-        content["validation"] = [tuple(point) for point in content["validation"]]
-        return FitHistory(**content), load_file(folder / "best.safetensors")
-    last = None
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        last = folder / "last.ckpt"
-    module = TierModule(network, data.kind, plan, rate, summary, chunk=getattr(data, "batch_size", None))
-    keeper = KeepBest(plan.patience, last)
-    trainer = _trainer(plan, keeper, accelerator, validated=validated)
+    network: nn.Module
+    data: ChipData
+    plan: TrainingPlan
+    rate: float
+    summary: TrainingSummary
+    store: FeatureCache
+    seed: int
+    accelerator: str
+    folder: Path | None
+    validated: bool = field(kw_only=True)
+
+    def run(self, start: Mapping[str, Tensor]) -> tuple[FitHistory, dict[str, Tensor]]:
+        """Trains, or reads what an earlier run of the same fit finished."""
+        if self.folder is not None and (self.folder / "history.json").is_file():
+            from safetensors.torch import load_file
+
+            content = json.loads((self.folder / "history.json").read_text())
+            content["validation"] = [tuple(point) for point in content["validation"]]
+            return FitHistory(**content), load_file(self.folder / "best.safetensors")
+        try:
+            history, state = self._train(start, strict=True)
+        except RuntimeError as error:
+            if "deterministic" not in str(error):
+                raise
+            history, state = self._train(start, strict=False)
+            history.note = f"cannot repeat exactly on this device: {str(error).split(' does not')[0]}"
+        self.network.to("cpu")
+        if self.folder is not None:
+            from safetensors.torch import save_file
+
+            save_file(state, self.folder / "best.safetensors")
+            (self.folder / "history.json").write_text(json.dumps(asdict(history)))
+        return history, state
+
+    def _train(self, start: Mapping[str, Tensor], *, strict: bool) -> tuple[FitHistory, dict[str, Tensor]]:
+        load_trainable(self.network, start)
+        last = None
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            last = self.folder / "last.ckpt"
+        chunk = getattr(self.data, "batch_size", None)
+        module = TierModule(self.network, self.data.kind, self.plan, self.rate, self.summary, chunk=chunk)
+        keeper = KeepBest(self.plan.patience, last)
+        with seeded(self.seed), _quiet(), repeatable(self.accelerator, strict=strict):
+            trainer = _trainer(self.plan, keeper, self.accelerator, validated=self.validated)
+            loaders = self._loaders()
+            trainer.fit(module, ckpt_path=last if last is not None and last.is_file() else None, weights_only=True, **loaders)
+            if self.validated and keeper.last_look < trainer.global_step:
+                # The steps after the last whole interval are looked at too.
+                given = {"datamodule": loaders["datamodule"]} if "datamodule" in loaders else {"dataloaders": loaders["val_dataloaders"]}
+                trainer.validate(module, verbose=False, **given)
+        steps = trainer.global_step
+        if isinstance(self.data, lightning.LightningDataModule):
+            self.data.trainer = None
+        history = FitHistory(
+            learning_rate=self.rate,
+            steps=steps,
+            best_step=keeper.best_step if keeper.best is not None else steps,
+            best_validation=keeper.best_loss if keeper.best is not None else None,
+            stopped_early=steps < self.plan.steps,
+            validation=keeper.curve,
+        )
+        return history, keeper.best if keeper.best is not None else trainable_state(self.network)
+
+    def _loaders(self) -> dict[str, Any]:
+        """What the Trainer is given: cached features of a frozen encoder, the data module with its hooks, or plain loaders."""
+        data, network = self.data, self.network
+        frozen = isinstance(network, EncoderNetwork) and network.encoder_frozen and not augments(data)
+        if isinstance(data, lightning.LightningDataModule) and not frozen:
+            # Through the data module, so that its hooks (augmentation on the device) run.
+            return {"datamodule": data if self.plan.accumulate == 1 else _Endless(data)}
+        train, val = data.train_dataloader(), _validation(data)
+        if isinstance(network, EncoderNetwork) and frozen:
+            train = EncodedLoader(train, network, self.store, shuffle=True, seed=self.seed)
+            val = None if val is None else EncodedLoader(val, network, self.store, shuffle=False, seed=self.seed)
+        loaders = {"train_dataloaders": train if self.plan.accumulate == 1 else _Cycle(train)}
+        return loaders | ({} if val is None else {"val_dataloaders": val})
+
+
+class _Endless(lightning.LightningDataModule):
+    """A data module whose training pass never ends: Lightning steps at the end of every pass, whatever was accumulated by then."""
+
+    def __init__(self, data: lightning.LightningDataModule) -> None:
+        super().__init__()
+        self.data = data
+
+    def train_dataloader(self) -> Any:
+        return _Cycle(self.data.train_dataloader())
+
+    def val_dataloader(self) -> Any:
+        return self.data.val_dataloader()
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        self.data.trainer = self.trainer
+        return self.data.on_after_batch_transfer(batch, dataloader_idx)
+
+
+class _Cycle:
+    """A loader over and over."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            yield from self.loader
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         # Lightning advises more loader workers, and that an iterable has no length; neither is the user's to mend here.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning\..*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        trainer.fit(module, ckpt_path=last if last is not None and last.is_file() else None, weights_only=True, **loaders)
-    steps = trainer.global_step
-    state = keeper.best if keeper.best is not None else trainable_state(network)
-    history = FitHistory(
-        learning_rate=rate,
-        steps=steps,
-        best_step=keeper.best_step if keeper.best is not None else steps,
-        best_validation=keeper.best_loss if keeper.best is not None else None,
-        stopped_early=steps < plan.steps,
-        validation=keeper.curve,
-    )
-    network.to("cpu")
-    if folder is not None and finished is not None:
-        from safetensors.torch import save_file
-
-        save_file(state, folder / "best.safetensors")
-        finished.write_text(json.dumps(asdict(history)))
-    return history, state
+        # Told in the fit's note.
+        warnings.filterwarnings("ignore", message=".*deterministic.*")
+        yield
 
 
 def _trainer(plan: TrainingPlan, keeper: KeepBest, accelerator: str, *, validated: bool) -> lightning.Trainer:
     every = max(1, min(plan.val_every, plan.steps) * plan.accumulate)
     precision = plan.precision
     if precision == "auto":
-        precision = "bf16-mixed" if accelerator != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+        precision = (
+            "bf16-mixed"
+            if accelerator != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+            else "32-true"
+        )
     import logging
 
     # "GPU available: ..." once a learning rate drowns what the command prints.
@@ -167,7 +246,6 @@ def _trainer(plan: TrainingPlan, keeper: KeepBest, accelerator: str, *, validate
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        deterministic="warn" if accelerator != "cpu" and torch.cuda.is_available() else False,
         gradient_clip_val=1.0,
     )
 

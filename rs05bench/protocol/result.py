@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from rs05bench.protocol.predictions import Predictions
 
 SCHEMA_VERSION = 1
+CODE, OPTION = "code", "option."
+"""Names of digests of files that only some cells rest on: of a one-file model, and (with the option's name) of a file an option names."""
 
 Tier = Literal["floor", "raw", "embedding", "hybrid", "frozen", "decoder", "adapter", "lora", "full"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -81,7 +83,11 @@ class Cell(_Record):
     options: dict[str, Any] = Field(default_factory=dict)
 
     def digest(self, **content: str) -> str:
-        """SHA-256 over the cell and the digests of what it rests on (card, manifest, data), so that stale results are never reused."""
+        """SHA-256 over the cell and the digests of what it rests on, so that stale results are never reused.
+
+        Args:
+            **content: Digests of card, manifest and data, and of the files the cell names, where it names any (`Result.rests_on`).
+        """
         text = json.dumps({"cell": self.model_dump(mode="json"), "content": content}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -99,7 +105,8 @@ class Cost(_Record):
         parameters_total: Parameters of the model.
         parameters_trainable: Parameters that were fitted.
         gflops_per_unit: Floating-point operations to predict one unit, 1e9.
-        energy_wh: Energy, watt-hours.
+        energy_wh: Energy of fitting and predicting, watt-hours, other programs' share included.
+        energy_of: Whose: `processor`, `accelerator`, or `processor + accelerator`.
         labels_used: Labels of the budget, validation included.
         hardware: Name of processor or accelerator.
         alone: True where measured in a fresh process with nothing beside it.
@@ -116,6 +123,7 @@ class Cost(_Record):
     parameters_trainable: int | None = None
     gflops_per_unit: float | None = None
     energy_wh: float | None = None
+    energy_of: str | None = None
     labels_used: int | None = None
     hardware: str | None = None
     alone: bool = False
@@ -155,8 +163,10 @@ class Result(_Record):
             results of earlier versions.
         fairness: role -> group column -> score of every declared group with interval, the worst, and the gap.
         budget: Labels used, shortages, digest.
-        training: Schedule, early stopping, chosen settings.
-        digests: Of card, manifest, data, predictions, preprocessing.
+        training: Schedule, early stopping, chosen settings; `encoder` says where its weights are from, `warnings` what was warned of the
+            data.
+        digests: Of card, manifest, data, predictions, preprocessing; of the model's file (`code`) and of files that options name
+            (`option.<name>`), where there are any.
         provenance: Versions, commit, command.
         cost: What it cost.
         main: False where the split can never be a main result.
@@ -182,6 +192,11 @@ class Result(_Record):
     provenance: dict[str, Any] = Field(default_factory=dict)
     cost: Cost = Field(default_factory=Cost)
     main: bool = True
+
+    def rests_on(self) -> dict[str, str]:
+        """The digests that the cell's own is made of: `result.cell.digest(**result.rests_on()) == result.digest`."""
+        files = {name: value for name, value in self.digests.items() if name == CODE or name.startswith(OPTION)}
+        return {name: self.digests.get(name, "") for name in ("card", "manifest", "data")} | files
 
     def kept(self, role: str) -> Any:
         """The sums per test block of a role (`KeptSums`); None where none were kept.

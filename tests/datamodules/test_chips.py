@@ -428,3 +428,59 @@ def test_embeddings_that_were_not_given_are_asked_for(chip_folder):
     dm = BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-state-out", fold="CA", budget="2-fires")
     with pytest.raises(DataError, match="AlphaEarth"):
         rb.run(dm, "alphaearth/conv1x1", steps=1)
+
+
+@pytest.mark.parametrize("name", ["prithvi-tiny/frozen@random", "prithvi-tiny/lora@random"])
+def test_a_tier_whose_encoder_is_frozen_sees_the_pixels_as_they_are(name, source):
+    dm = burn(source, "5-fires", batch_size=4)
+    plain = [patch for batch in dm.train_dataloader() for patch in batch["image"].nan_to_num()]
+    module = create(name).module(dm)
+    seen = []
+    module.network.register_forward_pre_hook(lambda _, batches: seen.extend(batches[0]["image"].nan_to_num()))
+    _trainer(max_steps=2, limit_val_batches=0).fit(module, dm)
+    untouched = all(any(torch.equal(patch, one) for one in plain) for patch in seen)
+    assert untouched == ("frozen" in name)
+
+
+# Chips that are kept
+
+
+def test_chips_beyond_what_memory_keeps_are_mapped_and_the_same(source, chip_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr("rs05bench.datamodules.chipsource.KEPT_BYTES", 0)
+    mapped = ChipSource(chip_folder / "hls_burn_scars", source.card)
+    reads = []
+    decoded = mapped._decoded
+    monkeypatch.setattr(mapped, "_decoded", lambda unit: (reads.append(unit), decoded(unit))[1])
+    dm, plain = burn(mapped, "5-fires"), burn(source, "5-fires")
+    for _ in range(2):
+        for one, two in zip(dm.train_dataloader(), plain.train_dataloader(), strict=True):
+            assert one["unit_id"] == two["unit_id"]
+            for name in ("image", "mask", "time", "location"):
+                assert torch.equal(one[name].nan_to_num(), two[name].nan_to_num())
+    assert sorted(reads) == sorted(set(dm.unit_ids("train")))
+    assert len(list((tmp_path / "pixels").iterdir())) == 2 * len(reads)
+
+
+def test_a_map_that_was_cut_short_is_made_again(source, chip_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr("rs05bench.datamodules.chipsource.KEPT_BYTES", 0)
+    unit = source.units().frame["unit_id"].iloc[0]
+    whole = ChipSource(chip_folder / "hls_burn_scars", source.card).chip(unit, keep=True)["image"]
+    for path in (tmp_path / "pixels").iterdir():
+        path.write_bytes(path.read_bytes()[:200])
+    again = ChipSource(chip_folder / "hls_burn_scars", source.card)
+    for _ in range(2):
+        assert torch.equal(again.chip(unit, keep=True)["image"].nan_to_num(), whole.nan_to_num())
+
+
+@pytest.mark.slow
+def test_workers_of_a_loader_live_on_and_give_the_same_patches(source, monkeypatch, tmp_path):
+    monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path))
+    loader = burn(source, "5-fires", num_workers=1).train_dataloader()
+    plain = burn(source, "5-fires").train_dataloader()
+    assert loader.persistent_workers
+    for _ in range(2):
+        for one, two in zip(loader, plain, strict=True):
+            assert torch.equal(one["image"].nan_to_num(), two["image"].nan_to_num())
+            assert torch.equal(one["mask"], two["mask"])

@@ -163,14 +163,39 @@ def test_a_cost_is_measured_alone_with_operations_counted(chip_folder, tmp_path)
 
 
 def test_energy_is_read_where_it_can_be_and_absent_elsewhere(tmp_path):
-    from rs05bench.experiment.metering import Meter, read_energy
+    from rs05bench.experiment.metering import Lap, Meter, read_energy
 
     assert read_energy(tmp_path) == {}
     for name, value in (("intel-rapl:0", "3600000000"), ("intel-rapl:0:0", "5"), ("intel-rapl:1", "unreadable")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "energy_uj").write_text(value)
     assert read_energy(tmp_path) == {"intel-rapl:0": 3_600_000_000}
-    assert Meter().energy_wh() is None
+    assert Meter().start().energy_wh(Lap(1.0, {})) == (None, None)
+    laps = Lap(1.0, {"intel-rapl:0": 1_800_000_000}), Lap(2.0, {"intel-rapl:0": 5_400_000_000})
+    assert Meter().start().energy_wh(*laps) == (2.0, "processor")
+
+
+def test_energy_of_a_cell_on_an_accelerator_is_of_both_or_not_known(monkeypatch):
+    from rs05bench.experiment.metering import Lap, Meter
+
+    meter = Meter().start()
+    both = Lap(1.0, {"intel-rapl:0": 3_600_000_000, "GPU-1": 7_200_000_000})
+    # An accelerator that stood idle does not count.
+    assert meter.energy_wh(both) == (1.0, "processor")
+    monkeypatch.setattr(meter, "peak_device_memory_mb", lambda: 100.0)
+    assert meter.energy_wh(both) == (3.0, "processor + accelerator")
+    assert meter.energy_wh(Lap(1.0, {"GPU-1": 7_200_000_000})) == (2.0, "accelerator")
+    assert meter.energy_wh(Lap(1.0, {"intel-rapl:0": 3_600_000_000})) == (None, None)
+    assert meter.device_hours(both, both) == 2 / 3600
+
+
+def test_a_lap_begins_where_the_last_one_ended():
+    from rs05bench.experiment.metering import Meter
+
+    meter = Meter().start()
+    begin = meter._began
+    first, second = meter.lap(), meter.lap()
+    assert first.seconds + second.seconds == pytest.approx(meter._began - begin)
 
 
 # One cell from the command line

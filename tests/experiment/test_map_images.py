@@ -8,10 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import rasterio
+import shapely
+from pyproj import Transformer
 
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.experiment.map_images import draw_images, fit_or_load, pixel_area
-from rs05bench.experiment.map_run import MapRequest, make_map
+from rs05bench.experiment.map_frame import image_frame
+from rs05bench.experiment.map_images import draw_images, draw_tiles
+from rs05bench.experiment.map_network import fit_or_load, pixel_area
 from rs05bench.models.applicability import Applicability
 from rs05bench.models.inference import sliding_window
 from tests.datasets.alphaearth.tiles import vectors, write_tile
@@ -24,6 +27,7 @@ class PerPixel:
 
     def __init__(self, inputs: str = "raw") -> None:
         self.card = SimpleNamespace(name=f"{inputs}/per-pixel", inputs=inputs)
+        self.options, self.facts_ = {}, {"image_size": 32}
 
     def predict_scene(self, read, height, width, *, block):
         def predict(windows):
@@ -39,8 +43,9 @@ class PerPixel:
 
 @pytest.fixture
 def data() -> SimpleNamespace:
-    card = SimpleNamespace(name="fires", title="Fires", simulated=True, class_names=None)
-    return SimpleNamespace(card=card, classes=("no", "yes"), bands=BANDS, num_frames=1, source=SimpleNamespace(dataset=None))
+    card = SimpleNamespace(name="fires", title="Fires", simulated=True, class_names=None, preprocessing={})
+    shown = {"show_extra": False, "source": SimpleNamespace(dataset=None, extra_layers={})}
+    return SimpleNamespace(card=card, target="fire", classes=("no", "yes"), bands=BANDS, num_frames=1, resolution_m=30.0, **shown)
 
 
 @pytest.fixture
@@ -102,6 +107,101 @@ def test_the_embedding_of_an_images_ground_is_read_from_tiles(tmp_path, data):
         draw_images(PerPixel("alphaearth"), data, area, [tmp_path / "scene.tif"], tmp_path / "out", year=2021)
 
 
+def piece(top: int, left: int, bottom: int, right: int) -> shapely.Geometry:
+    """A box of pixels of `image`, in degrees."""
+    box = shapely.box(500_000 + 10 * left, 4_100_000 - 10 * bottom, 500_000 + 10 * right, 4_100_000 - 10 * top)
+    move = Transformer.from_crs("EPSG:32610", "EPSG:4326", always_xy=True)
+    return shapely.transform(shapely.segmentize(box, 20), lambda x, y: move.transform(x, y), interleaved=False)
+
+
+def test_an_image_is_cut_to_the_area(tmp_path, data, area):
+    values = image(tmp_path / "scene.tif")
+    triangle = piece(30, 40, 70, 100).difference(piece(30, 40, 50, 60))
+    result = draw_images(PerPixel(), data, area, [tmp_path / "scene.tif"], tmp_path / "out", within=triangle, block=16)
+    classes, confidence = read(result, "class"), read(result, "confidence")
+    with rasterio.open(result.files["scene"]["class"]) as src:
+        row, column = round((4_100_000 - src.transform.f) / 10), round((src.transform.c - 500_000) / 10)
+    assert (28 <= row <= 30, 38 <= column <= 40, classes.shape[0] <= 44, classes.shape[1] <= 64) == (True,) * 4
+    truth = (values[1] > values[0])[row : row + classes.shape[0], column : column + classes.shape[1]]
+    drawn = classes != 255
+    assert drawn.sum() == result.record["years"]["scene"]["pixels"] == 40 * 60 - 20 * 20
+    assert (classes[drawn] == truth[drawn]).all()
+    assert np.isnan(confidence[~drawn]).all()
+    assert not drawn[30 - row : 50 - row, 40 - column : 60 - column].any()
+    far = shapely.box(20, 0, 21, 1)
+    with pytest.raises(DataError, match="does not meet the area"):
+        draw_images(PerPixel(), data, area, [tmp_path / "scene.tif"], tmp_path / "far", within=far)
+    assert not (tmp_path / "far").exists()
+
+
+def test_a_network_sees_beyond_the_area(tmp_path):
+    from rs05bench.datasets.alphaearth.resample import Target
+
+    whole = Target("EPSG:32610", 500_000, 4_100_000, 10, 10, 90, 130)
+    seen, frame = image_frame(whole, piece(30, 40, 50, 60), margin=16, source=tmp_path)
+    drawn = frame.drawn
+    assert drawn.row == 16
+    assert drawn.column == 16
+    assert seen.height - drawn.height == 32
+    assert frame.grid.north - frame.target.north == 160
+    # But not beyond the image.
+    seen, frame = image_frame(whole, piece(5, 40, 90, 60), margin=16, source=tmp_path)
+    assert (seen.row, frame.drawn.row, seen.row + seen.height) == (0, frame.drawn.row, 90)
+
+
+def test_a_network_of_embeddings_is_drawn_from_tiles_at_the_pixel_of_its_chips(tmp_path, data):
+    from rs05bench.datasets.alphaearth import TileIndex, decode, pool
+
+    values = {year: vectors(90, 120, seed=year) for year in (2021, 2022)}
+    for year, tile in values.items():
+        write_tile(tmp_path / f"tiles/{year}/10N/a.tiff", tile)
+    area = Applicability.fit(np.random.default_rng(0).normal(size=(100, 64)))
+    index = TileIndex.scan(tmp_path / "tiles")
+    drawn = draw_tiles(PerPixel("alphaearth"), data, area, index, piece(0, 0, 90, 120), [2021, 2022], tmp_path / "out", block=32)
+    assert sorted(drawn.files) == ["2021", "2022"]
+    for year, tile in values.items():
+        with rasterio.open(drawn.files[str(year)]["class"]) as src:
+            assert src.res == (30, 30)
+            assert src.tags()["YEAR"] == str(year)
+            assert "AlphaEarth" in src.tags()["ATTRIBUTION"]
+            row, column = (4_100_000 - src.transform.f) / 10, (src.transform.c - 500_000) / 10
+            classes = src.read(1)
+        # The grid begins where the area does, which a projection there and back moves by less than a pixel.
+        padded = np.pad(tile, ((0, 0), (3, 3), (3, 3)), constant_values=-128)
+        top, left = round(row) + 3, round(column) + 3
+        part = padded[:, top : top + 3 * (classes.shape[0] - 1), left : left + 3 * (classes.shape[1] - 1)]
+        expected = pool(part, 3)[0]
+        expected = decode(expected) if expected.dtype == np.int8 else expected
+        shown = classes[:-1, :-1]
+        known = shown != 255
+        assert known.mean() > 0.9
+        assert (shown[known] == (expected[known] > 0)).mean() > 0.99
+    with pytest.raises(DataError, match="no AlphaEarth tile of 2019"):
+        draw_tiles(PerPixel("alphaearth"), data, area, index, piece(0, 0, 90, 120), [2021, 2019], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_year_of_an_image_is_shifted_as_that_of_its_training_chips(tmp_path, data):
+    from rs05bench.datasets.alphaearth import TileIndex
+
+    scene = tmp_path / "subsetted_HLS.S30.T10SEH.2021190.v1.4_merged.tif"
+    image(scene)
+    for year in (2020, 2021):
+        write_tile(tmp_path / f"tiles/{year}/10N/a.tiff", vectors(90, 130, seed=year))
+    data.card.preprocessing = {"embedding_year_offset": -1}
+    area = Applicability.fit(np.random.default_rng(0).normal(size=(100, 64)))
+    index, model = TileIndex.scan(tmp_path / "tiles"), PerPixel("alphaearth")
+    drawn = {
+        name: draw_images(model, data, area, [scene], tmp_path / name, index=index, **said).files[scene.stem]["class"]
+        for name, said in (("shifted", {}), ("before", {"year": 2020}), ("same", {"year": 2021}))
+    }
+    shown = {name: rasterio.open(path).read(1) for name, path in drawn.items()}
+    assert (shown["shifted"] == shown["before"]).all()
+    assert (shown["shifted"] != shown["same"]).any()
+    with pytest.raises(DataError, match="no AlphaEarth tile of 2017 meets the image"):
+        draw_images(model, data, area, [scene], tmp_path / "none", index=index, year=2017)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"), [({"bands": 3}, "has 3 bands; B02, B8A were expected"), ({"crs": None}, "coordinate reference system")]
 )
@@ -141,50 +241,27 @@ def test_the_area_is_drawn_from_labelled_pixels_of_the_budget():
     assert (found.dissimilarity(seen[40:]) > 0).all()
 
 
-@pytest.fixture(scope="module")
-def request_of(chip_folder, tmp_path_factory):
-    """A map of a piece of a simulated chip by a small U-Net, kept in a folder."""
-    from rs05bench.datamodules.chipsource import chip_card
+def test_the_area_is_drawn_from_two_thousand_pixels_of_all_patches():
+    import torch
 
-    chips = chip_folder / "hls_burn_scars"
-    card = chip_card("burn-scars", chips)
-    training = card.training.model_copy(update={"steps": 2, "val_every": 1})
-    card = card.model_copy(update={"training": training, "preprocessing": {**card.preprocessing, "patch_size": 32}})
-    folder = tmp_path_factory.mktemp("deep-map")
-    with rasterio.open(next(chips.rglob("*_merged.tif"))) as chip:
-        window = rasterio.windows.Window(3, 5, 60, 50)
-        profile = {**chip.profile, "width": 60, "height": 50, "transform": chip.window_transform(window), "tiled": False}
-        for name in ("blockxsize", "blockysize"):
-            profile.pop(name, None)
-        with rasterio.open(folder / "piece.tif", "w", **profile) as piece:
-            piece.write(chip.read(window=window))
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        {
+            "image": torch.rand(5, 2, 8, 8, generator=generator),
+            "mask": torch.ones(5, 8, 8),
+            "unit_id": [f"{number}-{row}" for row in range(5)],
+        }
+        for number in range(300)
+    ]
 
-    def made(**changes):
-        asked = {"model": "raw/unet", "out": folder / "map", "keep": folder / "kept", "split": "leave-state-out", "budget": "5-fires"}
-        asked |= {"options": {"accelerator": "cpu"}, "images": [folder / "piece.tif"]}
-        return MapRequest(card=card, data=chips, **(asked | changes))
+    class Loader(list):
+        dataset = range(1500)
 
-    return made
-
-
-def test_a_deep_model_is_trained_once_for_its_maps(request_of, tmp_path, monkeypatch):
-    first = make_map(request_of())
-    classes = read(first, "class", "piece")
-    assert classes.shape == (50, 60)
-    assert set(np.unique(classes)) <= {0, 1, 255}
-    assert (read(first, "confidence", "piece")[classes != 255] >= 0.5 - 1e-6).all()
-    assert first.record["labels_train"] == 4
-    monkeypatch.setattr("rs05bench.models.chip_model.fit_network", lambda *_, **__: pytest.fail("trained again"))
-    again = make_map(request_of(out=tmp_path / "again"))
-    np.testing.assert_array_equal(read(again, "class", "piece"), classes)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [({"seed": 3}, "seed 0 instead of 3"), ({"budget": "2-fires"}, "budget '5-fires' instead of '2-fires'"), ({"split": None}, "split")],
-)
-def test_a_kept_model_of_other_labels_is_refused(request_of, tmp_path, changes, message):
-    if not (request_of().keep / "model.json").is_file():
-        make_map(request_of())
-    with pytest.raises(DataError, match=message):
-        make_map(request_of(out=tmp_path / "other", **changes))
+    data = SimpleNamespace(train_dataloader=lambda: Loader(batches))
+    found = pixel_area(data, "raw")
+    assert len(found.points) == 2000
+    drawn = {tuple(point) for point in (found.points * found.scale + found.mean).astype(np.float32).round(4)}
+    patches = [batch["image"][row].reshape(2, -1).T.numpy().round(4) for batch in batches for row in range(5)]
+    # Two of each patch were drawn, and a third of all left out: some of nearly every one stay.
+    assert np.mean([any(tuple(pixel) in drawn for pixel in patch) for patch in patches]) > 0.8
+    assert (pixel_area(data, "raw").points == found.points).all()

@@ -227,14 +227,6 @@ def test_expected_accuracy_comes_from_the_results_of_the_same_card_and_model(wor
     assert f"macro_f1 {np.mean(scores):.2f}" in (tmp_path / "map/report.md").read_text(encoding="utf-8")
     other = make_map(request(world, tmp_path / "other", runs=tmp_path / "runs", model="alphaearth/knn", area=area))
     assert other.record["expected"] == {"known": False}
-    # The folder of a result is itself a thing to map.
-    folder = store.folder(next(iter(store.digests())))
-    store.put_card(card())
-    from rs05bench.experiment.mapping import load_cell
-
-    kept, cell = load_cell(folder)
-    assert kept.digest == card().digest
-    assert cell.model == "alphaearth/logistic"
 
 
 def test_features_no_raster_holds_are_refused_by_name(world, tmp_path):
@@ -262,6 +254,17 @@ def test_a_further_column_comes_from_a_raster(world, tmp_path):
     X = np.column_stack([values, np.arange(column + 5, column + 50)])[:, [*range(64), 64]]
     assert trained.columns[-1] == "elevation"
     assert (classes[10, 5:50] == trained.model.predict_array(X).argmax(axis=1)).all()
+
+
+def test_what_a_map_of_a_table_would_ignore_is_refused(world, tmp_path):
+    for changes, message in (
+        ({"keep": tmp_path / "kept"}, "--keep is for deep models"),
+        ({"images": [tmp_path / "scene.tif"]}, "is a table"),
+        ({"layers": {"slope": tmp_path / "slope.tif"}}, "reads no column slope"),
+        ({"budget": "5-per-class"}, "say nothing without --split"),
+    ):
+        with pytest.raises(DataError, match=message):
+            make_map(request(world, tmp_path / "map", **changes))
 
 
 def test_a_year_or_place_without_tiles_is_named(world, tmp_path):

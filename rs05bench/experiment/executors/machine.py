@@ -49,7 +49,11 @@ def accelerators() -> list[str]:
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
     if told is not None:
         return [part.strip() for part in told.split(",") if part.strip() and part.strip() != "-1"]
-    return [str(index) for index, _ in enumerate(sorted(Path("/proc/driver/nvidia/gpus").glob("*")))]
+    # The driver's own list, or where a container or WSL hides it, the devices it lets in.
+    found = (
+        sorted(Path("/proc/driver/nvidia/gpus").glob("*")) or sorted(Path("/dev").glob("nvidia[0-9]*")) or sorted(Path("/dev").glob("dxg"))
+    )
+    return [str(index) for index, _ in enumerate(found)]
 
 
 def die_with_parent() -> None:

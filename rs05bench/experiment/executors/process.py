@@ -29,6 +29,8 @@ def serve(orders: Connection, lifeline: Connection, log: str, device: str | None
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # leave by the way that cleans up
     os.environ["CUDA_VISIBLE_DEVICES"] = device or ""
+    for library in ("OMP", "OPENBLAS", "MKL"):  # read when it is loaded; what limits pools later does not reach torch's
+        os.environ[f"{library}_NUM_THREADS"] = "1"
     _write_to(log)
     from rs05bench.experiment.workers import Outcome, run_cells
 

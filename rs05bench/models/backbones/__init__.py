@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rs05bench.models.backbones.bands import BandWarning, ScaleWarning, canonical_bands, check_scale, match_bands
+from rs05bench.models.backbones.bands import BandWarning, DataWarning, ScaleWarning, canonical_bands, check_scale, match_bands
 from rs05bench.models.backbones.catalogue import BACKBONES, backbone_spec
 from rs05bench.models.backbones.spec import BackboneSpec, Layout, WeightsSource
 
@@ -18,6 +18,7 @@ __all__ = [
     "BACKBONES",
     "BackboneSpec",
     "BandWarning",
+    "DataWarning",
     "Layout",
     "ScaleWarning",
     "WeightsSource",

@@ -56,11 +56,15 @@ _ALIASES = {
 }
 
 
-class ScaleWarning(UserWarning):
+class DataWarning(UserWarning):
+    """Something about the data that a reader of a result has to know; a cell's result keeps it (`training["warnings"]`)."""
+
+
+class ScaleWarning(DataWarning):
     """The values of an image do not look like the scale its data set declares."""
 
 
-class BandWarning(UserWarning):
+class BandWarning(DataWarning):
     """A slot of an encoder is filled by a neighbouring band, as its specification allows."""
 
 
@@ -150,8 +154,6 @@ def match_bands(slots: Sequence[Slot], data_bands: Sequence[str], *, require_all
         if name is None:
             missing.append(slot.band)
             continue
-        if name != slot.band:
-            warnings.warn(f"{encoder}: band {name} stands in for {slot.band}, which the data do not have", BandWarning, stacklevel=2)
         indices.append(present.index(name))
         used.append(slot)
         names.append(name)
@@ -163,27 +165,63 @@ def match_bands(slots: Sequence[Slot], data_bands: Sequence[str], *, require_all
             problem,
             remedy="Add the bands to the data, or choose an encoder that takes what there is (dofa and clay take any subset of theirs).",
         )
-    return Matching(tuple(indices), tuple(used), tuple(names), tuple(band for band in present if band not in names))
+    matching = Matching(tuple(indices), tuple(used), tuple(names), tuple(band for band in present if band not in names))
+    warn_of_stand_ins(matching, encoder)
+    return matching
+
+
+def warn_of_stand_ins(matching: Matching, encoder: str) -> None:
+    """Warn of every slot that a neighbouring band fills.
+
+    Args:
+        matching: Of the encoder's slots with the data's bands.
+        encoder: Its name, for messages.
+    """
+    for slot, band in zip(matching.slots, matching.bands, strict=True):
+        if band != slot.band:
+            # From here, whoever asks: Python then shows each text once.
+            warnings.warn(f"{encoder}: band {band} stands in for {slot.band}, which the data do not have", BandWarning, stacklevel=1)
 
 
 def check_scale(sample: NDArray[np.floating], scale: float) -> str | None:
-    """Say what is wrong with the scale of an image, or None.
+    """Say what is wrong with the values of an image at the scale it declares, or None.
 
     Land and water reflect between about 1 % and 60 % in the optical bands; the 95th percentile of a chip therefore lies well inside
-    (0.005, 2).
+    (0.005, 2). Values up to 255 that would all be darker than 5 % are an 8-bit image. A value far below 0 that many pixels share is no
+    reflectance but a mark for missing data; it is told of, and what remains is looked at.
 
     Args:
         sample: Pixel values, any shape; NaN is ignored.
         scale: The number that stands for a reflectance of 1 (1 or 10,000 as a rule).
     """
     finite = sample[np.isfinite(sample)]
+    missing = _nodata(finite, scale)
+    if missing is None:
+        return _scale_fault(finite, scale)
+    share = float(np.mean(finite == missing))
+    fault = (
+        f"{share:.0%} of the values are {missing:g}, which is no reflectance but probably nodata; declare it as nodata, or write NaN there"
+    )
+    return "; ".join(part for part in (fault, _scale_fault(finite[finite != missing], scale)) if part)
+
+
+def _nodata(finite: NDArray[np.floating], scale: float) -> float | None:
+    """The value that stands for missing data; None where there is none. Noise makes reflectances a little negative, and never alike."""
+    if finite.size == 0 or (lowest := float(finite.min())) >= -0.05 * scale:
+        return None
+    return lowest if float(np.mean(finite == lowest)) >= 0.01 else None
+
+
+def _scale_fault(finite: NDArray[np.floating], scale: float) -> str | None:
     if finite.size == 0 or not finite.any():
         return None
-    high = float(np.percentile(np.abs(finite), 95)) / scale
-    if 0.005 <= high <= 2.0:
+    size = np.abs(finite)
+    high, peak = float(np.percentile(size, 95)), float(size.max())
+    eight_bit = high > 2.0 and peak <= 255
+    if 0.005 <= high / scale <= 2.0 and not (eight_bit and peak / scale < 0.05):
         return None
-    likely = "10000" if scale == 1 else "1"
+    likely = "1" if high <= 2.0 else "255 (an 8-bit image)" if eight_bit else "10000"
     return (
-        f"the 95th percentile of the image is {high * scale:.4g}, a reflectance of {high:.3g} at the declared scale {scale:g}; "
+        f"the 95th percentile of the image is {high:.4g}, a reflectance of {high / scale:.3g} at the declared scale {scale:g}; "
         f"reflectances lie between 0 and about 1, so the scale is probably {likely}"
     )

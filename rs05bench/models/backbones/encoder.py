@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rs05bench.errors import DataError
-from rs05bench.models.backbones.bands import ScaleWarning, check_scale, match_bands
+from rs05bench.models.backbones.bands import ScaleWarning, check_scale, match_bands, warn_of_stand_ins
 from rs05bench.models.backbones.catalogue import backbone_spec
-from rs05bench.models.backbones.families import FAMILIES, Family
+from rs05bench.models.backbones.families import FAMILIES, WAVELENGTHS_UM, Family
 from rs05bench.models.backbones.spec import BackboneSpec
 from rs05bench.models.backbones.weights import locate_weights, state_digest
 
@@ -86,16 +86,29 @@ class Backbone(nn.Module):
         if image.shape[-3] != self.data_channels:
             problem = f"{self.spec.name}: the image has {image.shape[-3]} channels, the data module declares {self.data_channels} bands"
             raise DataError(problem, remedy="Declare the bands in the order of the channels.")
+        self.look_at(image)
         picked = image.index_select(-3, self.index)
-        if not self._scale_checked:
-            self._check_scale(picked)
         units = picked * (10_000.0 / self.scale)
         # max and min, not clamp: clamp has no per-band tensor bounds under every autocast dtype.
         units = torch.minimum(torch.maximum(units, self.low), self.high)
         return torch.nan_to_num((units - self.mean) / self.std, nan=0.0)
 
-    def _check_scale(self, picked: Tensor) -> None:
+    def begin(self) -> None:
+        """Warn of the data again, as a fresh encoder does: models that share one are told alike."""
+        self._scale_checked = False
+        warn_of_stand_ins(self.family.matching, self.spec.name)
+
+    def look_at(self, image: Tensor) -> None:
+        """Warn where the first images of a model do not look like the scale they declare.
+
+        Args:
+            image: (B, [T,] C, H, W) in the data set's units. Of cached features the images are shown too, so that a cell whose features
+                are there already is warned as the one that made them.
+        """
+        if self._scale_checked:
+            return
         self._scale_checked = True
+        picked = image.index_select(-3, self.index.to(image.device))
         fault = check_scale(picked.detach().float().cpu().numpy(), self.scale)
         if fault:
             warnings.warn(f"{self.spec.name}: {fault}", ScaleWarning, stacklevel=2)
@@ -159,6 +172,7 @@ class Backbone(nn.Module):
             "resolution_m": self.family.resolution_m,
             "image_size": self.family.image_size if self.spec.fixed_size else None,
             "terratorch": version("terratorch"),
+            "wavelengths": WAVELENGTHS_UM if self.spec.family in ("clay", "clay-1.5", "dofa") else None,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -289,6 +289,7 @@ class CostRecord(_Record):
     parameters_trainable: Count | None = None
     gflops_per_unit: Amount | None = None
     energy_wh: Amount | None = None
+    energy_of: Word | None = None
     labels_used: Count
     hardware: Word
     alone: bool = False

@@ -12,7 +12,7 @@ from rs05bench.report.site.records import TRACKS, Entry, Leaderboard, Point, Row
 
 _COSTS = (
     "fit_s", "predict_s", "predict_s_per_1000", "device_hours", "peak_memory_mb", "peak_device_memory_mb", "parameters_total",
-    "parameters_trainable", "energy_wh", "hardware",
+    "parameters_trainable", "energy_wh", "energy_of", "hardware",
 )  # fmt: skip
 
 

@@ -143,6 +143,14 @@ def test_lora_reaches_a_swin_that_reads_its_weights_itself(small_swin: nn.Module
     assert not torch.allclose(adapted, before, atol=1e-3)
 
 
+def test_dropout_that_a_swin_would_ignore_is_refused(small_swin: nn.Module):
+    layout = backbone_spec("satlas").layout
+    with pytest.raises(BenchError, match=r"dropout=0\.1: ModuleDict reads the weights of its attention"):
+        adapt(small_swin, layout, Adaptation("lora", targets=("q", "mlp"), dropout=0.1))
+    adapt(small_swin, layout, Adaptation("lora", targets=("mlp",), dropout=0.1))
+    assert any(isinstance(module, nn.Dropout) and module.p == 0.1 for name, module in small_swin.named_modules() if "lora_dropout" in name)
+
+
 def test_query_and_value_alone_leave_the_key_alone(small_swin: nn.Module):
     adapt(small_swin, backbone_spec("satlas").layout, Adaptation("lora", targets=("q", "v")))
     swin = small_swin["swin_model"]  # type: ignore[index]

@@ -11,6 +11,8 @@ import torch
 from rs05bench.errors import DataError
 from rs05bench.models.backbones import BACKBONES, ScaleWarning, build_backbone
 from rs05bench.models.backbones.encoder import Backbone
+from rs05bench.models.backbones.families import WAVELENGTHS_UM
+from rs05bench.models.backbones.imports import terratorch_kept_quiet
 from rs05bench.models.backbones.weights import state_digest
 
 HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
@@ -209,3 +211,41 @@ def test_random_twins_repeat_by_seed_and_leave_the_global_generator_alone():
     assert torch.equal(torch.rand(1), expected)
     assert state_digest(one.encoder) == state_digest(build("prithvi-tiny", init_seed=1).encoder)
     assert state_digest(one.encoder) != state_digest(build("prithvi-tiny", init_seed=2).encoder)
+
+
+def test_importing_terratorch_leaves_the_precision_of_matrix_products_alone():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with terratorch_kept_quiet():
+            # What terratorch.models.backbones.clay_v15.model does as it is imported.
+            torch.set_float32_matmul_precision("medium")
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_prithvi_embeds_patches_in_full_precision():
+    backbone = build_backbone("prithvi-tiny", bands=HLS6, pretrained=False, image_size=32)
+    image = torch.rand(1, 6, 32, 32) * 0.3
+    projection = backbone.encoder.patch_embed.proj
+    frames = backbone.normalise(image).unsqueeze(2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert projection(frames).dtype == torch.float32
+    plain = torch.nn.functional.conv3d(frames, projection.weight, projection.bias, stride=projection.stride)
+    assert torch.equal(projection(frames), plain)
+
+
+def test_clay_and_dofa_are_told_the_declared_wavelengths(monkeypatch):
+    bands = ["B02", "B8A", "B12"]
+    declared = [WAVELENGTHS_UM[band] for band in ("BLUE", "NIR_NARROW", "SWIR_2")]
+    dofa = build_backbone("dofa", bands=bands, pretrained=False, image_size=32)
+    told = dict(zip(dofa.family.matching.bands, dofa.encoder.wavelengths, strict=True))
+    assert told == {band: WAVELENGTHS_UM[band] for band in told}
+    clay = build_backbone("clay", bands=bands, pretrained=False, image_size=32)
+    seen = {}
+    embed = clay.encoder.clay_encoder.to_patch_embed
+    monkeypatch.setattr(clay.encoder.clay_encoder, "to_patch_embed", lambda cube, waves: embed(cube, seen.setdefault("waves", waves)))
+    with torch.no_grad():
+        clay(torch.rand(1, 3, 32, 32) * 0.3)
+    assert torch.allclose(seen["waves"], torch.tensor(declared))

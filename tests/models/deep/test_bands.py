@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from rs05bench.errors import DataError
-from rs05bench.models.backbones import BACKBONES, BandWarning, backbone_spec, canonical_bands, check_scale, match_bands
+from rs05bench.models.backbones import (
+    BACKBONES,
+    BandWarning,
+    DataWarning,
+    ScaleWarning,
+    backbone_spec,
+    canonical_bands,
+    check_scale,
+    match_bands,
+)
 
 HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
 
@@ -67,3 +76,28 @@ def test_every_encoder_declares_what_a_card_needs():
         assert all(slot.std > 0 for slot in spec.slots), spec.name
         assert max(spec.layers) < spec.depth, spec.name
         assert canonical_bands([slot.band for slot in spec.slots])
+
+
+def test_what_is_wrong_with_the_values_is_named():
+    """8-bit images hide below the scale of 10,000, and a mark for missing data is no reflectance."""
+    generator = np.random.default_rng(0)
+    eight_bit = generator.integers(0, 256, (6, 32, 32)).astype(np.float32)
+    assert "probably 255 (an 8-bit image)" in str(check_scale(eight_bit, 10_000.0))
+    assert "probably 255 (an 8-bit image)" in str(check_scale(eight_bit, 1.0))
+    assert check_scale(eight_bit, 255.0) is None
+    reflectance = generator.uniform(-0.01, 0.5, (6, 32, 32)).astype(np.float32)
+    for scale in (1.0, 10_000.0):
+        holed = np.where(generator.uniform(size=reflectance.shape) < 0.1, np.float32(-9999), reflectance * scale)
+        fault = str(check_scale(holed, scale))
+        assert "10% of the values are -9999" in fault
+        assert "nodata" in fault
+        assert "scale" not in fault
+        assert check_scale(reflectance * scale, scale) is None
+    both = str(check_scale(np.where(generator.uniform(size=reflectance.shape) < 0.1, np.float32(-9999), reflectance), 10_000.0))
+    assert "nodata" in both
+    assert "probably 1" in both
+
+
+def test_all_warnings_about_data_are_of_one_kind():
+    assert issubclass(BandWarning, DataWarning)
+    assert issubclass(ScaleWarning, DataWarning)

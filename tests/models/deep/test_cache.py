@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from rs05bench.models.backbones import ScaleWarning
 from rs05bench.models.cache import EncodedLoader, FeatureCache, unit_digest
 from rs05bench.models.deep import create
 from rs05bench.models.networks import EncoderNetwork
@@ -158,3 +164,132 @@ def test_batches_that_are_groups_stay_whole(chips: Callable):
         groups = [sorted(batch["unit_id"]) for batch in loader]
         assert sorted(map(len, groups)) == [1, 2, 3]
         assert all(len({unit[0] for unit in group}) == 1 for group in groups)
+
+
+def batches(count: int) -> list[dict]:
+    generator = torch.Generator().manual_seed(3)
+    return [{"image": torch.rand(1, 6, 32, 32, generator=generator) * 0.4, "unit_id": [f"u{row}"]} for row in range(count)]
+
+
+@pytest.fixture
+def network(chips: Callable) -> EncoderNetwork:
+    return create("prithvi-tiny/frozen@random").build(chips())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
+def test_more_units_than_files_may_be_open_are_read_again_and_again(network: EncoderNetwork, tmp_path: Path):
+    import resource
+
+    cache = FeatureCache(tmp_path)
+    loader = EncodedLoader(batches(60), network, cache, shuffle=True)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 30, limit[1]))
+    try:
+        units = [sorted(batch["unit_id"][0] for batch in loader) for _ in range(3)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert units == [sorted(f"u{row}" for row in range(60))] * 3
+    assert cache.dropped == 0
+
+
+def test_what_cannot_be_opened_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cache = FeatureCache(tmp_path)
+    cache.put("e", "u", [np.zeros(4, dtype=np.float32)])
+
+    def refuse(error: OSError) -> Callable:
+        def load(*_: object, **__: object) -> None:
+            raise error
+
+        return load
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "load", refuse(OSError(errno.EMFILE, "Too many open files")))
+        with pytest.raises(OSError, match="Too many open files"):
+            cache.get("e", "u")
+        patched.setattr(np, "load", refuse(FileNotFoundError()))
+        assert cache.get("e", "u") is None
+    assert cache.dropped == 0
+    assert cache.get("e", "u") is not None
+
+
+def test_a_unit_whose_entry_another_reader_removed_has_its_features_all_the_same(network: EncoderNetwork, tmp_path: Path):
+    class Emptied(FeatureCache):
+        def get(self, encoder: str, unit: str) -> None:
+            return None
+
+    found = EncodedLoader([], network, Emptied(tmp_path), shuffle=False).encode(batches(1)[0])
+    assert found[0]["features"][-1].shape[0] == network.backbone.channels[-1]
+
+
+def test_entries_that_go_away_between_two_passes_are_made_again(network: EncoderNetwork, tmp_path: Path):
+    loader = EncodedLoader(batches(3), network, FeatureCache(tmp_path), shuffle=False)
+    before = [batch["features"][0] for batch in loader]
+    for entry in tmp_path.iterdir():
+        shutil.rmtree(entry)
+    assert all(torch.equal(one, batch["features"][0]) for one, batch in zip(before, loader, strict=True))
+
+
+def test_without_a_folder_what_memory_may_not_hold_lies_in_a_temporary_folder(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rs05bench.models.cache.KEPT_BYTES", 100)
+    cache = FeatureCache(None)
+    maps = {f"u{unit}": [np.full(20, unit, dtype=np.float32)] for unit in range(3)}
+    for unit, made in maps.items():
+        cache.put("e", unit, made)
+    assert list(cache.memory) == [("e", "u0")]
+    assert all(np.array_equal(cache.get("e", unit)[0], made[0]) for unit, made in maps.items())
+    assert cache.get("e", "absent") is None
+    assert cache._overflow is not None
+    folder = Path(cache._overflow.name)
+    assert len(list(folder.rglob("*.npy"))) == 2
+    del cache
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("prithvi-tiny/frozen@random", False), ("prithvi-tiny/lora@random", True)])
+def test_a_frozen_encoder_computes_in_float32_and_others_as_they_are_told(name: str, allowed: bool, chips: Callable):
+    """TF32, the default of cuDNN's convolutions, would file other features on a GPU than on a CPU."""
+    data = chips()
+    network = create(name).build(data)
+    seen: list[bool] = []
+    network.backbone.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        network(next(iter(data.train_dataloader())))
+        assert seen == [allowed]
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+    assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == before[1:]
+
+
+@pytest.mark.gpu
+def test_features_of_a_gpu_are_those_of_the_host(chips: Callable):
+    data = chips(size=64)
+    network = create("satlas/frozen@random").build(data).eval()
+    image = next(iter(data.train_dataloader()))["image"]
+    with torch.no_grad():
+        host = network.encode({"image": image})
+        device = network.to("cuda").encode({"image": image.to("cuda")})
+    for one, two in zip(host, device, strict=True):
+        # Sums in another order; products in TF32 would be ten times further apart.
+        assert (one - two.cpu()).abs().max() < 2e-4 * one.abs().max()
+
+
+def test_a_fit_whose_features_are_there_warns_of_the_data_as_the_first_did(chips: Callable, tmp_path: Path):
+    """Cells share encoders and features; what their results keep of warnings must not depend on who came first."""
+
+    def dim() -> Any:
+        data = chips(steps=1)
+        data.scale = 10_000.0
+        return data
+
+    told = []
+    for _ in range(2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            create("prithvi-tiny/frozen@random", cache=tmp_path, **FAST).fit(dim())
+        told.append([str(entry.message) for entry in caught if issubclass(entry.category, ScaleWarning)])
+    assert len(told[0]) == 1
+    assert "probably 1" in told[0][0]
+    assert told[0] == told[1]

@@ -156,6 +156,51 @@ def test_the_cache_spares_the_encoder(series: Series, tmp_path: Path):
     assert np.allclose(plain.y, cached.predict(series, "test_ood").y, atol=1e-4)
 
 
+def test_a_frozen_encoder_runs_once_a_unit_when_it_predicts_too(series: Series, tmp_path: Path):
+    from rs05bench.models.cache import FeatureCache
+
+    cache = FeatureCache(tmp_path)
+    model = create("presto/frozen@random", cache=cache, **FAST).fit(series)
+    for _ in range(3):
+        model.predict(series, "test_ood")
+    assert cache.misses == 60
+    assert cache.hits == 40
+
+
+def test_the_cache_changes_no_bit_whatever_it_holds_already(series: Series, tmp_path: Path):
+    """Sums of another shape differ in the last bit, so what is encoded together must not matter."""
+    series.sets["presto"][::7, 0, 0] = np.nan
+    plain = create("presto/frozen@random", **FAST).fit(series).predict(series, "test_ood")
+    rows = series.rows
+    for taken in (np.arange(41, 60, 3), np.array([45]), np.arange(2, 49)):
+        series.rows = rows | {"test_ood": taken, "train": np.arange(1, 9)}
+        create("presto/frozen@random", cache=tmp_path, **FAST).fit(series).predict(series, "test_ood")
+    series.rows = rows
+    cached = create("presto/frozen@random", cache=tmp_path, **FAST).fit(series).predict(series, "test_ood")
+    assert np.array_equal(plain.y, cached.y)
+
+
+def test_a_result_says_where_the_encoder_is_from(series: Series, tmp_path: Path):
+    model = create("presto/frozen@random", init_seed=4, **FAST)
+    assert model.training_record == {}
+    assert model.fit(series).training_record["encoder"] == "random:4"
+    import hashlib
+    import importlib
+
+    torch.save(importlib.import_module("torchgeo.models.presto").Presto().state_dict(), tmp_path / "presto.pt")
+    fitted = create("presto/lora", weights=tmp_path / "presto.pt", **FAST).fit(series)
+    digest = hashlib.sha256((tmp_path / "presto.pt").read_bytes()).hexdigest()
+    assert fitted.training_record["encoder"] == f"presto.pt:{digest[:16]}"
+
+
+def test_operations_are_counted_for_one_unit(series: Series):
+    series.rows = series.rows | {"test_id": np.array([], dtype=int)}
+    counts = {tier: create(f"presto/{tier}@random", **FAST).fit(series).gflops_per_unit(series) for tier in ("frozen", "full")}
+    assert counts["frozen"] == counts["full"] > 0
+    series.rows = series.rows | {"test_ood": np.array([], dtype=int)}
+    assert create("presto/frozen@random", **FAST).fit(series).gflops_per_unit(series) is None
+
+
 def test_what_is_missing_is_named(series: Series, tmp_path: Path):
     with pytest.raises(DataError, match="no feature set 'spectra'"):
         create("presto/frozen@random", features="spectra", **FAST).fit(series)
@@ -198,3 +243,12 @@ def test_real_presto_predicts_real_fuel_moisture(fuel_moisture: tuple[Series, Pa
     target = data.labels[data.rows["test_ood"]]
     error = model.predict(data, "test_ood").y - target
     assert 1 - (error**2).sum() / ((target - target.mean()) ** 2).sum() > 0.2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("tier", ["frozen", "lora", "full"])
+def test_a_tier_trains_on_the_gpu_and_repeats(tier: str, series: Series):
+    options = FAST | {"accelerator": "auto"}
+    one, again = (create(f"presto/{tier}@random", **options).fit(series).predict(series, "test_ood").y for _ in range(2))
+    assert np.isfinite(one).all()
+    assert np.array_equal(one, again)

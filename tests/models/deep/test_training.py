@@ -365,3 +365,119 @@ def test_cost_is_counted(chips: Callable):
     assert cost["gflops_per_unit"] == pytest.approx(2 * 64 * 2 * 64 * 64 / 1e9)
     tiny, lora = (create(name).cost(data) for name in ("prithvi-tiny/decoder@random", "prithvi-tiny/lora@random"))
     assert lora["gflops_per_unit"] > tiny["gflops_per_unit"] > 0.1
+
+
+def test_a_rate_that_diverges_is_never_kept(chips: Callable):
+    for rates in ([0.01, 3e37], [3e37, 0.01]):
+        history = create("alphaearth/conv1x1", **FAST | {"learning_rates": rates}).fit(chips(steps=6)).history_
+        assert history.learning_rate == 0.01
+        assert history.tried["3e+37"] is None
+    with pytest.raises(BenchError, match="training diverged"):
+        create("alphaearth/conv1x1", **FAST | {"learning_rates": [3e37]}).fit(chips(steps=6))
+
+
+@pytest.mark.parametrize("name", ["prithvi-tiny/frozen@random", "prithvi-tiny/full@random"])
+def test_a_rate_does_not_depend_on_the_others_of_the_grid(name: str, chips: Callable):
+    alone, beside = (
+        create(name, **FAST | {"learning_rates": rates}).fit(chips(steps=6)).history_ for rates in ([1e-3], [1e-3, 1e-7, 1e-6])
+    )
+    assert beside.tried["0.001"] == alone.tried["0.001"]
+
+
+def test_a_fit_takes_up_no_other_fit_from_the_same_folder(chips: Callable, tmp_path: Path):
+    def fitted(seed: int, steps: int) -> DeepModel:
+        return create("alphaearth/conv1x1", seed=seed, **FAST, checkpoints=tmp_path).fit(chips(steps=steps))
+
+    one, other, longer = fitted(1, 6), fitted(2, 6), fitted(1, 12)
+    assert other.history_.best_validation != one.history_.best_validation
+    assert longer.history_.steps == 12
+    assert fitted(1, 6).history_.seconds < 60
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_steps_that_fill_no_interval_are_looked_at_too(chips: Callable):
+    history = create("alphaearth/conv1x1", **FAST).fit(chips(steps=7)).history_
+    assert [step for step, _ in history.validation] == [3, 6, 7]
+
+
+def test_accumulated_batches_are_whole_steps_across_passes(chips: Callable):
+    # Two batches a pass and three a step: a pass must not end a step.
+    data = chips(steps=4)
+    history = create("raw/unet", **FAST | {"accumulate": 3, "val_every": 2}).fit(data).history_
+    assert [step for step, _ in history.validation] == [2, 4]
+    assert sum(unit in ("u0", "u1", "u2", "u3") for unit in data.asked) >= 4 * 3 * 2
+
+
+def test_flags_of_torch_are_as_they_were(chips: Callable):
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        create("alphaearth/conv1x1", **FAST).fit(chips(steps=2))
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_class_weights_are_summed_in_full_precision(chips: Callable):
+    data = chips(size=96)
+    network = create("alphaearth/conv1x1").build(data)
+    module = TierModule(network, "segmentation", TrainingPlan(), 1e-3, TrainingSummary(class_weights=torch.tensor([0.37, 1.71])))
+    batch = next(iter(data.train_dataloader()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, count = module.loss(batch)
+    expected = sum(weight * float((batch["mask"] == value).sum()) for value, weight in enumerate((0.37, 1.71)))
+    assert float(count) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_lone_unit_trains_a_pyramid_pooling_decoder(chips: Callable):
+    data = chips(steps=2)
+    data.train_dataloader = lambda: data._loader(range(1), labels=True)  # type: ignore[method-assign]
+    model = create("prithvi-tiny/decoder@random", **FAST, decoder="upernet").fit(data)
+    assert np.isfinite(model.history_.best_validation)
+
+
+def test_memory_that_runs_out_while_encoding_for_a_prediction_says_what_to_do(chips: Callable, tmp_path: Path, monkeypatch):
+    data = chips(steps=2)
+    model = create("prithvi-tiny/frozen@random", **FAST, cache=str(tmp_path)).fit(data)
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(type(model.network_.backbone), "forward", full)
+    with pytest.raises(BenchError, match="smaller window or batch"):
+        predicted(model, data)
+
+
+def test_a_scene_is_read_in_the_windows_of_the_options(chips: Callable):
+    data = chips(steps=2)
+    model = create("alphaearth/conv1x1", **FAST, window=16, batch=2).fit(data)
+    asked = []
+
+    def read(window) -> dict[str, np.ndarray]:
+        asked.append((window.height, window.width))
+        return {"embedding": np.zeros((64, window.height, window.width), np.float32)}
+
+    list(model.predict_scene(read, 40, 40))
+    assert set(asked) == {(16, 16)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["prithvi-tiny/lora@random", "presto/lora@random"])
+def test_after_a_rehearsal_fitting_imports_nothing_more(name: str):
+    code = (
+        "import sys\n"
+        "from rs05bench.models.deep import create\n"
+        "from tests.models.deep.conftest import Chips\n"
+        "from tests.models.deep.test_presto import Series, raw_series\n"
+        "import numpy as np\n"
+        "x = raw_series(12)\n"
+        "rows = {'train': np.arange(6), 'val': np.arange(6, 9), 'test_id': np.arange(9, 12)}\n"
+        f"name = {name!r}\n"
+        "data = Series(x, x[:, 0, 0], rows) if name.startswith('presto') else Chips(steps=2)\n"
+        "options = {'accelerator': 'cpu', 'steps': 2, 'val_every': 1, 'learning_rates': [1e-3]}\n"
+        "create(name, **options).warm_up(data)\n"
+        "before = {module.split('.')[0] for module in sys.modules}\n"
+        "create(name, **options).fit(data)\n"
+        "print(sorted({module.split('.')[0] for module in sys.modules} - before))\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -123,9 +125,70 @@ def test_a_faulty_file_says_what_is_wrong_in_it(tmp_path):
         create(f"{empty}:Model")
 
 
-def test_an_entry_point_adds_a_model(monkeypatch):
-    import importlib.metadata
+DATACLASS = """
+from __future__ import annotations
+from dataclasses import dataclass
 
+@dataclass
+class Model:
+    card: object
+    seed: int
+    says: str = "{says}"
+"""
+
+
+def test_a_file_may_hold_dataclasses_and_two_of_one_stem_are_two_modules(tmp_path):
+    made = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.py").write_text(DATACLASS.format(says=folder))
+        made.append(create(f"{tmp_path / folder / 'model.py'}:Model", seed=3))
+    assert [model.says for model in made] == ["one", "two"]
+    assert type(made[0]).__module__ != type(made[1]).__module__
+    assert all(sys.modules[type(model).__module__].Model is type(model) for model in made)
+
+
+def test_a_file_that_fails_leaves_no_module_behind(tmp_path):
+    (tmp_path / "half_way.py").write_text("x = 1\nraise RuntimeError('half way')")
+    with pytest.raises(DataError, match="half way"):
+        create(f"{tmp_path / 'half_way.py'}:Model")
+    assert not [name for name in sys.modules if "half_way" in name]
+
+
+def entry(name, load, package):
+    return SimpleNamespace(name=name, value="theirs:Model", dist=SimpleNamespace(name=package), load=load)
+
+
+def broken():
+    raise ImportError("no module named gone")
+
+
+def test_a_broken_package_breaks_its_own_models_alone(monkeypatch):
+    entries = [entry("radar/broken", broken, "broken-package"), entry("radar/theirs", lambda: lambda card, seed: ("made", seed), "sound")]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries)
+    assert create("radar/theirs", card=card(), seed=7) == ("made", 7)
+    assert create("prithvi-tiny/frozen@random").card.random_twin
+    assert model_card("prithvi-tiny/frozen@random").random_twin
+    with pytest.raises(DataError, match=r"broken-package: the model 'radar/broken' cannot be imported: no module named gone"):
+        create("radar/broken", card=card())
+    with pytest.warns(UserWarning, match=r"left out: broken-package: the model 'radar/broken'"):
+        names = [item.card.name for item in list_models()]
+    assert "prithvi-tiny/frozen@random" in names
+
+
+@pytest.mark.parametrize("name", ["prithvi-tiny/frozen@random", "presto/full"])
+def test_a_package_cannot_take_the_name_of_a_built_in_model(name, monkeypatch):
+    thief = entry(name, lambda: lambda card, seed: "theirs", "thief")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [thief])
+    for asked in (create, model_card):
+        with pytest.raises(DataError, match=f"thief: the package gives a model the name '{name}', which is a built-in model's"):
+            asked(name)
+    assert create("raw/unet").card.tier == "raw"
+    with pytest.warns(UserWarning, match="left out: thief"):
+        assert next(item.source for item in list_models() if item.card.name == name) == "deep"
+
+
+def test_an_entry_point_adds_a_model(monkeypatch):
     class Entry:
         name, value, dist = "radar/theirs", "theirs:Model", None
 

@@ -1,0 +1,39 @@
+"""What makes two fits the same: an interrupted one is taken up only by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rs05bench.models.plan import TrainingPlan
+
+_PLACES = ("cache", "checkpoints", "accelerator", "window", "batch")
+
+
+def fit_identity(name: str, seed: int, options: Mapping[str, Any], plan: TrainingPlan, data: Any, facts: Mapping[str, Any]) -> str:
+    """Digest of a fit: the model, its seed, how it is trained, and everything the data module says of what it shows.
+
+    Args:
+        name: Name of the model.
+        seed: Its seed.
+        options: Its options; where it runs and where things are kept do not count.
+        plan: How it is trained.
+        data: The data module or `TaskData`; the digests of its card, manifest, budget and files count, where it has them.
+        facts: What was found in the data.
+    """
+    manifest = getattr(getattr(data, "manifest", None), "card", None) or {}
+    shown = {
+        "card": getattr(getattr(data, "card", None), "digest", None),
+        "manifest": manifest.get("digest"),
+        "budget": getattr(getattr(data, "budget", None), "digest", None),
+        "data": getattr(getattr(data, "source", None), "digest", None),
+        "split": getattr(data, "split", None),
+        "fold": getattr(data, "fold", None),
+        "target": getattr(data, "target", None),
+    }
+    own = {key: value for key, value in options.items() if key not in _PLACES}
+    said = [name, seed, own, asdict(plan), shown, {key: value for key, value in facts.items() if key != "target"}]
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
