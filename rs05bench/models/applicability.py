@@ -162,13 +162,16 @@ def _nearest(
 ) -> NDArray[np.float64]:
     """Distance to the nearest point (of another fold, where folds are given); infinite without one."""
     out = np.full(len(places), np.inf)
+    half = (points**2).sum(axis=1) / 2
     for start, stop in _chunks(len(places), len(points)):
-        part = _distances(places[start:stop], points)
+        # Half the squared distance less what all points of a place share: it orders them, and a map asks this of every pixel.
+        order = places[start:stop] @ points.T
+        np.subtract(half, order, out=order)
         if fold_of_place is not None and fold_of_point is not None:
-            part[fold_of_place[start:stop, None] == fold_of_point[None]] = np.inf
-        nearest = part.argmin(axis=1)
-        found = np.isfinite(part[np.arange(stop - start), nearest])
-        # Distances by the product lose the small ones in rounding: the nearest is measured again.
+            order[fold_of_place[start:stop, None] == fold_of_point[None]] = np.inf
+        nearest = order.argmin(axis=1)
+        found = np.isfinite(order[np.arange(stop - start), nearest])
+        # The product loses small distances in rounding: that to the nearest is measured again.
         exact = np.linalg.norm(places[start:stop] - points[nearest], axis=1)
         out[start:stop] = np.where(found, exact, np.inf)
     return out

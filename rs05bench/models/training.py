@@ -126,7 +126,10 @@ class _Fit:
             from safetensors.torch import save_file
 
             save_file(state, self.folder / "best.safetensors")
-            (self.folder / "history.json").write_text(json.dumps(asdict(history)))
+            # Renamed whole, and last: what is there is finished.
+            draft = self.folder / "history.draft"
+            draft.write_text(json.dumps(asdict(history)))
+            draft.replace(self.folder / "history.json")
         return history, state
 
     def _train(self, start: Mapping[str, Tensor], *, strict: bool) -> tuple[FitHistory, dict[str, Tensor]]:

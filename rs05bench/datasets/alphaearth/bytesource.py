@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from rs05bench.errors import DataError
@@ -76,9 +76,10 @@ class LocalBytes:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def __del__(self) -> None:
+    def __del__(self, _close: Callable[[int], None] = os.close) -> None:
+        # Bound above: when the interpreter ends, `os` may have gone first.
         if getattr(self, "_descriptor", -1) >= 0:
-            self.close()
+            _close(self._descriptor)
 
 
 class ObjectBytes:

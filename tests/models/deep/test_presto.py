@@ -252,3 +252,18 @@ def test_a_tier_trains_on_the_gpu_and_repeats(tier: str, series: Series):
     one, again = (create(f"presto/{tier}@random", **options).fit(series).predict(series, "test_ood").y for _ in range(2))
     assert np.isfinite(one).all()
     assert np.array_equal(one, again)
+
+
+@pytest.mark.parametrize("tier", ["frozen", "lora", "full"])
+def test_only_the_declared_parameters_move(tier: str, series: Series):
+    model = create(f"presto/{tier}@random", **FAST | {"steps": 3, "val_every": 3})
+    start = {name: value.detach().clone() for name, value in model._network(series).named_parameters()}
+    model.fit(series)
+    moved = {name for name, value in model.network_.named_parameters() if not torch.equal(value, start[name])}
+    declared = {name for name, value in model.network_.named_parameters() if value.requires_grad}
+    assert moved <= declared
+    # What the last token's mean never passes through gets no gradient; all the rest moves.
+    assert len(moved) > 0.8 * len(declared)
+    encoder = {name for name in moved if name.startswith("backbone.")}
+    assert bool(encoder) == (tier != "frozen")
+    assert (tier != "lora") or all("lora_" in name for name in encoder)

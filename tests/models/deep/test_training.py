@@ -105,7 +105,17 @@ def test_one_seed_repeats_and_two_differ(chips: Callable):
     assert not same(predicted(one, data), predicted(other, data), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["prithvi-tiny/lora@random", "prithvi-tiny/full@random", "prithvi-tiny/decoder@random", "raw/unet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"prithvi-tiny/{tier}@random" for tier in ("frozen", "decoder", "adapter", "lora", "full")),
+        "terramind-tiny/lora@random",
+        "satlas/lora@random",
+        "raw/unet",
+        "alphaearth/unet",
+        "hybrid/unet",
+    ],
+)
 def test_a_saved_model_predicts_the_same(name: str, chips: Callable, tmp_path: Path):
     data = chips(steps=2)
     model = create(name, seed=4, **FAST).fit(data)
