@@ -75,8 +75,7 @@ class DeepModel:
             summary = summarise(self.network_, data, plan)
         if summary.target_mean is not None and summary.target_std is not None:
             self.facts_["target"] = [summary.target_mean.tolist(), summary.target_std.tolist()]
-        middle = sorted(plan.learning_rates)[len(plan.learning_rates) // 2]
-        return TierModule(self.network_, data.kind, plan, middle, summary, chunk=getattr(data, "batch_size", None))
+        return TierModule(self.network_, data.kind, plan, plan.middle_rate, summary, chunk=getattr(data, "batch_size", None))
 
     def build(self, data: ChipData) -> nn.Module:
         """The untrained network for these data (reads one training batch for the image size)."""

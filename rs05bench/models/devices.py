@@ -16,6 +16,14 @@ def device_of(accelerator: str) -> str:
     return "cuda" if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
 
 
+def precision_of(asked: str, accelerator: str) -> str:
+    """Lightning's name of a precision: `auto` is bfloat16 where the GPU has it (not where it is emulated), else 32 bit."""
+    if asked != "auto":
+        return asked
+    native = device_of(accelerator) == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if native else "32-true"
+
+
 def moved(batch: Mapping[str, Any], device: Any) -> dict[str, Any]:
     """A batch on a device: tensors, and lists of tensors (cached features)."""
     return {name: _to(value, device) for name, value in batch.items()}

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from rs05bench.models.chip_network import RUN_OPTIONS
 from rs05bench.models.plan import TrainingPlan
-
-_PLACES = ("cache", "checkpoints", "accelerator", "window", "batch")
 
 
 def fit_identity(name: str, seed: int, options: Mapping[str, Any], plan: TrainingPlan, data: Any, facts: Mapping[str, Any]) -> str:
@@ -34,6 +33,6 @@ def fit_identity(name: str, seed: int, options: Mapping[str, Any], plan: Trainin
         "fold": getattr(data, "fold", None),
         "target": getattr(data, "target", None),
     }
-    own = {key: value for key, value in options.items() if key not in _PLACES}
+    own = {key: value for key, value in options.items() if key not in RUN_OPTIONS}
     said = [name, seed, own, asdict(plan), shown, {key: value for key, value in facts.items() if key != "target"}]
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]

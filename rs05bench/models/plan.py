@@ -68,6 +68,11 @@ class TrainingPlan:
     accumulate: int = 1
     precision: str = "auto"
 
+    @property
+    def middle_rate(self) -> float:
+        """The rate of the grid that is taken where none can be chosen."""
+        return sorted(self.learning_rates)[len(self.learning_rates) // 2]
+
     @classmethod
     def of(cls, data: ChipData, **options: Any) -> TrainingPlan:
         """The plan of a data module: its card's ``training``, its ``steps``, then explicit options.

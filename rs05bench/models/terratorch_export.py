@@ -25,7 +25,7 @@ from rs05bench.models.plan import IGNORE, TrainingPlan
 from rs05bench.models.scratch import EMBEDDING_BANDS, ScratchNetwork
 from rs05bench.models.summary import TrainingSummary, summarise
 from rs05bench.models.terratorch_parts import NativeParts, native_parts, reads_coordinates
-from rs05bench.models.terratorch_training import middle_rate, optimiser_arguments, trainer_arguments, transforms
+from rs05bench.models.terratorch_training import optimiser_arguments, trainer_arguments, transforms
 from rs05bench.models.training import seeded
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _differences(model: DeepModel, cell: _Cell, native: NativeParts | None) -> l
     lines = []
     if len(plan.learning_rates) > 1:
         grid = ", ".join(f"{rate:g}" for rate in plan.learning_rates)
-        lines.append(f"learning_rates: of the grid {grid} this trains {middle_rate(plan):g}; export one cell a rate to search it.")
+        lines.append(f"learning_rates: of the grid {grid} this trains {plan.middle_rate:g}; export one cell a rate to search it.")
     if cell.whole_groups:
         lines.append(
             "fire budget: there a fire is one batch, whatever its size, and one step; here a batch is "

@@ -6,12 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from rs05bench.errors import ProtocolError
 from rs05bench.models.adaptation import Adaptation, parameter_groups
 from rs05bench.models.backbones import backbone_spec
-from rs05bench.models.devices import device_of
+from rs05bench.models.devices import device_of, precision_of
 
 if TYPE_CHECKING:
     from rs05bench.models.chip_model import DeepModel
@@ -22,11 +20,6 @@ _TRANSFORMS: dict[str, dict[str, Any]] = {
     "vflip": {"class_path": "albumentations.VerticalFlip", "init_args": {"p": 0.5}},
     "rot90": {"class_path": "albumentations.RandomRotate90", "init_args": {"p": 1.0}},
 }
-
-
-def middle_rate(plan: TrainingPlan) -> float:
-    """The rate of the grid that is taken where none can be chosen."""
-    return sorted(plan.learning_rates)[len(plan.learning_rates) // 2]
 
 
 def trainer_arguments(plan: TrainingPlan, accelerator: str) -> dict[str, Any]:
@@ -46,7 +39,7 @@ def trainer_arguments(plan: TrainingPlan, accelerator: str) -> dict[str, Any]:
     return {
         "accelerator": accelerator,
         "devices": 1,
-        "precision": _precision(plan, accelerator),
+        "precision": precision_of(plan.precision, accelerator),
         "max_steps": plan.steps,
         "max_epochs": -1,
         # Lightning counts batches here, and the plan counts steps.
@@ -59,13 +52,6 @@ def trainer_arguments(plan: TrainingPlan, accelerator: str) -> dict[str, Any]:
         "logger": False,
         "callbacks": callbacks,
     }
-
-
-def _precision(plan: TrainingPlan, accelerator: str) -> str:
-    if plan.precision != "auto":
-        return plan.precision
-    native = device_of(accelerator) == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16-mixed" if native else "32-true"
 
 
 def optimiser_arguments(model: DeepModel, facts: dict[str, Any], plan: TrainingPlan) -> dict[str, Any]:
@@ -90,9 +76,9 @@ def optimiser_arguments(model: DeepModel, facts: dict[str, Any], plan: TrainingP
     }
     return {
         "optimizer": "AdamW",
-        "lr": middle_rate(plan),
+        "lr": plan.middle_rate,
         "optimizer_hparams": {"weight_decay": plan.weight_decay},
-        "lr_overrides": _layer_rates(model, facts, middle_rate(plan)),
+        "lr_overrides": _layer_rates(model, facts, plan.middle_rate),
         "scheduler": "SequentialLR",
         "scheduler_hparams": schedule,
     }

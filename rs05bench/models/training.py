@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from rs05bench.errors import BenchError, DataError
 from rs05bench.models.cache import EncodedLoader, FeatureCache
-from rs05bench.models.devices import repeatable
+from rs05bench.models.devices import precision_of, repeatable
 from rs05bench.models.logs import open_logs
 from rs05bench.models.networks import EncoderNetwork, trainable_state
 from rs05bench.models.plan import ChipData, FitHistory, TrainingPlan
@@ -62,7 +62,7 @@ def fit_network(
     with seeded(seed), memory_advice(plan):
         summary = summarise(network, data, plan)
         validated = _validation(data) is not None
-        middle = sorted(plan.learning_rates)[len(plan.learning_rates) // 2]
+        middle = plan.middle_rate
         # The middle rate first: where the validation units turn out to show no label, it is the one that is used.
         rates = [middle, *(rate for rate in plan.learning_rates if rate != middle)] if validated else [middle]
         start = trainable_state(network)
@@ -220,13 +220,6 @@ def _quiet() -> Iterator[None]:
 
 def _trainer(plan: TrainingPlan, keeper: KeepBest, accelerator: str, *, validated: bool) -> lightning.Trainer:
     every = max(1, min(plan.val_every, plan.steps) * plan.accumulate)
-    precision = plan.precision
-    if precision == "auto":
-        precision = (
-            "bf16-mixed"
-            if accelerator != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-            else "32-true"
-        )
     import logging
 
     # "GPU available: ..." once a learning rate drowns what the command prints.
@@ -236,7 +229,7 @@ def _trainer(plan: TrainingPlan, keeper: KeepBest, accelerator: str, *, validate
     return lightning.Trainer(
         accelerator=accelerator,
         devices=1,
-        precision=cast("Any", precision),
+        precision=cast("Any", precision_of(plan.precision, accelerator)),
         max_steps=plan.steps,
         max_epochs=-1,
         accumulate_grad_batches=plan.accumulate,
