@@ -25,7 +25,7 @@ def synthesise(size: int, seed: int = 0) -> np.ndarray:
     """Bytes that compress like embeddings do (to about seven eighths): smooth fields mixed into 64 bands, with noise."""
     from scipy.ndimage import zoom
 
-    from rs05bench.datasets.alphaearth import encode
+    from rs05bench.embeddings import encode
 
     generator = np.random.default_rng(seed)
     fields = [zoom(generator.standard_normal((size // 16 + 1, size // 16 + 1)), 16, order=1)[:size, :size] for _ in range(12)]
@@ -102,7 +102,7 @@ SIZES = [256, 64, 32]
 
 @pytest.mark.parametrize("size", SIZES)
 def test_chips(benchmark, tile, size):
-    from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
+    from rs05bench.datasets import AlphaEarthEmbedding
 
     benchmark.group = f"epoch of {CHIPS} chips of {size} px"
     wanted = queries(size, CHIPS)
@@ -119,7 +119,8 @@ def test_chips_torchgeo(benchmark, tile, size):
     """`GoogleSatelliteEmbedding` and a fast decode of ours, so that only the reading differs."""
     from torchgeo.datasets import GoogleSatelliteEmbedding
 
-    from rs05bench.datasets.alphaearth import AlphaEarthEmbedding, decode
+    from rs05bench.datasets import AlphaEarthEmbedding
+    from rs05bench.embeddings import decode
 
     benchmark.group = f"epoch of {CHIPS} chips of {size} px"
     count = CHIPS if WHOLE else 40
@@ -139,7 +140,7 @@ def test_chips_rasterio(benchmark, tile, size):
     import rasterio
     from rasterio.windows import from_bounds
 
-    from rs05bench.datasets.alphaearth import decode
+    from rs05bench.embeddings import decode
 
     benchmark.group = f"epoch of {CHIPS} chips of {size} px"
     count = CHIPS if WHOLE else 100
@@ -161,7 +162,7 @@ def test_chips_async_geotiff(benchmark, tile, size):
     from async_geotiff import GeoTIFF, Window
     from obstore.store import LocalStore
 
-    from rs05bench.datasets.alphaearth import decode
+    from rs05bench.embeddings import decode
 
     benchmark.group = f"epoch of {CHIPS} chips of {size} px"
     count = CHIPS if WHOLE else 20
@@ -184,7 +185,7 @@ def test_chips_rasteret(benchmark, tile, size, tmp_path):
     import rasteret
     import shapely
 
-    from rs05bench.datasets.alphaearth import BANDS, TileIndex, decode
+    from rs05bench.embeddings import BANDS, TileIndex, decode
 
     benchmark.group = f"epoch of {CHIPS} chips of {size} px"
     count = CHIPS if WHOLE else 6
@@ -215,7 +216,7 @@ def test_chips_tifffile(benchmark, tile, size):
     """tifffile and imagecodecs: the whole file decoded once, then sliced (what we do too, but needs the whole file in memory)."""
     import tifffile
 
-    from rs05bench.datasets.alphaearth import decode
+    from rs05bench.embeddings import decode
 
     benchmark.group = f"epoch of {CHIPS} chips of {size} px"
     corners = np.random.default_rng(size).integers(0, PIXELS - size, (CHIPS, 2))
@@ -231,7 +232,7 @@ def test_chips_tifffile(benchmark, tile, size):
 @pytest.mark.parametrize("size", SIZES)
 def test_chips_memory_map(benchmark, tile, values, size, tmp_path):
     """An uncompressed copy on disk, memory-mapped; making it is not counted."""
-    from rs05bench.datasets.alphaearth import decode
+    from rs05bench.embeddings import decode
 
     benchmark.group = f"epoch of {CHIPS} chips of {size} px"
     np.save(tmp_path / "whole.npy", values)
@@ -248,7 +249,7 @@ def test_chips_memory_map(benchmark, tile, values, size, tmp_path):
 @pytest.mark.parametrize("size", SIZES)
 def test_chips_limit(benchmark, tile, values, size):
     """The floor: decompress every block once, copy and decode every chip once, nothing else (below 1 says how near ours is)."""
-    from rs05bench.datasets.alphaearth import decode
+    from rs05bench.embeddings import decode
 
     benchmark.group = f"epoch of {CHIPS} chips of {size} px"
     corners = np.random.default_rng(size).integers(0, PIXELS - size, (CHIPS, 2))
@@ -287,7 +288,7 @@ def decompress(path):
 @pytest.mark.parametrize("side", ["ours", "LIMIT: decompress"])
 def test_full_tile(benchmark, values, tmp_path_factory, side):
     """Every chip of a full 8,192 px tile once, against decompressing it at all."""
-    from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
+    from rs05bench.datasets import AlphaEarthEmbedding
 
     benchmark.group = "every 256 px chip of an 8,192 px tile"
     folder = Path(os.environ.get("RS05BENCH_BENCH_FOLDER") or tmp_path_factory.getbasetemp()) / "2024"
@@ -310,7 +311,7 @@ def test_full_tile(benchmark, values, tmp_path_factory, side):
 
 @pytest.mark.parametrize("side", ["ours", "three passes", "in place"])
 def test_decode(benchmark, values, side):
-    from rs05bench.datasets.alphaearth import decode
+    from rs05bench.embeddings import decode
 
     benchmark.group = "decode one 64 x 256 x 256 chip"
     chip, out = np.ascontiguousarray(values[:, :256, :256]), np.empty((64, 256, 256), np.float32)
@@ -344,7 +345,7 @@ def places():
 
 
 def test_points(benchmark, tile, places):
-    from rs05bench.datasets.alphaearth import read_points
+    from rs05bench.embeddings import read_points
 
     benchmark.group = f"{POINTS:,} points"
     measure(benchmark, "ours", lambda: read_points(tile, places[2], places[3], 2024))
@@ -353,7 +354,7 @@ def test_points(benchmark, tile, places):
 def test_points_rasterio(benchmark, tile, places):
     import rasterio
 
-    from rs05bench.datasets.alphaearth import decode, read_points
+    from rs05bench.embeddings import decode, read_points
 
     benchmark.group = f"{POINTS:,} points"
     count = POINTS if WHOLE else 1000
@@ -395,7 +396,7 @@ def decoded(tmp_path_factory, values):
     """A decoded, north-up copy: the rivals know neither the quantisation nor bottom-up files."""
     import rasterio
 
-    from rs05bench.datasets.alphaearth import decode
+    from rs05bench.embeddings import decode
 
     path = tmp_path_factory.mktemp("decoded") / "decoded.tif"
     affine = rasterio.Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1] + 10 * PIXELS)
@@ -416,7 +417,7 @@ def decoded(tmp_path_factory, values):
 
 
 def test_polygons(benchmark, tile, parcels):
-    from rs05bench.datasets.alphaearth import read_polygons
+    from rs05bench.embeddings import read_polygons
 
     benchmark.group = f"{POLYGONS:,} polygons, 64 bands"
     measure(benchmark, "ours", lambda: read_polygons(tile, parcels, 2024))
@@ -425,7 +426,7 @@ def test_polygons(benchmark, tile, parcels):
 def test_polygons_exactextract(benchmark, tile, decoded, parcels):
     from exactextract import exact_extract
 
-    from rs05bench.datasets.alphaearth import read_polygons
+    from rs05bench.embeddings import read_polygons
 
     benchmark.group = f"{POLYGONS:,} polygons, 64 bands"
     count = POLYGONS if WHOLE else 100
@@ -475,7 +476,7 @@ WINDOWS, LATENCY = 8, 0.03
 def server(tile):
     """The folder of the tile behind a web server of its own process, 30 ms from here."""
     code = (
-        "import sys, time, pathlib; from tests.datasets.alphaearth.server import FileServer\n"
+        "import sys, time, pathlib; from tests.embeddings.server import FileServer\n"
         "with FileServer(pathlib.Path(sys.argv[1]), latency=float(sys.argv[2])) as s: print(s.url, flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(
@@ -486,7 +487,7 @@ def server(tile):
 
 
 def test_remote(benchmark, server, tile):
-    from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
+    from rs05bench.datasets import AlphaEarthEmbedding
 
     benchmark.group = f"{WINDOWS} remote windows of 256 px, {LATENCY * 1000:.0f} ms away"
 
@@ -502,7 +503,7 @@ def test_remote_rasterio(benchmark, server, tile):
     import rasterio
     from rasterio.windows import from_bounds
 
-    from rs05bench.datasets.alphaearth import decode
+    from rs05bench.embeddings import decode
 
     benchmark.group = f"{WINDOWS} remote windows of 256 px, {LATENCY * 1000:.0f} ms away"
 

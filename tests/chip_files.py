@@ -24,7 +24,7 @@ CROP_CORNERS = (
 
 def write_burn_chips(root: Path) -> Path:
     """`root/hls_burn_scars` and `root/alphaearth`; returns the root."""
-    from tests.datasets.alphaearth.tiles import write_tile
+    from tests.embeddings.tiles import write_tile
 
     chips = [(tile, date, (30_000, 60_000)) for tile in TILES for date in DATES] + [PAIR]
     for number, (name, date, (dx, dy)) in enumerate(chips):

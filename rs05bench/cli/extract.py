@@ -37,8 +37,8 @@ def extract(
     """Extract AlphaEarth embeddings for points, polygons or chips; run it again after a cut and it goes on where it stopped."""
     import json
 
-    from rs05bench.datasets.alphaearth.sources import open_source
-    from rs05bench.datasets.extraction import extract_chips, extract_table, parse_years, read_units, start_exports
+    from rs05bench.embeddings.extraction import extract_chips, extract_table, parse_years, read_units, start_exports
+    from rs05bench.embeddings.sources import open_source
 
     table = read_units(units, unit=unit)
     wanted = parse_years(years) if years is not None else None
@@ -63,7 +63,7 @@ def extract(
     if as_json:
         typer.echo(json.dumps({"out": str(made.out), "rows": made.units, "masked": made.empty, "tiles": made.tiles}))
         return
-    from rs05bench.datasets.alphaearth.codec import ATTRIBUTION
+    from rs05bench.embeddings.codec import ATTRIBUTION
 
     masked = f", {made.empty} of them masked" if made.empty else ""
     tiles = f" from {len(made.tiles)} tile{'s' if len(made.tiles) != 1 else ''}" if made.tiles else ""
@@ -94,7 +94,7 @@ class _Bar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from rs05bench.datasets.extraction import Progress as State
+        from rs05bench.embeddings.extraction import Progress as State
 
         assert isinstance(state, State)
         if self._bar is None:

@@ -49,7 +49,7 @@ def draw_map(
     from functools import partial
 
     from rs05bench.cli._progress import Bar
-    from rs05bench.datasets.extraction import parse_years
+    from rs05bench.embeddings.extraction import parse_years
     from rs05bench.errors import DataError
     from rs05bench.experiment.map_cell import load_cell, options_of
     from rs05bench.experiment.map_grid import parse_bbox, read_area

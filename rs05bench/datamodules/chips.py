@@ -283,7 +283,7 @@ def _raster(patch: dict[str, Any], part: str, fill: Sequence[float] | None) -> N
     """A raster of a patch as float32 (channels, H, W)."""
     values = patch[part]
     if part == "embedding":
-        from rs05bench.datasets.alphaearth import decode
+        from rs05bench.embeddings import decode
 
         return np.asarray(decode(values.numpy()), dtype=np.float32)
     if part in ("time", "location"):

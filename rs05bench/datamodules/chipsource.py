@@ -346,7 +346,7 @@ class ChipSource:
             return np.full((EMBEDDING_BANDS, height, width), MASKED, dtype=np.int8)
         if values.dtype == np.int8:
             return np.asarray(values)
-        from rs05bench.datasets.alphaearth import encode
+        from rs05bench.embeddings import encode
 
         return np.asarray(encode(values))
 
@@ -355,7 +355,7 @@ class ChipSource:
         """Identity of the tiles: their paths, and size and time of change of local ones."""
         if self.embeddings is None:
             raise self._no_tiles()
-        from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
+        from rs05bench.datasets import AlphaEarthEmbedding
 
         digest = hashlib.sha256()
         for path in sorted(str(path) for path in AlphaEarthEmbedding(self.embeddings).tiles["path"]):
@@ -374,7 +374,7 @@ class ChipSource:
         if self.embeddings is None:
             raise self._no_tiles()
         if crs not in self._tiles:
-            from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
+            from rs05bench.datasets import AlphaEarthEmbedding
 
             self._tiles[crs] = AlphaEarthEmbedding(self.embeddings, crs=crs, res=self.dataset.native_resolution, decoded=False)
         return self._tiles[crs]

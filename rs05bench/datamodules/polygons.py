@@ -207,7 +207,7 @@ def embedding_table(
     Raises:
         DataError: No tile covers any polygon in its year.
     """
-    from rs05bench.datasets.alphaearth.unit_table import polygon_table
+    from rs05bench.embeddings.unit_table import polygon_table
 
     digest = _sources_digest(polygons, tiles, options)
     path, record = cache / f"{name}.parquet", cache / f"{name}.json"
@@ -290,7 +290,7 @@ def _cache_beside(polygons: Path) -> Path:
 
 def _sources_digest(polygons: Path, tiles: Path | str, options: dict[str, Any]) -> str:
     """SHA-256 over the polygons' bytes and the tiles' names, sizes and times (published tiles: their address), and how they are read."""
-    from rs05bench.datasets.alphaearth.unit_table import STATISTICS
+    from rs05bench.embeddings.unit_table import STATISTICS
 
     digest = hashlib.sha256(f"{RECIPE}|{sorted((key, str(value)) for key, value in options.items())}|{STATISTICS}".encode())
     digest.update(hashlib.sha256(polygons.read_bytes()).digest())

@@ -9,15 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
     from rs05bench.datasets.burn_scars import HLSBurnScars
     from rs05bench.datasets.cdl_crop import CDL13, CDLCrop
+    from rs05bench.datasets.embedding_rasters import AlphaEarthEmbedding
     from rs05bench.datasets.embedding_table import EmbeddingTable
     from rs05bench.datasets.parcels import Parcels
     from rs05bench.datasets.urban import UrbanIndicators
 
 _HOME = {
-    "AlphaEarthEmbedding": "alphaearth",
+    "AlphaEarthEmbedding": "embedding_rasters",
     "CDL13": "cdl_crop",
     "CDLCrop": "cdl_crop",
     "EmbeddingTable": "embedding_table",

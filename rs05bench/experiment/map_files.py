@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rs05bench.experiment.map_grid import BLOCK, affine_of
 
 if TYPE_CHECKING:
-    from rs05bench.datasets.alphaearth.resample import Target
+    from rs05bench.embeddings.resample import Target
     from rs05bench.models.applicability import Applicability
 
 GDAL_CACHE_MB = 64

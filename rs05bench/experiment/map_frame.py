@@ -18,8 +18,8 @@ from rs05bench.models.inference import Window
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-    from rs05bench.datasets.alphaearth import TileIndex
-    from rs05bench.datasets.alphaearth.resample import Target
+    from rs05bench.embeddings import TileIndex
+    from rs05bench.embeddings.resample import Target
 
 
 @dataclass(frozen=True)

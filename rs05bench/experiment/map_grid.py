@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from affine import Affine
     from shapely.geometry.base import BaseGeometry
 
-    from rs05bench.datasets.alphaearth import BlockCache, TileIndex
-    from rs05bench.datasets.alphaearth.resample import Target
+    from rs05bench.embeddings import BlockCache, TileIndex
+    from rs05bench.embeddings.resample import Target
 
 BLOCK = 256
 """Side of a block of the map: 64 bands of it are 16 MB as float32."""
@@ -55,7 +55,7 @@ def read_area(path: str | Path) -> BaseGeometry:
     """
     import shapely
 
-    from rs05bench.datasets.extraction import read_units
+    from rs05bench.embeddings.extraction import read_units
 
     frame = read_units(path)
     if not frame.geom_type.isin(["Polygon", "MultiPolygon"]).all():
@@ -71,7 +71,7 @@ def choose_grid(index: TileIndex, area: BaseGeometry, year: int) -> Target:
     Raises:
         DataError: No tile of that year meets the area.
     """
-    from rs05bench.datasets.alphaearth.resample import Target
+    from rs05bench.embeddings.resample import Target
 
     near = index.search(area, [year])
     if not len(near):
@@ -115,7 +115,7 @@ def coarsened(target: Target, metres: float | None) -> Target:
 
     A network has learnt shapes at the pixel of its chips: at another one the same field or fire has another size.
     """
-    from rs05bench.datasets.alphaearth.resample import Target as Grid
+    from rs05bench.embeddings.resample import Target as Grid
 
     own = _metres(target)
     factor = 1 if metres is None else max(round(metres / own), 1)
@@ -134,7 +134,7 @@ def in_crs(area: BaseGeometry, crs: str) -> BaseGeometry:
     """An area given in WGS84 degrees, in another CRS; long edges are bent."""
     import shapely
 
-    from rs05bench.datasets.alphaearth.grid import WGS84, transformer
+    from rs05bench.embeddings.grid import WGS84, transformer
 
     move = transformer(WGS84, crs)
     moved = shapely.transform(shapely.segmentize(area, 0.05), lambda x, y: move.transform(x, y), interleaved=False)
@@ -156,7 +156,7 @@ def affine_of(target: Target) -> Affine:
 
 def part_of(target: Target, row: int, column: int, height: int, width: int) -> Target:
     """A rectangle of a grid."""
-    from rs05bench.datasets.alphaearth.resample import Target as Grid
+    from rs05bench.embeddings.resample import Target as Grid
 
     west, north = target.west + column * target.xres, target.north - row * target.yres
     return Grid(target.crs, west, north, target.xres, target.yres, height, width)
@@ -187,9 +187,9 @@ class EmbeddingBlocks:
     """
 
     def __init__(self, index: TileIndex, target: Target, year: int, *, memory: int = CACHE_BYTES) -> None:
-        from rs05bench.datasets.alphaearth.blocks import BlockCache
-        from rs05bench.datasets.alphaearth.grid import transformer
-        from rs05bench.datasets.alphaearth.resample import is_native
+        from rs05bench.embeddings.blocks import BlockCache
+        from rs05bench.embeddings.grid import transformer
+        from rs05bench.embeddings.resample import is_native
 
         to_degrees = transformer(target.crs, "EPSG:4326")
         self.index = index.search(to_degrees.transform_bounds(*target.bounds, densify_pts=21), [year])
@@ -206,9 +206,9 @@ class EmbeddingBlocks:
 
     def read(self, part: Target) -> NDArray[np.float32]:
         """Decoded embedding of a rectangle, (64, h, w); NaN where there is none."""
-        from rs05bench.datasets.alphaearth import decode
-        from rs05bench.datasets.alphaearth.raster import ALL_BANDS
-        from rs05bench.datasets.alphaearth.resample import read_onto
+        from rs05bench.embeddings import decode
+        from rs05bench.embeddings.raster import ALL_BANDS
+        from rs05bench.embeddings.resample import read_onto
 
         out: NDArray[np.float32] | None = None
         west, south, east, north = part.bounds

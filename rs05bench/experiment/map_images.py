@@ -23,7 +23,7 @@ from rs05bench.models.applicability import Applicability
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-    from rs05bench.datasets.alphaearth import TileIndex
+    from rs05bench.embeddings import TileIndex
 
 BLOCK = 512
 """Side of the blocks that are predicted and written at once."""

@@ -44,7 +44,7 @@ class MapRequest:
         cell: The cell that is mapped, if one is: its manifest is used, and other data than its own are refused.
         area: Where, WGS84 degrees; images are cut to it.
         years: Years of the embedding; for images one at most.
-        source: AlphaEarth tiles: a folder, a file, or a name of `rs05bench.datasets.alphaearth.open_source`.
+        source: AlphaEarth tiles: a folder, a file, or a name of `rs05bench.embeddings.open_source`.
         layers: Column -> raster, for feature columns beside A00 to A63.
         images: Images (for chips); networks that read AlphaEarth alone need none.
         runs: Folder of results that say what accuracy to expect; default the cell's.
@@ -196,7 +196,7 @@ def _years(request: MapRequest) -> list[int]:
 
 
 def _tiles(request: MapRequest) -> Any:
-    from rs05bench.datasets.alphaearth import open_source
+    from rs05bench.embeddings import open_source
 
     # A little more than the area: networks see what lies around it.
     area = None if request.area is None else request.area.buffer(AROUND_DEGREES).bounds
@@ -210,7 +210,7 @@ def _tiles(request: MapRequest) -> Any:
 
 
 def _reported(request: MapRequest, result: MapResult, data: Any, model: Any, applicability: dict[str, Any]) -> MapResult:
-    from rs05bench.datasets.alphaearth import ATTRIBUTION
+    from rs05bench.embeddings import ATTRIBUTION
     from rs05bench.experiment.map_report import expected_accuracy, notes_of, write_report
     from rs05bench.experiment.provenance import provenance
 

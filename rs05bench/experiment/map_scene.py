@@ -18,8 +18,8 @@ from rs05bench.experiment.map_grid import EmbeddingBlocks, affine_of
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-    from rs05bench.datasets.alphaearth import TileIndex
-    from rs05bench.datasets.alphaearth.resample import Target
+    from rs05bench.embeddings import TileIndex
+    from rs05bench.embeddings.resample import Target
     from rs05bench.models.inference import Window
 
 _HLS_DATE = re.compile(r"\.(20\d\d)(\d{3})\.")
@@ -53,7 +53,7 @@ class Scene(Protocol):
 def predictors(arrays: Mapping[str, NDArray[Any]], inputs: str) -> NDArray[np.float32]:
     """Per-pixel predictors (n, d, h, w) of a batch: the decoded embedding, or all bands of all dates."""
     if inputs == "alphaearth":
-        from rs05bench.datasets.alphaearth import decode
+        from rs05bench.embeddings import decode
 
         return decode(arrays["embedding"])
     image = arrays["image"]
@@ -79,7 +79,7 @@ class TileScene:
 
     def read(self, window: Window) -> Arrays:
         """The embedding of a window, int8."""
-        from rs05bench.datasets.alphaearth import encode
+        from rs05bench.embeddings import encode
 
         return {"embedding": encode(self._embedding.read(self.frame.part(window)), axis=0)}
 
@@ -129,8 +129,8 @@ class ImageScene:
             raise
 
     def _whole(self) -> Target:
-        from rs05bench.datasets.alphaearth.grid import name_of
-        from rs05bench.datasets.alphaearth.resample import Target as Grid
+        from rs05bench.embeddings.grid import name_of
+        from rs05bench.embeddings.resample import Target as Grid
 
         src, wanted = self._src, self._dates * len(self._bands)
         if self.inputs != "alphaearth" and src.count != wanted:
@@ -205,7 +205,7 @@ class ImageScene:
         return image
 
     def _embedded(self, part: Target) -> NDArray[np.int8]:
-        from rs05bench.datasets.alphaearth import encode
+        from rs05bench.embeddings import encode
 
         return encode(self._tiles.read(part), axis=0)
 
@@ -216,7 +216,7 @@ class ImageScene:
         return EmbeddingBlocks(self._index, self.frame.grid, self._year)
 
     def _location(self, part: Target) -> NDArray[np.float32]:
-        from rs05bench.datasets.alphaearth.grid import transformer
+        from rs05bench.embeddings.grid import transformer
 
         west, south, east, north = part.bounds
         lon, lat = transformer(part.crs, "EPSG:4326").transform((west + east) / 2, (south + north) / 2)
@@ -224,13 +224,13 @@ class ImageScene:
 
 
 def _tile_tags(year: int) -> dict[str, str]:
-    from rs05bench.datasets.alphaearth import ATTRIBUTION
+    from rs05bench.embeddings import ATTRIBUTION
 
     return {"YEAR": str(year), "ATTRIBUTION": ATTRIBUTION}
 
 
 def _in_degrees(target: Target) -> tuple[float, float, float, float]:
-    from rs05bench.datasets.alphaearth.grid import transformer
+    from rs05bench.embeddings.grid import transformer
 
     return transformer(target.crs, "EPSG:4326").transform_bounds(*target.bounds, densify_pts=21)
 

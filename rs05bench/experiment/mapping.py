@@ -24,7 +24,7 @@ from rs05bench.protocol.taskdata import TaskData, TaskSource
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-    from rs05bench.datasets.alphaearth import TileIndex
+    from rs05bench.embeddings import TileIndex
 
 BAND = re.compile(r"A(\d\d)")
 ALL_LABELS = "all"
@@ -277,7 +277,7 @@ def _layers_of(trained: Trained) -> list[str]:
 
 
 def _tags(trained: Trained, year: int) -> dict[str, str]:
-    from rs05bench.datasets.alphaearth import ATTRIBUTION
+    from rs05bench.embeddings import ATTRIBUTION
 
     return {
         "TASK": trained.data.card.name,

@@ -182,8 +182,8 @@ def write_pixels(folder: Path, size: str) -> None:
         folder: Where to write `pixels.csv`.
         size: Size of the simulated world.
     """
-    from rs05bench.datasets.alphaearth import change_features
     from rs05bench.datasets.simulated import embedding, simulate
+    from rs05bench.embeddings import change_features
 
     world = simulate(size, 0)
     table = world.table("burn-scar")

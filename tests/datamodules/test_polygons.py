@@ -16,11 +16,11 @@ from pyproj import Transformer
 import rs05bench as rb
 from rs05bench.datamodules import CropParcelDataModule, UrbanDataModule
 from rs05bench.datamodules.sources import open_source
-from rs05bench.datasets.alphaearth import angle, decode, encode
 from rs05bench.datasets.urban_schema import INDICATORS
+from rs05bench.embeddings import angle, decode, encode
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import TaskCard
-from tests.datasets.alphaearth.tiles import write_tile
+from tests.embeddings.tiles import write_tile
 
 WEST, NORTH, SIZE, SIDE = 500_000.0, 4_100_000.0, 240, 8
 TO_DEGREES = Transformer.from_crs("EPSG:32610", "EPSG:4326", always_xy=True)
@@ -123,7 +123,7 @@ def test_groups_come_from_the_file_and_splits_that_need_others_go(root):
 
 
 def test_tiles_are_read_once_and_again_when_a_source_changes(root, monkeypatch):
-    from rs05bench.datasets.alphaearth import unit_table
+    from rs05bench.embeddings import unit_table
 
     reads = []
     real = unit_table.polygon_table

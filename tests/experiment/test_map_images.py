@@ -17,7 +17,7 @@ from rs05bench.experiment.map_images import draw_images, draw_tiles
 from rs05bench.experiment.map_network import fit_or_load, pixel_area
 from rs05bench.models.applicability import Applicability
 from rs05bench.models.inference import sliding_window
-from tests.datasets.alphaearth.tiles import vectors, write_tile
+from tests.embeddings.tiles import vectors, write_tile
 
 BANDS = ["B02", "B8A"]
 
@@ -94,7 +94,7 @@ def test_spectra_the_network_never_saw_lie_outside(tmp_path, data, area):
 
 
 def test_the_embedding_of_an_images_ground_is_read_from_tiles(tmp_path, data):
-    from rs05bench.datasets.alphaearth import TileIndex, decode
+    from rs05bench.embeddings import TileIndex, decode
 
     values = vectors(90, 130)
     write_tile(tmp_path / "tiles/2021/10N/a.tiff", values)
@@ -135,7 +135,7 @@ def test_an_image_is_cut_to_the_area(tmp_path, data, area):
 
 
 def test_a_network_sees_beyond_the_area(tmp_path):
-    from rs05bench.datasets.alphaearth.resample import Target
+    from rs05bench.embeddings.resample import Target
 
     whole = Target("EPSG:32610", 500_000, 4_100_000, 10, 10, 90, 130)
     seen, frame = image_frame(whole, piece(30, 40, 50, 60), margin=16, source=tmp_path)
@@ -150,7 +150,7 @@ def test_a_network_sees_beyond_the_area(tmp_path):
 
 
 def test_a_network_of_embeddings_is_drawn_from_tiles_at_the_pixel_of_its_chips(tmp_path, data):
-    from rs05bench.datasets.alphaearth import TileIndex, decode, pool
+    from rs05bench.embeddings import TileIndex, decode, pool
 
     values = {year: vectors(90, 120, seed=year) for year in (2021, 2022)}
     for year, tile in values.items():
@@ -182,7 +182,7 @@ def test_a_network_of_embeddings_is_drawn_from_tiles_at_the_pixel_of_its_chips(t
 
 
 def test_the_year_of_an_image_is_shifted_as_that_of_its_training_chips(tmp_path, data):
-    from rs05bench.datasets.alphaearth import TileIndex
+    from rs05bench.embeddings import TileIndex
 
     scene = tmp_path / "subsetted_HLS.S30.T10SEH.2021190.v1.4_merged.tif"
     image(scene)

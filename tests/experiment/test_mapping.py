@@ -16,15 +16,15 @@ import shapely
 from pyproj import Transformer
 from typer.testing import CliRunner
 
-from rs05bench.datasets.alphaearth import decode, encode, read_points
 from rs05bench.datasets.embedding_table import EmbeddingTable
+from rs05bench.embeddings import decode, encode, read_points
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.map_grid import blocks_of, choose_grid, parse_bbox
 from rs05bench.experiment.map_run import MapRequest, make_map
 from rs05bench.experiment.mapping import all_labels, everything, train
 from rs05bench.models.applicability import Applicability
 from rs05bench.protocol import TaskCard
-from tests.datasets.alphaearth.tiles import write_tile
+from tests.embeddings.tiles import write_tile
 
 WEST, NORTH, HEIGHT, WIDTH = 500_000.0, 4_100_000.0, 300, 400
 TO_DEGREES = Transformer.from_crs("EPSG:32610", "EPSG:4326", always_xy=True)
@@ -298,7 +298,7 @@ def test_blocks_cover_every_pixel_once():
 
 def test_tiles_of_another_zone_fill_in(world, tmp_path):
     """Ground beside the first tile, held by a tile of the neighbouring zone only."""
-    from rs05bench.datasets.alphaearth import TileIndex
+    from rs05bench.embeddings import TileIndex
     from rs05bench.experiment.map_grid import EmbeddingBlocks
 
     edge_x, edge_y = Transformer.from_crs(4326, 32610, always_xy=True).transform(-120.001, 37.0)

@@ -32,7 +32,7 @@ def embed(job: BuildJob, units: gpd.GeoDataFrame, over: Literal["polygons", "poi
     Raises:
         DataError: There are no tiles, or none that meets any unit.
     """
-    from rs05bench.datasets.alphaearth.unit_table import point_table, polygon_table
+    from rs05bench.embeddings.unit_table import point_table, polygon_table
 
     there = bool(job.files("alphaearth"))
     source = job.root / "alphaearth" if there else str(job.options["embeddings"])

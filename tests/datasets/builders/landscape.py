@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from rs05bench.datasets.alphaearth.codec import encode
-from tests.datasets.alphaearth.tiles import write_tile
+from rs05bench.embeddings.codec import encode
+from tests.embeddings.tiles import write_tile
 
 CRS = "EPSG:32610"
 SITES = (500_000.0, 530_000.0, 560_000.0)  # west edges

@@ -82,7 +82,7 @@ def test_both_editions_become_fields_with_crop_county_valley_and_year(built):
 
 
 def test_the_embedding_is_that_of_the_field_and_its_year(built, template):
-    from rs05bench.datasets.alphaearth import read_polygons
+    from rs05bench.embeddings import read_polygons
 
     frame = pd.read_parquet(built.folder / "units.parquet").set_index("field_id")
     shape = gpd.GeoSeries([square(1, 4, 6)], crs=CRS)

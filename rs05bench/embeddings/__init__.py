@@ -1,0 +1,68 @@
+"""Public embeddings: products, their readers, and what is read with them.
+
+The names below are imported where they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rs05bench.embeddings.blocks import BlockCache
+    from rs05bench.embeddings.change import angle, change_features, dot
+    from rs05bench.embeddings.codec import (
+        ATTRIBUTION,
+        BANDS,
+        MASKED,
+        DecodeEmbedding,
+        decode,
+        decode_tensor,
+        encode,
+        normalise,
+        pool,
+    )
+    from rs05bench.embeddings.points import read_points
+    from rs05bench.embeddings.polygons import read_polygons
+    from rs05bench.embeddings.raster import open_raster
+    from rs05bench.embeddings.sources import open_source
+    from rs05bench.embeddings.tiles import TileIndex
+
+__all__ = [
+    "ATTRIBUTION",
+    "BANDS",
+    "MASKED",
+    "BlockCache",
+    "DecodeEmbedding",
+    "TileIndex",
+    "angle",
+    "change_features",
+    "decode",
+    "decode_tensor",
+    "dot",
+    "encode",
+    "normalise",
+    "open_raster",
+    "open_source",
+    "pool",
+    "read_points",
+    "read_polygons",
+]
+
+_HOMES = {
+    "blocks": ("BlockCache",),
+    "change": ("angle", "change_features", "dot"),
+    "codec": ("ATTRIBUTION", "BANDS", "MASKED", "DecodeEmbedding", "decode", "decode_tensor", "encode", "normalise", "pool"),
+    "points": ("read_points",),
+    "polygons": ("read_polygons",),
+    "raster": ("open_raster",),
+    "sources": ("open_source",),
+    "tiles": ("TileIndex",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

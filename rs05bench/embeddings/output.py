@@ -1,0 +1,128 @@
+"""What an extraction writes: tables and chips that carry their record, and portions that survive a cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rs05bench.embeddings.codec import ATTRIBUTION, BANDS, LICENCE, MASKED
+from rs05bench.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+def write_chip(path: Path, values: NDArray[np.int8], crs: str, transform: tuple[float, ...], *, tiles: Sequence[str] = ()) -> None:
+    """Write `(64, height, width)` bytes as a Cloud Optimized GeoTIFF that says what it is; written whole and renamed last."""
+    import rasterio
+    from affine import Affine
+    from rasterio.io import MemoryFile
+    from rasterio.shutil import copy
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profile = {
+        "driver": "GTiff",
+        "count": len(BANDS),
+        "dtype": "int8",
+        "height": values.shape[1],
+        "width": values.shape[2],
+        "nodata": MASKED,
+    }
+    with MemoryFile() as memory:
+        with memory.open(**profile, crs=crs, transform=Affine(*transform), interleave="band") as chip:
+            chip.write(values)
+            chip.descriptions = BANDS
+            chip.update_tags(
+                ATTRIBUTION=ATTRIBUTION, LICENCE=LICENCE, DECODE="sign(v) * (v / 127.5) ** 2; -128 is masked", TILES=json.dumps(list(tiles))
+            )
+        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        # No overviews: GDAL would average the bytes, and a mean of bytes is no embedding.
+        with rasterio.Env(GDAL_NUM_THREADS="1"):
+            copy(memory.name, part, driver="COG", compress="ZSTD", blocksize=512, overviews="NONE", interleave="BAND")
+    os.replace(part, path)
+
+
+def write_parquet(frame: pd.DataFrame, out: Path, record: dict[str, Any]) -> None:
+    """(Geo)Parquet with the record in its metadata; written whole and renamed last."""
+    import geopandas as gpd
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    part = out.with_name(f"{out.name}.part")
+    if isinstance(frame, gpd.GeoDataFrame):
+        frame.to_parquet(part, index=False)
+        table = parquet.read_table(part)
+    else:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata((table.schema.metadata or {}) | {b"rs05bench": json.dumps(record, ensure_ascii=False).encode()})
+    parquet.write_table(table, part)
+    os.replace(part, out)
+
+
+def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The record of an extracted Parquet table: attribution, source, tiles read."""
+    import pyarrow.parquet as parquet
+
+    metadata = parquet.read_schema(path).metadata or {}
+    if b"rs05bench" not in metadata:
+        raise DataError("holds no record of an extraction", source=os.fspath(path))
+    return dict(json.loads(metadata[b"rs05bench"]))
+
+
+def inspect_chip(path: Path) -> tuple[float, list[str]]:
+    """Share of masked pixels of a chip of an earlier run, and the tiles it was read from."""
+    import rasterio
+
+    with rasterio.open(path) as chip:
+        return float(np.mean(chip.read(1) == MASKED)), list(json.loads(chip.tags().get("TILES", "[]")))
+
+
+class Portions:
+    """Finished portions beside the output, valid only for the very same extraction."""
+
+    def __init__(self, out: Path, digest: str) -> None:
+        self.folder = out.with_name(f"{out.name}.parts")
+        plan = self.folder / "plan.json"
+        other = plan.exists() and json.loads(plan.read_text()).get("digest") != digest
+        if other and any(self.folder.glob("*.parquet")):
+            raise DataError(
+                "holds portions of another extraction (other units, source, years or statistics)",
+                source=self.folder,
+                remedy="Delete this folder to start again, or name another output.",
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        plan.write_text(json.dumps({"digest": digest}))
+
+    def load(self, number: int) -> tuple[pd.DataFrame, dict[str, int]] | None:
+        """A finished portion and the tiles it was read from, None where it is not finished."""
+        import pyarrow.parquet as parquet
+
+        path = self.folder / f"{number:06d}.parquet"
+        if not path.exists():
+            return None
+        table = parquet.read_table(path)
+        return table.to_pandas(), json.loads((table.schema.metadata or {}).get(b"tiles", b"{}"))
+
+    def save(self, number: int, table: pd.DataFrame, tiles: dict[str, int]) -> None:
+        """Keep a portion: written whole and renamed last."""
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        arrow = pa.Table.from_pandas(table, preserve_index=False)
+        arrow = arrow.replace_schema_metadata((arrow.schema.metadata or {}) | {b"tiles": json.dumps(tiles).encode()})
+        part = self.folder / f"{number:06d}.part"
+        parquet.write_table(arrow, part)
+        os.replace(part, self.folder / f"{number:06d}.parquet")
+
+    def remove(self) -> None:
+        """Throw the portions away: the output holds them."""
+        shutil.rmtree(self.folder, ignore_errors=True)

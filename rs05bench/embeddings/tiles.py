@@ -1,0 +1,381 @@
+"""Which tiles there are: from folders, from single files, or from the published index, searched by place and year."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rs05bench.embeddings.bytesource import is_remote
+from rs05bench.embeddings.grid import WGS84, Grid, crs_name, transformer, utm_zone, zone_of
+from rs05bench.embeddings.raster import Raster, open_raster, probe
+from rs05bench.errors import DataError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from numpy.typing import ArrayLike, NDArray
+    from shapely.geometry.base import BaseGeometry
+
+INDEX_NAME = "aef_index.parquet"
+COLUMNS = ["tile_id", "path", "year", "utm_zone", "crs", "west", "south", "east", "north"]
+_OPEN_FILES = 64
+_YEAR_IN_NAME = re.compile(r"(?<!\d)(20[0-9]{2})(?!\d)")
+_SUFFIXES = (".tif", ".tiff")
+
+type Source = TileIndex | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+class TileIndex:
+    """The tiles of a source.
+
+    Args:
+        frame: One row a tile, columns `tile_id, path, year, utm_zone, crs, west, south, east, north` (bounds in the tile's own CRS) and the
+            footprint as geometry in WGS84.
+        opener: How a path becomes a `Raster`; the default opens GeoTIFFs.
+        description: What the source is, for records of what was read.
+    """
+
+    def __init__(self, frame: gpd.GeoDataFrame, *, opener: Callable[[str], Raster] = open_raster, description: str = "local files") -> None:
+        self.frame = frame.reset_index(drop=True)
+        self.description = description
+        self._opener, self._open = opener, OrderedDict[str, Raster]()
+        self._pid = os.getpid()
+
+    @classmethod
+    def scan(cls, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, year: int | None = None) -> TileIndex:
+        """Find the GeoTIFFs below folders (or the given files) and read their headers.
+
+        A folder that holds the published index (`aef_index.parquet`) is not opened file by file.
+
+        Args:
+            paths: Folders, files or addresses.
+            year: The year of files whose path does not name one.
+
+        Raises:
+            DataError: If nothing is found, or a file is not an AlphaEarth raster.
+        """
+        roots = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        if len(roots) == 1 and not is_remote(roots[0]) and (Path(roots[0]) / INDEX_NAME).is_file():
+            return cls.from_parquet(Path(roots[0]) / INDEX_NAME, root=roots[0])
+        records = [_record(name, year) for name in _files(roots)]
+        if not records:
+            raise DataError(
+                "no GeoTIFF found", source=", ".join(map(str, roots)), remedy="Expected files such as 2024/10N/x….tiff below this folder."
+            )
+        return cls(_frame(records), description=", ".join(map(str, roots)))
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        area: BaseGeometry | tuple[float, float, float, float] | None = None,
+        years: Iterable[int] | None = None,
+        opener: Callable[[str], Raster] = open_raster,
+    ) -> TileIndex:
+        """Read the published index, only the rows of an area and of some years.
+
+        Args:
+            path: The index file.
+            root: Folder or address the tiles lie under, as `{year}/{zone}/{file}`; None takes the paths as they are written.
+            area: Bounds (west, south, east, north) or a geometry, in WGS84 degrees.
+            years: The years wanted; None for all.
+            opener: How a path becomes a raster.
+
+        Raises:
+            DataError: If the file is not the index.
+        """
+        import pyarrow.dataset as arrow
+        import pyarrow.lib
+
+        wanted = None if years is None else sorted({int(year) for year in years})
+        bounds = None if area is None else (area if isinstance(area, tuple) else area.bounds)
+        try:
+            dataset = arrow.dataset(os.fspath(path), format="parquet")
+            missing = {"crs", "year", "utm_zone", "path", "utm_west", "wgs84_west"} - set(dataset.schema.names)
+            if missing:
+                raise DataError(f"is not the AlphaEarth index: no column {', '.join(sorted(missing))}", source=os.fspath(path))
+            condition: Any = None if wanted is None else arrow.field("year").isin(wanted)
+            if bounds is not None:
+                west, south, east, north = bounds
+                inside = (
+                    (arrow.field("wgs84_west") <= east)
+                    & (arrow.field("wgs84_east") >= west)
+                    & (arrow.field("wgs84_south") <= north)
+                    & (arrow.field("wgs84_north") >= south)
+                )
+                condition = inside if condition is None else condition & inside
+            rows = dataset.to_table(filter=condition).to_pandas()
+        except (pyarrow.lib.ArrowException, OSError) as error:
+            raise DataError(f"cannot be read as the tile index: {str(error).splitlines()[0]}", source=os.fspath(path)) from error
+        records = [
+            {
+                "tile_id": _tile_id(row.path),
+                "path": _join(root, row.path),
+                "year": int(row.year),
+                "utm_zone": str(row.utm_zone),
+                "crs": crs_name(str(row.crs)),
+                "west": float(row.utm_west),
+                "south": float(row.utm_south),
+                "east": float(row.utm_east),
+                "north": float(row.utm_north),
+                "geometry": _geometry(row),
+            }
+            for row in rows.itertuples(index=False)
+        ]
+        found = cls(_frame(records), opener=opener, description=str(root or path))
+        return found if area is None or isinstance(area, tuple) else found.search(area)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def years(self) -> list[int]:
+        """The years there are tiles of."""
+        return sorted(int(year) for year in self.frame["year"].unique())
+
+    @cached_property
+    def year_array(self) -> NDArray[np.int64]:
+        """The year of each tile."""
+        return self.frame["year"].to_numpy(dtype=np.int64)
+
+    @cached_property
+    def crs_list(self) -> list[str]:
+        """The CRS of each tile."""
+        return [str(crs) for crs in self.frame["crs"]]
+
+    @cached_property
+    def zone_list(self) -> list[str | None]:
+        """The UTM zone of each tile; None where it is in no UTM zone."""
+        return [zone if isinstance(zone, str) and zone else None for zone in self.frame["utm_zone"]]
+
+    @cached_property
+    def _path_list(self) -> list[str]:
+        return [str(path) for path in self.frame["path"]]
+
+    @cached_property
+    def _positions(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for position, tile in enumerate(self.frame["tile_id"]):
+            found.setdefault(str(tile), []).append(position)
+        return found
+
+    def position(self, tile_id: str) -> int:
+        """The position of a tile; a `DataError` if there is none, or several by that name."""
+        found = self._positions.get(tile_id, [])
+        if len(found) != 1:
+            raise DataError(f"{len(found) or 'no'} tile{'s' if len(found) > 1 else ''} named {tile_id!r}", source=self.description)
+        return found[0]
+
+    def search(self, area: BaseGeometry | tuple[float, float, float, float] | None = None, years: Iterable[int] | None = None) -> TileIndex:
+        """The tiles that meet an area (WGS84 bounds or geometry) and are of some years."""
+        import shapely
+
+        frame = self.frame
+        if years is not None:
+            frame = frame[frame["year"].isin({int(year) for year in years})]
+        if area is not None:
+            frame = frame[frame.geometry.intersects(shapely.box(*area) if isinstance(area, tuple) else area)]
+        return TileIndex(frame, opener=self._opener, description=self.description)
+
+    def require_years(self, years: Iterable[int]) -> None:
+        """Refuse a year that no tile is of, before anything is read."""
+        absent = sorted({int(year) for year in years} - set(self.years))
+        if absent:
+            raise DataError(
+                f"no tile of {', '.join(map(str, absent))} in this area"
+                + (f"; there are {', '.join(map(str, self.years))}" if len(self) else ""),
+                source=self.description,
+            )
+
+    def candidates(self, lon: ArrayLike, lat: ArrayLike, year: int) -> list[tuple[int, NDArray[np.int64]]]:
+        """Which tiles may hold which points, best first.
+
+        Tiles of neighbouring UTM zones overlap at their border. A point belongs to the tile of its own zone; the others stand behind it,
+        for where that one is masked or absent.
+
+        Args:
+            lon: Degrees east.
+            lat: Degrees north.
+            year: The year.
+
+        Returns:
+            (tile position, point positions) pairs in the order in which a point should be tried.
+        """
+        import shapely
+
+        lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
+        positions = np.flatnonzero(self.frame["year"].to_numpy() == year)
+        if not positions.size or not lon.size:
+            return []
+        footprints = self.frame.geometry.to_numpy()[positions]
+        # A hair wider than the footprint: whether a pixel is hit is decided exactly, in the tile's own coordinates.
+        west, south, east, north = shapely.bounds(footprints).T
+        own = zone_of(lon, lat)
+        first: list[tuple[int, NDArray[np.int64]]] = []
+        behind: list[tuple[int, NDArray[np.int64]]] = []
+        order = np.argsort(lon, kind="stable")
+        sorted_lon = lon[order]
+        for local, position in enumerate(positions):
+            a, b = np.searchsorted(sorted_lon, [west[local] - 1e-3, east[local] + 1e-3])
+            near = order[a:b]
+            near = np.sort(near[(lat[near] >= south[local] - 1e-3) & (lat[near] <= north[local] + 1e-3)])
+            if not near.size:
+                continue
+            zone = self.zone_list[position]
+            home = own[near] == zone if zone else np.ones(near.size, dtype=bool)
+            if home.any():
+                first.append((int(position), near[home]))
+            if not home.all():
+                behind.append((int(position), near[~home]))
+        return first + behind
+
+    def open(self, position: int) -> Raster:
+        """The raster of a tile; the last few stay open.
+
+        Raises:
+            DataError: If the index lists a tile whose file is missing or is not what the index says.
+        """
+        if os.getpid() != self._pid:  # handles of the parent process are not ours
+            self._open, self._pid = OrderedDict(), os.getpid()
+        path = self._path_list[position]
+        if path in self._open:
+            self._open.move_to_end(path)
+            return self._open[path]
+        if not is_remote(path) and self._opener is open_raster and not os.path.exists(path):
+            tile = self.frame["tile_id"].iloc[position]
+            raise DataError(
+                f"tile {tile} is listed but its file is missing", source=path, remedy="Download it, or remove it from the index."
+            )
+        raster = self._opener(path)
+        if crs_name(raster.grid.crs) != self.crs_list[position]:
+            raise DataError(
+                f"the index says {self.crs_list[position]}, the file {raster.grid.crs}", source=path, remedy="Rebuild the index."
+            )
+        self._open[path] = raster
+        if len(self._open) > _OPEN_FILES:
+            self._open.popitem(last=False)[1].close()
+        return raster
+
+    def close(self) -> None:
+        """Close every open tile."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"frame": self.frame, "description": self.description, "_opener": self._opener, "_open": OrderedDict(), "_pid": -1}
+
+
+def as_index(source: Source, *, year: int | None = None) -> TileIndex:
+    """A `TileIndex` of whatever names tiles: an index, a folder, files, or the published index's Parquet file."""
+    if isinstance(source, TileIndex):
+        return source
+    if isinstance(source, str | os.PathLike) and str(source).endswith(".parquet"):
+        path = Path(source)
+        return TileIndex.from_parquet(path, root=path.parent)
+    return TileIndex.scan(source, year=year)
+
+
+def year_of(path: str | os.PathLike[str]) -> int | None:
+    """The year a path names: the last folder that is one, else the one in the file's name."""
+    parts = re.split(r"[\\/]", os.fspath(path))
+    for part in reversed(parts[:-1]):
+        if re.fullmatch(r"20[0-9]{2}", part):
+            return int(part)
+    found = set(_YEAR_IN_NAME.findall(parts[-1]))
+    return int(found.pop()) if len(found) == 1 else None
+
+
+def footprint(grid: Grid) -> BaseGeometry:
+    """The outline of a grid in WGS84 degrees; sides are bent where the projection bends them."""
+    import shapely
+
+    outline = shapely.box(*grid.bounds)
+    if crs_name(grid.crs) == WGS84:
+        return outline
+    outline = shapely.segmentize(outline, max(grid.east - grid.west, grid.north - grid.south) / 16)
+    change = transformer(grid.crs, WGS84)
+    return shapely.transform(outline, lambda x, y: change.transform(x, y), interleaved=False)
+
+
+def _files(roots: Iterable[str | os.PathLike[str]]) -> list[str]:
+    found: set[str] = set()
+    for root in roots:
+        name = os.fspath(root)
+        if is_remote(name):
+            found.add(name)
+        elif os.path.isdir(name):
+            found.update(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in _SUFFIXES)
+        elif os.path.isfile(name):
+            found.add(name)
+        else:
+            raise DataError("no such file or folder", source=name)
+    return sorted(found)
+
+
+def _record(path: str, year: int | None) -> dict[str, Any]:
+    grid, _ = probe(path)
+    named = year_of(path)
+    if named is None and year is None:
+        raise DataError(
+            "its path does not say which year the embedding is of",
+            source=path,
+            remedy="Put it into a folder named by the year, or pass year=.",
+        )
+    west, south, east, north = grid.bounds
+    return {
+        "tile_id": _tile_id(path),
+        "path": path,
+        "year": named if named is not None else year,
+        "utm_zone": utm_zone(grid.crs),
+        "crs": crs_name(grid.crs),
+        "west": west,
+        "south": south,
+        "east": east,
+        "north": north,
+        "geometry": footprint(grid),
+    }
+
+
+def _frame(records: list[dict[str, Any]]) -> gpd.GeoDataFrame:
+    import geopandas as gpd
+
+    frame = gpd.GeoDataFrame(records, columns=[*COLUMNS, "geometry"], geometry="geometry", crs=WGS84)
+    return frame.sort_values(["year", "tile_id", "path"], kind="stable", ignore_index=True)
+
+
+def _tile_id(path: str) -> str:
+    """`{year}/{zone}/{name}` without the suffix, or as much of it as the path has."""
+    parts = [part for part in re.split(r"[\\/]", path) if part]
+    name = re.sub(r"\.tiff?$", "", parts[-1], flags=re.IGNORECASE)
+    kept = [name]
+    if len(parts) >= 2 and re.fullmatch(r"\d{1,2}[NS]", parts[-2]):
+        kept.insert(0, parts[-2])
+        if len(parts) >= 3 and re.fullmatch(r"20\d{2}", parts[-3]):
+            kept.insert(0, parts[-3])
+    elif len(parts) >= 2 and re.fullmatch(r"20\d{2}", parts[-2]):
+        kept.insert(0, parts[-2])
+    return "/".join(kept)
+
+
+def _join(root: str | os.PathLike[str] | None, path: str) -> str:
+    if root is None:
+        return path
+    tail = "/".join(path.split("/")[-3:])
+    return f"{os.fspath(root).rstrip('/')}/{tail}" if is_remote(root) else str(Path(root) / tail)
+
+
+def _geometry(row: Any) -> BaseGeometry:
+    import shapely
+
+    geometry = getattr(row, "geometry", None)
+    if isinstance(geometry, bytes):
+        return shapely.from_wkb(geometry)
+    return shapely.box(row.wgs84_west, row.wgs84_south, row.wgs84_east, row.wgs84_north)

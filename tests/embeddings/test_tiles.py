@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import shapely
+
+from rs05bench.embeddings.points import read_points
+from rs05bench.embeddings.tiles import TileIndex, as_index, year_of
+from rs05bench.errors import DataError
+from tests.embeddings.tiles import vectors, write_index, write_tile
+
+
+@pytest.mark.parametrize(
+    ("path", "year"),
+    [
+        ("/data/2019/annual/2024/10N/x086q72fv2f9q1x4a-0000000000-0000000000.tiff", 2024),
+        ("2023/U/1/L/7/471U_587L.tif", 2023),
+        ("aef_wisconsin_2024_64band.tif", 2024),
+        ("2018_2019.tif", None),
+        ("s3://bucket/annual/2020/33S/x.tiff", 2020),
+        ("x.tif", None),
+        ("120245.tif", None),
+    ],
+)
+def test_the_year_is_the_last_folder_that_is_one(path, year):
+    assert year_of(path) == year
+
+
+def test_folders_are_scanned_with_their_years_zones_and_footprints(archive):
+    frame = TileIndex.scan(archive).frame
+    assert list(frame["year"]) == [2023, 2023, 2024, 2024]
+    assert set(frame["utm_zone"]) == {"10N"}
+    assert frame["tile_id"].iloc[0] == "2023/10N/east-0000000000-0000008192"
+    assert frame.crs == "EPSG:4326"
+    assert frame.total_bounds == pytest.approx([-123, 37.03, -122.96, 37.05], abs=0.02)
+
+
+def test_a_file_without_a_year_asks_for_it(tmp_path):
+    path = write_tile(tmp_path / "x.tif", vectors(20, 20))
+    with pytest.raises(DataError, match="year"):
+        TileIndex.scan(path)
+    assert TileIndex.scan(path, year=2021).years == [2021]
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no GeoTIFF"):
+        TileIndex.scan(tmp_path)
+    with pytest.raises(DataError, match="no such file"):
+        TileIndex.scan(tmp_path / "absent")
+
+
+@pytest.fixture
+def published(tmp_path, archive):
+    root = tmp_path / "annual"
+    shutil.copytree(archive, root)
+    records = []
+    for path in sorted(root.glob("*/*/*.tiff")):
+        west = 500_000.0 if path.stem.startswith("west") else 501_600.0
+        records.append(
+            {
+                "path": path.relative_to(root).as_posix(),
+                "year": int(path.parts[-3]),
+                "zone": "10N",
+                "crs": "EPSG:32610",
+                "west": west,
+                "south": 4_098_400.0,
+                "east": west + 1600,
+                "north": 4_100_000.0,
+            }
+        )
+    write_index(root, records)
+    return root
+
+
+def test_the_published_index_is_used_where_it_lies_and_searched_by_area_and_year(published):
+    index = as_index(published)
+    assert len(index) == 4
+    assert index.frame["path"].str.startswith(str(published)).all()
+    lon, lat = -122.999, 37.04
+    found = TileIndex.from_parquet(published / "aef_index.parquet", root=published, area=(lon, lat, lon + 1e-4, lat + 1e-4), years=[2024])
+    assert list(found.frame["tile_id"]) == ["2024/10N/west-0000000000-0000000000"]
+    triangle = shapely.Polygon([(lon, lat), (lon + 0.001, lat), (lon, lat + 0.001)])
+    assert len(TileIndex.from_parquet(published / "aef_index.parquet", root=published, area=triangle)) == 2
+    assert len(index.search((10, 10, 11, 11))) == 0
+
+
+def test_a_listed_tile_whose_file_is_missing_is_an_error_not_a_gap(published):
+    next(published.glob("2024/10N/west*")).unlink()
+    with pytest.raises(DataError, match="listed but its file is missing"):
+        read_points(published, [-122.999], [37.04], 2024)
+
+
+def test_an_index_that_contradicts_the_file_is_refused(published):
+    frame = as_index(published).frame
+    frame["crs"] = "EPSG:32611"
+    with pytest.raises(DataError, match="the index says EPSG:32611"):
+        TileIndex(frame).open(0)
+
+
+def test_another_parquet_file_is_not_the_index(tmp_path):
+    import pandas as pd
+
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="not the AlphaEarth index"):
+        as_index(tmp_path / "x.parquet")
+    (tmp_path / "y.parquet").write_text("nothing")
+    with pytest.raises(DataError, match="cannot be read as the tile index"):
+        as_index(tmp_path / "y.parquet")
+
+
+def test_a_year_without_tiles_is_named(archive):
+    with pytest.raises(DataError, match="no tile of 2019 in this area; there are 2023, 2024"):
+        read_points(archive, [-122.999], [37.04], 2019)
