@@ -6,6 +6,7 @@ One file a family of commands. A family imports nothing but typer until one of i
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -40,17 +41,30 @@ def _register() -> None:
 
 
 def main() -> None:
-    """Runs the command; an error of ours becomes one message on standard error and exit status 2."""
-    from rs05bench.errors import BenchError
+    """Runs the command; an error of ours or of the machine becomes one message on standard error and exit status 2."""
+    from rs05bench.errors import BenchError, machine_error
 
     _register()
-    debug = "--debug" in sys.argv
     try:
-        app()
-    except BenchError as error:
-        if debug:
-            raise
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        sys.exit(2)
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
+        _close_output()
         sys.exit(0)
+    except Exception as error:
+        told = error if isinstance(error, BenchError) else machine_error(error)
+        if told is None or "--debug" in sys.argv:
+            raise
+        _close_output()
+        typer.echo(f"{type(told).__name__}: {told}", err=True)
+        sys.exit(2)
+
+
+def _close_output() -> None:
+    """Has Python not try again, at its end, to write what standard output did not take."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -27,7 +27,7 @@ from rs05bench.experiment.grid import choose_models, expand
 from rs05bench.experiment.gridfile import GridFile, TaskEntry, of_card
 from rs05bench.experiment.provenance import this_command
 from rs05bench.experiment.store import ResultStore, write_whole
-from rs05bench.experiment.workers import Job, Outcome, measure_cost
+from rs05bench.experiment.workers import Job, Outcome, measure_cost, stop_at_machine_error
 from rs05bench.models.logs import check_loggers
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.names import parse_split
@@ -325,6 +325,7 @@ def measure_alone(entry: OpenEntry, store: ResultStore) -> list[str]:
         try:
             told, cost = _measured(entry.job, cell, needs)
         except Exception as error:  # whatever a model may raise; the other measurements go on
+            stop_at_machine_error(error)
             died = isinstance(error, BrokenProcessPool)
             why = "its process died (killed, or out of memory)" if died else f"{type(error).__name__}: {error}"
             faults.append(f"no cost alone of {cell.model}, {cell.split} / {cell.fold}, {cell.budget}: {why.splitlines()[0]}")

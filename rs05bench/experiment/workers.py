@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from rs05bench.errors import BenchError
+from rs05bench.errors import STOPPING, BenchError, MachineError, machine_error, refusal
 from rs05bench.experiment.cell import MOST_VALIDATION_CHIPS, PREDICTED_ROLES, Bench, features_folder, run_cell, show_what_is_read
 from rs05bench.experiment.memory import give_back_memory
 from rs05bench.experiment.metering import Meter, device_name
@@ -150,14 +150,24 @@ def _run_one(bench: Bench, store: ResultStore, digest: str, cell: Cell, keep: bo
         _discard(predictions)
     except MemoryError:
         error, log = "memory limit: an allocation was refused", traceback.format_exc()
-    except BenchError as problem:
-        error, log = str(problem), ""
     except Exception as problem:
-        error, log = f"{type(problem).__name__}: {problem}", traceback.format_exc()
+        stop_at_machine_error(problem)
+        known = isinstance(problem, BenchError)
+        error, log = (str(problem), "") if known else (f"{type(problem).__name__}: {problem}", traceback.format_exc())
     else:
         return Outcome(digest, cell.model, True, time.perf_counter() - begin)
     store.fail(digest, cell, error, log)
     return Outcome(digest, cell.model, False, time.perf_counter() - begin, error)
+
+
+def stop_at_machine_error(error: Exception) -> None:
+    """Lets an error of one cell pass, and stops at one that every further cell would meet too (a full disk).
+
+    Raises:
+        MachineError: The machine refused what all cells need.
+    """
+    if isinstance(error, MachineError) or refusal(error) in STOPPING:
+        raise machine_error(error) or error from error
 
 
 def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:

@@ -17,7 +17,7 @@ def serve(orders: Connection, lifeline: Connection, log: str, device: str | None
     """Runs batches as they come until told to stop, or until whoever started this process is gone.
 
     Args:
-        orders: Batches come in, `("start", digests)` and `("done", outcome)` go out.
+        orders: Batches come in, `("start", digests)`, `("done", outcome)` and, where the machine refused, `("broken", error)` go out.
         lifeline: Its other end lies with the driver alone and says nothing: when it closes, the driver is gone.
         log: File that standard output and error go to.
         device: The accelerator it may use; None for none.
@@ -32,6 +32,7 @@ def serve(orders: Connection, lifeline: Connection, log: str, device: str | None
     for library in ("OMP", "OPENBLAS", "MKL"):  # read when it is loaded; what limits pools later does not reach torch's
         os.environ[f"{library}_NUM_THREADS"] = "1"
     _write_to(log)
+    from rs05bench.errors import BenchError, MachineError, machine_error
     from rs05bench.experiment.workers import Outcome, run_cells
 
     def started(digests: Sequence[str]) -> None:
@@ -50,9 +51,16 @@ def serve(orders: Connection, lifeline: Connection, log: str, device: str | None
             return
         job, cells, needs = order
         limit_memory(needs.memory_mb if needs.gpus == 0 else None)
-        run_cells(job, cells, started=started, done=done)
-        limit_memory(None)
-        orders.send(("idle",))
+        try:
+            run_cells(job, cells, started=started, done=done)
+            limit_memory(None)
+            orders.send(("idle",))
+        except Exception as error:
+            told = None if isinstance(error, BenchError) and not isinstance(error, MachineError) else machine_error(error)
+            if told is None:
+                raise
+            orders.send(("broken", told))
+            return
 
 
 def _end_with(lifeline: Connection) -> None:
