@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError
@@ -22,6 +22,10 @@ from rs05bench.hub.card import INDEX, croissant, readme
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
 from rs05bench.protocol.result import Result
+from rs05bench.protocol.safe_paths import NameKind, checked_digest, checked_name, inside
+
+RECORD = "hub.json"
+"""What was pulled, from where and at which commit: written beside it."""
 
 TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -131,11 +135,13 @@ def pull(
         The commit, and each item with its place.
 
     Raises:
-        DataError: No such repository, revision or item; a digest that differs; a file that is not what it should be.
+        DataError: No such repository, revision or item; a name or digest that is none; a digest that differs; a file that is not what it
+            should be; a place that holds something else. Nothing is removed or replaced.
     """
     from huggingface_hub import HfApi, snapshot_download
 
     target = Path(out)
+    _may_pin(target / RECORD)
     if digest is not None and len(names) != 1:
         raise DataError("a digest is that of one item", source=repo, remedy="Name the one item with --name.")
     try:
@@ -153,11 +159,24 @@ def pull(
             raise _refused(repo, error) from None
         for item in items:
             _check(Path(folder), item, digest, f"{repo}@{commit[:12]}")
+            _there(item, target)
         placed = [(item, _place(Path(folder), item, target)) for item in items]
-    pinned = {"repo": repo, "revision": commit, "items": {f"{item['kind']} {item['name']}": item["digest"] for item in items}}
     target.mkdir(parents=True, exist_ok=True)
-    (target / "hub.json").write_text(json.dumps(pinned, indent=2) + "\n", encoding="utf-8")
+    pinned = {"repo": repo, "revision": commit, "items": {f"{item['kind']} {item['name']}": item["digest"] for item in items}}
+    (target / RECORD).write_text(json.dumps(pinned, indent=2) + "\n", encoding="utf-8")
     return commit, placed
+
+
+def _may_pin(path: Path) -> None:
+    """Refuses to replace a file that is not a record of an earlier pull."""
+    if not path.exists() and not path.is_symlink():
+        return
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        earlier = None
+    if path.is_symlink() or not (isinstance(earlier, dict) and {"repo", "revision", "items"} <= set(earlier)):
+        raise DataError("already exists and is not a record of an earlier pull", source=path, remedy="Pull into another folder.")
 
 
 def _stage_manifest(root: Path, manifest: SplitManifest) -> Item:
@@ -250,12 +269,33 @@ def _index(repo: str, revision: str, *, missing_ok: bool = False) -> list[Item]:
             raise DataError(f"{INDEX} cannot be read: {error}", source=f"{repo}@{revision[:12]}") from error
         except Exception as error:
             raise _refused(repo, error) from None
+    source = f"{repo}@{revision[:12]}"
+    if not isinstance(items, list):
+        raise DataError(f"{INDEX} holds no list of items", source=source)
     for item in items:
-        for file in item["files"]:
-            path_in_repo = PurePosixPath(file)
-            if path_in_repo.is_absolute() or ".." in path_in_repo.parts or "\\" in file:
-                raise DataError(f"file {file!r} leads outside the folder", source=f"{repo}@{revision[:12]}")
+        _check_entry(item, source)
     return list(items)
+
+
+_FOLDERS: dict[str, NameKind] = {"manifest": "manifest", "labels": "labels", "result": "result"}
+"""The kinds of items, and the form of their names."""
+
+
+def _check_entry(item: object, source: str) -> None:
+    """Refuses an entry of an index whose kind, name, digest or files are not of the form that `stage` writes."""
+    if not isinstance(item, dict) or not isinstance(item.get("files"), dict) or not item["files"]:
+        raise DataError(f"{INDEX} holds an entry without files: {str(item)[:80]!r}", source=source)
+    kind = item.get("kind")
+    if kind not in _FOLDERS:
+        raise DataError(f"an item is of an unknown kind {str(kind)[:80]!r}", source=source)
+    name = checked_name(_FOLDERS[kind], item.get("name"), source=source)
+    digest = checked_digest(item.get("digest"), source=source)
+    if kind == "result" and name != digest:
+        raise DataError(f"the result {name[:12]}… is said to have the digest {digest[:12]}…", source=source)
+    with tempfile.TemporaryDirectory(prefix="rs05bench-hub-") as folder:
+        for file, said in item["files"].items():
+            inside(folder, file, source=source)
+            checked_digest(said, source=source)
 
 
 def _check(folder: Path, item: Item, wanted: str | None, source: str) -> None:
@@ -266,7 +306,9 @@ def _check(folder: Path, item: Item, wanted: str | None, source: str) -> None:
             raise DataError(f"{file} is missing", source=source)
         if hashlib.sha256(path.read_bytes()).hexdigest() != said:
             raise DataError(f"{file} is not the file the index names (SHA-256 differs)", source=source, remedy="Pull another revision.")
-    found = _digest_of(folder, item)
+    found, name = _content_of(folder, item)
+    if name != item["name"]:
+        raise DataError(f"{item['kind']} {item['name']} holds {name!r}", source=source, remedy="Nothing was kept.")
     expected = {"the index": str(item["digest"])}
     if wanted is not None:
         expected["you"] = wanted
@@ -281,28 +323,85 @@ def _check(folder: Path, item: Item, wanted: str | None, source: str) -> None:
             )
 
 
-def _digest_of(folder: Path, item: Item) -> str:
-    main = folder / next(iter(item["files"]))
+def _main(folder: Path, item: Item) -> Path:
+    """The file an item is opened by: the first of its list."""
+    return inside(folder, next(iter(item["files"])))
+
+
+def _content_of(folder: Path, item: Item) -> tuple[str, str]:
+    """Digest and name of an item, by what its files hold."""
+    main = _main(folder, item)
     if item["kind"] == "manifest":
-        return SplitManifest.load(main).digest
+        manifest = SplitManifest.load(main)
+        return manifest.digest, manifest.name
     if item["kind"] == "labels":
-        return LabelPack.load(main.parent).digest
-    if item["kind"] == "result":
-        return _read_result(main).digest
-    raise DataError(f"item {item['name']!r} is of an unknown kind {item['kind']!r}", source=INDEX)
+        pack = LabelPack.load(main.parent)
+        return pack.digest, pack.card.name
+    digest = _read_result(main).digest
+    return digest, digest
+
+
+def _place_of(item: Item, target: Path) -> Path:
+    """Where an item belongs: the Parquet file of a manifest, the folder of labels or of a result."""
+    if item["kind"] == "manifest":
+        return inside(target, "manifests", f"{item['name']}.parquet")
+    if item["kind"] == "labels":
+        return inside(target, "labels", item["name"])
+    return inside(target, "cells", item["digest"][:2], item["digest"])
+
+
+def _there(item: Item, target: Path) -> bool:
+    """Whether an item is in its place already.
+
+    Raises:
+        DataError: Something else is there; it is left as it is.
+    """
+    place = _place_of(item, target)
+    parts = [place]
+    if item["kind"] == "manifest":
+        parts += [place.with_name(place.name.removesuffix(".parquet") + suffix) for suffix in (".units.parquet", ".json")]
+    if not any(path.exists() or path.is_symlink() for path in parts):
+        return False
+    try:
+        if item["kind"] == "manifest":
+            found = SplitManifest.load(place).digest
+        elif item["kind"] == "labels":
+            found = LabelPack.load(place).digest
+        else:
+            found = _read_result(place / "result.json").digest
+    except DataError as error:
+        raise DataError(
+            f"already exists and is not the {item['kind']} {item['name']} ({error.problem})",
+            source=place,
+            remedy="Nothing was changed. Pull into another folder, or move it away.",
+        ) from error
+    if found != item["digest"]:
+        raise DataError(
+            f"already exists with the digest {found[:16]}…, and the one to pull has {item['digest'][:16]}…",
+            source=place,
+            remedy="Nothing was changed. Pull into another folder, or move it away.",
+        )
+    return True
 
 
 def _place(folder: Path, item: Item, target: Path) -> Path:
-    main = folder / next(iter(item["files"]))
-    if item["kind"] == "manifest":
-        manifest = SplitManifest.load(main)
-        return manifest.save(target / "manifests" / Path(str(item["name"])).parent)
-    digest = str(item["digest"])
-    place = target / "labels" / str(item["name"]) if item["kind"] == "labels" else target / "cells" / digest[:2] / digest
-    if place.exists():
-        shutil.rmtree(place)
+    """Puts an item in its place, whole; what is there already stays."""
+    place = _place_of(item, target)
+    if _there(item, target):
+        return place
     place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(main.parent, place)
+    main = _main(folder, item)
+    if item["kind"] == "manifest":
+        return SplitManifest.load(main).save(place.parent)
+    part = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    try:
+        for file in item["files"]:
+            source = inside(folder, file)
+            _copied(source, inside(part, source.relative_to(main.parent).as_posix()))
+        part.rename(place)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     return place
 
 

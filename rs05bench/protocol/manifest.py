@@ -17,6 +17,7 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.manifest_card import describe
 from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.safe_paths import inside
 from rs05bench.protocol.splitters import ROLES, SHIFTS, draw_folds
 from rs05bench.protocol.units import UnitTable
 
@@ -180,10 +181,13 @@ class SplitManifest:
 
         Returns:
             Path of the main Parquet file.
+
+        Raises:
+            DataError: The split's name leads outside the directory.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        stem = directory / f"{self.split}@v{self.version}"
+        stem = inside(directory, f"{self.split}@v{self.version}")
         main = stem.with_name(stem.name + ".parquet")
         self.table.to_parquet(main, index=False, compression="zstd", compression_level=compression_level)
         self.units.to_parquet(

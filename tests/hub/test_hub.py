@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,19 @@ def client(hub, *arguments, token="hf_testtoken", code=None, home=None):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert "hf_testtoken" not in done.stdout + done.stderr
     return done
+
+
+@contextmanager
+def loopback(monkeypatch, hub, tmp_path):
+    """The client of this process talks to the stand-in."""
+    from huggingface_hub import constants
+
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", hub.url)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +192,83 @@ def test_paths_that_lead_outside_are_refused(hub, tmp_path):
     done = client(hub, "hub", "pull", "mallory/paths", "--out", tmp_path / "out", home=tmp_path)
     assert done.returncode == 2
     assert "leads outside" in done.stderr
+
+
+NAMED_BY_OTHERS = {
+    "up": ("labels", "../../precious"),
+    "absolute": ("labels", "/precious"),
+    "dots": ("labels", ".."),
+    "itself": ("labels", "."),
+    "empty": ("labels", ""),
+    "backslash": ("labels", "..\\precious"),
+    "number": ("labels", 7),
+    "list": ("labels", ["precious"]),
+    "manifest": ("manifest", "../../precious/x@v1"),
+    "manifest-in-a-folder-too-many": ("manifest", "a/b/c@v1"),
+    "result": ("result", "../../precious"),
+    "short-digest": ("result", "ab"),
+    "kind": ("../precious", "heights"),
+}
+
+
+@pytest.mark.parametrize("case", NAMED_BY_OTHERS)
+def test_a_name_from_an_index_reaches_no_other_folder(hub, pushed, tmp_path, monkeypatch, case):
+    """Whatever an index calls its items, a pull removes and writes nothing but what it brings."""
+    kind, name = NAMED_BY_OTHERS[case]
+    _, files = hub.files(REPO)
+    index = json.loads(files["rs05bench.json"])
+    item = next(item for item in index["items"] if item["kind"] == "labels")
+    item["kind"], item["name"] = kind, name
+    if kind == "result":
+        item["digest"] = name
+    hub.commit(f"mallory/{case}", {**files, "rs05bench.json": json.dumps({"items": [item]}).encode()})
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    with loopback(monkeypatch, hub, tmp_path), pytest.raises(DataError, match=r"is not a name of|unknown kind"):
+        room.pull(f"mallory/{case}", tmp_path / "runs" / "out")
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if "home" not in path.parts) == before
+    assert (precious / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_name_that_is_not_that_of_the_content_is_refused(hub, pushed, tmp_path, monkeypatch):
+    _, files = hub.files(REPO)
+    index = json.loads(files["rs05bench.json"])
+    for item in index["items"]:
+        item["name"] = {"labels": "depths", "manifest": "crop/elsewhere@v1"}[item["kind"]]
+    for at, item in enumerate(index["items"]):
+        hub.commit(f"mallory/other-{at}", {**files, "rs05bench.json": json.dumps({"items": [item]}).encode()})
+        with loopback(monkeypatch, hub, tmp_path), pytest.raises(DataError, match="holds '"):
+            room.pull(f"mallory/other-{at}", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["labels/heights/notes.txt", "labels/heights", f"manifests/{NAMES[0]}.parquet", f"manifests/{NAMES[0]}.json", "hub.json"]
+)
+def test_what_is_there_already_is_left_as_it_is(hub, pushed, tmp_path, monkeypatch, place):
+    mine = tmp_path / "out" / place
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with loopback(monkeypatch, hub, tmp_path), pytest.raises(DataError, match="already exists"):
+        room.pull(REPO, tmp_path / "out")
+    assert mine.read_text() == "mine"
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [mine]
+
+
+def test_a_second_pull_changes_nothing_and_a_link_is_not_followed(hub, pushed, tmp_path, monkeypatch):
+    with loopback(monkeypatch, hub, tmp_path):
+        room.pull(REPO, tmp_path / "out")
+        stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "labels").rglob("*")}
+        room.pull(REPO, tmp_path / "out")
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "labels").rglob("*")} == stamps
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "linked").mkdir()
+        (tmp_path / "linked" / "labels").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(DataError, match="leads outside"):
+            room.pull(REPO, tmp_path / "linked")
+    assert not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_without_a_token_nothing_is_pushed(monkeypatch):
