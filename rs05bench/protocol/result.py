@@ -131,15 +131,24 @@ class Cost(_Record):
 
 
 class Stratum(_Record):
-    """Scores of one role and shift on one ground: what the drop on the same ground is computed from.
+    """Scores inside one group, for one role and shift: what main scores, drops and differences are made of (`rs05bench.compare`).
 
-    A ground is a fixed set of test units that one fold holds out (a region, a gathered set of regions, a year). It is named by that fold,
-    and scored in every fold: with the ground's region in training (`test_id`) and with it held out (`test_ood`).
+    The test units of a group are a fixed set. They are scored in every fold: with the group in training (`test_id`) and with it held
+    out (`test_ood`).
+
+    Attributes:
+        role: `test_id` or `test_ood`.
+        shift: What changes from training to these units: `none`, `region`, `year` or `both`.
+        ground: The fold that holds these units out (it may gather several groups); empty where no fold does.
+        group: What the split moves, a region or (`leave-year-out`) a year; empty in results of earlier versions, where it is the ground.
+        units: Units.
+        scores: Metric -> score.
     """
 
     role: str
     shift: str
     ground: str
+    group: str = ""
     units: int
     scores: dict[str, float]
 
@@ -157,7 +166,7 @@ class Result(_Record):
         model: The model card.
         scores: role -> metric -> value, pooled over the role's units (`test_ood` also by shift: `test_ood:year`).
         per_group: role -> group column -> group -> metric -> value, for the main metric and the count (`units`).
-        strata: Scores per role, shift and ground.
+        strata: Scores per role, shift and group.
         calibration: role -> reliability curve (`confidence`, `accuracy`, `units`).
         sums: role -> packed sums per test block, from which intervals and drops follow without predictions (`kept` reads them); empty in
             results of earlier versions.

@@ -166,10 +166,10 @@ class Scorer:
                 fairness[part.role] = found
             if self.classes is not None:
                 calibration[part.role] = self._reliability(answer)
-            shifts = sorted({shift for shift, _ in part.strata})
+            shifts = sorted({shift for shift, _, _ in part.strata})
             for shift in shifts:
                 if len(shifts) > 1:
-                    inside = np.isin(part.stratum_of, [i for i, (of, _) in enumerate(part.strata) if of == shift])
+                    inside = np.isin(part.stratum_of, [i for i, (of, _, _) in enumerate(part.strata) if of == shift])
                     scores[f"{part.role}:{shift}"] = self._scores(here.take(np.flatnonzero(inside)), part.units[inside])
             strata += self._strata(here, answer, part)
         return Scored(scores, strata, per_group, calibration, sums, fairness)
@@ -270,10 +270,11 @@ class Scorer:
                 role=part.role,
                 shift=shift,
                 ground=ground,
+                group=group,
                 units=int(units[index]),
                 scores={metric: float(found[index]) for metric, found in values.items() if np.isfinite(found[index])},
             )
-            for index, (shift, ground) in enumerate(part.strata)
+            for index, (shift, ground, group) in enumerate(part.strata)
         ]
 
     def _per_group(self, here: Predictions, answer: _Answer, part: Part) -> dict[str, dict[str, dict[str, float]]]:
