@@ -243,7 +243,9 @@ def fit_card(card: TaskCard, table: Path, *, simulated: bool) -> TaskCard:
     shown = card.model_copy(update={"groups": groups})
     # Change needs the year before: without any the set would have no value at all.
     changes = "dA00" in frame.columns and bool(frame["dA00"].notna().any())
-    features = {name: items for name, items in card.features.items() if changes or not any(item.startswith("dA") for item in items)}
+    features = {
+        name: members for name, members in card.features.items() if changes or not any(item.startswith("dA") for item in members.columns)
+    }
     years = frame["year"].nunique()
 
     def possible(split: str) -> bool:

@@ -187,7 +187,7 @@ class EmbeddingTable:
             where.x if where else None,
             where.y if where else None,
         ]
-        patterns = [item for items in card.features.values() for item in items if item not in card.features]
+        patterns = [item for members in card.features.values() for item in members.columns if item not in card.features]
         return [*card.targets, *card.unit, *card.place, *card.groups, *card.fairness_groups, *filter(None, named), *patterns]
 
     def _filter(self, frame: pd.DataFrame, *, only_present: bool = False) -> pd.DataFrame:

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.feature_sets import FeatureSet
 from rs05bench.protocol.names import parse_budget, parse_split
 
 SCHEMA_VERSION = 1
@@ -178,7 +179,8 @@ class TaskCard(_Record):
         files: Globs of the table's files relative to the data directory.
         reader: Which dataset class reads them; `table` is `EmbeddingTable`.
         joins: Further files joined by key.
-        features: Named feature sets; each item is a column, a glob, or the name of another set.
+        features: Named feature sets: a list of columns, globs or names of other sets, or a `FeatureSet`, which may name the public
+            embedding it holds: `{tessera: {product: tessera-v1.1-dclimate}}`.
         tiers: Tier of a feature set, where its name does not say it.
         never_features: Columns or globs that may never be features.
         missing: What happens to units with a missing feature: `drop` (reported) or `keep` (the model imputes).
@@ -214,7 +216,7 @@ class TaskCard(_Record):
     files: list[str] = Field(default_factory=lambda: ["*.csv"], min_length=1)
     reader: str = "table"
     joins: list[Join] = Field(default_factory=list)
-    features: dict[str, list[str]] = Field(default_factory=dict)
+    features: dict[str, FeatureSet] = Field(default_factory=dict)
     tiers: dict[str, str] = Field(default_factory=dict)
     never_features: list[str] = Field(default_factory=list)
     missing: Literal["drop", "keep"] = "drop"
@@ -281,8 +283,8 @@ class TaskCard(_Record):
                 found.append(f"budgets: {budget!r} counts groups {spec.group!r}, which is not in groups {self.groups}")
             if spec.kind == "pixels" and self.kind != "segmentation":
                 found.append(f"budgets: {budget!r} counts pixels, and the task is a {self.kind}")
-        for name, items in self.features.items():
-            for item in items:
+        for name, members in self.features.items():
+            for item in members.columns:
                 if item in self.targets:
                     found.append(f"features.{name}: {item!r} is the target")
         for name in self.tiers:
@@ -339,7 +341,14 @@ class TaskCard(_Record):
         if name in seen:
             raise DataError(f"features.{name} contains itself ({' -> '.join([*seen, name])})", source=source or self.name)
         matched: set[str] = set()
-        for item in self.features[name]:
+        members = self.features[name]
+        if not members.columns:
+            raise DataError(
+                f"features.{name} names the product {members.product} and no columns",
+                source=source or self.name,
+                remedy="Read the table with EmbeddingTable, which finds them, or list the columns.",
+            )
+        for item in members.columns:
             if item in self.features and item not in columns:
                 matched |= self._expand(item, columns, source, (*seen, name))
                 continue
@@ -389,7 +398,12 @@ class TaskCard(_Record):
     def preprocessing_digest(self) -> str:
         """SHA-256 over what is done to the data before any model sees them (rule 3)."""
         return _digest(
-            {"preprocessing": self.preprocessing, "features": self.features, "never": self.never_features, "missing": self.missing}
+            {
+                "preprocessing": self.preprocessing,
+                "features": self.model_dump(mode="json")["features"],
+                "never": self.never_features,
+                "missing": self.missing,
+            }
         )
 
     @classmethod

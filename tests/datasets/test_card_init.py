@@ -72,11 +72,11 @@ def test_agreeing_with_everything_gives_a_card_that_reads_the_table(table, tmp_p
 def test_copies_of_the_target_and_columns_named_after_it_go_under_never_features(table):
     facts = look(table)
     made, _ = propose(facts, agree(facts, target="height", features="S1_VV,S1_VH"), name="plots")
-    assert made.features["raw"] == ["S1_VV", "S1_VH"]
+    assert made.features["raw"].columns == ["S1_VV", "S1_VH"]
     assert "height_ft" in made.never_features
     facts.frame["biomass"] = facts.frame["height"] * 12.0
     made, _ = propose(facts, agree(facts, target="height", features="S1_VV,biomass"), name="plots")
-    assert made.features["raw"] == ["S1_VV"]
+    assert made.features["raw"].columns == ["S1_VV"]
     assert "biomass" in made.never_features
 
 

@@ -178,7 +178,7 @@ def test_layers_under_the_root_give_a_hybrid_set(root, tmp_path):
     built = build("nlcd-impervious", root, tmp_path / "out", options=SMALL)
     frame = pd.read_parquet(built.folder / "units.parquet")
     assert frame.groupby("city")["dem_elevation_m"].unique().map(list).tolist() == [[50], [80], [80]]
-    assert built.card.features["hybrid"] == ["alphaearth", "layers"]
+    assert built.card.features["hybrid"].columns == ["alphaearth", "layers"]
     assert "dist_urban_m" not in frame.columns
     assert any("urban is left out" in note for note in built.notes)
 
