@@ -27,14 +27,13 @@ from torchgeo.datasets import GeoDataset
 
 from rs05bench.datasets.rasters import RasterHeader, missing_pixels, read_pixels
 from rs05bench.errors import DataError
+from rs05bench.protocol.geodesy import DEGREE_M
 
 Sample = dict[str, Any]
 WGS84 = CRS.from_epsg(4326)
 MASK_TYPES = ("int8", "int16", "int32", "uint8", "uint16")
 IGNORE = -1
 """Label of a pixel that is neither trained on nor scored."""
-
-_DEGREE = 111_320.0  # metres in a degree of latitude, for the resolution of an index in degrees
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,5 +376,5 @@ def _window(bounds: tuple[float, float, float, float], transform: Any, shape: tu
 
 def default_resolution(crs: CRS, metres: float) -> tuple[float, float]:
     """A pixel of so many metres in the units of a CRS; in degrees, that of the equator."""
-    size = metres / _DEGREE if crs.is_geographic else metres
+    size = metres / DEGREE_M if crs.is_geographic else metres
     return (size, size)

@@ -6,8 +6,6 @@ A card is a YAML file anyone can write without Python. A faulty card lists every
 from __future__ import annotations
 
 import fnmatch
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.feature_sets import FeatureSet
+from rs05bench.protocol.hashing import json_digest
 from rs05bench.protocol.names import parse_budget, parse_split
 
 SCHEMA_VERSION = 1
@@ -466,7 +465,7 @@ _CardLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|Tru
 
 
 def _digest(data: Any) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+    return json_digest(data)
 
 
 def _some(columns: Sequence[str], limit: int = 8) -> str:

@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.blocks import near_in_time, nearest_distance, spatial_blocks, time_blocks
+from rs05bench.protocol.blocks import near_in_time, spatial_blocks, time_blocks
 from rs05bench.protocol.card import SplitOptions
+from rs05bench.protocol.geodesy import nearest_place
 from rs05bench.protocol.hashing import hash_unit
 from rs05bench.protocol.units import UnitTable
 
@@ -80,7 +81,7 @@ class Ground:
         near = np.zeros(len(frame), dtype=bool)
 
         def flag(candidates: Mask, against: Mask) -> None:
-            distance = nearest_distance(lon[candidates], lat[candidates], lon[against], lat[against])
+            distance = nearest_place(lon[candidates], lat[candidates], lon[against], lat[against])[0]
             near[candidates] |= distance < self.options.buffer_m
 
         flag(~marked & ~self.in_time, marked)

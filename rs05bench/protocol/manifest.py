@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.manifest_card import describe
@@ -189,11 +190,11 @@ class SplitManifest:
         directory.mkdir(parents=True, exist_ok=True)
         stem = inside(directory, f"{self.split}@v{self.version}")
         main = stem.with_name(stem.name + ".parquet")
-        self.table.to_parquet(main, index=False, compression="zstd", compression_level=compression_level)
-        self.units.to_parquet(
-            stem.with_name(stem.name + ".units.parquet"), index=False, compression="zstd", compression_level=compression_level
-        )
-        stem.with_name(stem.name + ".json").write_text(json.dumps(self.card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with writing(main) as part:
+            self.table.to_parquet(part, index=False, compression="zstd", compression_level=compression_level)
+        with writing(stem.with_name(stem.name + ".units.parquet")) as part:
+            self.units.to_parquet(part, index=False, compression="zstd", compression_level=compression_level)
+        write_json(stem.with_name(stem.name + ".json"), self.card, indent=2)  # last: a manifest without its card is unfinished
         return main
 
     @classmethod

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rs05bench.protocol.blocks import nearest_distance
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.geodesy import nearest_place
 from rs05bench.protocol.names import SplitName
 from rs05bench.protocol.splitters import ROLES, Fold
 
@@ -108,7 +108,7 @@ def _summary(role: np.ndarray, placed: pd.DataFrame, region: np.ndarray, classes
         here = role == test
         if not here.any():
             continue
-        distance = nearest_distance(lon[here], lat[here], lon[train], lat[train])
+        distance = nearest_place(lon[here], lat[here], lon[train], lat[train])[0]
         known = distance[np.isfinite(distance)]
         if len(known):
             summary[f"{test}_to_train_m"] = {"min": round(float(known.min()), 1), "median": round(float(np.median(known)), 1)}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.predictions import Predictions
 
 SCHEMA_VERSION = 1
@@ -89,7 +89,7 @@ class Cell(_Record):
             **content: Digests of card, manifest and data, and of the files the cell names, where it names any (`Result.rests_on`).
         """
         text = json.dumps({"cell": self.model_dump(mode="json"), "content": content}, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return text_digest(text)
 
 
 class Cost(_Record):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.experiment.results import results_table
+from rs05bench.protocol.geodesy import metres_per_degree
 from rs05bench.report import data, failure_panels, failures, figures
 from rs05bench.report.evidence import ELSEWHERE, HOME, Key, gather
 from rs05bench.report.figures import Figure
@@ -326,9 +327,9 @@ def _compact_group(placed: pd.DataFrame, columns: Sequence[str]) -> str | None:
 
 def _half_width(rows: pd.DataFrame) -> float:
     """Half the longer side of the ground covered, kilometres."""
-    middle = float(rows["lat"].mean())
-    east = float(rows["lon"].max() - rows["lon"].min()) * 111.32 * float(np.cos(np.radians(middle)))
-    north = float(rows["lat"].max() - rows["lat"].min()) * 110.57
+    east_m, north_m = metres_per_degree(float(rows["lat"].mean()))
+    east = float((rows["lon"].max() - rows["lon"].min()) * east_m) / 1000
+    north = float((rows["lat"].max() - rows["lat"].min()) * north_m) / 1000
     return max(east, north, 0.1) / 2
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import pandas as pd
 
 from rs05bench.datasets.builders.record import Builder, SourceFiles, Value
-from rs05bench.datasets.files import hidden, sha256_of
+from rs05bench.datasets.files import hidden
 from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.manifest import build_manifest
 from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.units import UnitTable
@@ -340,7 +341,7 @@ def _provenance(job: BuildJob, source: SourceFiles) -> dict[str, Any]:
     paths = job.files(source.name)
     if not source.bulk:
         return {
-            "files": [{"path": str(path.relative_to(job.root)), "size": path.stat().st_size, "sha256": sha256_of(path)} for path in paths]
+            "files": [{"path": str(path.relative_to(job.root)), "size": path.stat().st_size, "sha256": file_digest(path)} for path in paths]
         }
     listing = "".join(f"{path.relative_to(job.root)}|{path.stat().st_size}\n" for path in paths)
     return {"count": len(paths), "names_and_sizes_sha256": hashlib.sha256(listing.encode()).hexdigest()}

@@ -12,7 +12,7 @@ import pandas as pd
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit.frames import audit_units, build_report
 from rs05bench.protocol.audit.identity import shared_group, shared_ids
-from rs05bench.protocol.audit.nearness import judge
+from rs05bench.protocol.audit.nearness import judge, nearest_train
 from rs05bench.protocol.audit.record import (
     REPORTED_KM,
     AuditReport,
@@ -24,7 +24,6 @@ from rs05bench.protocol.audit.record import (
     Thresholds,
     Verdict,
 )
-from rs05bench.protocol.audit.sphere import nearest_train
 from rs05bench.protocol.audit.units import Units
 from rs05bench.protocol.audit.values import as_text
 

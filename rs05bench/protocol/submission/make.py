@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tarfile
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from rs05bench.errors import DataError, SubmissionError
+from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX, Predictions
 from rs05bench.protocol.result import Cost, ModelCard, Result
 from rs05bench.protocol.scoring import TEST_ROLES
@@ -91,7 +91,7 @@ def _counts(result: Result, board: Board) -> bool:
 def write_sums(folder: Path) -> Path:
     """Writes `SHA256SUMS` over all files of a folder."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    lines = [f"{file_digest(folder / name)}  {name}\n" for name in names]
     path = folder / "SHA256SUMS"
     path.write_text("".join(lines), encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""Distances equal an independent brute force, everywhere on the sphere."""
+"""Distances equal an independent brute force, everywhere on the sphere; degrees are as long as pyproj says."""
 
 import math
 
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rs05bench.protocol.audit import haversine_km, nearest_train
+from rs05bench.protocol.audit import nearest_train
+from rs05bench.protocol.geodesy import degrees_around, great_circle_m, metres_per_degree, nearest_place
 
 
 def arc_km(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float:
@@ -22,7 +23,7 @@ degrees = st.tuples(st.floats(-180, 180), st.floats(-90, 90))
 
 @given(degrees, degrees)
 def test_haversine_equals_another_formula(a, b):
-    ours = float(haversine_km(*(np.array(v) for v in (*a, *b))))
+    ours = float(great_circle_m(*(np.array(v) for v in (*a, *b)))) / 1000
     # Near the antipode the haversine loses half its digits: a metre in 20,000 km.
     assert ours == pytest.approx(arc_km(*a, *b), abs=1e-3 if ours > 20_000 else 1e-6)
 
@@ -50,3 +51,31 @@ def test_units_without_a_position_have_no_distance():
     assert at[0] == 1
     assert np.isnan(km[1])
     assert at[1] == -1
+
+
+def test_a_place_among_none_is_infinitely_far():
+    metres, at = nearest_place(np.array([5.0, np.nan]), np.array([50.0, 50.0]), np.array([]), np.array([]))
+    assert metres[0] == np.inf
+    assert np.isnan(metres[1])
+    assert at.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("lat", [0.0, 33.0, -61.0, 80.0])
+def test_degrees_are_as_long_as_the_geodesic(lat):
+    from pyproj import Geod
+
+    geod, step = Geod(ellps="WGS84"), 1e-4
+    east = geod.inv(10, lat, 10 + step, lat)[2] / step
+    north = geod.inv(10, lat - step / 2, 10, lat + step / 2)[2] / step
+    assert [float(v) for v in metres_per_degree(lat)] == pytest.approx([east, north], rel=1e-6)
+
+
+@pytest.mark.parametrize("lat", [0.0, 45.0, -70.0])
+def test_a_margin_in_degrees_holds_the_whole_circle(lat):
+    from pyproj import Geod
+
+    azimuth = np.arange(0.0, 360.0, 5.0)
+    lon, around, _ = Geod(ellps="WGS84").fwd(np.full(72, 20.0), np.full(72, lat), azimuth, np.full(72, 30_000.0))
+    wide, high = degrees_around(30_000.0, abs(lat))
+    assert np.abs(lon - 20.0).max() <= wide <= 1.02 * np.abs(lon - 20.0).max()
+    assert np.abs(around - lat).max() <= high <= 1.02 * np.abs(around - lat).max()
