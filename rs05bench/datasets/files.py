@@ -16,14 +16,21 @@ def require_data(root: Path, name: str, homepage: str) -> None:
     """The folder must exist.
 
     Raises:
-        DataError: It does not; says how to get the data.
+        MissingDatasetError: It does not; says how to get the data.
     """
     if not root.is_dir():
-        raise DataError(
+        raise missing_data(
             "the folder does not exist" if not root.exists() else "is a file, expected a folder",
-            source=root,
-            remedy=f"Run `rs05bench download {name} --root {root}`, or get the data from {homepage}.",
+            root,
+            f"Run `rs05bench download {name} --root {root}`, or get the data from {homepage}.",
         )
+
+
+def missing_data(problem: str, root: str | Path, remedy: str) -> DataError:
+    """The error of a data set that is not in its folder; TorchGeo, which it also belongs to, is imported only now."""
+    from rs05bench.datasets.absent import MissingDatasetError
+
+    return MissingDatasetError(problem, source=root, remedy=remedy)
 
 
 def find_rasters(root: Path, pattern: str) -> list[Path]:

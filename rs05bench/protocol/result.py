@@ -242,7 +242,7 @@ class Result(_Record):
         bars = axes[0].bar(list(shown), list(shown.values()), color=colour)
         axes[0].bar_label(bars, fmt="%.2f")
         axes[0].set_ylabel(self.main_metric)
-        axes[0].set_title("simulated" if self.simulated else "")
+        axes[0].margins(y=0.12)  # room for the values over the bars
         if self.calibration:
             axes[1].plot([0, 1], [0, 1], color="0.6", linewidth=1)
             for (role, curve), line in zip(self.calibration.items(), ("-", "--", ":"), strict=False):
@@ -251,5 +251,6 @@ class Result(_Record):
             axes[1].set_ylabel("accuracy")
             axes[1].legend(frameon=False)
         cell = self.cell
-        figure.suptitle(f"{cell.model}, {cell.task}, {cell.split} / {cell.fold}, {cell.budget}")
+        simulated = " (simulated)" if self.simulated else ""
+        figure.suptitle(f"{cell.model}\n{cell.task}{simulated}, {cell.split}\n{cell.fold}, {cell.budget}", fontsize=9)
         return figure
