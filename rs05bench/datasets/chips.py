@@ -137,6 +137,7 @@ class ChipDataset(GeoDataset, abc.ABC):
             raise DataError(f"unknown resampling {resampling!r}; e.g. nearest, bilinear, cubic, average") from None
         self._chips = {chip.unit_id: chip for chip in sorted(chips, key=lambda chip: chip.unit_id)}
         self._asked_crs = crs is not None
+        self._footprints: dict[str, shapely.Polygon] = {}
         target = WGS84 if crs is None else CRS.from_user_input(crs)
         if res is not None:
             self._res = (float(res), float(res)) if isinstance(res, int | float) else (float(res[0]), float(res[1]))

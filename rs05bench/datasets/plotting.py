@@ -99,7 +99,7 @@ def plot_classes(
 def class_colours(count: int) -> list[str]:
     """Colours of classes that have none of their own: Okabe and Ito's eight, then those of matplotlib's tab20."""
     okabe = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000"]
-    rest = [to_hex(colour) for colour in plt.get_cmap("tab20").colors]  # type: ignore[attr-defined]
+    rest = [to_hex(colour) for colour in plt.get_cmap("tab20").colors]
     return [(okabe + rest)[index % (len(okabe) + len(rest))] for index in range(count)]
 
 
