@@ -19,7 +19,7 @@ from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.geodesy import pixel_metres
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def layers_beside(root: str | Path, reader: str, split: str) -> dict[str, tuple[
     Returns:
         name -> (file, column); empty where the shipped card knows the group, or there is no such file or column.
     """
-    group = parse_split(split).group
+    group = Split(split).group
     if group is None or chip_card(reader, root).group_column(group) is not None:
         return {}
     column, here = group.replace("-", "_"), Path(root)

@@ -16,7 +16,7 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -248,10 +248,10 @@ def fit_card(card: TaskCard, table: Path, *, simulated: bool) -> TaskCard:
     years = frame["year"].nunique()
 
     def possible(split: str) -> bool:
-        parsed = parse_split(split)
+        parsed = Split(split)
         if parsed.group and shown.group_column(parsed.group) is None:
             return False
-        return years > 1 or not parsed.moves_year
+        return years > 1 or not parsed.rule.needs_year
 
     region = card.split_options.region
     return card.model_copy(

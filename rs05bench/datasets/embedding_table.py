@@ -374,9 +374,10 @@ class EmbeddingTable:
         return units
 
     def _moved(self, column: str) -> bool:
-        from rs05bench.protocol.names import parse_budget, parse_split
+        from rs05bench.protocol.names import parse_budget
+        from rs05bench.protocol.splits import Split
 
-        words = [parse_split(split).group for split in self.card.splits] + [parse_budget(budget).group for budget in self.card.budgets]
+        words = [Split(split).group for split in self.card.splits] + [parse_budget(budget).group for budget in self.card.budgets]
         return column == self.card.split_options.region or any(self.card.group_column(word) == column for word in words)
 
     def _official(self, values: pd.Series) -> pd.Series:

@@ -11,8 +11,8 @@ from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.cell import make_bench, run_cell, show_what_is_read
 from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.result import Cell, Result
+from rs05bench.protocol.splits import Split
 
 
 def fit_predict(
@@ -50,7 +50,7 @@ def fit_predict(
         if (folder / name).exists():
             raise DataError(f"holds {name} already", source=folder, remedy="Give another folder: results are never overwritten.")
     bench = make_bench(card, data, [split])
-    manifest = bench.manifests[parse_split(split).base]
+    manifest = bench.manifests[Split(split).base]
     if fold is not None and fold not in manifest.folds:
         raise DataError(f"no fold {fold!r} in {split}", source=card.name, remedy=f"There are {', '.join(manifest.folds)}.")
     cell = Cell(
@@ -144,7 +144,7 @@ def export_cell(
     if folder.exists():
         raise DataError("is there already", source=folder, remedy="Give a new folder.")
     bench = make_bench(card, data, [split])
-    first = bench.manifests[parse_split(split).base].folds[0]
+    first = bench.manifests[Split(split).base].folds[0]
     cell = Cell(
         task=card.name,
         target=card.targets[0],

@@ -31,7 +31,6 @@ from rs05bench.experiment.workers import Job, Outcome, measure_cost, stop_at_mac
 from rs05bench.models.logs import check_loggers
 from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.result import Cell, Cost, ModelCard
 from rs05bench.protocol.rules import ENCODER_TIERS
 
@@ -297,7 +296,7 @@ def batches_of(entries: Sequence[OpenEntry], todo: set[str], jobs: int | None = 
         for (digest, cell), needs in zip(entry.cells, entry.needs, strict=True):
             if digest not in todo:
                 continue
-            fold = (cell.target, parse_split(cell.split).base, cell.fold)
+            fold = (cell.target, cell.split.base, cell.fold)
             last = batches[-1] if batches else None
             alone = _deep(entry.models[cell.model])
             if last and not alone and last.job == entry.job and last.fold == fold and last.needs == needs and len(last.cells) < size:

@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from rs05bench.errors import DataError
 from rs05bench.protocol.feature_sets import FeatureSet
 from rs05bench.protocol.hashing import json_digest
-from rs05bench.protocol.names import parse_budget, parse_split
+from rs05bench.protocol.names import parse_budget
+from rs05bench.protocol.split_options import SplitOptions
+from rs05bench.protocol.splits import Split
 
 SCHEMA_VERSION = 1
 
@@ -99,34 +101,6 @@ class Official(_Record):
     def _as_text(cls, value: Any) -> Any:
         values = value if isinstance(value, list) else [value]
         return [str(item) for item in values]
-
-
-class SplitOptions(_Record):
-    """How splits are drawn on this card.
-
-    Attributes:
-        block_size_m: Side of a spatial block, metres.
-        buffer_m: Units nearer than this to a test unit are used by nobody, metres (great-circle).
-        test_fraction: Share of each region's units in its fixed test blocks.
-        val_fraction: Share of validation blocks where no whole group can be spared.
-        max_folds: More groups than this are gathered into this many balanced folds.
-        block_days: Length of a block in time where a group is one place, days.
-        buffer_days: Units nearer in time than this to a test unit of the same place are used by nobody, days.
-        seed: Seed of every hash that draws blocks and folds.
-        block_by: Group column whose values are the blocks (a tile, a fire, a field) instead of spatial squares.
-        region: Group column whose values are the regions of splits that move none (`random`, `spatial-block`, `leave-year-out`).
-    """
-
-    block_size_m: float = Field(default=10_000.0, gt=0)
-    buffer_m: float = Field(default=1_000.0, ge=0)
-    test_fraction: float = Field(default=0.3, gt=0, lt=1)
-    val_fraction: float = Field(default=0.2, gt=0, lt=1)
-    max_folds: int = Field(default=10, ge=2)
-    block_days: float = Field(default=30.0, gt=0)
-    buffer_days: float = Field(default=10.0, ge=0)
-    seed: int = 0
-    block_by: str | None = None
-    region: str | None = None
 
 
 class Training(_Record):
@@ -260,15 +234,15 @@ class TaskCard(_Record):
         found: list[str] = []
         for split in self.splits:
             try:
-                parsed = parse_split(split)
+                parsed = Split(split)
             except ValueError as error:
                 found.append(f"splits: {error}")
                 continue
             if parsed.group and self.group_column(parsed.group) is None:
                 found.append(f"splits: {split!r} moves the group {parsed.group!r}, which is not in groups {self.groups}")
-            if parsed.moves_year and self.year is None:
+            if parsed.rule.needs_year and self.year is None:
                 found.append(f"splits: {split!r} needs a year column, and the card declares none (field: year)")
-            if parsed.rule == "official" and self.official is None:
+            if parsed.rule.name == "official" and self.official is None:
                 found.append("splits: 'official' needs the field official (column, train, test)")
         for budget in self.budgets:
             try:

@@ -18,8 +18,8 @@ from rs05bench.protocol.inference.intervals import Estimate, score_interval
 from rs05bench.protocol.kept import KeptSums, Stats, joined
 from rs05bench.protocol.metrics.cluster_boundary import ClusterBoundary
 from rs05bench.protocol.metrics.cluster_confusion import ClusterConfusion
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.result import ModelCard, Result
+from rs05bench.protocol.splits import Split
 
 Fits = dict[int, Stats]
 """Sums of one side, by seed."""
@@ -171,13 +171,10 @@ class Pool:
         """
         key = (point, role, metric, shift)
         if key not in self._inside:
-            own = shift or (SHIFT_OF.get(parse_split(point.split).rule) if role == "test_ood" else None)
+            declared = Split(point.split).rule.shift
+            own = shift or (declared if role == "test_ood" and declared != "none" else None)
             self._inside[key] = _inside(self.points[point], role, metric, own)
         return self._inside[key]
-
-
-SHIFT_OF = {"leave-group": "region", "leave-year": "year", "until": "year", "leave-group-year": "both"}
-"""What changes between training and the held-out units of a split."""
 
 
 def _inside(results: Sequence[Result], role: str, metric: str, shift: str | None) -> GroupScores:

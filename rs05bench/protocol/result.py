@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.predictions import Predictions
+from rs05bench.protocol.splits import Split
 
 SCHEMA_VERSION = 1
 CODE, OPTION = "code", "option."
@@ -75,7 +76,7 @@ class Cell(_Record):
 
     task: str
     target: str
-    split: str
+    split: Split
     fold: str
     model: str
     budget: str

@@ -36,10 +36,10 @@ from rs05bench.protocol.metrics.classification import scores_of_checked
 from rs05bench.protocol.metrics.cluster_calibration import ClusterCalibration
 from rs05bench.protocol.metrics.regression import covered, paired_values, spearman
 from rs05bench.protocol.metrics.spatial import morans_i
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.result import Stratum
 from rs05bench.protocol.scoring_parts import MOST_GROUPS, TEST_ROLES, Part, lay_out
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.taskdata import class_values, encode_labels
 
 STRATUM_METRICS = {
@@ -130,7 +130,7 @@ class Scorer:
             f"{manifest.name}, fold {fold}",
             lay_out(card, manifest, rows, known.index),
             origin,
-            bool(manifest.card.get("can_be_main", parse_split(manifest.split).can_be_main)),
+            bool(manifest.card.get("can_be_main", Split(manifest.split).rule.may_be_main)),
             known.to_numpy(dtype=object),
             pd.Index(known.index.to_numpy(dtype=object), dtype=object),
             pd.Index(ids, dtype=object),

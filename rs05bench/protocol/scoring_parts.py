@@ -14,7 +14,6 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.kept import choose_keys, joined
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics.spatial import SpatialWeights, knn_weights
-from rs05bench.protocol.names import parse_split
 
 TEST_ROLES = ("test_id", "test_ood")
 MOST_GROUPS = 200
@@ -75,7 +74,7 @@ def lay_out(card: TaskCard, manifest: SplitManifest, rows: pd.DataFrame, labelle
     columns = key_columns(card, manifest, labelled)
     placed = manifest.units.set_index("unit_id")
     table = described(card, manifest, rows, placed)
-    table["group"] = table["ground"] if parse_split(manifest.split).rule == "leave-year" else table["region"]
+    table["group"] = table["ground"] if manifest.split.rule.name == "leave-year" else table["region"]
     role = rows["role"].astype(str).to_numpy(dtype=object)
     lonlat = placed.loc[rows["unit_id"].to_numpy(dtype=object), ["lon", "lat"]].to_numpy(dtype=np.float64)
     return tuple(_part(card, name, np.flatnonzero(role == name), table, columns, lonlat) for name in TEST_ROLES if (role == name).any())

@@ -20,7 +20,7 @@ from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.manifest import build_manifest
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
 
 CARD, RECORD = "card.yaml", "build.json"
@@ -239,10 +239,10 @@ def _check(builder: Builder, card: TaskCard, job: BuildJob) -> tuple[TaskCard, d
     """Reads what was written as any user of the folder will, and keeps the splits that can be drawn over it."""
     refused = {split: "the sources lack its group or year" for split in job.splits if split not in card.splits}
     for split in card.splits:
-        parsed = parse_split(split)
+        parsed = Split(split)
         if parsed.group and card.group_column(parsed.group) is None:
             refused[split] = f"the sources say no {parsed.group}"
-        elif parsed.moves_year and card.year is None:
+        elif parsed.rule.needs_year and card.year is None:
             refused[split] = "the sources say no year"
     card = card.model_copy(update={"splits": [split for split in card.splits if split not in refused]})
     if faults := card.faults():
@@ -295,11 +295,11 @@ def _draw(card: TaskCard, units: UnitTable, split: str) -> tuple[str, list[str]]
 
 
 def _too_few(card: TaskCard, units: UnitTable, split: str) -> str:
-    parsed = parse_split(split)
+    parsed = Split(split)
     column = card.group_column(parsed.group)
-    if parsed.rule != "within" and column is not None and units.frame[column].nunique() < 2:
+    if parsed.rule.name != "within" and column is not None and units.frame[column].nunique() < 2:
         return f"one {parsed.group} only"
-    if parsed.moves_year and units.frame["year"].nunique() < 2:
+    if parsed.rule.needs_year and units.frame["year"].nunique() < 2:
         return "one year only"
     return ""
 

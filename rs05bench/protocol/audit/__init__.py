@@ -7,7 +7,7 @@ from rs05bench.protocol.audit.autocorrelation import Variogram, variogram
 from rs05bench.protocol.audit.entry import audit_lists, audit_named
 from rs05bench.protocol.audit.frames import audit_frames
 from rs05bench.protocol.audit.inputs import read_lists
-from rs05bench.protocol.audit.manifests import audit_manifest
+from rs05bench.protocol.audit.manifests import audit_manifest, with_published_verdict, with_verdict
 from rs05bench.protocol.audit.nearness import nearest_train
 from rs05bench.protocol.audit.record import AuditReport, Case, Finding, ManifestReport, Thresholds
 from rs05bench.protocol.audit.units import AuditColumns
@@ -27,4 +27,6 @@ __all__ = [
     "nearest_train",
     "read_lists",
     "variogram",
+    "with_published_verdict",
+    "with_verdict",
 ]

@@ -18,8 +18,8 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.card import Kind, TaskCard
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.scoring import TEST_ROLES
+from rs05bench.protocol.splits import Split
 
 LEAST_SEEDS = 5
 SIMULATED = "-simulated"
@@ -195,7 +195,7 @@ def freeze_task(
             rows = manifest.fold(fold)
             rows = rows[rows["role"].astype(str).isin(TEST_ROLES)]
             folds[fold] = BoardFold(units=len(rows), digest=units_digest(rows["unit_id"], rows["role"].astype(str)))
-        main = bool(manifest.card.get("can_be_main", parse_split(split).can_be_main))
+        main = bool(manifest.card.get("can_be_main", Split(split).rule.may_be_main))
         splits[split] = BoardSplit(version=manifest.version, manifest=manifest.digest, main=main, budgets=budgets, folds=folds)
     return BoardTask(
         task=card.name,

@@ -16,7 +16,7 @@ from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.archive import open_bundle
 from rs05bench.protocol.submission.board import Board, freeze_task
 from rs05bench.protocol.submission.faults import Faults
@@ -130,7 +130,7 @@ def freeze_runs(
     """
     leaderboard, runs = Path(leaderboard), Path(runs)
     card = TaskCard.load(runs / "cards" / f"{task}.yaml")
-    manifests = {split: SplitManifest.load(runs / "manifests" / task / f"{parse_split(split).base}@v1.parquet") for split in splits}
+    manifests = {split: SplitManifest.load(runs / "manifests" / task / f"{Split(split).base}@v1.parquet") for split in splits}
     labels: Mapping[str, pd.Series | str] = {} if sealed else _labels(runs, card, manifests, masks)
     path = leaderboard / "tasks.yaml"
     board = Board.load(path) if path.is_file() else Board()

@@ -13,7 +13,7 @@ from typing import Any
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import writing
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.page import script_safe
 from rs05bench.report.site.downloads import write_downloads
@@ -187,8 +187,7 @@ class Pages:
 
 
 def _moved(split: str) -> str:
-    name = parse_split(split)
-    return (name.group or "year" if name.moves_year and not name.group else name.group or "region").replace("-", " ").replace("_", " ")
+    return Split(split).moved
 
 
 def _lighter(colour: str, share: float) -> str:

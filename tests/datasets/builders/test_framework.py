@@ -18,7 +18,7 @@ from rs05bench.datasets.builders.job import run_builder
 from rs05bench.datasets.builders.page import page
 from rs05bench.errors import DataError
 from rs05bench.protocol import SplitManifest, TaskCard, build_manifest
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 
 
 def make(job):
@@ -211,7 +211,7 @@ def test_every_builder_says_where_its_sources_are_what_leaks_and_what_splits(nam
         assert known.licence or not known.url, source.name  # a file of the user's own has neither
         assert known.format, source.name
     for split in builder.splits:
-        parse_split(split.replace("<year>", "2020"))
+        Split(split.replace("<year>", "2020"))
     assert builder.main_split != "random"
     text = page(builder)
     for said in (*builder.leaks, *builder.splits, *(source.described().url for source in builder.sources)):
