@@ -34,6 +34,7 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.executors import Needs
 from rs05bench.experiment.grid import parse_seeds
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.documents import read_yaml_mapping
 from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.result import Cell
 from rs05bench.protocol.splits import Split
@@ -315,12 +316,4 @@ def preset_names() -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError("no such file", source=path) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"cannot be read as YAML: {error}", source=path) from error
-    if not isinstance(record, dict):
-        raise DataError("holds no mapping", source=path)
-    return record
+    return read_yaml_mapping(path)

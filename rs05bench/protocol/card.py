@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.documents import read_yaml
 from rs05bench.protocol.feature_sets import FeatureSet
 from rs05bench.protocol.hashing import json_digest
 from rs05bench.protocol.names import parse_budget
@@ -211,19 +212,17 @@ class TaskCard(_Record):
     @field_validator("classes", "class_names", mode="before")
     @classmethod
     def _text_classes(cls, value: Any) -> Any:
-        return [str(item) for item in value] if isinstance(value, list) else value
+        return _texts(value)
 
     @field_validator("unit", "place", "groups", "files", "targets", "budgets", "splits", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        if isinstance(value, (str, int)):
-            return [str(value)]
-        return [str(item) for item in value] if isinstance(value, list) else value
+        return _texts([value] if isinstance(value, (str, int)) else value)
 
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("kind") in MAIN_METRIC:
+        if isinstance(data, dict) and isinstance(data.get("kind"), str) and data["kind"] in MAIN_METRIC:
             data = dict(data)
             data["main_metric"] = data.get("main_metric") or MAIN_METRIC[data["kind"]]
             data["budgets"] = data.get("budgets") or DEFAULT_BUDGETS[data["kind"]]
@@ -408,16 +407,8 @@ class TaskCard(_Record):
         Raises:
             DataError: Unreadable file, or every fault of the card.
         """
-        path = Path(path)
-        try:
-            data = yaml.load(path.read_text(encoding="utf-8"), Loader=_CardLoader)
-        except FileNotFoundError as error:
-            raise DataError(
-                "no such file", source=path, remedy="Give the path of a task card (YAML), or make one: rs05bench card init TABLE."
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-            raise DataError(f"cannot be read as YAML: {error}", source=path) from error
-        return cls.parse(data, source=path)
+        remedy = "Give the path of a task card (YAML), or make one: rs05bench card init TABLE."
+        return cls.parse(read_yaml(path, remedy=remedy), source=path)
 
     def save(self, path: str | Path) -> Path:
         """Writes the card as YAML, fields in declared order, defaults left out."""
@@ -427,15 +418,11 @@ class TaskCard(_Record):
         return path
 
 
-class _CardLoader(yaml.SafeLoader):
-    """Reads `on:`, `no` and `yes` as the words they are (YAML 1.2): a join is `on` a key, and Norway is `NO`."""
-
-
-_CardLoader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_CardLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
+def _texts(value: Any) -> Any:
+    """The words of a list as text; what is neither word nor number stays, for pydantic to refuse."""
+    if not isinstance(value, list):
+        return value
+    return [str(item) if isinstance(item, (str, int, float)) else item for item in value]
 
 
 def _digest(data: Any) -> str:

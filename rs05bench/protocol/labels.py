@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.cog import write_cog
+from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.geodesy import pixel_metres
 from rs05bench.protocol.hashing import array_digest, content_digest
 
@@ -138,7 +139,7 @@ class LabelPack:
         """
         root = Path(directory)
         try:
-            record = json.loads((root / "labels.json").read_text(encoding="utf-8"))
+            record = read_json(root / "labels.json")
         except FileNotFoundError as error:
             raise DataError(
                 "holds no labels.json", source=root, remedy="Build one: rs05bench labels build TASK --data DIR --out DIR."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.documents import read_json_mapping
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.manifest_card import describe
 from rs05bench.protocol.safe_paths import inside
@@ -216,7 +216,7 @@ class SplitManifest:
         try:
             table = pd.read_parquet(path)
             units = pd.read_parquet(stem.with_name(stem.name + ".units.parquet"))
-            card = json.loads(stem.with_name(stem.name + ".json").read_text(encoding="utf-8"))
+            card = read_json_mapping(stem.with_name(stem.name + ".json"))
         except FileNotFoundError as error:
             raise DataError(
                 f"no such file: {error.filename}", source=path, remedy="A manifest is .parquet, .units.parquet and .json together."

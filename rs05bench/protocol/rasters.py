@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import write_cog
+from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.hashing import array_digest, content_digest, hash_pixels
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX
 
@@ -140,7 +141,7 @@ class RasterPredictions:
         """
         root = Path(directory)
         try:
-            record = json.loads((root / "predictions.json").read_text(encoding="utf-8"))
+            record = read_json(root / "predictions.json")
             table = pd.read_parquet(root / "units.parquet")
             samples = pd.read_parquet(root / "samples.parquet") if (root / "samples.parquet").exists() else None
         except FileNotFoundError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.budget import LabelBudget, draw_budget
+from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.predictions import Predictions
@@ -62,7 +62,7 @@ def score_files(predictions: str | Path, manifest: SplitManifest, labels: LabelP
 
 def _kind(root: Path) -> str:
     try:
-        record = json.loads((root / "predictions.json").read_text(encoding="utf-8"))
+        record = read_json(root / "predictions.json")
     except FileNotFoundError as error:
         raise DataError("predictions.json is missing", source=root) from error
     except (OSError, ValueError) as error:

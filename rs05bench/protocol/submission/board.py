@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import Kind, TaskCard
+from rs05bench.protocol.documents import read_yaml_mapping
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.scoring import TEST_ROLES
@@ -121,10 +122,8 @@ class Board(_Record):
         path = Path(path)
         path = path / "tasks.yaml" if path.is_dir() else path
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        except FileNotFoundError as error:
-            raise DataError("there is no such file", source=path, remedy="Give the leaderboard's folder: --board leaderboard.") from error
-        except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+            return cls.model_validate(read_yaml_mapping(path, remedy="Give the leaderboard's folder: --board leaderboard."))
+        except ValidationError as error:
             raise DataError(f"is no list of tasks: {error}", source=path) from error
 
     def save(self, path: str | Path) -> Path:
