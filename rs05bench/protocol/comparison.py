@@ -11,7 +11,7 @@ Reports, advice, studies, verdicts and the leaderboard show what is made here an
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
@@ -24,8 +24,9 @@ from rs05bench.protocol.inference.estimate import LEVEL, Estimate, limits
 from rs05bench.protocol.inference.hypothesis_tests import holm
 from rs05bench.protocol.inference.over_blocks import over_blocks
 from rs05bench.protocol.inference.over_groups import over_groups
+from rs05bench.protocol.kept import Stats
 from rs05bench.protocol.metrics import METRICS, find_metric
-from rs05bench.protocol.pooling import GroupScores, Point, Pool, common_blocks
+from rs05bench.protocol.pooling import LEAST_UNITS, GroupScores, Point, Pool, common_blocks, shift_of
 from rs05bench.protocol.result import Result
 
 By = Literal["model", "budget", "split", "options"]
@@ -312,6 +313,29 @@ def score_of(pool: Pool, point: Point, role: str, metric: str | None = None, shi
     )
 
 
+def score_of_sums(fits: Sequence[Stats], metric: str, group_of: Mapping[str, str]) -> Estimate:
+    """The score of some units from their sums.
+
+    Args:
+        fits: Sums by cluster, one entry a fit (seed).
+        metric: The score.
+        group_of: Group of each cluster.
+
+    Returns:
+        The mean over groups of the score inside each, over the groups that every fit has; over clusters where there is one group.
+    """
+    common = sorted(set.intersection(*(set(fit.clusters) for fit in fits)))
+    lined = [fit.select(common) for fit in fits]
+    grouped = [fit.regroup([group_of[name] for name in common]) for fit in lined]
+    names = grouped[0].clusters if common else ()
+    table = np.array([np.atleast_1d(fit.evaluate(metric, np.asarray(fit.vectors, dtype=np.float64))) for fit in grouped]).T
+    found = over_groups(table, names, within=limits(metric, [1.0]))
+    if len(names) != 1:
+        return found
+    of_blocks = over_blocks([[(1.0, fit)] for fit in lined], metric, within=limits(metric, [1.0]))
+    return replace(of_blocks, points=found.points)
+
+
 def drop_of(pool: Pool, point: Point, metric: str | None = None, shift: str | None = None) -> Drop | None:
     """The drop of a point; None where no group is tested both in training and held out, or the metric has no direction."""
     name = metric or pool.metric(point)
@@ -328,8 +352,9 @@ def drop_of(pool: Pool, point: Point, metric: str | None = None, shift: str | No
         GroupDrop(group, int(units), float(here), float(there), known.drop(float(here), float(there)))
         for group, units, here, there in zip(home.groups, home.units, *sides, strict=True)
     )
+    moved = shift or shift_of(point) or ""
     at_home, held_out = (float(_row_means(side[None])[0]) for side in sides)
-    return Drop(point, pool.model(point).tier, name, shift or "", at_home, held_out, drop, groups, pool.digests(point))
+    return Drop(point, pool.model(point).tier, name, moved, at_home, held_out, drop, groups, pool.digests(point))
 
 
 def differences(pool: Pool, pairs: Sequence[tuple[Side, Side]], metric: str | Sequence[str] | None = None) -> list[Difference | None]:
@@ -382,6 +407,9 @@ def _estimate(pool: Pool, side: Side, metric: str, *, test: bool, turn: float = 
     values = sum(weight * table.values for weight, table in zip(weights, tables, strict=True))
     within = limits(metric, weights)
     found = over_groups(np.asarray(values), tables[0].groups, within=within, test=test)
+    if small := tables[0].small:
+        note = f"{len(small)} of {len(small) + len(tables[0].groups)} groups have fewer than {LEAST_UNITS} test units and are left out."
+        found = replace(found, note=f"{note} {found.note}".strip())
     if len(tables[0].groups) > 1:
         return found
     fits = [pool.fits(term.point, metric, term.role, shift=term.shift) for term in side.terms]
@@ -400,9 +428,9 @@ def _common(tables: Sequence[GroupScores]) -> list[GroupScores]:
     groups = sorted(group for group in set.intersection(*(set(count) for count in counts)) if len({count[group] for count in counts}) == 1)
     found = []
     for table in tables:
-        rows = [table.groups.index(group) for group in groups]
         columns = [table.seeds.index(seed) for seed in seeds]
-        found.append(GroupScores(tuple(groups), tuple(seeds), table.values[np.ix_(rows, columns)], table.units[rows]))
+        here = table.rows(groups)
+        found.append(replace(here, seeds=tuple(seeds), values=here.values[:, columns]))
     return found
 
 

@@ -51,12 +51,19 @@ class GroupScores:
         seeds: S seeds.
         values: (G, S) score, the mean over the folds that test the group; NaN where there is none.
         units: (G,) test units of each group.
+        small: Groups left out because they have fewer than `LEAST_UNITS` test units.
     """
 
     groups: tuple[str, ...]
     seeds: tuple[int, ...]
     values: NDArray[np.float64]
     units: NDArray[np.int64]
+    small: tuple[str, ...] = ()
+
+    def rows(self, groups: Sequence[str]) -> GroupScores:
+        """Only these groups, in this order."""
+        at = [self.groups.index(group) for group in groups]
+        return replace(self, groups=tuple(groups), values=self.values[at], units=self.units[at])
 
 
 @dataclass
@@ -171,10 +178,31 @@ class Pool:
         """
         key = (point, role, metric, shift)
         if key not in self._inside:
-            declared = Split(point.split).rule.shift
-            own = shift or (declared if role == "test_ood" and declared != "none" else None)
-            self._inside[key] = _inside(self.points[point], role, metric, own)
+            found = _inside(self.points[point], role, metric, shift or (shift_of(point) if role == "test_ood" else None))
+            self._inside[key] = found if self.points[point][0].kind == "segmentation" else _large_enough(found)
         return self._inside[key]
+
+
+def shift_of(point: Point) -> str | None:
+    """What changes between training and the held-out units of a point's split; None where the split is about no shift."""
+    declared = Split(point.split).rule.shift
+    return None if declared == "none" else declared
+
+
+LEAST_UNITS = 10
+LEAST_GROUPS = 3
+
+
+def _large_enough(scores: GroupScores) -> GroupScores:
+    """Without groups of few units, where at least three others are left.
+
+    The R2 of n units has no finite mean below n = 4 and no finite variance below n = 6 (its denominator is a chi-squared of n - 1 degrees
+    of freedom), so that one county with two tracts would decide the mean over groups.
+    """
+    kept = [group for group, units in zip(scores.groups, scores.units, strict=True) if units >= LEAST_UNITS]
+    if len(kept) < LEAST_GROUPS or len(kept) == len(scores.groups):
+        return scores
+    return replace(scores.rows(kept), small=tuple(group for group in scores.groups if group not in kept))
 
 
 def _inside(results: Sequence[Result], role: str, metric: str, shift: str | None) -> GroupScores:
@@ -185,6 +213,9 @@ def _inside(results: Sequence[Result], role: str, metric: str, shift: str | None
         for stratum in result.strata:
             if stratum.role == role and (shift is None or stratum.shift == shift):
                 of_fold[stratum.group or stratum.ground].append((stratum.scores.get(metric, np.nan), stratum.units))
+        if not result.strata and metric in result.scores.get(role, {}):
+            # Results of earlier versions keep no scores by group: what the fold holds out is the group.
+            of_fold[result.cell.fold].append((result.scores[role][metric], 1))
         for group, parts in of_fold.items():
             # Under several shifts at once (`shift` is None) a group has a part under each; they weigh by their units.
             values, weights = np.array(parts, dtype=np.float64).T
