@@ -46,6 +46,8 @@ def init(
     answers: dict[str, str] = {field: value for field, value in given.items() if value is not None}
     facts = look(table)
     typer.echo(_seen(facts.frame.shape, facts.bands, facts.x, facts.y, facts.geometry, facts.year))
+    for remark in facts.remarks:
+        typer.echo(f"  {remark}")
     while open_questions := questions(facts, answers):
         for question in open_questions:
             if yes and question.suggestion is None:

@@ -13,10 +13,9 @@ import pandas as pd
 
 from rs05bench.datamodules.table import TableDataModule
 from rs05bench.errors import DataError
-from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.splits import Split
+from rs05bench.protocol.names import parse_split
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -215,10 +214,12 @@ def embedding_table(
     if path.is_file() and record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("digest") == digest:
         return path
     frame, left_out = polygon_table(units(), tiles, on_progress)
+    cache.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    frame.to_parquet(part, index=False, compression="zstd")
     # The record goes first and comes back last: a table without it is never taken for a finished one.
     record.unlink(missing_ok=True)
-    with writing(path) as part:
-        frame.to_parquet(part, index=False, compression="zstd")
+    os.replace(part, path)
     kept = {
         "schema_version": 1,
         "digest": digest,
@@ -227,7 +228,7 @@ def embedding_table(
         "polygons": polygons.name,
         "tiles": str(tiles),
     }
-    write_json(record, kept)
+    record.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
@@ -242,16 +243,14 @@ def fit_card(card: TaskCard, table: Path, *, simulated: bool) -> TaskCard:
     shown = card.model_copy(update={"groups": groups})
     # Change needs the year before: without any the set would have no value at all.
     changes = "dA00" in frame.columns and bool(frame["dA00"].notna().any())
-    features = {
-        name: members for name, members in card.features.items() if changes or not any(item.startswith("dA") for item in members.columns)
-    }
+    features = {name: items for name, items in card.features.items() if changes or not any(item.startswith("dA") for item in items)}
     years = frame["year"].nunique()
 
     def possible(split: str) -> bool:
-        parsed = Split(split)
+        parsed = parse_split(split)
         if parsed.group and shown.group_column(parsed.group) is None:
             return False
-        return years > 1 or not parsed.rule.needs_year
+        return years > 1 or not parsed.moves_year
 
     region = card.split_options.region
     return card.model_copy(

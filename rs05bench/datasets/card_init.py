@@ -17,11 +17,11 @@ import pandas as pd
 import yaml
 
 from rs05bench.datasets.tables.leaks import named_after, refuse_leaks
-from rs05bench.datasets.tables.reading import FILE_COLUMN, GEO_COLUMN, INDEX_COLUMN, ROW_COLUMN, read_files
+from rs05bench.datasets.tables.reading import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN, read_files
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
-from rs05bench.protocol.atomic import writing
-from rs05bench.protocol.geodesy import DEGREE_M
+from rs05bench.protocol.intake.tablefile import GEO_COLUMN
+from rs05bench.protocol.intake.times import parse_times
 
 _BAND = re.compile(r"A[0-6]\d")
 _WIDE_BAND = re.compile(r"(A[0-6]\d)_((?:19|20)\d{2})")
@@ -48,6 +48,7 @@ class TableFacts:
         time: Column of the date.
         names: Columns that hold text, or whole numbers with few values, by how many values they have.
         numbers: Columns that hold numbers and are none of the above.
+        remarks: What was taken for granted in reading the files.
     """
 
     frame: pd.DataFrame
@@ -61,6 +62,7 @@ class TableFacts:
     time: str | None
     names: dict[str, int]
     numbers: list[str]
+    remarks: list[str]
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def look(table: str | Path) -> TableFacts:
     """
     path = Path(table)
     files = [path.name] if path.is_file() else ["*.csv"]
-    frame = read_files(path, files, text=(), source=str(path))
+    frame, remarks = read_files(path, files, text=(), source=str(path))
     columns = [name for name in map(str, frame.columns) if name not in (FILE_COLUMN, ROW_COLUMN, INDEX_COLUMN, GEO_COLUMN, "geometry")]
     wide = [match for name in columns if (match := _WIDE_BAND.fullmatch(name))]
     bands = [name for name in columns if _BAND.fullmatch(name)] or [match.string for match in wide]
@@ -104,7 +106,7 @@ def look(table: str | Path) -> TableFacts:
     numbers = [name for name in columns if name not in taken and pd.api.types.is_numeric_dtype(frame[name])]
     has_geometry = GEO_COLUMN in frame or "geometry" in frame
     wide_years = sorted({int(match[2]) for match in wide})
-    return TableFacts(frame, files, bands, wide_years, x, y, has_geometry, year, time, names, numbers)
+    return TableFacts(frame, files, bands, wide_years, x, y, has_geometry, year, time, names, numbers, remarks)
 
 
 def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
@@ -229,9 +231,13 @@ def write_commented(card: TaskCard, comments: Mapping[str, str], path: str | Pat
         lines += [f"# {line}" for line in comments.get(key, "").splitlines()]
         lines.append(_field(key, value))
     lines += [f"# {line}" for line in comments.get("", "").splitlines()]
-    with writing(path) as draft:
+    draft = path.with_name(f".{path.name}.draft")
+    try:
         draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
         TaskCard.load(draft)  # what is kept is what a sweep can read
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     return path
 
 
@@ -300,7 +306,7 @@ def _block_size(frame: pd.DataFrame, x: str, y: str, group: str) -> dict[str, fl
     """About a tenth of the extent of a middling region, rounded to 1, 2 or 5; the buffer a tenth of that."""
     place = frame[[x, y]].apply(pd.to_numeric, errors="coerce")
     spread = place.groupby(frame[group]).agg(lambda v: v.max() - v.min())
-    metres = np.hypot(spread[x] * np.cos(np.radians(place[y].groupby(frame[group]).mean())), spread[y]) * DEGREE_M
+    metres = np.hypot(spread[x] * np.cos(np.radians(place[y].groupby(frame[group]).mean())), spread[y]) * 111_195.0
     tenth = float(np.nanmedian(metres)) / 10.0
     if not np.isfinite(tenth) or tenth < 20.0:
         return {}
@@ -359,8 +365,9 @@ def _holds_years(values: pd.Series) -> bool:
 
 
 def _holds_dates(values: pd.Series) -> bool:
-    parsed = pd.to_datetime(values.dropna().astype(str).head(50), errors="coerce", format="ISO8601")
-    return len(parsed) > 0 and bool(parsed.notna().all())
+    some = values.dropna().head(50)
+    times, unread = parse_times(some)
+    return len(some) > 0 and not unread.any() and times.first.notna().any()
 
 
 def _named(columns: Sequence[str], words: Sequence[str]) -> str | None:

@@ -20,9 +20,10 @@ from rs05bench.datasets.tables.leaks import refuse_leaks
 from rs05bench.datasets.tables.positions import refuse_swapped, representative_points
 from rs05bench.datasets.tables.reading import FILE_COLUMN, ROW_COLUMN, read_files
 from rs05bench.datasets.tables.reshaping import join, melt_years
-from rs05bench.datasets.tables.wording import did_you_mean, plain, some_columns
+from rs05bench.datasets.tables.wording import did_you_mean, some_columns
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import TaskCard, UnitTable
+from rs05bench.protocol.intake.keys import as_keys, find_keys, refuse_two_spellings, two_spellings
 from rs05bench.protocol.taskdata import class_values
 
 READERS = ("table", "presto")
@@ -47,6 +48,7 @@ class EmbeddingTable:
     Attributes:
         frame: One row a unit, sorted by `unit_id`: every column of the files, `unit_id`, `lon`, `lat` (WGS84).
         dropped: Rows that did not become units: `reason`, `count`, `example`.
+        remarks: What was taken for granted in reading the files (an encoding, decimal commas), and what looks odd in them.
 
     Raises:
         DataError: Anything in the files that contradicts the card.
@@ -55,6 +57,7 @@ class EmbeddingTable:
     def __init__(self, card: TaskCard, data_dir: str | Path, *, derive: Derive | None = None) -> None:
         self.card, self.root, self.source = card, Path(data_dir), f"{card.name} ({data_dir})"
         self._drops: list[dict[str, Any]] = []
+        self.remarks: list[str] = []
         self._sets: dict[str, list[str]] | None = None
         self._arrays: dict[str, NDArray[np.float32]] = {}
         self._digest: str | None = None
@@ -161,13 +164,16 @@ class EmbeddingTable:
             return read_presto(self.root)
         if card.reader != "table":
             raise DataError(f"reader {card.reader!r} is not one of {', '.join(READERS)}", source=self.source)
-        text = {name for name in (*card.unit, *card.place, *card.groups, *card.fairness_groups) if name != card.year}
+        text = {*card.unit, *card.place, *card.groups, *card.fairness_groups}
         text |= {key for other in card.joins for key in ([other.on] if isinstance(other.on, str) else other.on.values())}
+        text |= self.where.keys() - {name for name in self._needed() if name not in text}  # a number that is filtered by stays one
         if card.kind != "regression":
             text |= set(card.targets)
         if card.official is not None:
             text.add(card.official.column)
-        frame = melt_years(read_files(self.root, card.files, text=text, needed=self._needed(), source=self.source), card)
+        text.discard(card.year or "")
+        frame, self.remarks = read_files(self.root, card.files, text=text, needed=self._needed(), source=self.source)
+        frame = melt_years(frame, card)
         frame = self._filter(frame, only_present=True)  # before the joins, so that what they drop is counted among the wanted rows
         for other in card.joins:
             before = len(frame)
@@ -178,6 +184,12 @@ class EmbeddingTable:
                 raise DataError(f"none of {before} rows has a partner in {other.file}", source=self.source)
         return frame
 
+    @property
+    def where(self) -> dict[str, list[Any]]:
+        """The card's filters: column -> the values that stay."""
+        given = self.card.preprocessing.get("where", {})
+        return {column: wanted if isinstance(wanted, list) else [wanted] for column, wanted in given.items()}
+
     def _needed(self) -> list[str]:
         card, where = self.card, self.card.coordinates
         named = [
@@ -187,23 +199,17 @@ class EmbeddingTable:
             where.x if where else None,
             where.y if where else None,
         ]
-        patterns = [item for members in card.features.values() for item in members.columns if item not in card.features]
+        patterns = [item for items in card.features.values() for item in items if item not in card.features]
         return [*card.targets, *card.unit, *card.place, *card.groups, *card.fairness_groups, *filter(None, named), *patterns]
 
     def _filter(self, frame: pd.DataFrame, *, only_present: bool = False) -> pd.DataFrame:
-        for column, wanted in self.card.preprocessing.get("where", {}).items():
+        for column, wanted in self.where.items():
             if column not in frame.columns:
                 if only_present:
                     continue
                 raise DataError(f"preprocessing.where: there is no column {column!r}", source=self.source)
-            values = {str(item) for item in (wanted if isinstance(wanted, list) else [wanted])}
-            keep = frame[column].map(plain).isin(values).to_numpy()
-            if not keep.any():
-                seen = sorted(set(frame[column].map(plain)))[:8]
-                raise DataError(
-                    f"preprocessing.where: no row has {column} {sorted(values)} (it holds {', '.join(seen)})", source=self.source
-                )
-            self._note(f"preprocessing.where keeps only {column} {', '.join(sorted(values))}", int((~keep).sum()))
+            keep = find_keys(wanted, frame[column], f"preprocessing.where: column {column!r}", source=self.source)
+            self._note(f"preprocessing.where keeps only {column} {', '.join(sorted(map(str, wanted)))}", int((~keep).sum()))
             frame = frame[keep].reset_index(drop=True)
         return frame
 
@@ -246,17 +252,15 @@ class EmbeddingTable:
 
     def _name_units(self, frame: pd.DataFrame) -> pd.DataFrame:
         parts = self.card.unit or [FILE_COLUMN, ROW_COLUMN]
-        blank = frame[parts].isna().any(axis=1).to_numpy()
+        keys = {part: as_keys(frame[part]) for part in parts}
+        blank = pd.DataFrame(keys).isna().any(axis=1).to_numpy()
         if blank.any():
             raise DataError(
                 f"the unit id ({' + '.join(parts)}) is blank in {int(blank.sum())} rows, first row {int(np.flatnonzero(blank)[0])}",
                 source=self.source,
                 remedy="Fill it, or leave `unit` empty so that file name and row are the id.",
             )
-        ids = frame[parts[0]].map(plain)
-        for part in parts[1:]:
-            ids = ids + "_" + frame[part].map(plain)
-        return frame.assign(unit_id=ids.to_numpy(dtype=object))
+        return frame.assign(unit_id=_joined(list(keys.values())))
 
     def _label(self, frame: pd.DataFrame) -> pd.DataFrame:
         targets = self.card.targets
@@ -273,8 +277,7 @@ class EmbeddingTable:
                 frame = frame.assign(**{target: numbers.astype(np.float64).replace([np.inf, -np.inf], np.nan)})
             return self._drop(frame, frame[targets].isna().all(axis=1).to_numpy(), "no label")
         for target in targets:
-            blank = frame[target].isna() | (frame[target].astype(str) == "")
-            frame = frame.assign(**{target: frame[target].map(plain).astype(object).where(~blank, None)})
+            frame = frame.assign(**{target: self._in_the_cards_words(as_keys(frame[target]), target)})
         frame = self._drop(frame, frame[targets].isna().all(axis=1).to_numpy(), "no label")
         if self.card.classes is None:
             return frame
@@ -293,6 +296,24 @@ class EmbeddingTable:
                 )
             frame = frame[~unknown].reset_index(drop=True)
         return frame
+
+    def _in_the_cards_words(self, labels: pd.Series, target: str) -> pd.Series:
+        """Class codes as the card writes them where they are the same numbers (`1.0` is `1`); any other second spelling is refused."""
+        classes = self.card.classes or []
+        found = [str(value) for value in labels.dropna().unique()]
+        strange = [value for value in found if value not in classes] if classes else []
+        numbers = {value.removesuffix(".0"): value for value in strange if value.endswith(".0")}
+        renamed = {numbers[name]: name for name in classes if name in numbers}
+        labels = labels.replace(renamed) if renamed else labels
+        again = two_spellings([value for value in strange if value not in renamed], classes) if classes else two_spellings(found)
+        again = [item for item in again if set(item.spelled) - set(classes)]
+        if again:
+            raise DataError(
+                f"target {target!r} holds one class in two spellings: {again[0]}",
+                source=self.source,
+                remedy="Write it one way in the file and in `classes`; list both under `classes` if they are two.",
+            )
+        return labels
 
     def _place(self, frame: pd.DataFrame) -> pd.DataFrame:
         where = self.card.coordinates
@@ -354,10 +375,7 @@ class EmbeddingTable:
             data["lon"] = frame["lon" if geometry else card.coordinates.x]
             data["lat"] = frame["lat" if geometry else card.coordinates.y]
         if place := card.place or [name for name in card.unit if name != card.year]:
-            text = frame[place[0]].map(plain)
-            for name in place[1:]:
-                text = text + "_" + frame[name].map(plain)
-            data["place"] = text
+            data["place"] = _joined([as_keys(frame[name]).fillna("") for name in place])
         if card.year:
             data["year"] = frame[card.year]
         if card.time:
@@ -366,7 +384,8 @@ class EmbeddingTable:
             data["official"] = self._official(frame[card.official.column])
         groups = list(dict.fromkeys([*card.groups, *card.fairness_groups]))
         for name in groups:
-            values = frame[name]
+            values = as_keys(frame[name])
+            refuse_two_spellings(values, f"group column {name!r}", source=self.source)
             # A group no split moves may be unknown; one that a split moves may not, and UnitTable refuses it.
             data[name] = values.where(values.notna(), "unknown") if name in card.fairness_groups and not self._moved(name) else values
         units = UnitTable.build(pd.DataFrame(data), groups=groups, crs=crs, source=self.source)
@@ -374,10 +393,9 @@ class EmbeddingTable:
         return units
 
     def _moved(self, column: str) -> bool:
-        from rs05bench.protocol.names import parse_budget
-        from rs05bench.protocol.splits import Split
+        from rs05bench.protocol.names import parse_budget, parse_split
 
-        words = [Split(split).group for split in self.card.splits] + [parse_budget(budget).group for budget in self.card.budgets]
+        words = [parse_split(split).group for split in self.card.splits] + [parse_budget(budget).group for budget in self.card.budgets]
         return column == self.card.split_options.region or any(self.card.group_column(word) == column for word in words)
 
     def _official(self, values: pd.Series) -> pd.Series:
@@ -386,7 +404,7 @@ class EmbeddingTable:
         roles = {
             value: role for role, named in (("train", official.train), ("val", official.val), ("test", official.test)) for value in named
         }
-        return values.map(plain).map(roles).fillna("")
+        return as_keys(values).map(roles).fillna("")
 
     def _refuse_one_class(self) -> None:
         target = self.card.targets[0]
@@ -398,3 +416,11 @@ class EmbeddingTable:
                 source=self.source,
                 remedy="There is nothing to learn: check the filters and the label column.",
             )
+
+
+def _joined(keys: list[pd.Series]) -> NDArray[np.object_]:
+    """Keys of several columns as one text a row, with `_` between them."""
+    text = keys[0]
+    for more in keys[1:]:
+        text = text + "_" + more
+    return text.to_numpy(dtype=object)

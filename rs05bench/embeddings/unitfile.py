@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.intake.keys import as_keys, refuse_lost_digits
+from rs05bench.protocol.intake.tablefile import parse_geojson, read_tablefile
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
 _LONGITUDES, _LATITUDES = ("lon", "longitude", "long", "lng"), ("lat", "latitude")
-_TABLES = (".csv", ".parquet", ".pq")
 
 
-def read_units(path: str | os.PathLike[str], *, unit: str | None = None) -> gpd.GeoDataFrame:
+def read_units(path: str | Path, *, unit: str | None = None) -> gpd.GeoDataFrame:
     """Read points or polygons from a table with coordinates or from any vector file.
 
     Args:
@@ -30,14 +31,13 @@ def read_units(path: str | os.PathLike[str], *, unit: str | None = None) -> gpd.
     Raises:
         DataError: If there are no coordinates, a name occurs twice, or a geometry is missing.
     """
-    import geopandas as gpd
-
-    source = Path(path)
-    if not source.is_file():
-        raise DataError("no such file", source=source)
-    frame = _read_table(source) if source.suffix.lower() in _TABLES else gpd.read_file(source)
-    if frame.crs is None:
-        raise DataError("the geometries have no coordinate reference system", source=source, remedy="Write one into the file.")
+    read = read_tablefile(path, text=[unit or "unit_id"])
+    source = read.path
+    for column in read.frame.columns:  # whole numbers stay whole where one is missing
+        values = read.frame[column]
+        if pd.api.types.is_float_dtype(values.dtype) and values.isna().any() and bool((values.dropna() % 1 == 0).all()):
+            read.frame[column] = values.astype("Int64")
+    frame = read.as_geodataframe() if read.shapes is not None else _located(read.frame, source)
     absent = frame.geometry.isna() | frame.geometry.is_empty
     if absent.any():
         raise DataError(f"{int(absent.sum())} rows have no geometry (first: row {int(np.argmax(absent.to_numpy()))})", source=source)
@@ -49,7 +49,14 @@ def read_units(path: str | os.PathLike[str], *, unit: str | None = None) -> gpd.
     name = unit or ("unit_id" if "unit_id" in frame else None)
     if name is not None and name not in frame:
         raise DataError(f"no column {name!r}; there are {', '.join(map(str, frame.columns))}", source=source)
-    names = frame[name].astype(str) if name is not None else [f"{source.stem}-{row:06d}" for row in range(len(frame))]
+    names = as_keys(frame[name]) if name is not None else pd.Series([f"{source.stem}-{row:06d}" for row in range(len(frame))])
+    if names.isna().any():
+        raise DataError(
+            f"column {name!r} is blank in {int(names.isna().sum())} rows (first: row {int(np.argmax(names.isna().to_numpy())) + 1})",
+            source=source,
+            remedy="Fill it, drop those rows, or name another column with --unit.",
+        )
+    refuse_lost_digits(names, f"column {name!r}", source=source)
     frame = frame.drop(columns=["unit_id"], errors="ignore")
     frame.insert(0, "unit_id", list(names))
     again = frame.duplicated(["unit_id", *(["year"] if "year" in frame else [])])
@@ -77,29 +84,21 @@ def parse_years(text: str) -> list[int]:
     return sorted(set(years))
 
 
-def _read_table(source: Path) -> gpd.GeoDataFrame:
+def _located(table: pd.DataFrame, source: Path) -> gpd.GeoDataFrame:
+    """A table with coordinate columns or Earth Engine's `.geo` as points or polygons."""
     import geopandas as gpd
-    import pandas as pd
-    import shapely
 
-    if source.suffix.lower() != ".csv":
-        try:
-            return gpd.read_parquet(source)
-        except ValueError:  # Parquet without a geometry column
-            table = pd.read_parquet(source)
-    else:
-        table = pd.read_csv(source)
     folded = {str(column).lower(): column for column in table.columns}
     lon, lat = (next((folded[name] for name in names if name in folded), None) for names in (_LONGITUDES, _LATITUDES))
     if lon is not None and lat is not None:
-        values = table[[lon, lat]].to_numpy(dtype=float)
+        values = table[[lon, lat]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
         if not np.isfinite(values).all() or np.abs(values[:, 1]).max(initial=0) > 90 or np.abs(values[:, 0]).max(initial=0) > 360:
             raise DataError(
                 f"columns {lon!r} and {lat!r} are not degrees everywhere", source=source, remedy="Coordinates are WGS84 degrees."
             )
         return gpd.GeoDataFrame(table, geometry=gpd.points_from_xy(values[:, 0], values[:, 1]), crs="EPSG:4326")
     if ".geo" in table:
-        return gpd.GeoDataFrame(table.drop(columns=".geo"), geometry=shapely.from_geojson(table[".geo"].astype(str)), crs="EPSG:4326")
+        return gpd.GeoDataFrame(table.drop(columns=".geo"), geometry=list(parse_geojson(table[".geo"], source=source)), crs="EPSG:4326")
     raise DataError(
         f"no coordinates: expected columns such as 'lon' and 'lat', or '.geo'; found {', '.join(map(str, table.columns[:12]))}",
         source=source,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.experiment.map_grid import BLOCK, affine_of
-from rs05bench.protocol.atomic import hidden_sibling
-from rs05bench.protocol.cog import CogLayout, copy_to_cog
 
 if TYPE_CHECKING:
     from rs05bench.embeddings.resample import Target
@@ -56,10 +55,10 @@ class CogWriter:
 
         self.path, self.categorical = path, bool(colours)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._work = hidden_sibling(path)
-        self._work.mkdir()
+        handle, self._work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tif")
+        os.close(handle)
         self._out: Any = rasterio.open(
-            self._work / "blocks.tif",
+            self._work,
             "w",
             driver="GTiff",
             count=1,
@@ -91,13 +90,27 @@ class CogWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        from rasterio.shutil import copy
+
+        part = self.path.with_name(f".{self.path.name}.part")
         try:
             self._out.close()
             if kind is None:
-                layout = CogLayout("DEFLATE", overviews="nearest" if self.categorical else "average")
-                copy_to_cog(self._work / "blocks.tif", self.path, layout)
+                smooth = "NEAREST" if self.categorical else "AVERAGE"
+                copy(
+                    self._work,
+                    part,
+                    driver="COG",
+                    compress="DEFLATE",
+                    blocksize=512,
+                    overview_resampling=smooth,
+                    warp_resampling=smooth,
+                    bigtiff="IF_SAFER",
+                )
+                os.replace(part, self.path)
         finally:
-            shutil.rmtree(self._work, ignore_errors=True)
+            Path(self._work).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
 
 
 class MapWriter:

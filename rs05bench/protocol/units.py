@@ -11,6 +11,8 @@ import pandas as pd
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.hashing import content_digest
+from rs05bench.protocol.intake.keys import as_keys
+from rs05bench.protocol.intake.times import parse_times, read_times
 
 BASE_COLUMNS = ("unit_id", "lon", "lat", "place", "year", "time", "official")
 
@@ -57,9 +59,9 @@ class UnitTable:
             raise DataError("column 'unit_id' is missing", source=source)
         if len(frame) == 0:
             raise DataError("holds no unit", source=source, remedy="Check the file patterns and the filters of the card.")
-        ids = frame["unit_id"].astype(str)
-        if frame["unit_id"].isna().any() or (ids == "").any():
-            raise DataError(f"column 'unit_id' is blank in {int((frame['unit_id'].isna() | (ids == '')).sum())} rows", source=source)
+        ids = as_keys(frame["unit_id"])
+        if ids.isna().any():
+            raise DataError(f"column 'unit_id' is blank in {int(ids.isna().sum())} rows", source=source)
         duplicated = ids[ids.duplicated()].unique()
         if len(duplicated):
             raise DataError(
@@ -69,22 +71,22 @@ class UnitTable:
             )
         out = pd.DataFrame({"unit_id": ids.to_numpy(dtype=object)})
         out["lon"], out["lat"] = _positions(frame, crs, source)
-        place = frame["place"].astype(str) if "place" in frame.columns else ids
-        out["place"] = place.to_numpy(dtype=object)
+        out["place"] = (as_keys(frame["place"]).fillna("") if "place" in frame.columns else ids).to_numpy(dtype=object)
         out["year"] = _years(frame, source)
         out["time"] = _times(frame, source)
         out["official"] = frame["official"].fillna("").astype(str).to_numpy(dtype=object) if "official" in frame.columns else ""
         for column in groups:
             if column not in frame.columns:
                 raise DataError(f"group column {column!r} is missing", source=source)
-            missing = frame[column].isna() | (frame[column].astype(str) == "")
+            keys = as_keys(frame[column])
+            missing = keys.isna()
             if missing.any():
                 raise DataError(
                     f"group column {column!r} is blank in {int(missing.sum())} of {len(frame)} rows, e.g. unit {ids[missing].iloc[0]!r}",
                     source=source,
                     remedy="Fill it, or drop those units: a unit without its group cannot be kept out of training.",
                 )
-            out[column] = _group_text(frame[column]).to_numpy(dtype=object)
+            out[column] = keys.to_numpy(dtype=object)
         out = out.sort_values("unit_id", kind="stable").reset_index(drop=True)
         return cls(out, tuple(groups), source)
 
@@ -105,13 +107,6 @@ class UnitTable:
         blank_safe = [frame[name].astype("string").fillna("") for name in ("year", "time")]
         columns += [*blank_safe, frame["official"], *(frame[name] for name in self.groups)]
         return content_digest("\t".join(row) for row in zip(*columns, strict=True))
-
-
-def _group_text(values: pd.Series) -> pd.Series:
-    """Group values as text; whole floats (a column that had blanks) lose their '.0'."""
-    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-        return values.astype("Int64").astype(str)
-    return values.astype(str)
 
 
 def _positions(frame: pd.DataFrame, crs: str, source: str) -> tuple[np.ndarray, np.ndarray]:
@@ -156,6 +151,9 @@ def _years(frame: pd.DataFrame, source: str) -> pd.Series:
     if "year" not in frame.columns:
         return pd.Series(pd.array([pd.NA] * len(frame), dtype="Int64"))
     years = pd.to_numeric(frame["year"], errors="coerce")
+    if years.isna().any() or not years.between(0, 9999).all():  # a column of dates holds the year too
+        times, unread = parse_times(frame["year"])
+        years = times.first.dt.year.where(~unread).set_axis(frame.index) if not unread.any() else years
     wrong = years.isna() | (years % 1 != 0)
     if wrong.any():
         raise DataError(
@@ -169,9 +167,4 @@ def _years(frame: pd.DataFrame, source: str) -> pd.Series:
 def _times(frame: pd.DataFrame, source: str) -> pd.Series:
     if "time" not in frame.columns:
         return pd.Series(pd.array([pd.NaT] * len(frame), dtype="datetime64[ns]"))
-    try:
-        return pd.to_datetime(frame["time"]).astype("datetime64[ns]").reset_index(drop=True)
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"the time column cannot be read as dates: {error}", source=source, remedy="Use ISO dates, e.g. 2021-07-04."
-        ) from error
+    return read_times(frame["time"], "time", source=source).first

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rs05bench.datasets.tables.reading import GEO_COLUMN, parse_geojson
 from rs05bench.datasets.tables.wording import some_columns
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import Coordinates
+from rs05bench.protocol.intake.tablefile import GEO_COLUMN, parse_geojson
 
 _NEAR = 0.01  # degrees; exports round to a few metres
 _LOOKED_AT = 200  # rows: columns are swapped in all of them or in none

@@ -8,11 +8,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.tables.reading import ROW_COLUMN, find_files, read_file
+from rs05bench.datasets.tables.reading import ROW_COLUMN, find_files
 from rs05bench.datasets.tables.wording import some_columns
 from rs05bench.errors import DataError
+from rs05bench.protocol.intake.keys import refuse_lost_digits, two_spellings
+from rs05bench.protocol.intake.tablefile import read_tablefile
 
 if TYPE_CHECKING:
     from rs05bench.protocol import TaskCard
@@ -29,7 +32,7 @@ def melt_years(frame: pd.DataFrame, card: TaskCard) -> pd.DataFrame:
     """
     if card.year is None or card.year in frame.columns:
         return frame
-    wanted = [item for members in card.features.values() for item in members.columns if item not in card.features] + card.targets
+    wanted = [item for items in card.features.values() for item in items if item not in card.features] + card.targets
     wide: dict[str, dict[int, str]] = {}
     for column in map(str, frame.columns):
         match = _WITH_YEAR.fullmatch(column)
@@ -90,8 +93,9 @@ def join(frame: pd.DataFrame, other: Join, card: TaskCard, root: Path, *, text: 
     keys = {other.on: other.on} if isinstance(other.on, str) else {other.on.get("left", ""): other.on.get("right", "")}
     folder = root if root.is_dir() else root.parent
     parts: list[pd.DataFrame] = []
-    for path in find_files(folder, [other.file], source=source):
-        part = read_file(path, text={*text, *keys.values()})
+    for spec in find_files(folder, [other.file], source=source):
+        read = read_tablefile(spec, text={*text, *keys.values()})
+        part, path = read.with_wgs84(), read.path
         if missing := [key for key in keys.values() if key not in part.columns]:
             raise DataError(f"has no key column {missing[0]!r} (columns: {some_columns(part)})", source=path)
         parts.append(part)
@@ -137,8 +141,28 @@ def join(frame: pd.DataFrame, other: Join, card: TaskCard, root: Path, *, text: 
             source=source,
             remedy="Check the keys; leading zeros lost in a spreadsheet are the usual cause.",
         )
+    _refuse_partial(frame, right, left_on, right_on, alone, other.file, source)
     merged = merged.drop(columns=[name for name in right_on if name not in frame.columns])
     return (merged[~alone].reset_index(drop=True) if other.how == "inner" else merged), int(alone.sum())
+
+
+def _refuse_partial(
+    frame: pd.DataFrame, right: pd.DataFrame, left_on: list[str], right_on: list[str], alone: np.ndarray, file: str, source: str
+) -> None:
+    """A row whose partner is there in another spelling has not lost it: the keys are to be written one way."""
+    for ours, theirs in zip(left_on, right_on, strict=True):
+        if not pd.api.types.is_object_dtype(frame[ours].dtype):
+            continue
+        refuse_lost_digits(frame[ours], f"column {ours!r}", source=source)
+        refuse_lost_digits(right[theirs], f"column {theirs!r}", source=file)
+        left_over = set(frame.loc[alone, ours].dropna()) - set(right[theirs])
+        if found := two_spellings(left_over, set(right[theirs].dropna())):
+            raise DataError(
+                f"joins: {int(alone.sum()):,} of {len(frame):,} rows find no partner in {file}, where {len(found)} of their keys stand "
+                f"in another spelling: {ours} {found[0]}",
+                source=source,
+                remedy=f"Write {theirs} as text in {file}, spelled as {ours} is; spreadsheets lose leading zeros.",
+            )
 
 
 def _with_whole_years(frame: pd.DataFrame, year: str, source: str) -> pd.DataFrame:

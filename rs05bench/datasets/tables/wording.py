@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rs05bench.datasets.tables.reading import FILE_COLUMN, ROW_COLUMN
-
-
-def plain(value: Any) -> str:
-    """Text of a value, without the '.0' of a whole float."""
-    return str(int(value)) if isinstance(value, (float, np.floating)) and np.isfinite(value) and value == int(value) else str(value)
 
 
 def some_columns(frame: pd.DataFrame, limit: int = 10) -> str:

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.protocol.audit.record import Case, Finding, Shift, Thresholds
+from rs05bench.protocol.audit.sphere import haversine_km
 from rs05bench.protocol.audit.units import Units
 from rs05bench.protocol.audit.values import code_members, common_codes, members
-from rs05bench.protocol.geodesy import great_circle_m
+from rs05bench.protocol.intake.keys import key_forms, two_spellings
 
 Mask = npt.NDArray[np.bool_]
 
@@ -37,13 +38,12 @@ def shared_ids(train: Units, test: Units, thresholds: Thresholds) -> Finding:
         if elsewhere:
             sentence += f"; {elsewhere:,} of them lie somewhere else there: is the id a row counter? (name another with --id)"
         return Finding(check="shared_ids", level="leak", sentence=sentence, count=count, of=of, numbers=numbers, cases=cases)
-    alike = members(_plain(train.ids), _plain(test.ids))
+    alike = members(key_forms(train.ids), key_forms(test.ids))
     if bool(alike.any()):
         numbers["alike"] = int(alike.sum())
-        cases = [Case(test=test.name(i), detail="a training id but for case, blanks or leading zeros") for i in _first(alike, thresholds)]
-        sentence = (
-            f"shared ids: none, but {int(alike.sum()):,} test ids equal a training id once case, blanks and leading zeros are put aside"
-        )
+        cases = [Case(test=test.name(i), detail="a training id in another spelling") for i in _first(alike, thresholds)]
+        example = two_spellings(train.ids.dropna().unique(), test.ids[alike].head(1))[0]
+        sentence = f"shared ids: none, but {int(alike.sum()):,} test ids are training ids in another spelling, e.g. {example}"
         return Finding(check="shared_ids", level="warning", sentence=sentence, count=0, of=of, numbers=numbers, cases=cases)
     return Finding(check="shared_ids", level="pass", sentence="shared ids: none", count=0, of=of, numbers=numbers)
 
@@ -66,6 +66,9 @@ def shared_group(name: str, train: Units, test: Units, shift: Shift, thresholds:
     if of == 0:
         return Finding(check=check, level="not_checked", sentence=f"shared groups: {name}: blank for every test unit", count=0, of=0)
     blank = f"; {len(test) - of:,} have none" if of < len(test) else ""
+    alike = code_members(*_forms(train.groups[name], test.groups[name])) & ~hit & known
+    if shift != "year" and bool(alike.any()):
+        return _other_spelling(name, train, test, alike, count, of, thresholds)
     if not count:
         return Finding(check=check, level="pass", sentence=f"shared groups: {name}: none shared ({spread}{blank})", count=0, of=of)
     in_test = np.bincount(here[hit], minlength=len(values))
@@ -84,6 +87,36 @@ def shared_group(name: str, train: Units, test: Units, shift: Shift, thresholds:
         f"shared groups: {name}: {count:,} of {of:,} test units have a {name} that also trains ({len(shared):,} shared; {spread}{blank})"
     )
     return Finding(check=check, level="leak", sentence=sentence, count=count, of=of, numbers={"groups_shared": len(shared)}, cases=cases)
+
+
+def _forms(theirs: pd.Series[Any], ours: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """Group names as codes of the form they are compared in."""
+    there, here, values = common_codes(theirs, ours)
+    forms = pd.factorize(key_forms(pd.Series(values, dtype="string")))[0].astype(np.int64)
+    return np.append(forms, -1)[there], np.append(forms, -1)[here], int(forms.max(initial=-1)) + 1
+
+
+def _other_spelling(name: str, train: Units, test: Units, alike: Mask, count: int, of: int, thresholds: Thresholds) -> Finding:
+    """Groups that also train, under another spelling."""
+    rows = np.flatnonzero(alike)
+    theirs = train.groups[name].dropna().unique()
+    example = two_spellings(theirs, test.groups[name].iloc[rows[:1]])[0]
+    sentence = (
+        f"shared groups: {name}: {count + len(rows):,} of {of:,} test units have a {name} that also trains, "
+        f"{len(rows):,} of them in another spelling, e.g. {example}"
+    )
+    cases = [
+        Case(
+            test=test.name(int(i)),
+            detail=f"{name} {_shown(test.groups[name].iloc[i])} in another spelling",
+            test_lonlat=test.lonlat(int(i)),
+        )
+        for i in rows[: thresholds.cases]
+    ]
+    numbers = {"other_spelling": len(rows)}
+    return Finding(
+        check=f"shared_group:{name}", level="leak", sentence=sentence, count=count + len(rows), of=of, numbers=numbers, cases=cases
+    )
 
 
 def same_place(train: Units, test: Units, shift: Shift, thresholds: Thresholds) -> Finding:
@@ -151,7 +184,7 @@ def _elsewhere(train: Units, test: Units, hit: Mask) -> int:
     first[there[::-1]] = np.arange(len(there))[::-1]  # the first row of each id is written last
     theirs = first[here[ours]]
     with np.errstate(invalid="ignore"):
-        return int((great_circle_m(train.lon[theirs], train.lat[theirs], test.lon[ours], test.lat[ours]) > 1000.0).sum())
+        return int((haversine_km(train.lon[theirs], train.lat[theirs], test.lon[ours], test.lat[ours]) > 1.0).sum())
 
 
 def _place_case(train: Units, test: Units, i: int) -> Case:
@@ -174,16 +207,6 @@ def _with_year(values: pd.Series[Any], year: npt.NDArray[np.int64] | None) -> pd
     assert year is not None
     joined = values.astype("string") + "\x1f" + pd.Series(year, index=values.index).astype("string")
     return joined.mask(pd.Series(year < 0, index=values.index))
-
-
-def _plain(ids: pd.Series[Any]) -> pd.Series[Any]:
-    """Ids without case, outer blanks and leading zeros of their numbers."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    text = pc.utf8_lower(pc.utf8_trim_whitespace(pa.array(ids, type=pa.string())))
-    # RE2, as Arrow uses it, knows no look-behind: the character before the zeros is captured instead.
-    return pd.Series(pc.replace_substring_regex(text, r"(^|[^0-9])0+([0-9])", r"\1\2").to_pandas(), dtype="string")
 
 
 def _distinct(codes: npt.NDArray[np.int64]) -> int:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit.values import as_text, check_degrees, dates, degrees, expand
+from rs05bench.protocol.intake import wgs84
 
 # Not "system:index": Earth Engine counts it anew in every export, so two lists would share it by accident.
 ID_NAMES = ("unit_id", "id", "ids", "chip_id", "event_id", "sample_id", "parcel_id", "field_id", "GEOID")
@@ -198,7 +199,10 @@ def _footprints(frame: pd.DataFrame, source: str) -> Any:
         return None
     if geometry.crs is None:
         raise DataError("the footprints have no CRS", source=source, remedy="Write the file with its CRS; GeoJSON without one is WGS84.")
-    return geometry.reset_index(drop=True)
+    geometry = geometry.reset_index(drop=True)
+    if geometry.crs.is_geographic:  # one ring over the antimeridian would be taken for one around the earth
+        geometry = type(geometry)(wgs84.split_at_180(geometry.to_numpy()), crs=geometry.crs)
+    return geometry
 
 
 def centres(geometry: Any, source: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -210,12 +214,15 @@ def centres(geometry: Any, source: str) -> tuple[npt.NDArray[np.float64], npt.ND
     import shapely
     from pyproj import Transformer
 
-    centre = shapely.centroid(geometry.to_numpy())
-    x, y = shapely.get_x(centre), shapely.get_y(centre)
+    if geometry.crs.is_geographic:
+        x, y = wgs84.centres(geometry.to_numpy())
+    else:
+        middles = shapely.centroid(geometry.to_numpy())
+        x, y = shapely.get_x(middles), shapely.get_y(middles)
     lon, lat = Transformer.from_crs(geometry.crs, "OGC:CRS84", always_xy=True).transform(x, y)
     lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
     lost = ~(np.isfinite(lon) & np.isfinite(lat))
-    if bool((lost & ~np.asarray(shapely.is_empty(centre) | shapely.is_missing(centre))).any()):
+    if bool((lost & ~np.asarray(geometry.is_empty | geometry.isna())).any()):
         raise DataError(f"footprints lie outside their CRS ({geometry.crs.to_string()})", source=source, remedy="Check the file's CRS.")
     lon[lost], lat[lost] = np.nan, np.nan
     check_degrees(lon, lat, source=source)

@@ -11,16 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.intake.keys import as_keys
+from rs05bench.protocol.intake.times import read_times
 
 
 def as_text(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Values as strings; blanks and missing ones become missing; whole floats lose their ``.0``."""
-    if pd.api.types.is_float_dtype(values.dtype):
-        whole = values.dropna()
-        if len(whole) and bool((whole == np.floor(whole)).all()):
-            values = values.astype("Int64")
-    text = values.astype("string")
-    return text.mask(text.str.strip() == "")
+    """Values as keys (`rs05bench.protocol.intake.keys.as_keys`), of dtype string."""
+    return as_keys(values).astype("string")
 
 
 def common_codes(theirs: pd.Series[Any], ours: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], pd.Index[Any]]:
@@ -119,23 +116,10 @@ def check_degrees(
 
 
 def dates(values: pd.Series[Any], column: str, source: str) -> tuple[npt.NDArray[np.datetime64], npt.NDArray[np.datetime64]]:
-    """First and last day meant by each value: a date means itself, a bare year the whole of it."""
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        # Instants with a zone are put on the UTC calendar; mixed zones would otherwise order wrongly.
-        naive = values.dt.tz_convert(None) if getattr(values.dt, "tz", None) is not None else values
-        day = naive.to_numpy().astype("datetime64[D]")
-        return day, day
-    text = as_text(values)
-    bare = text.str.fullmatch(r"\d{4}").fillna(False).to_numpy(dtype=bool)
-    parsed = pd.to_datetime(text.mask(bare, text + "-01-01"), errors="coerce", format="ISO8601", utc=True)
-    wrong = np.flatnonzero((parsed.isna() & text.notna()).to_numpy())
-    if len(wrong):
-        raise DataError(
-            f"column {column!r} should hold dates, found {text.iloc[wrong[0]]!r} at row {wrong[0] + 1}",
-            source=source,
-            remedy="Write dates as YYYY-MM-DD, or a year as YYYY.",
-        )
-    first = parsed.dt.tz_convert(None).to_numpy().astype("datetime64[D]")
-    last = first.copy()
-    last[bare] = (first[bare].astype("datetime64[Y]") + np.timedelta64(1, "Y")).astype("datetime64[D]") - np.timedelta64(1, "D")
-    return first, last
+    """First and last day meant by each value: a date means itself, a bare year the whole of it.
+
+    Raises:
+        DataError: It holds something else, or dates that may be read two ways.
+    """
+    times = read_times(values, column, source=source)
+    return times.first.to_numpy().astype("datetime64[D]"), times.last

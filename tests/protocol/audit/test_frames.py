@@ -168,7 +168,11 @@ def test_row_order_does_not_matter():
         (points(["x"], [np.inf]), COLUMNS, "infinite"),
         (points(["x"], ["12°E"]), COLUMNS, "should hold degrees, found '12°E' at row 1"),
         (points(["x", None], [0.0, 1.0]), COLUMNS, "blank id"),
-        (points(["x"], [0.0], when=["last summer"]), COLUMNS.model_copy(update={"time": "when"}), "should hold dates"),
+        (
+            points(["x"], [0.0], when=["last summer"]),
+            COLUMNS.model_copy(update={"time": "when"}),
+            "times that cannot be read: .last summer. at row 1",
+        ),
         (
             points(["x"], [0.0], a=["2020-05-01"], b=["2020-04-01"]),
             COLUMNS.model_copy(update={"time": "a", "time_end": "b"}),

@@ -1,0 +1,109 @@
+"""Geometries in longitude and latitude, on both sides of the antimeridian."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs05bench.errors import DataError
+
+_HALF = 180.0  # degrees
+
+
+def to_wgs84(shapes: Any, crs: str | None, *, source: str | Path) -> Any:
+    """Geometries in longitude and latitude (n,), a ring that crosses the antimeridian cut there as RFC 7946 asks.
+
+    Raises:
+        DataError: The file does not say its CRS, or says one nobody knows.
+    """
+    import pyproj
+    import shapely
+
+    if not crs:
+        raise DataError(
+            "does not say its CRS", source=source, remedy="Assign it in QGIS or with ogr2ogr -a_srs EPSG:.., and save it again."
+        )
+    try:
+        known = pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError as error:
+        raise DataError(f"unknown CRS {str(crs)[:60]!r}", source=source, remedy="Give an EPSG code (e.g. EPSG:5070) or WKT.") from error
+    if not (known.is_geographic and known.to_epsg() in (4326, None) and "WGS 84" in known.name):
+        transformer = pyproj.Transformer.from_crs(known, "OGC:CRS84", always_xy=True)
+        shapes = shapely.transform(shapes, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
+    return split_at_180(shapes)
+
+
+def split_at_180(shapes: Any) -> Any:
+    """Geometries (n,) with longitudes from -180 to 180: those of 0 to 360 degrees, and rings that jump from 179 to -179, are cut at 180."""
+    import shapely
+
+    shapes = np.array(shapes, dtype=object)
+    bounds = shapely.bounds(shapes)
+    with np.errstate(invalid="ignore"):
+        beyond = (bounds[:, 2] > _HALF + 1e-9) | (bounds[:, 0] < -_HALF - 1e-9)
+        wide = (bounds[:, 2] - bounds[:, 0]) > _HALF
+    for row in np.flatnonzero(beyond | wide):
+        shapes[row] = _cut(shapes[row])
+    return shapes
+
+
+def centres(shapes: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude of the middle (centroid) of WGS84 geometries (n,), those on both sides of 180 taken as one; NaN where none."""
+    import shapely
+
+    shapes = np.array(shapes, dtype=object)
+    bounds = shapely.bounds(shapes)
+    with np.errstate(invalid="ignore"):
+        both = np.flatnonzero((bounds[:, 2] - bounds[:, 0]) > _HALF)
+    for row in both:
+        shapes[row] = _together(shapes[row])
+    points = shapely.centroid(shapes)
+    lon = shapely.get_x(points)
+    with np.errstate(invalid="ignore"):
+        lon = np.where(lon > _HALF, lon - 360.0, lon)
+    return lon, shapely.get_y(points)
+
+
+def _together(shape: Any) -> Any:
+    """A geometry in two parts beside the antimeridian as one of 0 to 360 degrees; one that is truly wide stays."""
+    import shapely
+
+    moved = shapely.transform(shape, lambda xy: np.column_stack([np.where(xy[:, 0] < 0, xy[:, 0] + 360.0, xy[:, 0]), xy[:, 1]]))
+    west, _, east, _ = moved.bounds
+    return moved if east - west < _HALF else shape
+
+
+def _cut(shape: Any) -> Any:
+    """A geometry in the range -180 to 180, parts beyond it moved by a turn."""
+    import shapely
+
+    parts: list[Any] = []
+    for part in shapely.get_parts(shape):
+        west, _, east, _ = part.bounds
+        if _HALF < east - west < 2 * _HALF and west >= -_HALF and east <= _HALF:
+            part = _unrolled(part)
+            west, _, east, _ = part.bounds
+        if west >= -_HALF - 1e-9 and east <= _HALF + 1e-9:
+            parts.append(part)
+            continue
+        if not part.is_valid:
+            part = shapely.make_valid(part)
+        for turn in (-1, 0, 1):
+            inside = shapely.intersection(part, shapely.box(-_HALF + 360.0 * turn, -90.0, _HALF + 360.0 * turn, 90.0))
+            if not inside.is_empty:
+                parts.append(shapely.transform(inside, lambda xy, by=360.0 * turn: xy - [by, 0.0]))
+    whole = [piece for part in parts for piece in shapely.get_parts(part) if shapely.get_dimensions(piece) == shapely.get_dimensions(shape)]
+    return whole[0] if len(whole) == 1 else shapely.union_all(whole)
+
+
+def _unrolled(part: Any) -> Any:
+    """A ring that jumps by more than 180 degrees, with the far side moved by a turn; one without a jump stays."""
+    import shapely
+
+    xy = shapely.get_coordinates(part)
+    if not (np.abs(np.diff(xy[:, 0])) > _HALF).any():
+        return part
+    return shapely.transform(part, lambda at: np.column_stack([np.where(at[:, 0] < 0, at[:, 0] + 360.0, at[:, 0]), at[:, 1]]))
