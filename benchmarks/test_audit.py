@@ -73,7 +73,8 @@ def test_whole_command_on_a_million_units(million: tuple[Path, Path], suffix: st
 def test_nearest_distance_against_ball_tree(million: tuple[Path, Path], benchmark, capsys: pytest.CaptureFixture[str]) -> None:
     from sklearn.neighbors import BallTree
 
-    from rs05bench.protocol.audit import EARTH_RADIUS_KM, nearest_train
+    from rs05bench.protocol.audit import nearest_train
+    from rs05bench.protocol.geodesy import EARTH_RADIUS_M
 
     train, test = (pd.read_parquet(path) for path in million)
     ours = train["lon"].to_numpy(), train["lat"].to_numpy(), test["lon"].to_numpy(), test["lat"].to_numpy()
@@ -86,4 +87,4 @@ def test_nearest_distance_against_ball_tree(million: tuple[Path, Path], benchmar
     benchmark.extra_info.update(rival="scikit-learn BallTree haversine", rival_seconds=theirs, ratio=theirs / mine)
     with capsys.disabled():
         print(f"\nnearest of {len(km):,} in {len(train):,}: {mine:.2f} s, BallTree {theirs:.2f} s, ratio {theirs / mine:.1f}")
-    np.testing.assert_allclose(km, found[:, 0] * EARTH_RADIUS_KM, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(km, found[:, 0] * EARTH_RADIUS_M / 1000, rtol=0, atol=1e-6)

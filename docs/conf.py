@@ -101,14 +101,14 @@ def _list_commands(app, page: str, source: list[str]) -> None:
         source[0] += "".join(f"\n## {name}\n\n```text\n{text}\n```\n" for name, text in _helps(command, "rs05bench"))
 
 
-def _write_builder_pages(app) -> None:
-    """One page a builder, from the record that the command prints too."""
-    from rs05bench.datasets.builders import all_builders
-    from rs05bench.datasets.builders.page import page
+def _write_recipe_pages(app) -> None:
+    """One page a recipe, from the record that the command prints too."""
+    from rs05bench.datasets.recipes import all_recipes
+    from rs05bench.datasets.recipes.page import page
 
-    folder = Path(app.srcdir) / "reference" / "builders"
+    folder = Path(app.srcdir) / "reference" / "recipes"
     folder.mkdir(exist_ok=True)
-    wanted = {f"{name}.md": page(builder) for name, builder in all_builders().items()}
+    wanted = {f"{name}.md": page(recipe) for name, recipe in all_recipes().items()}
     for stale in {path.name for path in folder.glob("*.md")} - set(wanted):
         (folder / stale).unlink()
     for name, text in wanted.items():
@@ -118,6 +118,6 @@ def _write_builder_pages(app) -> None:
 
 
 def setup(app) -> None:
-    app.connect("builder-inited", _write_builder_pages)
+    app.connect("builder-inited", _write_recipe_pages)
     app.connect("autodoc-process-docstring", _spare_bars)
     app.connect("source-read", _list_commands)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rs05bench.errors import BenchError, DataError, ProtocolError, SubmissionError
     from rs05bench.experiment.run import run
     from rs05bench.protocol.card import TaskCard
+    from rs05bench.protocol.comparison import compare
     from rs05bench.protocol.manifest import load_manifest
 
 __version__ = "0.1.0.dev0"
@@ -24,6 +25,7 @@ _HOME = {
     "ProtocolError": "errors",
     "SubmissionError": "errors",
     "TaskCard": "protocol.card",
+    "compare": "protocol.comparison",
     "load_manifest": "protocol.manifest",
     "run": "experiment.run",
 }
@@ -35,6 +37,7 @@ __all__ = [
     "SubmissionError",
     "TaskCard",
     "__version__",
+    "compare",
     "datamodules",
     "datasets",
     "load_manifest",

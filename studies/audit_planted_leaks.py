@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from rs05bench.protocol.audit import AuditColumns, AuditReport, audit_frames, haversine_km
+from rs05bench.protocol.audit import AuditColumns, AuditReport, audit_frames
+from rs05bench.protocol.geodesy import great_circle_m
 
 CASES = 200
 HALF = 0.008  # half a footprint in degrees: at most 900 m, so that neighbours can touch while their centres stay over 1 km apart
@@ -193,7 +194,7 @@ def smooth_label(case: Case, seed: int) -> Case:
             for centre, sign in bumps:
                 # Another arrangement in every region, so that regions are not copies of each other.
                 x, y = np.roll(centre, int(region)) * (1 if int(region) % 3 else -1)
-                km = haversine_km(frame["lon"].to_numpy(), frame["lat"].to_numpy(), np.float64(middle + x), np.float64(lat + y))
+                km = great_circle_m(frame["lon"].to_numpy(), frame["lat"].to_numpy(), np.float64(middle + x), np.float64(lat + y)) / 1000
                 total += sign * np.exp(-((km / 45.0) ** 2))
         return total
 

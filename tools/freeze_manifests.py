@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from rs05bench.protocol.audit import with_verdict
 from rs05bench.protocol.manifest import SplitManifest, build_manifest, shipped_manifests
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,7 +83,7 @@ def simulated(version: int, only: str) -> Iterator[tuple[str, SplitManifest]]:
         for split in dict.fromkeys(split.split("+")[0] for split in card.splits):
             name = f"simulated/{task}/{split}@v{version}"
             if name.startswith(only):
-                yield name, build_manifest(card, units, split, version=version, labels=labels, audit=True)
+                yield name, with_verdict(build_manifest(card, units, split, version=version, labels=labels))
 
 
 if __name__ == "__main__":

@@ -44,14 +44,6 @@ def read_runtime_env(path: Path) -> dict[str, Any]:
     Raises:
         DataError: It cannot be read, or holds no mapping.
     """
-    import yaml
+    from rs05bench.protocol.documents import read_yaml_mapping
 
-    from rs05bench.errors import DataError
-
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"cannot be read: {error}", source=path) from error
-    if not isinstance(record, dict):
-        raise DataError("holds no mapping", source=path, remedy="For instance: env_vars: {HF_HUB_OFFLINE: '1'}")
-    return record
+    return read_yaml_mapping(path, remedy="For instance: env_vars: {HF_HUB_OFFLINE: '1'}")

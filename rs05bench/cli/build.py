@@ -14,35 +14,35 @@ def register(app: typer.Typer) -> None:
 
 
 def build(
-    name: Annotated[str | None, typer.Argument(help="Name of the builder; --list shows all.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the recipe; --list shows all.")] = None,
     root: Annotated[Path | None, typer.Option("--root", help="Folder that holds the source files.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to make; default NAME in the current folder.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="An option of the builder; repeatable.")
+        list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="An option of the recipe; repeatable.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of an earlier build.")] = False,
-    about: Annotated[bool, typer.Option("--about", help="Print the builder's page: sources, what leaks, splits, options.")] = False,
-    listing: Annotated[bool, typer.Option("--list", help="List the builders and stop.")] = False,
+    about: Annotated[bool, typer.Option("--about", help="Print the recipe's page: sources, what leaks, splits, options.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="List the recipes and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
     """Build a task from public source files: card.yaml, the data, and build.json with what was read, counted and dropped."""
     import json
 
     from rs05bench.cli._progress import Bar
-    from rs05bench.datasets.builders import all_builders, find_builder
-    from rs05bench.datasets.builders import build as run
+    from rs05bench.datasets.recipes import all_recipes, find_recipe
+    from rs05bench.datasets.recipes import build as run
     from rs05bench.errors import DataError
 
     if listing:
         _list(as_json)
         return
     if name is None:
-        raise DataError("which builder?", remedy=f"There are: {', '.join(all_builders())}. `rs05bench build --list` says more.")
+        raise DataError("which recipe?", remedy=f"There are: {', '.join(all_recipes())}. `rs05bench build --list` says more.")
     if about:
-        from rs05bench.datasets.builders.page import page
+        from rs05bench.datasets.recipes.page import page
 
-        builder = find_builder(name)
-        typer.echo(json.dumps(builder.record()) if as_json else page(builder))
+        recipe = find_recipe(name)
+        typer.echo(json.dumps(recipe.described().model_dump(mode="json")) if as_json else page(recipe))
         return
     if root is None:
         raise DataError(
@@ -74,15 +74,15 @@ def _options(settings: list[str]) -> dict[str, str]:
 def _list(as_json: bool) -> None:
     import json
 
-    from rs05bench.datasets.builders import all_builders
+    from rs05bench.datasets.recipes import all_recipes
 
-    builders = all_builders()
+    recipes = all_recipes()
     if as_json:
-        typer.echo(json.dumps({name: builder.record() for name, builder in builders.items()}))
+        typer.echo(json.dumps({name: recipe.described().model_dump(mode="json") for name, recipe in recipes.items()}))
         return
-    width = max(map(len, builders), default=0)
-    for name, builder in builders.items():
-        typer.echo(f"{name:<{width}}  {builder.title}")
-        needed = ", ".join(source.name + ("" if source.required else " (optional)") for source in builder.sources)
-        typer.echo(f"{'':<{width}}  needs {needed}; main split {builder.main_split}")
+    width = max(map(len, recipes), default=0)
+    for name, recipe in recipes.items():
+        typer.echo(f"{name:<{width}}  {recipe.title}")
+        needed = ", ".join(source.name + ("" if source.required else " (optional)") for source in recipe.sources)
+        typer.echo(f"{'':<{width}}  needs {needed}; main split {recipe.main_split}")
     typer.echo("`rs05bench build NAME --about` says where to get the sources, what leaks in them and which splits are possible.")

@@ -58,9 +58,9 @@ def splits(
 ) -> None:
     """List the forms of splits; with a card, its splits and whether its data allow them."""
     if card is None:
-        from rs05bench.datasets.task_list import SPLIT_FORMS
+        from rs05bench.datasets.task_list import split_forms
 
-        _show([dict(form) for form in SPLIT_FORMS], ["split", "moves", "main_result", "meaning"], as_json)
+        _show(split_forms(), ["split", "moves", "main_result", "meaning"], as_json)
         return
     from rs05bench.datasets.card_check import check_card
     from rs05bench.models.features import derive

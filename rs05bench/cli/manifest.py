@@ -39,7 +39,7 @@ def build(
     from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
 
     shipped = shipped_manifests()
-    wanted = list(dict.fromkeys(part.strip().split("+")[0] for part in splits.split(",") if part.strip())) if splits else None
+    wanted = list(dict.fromkeys(part.strip().partition("+")[0] for part in splits.split(",") if part.strip())) if splits else None
     failed = 0
     for split, made in _built(card, data, wanted, version):
         if isinstance(made, DataError):
@@ -155,6 +155,7 @@ def _built(card: str, data: Path, wanted: list[str] | None, version: int) -> Any
     from rs05bench.cli._tasks import find_card
     from rs05bench.datasets.published import PUBLISHED
     from rs05bench.errors import DataError
+    from rs05bench.protocol.audit import with_verdict
     from rs05bench.protocol.manifest import build_manifest
 
     if card in PUBLISHED:
@@ -169,9 +170,9 @@ def _built(card: str, data: Path, wanted: list[str] | None, version: int) -> Any
     source = open_source(task, data)
     units = source.units()
     labels = {target: source.labels(target) for target in task.targets} if task.kind == "classification" else None
-    for split in wanted or dict.fromkeys(split.split("+")[0] for split in task.splits):
+    for split in wanted or dict.fromkeys(split.partition("+")[0] for split in task.splits):
         try:
-            yield split, build_manifest(task, units, split, version=version, labels=labels, audit=True)
+            yield split, with_verdict(build_manifest(task, units, split, version=version, labels=labels))
         except DataError as error:
             yield split, error
 

@@ -34,11 +34,11 @@ def check(
         from rs05bench import models
         from rs05bench.experiment.cell import make_bench
         from rs05bench.protocol.card import TaskCard
-        from rs05bench.protocol.names import parse_split
         from rs05bench.protocol.result import Cell
+        from rs05bench.protocol.splits import Split
 
         task = TaskCard.load(card)
-        chosen = split or next((item for item in task.splits if parse_split(item).can_be_main), task.splits[0])
+        chosen = split or next((item for item in task.splits if Split(item).rule.may_be_main), task.splits[0])
         bench = make_bench(task, data or card.parent, [chosen])
         cell = Cell(
             task=task.name,

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rs05bench.datamodules.chipsource import ChipSource, Layers, chip_card, layers_beside
 from rs05bench.errors import ProtocolError
+from rs05bench.protocol.audit import with_published_verdict
 from rs05bench.protocol.budget import LabelBudget, draw_budget
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.hashing import hash_unit
@@ -94,7 +95,7 @@ class ChipDataModule(lightning.LightningDataModule):
             source = ChipSource(root, own, layers=layers, embeddings=embeddings, extra=folder)
         self.source = source
         self.card = source.card
-        self.manifest = manifest or build_manifest(self.card, source.units(), split)
+        self.manifest = manifest or with_published_verdict(build_manifest(self.card, source.units(), split))
         self.split, self.seed = split, seed
         self.fold = fold or self.manifest.folds[0]
         self.target = self.card.targets[0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import uuid
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from rs05bench.datasets.chip_units import Layers, chip_unit_table, layers_of, open_chip_dataset
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import parse_split
-from rs05bench.protocol.pixels import pixel_metres
+from rs05bench.protocol.geodesy import pixel_metres
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def layers_beside(root: str | Path, reader: str, split: str) -> dict[str, tuple[
     Returns:
         name -> (file, column); empty where the shipped card knows the group, or there is no such file or column.
     """
-    group = parse_split(split).group
+    group = Split(split).group
     if group is None or chip_card(reader, root).group_column(group) is not None:
         return {}
     column, here = group.replace("-", "_"), Path(root)
@@ -386,11 +387,5 @@ def _cache_folder() -> Path:
 
 def _keep(path: Path, values: NDArray[Any]) -> None:
     """Writes whole and renames last; a cache that cannot be written costs time, not the result."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as target:
-            np.save(target, values)
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
+    with suppress(OSError), writing(path) as part, part.open("wb") as target:
+        np.save(target, values)

@@ -13,9 +13,10 @@ import pandas as pd
 
 from rs05bench.datamodules.table import TableDataModule
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -214,12 +215,10 @@ def embedding_table(
     if path.is_file() and record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("digest") == digest:
         return path
     frame, left_out = polygon_table(units(), tiles, on_progress)
-    cache.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    frame.to_parquet(part, index=False, compression="zstd")
     # The record goes first and comes back last: a table without it is never taken for a finished one.
     record.unlink(missing_ok=True)
-    os.replace(part, path)
+    with writing(path) as part:
+        frame.to_parquet(part, index=False, compression="zstd")
     kept = {
         "schema_version": 1,
         "digest": digest,
@@ -228,7 +227,7 @@ def embedding_table(
         "polygons": polygons.name,
         "tiles": str(tiles),
     }
-    record.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(record, kept)
     return path
 
 
@@ -243,14 +242,16 @@ def fit_card(card: TaskCard, table: Path, *, simulated: bool) -> TaskCard:
     shown = card.model_copy(update={"groups": groups})
     # Change needs the year before: without any the set would have no value at all.
     changes = "dA00" in frame.columns and bool(frame["dA00"].notna().any())
-    features = {name: items for name, items in card.features.items() if changes or not any(item.startswith("dA") for item in items)}
+    features = {
+        name: members for name, members in card.features.items() if changes or not any(item.startswith("dA") for item in members.columns)
+    }
     years = frame["year"].nunique()
 
     def possible(split: str) -> bool:
-        parsed = parse_split(split)
+        parsed = Split(split)
         if parsed.group and shown.group_column(parsed.group) is None:
             return False
-        return years > 1 or not parsed.moves_year
+        return years > 1 or not parsed.rule.needs_year
 
     region = card.split_options.region
     return card.model_copy(

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.audit import with_published_verdict
 from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest, build_manifest
@@ -60,7 +61,7 @@ class TableDataModule(lightning.LightningDataModule):
 
         self.card = card if isinstance(card, TaskCard) else TaskCard.load(card)
         self.source: TaskSource = open_source(self.card, data_dir)
-        self.manifest = manifest or build_manifest(self.card, self.source.units(), split)
+        self.manifest = manifest or with_published_verdict(build_manifest(self.card, self.source.units(), split))
         self.split = split
         self.fold = fold or self.manifest.folds[0]
         self.seed = seed

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from rs05bench.datasets.chips import IGNORE, MASK_TYPES, Chip, ChipDataset, Sample, pair_files
-from rs05bench.datasets.files import find_rasters, read_list, require_data, verify_receipt
+from rs05bench.datasets.files import find_rasters, missing_data, read_list, require_data, verify_receipt
 from rs05bench.datasets.fires import fire_ids
 from rs05bench.datasets.geography import Layer, add_groups
 from rs05bench.datasets.mgrs import parse_tile
@@ -81,7 +81,7 @@ class HLSBurnScars(ChipDataset):
         self,
         root: str | Path,
         *,
-        crs: CRS | str | None = None,
+        crs: CRS | str | int | None = None,
         res: float | tuple[float, float] | None = None,
         transforms: Callable[[Sample], Sample] | None = None,
         layers: Mapping[str, tuple[Layer, str]] | None = None,
@@ -158,10 +158,8 @@ class HLSBurnScars(ChipDataset):
                 )
             chosen[unit_id] = path
         if not found[0] and not found[1]:
-            raise DataError(
-                "holds no chip (subsetted_*_merged.tif)",
-                source=self.root,
-                remedy=f"Run `rs05bench download {self.name} --root {self.root}`.",
+            raise missing_data(
+                "holds no chip (subsetted_*_merged.tif)", self.root, f"Run `rs05bench download {self.name} --root {self.root}`."
             )
         return found
 

@@ -14,7 +14,7 @@ from rs05bench.datasets.tables.reading import FILE_COLUMN, INDEX_COLUMN, ROW_COL
 from rs05bench.errors import BenchError
 from rs05bench.protocol import SplitManifest, TaskCard, build_manifest, draw_budget
 from rs05bench.protocol.intake.tablefile import GEO_COLUMN
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 
 
 class SplitCheck(BaseModel):
@@ -94,7 +94,7 @@ def check_card(card: TaskCard, data_dir: str | Path, *, derive: Derive | None = 
     units, labels = table.units().frame, table.labels()
     manifests: list[SplitManifest] = []
     splits = [_try_split(card, table, split, manifests) for split in card.splits]
-    main = next((item for item in manifests if parse_split(item.split).can_be_main), manifests[0] if manifests else None)
+    main = next((item for item in manifests if Split(item.split).rule.may_be_main), manifests[0] if manifests else None)
     regression = card.kind == "regression"
     located = np.isfinite(units["lon"]) & np.isfinite(units["lat"])
     place = units.loc[located, ["lon", "lat"]]
@@ -162,7 +162,7 @@ def _hints(card: TaskCard, table: EmbeddingTable, splits: list[SplitCheck]) -> l
     hints = list(table.remarks)
     if card.coordinates is None and {GEO_COLUMN, "geometry"} & set(table.frame.columns):
         hints.append("the files hold geometries and the card declares no coordinates: {geometry: true} would give distances and maps")
-    if not any(parse_split(item.split).can_be_main and item.possible for item in splits):
+    if not any(Split(item.split).rule.may_be_main and item.possible for item in splits):
         hints.append("no split that can be a main result is possible: a random split is a sanity check only")
     if not card.features:
         hints.append("the card names no features: only the floors can run")

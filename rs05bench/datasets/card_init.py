@@ -20,6 +20,8 @@ from rs05bench.datasets.tables.leaks import named_after, refuse_leaks
 from rs05bench.datasets.tables.reading import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN, read_files
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
+from rs05bench.protocol.atomic import writing
+from rs05bench.protocol.geodesy import DEGREE_M
 from rs05bench.protocol.intake.tablefile import GEO_COLUMN
 from rs05bench.protocol.intake.times import parse_times
 
@@ -231,13 +233,9 @@ def write_commented(card: TaskCard, comments: Mapping[str, str], path: str | Pat
         lines += [f"# {line}" for line in comments.get(key, "").splitlines()]
         lines.append(_field(key, value))
     lines += [f"# {line}" for line in comments.get("", "").splitlines()]
-    draft = path.with_name(f".{path.name}.draft")
-    try:
+    with writing(path) as draft:
         draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
         TaskCard.load(draft)  # what is kept is what a sweep can read
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 
@@ -306,7 +304,7 @@ def _block_size(frame: pd.DataFrame, x: str, y: str, group: str) -> dict[str, fl
     """About a tenth of the extent of a middling region, rounded to 1, 2 or 5; the buffer a tenth of that."""
     place = frame[[x, y]].apply(pd.to_numeric, errors="coerce")
     spread = place.groupby(frame[group]).agg(lambda v: v.max() - v.min())
-    metres = np.hypot(spread[x] * np.cos(np.radians(place[y].groupby(frame[group]).mean())), spread[y]) * 111_195.0
+    metres = np.hypot(spread[x] * np.cos(np.radians(place[y].groupby(frame[group]).mean())), spread[y]) * DEGREE_M
     tenth = float(np.nanmedian(metres)) / 10.0
     if not np.isfinite(tenth) or tenth < 20.0:
         return {}

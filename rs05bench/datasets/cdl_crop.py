@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from torchgeo.datasets import CDL
 
-from rs05bench.datasets.cdl_classes import CDL_TABLE, CROP_CLASSES
+from rs05bench.datasets.cdl_classes import CDL_TABLE, CROP_CLASSES, CROP_COLOURS
 from rs05bench.datasets.chips import MASK_TYPES, Chip, ChipDataset, Sample, pair_files
-from rs05bench.datasets.files import find_rasters, hidden, read_list, require_data, verify_receipt
+from rs05bench.datasets.files import find_rasters, hidden, missing_data, read_list, require_data, verify_receipt
 from rs05bench.datasets.geography import Layer, add_groups
 from rs05bench.datasets.mgrs import nearest_tile, parse_tile
 from rs05bench.datasets.rasters import read_header, read_pixels, same_grid
@@ -90,7 +90,7 @@ class CDLCrop(ChipDataset):
         self,
         root: str | Path,
         *,
-        crs: CRS | str | None = None,
+        crs: CRS | str | int | None = None,
         res: float | tuple[float, float] | None = None,
         transforms: Callable[[Sample], Sample] | None = None,
         layers: Mapping[str, tuple[Layer, str]] | None = None,
@@ -163,9 +163,7 @@ class CDLCrop(ChipDataset):
                 raise DataError(f"the same chip lies at {chosen[match['unit']]}", source=path, remedy="Keep one copy.")
             chosen[match["unit"]] = path
         if not found[0] and not found[1]:
-            raise DataError(
-                "holds no chip (chip_*_merged.tif)", source=self.root, remedy=f"Run `rs05bench download {self.name} --root {self.root}`."
-            )
+            raise missing_data("holds no chip (chip_*_merged.tif)", self.root, f"Run `rs05bench download {self.name} --root {self.root}`.")
         return found
 
     def _published(self) -> dict[str, str]:
@@ -246,9 +244,9 @@ class CDL13(CDL):
         Returns:
             A matplotlib Figure.
         """
-        from rs05bench.datasets.plotting import plot_crop_mask
+        from rs05bench.datasets.plotting import plot_classes
 
-        return plot_crop_mask(sample, show_titles=show_titles, suptitle=suptitle)
+        return plot_classes(sample, CROP_CLASSES, CROP_COLOURS, show_titles=show_titles, suptitle=suptitle)
 
 
 def _authority(crs: str, path: Path) -> str:

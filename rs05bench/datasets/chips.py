@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import rasterio.features
 import rasterio.transform
 import rasterio.warp
 import rasterio.windows
@@ -27,14 +28,13 @@ from torchgeo.datasets import GeoDataset
 
 from rs05bench.datasets.rasters import RasterHeader, missing_pixels, read_pixels
 from rs05bench.errors import DataError
+from rs05bench.protocol.geodesy import DEGREE_M
 
 Sample = dict[str, Any]
 WGS84 = CRS.from_epsg(4326)
 MASK_TYPES = ("int8", "int16", "int32", "uint8", "uint16")
 IGNORE = -1
 """Label of a pixel that is neither trained on nor scored."""
-
-_DEGREE = 111_320.0  # metres in a degree of latitude, for the resolution of an index in degrees
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,11 @@ class Reading:
         """Where the image holds data: the image's shape without its bands."""
         return ~np.isnan(self.image[..., 0, :, :])
 
+    @property
+    def any_valid(self) -> NDArray[np.bool_]:
+        """Where any date holds data, shape (H, W)."""
+        return self.valid if self.image.ndim == 3 else self.valid.any(axis=0)
+
 
 class ChipDataset(GeoDataset, abc.ABC):
     """Base of `HLSBurnScars` and `CDLCrop`.
@@ -116,7 +121,7 @@ class ChipDataset(GeoDataset, abc.ABC):
         root: str | Path,
         chips: Sequence[Chip],
         *,
-        crs: CRS | str | None,
+        crs: CRS | str | int | None,
         res: float | tuple[float, float] | None,
         transforms: Callable[[Sample], Sample] | None,
         resampling: str,
@@ -132,6 +137,7 @@ class ChipDataset(GeoDataset, abc.ABC):
             raise DataError(f"unknown resampling {resampling!r}; e.g. nearest, bilinear, cubic, average") from None
         self._chips = {chip.unit_id: chip for chip in sorted(chips, key=lambda chip: chip.unit_id)}
         self._asked_crs = crs is not None
+        self._footprints: dict[str, shapely.Polygon] = {}
         target = WGS84 if crs is None else CRS.from_user_input(crs)
         if res is not None:
             self._res = (float(res), float(res)) if isinstance(res, int | float) else (float(res[0]), float(res[1]))
@@ -147,25 +153,49 @@ class ChipDataset(GeoDataset, abc.ABC):
         return self.index.crs
 
     @crs.setter
-    def crs(self, new_crs: CRS) -> None:
-        """Ask for slices in another CRS; from then on they are warped. `a & b` and `a | b` do this to `b`."""
+    def crs(self, new_crs: CRS | str | int) -> None:
+        """Ask for slices in another CRS; from then on they are warped. `a & b` and `a | b` do this to `b`.
+
+        The rows of the index stay those it has: what TorchGeo's splitters took away stays away, and a clipped footprint stays clipped.
+        """
         target = CRS.from_user_input(new_crs)
         if target == self.index.crs and self._asked_crs:
             return
         # `a & b` hands on the CRS of `a` even where nobody chose it: degrees stay the index's own and are still no wish.
         self._asked_crs = self._asked_crs or target != WGS84
         self._res = default_resolution(target, self.native_resolution)
-        self.index = self._build_index(target)
+        rows = self._rows()
+        old, self._footprints = self._footprints, dict(zip(self._chips, self.index_geometry(target), strict=True))
+        moved = _move(list(rows.geometry), rows.crs, target)
+        # A whole footprint is made from the chip again: moving it twice would round its corners.
+        shapes = [
+            self._footprints[unit_id] if shape.equals(old[unit_id]) else clipped
+            for unit_id, shape, clipped in zip(rows["unit_id"], rows.geometry, moved, strict=True)
+        ]
+        self.index = gpd.GeoDataFrame(rows.drop(columns=rows.geometry.name), geometry=shapes, crs=target)
+
+    @property
+    def files(self) -> list[str]:
+        """The image files of the chips in the index, sorted."""
+        return sorted(self._rows()["filepath"].unique())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of `image`."""
+        return torch.float32
 
     def __getitem__(self, index: Any) -> Sample:
         """Pixels of a slice in the dataset's CRS.
+
+        Where no chip is, and outside a footprint that a splitter clipped, pixels are missing. Where chips overlap, each pixel has the image
+        and the label of the first in the index that has data there.
 
         Returns:
             `image`, `mask`, `valid`, `bounds` and `transform`.
 
         Raises:
             DataError: No CRS was asked for.
-            IndexError: No chip there.
+            IndexError: Outside `bounds` in space or time.
         """
         if not self._asked_crs:
             zones = sorted({chip.crs for chip in self._chips.values()})
@@ -178,10 +208,7 @@ class ChipDataset(GeoDataset, abc.ABC):
                 f"or take native pixels with chip(unit_id).",
             )
         x, y, t = self._disambiguate_slice(index)
-        rows = self.index.iloc[self.index.index.overlaps(pd.Interval(t.start, t.stop, closed="both"))]
-        rows = rows.cx[x.start : x.stop, y.start : y.stop]
-        if rows.empty:
-            raise IndexError(f"index: {index} not found in dataset with bounds: {self.bounds}")
+        rows = rows_in(self._rows(), (x, y, t), self.bounds)
         shape = (max(round((y.stop - y.start) / y.step), 1), max(round((x.stop - x.start) / x.step), 1))
         transform = rasterio.transform.from_origin(x.start, y.stop, x.step, y.step)
         lead = (self.dates, len(self.bands)) if self.dates > 1 else (len(self.bands),)
@@ -189,12 +216,16 @@ class ChipDataset(GeoDataset, abc.ABC):
         labels = np.full(shape, IGNORE, np.int16)
         for unit_id, footprint in zip(rows["unit_id"], rows.geometry, strict=True):
             window = _window(footprint.bounds, transform, shape)
-            part = rasterio.windows.transform(window, transform)
-            reading = self._warp(self._chips[unit_id], part, (int(window.height), int(window.width)))
+            part, size = rasterio.windows.transform(window, transform), (int(window.height), int(window.width))
+            reading = self._warp(self._chips[unit_id], part, size)
             inside = window.toslices()
             known, free = image[..., *inside], labels[inside]
-            np.copyto(known, reading.image, where=np.isnan(known))
-            np.copyto(free, reading.labels, where=free == IGNORE)
+            # A pixel is wholly of one chip: image and label of two dates are never put together.
+            new = reading.any_valid & np.isnan(known).all(axis=tuple(range(known.ndim - 2)))
+            if not footprint.equals(self._footprints[unit_id]):
+                new &= rasterio.features.geometry_mask([footprint], size, part, invert=True)
+            np.copyto(known, reading.image, where=new)
+            np.copyto(free, reading.labels, where=new)
         sample = self._sample(Reading(image, labels))
         sample["bounds"] = self._slice_to_tensor((x, y, t))
         sample["transform"] = torch.tensor(tuple(transform)[:9])
@@ -293,18 +324,30 @@ class ChipDataset(GeoDataset, abc.ABC):
             by_crs.setdefault(chip.crs, []).append(position)
         for crs, positions in by_crs.items():
             boxes = [shapely.box(*chips[position].image.bounds) for position in positions]
-            if CRS.from_user_input(crs) != target:
-                step = max(box.length for box in boxes) / 32
-                boxes = list(gpd.GeoSeries(shapely.segmentize(boxes, step), crs=crs).to_crs(target))
-            for position, box in zip(positions, boxes, strict=True):
+            for position, box in zip(positions, _move(boxes, CRS.from_user_input(crs), target), strict=True):
                 out[position] = box
         return out
+
+    def _rows(self) -> gpd.GeoDataFrame:
+        """The index, with the column that says which chip a row is.
+
+        Raises:
+            DataError: A splitter dropped the column.
+        """
+        if "unit_id" not in self.index.columns or self.index.crs is None:
+            raise DataError(
+                "the index has lost its column 'unit_id' or its CRS, as after TorchGeo's random_grid_cell_assignment",
+                source=self.root,
+                remedy="Use random_bbox_assignment, random_bbox_splitting, roi_split, or a manifest of rs05bench.",
+            )
+        return self.index
 
     def _build_index(self, target: CRS) -> gpd.GeoDataFrame:
         chips = list(self._chips.values())
         times = pd.IntervalIndex.from_tuples([(chip.start, chip.end) for chip in chips], closed="both", name="datetime")
         data = {"filepath": [str(chip.image.path) for chip in chips], "unit_id": [chip.unit_id for chip in chips]}
-        return gpd.GeoDataFrame(data, index=times, geometry=self.index_geometry(target), crs=target)
+        self._footprints = dict(zip(self._chips, self.index_geometry(target), strict=True))
+        return gpd.GeoDataFrame(data, index=times, geometry=list(self._footprints.values()), crs=target)
 
     def _sample(self, reading: Reading) -> Sample:
         image = np.where(np.isnan(reading.image), np.float32(self.fill), reading.image)
@@ -360,6 +403,33 @@ def pair_files(images: dict[str, Path], masks: dict[str, Path], root: Path) -> N
             )
 
 
+def rows_in(index: gpd.GeoDataFrame, window: tuple[slice, slice, slice], bounds: tuple[slice, slice, slice]) -> gpd.GeoDataFrame:
+    """The rows of a TorchGeo index whose bounding box a slice touches: samplers draw windows from boxes, not from the shapes in them.
+
+    Args:
+        index: Rows with an IntervalIndex of time.
+        window: x, y and time of the slice.
+        bounds: The same of the whole index.
+
+    Raises:
+        IndexError: The slice is outside the bounds.
+    """
+    if any(part.start > whole.stop or part.stop < whole.start for part, whole in zip(window, bounds, strict=True)):
+        raise IndexError(f"index: {window} not found in dataset with bounds: {bounds}")
+    x, y, t = window
+    rows = index.iloc[index.index.overlaps(pd.Interval(t.start, t.stop, closed="both"))]
+    box = rows.bounds
+    return rows[((box["minx"] < x.stop) & (box["maxx"] > x.start) & (box["miny"] < y.stop) & (box["maxy"] > y.start)).to_numpy()]
+
+
+def _move(shapes: list[Any], source: CRS, target: CRS) -> list[Any]:
+    """Shapes in another CRS, with points added along their edges, which are no longer straight there."""
+    if source == target or not shapes:
+        return shapes
+    step = max(shape.length for shape in shapes) / 32
+    return list(gpd.GeoSeries(shapely.segmentize(shapes, step), crs=source).to_crs(target))
+
+
 def _centre(chip: Chip) -> tuple[float, float]:
     west, south, east, north = chip.image.bounds
     lon, lat = rasterio.warp.transform(chip.crs, "EPSG:4326", [(west + east) / 2], [(south + north) / 2])
@@ -377,5 +447,5 @@ def _window(bounds: tuple[float, float, float, float], transform: Any, shape: tu
 
 def default_resolution(crs: CRS, metres: float) -> tuple[float, float]:
     """A pixel of so many metres in the units of a CRS; in degrees, that of the equator."""
-    size = metres / _DEGREE if crs.is_geographic else metres
+    size = metres / DEGREE_M if crs.is_geographic else metres
     return (size, size)

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rs05bench.datasets.files import RECEIPT, sha256_of
+from rs05bench.datasets.files import RECEIPT
 from rs05bench.datasets.sources import CATALOGUE, RemoteFile, Source, find_source
 from rs05bench.datasets.transfer import Fetched, Wanted, fetch, order_mirrors
 from rs05bench.datasets.unpack import unpack
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import write_json
+from rs05bench.protocol.hashing import file_digest
 
 Watch = Callable[[str, str, int, int | None], None]
 """Told (file, `fetch` or `unpack`, done, in all or None)."""
@@ -117,7 +119,7 @@ def _one(
         report.kept.append(file.path)
         return
     if target.exists() and known and not force:
-        if sha256_of(target) != known:
+        if file_digest(target) != known:
             raise DataError(
                 f"is there, but its checksum is not {known[:12]}...", source=target, remedy="Delete it, or fetch it again with --force."
             )
@@ -204,9 +206,7 @@ def _write_receipt(report: Report, source: Source) -> None:
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": dict(sorted(report.files.items())),
     }
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_json(path, content)
 
 
 @contextmanager

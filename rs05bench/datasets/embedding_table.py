@@ -199,7 +199,7 @@ class EmbeddingTable:
             where.x if where else None,
             where.y if where else None,
         ]
-        patterns = [item for items in card.features.values() for item in items if item not in card.features]
+        patterns = [item for members in card.features.values() for item in members.columns if item not in card.features]
         return [*card.targets, *card.unit, *card.place, *card.groups, *card.fairness_groups, *filter(None, named), *patterns]
 
     def _filter(self, frame: pd.DataFrame, *, only_present: bool = False) -> pd.DataFrame:
@@ -393,9 +393,10 @@ class EmbeddingTable:
         return units
 
     def _moved(self, column: str) -> bool:
-        from rs05bench.protocol.names import parse_budget, parse_split
+        from rs05bench.protocol.names import parse_budget
+        from rs05bench.protocol.splits import Split
 
-        words = [parse_split(split).group for split in self.card.splits] + [parse_budget(budget).group for budget in self.card.budgets]
+        words = [Split(split).group for split in self.card.splits] + [parse_budget(budget).group for budget in self.card.budgets]
         return column == self.card.split_options.region or any(self.card.group_column(word) == column for word in words)
 
     def _official(self, values: pd.Series) -> pd.Series:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.hashing import file_digest
 
 RECEIPT = ".rs05bench-download.json"
 """What `rs05bench download` leaves beside the data: where every file came from and its SHA-256."""
@@ -16,14 +16,21 @@ def require_data(root: Path, name: str, homepage: str) -> None:
     """The folder must exist.
 
     Raises:
-        DataError: It does not; says how to get the data.
+        MissingDatasetError: It does not; says how to get the data.
     """
     if not root.is_dir():
-        raise DataError(
+        raise missing_data(
             "the folder does not exist" if not root.exists() else "is a file, expected a folder",
-            source=root,
-            remedy=f"Run `rs05bench download {name} --root {root}`, or get the data from {homepage}.",
+            root,
+            f"Run `rs05bench download {name} --root {root}`, or get the data from {homepage}.",
         )
+
+
+def missing_data(problem: str, root: str | Path, remedy: str) -> DataError:
+    """The error of a data set that is not in its folder; TorchGeo, which it also belongs to, is imported only now."""
+    from rs05bench.datasets.absent import MissingDatasetError
+
+    return MissingDatasetError(problem, source=root, remedy=remedy)
 
 
 def find_rasters(root: Path, pattern: str) -> list[Path]:
@@ -52,12 +59,6 @@ def read_list(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def verify_receipt(root: Path, name: str) -> int:
     """Hash every file that `rs05bench download` unpacked or fetched and compare.
 
@@ -84,7 +85,7 @@ def verify_receipt(root: Path, name: str) -> int:
         compared += 1
         if not target.is_file():
             wrong.append(f"{relative} is gone")
-        elif target.stat().st_size != entry["size"] or sha256_of(target) != entry["sha256"]:
+        elif target.stat().st_size != entry["size"] or file_digest(target) != entry["sha256"]:
             wrong.append(f"{relative} has changed")
     if wrong:
         raise DataError(f"{len(wrong)} of {compared} files differ from the download: {'; '.join(wrong[:3])}", source=root, remedy=again)

@@ -17,7 +17,7 @@ import shapely
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-_DEGREE = 111_320.0  # metres in a degree of latitude
+from rs05bench.protocol.geodesy import degrees_around
 
 
 def fire_ids(units: gpd.GeoDataFrame, *, days: int = 90, distance: float = 5_000.0) -> pd.Series:
@@ -34,10 +34,8 @@ def fire_ids(units: gpd.GeoDataFrame, *, days: int = 90, distance: float = 5_000
     shapes = units.geometry.to_numpy()
     dates = units["date"].to_numpy(dtype="datetime64[D]").astype(np.int64)
     boxes = shapely.bounds(shapes)
-    # A degree of longitude shrinks towards the poles; the margin is taken at the chip's own latitude, so the box is never too small.
-    high = np.abs(boxes[:, [1, 3]]).max(axis=1) + distance / _DEGREE
-    margin_x = distance / (_DEGREE * np.cos(np.radians(np.minimum(high, 89.0))))
-    margin_y = np.full_like(margin_x, distance / _DEGREE)
+    margin_x, margin_y = degrees_around(distance, np.abs(boxes[:, [1, 3]]).max(axis=1))
+    # The margins are those at the chip's own latitude, so that the box is never too small.
     grown = shapely.box(boxes[:, 0] - margin_x, boxes[:, 1] - margin_y, boxes[:, 2] + margin_x, boxes[:, 3] + margin_y)
     first, second = shapely.STRtree(shapes).query(grown, predicate="intersects")
     near = np.abs(dates[first] - dates[second]) <= days

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from rs05bench.datasets.files import missing_data
 from rs05bench.errors import DataError
 
 OUTSIDE = "outside"
@@ -159,7 +160,9 @@ def _read(path: Path, name: str | None) -> gpd.GeoDataFrame:
     from fiona.errors import FionaError
 
     if not path.exists():
-        raise DataError("the file does not exist", source=path)
+        raise missing_data("the file does not exist", path, "Give the path of the polygon file.")
+    if path.is_dir() and not any(path.iterdir()):
+        raise missing_data("the folder is empty", path, "Give the path of the polygon file.")
     if path.suffix.lower() in (".parquet", ".geoparquet"):
         try:
             return gpd.read_parquet(path)

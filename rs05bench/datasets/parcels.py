@@ -14,6 +14,7 @@ import rasterio.transform
 import rasterio.windows
 import shapely
 import torch
+from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
@@ -66,7 +67,7 @@ class Parcels(PolygonDataset):
         layer: str | None = None,
         raster: str | Path | Sequence[str | Path] = (),
         classes: Sequence[str] | None = None,
-        crs: CRS | str | None = None,
+        crs: CRS | str | int | None = None,
         res: float | tuple[float, float] | None = None,
         transforms: Callable[[Sample], Sample] | None = None,
         layers: Mapping[str, tuple[Layer, str]] | None = None,
@@ -96,7 +97,7 @@ class Parcels(PolygonDataset):
         index = {name: position for position, name in enumerate(self.classes)}
         self._labels = np.array([index.get(name, self.ignore_index) for name in self.frame["class"]], dtype=np.int64)
         files = [raster] if isinstance(raster, str | Path) else list(raster)
-        self.rasters = [read_header(file, whole=False) for file in files]
+        self.rasters = [read_header(file, whole=False, north_up=False) for file in files]
 
     def units(self) -> gpd.GeoDataFrame:
         """All parcels with what a split can move; no label among them.
@@ -119,7 +120,7 @@ class Parcels(PolygonDataset):
         )
 
     def chip(self, unit_id: str) -> Sample:
-        """The pixels over one parcel, in the raster's own grid.
+        """The pixels over one parcel, in the raster's own grid, rows from north to south.
 
         Returns:
             `image` (float32, bands x rows x columns of the parcel's bounding box, NaN where missing), `inside` (bool: pixel centre in
@@ -172,18 +173,20 @@ class Parcels(PolygonDataset):
         return pd.DataFrame(rows, columns=["class", "share", "pixels"], index=pd.Index(self.unit_ids, name="unit_id"))
 
     def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Any:
-        """Draw a parcel's pixels with its outline.
+        """Draw a parcel's pixels with its outline, or the classes of a slice.
 
         Args:
-            sample: From `chip`.
+            sample: From `chip`, or from slicing (which may hold `prediction`, class indices).
             show_titles: Title over the panel.
             suptitle: Title over all.
 
         Returns:
             A matplotlib Figure.
         """
-        from rs05bench.datasets.plotting import plot_parcel
+        from rs05bench.datasets.plotting import plot_classes, plot_parcel
 
+        if "image" not in sample:
+            return plot_classes(sample, self.classes, show_titles=show_titles, suptitle=suptitle)
         return plot_parcel(sample, self.classes, show_titles=show_titles, suptitle=suptitle)
 
     def _burn(self, where: NDArray[np.int64]) -> Sample:
@@ -210,11 +213,13 @@ class Parcels(PolygonDataset):
 
 
 def _cut(header: RasterHeader, shape: shapely.Geometry) -> tuple[NDArray[np.float32], NDArray[np.bool_], Any]:
-    window = rasterio.windows.from_bounds(*shape.bounds, transform=header.transform)
+    # By the inverse transform: rows of a published AlphaEarth tile run north, which `windows.from_bounds` does not take.
+    west, south, east, north = shape.bounds
+    (x0, y0), (x1, y1) = ~header.transform @ (west, north), ~header.transform @ (east, south)
     # A hundredth of a pixel that a parcel reaches into the next one is rounding, not land.
-    top, left = max(int(np.floor(window.row_off + 0.01)), 0), max(int(np.floor(window.col_off + 0.01)), 0)
-    bottom = min(max(int(np.ceil(window.row_off + window.height - 0.01)), top + 1), header.height)
-    right = min(max(int(np.ceil(window.col_off + window.width - 0.01)), left + 1), header.width)
+    top, left = max(int(np.floor(min(y0, y1) + 0.01)), 0), max(int(np.floor(x0 + 0.01)), 0)
+    bottom = min(max(int(np.ceil(max(y0, y1) - 0.01)), top + 1), header.height)
+    right = min(max(int(np.ceil(x1 - 0.01)), left + 1), header.width)
     exact = rasterio.windows.Window(left, top, right - left, bottom - top)
     try:
         with rasterio.open(header.path) as src:
@@ -224,6 +229,8 @@ def _cut(header: RasterHeader, shape: shapely.Geometry) -> tuple[NDArray[np.floa
     declared = () if header.nodata is None else (float(header.nodata),)
     image[:, missing_pixels(image, anywhere=(-9999.0, *declared), everywhere=())] = np.nan
     transform = rasterio.windows.transform(exact, header.transform)
+    if transform.e > 0:
+        image, transform = image[:, ::-1].copy(), transform @ Affine(1, 0, 0, 0, -1, image.shape[1])
     inside = rasterio.features.geometry_mask([shape], image.shape[1:], transform, invert=True)
     if not inside.any():  # smaller than a pixel
         middle = shape.representative_point()

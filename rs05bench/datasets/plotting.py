@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -67,21 +67,57 @@ def plot_crop(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool
         present |= set(np.unique(labels).tolist())
         axis.imshow(paint(labels, CROP_COLOURS), interpolation="none")
         _title(axis, key, show_titles)
-    _crop_legend(figure, present, gaps=not valid.all())
+    _class_legend(figure, CROP_CLASSES, CROP_COLOURS, present, gaps=not valid.all())
     return _finish(figure, suptitle or _default_title(sample))
 
 
-def plot_crop_mask(sample: dict[str, Any], *, show_titles: bool, suptitle: str | None) -> Figure:
-    """A mask of the 13 classes alone."""
+def plot_classes(
+    sample: dict[str, Any], classes: Sequence[str], colours: Sequence[str] = (), *, show_titles: bool, suptitle: str | None
+) -> Figure:
+    """A class raster alone and, if there is one, the prediction.
+
+    Args:
+        sample: Holds `mask` and perhaps `prediction`, class indices (H, W).
+        classes: Class names by index.
+        colours: A colour a class; default `class_colours`.
+        show_titles: Titles over the panels.
+        suptitle: Title over all.
+    """
+    colours = colours or class_colours(len(classes))
     shown = ["mask"] + (["prediction"] if "prediction" in sample else [])
     figure, axes = _figure(len(shown))
     present: set[int] = set()
     for axis, key in zip(axes, shown, strict=True):
         labels = _array(sample[key]).squeeze()
         present |= set(np.unique(labels).tolist())
-        axis.imshow(paint(labels, CROP_COLOURS), interpolation="none")
+        axis.imshow(paint(labels, colours), interpolation="none")
         _title(axis, key, show_titles)
-    _crop_legend(figure, present)
+    _class_legend(figure, classes, colours, present)
+    return _finish(figure, suptitle)
+
+
+def class_colours(count: int) -> list[str]:
+    """Colours of classes that have none of their own: Okabe and Ito's eight, then those of matplotlib's tab20."""
+    okabe = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000"]
+    rest = [to_hex(colour) for colour in plt.get_cmap("tab20").colors]
+    return [(okabe + rest)[index % (len(okabe) + len(rest))] for index in range(count)]
+
+
+def plot_indicators(sample: dict[str, Any], names: Sequence[str], *, show_titles: bool, suptitle: str | None, most: int = 6) -> Figure:
+    """Indicators of a slice, a panel and a colour scale each; a prediction below its indicator on the same scale."""
+    values = _array(sample["mask"])
+    rows = [values] + ([_array(sample["prediction"])] if "prediction" in sample else [])
+    count = min(len(names), most)
+    figure, grid = plt.subplots(len(rows), count, figsize=(_PANEL * count, _PANEL * len(rows) + 0.6), squeeze=False)
+    for row, (axes, picture) in enumerate(zip(grid, rows, strict=True)):
+        for column, axis in enumerate(axes):
+            known = values[column][np.isfinite(values[column])]
+            low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+            image = axis.imshow(picture[column], cmap="cividis", vmin=low, vmax=max(high, low + 1e-9), interpolation="none")
+            figure.colorbar(image, ax=axis, fraction=0.046)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            _title(axis, names[column] + (", predicted" if row else ""), show_titles)
     return _finish(figure, suptitle)
 
 
@@ -133,8 +169,8 @@ def _title(axis: Axes, text: str, show: bool) -> None:
         axis.set_title(text, fontsize=9)
 
 
-def _crop_legend(figure: Figure, present: set[int], *, gaps: bool = False) -> None:
-    entries = [(CROP_CLASSES[index], CROP_COLOURS[index]) for index in range(len(CROP_CLASSES)) if index in present]
+def _class_legend(figure: Figure, classes: Sequence[str], colours: Sequence[str], present: set[int], *, gaps: bool = False) -> None:
+    entries = [(name, colour) for index, (name, colour) in enumerate(zip(classes, colours, strict=True)) if index in present]
     entries += [("no label", MISSING)] if -1 in present else []
     entries += [("no image", NO_IMAGE)] if gaps else []
     _legend(figure, [name for name, _ in entries], [colour for _, colour in entries])
@@ -200,7 +236,7 @@ def plot_indicator(frame: Any, indicator: str, year: int, *, suptitle: str | Non
         axis.set_visible(False)
     inches = figure.get_figheight()
     figure.suptitle(suptitle or f"{indicator}, {year}", fontsize=11)
-    figure.tight_layout(rect=(0, 1.0 / inches, 1, 1 - 0.1 / inches))
+    figure.tight_layout(rect=(0, 1.0 / inches, 1, 1 - 0.1 / inches), h_pad=2.5)
     bar = figure.colorbar(
         ScalarMappable(norm, "cividis"), cax=figure.add_axes((0.2, 0.5 / inches, 0.6, 0.15 / inches)), orientation="horizontal"
     )

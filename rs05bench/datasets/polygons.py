@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from torchgeo.datasets import GeoDataset
 
-from rs05bench.datasets.chips import WGS84, Sample, default_resolution
+from rs05bench.datasets.chips import WGS84, Sample, default_resolution, rows_in
 from rs05bench.errors import DataError
 
 
@@ -40,7 +40,7 @@ class PolygonDataset(GeoDataset, abc.ABC):
         frame: gpd.GeoDataFrame,
         source: Any,
         *,
-        crs: CRS | str | None,
+        crs: CRS | str | int | None,
         res: float | tuple[float, float] | None,
         transforms: Callable[[Sample], Sample] | None,
     ) -> None:
@@ -65,22 +65,24 @@ class PolygonDataset(GeoDataset, abc.ABC):
             What `_burn` makes, and `bounds` and `transform`.
 
         Raises:
-            IndexError: No polygon there.
+            IndexError: Outside `bounds` in space or time; inside them a place without a polygon is an empty sample.
         """
         x, y, t = self._disambiguate_slice(index)
-        rows = self.index.iloc[self.index.index.overlaps(pd.Interval(t.start, t.stop, closed="both"))]
-        rows = rows.cx[x.start : x.stop, y.start : y.stop]
-        if rows.empty:
-            raise IndexError(f"index: {index} not found in dataset with bounds: {self.bounds}")
+        rows = rows_in(self.index, (x, y, t), self.bounds)
         shape = (max(round((y.stop - y.start) / y.step), 1), max(round((x.stop - x.start) / x.step), 1))
         transform = rasterio.transform.from_origin(x.start, y.stop, x.step, y.step)
         # 0 = no polygon; written from the last to the first, so that where polygons overlap the first unit id wins, as it does for chips.
         shapes = [(shape_, self._row[unit_id] + 1) for shape_, unit_id in zip(rows.geometry, rows["unit_id"], strict=True)][::-1]
-        where = rasterio.features.rasterize(shapes, out_shape=shape, transform=transform, fill=0, dtype=np.int32)
+        where = rasterio.features.rasterize(shapes, shape, transform=transform, fill=0, dtype=np.int32) if shapes else np.zeros(shape)
         sample = self._burn(where.astype(np.int64) - 1)
         sample["bounds"] = self._slice_to_tensor((x, y, t))
         sample["transform"] = torch.tensor(tuple(transform)[:9])
         return self.transforms(sample) if self.transforms is not None else sample
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of `mask`."""
+        return self._burn(np.empty((0, 0), np.int64))["mask"].dtype
 
     @property
     def unit_ids(self) -> list[str]:

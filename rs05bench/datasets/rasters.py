@@ -51,7 +51,8 @@ class RasterHeader:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """West, south, east, north in the file's own CRS."""
-        return array_bounds(self.height, self.width, self.transform)
+        left, one, right, other = array_bounds(self.height, self.width, self.transform)
+        return left, min(one, other), right, max(one, other)  # rows of a bottom-up raster run north
 
 
 def read_header(
@@ -70,7 +71,7 @@ def read_header(
         bands: Number of bands it must have.
         dtypes: Pixel types it may have.
         size: Rows and columns it must have.
-        north_up: Rows must run from north to south and columns from west to east.
+        north_up: Rows must run from north to south; False allows bottom-up rows. Columns always run from west to east.
         whole: An uncompressed GeoTIFF must be as long as its pixels need: some readers fill a cut file with zeros. False allows sparse
         files.
 
@@ -109,7 +110,7 @@ def read_header(
     step = header.transform
     if step.is_identity or step.determinant == 0:
         raise DataError(f"has no usable position (transform {tuple(step)[:6]})", source=path, remedy="Take the published file.")
-    if north_up and (step.b != 0 or step.d != 0 or step.a < 0 or step.e > 0):
+    if step.b != 0 or step.d != 0 or step.a < 0 or (north_up and step.e > 0):
         raise DataError(
             f"expected north-up rows and columns (positive x step, negative y step), found transform {tuple(step)[:6]}",
             source=path,

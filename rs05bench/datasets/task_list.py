@@ -10,29 +10,15 @@ from pydantic import BaseModel
 
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
+from rs05bench.protocol.splits import RULES
 
-#: Forms of splits, what each moves, and whether its result can be a main one (rule 2).
-SPLIT_FORMS: tuple[dict[str, str | bool], ...] = (
-    {"split": "random", "moves": "nothing", "main_result": False, "meaning": "single units at random: a sanity check, never a main result"},
-    {"split": "spatial-block", "moves": "block", "main_result": True, "meaning": "buffered blocks of every region, seeded"},
-    {"split": "within-<group>", "moves": "nothing", "main_result": True, "meaning": "one region's own blocks: the small area itself"},
-    {"split": "leave-<group>-out", "moves": "region", "main_result": True, "meaning": "each group (or fold of groups) held out in turn"},
-    {
-        "split": "leave-<group>-out+<k>",
-        "moves": "region",
-        "main_result": True,
-        "meaning": "the same, with k labels a class from the held-out group",
-    },
-    {"split": "leave-year-out", "moves": "year", "main_result": True, "meaning": "each year held out in turn, at the test blocks' places"},
-    {"split": "until-<year>", "moves": "year", "main_result": True, "meaning": "train until that year, test after it"},
-    {"split": "leave-<group>-year-out", "moves": "both", "main_result": True, "meaning": "a group and a year held out together"},
-    {
-        "split": "official",
-        "moves": "as published",
-        "main_result": False,
-        "meaning": "as the data were published; main only where its audit is clean",
-    },
-)
+
+def split_forms() -> list[dict[str, str | bool]]:
+    """Forms of splits, what each moves, and whether its result can be a main one (rule 2)."""
+    return [
+        {"split": rule.form, "moves": rule.moves, "main_result": rule.may_be_main, "meaning": rule.meaning}
+        for rule in sorted(RULES.values(), key=lambda rule: rule.rank)
+    ]
 
 
 class TaskEntry(BaseModel):

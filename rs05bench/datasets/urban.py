@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from rs05bench.datasets.chips import Sample
-from rs05bench.datasets.files import verify_receipt
+from rs05bench.datasets.files import missing_data, verify_receipt
 from rs05bench.datasets.geography import Layer, add_groups, read_polygons
 from rs05bench.datasets.polygons import PolygonDataset, require_columns, unique_ids
 from rs05bench.datasets.urban_schema import CENSUS_MISSING, GROUP_COLUMNS, INDICATORS, LAYER, METROS, NAMES, UNIT_COLUMNS
@@ -66,7 +66,7 @@ class UrbanIndicators(PolygonDataset):
         *,
         indicators: Sequence[str] = NAMES,
         metros: Sequence[str] | None = METROS,
-        crs: CRS | str | None = None,
+        crs: CRS | str | int | None = None,
         res: float | tuple[float, float] | None = None,
         transforms: Callable[[Sample], Sample] | None = None,
         layers: Mapping[str, tuple[Layer, str]] | None = None,
@@ -176,7 +176,22 @@ class UrbanIndicators(PolygonDataset):
         }
         return self.transforms(sample) if self.transforms is not None else sample
 
-    def plot(self, indicator: str, year: int | None = None, *, suptitle: str | None = None) -> Any:
+    def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Any:
+        """Draw the indicators of a slice, one panel each (the first six).
+
+        Args:
+            sample: From slicing; may hold `prediction` of the shape of `mask`, which is drawn below.
+            show_titles: Titles over the panels.
+            suptitle: Title over all.
+
+        Returns:
+            A matplotlib Figure.
+        """
+        from rs05bench.datasets.plotting import plot_indicators
+
+        return plot_indicators(sample, self.indicators, show_titles=show_titles, suptitle=suptitle)
+
+    def plot_map(self, indicator: str, year: int | None = None, *, suptitle: str | None = None) -> Any:
         """Map one indicator in every metro, on one colour scale; tracts without a number are hatched.
 
         Args:
@@ -237,16 +252,15 @@ def _find(root: Path) -> Path:
     if root.is_file():
         return root
     if not root.is_dir():
-        raise DataError(
-            "neither a file nor a folder", source=root, remedy="docs/datasets.md says how the table of urban indicators is made."
-        )
+        raise missing_data("neither a file nor a folder", root, "docs/datasets.md says how the table of urban indicators is made.")
     for pattern in _FILES:
         found = sorted(path for path in root.glob(pattern) if not path.name.startswith("."))
         if len(found) > 1:
             raise DataError(f"holds {len(found)} tables ({', '.join(path.name for path in found[:3])}); name one", source=root)
         if found:
             return found[0]
-    raise DataError(f"holds no table of urban indicators ({', '.join(_FILES)})", source=root)
+    remedy = "docs/datasets.md says how it is made."
+    raise missing_data(f"holds no table of urban indicators ({', '.join(_FILES)})", root, remedy)
 
 
 def _read(path: Path) -> gpd.GeoDataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from rs05bench.embeddings.bytesource import is_remote
 from rs05bench.embeddings.raster import ALL_BANDS, Raster, block_extent
+from rs05bench.protocol.atomic import writing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,12 +79,9 @@ class BlockCache:
         path = self.folder / _identity(raster, bands) / f"{row}-{column}.bin"
         shape, count = (len(bands), height, width), len(bands) * height * width * raster.dtype.itemsize
         if not path.exists() or path.stat().st_size != count:
-            path.parent.mkdir(parents=True, exist_ok=True)
             block = self._read(raster, row, column, bands)
-            # Written whole and renamed last, so that a second worker never maps half a block.
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
-                block.tofile(stream)
-            os.replace(stream.name, path)
+            with writing(path) as part:  # a second worker never maps half a block
+                block.tofile(part)
         return np.memmap(path, dtype=raster.dtype, mode="r", shape=shape)
 
     def __getstate__(self) -> dict[str, Any]:

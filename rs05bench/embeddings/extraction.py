@@ -21,6 +21,7 @@ from rs05bench.embeddings.codec import ATTRIBUTION, BANDS, CITATION, LICENCE, MA
 from rs05bench.embeddings.output import Portions, inspect_chip, read_record, write_chip, write_parquet
 from rs05bench.embeddings.unitfile import parse_years, read_units
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import writing
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -300,11 +301,9 @@ def _write_table(table: pd.DataFrame, units: gpd.GeoDataFrame, lonlat: NDArray[n
     place = pd.DataFrame({"lon": lonlat[rows, 0], "lat": lonlat[rows, 1]})
     status = pd.DataFrame({"status": np.where(empty, "masked", "ok")})
     joined = pd.concat([own.reset_index(drop=True), table[["year"]], place, table[bands], status], axis=1)
-    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".csv":
-        part = out.with_name(f"{out.name}.part")
-        joined.to_csv(part, index=False)
-        os.replace(part, out)
+        with writing(out) as part:
+            joined.to_csv(part, index=False)
     else:
         write_parquet(gpd.GeoDataFrame(joined, geometry=units.geometry.iloc[rows].to_numpy(), crs=units.crs), out, record)
     out.with_name(f"{out.stem}.record.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,8 @@ import numpy as np
 
 from rs05bench.embeddings.codec import ATTRIBUTION, BANDS, LICENCE, MASKED
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import writing
+from rs05bench.protocol.cog import CogLayout, write_cog
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,33 +23,13 @@ if TYPE_CHECKING:
 
 def write_chip(path: Path, values: NDArray[np.int8], crs: str, transform: tuple[float, ...], *, tiles: Sequence[str] = ()) -> None:
     """Write `(64, height, width)` bytes as a Cloud Optimized GeoTIFF that says what it is; written whole and renamed last."""
-    import rasterio
     from affine import Affine
-    from rasterio.io import MemoryFile
-    from rasterio.shutil import copy
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    profile = {
-        "driver": "GTiff",
-        "count": len(BANDS),
-        "dtype": "int8",
-        "height": values.shape[1],
-        "width": values.shape[2],
-        "nodata": MASKED,
-    }
-    with MemoryFile() as memory:
-        with memory.open(**profile, crs=crs, transform=Affine(*transform), interleave="band") as chip:
-            chip.write(values)
-            chip.descriptions = BANDS
-            chip.update_tags(
-                ATTRIBUTION=ATTRIBUTION, LICENCE=LICENCE, DECODE="sign(v) * (v / 127.5) ** 2; -128 is masked", TILES=json.dumps(list(tiles))
-            )
-        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        # No overviews: GDAL would average the bytes, and a mean of bytes is no embedding.
-        with rasterio.Env(GDAL_NUM_THREADS="1"):
-            copy(memory.name, part, driver="COG", compress="ZSTD", blocksize=512, overviews="NONE", interleave="BAND")
-    os.replace(part, path)
+    tags = {"ATTRIBUTION": ATTRIBUTION, "LICENCE": LICENCE, "TILES": json.dumps(list(tiles))}
+    tags["DECODE"] = "sign(v) * (v / 127.5) ** 2; -128 is masked"
+    # No overviews: GDAL would average the bytes, and a mean of bytes is no embedding.
+    layout = CogLayout(by_band=True)
+    write_cog(path, values, crs=crs, transform=Affine(*transform), nodata=MASKED, band_names=BANDS, tags=tags, layout=layout)
 
 
 def write_parquet(frame: pd.DataFrame, out: Path, record: dict[str, Any]) -> None:
@@ -57,15 +38,14 @@ def write_parquet(frame: pd.DataFrame, out: Path, record: dict[str, Any]) -> Non
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    part = out.with_name(f"{out.name}.part")
-    if isinstance(frame, gpd.GeoDataFrame):
-        frame.to_parquet(part, index=False)
-        table = parquet.read_table(part)
-    else:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata((table.schema.metadata or {}) | {b"rs05bench": json.dumps(record, ensure_ascii=False).encode()})
-    parquet.write_table(table, part)
-    os.replace(part, out)
+    with writing(out) as part:
+        if isinstance(frame, gpd.GeoDataFrame):
+            frame.to_parquet(part, index=False)
+            table = parquet.read_table(part)
+        else:
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+        text = json.dumps(record, ensure_ascii=False)
+        parquet.write_table(table.replace_schema_metadata((table.schema.metadata or {}) | {b"rs05bench": text.encode()}), part)
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -119,9 +99,8 @@ class Portions:
 
         arrow = pa.Table.from_pandas(table, preserve_index=False)
         arrow = arrow.replace_schema_metadata((arrow.schema.metadata or {}) | {b"tiles": json.dumps(tiles).encode()})
-        part = self.folder / f"{number:06d}.part"
-        parquet.write_table(arrow, part)
-        os.replace(part, self.folder / f"{number:06d}.parquet")
+        with writing(self.folder / f"{number:06d}.parquet") as part:
+            parquet.write_table(arrow, part)
 
     def remove(self) -> None:
         """Throw the portions away: the output holds them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +20,7 @@ from rs05bench.embeddings.resample import Target, is_native, read_onto
 from rs05bench.embeddings.tiles import INDEX_NAME, TileIndex, as_index
 from rs05bench.embeddings.window import read_window
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import writing
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -192,18 +192,12 @@ def _published(
 
 
 def _fetch(base: str, key: str, target: Path, options: dict[str, Any]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = None
     try:
         response = store_for(base, **options).get(key)
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as stream:
-            part = stream.name
+        with writing(target) as part, part.open("wb") as stream:
             for piece in response.stream(min_chunk_size=1 << 22):
                 stream.write(piece)
-        os.replace(part, target)
     except Exception as error:  # the store raises exceptions of its own
-        if part:
-            Path(part).unlink(missing_ok=True)
         raise DataError(f"the tile index cannot be fetched: {str(error).strip().splitlines()[0][:300]}", source=f"{base}/{key}") from error
 
 

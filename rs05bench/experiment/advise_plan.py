@@ -16,7 +16,7 @@ from rs05bench.experiment.cell import Bench, make_bench
 from rs05bench.experiment.sweep import sweep
 from rs05bench.experiment.workers import Outcome
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.splitters import possible_splits
 
 DEFAULT_LABELS = 100
@@ -64,11 +64,10 @@ def open_task(card: TaskCard, data: str | Path) -> tuple[Bench, str]:
 
     source = open_source(card, data)
     verdicts = possible_splits(card, source.units())
-    order = ("leave-group", "leave-group-year", "leave-year", "until", "within", "spatial-block", "official", "random")
-    possible = [split for split, reason in verdicts.items() if not reason and not parse_split(split).extra]
+    possible = [split for split, reason in verdicts.items() if not reason and not Split(split).extra]
     if not possible:
         raise DataError(f"no split is possible on these data: {next(iter(verdicts.values()), '')}", source=card.name)
-    split = min(possible, key=lambda name: order.index(parse_split(name).rule))
+    split = min(possible, key=lambda name: Split(name).rule.rank)
     return make_bench(card, data, [split], source), split
 
 
@@ -90,7 +89,7 @@ def make_plan(bench: Bench, card: TaskCard, split: str, target: str, labels: int
     if wanted + more <= there:
         sizes.append(wanted + more)
     plus = None
-    if parse_split(split).rule == "leave-group":
+    if Split(split).rule.name == "leave-group":
         classes = len(task_classes(bench, card, target) or ())
         plus = f"{split}+{max(1, round(more / classes)) if classes else more}"
     return Plan(split, plus, tuple(f"{size}-units" for size in sizes), tuple(_models(bench, card)), wanted, more)

@@ -16,9 +16,9 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.drop import drop_estimates
 from rs05bench.protocol.inference.intervals import Estimate
 from rs05bench.protocol.metrics import METRICS, find_metric
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.pooled_contrast import contrast
 from rs05bench.protocol.pooling import Point, Pool
+from rs05bench.protocol.splits import Split
 
 
 def read_results(bench: Bench, card: TaskCard, plan: Plan, pool: Pool, stopped: str, seconds: float, store: str, target: str) -> Advice:
@@ -54,7 +54,7 @@ def read_results(bench: Bench, card: TaskCard, plan: Plan, pool: Pool, stopped: 
     }
     plain = next((point for name, point in base.items() if name in ("floor/majority", "floor/mean")), None)
     nearest = base.get("floor/nearest")
-    name = parse_split(plan.split)
+    name = Split(plan.split)
     units = bench.source.units().frame
     column = card.group_column(name.group) or card.split_options.region or (card.groups[0] if card.groups else None)
     features = sorted({item for features in card.features for item in bench.source.features(features)[0]})
@@ -65,7 +65,7 @@ def read_results(bench: Bench, card: TaskCard, plan: Plan, pool: Pool, stopped: 
         task=card.name,
         kind=card.kind,
         metric=metric,
-        group=name.group or ("year" if name.moves_year else None),
+        group=name.group or ("year" if name.rule.needs_year else None),
         split=plan.split,
         units=int(bench.source.labels(target).notna().sum()),
         groups=int(units[column].nunique()) if column else 1,
@@ -95,7 +95,7 @@ def read_results(bench: Bench, card: TaskCard, plan: Plan, pool: Pool, stopped: 
         cells=len(cells),
         seconds=seconds,
         stopped=stopped,
-        notes=_notes(judged.score, base, name.can_be_main, metric, card),
+        notes=_notes(judged.score, base, name.rule.may_be_main, metric, card),
         simulated=card.simulated,
         store=store,
         in_time=bool(column) and int(units.groupby(column)["place"].nunique().max()) == 1,
@@ -191,7 +191,7 @@ def _more_there(pool: Pool, chosen: Point, metric: str) -> AdaptationPoint | Non
     mine = {
         point: cells
         for point, cells in pool.points.items()
-        if point.model == chosen.model and point.budget == chosen.budget and parse_split(point.split).base == chosen.split
+        if point.model == chosen.model and point.budget == chosen.budget and Split(point.split).base == chosen.split
     }
     return next((entry for entry in adaptation_curve(Pool(mine), metric) if entry.gain is not None), None)
 

@@ -17,12 +17,12 @@ from rs05bench.experiment.metering import device_name, now, reset_device_peak
 from rs05bench.experiment.provenance import hardware_name, provenance
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.rasters import RasterPredictions, RasterWriter
 from rs05bench.protocol.result import Cell, Cost, Model, Result
 from rs05bench.protocol.scoring import Scorer, higher_is_better
 from rs05bench.protocol.scoring_chips import ChipScorer
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.taskdata import TaskData, TaskSource
 
 _READ_IMAGES_ONLY = ("raw", "frozen", "decoder", "adapter", "lora", "full")
@@ -52,7 +52,7 @@ class Bench:
 
     def manifest(self, split: str) -> SplitManifest:
         """The manifest of a split; `+k` forms share their base's."""
-        return self.manifests[parse_split(split).base]
+        return self.manifests[Split(split).base]
 
     def digest(self, cell: Cell) -> str:
         """Digest of a cell: covers card, manifest, data (labels included), model configuration, and the files this names."""
@@ -65,7 +65,7 @@ class Bench:
 
     def scorer(self, cell: Cell) -> Scorer | ChipScorer:
         """The scorer of a cell's fold and target."""
-        key = (parse_split(cell.split).base, cell.fold, cell.target)
+        key = (cell.split.base, cell.fold, cell.target)
         if key not in self._scorers:
             manifest = self.manifest(cell.split)
             if self.card.kind == "segmentation":
@@ -242,13 +242,14 @@ def make_bench(
         DataError: A frozen manifest is of another task, given twice, or of none of these splits.
     """
     from rs05bench.datamodules.sources import open_source
+    from rs05bench.protocol.audit import with_published_verdict
     from rs05bench.protocol.manifest import build_manifest
 
     source = source or open_source(card, data_dir)
     units = source.units()
-    bases = list(dict.fromkeys(parse_split(split).base for split in splits))
+    bases = list(dict.fromkeys(Split(split).base for split in splits))
     given = frozen_manifests(card, frozen, bases)
-    return Bench(source, {base: given.get(base) or build_manifest(card, units, base) for base in bases})
+    return Bench(source, {base: given.get(base) or with_published_verdict(build_manifest(card, units, base)) for base in bases})
 
 
 def frozen_manifests(card: TaskCard, names: Sequence[str | Path], splits: Sequence[str]) -> dict[str, SplitManifest]:

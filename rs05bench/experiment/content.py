@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.result import CODE, OPTION, Cell
 
 
@@ -40,5 +40,4 @@ def _digest_of(name: str, value: Any) -> dict[str, str]:
 @functools.lru_cache(maxsize=256)
 def _sha256(path: Path, size: int, changed: int) -> str:
     """Digest of a file, read once for as long as size and time of change stay the same."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_digest(path)

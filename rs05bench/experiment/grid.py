@@ -10,8 +10,9 @@ from typing import Any
 from rs05bench.errors import DataError
 from rs05bench.experiment.cell import Bench
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import parse_budget, parse_split
+from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.result import Cell
+from rs05bench.protocol.splits import Split
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -97,7 +98,7 @@ def expand(
     if unknown:
         raise DataError(f"targets {unknown} are not among {card.targets}", source=card.name)
     for split in splits:
-        _checked(parse_split, split, card.name)
+        _checked(Split, split, card.name)
     for budget in budgets:
         _checked(parse_budget, budget, card.name)
     cells = [

@@ -34,8 +34,10 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.executors import Needs
 from rs05bench.experiment.grid import parse_seeds
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import parse_budget, parse_split
+from rs05bench.protocol.documents import read_yaml_mapping
+from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.result import Cell
+from rs05bench.protocol.splits import Split
 
 PRESETS = Path(__file__).parent / "presets"
 _SHARED = ("models", "splits", "budgets", "seeds", "targets", "folds")
@@ -127,7 +129,7 @@ class Choice(_Record):
     def _known_splits(cls, value: list[str] | None) -> list[str] | None:
         for split in value or []:
             if split != "main":
-                parse_split(split)
+                Split(split)
         return value
 
     @field_validator("budgets", mode="before")
@@ -244,7 +246,7 @@ class GridFile(Choice):
     def splits_of(self, entry: TaskEntry, card: TaskCard) -> list[str]:
         """Splits of a task."""
         names = self.of(entry, "splits") or card.splits
-        main = [split for split in card.splits if parse_split(split).can_be_main]
+        main = [split for split in card.splits if Split(split).rule.may_be_main]
         return list(dict.fromkeys(split for name in names for split in (main if name == "main" else [name])))
 
     def budgets_of(self, entry: TaskEntry, card: TaskCard) -> list[str]:
@@ -314,12 +316,4 @@ def preset_names() -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError("no such file", source=path) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"cannot be read as YAML: {error}", source=path) from error
-    if not isinstance(record, dict):
-        raise DataError("holds no mapping", source=path)
-    return record
+    return read_yaml_mapping(path)

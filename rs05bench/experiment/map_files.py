@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import shutil
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.experiment.map_grid import BLOCK, affine_of
+from rs05bench.protocol.atomic import hidden_sibling
+from rs05bench.protocol.cog import CogLayout, copy_to_cog
 
 if TYPE_CHECKING:
     from rs05bench.embeddings.resample import Target
@@ -55,10 +56,10 @@ class CogWriter:
 
         self.path, self.categorical = path, bool(colours)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, self._work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tif")
-        os.close(handle)
+        self._work = hidden_sibling(path)
+        self._work.mkdir()
         self._out: Any = rasterio.open(
-            self._work,
+            self._work / "blocks.tif",
             "w",
             driver="GTiff",
             count=1,
@@ -90,27 +91,13 @@ class CogWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        from rasterio.shutil import copy
-
-        part = self.path.with_name(f".{self.path.name}.part")
         try:
             self._out.close()
             if kind is None:
-                smooth = "NEAREST" if self.categorical else "AVERAGE"
-                copy(
-                    self._work,
-                    part,
-                    driver="COG",
-                    compress="DEFLATE",
-                    blocksize=512,
-                    overview_resampling=smooth,
-                    warp_resampling=smooth,
-                    bigtiff="IF_SAFER",
-                )
-                os.replace(part, self.path)
+                layout = CogLayout("DEFLATE", overviews="nearest" if self.categorical else "average")
+                copy_to_cog(self._work / "blocks.tif", self.path, layout)
         finally:
-            Path(self._work).unlink(missing_ok=True)
-            part.unlink(missing_ok=True)
+            shutil.rmtree(self._work, ignore_errors=True)
 
 
 class MapWriter:

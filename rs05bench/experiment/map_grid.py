@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.geodesy import crs_unit_metres
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -124,10 +125,7 @@ def coarsened(target: Target, metres: float | None) -> Target:
 
 
 def _metres(target: Target) -> float:
-    from pyproj import CRS
-
-    crs = CRS.from_user_input(target.crs)
-    return target.yres * (111_320.0 if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor))
+    return target.yres * crs_unit_metres(target.crs)
 
 
 def in_crs(area: BaseGeometry, crs: str) -> BaseGeometry:

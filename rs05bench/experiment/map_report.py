@@ -13,8 +13,8 @@ import numpy as np
 
 from rs05bench.experiment.mapping import MapResult
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.result import Result
+from rs05bench.protocol.splits import Split
 
 AOA_SOURCE = "Meyer & Pebesma 2021, https://doi.org/10.1111/2041-210X.13650"
 _CONFIDENCE = "Confidence is the largest class probability of the model, not a calibrated chance of being right."
@@ -52,7 +52,7 @@ def expected_accuracy(runs: str | Path, card: TaskCard, target: str, model: str,
     cells = [result for result in found if result.cell.budget == budget]
     metric = card.main_metric
     home = [result.scores["test_id"][metric] for result in cells if metric in result.scores.get("test_id", {})]
-    moved = [result for result in cells if parse_split(result.cell.split).rule in ("leave-group", "leave-group-year")]
+    moved = [result for result in cells if result.cell.split.rule.name in ("leave-group", "leave-group-year")]
     away = [result.scores["test_ood"][metric] for result in moved if metric in result.scores.get("test_ood", {})]
     return {
         "known": True,
@@ -93,7 +93,7 @@ def notes_of(card: TaskCard, data: Any, model: Any, *, split: str | None, years:
         notes.append(
             "Trained on every label, so none is left to test this very map: the expected accuracy is that of its sisters under protocol."
         )
-    elif parse_split(split).rule == "random":
+    elif Split(split).rule.name == "random":
         notes.append("Trained under a random split, which is a sanity check only.")
     notes += _notes_of_network(data, model, years) if card.kind == "segmentation" else _notes_of_table(data, model, years)
     if card.notes:

@@ -19,6 +19,7 @@ from rs05bench.experiment.map_files import MapWriter, gdal_limits, write_preview
 from rs05bench.experiment.map_grid import EmbeddingBlocks, LayerBlocks, blocks_of, grid_for_years, grid_record, in_crs, inside_area, part_of
 from rs05bench.models.applicability import Applicability, permutation_importance
 from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.taskdata import TaskData, TaskSource
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def everything(source: TaskSource) -> SplitManifest:
     )
     keep = ["unit_id", "lon", "lat", "place", "year", "time", *units.groups]
     record = {"digest": "", "can_be_main": False, "simulated": source.card.simulated}
-    return SplitManifest(source.card.name, "spatial-block", table, units.frame[keep].copy(), record)
+    return SplitManifest(source.card.name, Split("spatial-block"), table, units.frame[keep].copy(), record)
 
 
 def train(

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.cell import make_bench, run_cell, show_what_is_read
-from rs05bench.experiment.store import write_whole
+from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.result import Cell, Result
+from rs05bench.protocol.splits import Split
 
 
 def fit_predict(
@@ -52,7 +50,7 @@ def fit_predict(
         if (folder / name).exists():
             raise DataError(f"holds {name} already", source=folder, remedy="Give another folder: results are never overwritten.")
     bench = make_bench(card, data, [split])
-    manifest = bench.manifests[parse_split(split).base]
+    manifest = bench.manifests[Split(split).base]
     if fold is not None and fold not in manifest.folds:
         raise DataError(f"no fold {fold!r} in {split}", source=card.name, remedy=f"There are {', '.join(manifest.folds)}.")
     cell = Cell(
@@ -67,23 +65,15 @@ def fit_predict(
     )
     result, predictions = run_cell(bench, cell)
     folder.mkdir(parents=True, exist_ok=True)
-    _whole(folder / "predictions", predictions.save)
-    _whole(folder / "manifest", manifest.save)
-    _whole(folder / "card.yaml", card.save)
+    with writing(folder / "predictions") as part:
+        predictions.save(part)
+    with writing(folder / "manifest") as part:
+        manifest.save(part)
+    with writing(folder / "card.yaml") as part:
+        card.save(part)
     # Last, as in a store: a folder without it is unfinished.
-    write_whole(folder / "result.json", result.model_dump_json(exclude_none=True, indent=2) + "\n")
+    write_text(folder / "result.json", result.model_dump_json(exclude_none=True, indent=2) + "\n")
     return result
-
-
-def _whole(target: Path, save: Callable[[Path], Any]) -> None:
-    """Saves a file or folder under another name and renames it, so that it is there whole or not at all."""
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        save(part)
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        part.unlink(missing_ok=True)
 
 
 def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
@@ -154,7 +144,7 @@ def export_cell(
     if folder.exists():
         raise DataError("is there already", source=folder, remedy="Give a new folder.")
     bench = make_bench(card, data, [split])
-    first = bench.manifests[parse_split(split).base].folds[0]
+    first = bench.manifests[Split(split).base].folds[0]
     cell = Cell(
         task=card.name,
         target=card.targets[0],

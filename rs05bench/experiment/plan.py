@@ -14,7 +14,6 @@ from rs05bench.experiment.gridfile import GridFile
 from rs05bench.experiment.query import read_index
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import OpenEntry, open_grid
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.rules import RuleVerdict, check_rules
 
@@ -211,7 +210,7 @@ def _lacking(entries: Sequence[OpenEntry]) -> list[RuleVerdict]:
             model=entry.models[cell.model],
             scores={},
             digests={"manifest": "planned"},
-            main=parse_split(cell.split).can_be_main,
+            main=cell.split.rule.may_be_main,
         )
         for entry in entries
         for digest, cell in entry.cells

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -26,7 +25,8 @@ import pyarrow.parquet as pq
 
 from rs05bench.errors import DataError
 from rs05bench.experiment.results import COST_COLUMNS, KEYS, arranged, cost_of, drops_of, row_of
-from rs05bench.experiment.store import ResultStore, entries_of, write_whole
+from rs05bench.experiment.store import ResultStore, entries_of
+from rs05bench.protocol.atomic import write_text, writing
 
 VERSION = "1"
 MOST_SEGMENTS = 16
@@ -113,7 +113,7 @@ def compact(store: ResultStore) -> Path | pd.DataFrame:
     found = _compared(store)
     if state is not None and isinstance(found, Path):
         with contextlib.suppress(OSError):
-            write_whole(path.with_name("seen.json"), json.dumps({"state": state, "stamp": _stamp(path)}))
+            write_text(path.with_name("seen.json"), json.dumps({"state": state, "stamp": _stamp(path)}))
     return found
 
 
@@ -266,15 +266,10 @@ def _stamp(path: Path) -> str | None:
 
 
 def _put(table: pd.DataFrame, path: Path, stamp: str = "") -> None:
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     content = pa.Table.from_pandas(table, preserve_index=False)
-    try:
-        pq.write_table(
-            content.replace_schema_metadata({**(content.schema.metadata or {}), _STAMP: stamp.encode()}), part, compression="zstd"
-        )
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    content = content.replace_schema_metadata({**(content.schema.metadata or {}), _STAMP: stamp.encode()})
+    with writing(path) as part:
+        pq.write_table(content, part, compression="zstd")
 
 
 def export(table: pd.DataFrame, path: str | Path) -> Path:

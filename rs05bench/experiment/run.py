@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rs05bench.experiment.cell import Bench, run_cell
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Cell, Model, Result
+from rs05bench.protocol.splits import Split
 
 
 def run(data: Any, model: Model | str, **options: Any) -> Result:
@@ -36,7 +36,7 @@ def run(data: Any, model: Model | str, **options: Any) -> Result:
         seed=data.seed,
         options=given,
     )
-    bench = Bench(data.source, {parse_split(data.split).base: data.manifest})
+    bench = Bench(data.source, {Split(data.split).base: data.manifest})
     # A table's data module shows a `TaskData`; chips are shown by the data module itself, with its workers and batches.
     shown = data if data.view is data else None
     result, predictions = run_cell(bench, cell, model=None if isinstance(model, str) else model, data=shown)

@@ -9,15 +9,12 @@ from __future__ import annotations
 import glob
 import json
 import os
-import shutil
-import socket
-import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import clear_leftovers, remove_folder, write_json, writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.predictions import Predictions
@@ -63,20 +60,13 @@ class ResultStore:
         target = self.folder(result.digest)
         if result.digest in self:
             return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = target.parent / f".{result.digest}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        try:
+        if target.exists():  # a folder without a result is unfinished work
+            remove_folder(target)
+        with writing(target, existing="keep") as work:
             work.mkdir()
             if predictions is not None:
                 predictions.save(work / "predictions")
             (work / "result.json").write_text(result.model_dump_json(exclude_none=True), encoding="utf-8")
-            if target.exists() and result.digest not in self:
-                shutil.rmtree(target)
-            os.rename(work, target)
-        except BaseException as error:  # a full disk, or the signal to stop: what is half written goes
-            shutil.rmtree(work, ignore_errors=True)
-            if not isinstance(error, OSError) or result.digest not in self:
-                raise
         (self.root / "failures" / f"{result.digest}.json").unlink(missing_ok=True)
         return target
 
@@ -105,7 +95,7 @@ class ResultStore:
 
     def fail(self, digest: str, cell: Cell, error: str, log: str = "") -> None:
         """Keeps what went wrong with a cell."""
-        _write(
+        write_json(
             self.root / "failures" / f"{digest}.json", {"cell": cell.model_dump(mode="json"), "digest": digest, "error": error, "log": log}
         )
 
@@ -120,17 +110,13 @@ class ResultStore:
 
     def remove(self, digest: str) -> None:
         """Removes a cell's result, its cost and its failure. The folder gets another name first, so that none is ever seen half there."""
-        folder = self.folder(digest)
-        gone = folder.with_name(f".{digest}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        if folder.exists():
-            os.rename(folder, gone)
-            shutil.rmtree(gone, ignore_errors=True)
+        remove_folder(self.folder(digest))
         for kind in ("costs", "failures"):
             (self.root / kind / f"{digest}.json").unlink(missing_ok=True)
 
     def put_cost(self, digest: str, cost: Cost) -> None:
         """Keeps a cost measured alone, beside the result it belongs to."""
-        _write(self.root / "costs" / f"{digest}.json", cost.model_dump(mode="json", exclude_none=True))
+        write_json(self.root / "costs" / f"{digest}.json", cost.model_dump(mode="json", exclude_none=True))
 
     def costs(self) -> dict[str, Cost]:
         """Costs measured alone, by digest."""
@@ -139,10 +125,8 @@ class ResultStore:
     def put_card(self, card: TaskCard) -> Path:
         """Keeps the card results rest on."""
         path = self.root / "cards" / f"{card.name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        card.save(part)
-        os.replace(part, path)
+        with writing(path) as part:
+            card.save(part)
         return path
 
     def cards(self) -> dict[str, TaskCard]:
@@ -167,12 +151,7 @@ class ResultStore:
                 source=self.root,
                 remedy="The data, the card or the frozen manifest changed. Use a new --out folder.",
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        work = folder / f".{uuid.uuid4().hex}"
-        manifest.save(work)
-        for part in sorted(work.iterdir(), key=lambda item: item.suffix == ".json"):
-            os.replace(part, folder / part.name)
-        work.rmdir()
+        manifest.save(folder)
         return path
 
     def manifest(self, task: str, split: str, version: int | None = None) -> SplitManifest:
@@ -194,10 +173,8 @@ class ResultStore:
         path = self.root / "labels" / f"{digest}.parquet"
         if path.is_file():
             return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        labels.rename_axis("unit_id").reset_index().to_parquet(part, index=False, compression="zstd")
-        os.replace(part, path)
+        with writing(path) as part:
+            labels.rename_axis("unit_id").reset_index().to_parquet(part, index=False, compression="zstd")
         return path
 
     def labels(self, digest: str) -> pd.DataFrame | None:
@@ -213,26 +190,11 @@ class ResultStore:
             raise DataError(f"holds no labels: {error}", source=path, remedy="Delete the file and run the sweep again.") from error
 
     def sweep_leftovers(self) -> int:
-        """Removes what writers that are gone left half written; returns how many pieces.
-
-        A writer of this machine is known to be gone; one elsewhere is taken to be after two days.
-        """
-        gone = 0
-        for folder in entries_of(self.root / "cells"):
-            for entry in entries_of(folder):
-                if entry.name.startswith(".") and _abandoned(entry):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                    gone += 1
-        for kind in ("failures", "costs", "cards", "labels", "manifests", "grids", "index"):
-            for entry in entries_of(self.root / kind):
-                if entry.name.startswith(".") and time.time() - entry.stat().st_mtime > ABANDONED_S:
-                    shutil.rmtree(entry.path, ignore_errors=True) if entry.is_dir() else Path(entry.path).unlink(missing_ok=True)
-                    gone += 1
-        return gone
-
-
-ABANDONED_S = 2 * 24 * 3600.0
-_HOST = "".join(letter for letter in socket.gethostname() if letter.isalnum() or letter == "-")[:40] or "host"
+        """Removes what writers that are gone left half written; returns how many pieces."""
+        places = [self.root / kind for kind in ("failures", "costs", "cards", "labels", "grids", "index")]
+        for kind in ("cells", "manifests"):
+            places += [Path(entry.path) for entry in entries_of(self.root / kind)]
+        return sum(clear_leftovers(place) for place in places)
 
 
 def entries_of(folder: str | Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
@@ -242,34 +204,3 @@ def entries_of(folder: str | Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
             return list(found)
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _abandoned(entry: os.DirEntry[str]) -> bool:
-    parts = entry.name.split(".")  # .digest.host.pid.random
-    if len(parts) == 5 and parts[2] == _HOST and parts[3].isdigit():
-        return not Path(f"/proc/{parts[3]}").exists() if Path("/proc").is_dir() else _older(entry)
-    return _older(entry)
-
-
-def _older(entry: os.DirEntry[str]) -> bool:
-    try:
-        return time.time() - entry.stat().st_mtime > ABANDONED_S
-    except OSError:
-        return False
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Writes a text file under another name and renames it, so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(record, indent=1, ensure_ascii=False))

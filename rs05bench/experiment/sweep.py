@@ -26,11 +26,11 @@ from rs05bench.experiment.executors.machine import accelerators, die_with_parent
 from rs05bench.experiment.grid import choose_models, expand
 from rs05bench.experiment.gridfile import GridFile, TaskEntry, of_card
 from rs05bench.experiment.provenance import this_command
-from rs05bench.experiment.store import ResultStore, write_whole
+from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.workers import Job, Outcome, measure_cost, stop_at_machine_error
 from rs05bench.models.logs import check_loggers
+from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.result import Cell, Cost, ModelCard
 from rs05bench.protocol.rules import ENCODER_TIERS
 
@@ -296,7 +296,7 @@ def batches_of(entries: Sequence[OpenEntry], todo: set[str], jobs: int | None = 
         for (digest, cell), needs in zip(entry.cells, entry.needs, strict=True):
             if digest not in todo:
                 continue
-            fold = (cell.target, parse_split(cell.split).base, cell.fold)
+            fold = (cell.target, cell.split.base, cell.fold)
             last = batches[-1] if batches else None
             alone = _deep(entry.models[cell.model])
             if last and not alone and last.job == entry.job and last.fold == fold and last.needs == needs and len(last.cells) < size:
@@ -366,7 +366,7 @@ def _remember(grid: GridFile, entries: Sequence[OpenEntry], store: ResultStore) 
     text = grid.text()
     path = store.root / "grids" / f"{grid.digest[:16]}.yaml"
     if not path.is_file():
-        write_whole(path, text)
+        write_text(path, text)
     rows = [
         {**cell.model_dump(exclude={"options"}), "tier": entry.models[cell.model].tier, "digest": digest}
         for entry in entries
@@ -375,9 +375,8 @@ def _remember(grid: GridFile, entries: Sequence[OpenEntry], store: ResultStore) 
     table = path.with_suffix(".parquet")
     if table.is_file() and list(pd.read_parquet(table, columns=["digest"])["digest"]) == [row["digest"] for row in rows]:
         return
-    part = path.with_name(f".{path.stem}.parquet")
-    pd.DataFrame(rows).to_parquet(part, index=False)
-    part.rename(table)
+    with writing(table) as part:
+        pd.DataFrame(rows).to_parquet(part, index=False)
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def prunable(runs: str | Path) -> Prunable:
     """What can go: half-written work is removed at the next sweep anyway."""
     store = ResultStore(runs)
     cards = {name: card.digest for name, card in store.cards().items()}
-    manifests = {(manifest.task, manifest.split): manifest.digest for manifest in _manifests(store)}
+    manifests: dict[tuple[str, str], str] = {(manifest.task, manifest.split): manifest.digest for manifest in _manifests(store)}
     wanted = {
         digest for path in (store.root / "grids").glob("[!.]*.parquet") for digest in pd.read_parquet(path, columns=["digest"])["digest"]
     }
@@ -108,7 +108,7 @@ def prunable(runs: str | Path) -> Prunable:
             found.broken.append(digest)
             continue
         cell, rests = result.cell, result.digests
-        manifest = manifests.get((cell.task, cell.split.split("+")[0]))
+        manifest = manifests.get((cell.task, cell.split.base))
         if cards.get(cell.task) != rests.get("card") or manifest != rests.get("manifest"):
             found.stale.append(digest)
         elif wanted and digest not in wanted:
@@ -157,7 +157,7 @@ def import_runs(source: str | Path, runs: str | Path) -> Imported:
     if not digests:
         raise DataError("holds no finished result", source=source)
     cards = theirs.cards()
-    manifests = {(manifest.task, manifest.split): manifest for manifest in _manifests(theirs)}
+    manifests: dict[tuple[str, str], SplitManifest] = {(manifest.task, manifest.split): manifest for manifest in _manifests(theirs)}
     own = {name: card.digest for name, card in ours.cards().items()}
     told = Imported()
     costs = theirs.costs()
@@ -172,7 +172,7 @@ def import_runs(source: str | Path, runs: str | Path) -> Imported:
                 raise DataError(f"rests on another task card {card.name!r} than the results here")
             predictions = _checked_predictions(theirs, result)
             ours.put_card(card)
-            ours.put_manifest(manifests[result.cell.task, result.cell.split.split("+")[0]])
+            ours.put_manifest(manifests[result.cell.task, result.cell.split.base])
         except BenchError as error:
             told.refused[digest] = str(error)
             continue
@@ -197,7 +197,7 @@ def _checked(store: ResultStore, digest: str, cards: dict[str, TaskCard], manife
     card = cards.get(cell.task)
     if card is None or card.digest != rests.get("card"):
         raise DataError(f"the task card {cell.task!r} it rests on is {'missing' if card is None else 'another one'}")
-    manifest = manifests.get((cell.task, cell.split.split("+")[0]))
+    manifest = manifests.get((cell.task, cell.split.base))
     if manifest is None or manifest.digest != rests.get("manifest"):
         raise DataError(f"the manifest of {cell.split!r} it rests on is {'missing' if manifest is None else 'another one'}")
     return result

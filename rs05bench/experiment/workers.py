@@ -18,10 +18,10 @@ from rs05bench.experiment.provenance import hardware_name, told_command
 from rs05bench.experiment.store import ResultStore
 from rs05bench.models.logs import logging_to
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Cell, Cost
+from rs05bench.protocol.splits import Split
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def open_bench(job: Job) -> OpenTask:
         _TASKS.clear()
         _TASKS[key] = OpenTask(open_source(TaskCard.load(job.card), job.data), {}, features_folder(job.store))
     task, store = _TASKS[key], ResultStore(job.store)
-    for base in dict.fromkeys(parse_split(split).base for split in job.splits):
+    for base in dict.fromkeys(Split(split).base for split in job.splits):
         if base not in task.manifests:
             task.manifests[base] = store.manifest(task.card.name, base)
     return task

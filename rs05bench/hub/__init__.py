@@ -8,7 +8,6 @@ checked before it is put in its place.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 
 from rs05bench.errors import DataError
 from rs05bench.hub.card import INDEX, croissant, readme
+from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
 from rs05bench.protocol.result import Result
@@ -242,7 +242,7 @@ def _read_result(path: Path) -> Result:
 
 
 def _named(kind: str, name: str, digest: str, root: Path, files: Sequence[Path]) -> Item:
-    sums = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    sums = {path.relative_to(root).as_posix(): file_digest(path) for path in files}
     return {"kind": kind, "name": name, "digest": digest, "files": sums}
 
 
@@ -304,7 +304,7 @@ def _check(folder: Path, item: Item, wanted: str | None, source: str) -> None:
         path = folder / file
         if not path.is_file():
             raise DataError(f"{file} is missing", source=source)
-        if hashlib.sha256(path.read_bytes()).hexdigest() != said:
+        if file_digest(path) != said:
             raise DataError(f"{file} is not the file the index names (SHA-256 differs)", source=source, remedy="Pull another revision.")
     found, name = _content_of(folder, item)
     if name != item["name"]:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from rs05bench.errors import DataError
 from rs05bench.models.networks import EncoderNetwork
+from rs05bench.protocol.atomic import writing
 
 Maps = list[NDArray[np.float32]]
 _CACHED_KEYS = ("image",)
@@ -93,20 +94,12 @@ class FeatureCache:
         if self.folder is None and self._overflow is None:
             self._overflow = tempfile.TemporaryDirectory(prefix="rs05bench-features-")
         entry = self._entry(encoder, unit)
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=entry.parent))
-        try:
+        with writing(entry, existing="keep") as draft:
+            draft.mkdir()
             for index, array in enumerate(maps):
                 # The name says which layer of how many, and the checksum of its numbers.
                 array = np.ascontiguousarray(array)
                 np.save(draft / f"{index}-{len(maps)}-{zlib.crc32(array.data):08x}.npy", array)
-            # Renaming a folder onto a filled one fails: the entry is there, whole, by somebody else.
-            draft.rename(entry)
-        except OSError:
-            if not entry.is_dir():
-                raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
     def _entry(self, encoder: str, unit: str) -> Path:
         folder = self.folder or Path(cast("tempfile.TemporaryDirectory[str]", self._overflow).name)

@@ -45,7 +45,8 @@ def is_alphaearth(features: str, card: TaskCard | None) -> bool:
     """Whether a feature set holds AlphaEarth's bands, by name or by pattern, directly or through another set."""
     if features.split("-")[0].split("_")[0] in ("alphaearth", "aef"):
         return True
-    items = card.features.get(features, []) if card is not None else []
+    members = card.features.get(features) if card is not None else None
+    items = members.columns if members is not None else []
     return any(is_alphaearth(item, card) if card and item in card.features and item != features else _names_bands(item) for item in items)
 
 
@@ -70,7 +71,8 @@ def _kinds(features: str, card: TaskCard, seen: tuple[str, ...]) -> set[str]:
     if named is not None:
         return {"embedding", "raw"} if named == "hybrid" else {named}
     kinds: set[str] = set()
-    for item in card.features.get(features, []):
+    members = card.features.get(features)
+    for item in members.columns if members is not None else []:
         if item in card.features and item not in (*seen, features):
             kinds |= _kinds(item, card, (*seen, features))
         elif _names_bands(item) or _by_name(features) == "embedding":

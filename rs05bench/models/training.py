@@ -29,6 +29,7 @@ from rs05bench.models.networks import EncoderNetwork, trainable_state
 from rs05bench.models.plan import ChipData, FitHistory, TrainingPlan
 from rs05bench.models.summary import TrainingSummary, summarise
 from rs05bench.models.tier_module import KeepBest, TierModule
+from rs05bench.protocol.atomic import write_json
 
 
 def fit_network(
@@ -126,10 +127,7 @@ class _Fit:
             from safetensors.torch import save_file
 
             save_file(state, self.folder / "best.safetensors")
-            # Renamed whole, and last: what is there is finished.
-            draft = self.folder / "history.draft"
-            draft.write_text(json.dumps(asdict(history)))
-            draft.replace(self.folder / "history.json")
+            write_json(self.folder / "history.json", asdict(history))  # last: what has a history is finished
         return history, state
 
     def _train(self, start: Mapping[str, Tensor], *, strict: bool) -> tuple[FitHistory, dict[str, Tensor]]:

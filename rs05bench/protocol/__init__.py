@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rs05bench.protocol.budget import LabelBudget, draw_budget
     from rs05bench.protocol.card import TaskCard
+    from rs05bench.protocol.comparison import compare
     from rs05bench.protocol.manifest import SplitManifest, build_manifest, load_manifest
     from rs05bench.protocol.predictions import Predictions
     from rs05bench.protocol.result import Cell, Cost, Model, ModelCard, Result
@@ -33,6 +34,7 @@ _HOME = {
     "TaskSource": "taskdata",
     "UnitTable": "units",
     "build_manifest": "manifest",
+    "compare": "comparison",
     "draw_budget": "budget",
     "draw_folds": "splitters",
     "load_manifest": "manifest",
@@ -54,6 +56,7 @@ __all__ = [
     "TaskSource",
     "UnitTable",
     "build_manifest",
+    "compare",
     "draw_budget",
     "draw_folds",
     "load_manifest",

@@ -10,9 +10,9 @@ import numpy as np
 from rs05bench.protocol.inference.intervals import Estimate, ood_drop, score_interval
 from rs05bench.protocol.kept import Stats
 from rs05bench.protocol.metrics import METRICS, find_metric
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.pooling import Fits, Point, Pool, line_up
 from rs05bench.protocol.result import Result
+from rs05bench.protocol.splits import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ def adaptation_curve(results: Iterable[Result] | Pool, metric: str | None = None
     pool = results if isinstance(results, Pool) else Pool.of(results)
     curves: dict[Point, dict[int, Point]] = {}
     for point in pool.points:
-        name = parse_split(point.split)
-        if name.rule == "leave-group":
+        name = Split(point.split)
+        if name.rule.name == "leave-group":
             curves.setdefault(point._replace(split=name.base), {})[name.extra] = point
     found = []
     for curve in curves.values():

@@ -12,46 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-EARTH_RADIUS_M = 6_371_000.0
-"""Mean radius of the spherical earth used for every distance, metres."""
-
-
-def unit_vectors(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points on the unit sphere, shape (n, 3), from degrees."""
-    phi, lam = np.radians(lat), np.radians(lon)
-    return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
-
-
-def chord_to_metres(chord: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Great-circle distance in metres from the chord on the unit sphere."""
-    return 2.0 * EARTH_RADIUS_M * np.arcsin(np.clip(chord / 2.0, 0.0, 1.0))
-
-
-def nearest_distance(
-    lon: NDArray[np.float64], lat: NDArray[np.float64], to_lon: NDArray[np.float64], to_lat: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Great-circle distance from each point to the nearest of others, metres; NaN for points without position.
-
-    Args:
-        lon: Longitudes, shape (n,), degrees.
-        lat: Latitudes, shape (n,), degrees.
-        to_lon: Longitudes of the others, shape (m,).
-        to_lat: Latitudes of the others, shape (m,).
-
-    Returns:
-        Shape (n,); infinite where there is no other with a position.
-    """
-    from scipy.spatial import cKDTree
-
-    out = np.full(len(lon), np.nan)
-    known, others = np.isfinite(lon), np.isfinite(to_lon)
-    if not others.any():
-        out[known] = np.inf
-        return out
-    tree = cKDTree(unit_vectors(to_lon[others], to_lat[others]))
-    chord, _ = tree.query(unit_vectors(lon[known], lat[known]))
-    out[known] = chord_to_metres(chord)
-    return out
+from rs05bench.protocol.geodesy import EARTH_RADIUS_M
 
 
 def spatial_blocks(lon: NDArray[np.float64], lat: NDArray[np.float64], size_m: float) -> NDArray[np.object_]:

@@ -17,7 +17,8 @@ from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.hashing import content_digest, hash_many, hash_pixels
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.names import BudgetName, parse_budget, parse_split
+from rs05bench.protocol.names import BudgetName, parse_budget
+from rs05bench.protocol.splits import Split
 
 VALIDATION_SHARE = 5
 """One label in this many is a validation label."""
@@ -108,7 +109,7 @@ def draw_budget(
     draw = _Draw(card, spec, seed, labels, manifest)
     train, val, shortages = draw.take(pools["train"], pools["val"])
     extra = np.array([], dtype=object)
-    k = parse_split(split).extra if split else 0
+    k = Split(split).extra if split else 0
     if k:
         extra, missing = draw.extra(pools["reserve"], k)
         train = np.concatenate([train, extra])

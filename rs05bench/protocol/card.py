@@ -6,8 +6,6 @@ A card is a YAML file anyone can write without Python. A faulty card lists every
 from __future__ import annotations
 
 import fnmatch
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +15,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.names import parse_budget, parse_split
+from rs05bench.protocol.documents import read_yaml
+from rs05bench.protocol.feature_sets import FeatureSet
+from rs05bench.protocol.hashing import json_digest
+from rs05bench.protocol.names import parse_budget
+from rs05bench.protocol.split_options import SplitOptions
+from rs05bench.protocol.splits import Split
 
 SCHEMA_VERSION = 1
 
@@ -101,34 +104,6 @@ class Official(_Record):
         return [str(item) for item in values]
 
 
-class SplitOptions(_Record):
-    """How splits are drawn on this card.
-
-    Attributes:
-        block_size_m: Side of a spatial block, metres.
-        buffer_m: Units nearer than this to a test unit are used by nobody, metres (great-circle).
-        test_fraction: Share of each region's units in its fixed test blocks.
-        val_fraction: Share of validation blocks where no whole group can be spared.
-        max_folds: More groups than this are gathered into this many balanced folds.
-        block_days: Length of a block in time where a group is one place, days.
-        buffer_days: Units nearer in time than this to a test unit of the same place are used by nobody, days.
-        seed: Seed of every hash that draws blocks and folds.
-        block_by: Group column whose values are the blocks (a tile, a fire, a field) instead of spatial squares.
-        region: Group column whose values are the regions of splits that move none (`random`, `spatial-block`, `leave-year-out`).
-    """
-
-    block_size_m: float = Field(default=10_000.0, gt=0)
-    buffer_m: float = Field(default=1_000.0, ge=0)
-    test_fraction: float = Field(default=0.3, gt=0, lt=1)
-    val_fraction: float = Field(default=0.2, gt=0, lt=1)
-    max_folds: int = Field(default=10, ge=2)
-    block_days: float = Field(default=30.0, gt=0)
-    buffer_days: float = Field(default=10.0, ge=0)
-    seed: int = 0
-    block_by: str | None = None
-    region: str | None = None
-
-
 class Training(_Record):
     """Schedule shared by all gradient-trained tiers (rule 4).
 
@@ -178,7 +153,8 @@ class TaskCard(_Record):
         files: Globs of the table's files relative to the data directory.
         reader: Which dataset class reads them; `table` is `EmbeddingTable`.
         joins: Further files joined by key.
-        features: Named feature sets; each item is a column, a glob, or the name of another set.
+        features: Named feature sets: a list of columns, globs or names of other sets, or a `FeatureSet`, which may name the public
+            embedding it holds: `{tessera: {product: tessera-v1.1-dclimate}}`.
         tiers: Tier of a feature set, where its name does not say it.
         never_features: Columns or globs that may never be features.
         missing: What happens to units with a missing feature: `drop` (reported) or `keep` (the model imputes).
@@ -214,7 +190,7 @@ class TaskCard(_Record):
     files: list[str] = Field(default_factory=lambda: ["*.csv"], min_length=1)
     reader: str = "table"
     joins: list[Join] = Field(default_factory=list)
-    features: dict[str, list[str]] = Field(default_factory=dict)
+    features: dict[str, FeatureSet] = Field(default_factory=dict)
     tiers: dict[str, str] = Field(default_factory=dict)
     never_features: list[str] = Field(default_factory=list)
     missing: Literal["drop", "keep"] = "drop"
@@ -236,19 +212,17 @@ class TaskCard(_Record):
     @field_validator("classes", "class_names", mode="before")
     @classmethod
     def _text_classes(cls, value: Any) -> Any:
-        return [str(item) for item in value] if isinstance(value, list) else value
+        return _texts(value)
 
     @field_validator("unit", "place", "groups", "files", "targets", "budgets", "splits", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        if isinstance(value, (str, int)):
-            return [str(value)]
-        return [str(item) for item in value] if isinstance(value, list) else value
+        return _texts([value] if isinstance(value, (str, int)) else value)
 
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("kind") in MAIN_METRIC:
+        if isinstance(data, dict) and isinstance(data.get("kind"), str) and data["kind"] in MAIN_METRIC:
             data = dict(data)
             data["main_metric"] = data.get("main_metric") or MAIN_METRIC[data["kind"]]
             data["budgets"] = data.get("budgets") or DEFAULT_BUDGETS[data["kind"]]
@@ -259,15 +233,15 @@ class TaskCard(_Record):
         found: list[str] = []
         for split in self.splits:
             try:
-                parsed = parse_split(split)
+                parsed = Split(split)
             except ValueError as error:
                 found.append(f"splits: {error}")
                 continue
             if parsed.group and self.group_column(parsed.group) is None:
                 found.append(f"splits: {split!r} moves the group {parsed.group!r}, which is not in groups {self.groups}")
-            if parsed.moves_year and self.year is None:
+            if parsed.rule.needs_year and self.year is None:
                 found.append(f"splits: {split!r} needs a year column, and the card declares none (field: year)")
-            if parsed.rule == "official" and self.official is None:
+            if parsed.rule.name == "official" and self.official is None:
                 found.append("splits: 'official' needs the field official (column, train, test)")
         for budget in self.budgets:
             try:
@@ -281,8 +255,8 @@ class TaskCard(_Record):
                 found.append(f"budgets: {budget!r} counts groups {spec.group!r}, which is not in groups {self.groups}")
             if spec.kind == "pixels" and self.kind != "segmentation":
                 found.append(f"budgets: {budget!r} counts pixels, and the task is a {self.kind}")
-        for name, items in self.features.items():
-            for item in items:
+        for name, members in self.features.items():
+            for item in members.columns:
                 if item in self.targets:
                     found.append(f"features.{name}: {item!r} is the target")
         for name in self.tiers:
@@ -339,7 +313,14 @@ class TaskCard(_Record):
         if name in seen:
             raise DataError(f"features.{name} contains itself ({' -> '.join([*seen, name])})", source=source or self.name)
         matched: set[str] = set()
-        for item in self.features[name]:
+        members = self.features[name]
+        if not members.columns:
+            raise DataError(
+                f"features.{name} names the product {members.product} and no columns",
+                source=source or self.name,
+                remedy="Read the table with EmbeddingTable, which finds them, or list the columns.",
+            )
+        for item in members.columns:
             if item in self.features and item not in columns:
                 matched |= self._expand(item, columns, source, (*seen, name))
                 continue
@@ -389,7 +370,12 @@ class TaskCard(_Record):
     def preprocessing_digest(self) -> str:
         """SHA-256 over what is done to the data before any model sees them (rule 3)."""
         return _digest(
-            {"preprocessing": self.preprocessing, "features": self.features, "never": self.never_features, "missing": self.missing}
+            {
+                "preprocessing": self.preprocessing,
+                "features": self.model_dump(mode="json")["features"],
+                "never": self.never_features,
+                "missing": self.missing,
+            }
         )
 
     @classmethod
@@ -421,16 +407,8 @@ class TaskCard(_Record):
         Raises:
             DataError: Unreadable file, or every fault of the card.
         """
-        path = Path(path)
-        try:
-            data = yaml.load(path.read_text(encoding="utf-8"), Loader=_CardLoader)
-        except FileNotFoundError as error:
-            raise DataError(
-                "no such file", source=path, remedy="Give the path of a task card (YAML), or make one: rs05bench card init TABLE."
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-            raise DataError(f"cannot be read as YAML: {error}", source=path) from error
-        return cls.parse(data, source=path)
+        remedy = "Give the path of a task card (YAML), or make one: rs05bench card init TABLE."
+        return cls.parse(read_yaml(path, remedy=remedy), source=path)
 
     def save(self, path: str | Path) -> Path:
         """Writes the card as YAML, fields in declared order, defaults left out."""
@@ -440,19 +418,15 @@ class TaskCard(_Record):
         return path
 
 
-class _CardLoader(yaml.SafeLoader):
-    """Reads `on:`, `no` and `yes` as the words they are (YAML 1.2): a join is `on` a key, and Norway is `NO`."""
-
-
-_CardLoader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_CardLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
+def _texts(value: Any) -> Any:
+    """The words of a list as text; what is neither word nor number stays, for pydantic to refuse."""
+    if not isinstance(value, list):
+        return value
+    return [str(item) if isinstance(item, (str, int, float)) else item for item in value]
 
 
 def _digest(data: Any) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+    return json_digest(data)
 
 
 def _some(columns: Sequence[str], limit: int = 8) -> str:

@@ -6,16 +6,18 @@ ground* possible.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.blocks import near_in_time, nearest_distance, spatial_blocks, time_blocks
-from rs05bench.protocol.card import SplitOptions
+from rs05bench.protocol.blocks import near_in_time, spatial_blocks, time_blocks
+from rs05bench.protocol.geodesy import nearest_place
 from rs05bench.protocol.hashing import hash_unit
+from rs05bench.protocol.split_options import SplitOptions
 from rs05bench.protocol.units import UnitTable
 
 Mask = NDArray[np.bool_]
@@ -35,6 +37,7 @@ class Ground:
         buffer: Too near a test unit; used by nobody.
         options: How it was drawn.
         block_by: Group column used as the block, or None.
+        published_shift: What changes from training to test in the published split, according to its authors.
     """
 
     units: UnitTable
@@ -45,6 +48,7 @@ class Ground:
     buffer: Mask
     options: SplitOptions
     block_by: str | None
+    published_shift: Literal["none", "region", "year", "both"] = "none"
 
     @property
     def pool(self) -> Mask:
@@ -80,7 +84,7 @@ class Ground:
         near = np.zeros(len(frame), dtype=bool)
 
         def flag(candidates: Mask, against: Mask) -> None:
-            distance = nearest_distance(lon[candidates], lat[candidates], lon[against], lat[against])
+            distance = nearest_place(lon[candidates], lat[candidates], lon[against], lat[against])[0]
             near[candidates] |= distance < self.options.buffer_m
 
         flag(~marked & ~self.in_time, marked)
@@ -120,7 +124,14 @@ def _choose_blocks(counts: dict[str, int], fraction: float, seed: int, purpose: 
     return chosen
 
 
-def lay_ground(units: UnitTable, region_column: str | None, options: SplitOptions, *, in_time: bool = True) -> Ground:
+def lay_ground(
+    units: UnitTable,
+    region_column: str | None,
+    options: SplitOptions,
+    *,
+    in_time: bool = True,
+    published_shift: Literal["none", "region", "year", "both"] = "none",
+) -> Ground:
     """Regions, blocks, fixed test blocks and their buffer.
 
     Args:
@@ -128,15 +139,18 @@ def lay_ground(units: UnitTable, region_column: str | None, options: SplitOption
         region_column: Group column whose values are the regions; None makes one region of all.
         options: Sizes, fractions and seed.
         in_time: Whether a region that is one place may be cut into blocks of time (not where the year itself is held out).
+        published_shift: What the published split changes.
 
     A ground without a test unit is possible: every region is one block then (`require_tests` refuses it).
     """
     frame = units.frame
     region = frame[region_column].to_numpy(dtype=object) if region_column else np.full(len(frame), "all", dtype=object)
     block, timed = _blocks(units, region, options, in_time)
-    bare = Ground(units, region, block, timed, np.zeros(len(frame), bool), np.zeros(len(frame), bool), options, options.block_by)
+    bare = Ground(
+        units, region, block, timed, np.zeros(len(frame), bool), np.zeros(len(frame), bool), options, options.block_by, published_shift
+    )
     test = bare.draw(np.ones(len(frame), dtype=bool), options.test_fraction, "test")
-    return Ground(units, region, block, timed, test, bare.near(test), options, options.block_by)
+    return replace(bare, test=test, buffer=bare.near(test))
 
 
 def require_tests(ground: Ground) -> None:

@@ -1,9 +1,12 @@
-"""Order from hashes: every draw of the protocol is the same on every platform and for every order of rows."""
+"""Digests of content, and order from hashes: every draw of the protocol is the same on every platform and for every order of rows."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,3 +58,24 @@ def content_digest(lines: Iterable[str]) -> str:
         digest.update(line.encode())
         digest.update(b"\n")
     return digest.hexdigest()
+
+
+def json_digest(record: Any) -> str:
+    """SHA-256 of a record as JSON with sorted keys and no spaces, so that the order of its keys does not count."""
+    return text_digest(json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's content."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def array_digest(values: NDArray[Any], dtype: str) -> str:
+    """SHA-256 of an array's shape and of its values in a fixed type (`<f4`, `<i2`, `u1`), row by row."""
+    return hashlib.sha256(str(values.shape).encode() + np.ascontiguousarray(values, dtype=dtype).tobytes()).hexdigest()

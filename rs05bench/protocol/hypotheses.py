@@ -15,10 +15,10 @@ import numpy as np
 
 from rs05bench.protocol.inference.hypothesis_tests import holm, wilcoxon_signed_rank
 from rs05bench.protocol.inference.intervals import Estimate
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.pooled_contrast import contrast
 from rs05bench.protocol.pooling import Fits, Point, Pool
 from rs05bench.protocol.result import Result
+from rs05bench.protocol.splits import Split
 
 Answer = Literal["supported", "refuted", "undecided", "not testable"]
 LEVEL = 0.05
@@ -129,7 +129,7 @@ def judge_hypotheses(results: Iterable[Result] | Pool, *, draws: int = 2000) -> 
         Three verdicts, in order.
     """
     pool = results if isinstance(results, Pool) else Pool.of(results)
-    pool = Pool({point: cells for point, cells in pool.points.items() if cells[0].main and not parse_split(point.split).extra})
+    pool = Pool({point: cells for point, cells in pool.points.items() if cells[0].main and not Split(point.split).extra})
     found = {"H1": _h1(pool, draws), "H2": _h2(pool, draws), "H3": _h3(pool, draws)}
     everything = [entry for part in found.values() for entry in part.comparisons]
     corrected = holm([np.nan if entry.effect.p is None else entry.effect.p for entry in everything])
@@ -187,8 +187,8 @@ def _h2(pool: Pool, draws: int) -> _Found:
 def _h3(pool: Pool, draws: int) -> _Found:
     found = _Found()
     for here in _settings(pool):
-        name = parse_split(here[0].split)
-        if name.rule not in ("leave-group", "leave-year", "leave-group-year") or here[0].budget != _largest_budget(pool, here[0]):
+        name = Split(here[0].split)
+        if name.rule.same_units != "fold" or here[0].budget != _largest_budget(pool, here[0]):
             continue
         hybrid = [point for point in here if _tier(pool, point) == "hybrid"]
         alone = {"the embedding alone": _embeddings(pool, here), "raw bands alone": [p for p in here if _tier(pool, p) == "raw"]}
@@ -368,7 +368,7 @@ def _same_learners(pool: Pool, first: Sequence[Point], second: Sequence[Point]) 
 
 
 def _places(point: Point) -> list[tuple[str, str]]:
-    if parse_split(point.split).rule == "within":
+    if Split(point.split).rule.name == "within":
         return [("test_id", "at home")]
     return [("test_id", "at home"), ("test_ood", "held out")]
 

@@ -7,7 +7,6 @@ A pack is a folder: `labels.json` (digest, task, source, licence, whether it may
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,8 +19,10 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.hashing import content_digest
-from rs05bench.protocol.pixels import pixel_metres
+from rs05bench.protocol.cog import write_cog
+from rs05bench.protocol.documents import read_json
+from rs05bench.protocol.geodesy import pixel_metres
+from rs05bench.protocol.hashing import array_digest, content_digest
 
 SCHEMA_VERSION = 1
 NOT_SCORED = 255
@@ -138,7 +139,7 @@ class LabelPack:
         """
         root = Path(directory)
         try:
-            record = json.loads((root / "labels.json").read_text(encoding="utf-8"))
+            record = read_json(root / "labels.json")
         except FileNotFoundError as error:
             raise DataError(
                 "holds no labels.json", source=root, remedy="Build one: rs05bench labels build TASK --data DIR --out DIR."
@@ -198,8 +199,6 @@ def write_masks(
     directory: str | Path, card: TaskCard, chips: Iterable[Chip], *, data_digest: str = "", redistributable: bool | None = None
 ) -> LabelPack:
     """Writes the label pack of chips, one at a time; arguments as `write_labels`."""
-    from rs05bench.protocol.rasters import _write_cog
-
     root = _prepared(directory, card)
     (root / "masks").mkdir(exist_ok=True)
     rows: list[dict[str, Any]] = []
@@ -208,7 +207,8 @@ def write_masks(
         if values.max(initial=0) >= NOT_SCORED:
             raise DataError(f"chip {unit!r} has class {int(values.max())}; a mask holds 0 to {NOT_SCORED - 1}", source=root)
         file = f"masks/{len(rows):06d}.tif"
-        _write_cog(root / file, np.where(values < 0, NOT_SCORED, values).astype(np.uint8), crs, transform)
+        scored = np.where(values < 0, NOT_SCORED, values).astype(np.uint8)
+        write_cog(root / file, scored, crs=crs, transform=transform, nodata=NOT_SCORED)
         x, y = pixel_metres(crs, transform, len(values))
         rows.append({"unit_id": unit, "file": file, "pixel_m_x": x, "pixel_m_y": y, "digest": _mask_digest(values.astype(np.int16))})
     table = pd.DataFrame(rows, columns=["unit_id", "file", "pixel_m_x", "pixel_m_y", "digest"])
@@ -265,7 +265,7 @@ def _spelled(value: Any) -> str:
 
 
 def _mask_digest(mask: NDArray[np.integer]) -> str:
-    return hashlib.sha256(str(mask.shape).encode() + np.ascontiguousarray(mask, dtype="<i2").tobytes()).hexdigest()
+    return array_digest(mask, "<i2")
 
 
 def _chips_digest(digests: Iterable[tuple[str, str]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +12,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.documents import read_json_mapping
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.manifest_card import describe
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.safe_paths import inside
-from rs05bench.protocol.splitters import ROLES, SHIFTS, draw_folds
+from rs05bench.protocol.splits import ROLES, SHIFTS, Split
+from rs05bench.protocol.splitters import draw_folds
 from rs05bench.protocol.units import UnitTable
 
 COLUMNS = ("fold", "unit_id", "role", "shift", "region", "block")
-_AUDITED = ("verdict", "n_train", "n_test", "within_km", "median_nearest_km", "shared_groups", "unlocated")
 _CATEGORIES = ("fold", "role", "shift", "region", "block")
 
 
@@ -69,7 +69,7 @@ class SplitManifest:
     """
 
     task: str
-    split: str
+    split: Split
     table: pd.DataFrame
     units: pd.DataFrame
     card: dict[str, Any] = field(default_factory=dict)
@@ -126,14 +126,13 @@ class SplitManifest:
 
         Empty for splits in which no unit is both held out in one fold and tested at home in another (`random`, `until-<year>`, …).
         """
-        name, role = parse_split(self.split), self.table["role"].astype(str)
-        if name.rule == "within":
+        rule, role = self.split.rule, self.table["role"].astype(str)
+        if rule.same_units is None:
+            return pd.Series([], index=pd.Index([], dtype=object), dtype=object)
+        if rule.same_units == "region":
             first = self.table[role.isin(["test_id", "test_ood"])].drop_duplicates("unit_id")
             return pd.Series(first["region"].astype(str).to_numpy(), index=first["unit_id"].to_numpy())
-        shift = "both" if name.rule == "leave-group-year" else "year" if name.rule == "leave-year" else "region"
-        if name.rule not in ("leave-group", "leave-year", "leave-group-year"):
-            return pd.Series([], index=pd.Index([], dtype=object), dtype=object)
-        held = self.table[(role == "test_ood") & (self.table["shift"].astype(str) == shift)]
+        held = self.table[(role == "test_ood") & (self.table["shift"].astype(str) == rule.shift)]
         return pd.Series(held["fold"].astype(str).to_numpy(), index=held["unit_id"].to_numpy())
 
     def counts(self) -> pd.DataFrame:
@@ -163,7 +162,7 @@ class SplitManifest:
         if table.duplicated(["fold", "unit_id"]).any():
             twice = table[table.duplicated(["fold", "unit_id"])].iloc[0]
             raise ProtocolError(f"{self.name}: unit {twice['unit_id']!r} has two roles in fold {twice['fold']!r}")
-        if parse_split(self.split).rule in ("random", "official"):
+        if not self.split.rule.fixed_tests:
             return
         role = table["role"].astype(str)
         tested = set(table.loc[role.isin(["test_id", "test_ood"]), "unit_id"])
@@ -189,11 +188,11 @@ class SplitManifest:
         directory.mkdir(parents=True, exist_ok=True)
         stem = inside(directory, f"{self.split}@v{self.version}")
         main = stem.with_name(stem.name + ".parquet")
-        self.table.to_parquet(main, index=False, compression="zstd", compression_level=compression_level)
-        self.units.to_parquet(
-            stem.with_name(stem.name + ".units.parquet"), index=False, compression="zstd", compression_level=compression_level
-        )
-        stem.with_name(stem.name + ".json").write_text(json.dumps(self.card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with writing(main) as part:
+            self.table.to_parquet(part, index=False, compression="zstd", compression_level=compression_level)
+        with writing(stem.with_name(stem.name + ".units.parquet")) as part:
+            self.units.to_parquet(part, index=False, compression="zstd", compression_level=compression_level)
+        write_json(stem.with_name(stem.name + ".json"), self.card, indent=2)  # last: a manifest without its card is unfinished
         return main
 
     @classmethod
@@ -217,7 +216,7 @@ class SplitManifest:
         try:
             table = pd.read_parquet(path)
             units = pd.read_parquet(stem.with_name(stem.name + ".units.parquet"))
-            card = json.loads(stem.with_name(stem.name + ".json").read_text(encoding="utf-8"))
+            card = read_json_mapping(stem.with_name(stem.name + ".json"))
         except FileNotFoundError as error:
             raise DataError(
                 f"no such file: {error.filename}", source=path, remedy="A manifest is .parquet, .units.parquet and .json together."
@@ -226,8 +225,12 @@ class SplitManifest:
             raise DataError(f"cannot be read as a manifest: {error}", source=path) from error
         missing = [column for column in COLUMNS if column not in table.columns]
         if missing:
-            raise DataError(f"is no manifest: columns {missing} are missing", source=path)
-        manifest = cls(str(card.get("task")), str(card.get("split")), table, units, card, int(card.get("version", 1)))
+            raise DataError(f"not a manifest: columns {missing} are missing", source=path)
+        try:
+            split = Split(str(card.get("split")))
+        except ValueError as error:
+            raise DataError(f"not a manifest: {error}", source=path) from error
+        manifest = cls(str(card.get("task")), split, table, units, card, int(card.get("version", 1)))
         if verify:
             manifest.verify()
         return manifest
@@ -258,7 +261,6 @@ def build_manifest(
     *,
     version: int = 1,
     labels: Mapping[str, pd.Series] | None = None,
-    audit: bool = False,
 ) -> SplitManifest:
     """Draws a split over the units of a task and freezes it.
 
@@ -268,7 +270,6 @@ def build_manifest(
         split: Split name; `+k` forms give the manifest of their base.
         version: Version to write into its name.
         labels: Class labels by target, indexed by `unit_id`: counted on the card, where they are at hand. They move no unit.
-        audit: Whether to audit it and write the verdict on its card; a published split always is.
 
     Returns:
         The manifest; the same content for every order of rows, on every platform.
@@ -276,8 +277,8 @@ def build_manifest(
     Raises:
         DataError: The split is not possible on these units.
     """
-    name = parse_split(split)
-    ground, folds = draw_folds(card, units, name.base)
+    ground, folds = draw_folds(card, units, split)
+    name = Split(split).base
     ids = units.frame["unit_id"].to_numpy()
     parts = [
         pd.DataFrame(
@@ -290,20 +291,9 @@ def build_manifest(
         table[column] = pd.Categorical(table[column], categories=list(dict.fromkeys(table[column])))
     keep = ["unit_id", "lon", "lat", "place", "year", "time", *units.groups]
     placed = units.frame[keep].copy()
-    bare = SplitManifest(card.name, name.base, table, placed, version=version)
+    bare = SplitManifest(card.name, name, table, placed, version=version)
     record = describe(card, name, folds, bare, ground.region, units.digest, labels)
-    frozen = SplitManifest(card.name, name.base, table, placed, record, version)
-    frozen.verify()
-    if audit or name.rule == "official":
-        from rs05bench.protocol.audit import audit_manifest
-
-        report = audit_manifest(frozen)
-        numbers = report.model_dump(mode="json", include=set(_AUDITED))
-        record["audit"] = {key: numbers[key] for key in _AUDITED}
-        if name.rule == "official":
-            # A published split is kept for comparison with the literature; it is a main result only when it does not leak.
-            record["can_be_main"] = report.verdict == "clean"
-    return frozen
+    return SplitManifest(card.name, name, table, placed, record, version)
 
 
 def load_manifest(name: str) -> SplitManifest:

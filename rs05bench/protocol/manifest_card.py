@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rs05bench.protocol.blocks import nearest_distance
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.names import SplitName
-from rs05bench.protocol.splitters import ROLES, Fold
+from rs05bench.protocol.geodesy import nearest_place
+from rs05bench.protocol.splits import ROLES, Fold, Split
 
 if TYPE_CHECKING:
     from rs05bench.protocol.manifest import SplitManifest
@@ -26,7 +25,7 @@ _REVISION = re.compile(r"\b(?:at|@|revision)\s+([0-9a-f]{7,40})\b")
 
 def describe(
     card: TaskCard,
-    name: SplitName,
+    name: Split,
     folds: Sequence[Fold],
     manifest: SplitManifest,
     region: np.ndarray,
@@ -50,9 +49,9 @@ def describe(
     return {
         "schema_version": SCHEMA_VERSION,
         "task": card.name,
-        "split": name.base,
+        "split": str(name),
         "version": manifest.version,
-        "rule": name.rule,
+        "rule": name.rule.name,
         "group": card.group_column(name.group) if name.group else None,
         "seed": options.seed,
         "parameters": options.model_dump(mode="json"),
@@ -68,7 +67,7 @@ def describe(
         "groups": {column: _values(placed[column]) for column in _group_columns(placed)},
         "classes": {target: _values(column) for target, column in classes.items()},
         "folds": {fold.name: {"held_out": list(fold.held_out), **_summary(fold.role, placed, region, classes)} for fold in folds},
-        "can_be_main": name.can_be_main,
+        "can_be_main": name.rule.may_be_main,
         "digest": manifest.digest,
     }
 
@@ -108,7 +107,7 @@ def _summary(role: np.ndarray, placed: pd.DataFrame, region: np.ndarray, classes
         here = role == test
         if not here.any():
             continue
-        distance = nearest_distance(lon[here], lat[here], lon[train], lat[train])
+        distance = nearest_place(lon[here], lat[here], lon[train], lat[train])[0]
         known = distance[np.isfinite(distance)]
         if len(known):
             summary[f"{test}_to_train_m"] = {"min": round(float(known.min()), 1), "median": round(float(np.median(known)), 1)}

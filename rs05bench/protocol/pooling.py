@@ -1,7 +1,7 @@
-"""From many cells to one curve point: the kept sums of all folds and seeds of a model, lined up so that sides can be compared.
+"""From many cells to one curve point: what all folds and seeds of a model scored, group by group, and the sums they keep by block.
 
-Every test unit weighs the same on every side: a block that several folds test counts for its share in each. A seed is one fit; seeds and
-blocks that are not on all sides are left out, so an unfinished sweep compares what is there.
+A seed is one fit. What several folds test counts once: scores of a group are averaged over the folds, sums of a block count for their
+share in each.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rs05bench.protocol.inference.intervals import Estimate, score_interval
 from rs05bench.protocol.kept import KeptSums, Stats, joined
 from rs05bench.protocol.metrics.cluster_boundary import ClusterBoundary
 from rs05bench.protocol.metrics.cluster_confusion import ClusterConfusion
 from rs05bench.protocol.result import ModelCard, Result
+from rs05bench.protocol.splits import Split
 
 Fits = dict[int, Stats]
 """Sums of one side, by seed."""
@@ -40,6 +42,30 @@ class Point(NamedTuple):
         return cls(cell.task, cell.target, cell.split, cell.model, cell.budget, str(sorted(cell.options.items())))
 
 
+@dataclass(frozen=True, eq=False)
+class GroupScores:
+    """Scores inside groups: what every main score, drop and difference is the mean of.
+
+    Args:
+        groups: G names.
+        seeds: S seeds.
+        values: (G, S) score, the mean over the folds that test the group; NaN where there is none.
+        units: (G,) test units of each group.
+        small: Groups left out because they have fewer than `LEAST_UNITS` test units.
+    """
+
+    groups: tuple[str, ...]
+    seeds: tuple[int, ...]
+    values: NDArray[np.float64]
+    units: NDArray[np.int64]
+    small: tuple[str, ...] = ()
+
+    def rows(self, groups: Sequence[str]) -> GroupScores:
+        """Only these groups, in this order."""
+        at = [self.groups.index(group) for group in groups]
+        return replace(self, groups=tuple(groups), values=self.values[at], units=self.units[at])
+
+
 @dataclass
 class Pool:
     """The cells of a store, grouped into points; sums are unpacked once.
@@ -50,6 +76,7 @@ class Pool:
 
     points: dict[Point, list[Result]]
     _kept: dict[tuple[str, str], KeptSums | None] = field(default_factory=dict, repr=False)
+    _inside: dict[tuple[Point, str, str, str | None], GroupScores] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, results: Iterable[Result]) -> Pool:
@@ -139,6 +166,69 @@ class Pool:
         (sides,), groups = line_up([fits], self.regions(point))
         return score_interval(sides, metric, groups=groups, draws=draws)
 
+    def inside(self, point: Point, role: str, metric: str, shift: str | None = None) -> GroupScores:
+        """Scores of a point inside each group.
+
+        Args:
+            point: Which model, split and budget.
+            role: `test_id` or `test_ood`.
+            metric: The metric.
+            shift: Only under this shift; default the one the split is about (`leave-<group>-year-out` also tests region and year apart),
+                or all of them where it is about none.
+        """
+        key = (point, role, metric, shift)
+        if key not in self._inside:
+            found = _inside(self.points[point], role, metric, shift or (shift_of(point) if role == "test_ood" else None))
+            self._inside[key] = found if self.points[point][0].kind == "segmentation" else _large_enough(found)
+        return self._inside[key]
+
+
+def shift_of(point: Point) -> str | None:
+    """What changes between training and the held-out units of a point's split; None where the split is about no shift."""
+    declared = Split(point.split).rule.shift
+    return None if declared == "none" else declared
+
+
+LEAST_UNITS = 10
+LEAST_GROUPS = 3
+
+
+def _large_enough(scores: GroupScores) -> GroupScores:
+    """Without groups of few units, where at least three others are left.
+
+    The R2 of n units has no finite mean below n = 4 and no finite variance below n = 6 (its denominator is a chi-squared of n - 1 degrees
+    of freedom), so that one county with two tracts would decide the mean over groups.
+    """
+    kept = [group for group, units in zip(scores.groups, scores.units, strict=True) if units >= LEAST_UNITS]
+    if len(kept) < LEAST_GROUPS or len(kept) == len(scores.groups):
+        return scores
+    return replace(scores.rows(kept), small=tuple(group for group in scores.groups if group not in kept))
+
+
+def _inside(results: Sequence[Result], role: str, metric: str, shift: str | None) -> GroupScores:
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    units: dict[str, int] = {}
+    for result in results:
+        of_fold: dict[str, list[tuple[float, int]]] = defaultdict(list)
+        for stratum in result.strata:
+            if stratum.role == role and (shift is None or stratum.shift == shift):
+                of_fold[stratum.group or stratum.ground].append((stratum.scores.get(metric, np.nan), stratum.units))
+        if not result.strata and metric in result.scores.get(role, {}):
+            # Results of earlier versions keep no scores by group: what the fold holds out is the group.
+            of_fold[result.cell.fold].append((result.scores[role][metric], 1))
+        for group, parts in of_fold.items():
+            # Under several shifts at once (`shift` is None) a group has a part under each; they weigh by their units.
+            values, weights = np.array(parts, dtype=np.float64).T
+            found[group][result.cell.seed].append(float(np.average(values, weights=weights)))
+            units[group] = max(units.get(group, 0), int(weights.sum()))
+    groups, seeds = sorted(found), sorted({seed for of_group in found.values() for seed in of_group})
+    table = np.full((len(groups), len(seeds)), np.nan)
+    for row, group in enumerate(groups):
+        for column, seed in enumerate(seeds):
+            if seed in found[group]:
+                table[row, column] = float(np.mean(found[group][seed]))
+    return GroupScores(tuple(groups), tuple(seeds), table, np.array([units[group] for group in groups], dtype=np.int64))
+
 
 def line_up(sides: Sequence[Fits], regions: Mapping[str, str]) -> tuple[list[list[Stats]], dict[str, str]]:
     """Sides over their common seeds and clusters, and the region of each cluster.
@@ -161,6 +251,24 @@ def line_up(sides: Sequence[Fits], regions: Mapping[str, str]) -> tuple[list[lis
     blocks = [name.split("\t", 1)[1] for name in common]
     groups = {block: regions[name] for name, block in zip(common, blocks, strict=True)}
     return [[side[seed].select(common).regroup(blocks) for seed in seeds] for side in sides], groups
+
+
+def common_blocks(sides: Sequence[Fits]) -> list[list[Stats]]:
+    """Sides over their common seeds and blocks.
+
+    A block seen in two years is one block.
+
+    Args:
+        sides: Sums by seed; clusters are named `ground<tab>block`.
+
+    Returns:
+        For each side its fits in order of seeds; empty lists where the sides have nothing in common.
+    """
+    seeds = sorted(set.intersection(*(set(side) for side in sides))) if sides else []
+    by_block = [[side[seed].regroup([name.split("\t", 1)[1] for name in side[seed].clusters]) for seed in seeds] for side in sides]
+    every = [set(fit.clusters) for side in by_block for fit in side]
+    common = sorted(set.intersection(*every)) if every else []
+    return [[fit.select(common) for fit in side] if common else [] for side in by_block]
 
 
 def _finest(kept: KeptSums) -> str:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.hashing import content_digest
 
 SCHEMA_VERSION = 1
@@ -133,7 +134,7 @@ class Predictions:
         directory = Path(directory)
         table_path, card_path = directory / "units.parquet", directory / "predictions.json"
         try:
-            record = json.loads(card_path.read_text(encoding="utf-8"))
+            record = read_json(card_path)
             frame = pd.read_parquet(table_path)
         except FileNotFoundError as error:
             raise DataError(

@@ -18,7 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.hashing import content_digest, hash_pixels
+from rs05bench.protocol.cog import write_cog
+from rs05bench.protocol.documents import read_json
+from rs05bench.protocol.hashing import array_digest, content_digest, hash_pixels
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX
 
 SCHEMA_VERSION = 1
@@ -78,8 +80,16 @@ class RasterWriter:
         name = f"{len(self._rows):06d}.tif"
         # Half precision keeps three digits and compresses to a third; QGIS reads float32, so it is stored as that.
         band = p[1].astype(np.float16).astype(np.float32) if len(self.classes) == 2 else p.argmax(0).astype(np.uint8)
-        _write_cog(Path(self.directory) / "chips" / name, band, crs, transform)
-        self._rows.append({"unit_id": unit_id, "role": role, "file": f"chips/{name}", "digest": _array_digest(band)})
+        nodata = NODATA_CLASS if band.dtype == np.uint8 else None
+        write_cog(Path(self.directory) / "chips" / name, band, crs=crs, transform=transform, nodata=nodata)
+        self._rows.append(
+            {
+                "unit_id": unit_id,
+                "role": role,
+                "file": f"chips/{name}",
+                "digest": array_digest(band, "<f4" if len(self.classes) == 2 else "u1"),
+            }
+        )
         if len(self.classes) > 2:
             at = sample_pixels(unit_id, *band.shape)
             sample = pd.DataFrame({"unit_id": unit_id, "role": role, "pixel": at})
@@ -131,7 +141,7 @@ class RasterPredictions:
         """
         root = Path(directory)
         try:
-            record = json.loads((root / "predictions.json").read_text(encoding="utf-8"))
+            record = read_json(root / "predictions.json")
             table = pd.read_parquet(root / "units.parquet")
             samples = pd.read_parquet(root / "samples.parquet") if (root / "samples.parquet").exists() else None
         except FileNotFoundError as error:
@@ -169,7 +179,8 @@ class RasterPredictions:
     @property
     def digest(self) -> str:
         """SHA-256 over units, roles and pixel values, recomputed from the files; the same for two copies."""
-        table = self.table.assign(digest=[_array_digest(self.band(name)) for name in self.table["file"]])
+        kind = "<f4" if len(self.classes) == 2 else "u1"
+        table = self.table.assign(digest=[array_digest(self.band(name), kind) for name in self.table["file"]])
         return _digest(table)
 
     def band(self, file: str) -> NDArray[Any]:
@@ -212,37 +223,6 @@ class RasterPredictions:
                 yield str(unit), str(role), (band > 0.5).astype(np.uint8), band
             else:
                 yield str(unit), str(role), band, None
-
-
-def _write_cog(path: Path, band: NDArray[Any], crs: Any, transform: Any) -> None:
-    import rasterio
-    from rasterio.io import MemoryFile
-    from rasterio.shutil import copy
-
-    profile = {
-        "driver": "GTiff",
-        "height": band.shape[0],
-        "width": band.shape[1],
-        "count": 1,
-        "dtype": band.dtype,
-        "crs": crs,
-        "transform": transform,
-    }
-    if band.dtype == np.uint8:
-        profile["nodata"] = NODATA_CLASS
-    with rasterio.Env(GDAL_NUM_THREADS=1), MemoryFile() as memory:
-        with memory.open(**profile) as target:
-            target.write(band, 1)
-        predictor = "FLOATING_POINT" if band.dtype == np.float32 else "STANDARD"
-        with memory.open() as source:
-            copy(source, path, driver="COG", compress="ZSTD", predictor=predictor, overviews="NONE", blocksize=512)
-
-
-def _array_digest(values: NDArray[Any]) -> str:
-    import hashlib
-
-    kind = "<f4" if np.issubdtype(values.dtype, np.floating) else "u1"
-    return hashlib.sha256(str(values.shape).encode() + np.ascontiguousarray(values, dtype=kind).tobytes()).hexdigest()
 
 
 def _digest(table: pd.DataFrame) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,14 @@ import pandas as pd
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.budget import LabelBudget, draw_budget
+from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.scoring import Scored, Scorer
 from rs05bench.protocol.scoring_chips import ChipScorer
+from rs05bench.protocol.splits import Split
 
 
 def score_files(predictions: str | Path, manifest: SplitManifest, labels: LabelPack, *, fold: str | None = None) -> tuple[Scored, str]:
@@ -62,7 +62,7 @@ def score_files(predictions: str | Path, manifest: SplitManifest, labels: LabelP
 
 def _kind(root: Path) -> str:
     try:
-        record = json.loads((root / "predictions.json").read_text(encoding="utf-8"))
+        record = read_json(root / "predictions.json")
     except FileNotFoundError as error:
         raise DataError("predictions.json is missing", source=root) from error
     except (OSError, ValueError) as error:
@@ -78,7 +78,7 @@ def _agree(root: Path, info: dict[str, Any], cell: dict[str, Any], manifest: Spl
             source=root,
             remedy="Give the manifest they were made under; other roles give other scores.",
         )
-    if "split" in cell and parse_split(str(cell["split"])).base != manifest.split:
+    if "split" in cell and Split(str(cell["split"])).base != manifest.split:
         raise DataError(f"are of the split {cell['split']!r}, and the manifest is {manifest.name}", source=root)
     if "task" in cell and cell["task"] != labels.card.name:
         raise DataError(f"are of the task {cell['task']!r}, and the labels of {labels.card.name!r}", source=root)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.predictions import Predictions
+from rs05bench.protocol.splits import Split
 
 SCHEMA_VERSION = 1
 CODE, OPTION = "code", "option."
@@ -75,7 +76,7 @@ class Cell(_Record):
 
     task: str
     target: str
-    split: str
+    split: Split
     fold: str
     model: str
     budget: str
@@ -89,7 +90,7 @@ class Cell(_Record):
             **content: Digests of card, manifest and data, and of the files the cell names, where it names any (`Result.rests_on`).
         """
         text = json.dumps({"cell": self.model_dump(mode="json"), "content": content}, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return text_digest(text)
 
 
 class Cost(_Record):
@@ -131,15 +132,24 @@ class Cost(_Record):
 
 
 class Stratum(_Record):
-    """Scores of one role and shift on one ground: what the drop on the same ground is computed from.
+    """Scores inside one group, for one role and shift: what main scores, drops and differences are made of (`rs05bench.compare`).
 
-    A ground is a fixed set of test units that one fold holds out (a region, a gathered set of regions, a year). It is named by that fold,
-    and scored in every fold: with the ground's region in training (`test_id`) and with it held out (`test_ood`).
+    The test units of a group are a fixed set. They are scored in every fold: with the group in training (`test_id`) and with it held
+    out (`test_ood`).
+
+    Attributes:
+        role: `test_id` or `test_ood`.
+        shift: What changes from training to these units: `none`, `region`, `year` or `both`.
+        ground: The fold that holds these units out (it may gather several groups); empty where no fold does.
+        group: What the split moves, a region or (`leave-year-out`) a year; empty in results of earlier versions, where it is the ground.
+        units: Units.
+        scores: Metric -> score.
     """
 
     role: str
     shift: str
     ground: str
+    group: str = ""
     units: int
     scores: dict[str, float]
 
@@ -157,7 +167,7 @@ class Result(_Record):
         model: The model card.
         scores: role -> metric -> value, pooled over the role's units (`test_ood` also by shift: `test_ood:year`).
         per_group: role -> group column -> group -> metric -> value, for the main metric and the count (`units`).
-        strata: Scores per role, shift and ground.
+        strata: Scores per role, shift and group.
         calibration: role -> reliability curve (`confidence`, `accuracy`, `units`).
         sums: role -> packed sums per test block, from which intervals and drops follow without predictions (`kept` reads them); empty in
             results of earlier versions.
@@ -233,7 +243,7 @@ class Result(_Record):
         bars = axes[0].bar(list(shown), list(shown.values()), color=colour)
         axes[0].bar_label(bars, fmt="%.2f")
         axes[0].set_ylabel(self.main_metric)
-        axes[0].set_title("simulated" if self.simulated else "")
+        axes[0].margins(y=0.12)  # room for the values over the bars
         if self.calibration:
             axes[1].plot([0, 1], [0, 1], color="0.6", linewidth=1)
             for (role, curve), line in zip(self.calibration.items(), ("-", "--", ":"), strict=False):
@@ -242,5 +252,6 @@ class Result(_Record):
             axes[1].set_ylabel("accuracy")
             axes[1].legend(frameon=False)
         cell = self.cell
-        figure.suptitle(f"{cell.model}, {cell.task}, {cell.split} / {cell.fold}, {cell.budget}")
+        simulated = " (simulated)" if self.simulated else ""
+        figure.suptitle(f"{cell.model}\n{cell.task}{simulated}, {cell.split}\n{cell.fold}, {cell.budget}", fontsize=9)
         return figure

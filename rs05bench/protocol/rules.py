@@ -16,8 +16,9 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.drop import matched_drops
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.names import parse_budget, parse_split
+from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.result import Result
+from rs05bench.protocol.splits import Split
 
 Outcome = Literal["pass", "fail", "not applicable"]
 
@@ -179,11 +180,11 @@ def _most_labels(result: Result, card: TaskCard | None) -> int | None:
 def _splits(runs: Runs) -> tuple[list[str], str]:
     wrong = []
     for (task, split), group in runs.grouped("task", "split").items():
-        name = parse_split(str(split))
+        name = Split(str(split))
         manifest = runs.manifests.get((str(task), name.base))
-        can_be_main = manifest.card.get("can_be_main", name.can_be_main) if manifest else name.can_be_main
+        can_be_main = manifest.card.get("can_be_main", name.rule.may_be_main) if manifest else name.rule.may_be_main
         if not can_be_main and any(result.main for result in group):
-            wrong.append(f"{task} / {split}: a {name.rule} split is given as a main result")
+            wrong.append(f"{task} / {split}: a {name.rule.name} split is given as a main result")
         digests = {result.digests.get("manifest") for result in group}
         if None in digests or len(digests) > 1:
             wrong.append(f"{task} / {split}: {'no manifest digest' if None in digests else f'{len(digests)} different manifests'}")
@@ -286,11 +287,7 @@ def _curve(runs: Runs) -> tuple[list[str], str]:
 
 
 def _drop(runs: Runs) -> tuple[list[str], str]:
-    moved = [
-        result
-        for result in runs.results
-        if result.main and parse_split(result.cell.split).rule in ("leave-group", "leave-year", "leave-group-year")
-    ]
+    moved = [result for result in runs.results if result.main and result.cell.split.rule.same_units == "fold"]
     if not moved:
         raise NotApplicable("no split holds a region or a year out")
     drops = matched_drops(moved)

@@ -36,10 +36,10 @@ from rs05bench.protocol.metrics.classification import scores_of_checked
 from rs05bench.protocol.metrics.cluster_calibration import ClusterCalibration
 from rs05bench.protocol.metrics.regression import covered, paired_values, spearman
 from rs05bench.protocol.metrics.spatial import morans_i
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.result import Stratum
 from rs05bench.protocol.scoring_parts import MOST_GROUPS, TEST_ROLES, Part, lay_out
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.taskdata import class_values, encode_labels
 
 STRATUM_METRICS = {
@@ -130,7 +130,7 @@ class Scorer:
             f"{manifest.name}, fold {fold}",
             lay_out(card, manifest, rows, known.index),
             origin,
-            bool(manifest.card.get("can_be_main", parse_split(manifest.split).can_be_main)),
+            bool(manifest.card.get("can_be_main", Split(manifest.split).rule.may_be_main)),
             known.to_numpy(dtype=object),
             pd.Index(known.index.to_numpy(dtype=object), dtype=object),
             pd.Index(ids, dtype=object),
@@ -166,10 +166,10 @@ class Scorer:
                 fairness[part.role] = found
             if self.classes is not None:
                 calibration[part.role] = self._reliability(answer)
-            shifts = sorted({shift for shift, _ in part.strata})
+            shifts = sorted({shift for shift, _, _ in part.strata})
             for shift in shifts:
                 if len(shifts) > 1:
-                    inside = np.isin(part.stratum_of, [i for i, (of, _) in enumerate(part.strata) if of == shift])
+                    inside = np.isin(part.stratum_of, [i for i, (of, _, _) in enumerate(part.strata) if of == shift])
                     scores[f"{part.role}:{shift}"] = self._scores(here.take(np.flatnonzero(inside)), part.units[inside])
             strata += self._strata(here, answer, part)
         return Scored(scores, strata, per_group, calibration, sums, fairness)
@@ -270,10 +270,11 @@ class Scorer:
                 role=part.role,
                 shift=shift,
                 ground=ground,
+                group=group,
                 units=int(units[index]),
                 scores={metric: float(found[index]) for metric, found in values.items() if np.isfinite(found[index])},
             )
-            for index, (shift, ground) in enumerate(part.strata)
+            for index, (shift, ground, group) in enumerate(part.strata)
         ]
 
     def _per_group(self, here: Predictions, answer: _Answer, part: Part) -> dict[str, dict[str, dict[str, float]]]:

@@ -113,12 +113,12 @@ class ChipScorer:
             shifts = np.array([part.strata[index][0] for index in part.stratum_of])
             for shift in sorted(set(shifts)) if len(set(shifts)) > 1 else ():
                 scores[f"{part.role}:{shift}"] = _finite(sums.scores(units[shifts == shift]))
-            for index, (shift, ground) in enumerate(part.strata):
+            for index, (shift, ground, group) in enumerate(part.strata):
                 here = units[part.stratum_of == index]
                 found = _finite(sums.scores(here))
                 wanted = dict.fromkeys([*STRATUM_METRICS, self.card.main_metric])
                 chosen = {metric: found[metric] for metric in wanted if metric in found}
-                strata.append(Stratum(role=part.role, shift=shift, ground=ground, units=len(here), scores=chosen))
+                strata.append(Stratum(role=part.role, shift=shift, ground=ground, group=group, units=len(here), scores=chosen))
             per_group[part.role] = self._per_group(sums, part, units)
             kept[part.role] = _kept(sums, part, units)
             if found_groups := self._fairness(sums, part, units):

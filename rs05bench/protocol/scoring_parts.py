@@ -32,7 +32,7 @@ class Part:
         units: (n,) where its units stand among the fold's scored units.
         keys: Key columns of the rows of its sums, each (R,).
         row_of: (n,) row of each unit.
-        strata: (shift, ground) pairs.
+        strata: (shift, ground, group) of each.
         stratum_of: (n,) which of them each unit is in.
         groups: Group column -> its values here, and (n,) which of them each unit has.
         block_of: (n,) block of each unit.
@@ -43,7 +43,7 @@ class Part:
     units: NDArray[np.intp]
     keys: Mapping[str, NDArray[np.object_]]
     row_of: NDArray[np.intp]
-    strata: list[tuple[str, str]]
+    strata: list[tuple[str, str, str]]
     stratum_of: NDArray[np.intp]
     groups: Mapping[str, tuple[list[str], NDArray[np.intp]]]
     block_of: NDArray[np.intp]
@@ -74,6 +74,7 @@ def lay_out(card: TaskCard, manifest: SplitManifest, rows: pd.DataFrame, labelle
     columns = key_columns(card, manifest, labelled)
     placed = manifest.units.set_index("unit_id")
     table = described(card, manifest, rows, placed)
+    table["group"] = table["ground"] if manifest.split.rule.name == "leave-year" else table["region"]
     role = rows["role"].astype(str).to_numpy(dtype=object)
     lonlat = placed.loc[rows["unit_id"].to_numpy(dtype=object), ["lon", "lat"]].to_numpy(dtype=np.float64)
     return tuple(_part(card, name, np.flatnonzero(role == name), table, columns, lonlat) for name in TEST_ROLES if (role == name).any())
@@ -104,8 +105,8 @@ def described(card: TaskCard, manifest: SplitManifest, rows: pd.DataFrame, place
 def _part(card: TaskCard, role: str, at: NDArray[np.intp], table: pd.DataFrame, columns: list[str], lonlat: Array) -> Part:
     here = {name: table[name].to_numpy(dtype=object)[at] for name in table.columns}
     first, row_of = _codes(joined(here, columns))
-    pairs, stratum_of = _codes(joined(here, ["shift", "ground"]))
-    strata = [(str(here["shift"][i]), str(here["ground"][i])) for i in pairs]
+    of_stratum, stratum_of = _codes(joined(here, ["shift", "ground", "group"]))
+    strata = [(str(here["shift"][i]), str(here["ground"][i]), str(here["group"][i])) for i in of_stratum]
     groups: dict[str, tuple[list[str], NDArray[np.intp]]] = {}
     for column in dict.fromkeys([*card.groups, *card.fairness_groups, *(["year"] if card.year is not None else [])]):
         one, code = _codes(here[column])

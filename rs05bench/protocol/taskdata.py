@@ -16,7 +16,7 @@ from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.budget import LabelBudget, draw_budget
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
 
 LABEL_ROLES = ("train", "val")
@@ -140,7 +140,7 @@ class TaskData:
     @property
     def extra(self) -> int:
         """`k` of a `+k` split."""
-        return parse_split(self.split).extra
+        return Split(self.split).extra
 
     def unit_ids(self, role: str) -> NDArray[np.object_]:
         """Unit ids of a role, shape (n,)."""

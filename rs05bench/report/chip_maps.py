@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import CogLayout, write_cog
 from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.report.style import layer_name
 from rs05bench.report.thumbnails import Picture, chip_pictures
@@ -99,7 +100,7 @@ def write_chip_maps(
         layers: dict[str, NDArray[Any] | None] = {"error": chip.error, "disagreement": chip.disagreement, "confidence": chip.confidence}
         for name, band in layers.items():
             if band is not None:
-                _write_cog(root / f"{stem}_{name}.tif", band, chip.like)
+                _write_like(root / f"{stem}_{name}.tif", band, chip.like)
                 files.append(f"{root.name}/{stem}_{name}.tif")
         counts[unit] = _confusion(chip, len(classes))
         rows.append({"unit_id": unit, **_summary(chip), "failure": failure(counts[unit], classes), "file": f"{root.name}/{stem}_error.tif"})
@@ -218,19 +219,10 @@ def _write_outlines(table: pd.DataFrame, likes: Mapping[str, Path], groups: pd.D
     return path.name
 
 
-def _write_cog(path: Path, band: NDArray[Any], like: Path) -> None:
+def _write_like(path: Path, band: NDArray[Any], like: Path) -> None:
     import rasterio
-    from rasterio.io import MemoryFile
-    from rasterio.shutil import copy
 
     with rasterio.open(like) as source:
         crs, transform = source.crs, source.transform
-    height, width = band.shape
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": band.dtype, "crs": crs, "transform": transform}
-    if band.dtype == np.uint8:
-        profile["nodata"] = IGNORED
-    with rasterio.Env(GDAL_NUM_THREADS=1), MemoryFile() as memory:
-        with memory.open(**profile) as target:
-            target.write(band, 1)
-        with memory.open() as target:
-            copy(target, path, driver="COG", COMPRESS="DEFLATE")
+    nodata = IGNORED if band.dtype == np.uint8 else None
+    write_cog(path, band, crs=crs, transform=transform, nodata=nodata, layout=CogLayout("DEFLATE", overviews="nearest"))

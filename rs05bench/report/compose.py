@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.experiment.results import results_table
+from rs05bench.protocol.geodesy import metres_per_degree
+from rs05bench.protocol.splits import Split
 from rs05bench.report import data, failure_panels, failures, figures
 from rs05bench.report.evidence import ELSEWHERE, HOME, Key, gather
 from rs05bench.report.figures import Figure
@@ -182,16 +184,8 @@ def _sanity(study: data.Study, split: str, models: dict[str, str]) -> pd.DataFra
 
 
 def _role_words(split: str, role: str) -> str:
-    words = {
-        "within": ("test blocks of the one region that trains", "test blocks of all the others"),
-        "leave-year": ("known years", "a year that did not train"),
-        "until": ("years up to the cut", "later years"),
-        "leave-group-year": ("regions and years that train", "another region, another year, or both"),
-    }
-    from rs05bench.protocol.names import parse_split
-
-    home, held = words.get(parse_split(split).rule, ("test blocks of regions that train", "the same blocks, their region held out"))
-    return home if role == HOME else held
+    rule = Split(split).rule
+    return rule.home if role == HOME else rule.held_out
 
 
 def _interval_note(rows: pd.DataFrame) -> str:
@@ -326,9 +320,9 @@ def _compact_group(placed: pd.DataFrame, columns: Sequence[str]) -> str | None:
 
 def _half_width(rows: pd.DataFrame) -> float:
     """Half the longer side of the ground covered, kilometres."""
-    middle = float(rows["lat"].mean())
-    east = float(rows["lon"].max() - rows["lon"].min()) * 111.32 * float(np.cos(np.radians(middle)))
-    north = float(rows["lat"].max() - rows["lat"].min()) * 110.57
+    east_m, north_m = metres_per_degree(float(rows["lat"].mean()))
+    east = float((rows["lon"].max() - rows["lon"].min()) * east_m) / 1000
+    north = float((rows["lat"].max() - rows["lat"].min()) * north_m) / 1000
     return max(east, north, 0.1) / 2
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rs05bench.errors import ProtocolError
-from rs05bench.protocol.inference import Estimate, ood_drop, paired_difference, score_interval
-from rs05bench.protocol.inference.intervals import Method
-from rs05bench.protocol.result import TIERS, Result
+from rs05bench.protocol.comparison import Difference, Drop, Side, differences, drop_of, score_of, score_of_sums
+from rs05bench.protocol.inference.estimate import Estimate
+from rs05bench.protocol.pooling import Point, Pool
+from rs05bench.protocol.result import TIERS
 from rs05bench.report.evidence import ELSEWHERE, HOME, Evidence, Key, Stats, Truth, read_units
 from rs05bench.report.loading import Section
 
-ENOUGH_FITS = 3
-DRAWS = 1000
 WHERE = {HOME: "at home", ELSEWHERE: "held out"}
 
 
@@ -33,6 +31,16 @@ class Study:
 
     section: Section
     evidence: Evidence
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The section's results, grouped into points."""
+        return Pool.of(self.section.results)
+
+    @cached_property
+    def points(self) -> dict[Key, Point]:
+        """The point of every curve's key."""
+        return {Key(point.split, point.model, point.budget): point for point in self.pool.points}
 
     @cached_property
     def truth(self) -> Truth:
@@ -50,7 +58,7 @@ class Study:
     @cached_property
     def estimates(self) -> pd.DataFrame:
         """Scores of every split, model, budget and role, with intervals."""
-        return estimate_scores(self.section, self.evidence)
+        return estimate_scores(self)
 
     @cached_property
     def lead_budget(self) -> str | None:
@@ -82,29 +90,29 @@ class Study:
         return None if found.empty else found.iloc[0]
 
 
-def estimate_scores(section: Section, evidence: Evidence) -> pd.DataFrame:
-    """Scores with intervals: a row a split, model, budget and role."""
+def estimate_scores(study: Study) -> pd.DataFrame:
+    """Scores with intervals: a row a split, model, budget and role. `value` is the mean over groups, `pooled` the score of all units."""
+    section = study.section
     rows = []
-    for key, cells in evidence.cells.items():
-        used = [result.budget.get("labels_used") for result in cells]
-        # Whole labels, halves up, so that text and axes say the same.
-        labels = float(np.floor(np.mean([value for value in used if value]) + 0.5)) if any(used) else np.nan
+    for key, point in study.points.items():
         for role in (HOME, ELSEWHERE):
-            estimate = _score(section, evidence, key, role, cells)
-            if estimate is None:
+            score = score_of(study.pool, point, role, section.metric)
+            if score is None:
                 continue
             rows.append(
                 {
                     "split": key.split,
                     "model": key.model,
-                    "tier": section.models[key.model].tier,
+                    "tier": score.tier,
                     "budget": key.budget,
-                    "labels": labels,
+                    # Whole labels, halves up, so that text and axes say the same.
+                    "labels": float(np.floor(score.labels + 0.5)),
                     "role": role,
                     "where": WHERE[role],
                     "metric": section.metric,
-                    **plain_estimate(estimate),
-                    "cells": len(cells),
+                    **plain_estimate(score.estimate),
+                    "pooled": score.pooled,
+                    "cells": len(score.digests),
                 }
             )
     table = pd.DataFrame(rows)
@@ -118,29 +126,9 @@ def estimate_scores(section: Section, evidence: Evidence) -> pd.DataFrame:
     )
 
 
-def _score(section: Section, evidence: Evidence, key: Key, role: str, cells: Sequence[Result]) -> Estimate | None:
-    fits = evidence.fits(key, role)
-    if fits:
-        return interval(fits, section.metric, evidence.groups[key.split])
-    # Results of chips that an earlier version wrote keep no sums: the mean over cells is shown, as points and without an interval.
-    values = [result.scores[role][section.metric] for result in cells if section.metric in result.scores.get(role, {})]
-    if not values:
-        return None
-    seeds = len({result.cell.seed for result in cells})
-    note = "Mean over folds and seeds; no interval, since sums per cluster are not kept."
-    return Estimate(float(np.mean(values)), np.nan, np.nan, 0.95, np.nan, "none", "none", 0, 0, seeds, None, {}, note)
-
-
-def interval(fits: Sequence[Stats], metric: str, groups: Any) -> Estimate:
-    """A score's interval; two fits say next to nothing of how fits differ, so it then holds for these fits, and its note says so."""
-    method: Method = "studentised" if 1 < len(fits) < ENOUGH_FITS else "auto"
-    return score_interval(_united(fits), metric, groups=groups, method=method, draws=DRAWS)
-
-
-def _united(fits: Sequence[Stats]) -> list[Any]:
-    """Fits over the clusters that all of them have: an unfinished sweep has seeds that lack a fold."""
-    common = sorted(set.intersection(*(set(fit.clusters) for fit in fits)))
-    return [fit if len(fit.clusters) == len(common) else fit.select(common) for fit in fits]
+def interval(fits: Sequence[Stats], metric: str, groups: Mapping[str, str]) -> Estimate:
+    """The score of some units from their sums: the mean over the groups that `groups` gives each cluster, with interval."""
+    return score_of_sums(fits, metric, groups)
 
 
 def plain_estimate(estimate: Estimate) -> dict[str, Any]:
@@ -150,10 +138,11 @@ def plain_estimate(estimate: Estimate) -> dict[str, Any]:
         "low": estimate.low,
         "high": estimate.high,
         "p": estimate.p,
-        "interval": estimate.method,
-        "scope": estimate.scope,
+        "new_low": estimate.new_low,
+        "new_high": estimate.new_high,
+        "over": estimate.over,
         "groups": estimate.n_groups,
-        "clusters": estimate.n_clusters,
+        "blocks": estimate.n_blocks,
         "seeds": estimate.n_seeds,
         "note": estimate.note,
     }
@@ -185,7 +174,8 @@ class Lead:
         score: Its held-out score.
         rival: The best model of any other tier; None when there is no other.
         rival_tier: Its tier.
-        difference: Leader minus rival on the same test blocks, positive where the leader is better; None when not comparable.
+        difference: Leader minus rival on the same test units, positive where the leader is better, its p corrected over all budgets;
+            None when not comparable.
     """
 
     budget: str
@@ -199,8 +189,8 @@ class Lead:
 
     @property
     def supported(self) -> bool:
-        """Whether the paired interval leaves out zero."""
-        return self.difference is not None and bool(self.difference.low > 0)
+        """Whether the leader is significantly better."""
+        return self.difference is not None and self.difference.value > 0 and self.difference.significant
 
 
 def leads(study: Study) -> list[Lead]:
@@ -216,77 +206,46 @@ def leads(study: Study) -> list[Lead]:
             continue
         first = rows.iloc[0]
         others = rows[rows["tier"] != first["tier"]]
-        if others.empty:
-            found.append(Lead(budget, float(first["labels"]), first["model"], first["tier"], first))
-            continue
-        second = others.iloc[0]
-        difference = compare(study, split, budget, str(first["model"]), str(second["model"]))
-        found.append(
-            Lead(budget, float(first["labels"]), first["model"], first["tier"], first, second["model"], second["tier"], difference)
-        )
-    return found
+        second = None if others.empty else others.iloc[0]
+        rival = (None, None) if second is None else (str(second["model"]), str(second["tier"]))
+        found.append(Lead(budget, float(first["labels"]), first["model"], first["tier"], first, *rival))
+    pairs = [(str(split), lead.budget, lead.model, str(lead.rival)) for lead in found if lead.rival is not None]
+    gaps = iter(compare_models(study, pairs))
+    return [lead if lead.rival is None else replace(lead, difference=_tested(next(gaps))) for lead in found]
 
 
-def compare(study: Study, split: str, budget: str, one: str, other: str, role: str = ELSEWHERE) -> Estimate | None:
-    """How much better one model is than another on the same test blocks (positive = better); None when they share none."""
-    evidence, metric = study.evidence, study.section.metric
-    sides = [evidence.stats.get((Key(split, name, budget), role), {}) for name in (one, other)]
-    seeds = sorted(set(sides[0]) & set(sides[1]))
-    if not seeds:
-        return None
-    both = _united([side[seed] for side in sides for seed in seeds])
-    a, b = both[: len(seeds)], both[len(seeds) :]
-    if not study.section.higher_is_better:
-        a, b = b, a
-    return paired_difference(a, b, metric, groups=evidence.groups[split])
+def _tested(gap: Difference | None) -> Estimate | None:
+    return gap.effect if gap is not None and gap.effect.has_interval else None
+
+
+def compare_models(study: Study, pairs: Sequence[tuple[str, str, str, str]], role: str = ELSEWHERE) -> list[Difference | None]:
+    """How much better one model is than another on the same test units, p-values corrected over all pairs.
+
+    Args:
+        study: The section.
+        pairs: (split, budget, one, other) of each.
+        role: `test_ood` or `test_id`.
+    """
+    sides = [tuple(Side.score(study.points[Key(split, name, budget)], role) for name in (a, b)) for split, budget, a, b in pairs]
+    return differences(study.pool, [(one, other) for one, other in sides], study.section.metric)
 
 
 def drops(study: Study) -> pd.DataFrame:
-    """The drop on the same ground: a row a split, model and budget (`region` is "all"), and one a region."""
-    section, evidence = study.section, study.evidence
+    """The drop on the same test units: a row a split, model and budget (`region` is "all", the mean over groups), and one a group."""
     rows: list[dict[str, Any]] = []
-    for split in section.main_splits:
-        manifest = section.manifest(split)
-        if manifest is None or manifest.grounds().empty:
-            continue
-        for key in evidence.keys(split):
-            home, away = evidence.fits(key, HOME), evidence.fits(key, ELSEWHERE)
-            if not home or len(home) != len(away):
+    for split in study.section.main_splits:
+        for key, point in study.points.items():
+            drop = drop_of(study.pool, point, study.section.metric) if key.split == split else None
+            if drop is None:
                 continue
-            both = _united([*home, *away])
-            home, away = both[: len(home)], both[len(home) :]
-            try:
-                drop = ood_drop(home, away, section.metric, groups=evidence.groups[split])
-            except ProtocolError:
-                continue
-            head = {"split": split, "model": key.model, "tier": section.models[key.model].tier, "budget": key.budget}
-            scores = {"home": _mean_score(home, section), "held_out": _mean_score(away, section)}
-            rows.append(head | {"region": "all"} | scores | plain_estimate(drop))
-            rows += [head | row for row in _by_region(home, away, evidence.groups[split], section)]
+            head = {"split": split, "model": key.model, "tier": drop.tier, "budget": key.budget}
+            rows.append(head | {"region": "all", "home": drop.at_home, "held_out": drop.held_out} | plain_estimate(drop.drop))
+            rows += [head | row for row in _by_group(drop)]
     return pd.DataFrame(rows)
 
 
-def _mean_score(fits: Sequence[Stats], section: Section) -> float:
-    return float(np.mean([fit.evaluate(section.metric, fit.vectors.sum(0)) for fit in fits]))
-
-
-def _by_region(home: Sequence[Stats], away: Sequence[Stats], region_of: Any, section: Section) -> list[dict[str, Any]]:
-    sides = []
-    for fits in (home, away):
-        by_region: dict[str, list[float]] = {}
-        for fit in fits:
-            grouped = fit.regroup([region_of[name] for name in fit.clusters])
-            scores = np.atleast_1d(grouped.evaluate(section.metric, np.asarray(grouped.vectors)))
-            for name, score in zip(grouped.clusters, scores.tolist(), strict=True):
-                by_region.setdefault(name, []).append(float(score))
-        sides.append({name: float(np.mean(values)) for name, values in by_region.items()})
-    at_home, held = sides
-    sign = 1.0 if section.higher_is_better else -1.0
-    return [
-        {"region": name, "home": at_home[name], "held_out": held[name], "value": sign * (at_home[name] - held[name])}
-        for name in sorted(at_home)
-        if name in held
-    ]
+def _by_group(drop: Drop) -> list[dict[str, Any]]:
+    return [{"region": entry.group, "home": entry.at_home, "held_out": entry.held_out, "value": entry.drop} for entry in drop.groups]
 
 
 def costs(study: Study) -> pd.DataFrame:

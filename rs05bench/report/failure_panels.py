@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 
+from rs05bench.protocol.geodesy import metres_per_degree
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.evidence import ELSEWHERE, HOME
 from rs05bench.report.figures import DASHED, ERROR_RAMP, Spec, records
@@ -26,8 +25,9 @@ def map_panel(rows: pd.DataFrame, title: str, subtitle: str, top: float, *, side
         kilometres: Half the side of the ground shown.
     """
     middle_x, middle_y = (rows["lon"].min() + rows["lon"].max()) / 2, (rows["lat"].min() + rows["lat"].max()) / 2
-    east = (rows["lon"] - middle_x) * 111.32 * math.cos(math.radians(middle_y))
-    north = (rows["lat"] - middle_y) * 110.57
+    east_m, north_m = metres_per_degree(middle_y)
+    east = (rows["lon"] - middle_x) * float(east_m) / 1000
+    north = (rows["lat"] - middle_y) * float(north_m) / 1000
     placed = rows.assign(east=east.round(4), north=north.round(4))
     keep = ["place", "east", "north", "error", "predictions"] + (["usual_mistake"] if "usual_mistake" in placed else ["bias"])
     scale = {"domain": [-kilometres, kilometres], "nice": False}

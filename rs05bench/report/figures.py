@@ -52,7 +52,7 @@ class Figure:
 
     def whole(self, subtitle: str) -> Spec:
         """All panels in one specification, for a file."""
-        parts = [{**panel, "width": self.width} for panel in self.panels]
+        parts = [{**_drawn(panel), "width": self.width} for panel in self.panels]
         return {
             "title": {"text": self.title, "subtitle": subtitle, "fontSize": 16, "offset": 14},
             "concat": parts,
@@ -66,9 +66,20 @@ class Figure:
         """One specification a panel, for the page."""
         width: Any = self.width if self.fixed else "container"
         return [
-            {**panel, "width": width, "autosize": {"type": "pad" if self.fixed else "fit-x", "contains": "padding"}, "config": VEGA_CONFIG}
+            {
+                **_drawn(panel),
+                "width": width,
+                "autosize": {"type": "pad" if self.fixed else "fit-x", "contains": "padding"},
+                "config": VEGA_CONFIG,
+            }
             for panel in self.panels
         ]
+
+
+def _drawn(panel: Spec) -> Spec:
+    """Without layers that have no rows (no interval could be given): Vega would leave an empty mark that a screen reader announces."""
+    layers = [layer for layer in panel.get("layer", []) if layer.get("data", {}).get("values") != []]
+    return {**panel, "layer": layers} if layers else panel
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pandas as pd
 from rs05bench.errors import DataError
 from rs05bench.protocol.hashing import hash_order
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.splitters import ROLES
+from rs05bench.protocol.splits import ROLES
 
 # Okabe-Ito; the shape repeats what the colour says. What is used by nobody is drawn first and pale.
 STYLE: dict[str, tuple[str, str]] = {

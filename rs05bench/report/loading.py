@@ -14,9 +14,9 @@ from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics import METRICS, ClusterMoments, find_metric
-from rs05bench.protocol.names import SplitName, parse_split
 from rs05bench.protocol.result import Cost, ModelCard, Result
 from rs05bench.protocol.rules import RuleVerdict, check_rules
+from rs05bench.protocol.splits import Split
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ class Section:
     @cached_property
     def splits(self) -> list[str]:
         """Splits with results, the main ones first, in the card's order."""
-        there = {result.cell.split: result.main for result in self.results}
+        there: dict[str, bool] = {result.cell.split: result.main for result in self.results}
         order = {name: position for position, name in enumerate(self.card.splits)}
         return sorted(there, key=lambda name: (not there[name], order.get(name, len(order)), name))
 
     @cached_property
     def main_splits(self) -> list[str]:
         """Splits that may be a main result."""
-        there = {result.cell.split: result.main for result in self.results}
+        there: dict[str, bool] = {result.cell.split: result.main for result in self.results}
         return [split for split in self.splits if there[split]]
 
     @cached_property
@@ -99,24 +99,22 @@ class Section:
     def lead_split(self) -> str | None:
         """The split the verdict is about: the first that holds groups out, else the first with a test out of domain; None without one."""
         moved = [split for split in self.main_splits if any("test_ood" in r.scores for r in self.results if r.cell.split == split)]
-        preferred = ("leave-group", "leave-group-year", "leave-year", "until", "official")
 
         def rank(split: str) -> int:
-            name = parse_split(split)
-            first = preferred.index(name.rule) if name.rule in preferred else len(preferred)
-            return 2 * first + bool(name.extra)
+            return 2 * Split(split).rule.rank + bool(Split(split).extra)
 
         return min(moved, key=rank, default=None)
 
     def manifest(self, split: str) -> SplitManifest | None:
         """The manifest of a split."""
-        return self.manifests.get(parse_split(split).base)
+        return self.manifests.get(Split(split).base)
 
     def group_word(self, split: str) -> str:
         """What the split moves, for people: `county`."""
-        name: SplitName = parse_split(split)
-        word = name.group or ("year" if name.moves_year else self.card.split_options.region or "region")
-        return word.replace("_", " ").replace("-", " ")
+        name = Split(split)
+        if name.group is None and not name.rule.needs_year and self.card.split_options.region:
+            return self.card.split_options.region.replace("_", " ").replace("-", " ")
+        return name.moved
 
 
 @dataclass(frozen=True)

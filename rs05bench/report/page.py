@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.compose import Chapter, Table, all_figures, compose
 from rs05bench.report.figures import Figure, ramp_gradient
@@ -210,7 +210,7 @@ def about(section: Section) -> dict[str, str]:
         if card.year:
             years = first.units["year"].dropna()
             groups.append(f"years {int(years.min())}–{int(years.max())}" if len(years) else "")
-    moved = parse_split(section.lead_split).group if section.lead_split else None
+    moved = Split(section.lead_split).group if section.lead_split else None
     left = f"in another {moved.replace('-', ' ').replace('_', ' ')}" if moved else "elsewhere"
     return {
         "question": f"How well can {_predicted(section)} be mapped from few labels, and how much of that is left {left}?",

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from rs05bench.protocol.metrics import METRICS, find_metric
-from rs05bench.report.data import DRAWS, Study
+from rs05bench.protocol.pooling import LEAST_UNITS
+from rs05bench.report.data import Study
 from rs05bench.report.style import metric_name
 
 
 def sources(study: Study) -> list[tuple[str, str]]:
     """A few words and a sentence each."""
     section = study.section
-    chips = section.labels is None
     found = [("Data", _data(study))]
     found.append((_capital(metric_name(section.metric)), f"{find_metric(section.metric, METRICS).source}."))
-    counted = (
-        "the pixel counts that every result keeps for each test block" if chips else "the stored predictions, recomputed while reading"
+    small = "" if section.card.kind == "segmentation" else f" A group of fewer than {LEAST_UNITS} test units has no score of its own."
+    found.append(
+        (
+            "Scores",
+            f"The mean over groups of the score inside each group, and over seeds.{small} The score of all units pooled is the column "
+            "`pooled` of each CSV.",
+        )
     )
-    found.append(("Scores", f"Pooled over folds, each unit counting once, and averaged over seeds; from {counted}."))
     found.append(
         (
             "Intervals and p-values",
-            f"95 %, by resampling whole test blocks: studentised with {DRAWS:,} draws for one or two fits, by Student's t over blocks and "
-            "fits for more (two-way clustering, Cameron, Gelbach & Miller 2011) and for few blocks. Which, and over how many blocks and "
-            "groups, stands beside each number in its CSV.",
+            "95 %, Student's t over groups (with the variation over seeds from three seeds on, two-way clustering, Cameron, Gelbach & "
+            "Miller 2011): they hold for groups like these, and `new_low`, `new_high` for one new group. A split with one group is "
+            "resampled by its test blocks, and its rows say `over = blocks`. Fewer than three groups give no interval.",
         )
     )
-    found.append(("Leads", "Paired: both models are resampled on the same blocks, with the same seeds."))
-    found.append(("Drop", "The same test blocks scored with labels of their region in training, minus with their region held out."))
+    found.append(("Leads", "Paired by group and seed; p-values are corrected over all budgets (Holm 1979)."))
+    found.append(("Drop", "Inside each group, on the same test units: the score with the group in training minus with it held out."))
     calibration = "coverage90" if section.card.kind == "regression" else "ece"
     found.append(("Confidence", f"{METRICS[calibration].source}; the curve pools folds and seeds."))
     found.append(("Cost", _cost(study)))

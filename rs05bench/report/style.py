@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.tiers import TIER_STYLES
 
 INK, MUTED, FAINT, PAPER = "#1b1f24", "#5b6470", "#d9dde2", "#ffffff"
@@ -87,25 +87,13 @@ def metric_name(name: str) -> str:
 
 def split_title(split: str) -> str:
     """What a split asks, in a few words."""
-    name = parse_split(split)
-    word = (name.group or "").replace("-", " ").replace("_", " ")
-    match name.rule:
-        case "leave-group":
-            more = f", with {name.extra} labels a class from it" if name.extra else ""
-            return f"Another {word}{more}"
-        case "leave-group-year":
-            return f"Another {word} in another year"
-        case "leave-year":
-            return "Another year"
-        case "until":
-            return f"Years after {name.year}"
-        case "within":
-            return f"One {word} only"
-        case "spatial-block":
-            return "Blocks beside training"
-        case "official":
-            return "As published"
-    return "Random split"
+    return Split(split).heading
+
+
+def elsewhere(split: str) -> str:
+    """Where the held-out units are, to end a sentence with."""
+    name = Split(split)
+    return name.words(name.rule.elsewhere)
 
 
 def layer_name(model: str) -> str:
@@ -116,20 +104,6 @@ def layer_name(model: str) -> str:
 def a(word: str) -> str:
     """A word with its article."""
     return f"{'an' if word[:1].lower() in 'aeio' else 'a'} {word}"
-
-
-def elsewhere(split: str) -> str:
-    """Where the held-out units are, to end a sentence with."""
-    name = parse_split(split)
-    word = (name.group or "region").replace("-", " ").replace("_", " ")
-    return {
-        "leave-group": f"in {a(word)} without training labels",
-        "leave-group-year": f"in {a(word)} and year without training labels",
-        "leave-year": "in a year without training labels",
-        "until": f"in the years after {name.year}",
-        "within": f"outside the {word} it learned in",
-        "official": "on the published test set",
-    }.get(name.rule, "on held-out blocks")
 
 
 def tier_scale(models: dict[str, str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError
-from rs05bench.experiment.store import write_whole
+from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.result import Result
 from rs05bench.report.compose import Table
 from rs05bench.report.figures import Figure, ramp_gradient
@@ -124,10 +124,10 @@ def write_page(page: Page, out: Path) -> Path:
             write_images(folder, figure, f"{page.title} · {page.mark(figure.digests)} data")
         for table in page.tables:
             table.frame.to_csv(folder / f"{table.key}.csv", index=False)
-        write_whole(out / "cells.csv", cells_csv(page))
-        write_whole(out / "page.json", json.dumps(record(page), indent=1, ensure_ascii=False))
-        write_whole(out / f"{page.name}.md", markdown(page))
-        return write_whole(out / "index.html", html(page))
+        write_text(out / "cells.csv", cells_csv(page))
+        write_text(out / "page.json", json.dumps(record(page), indent=1, ensure_ascii=False))
+        write_text(out / f"{page.name}.md", markdown(page))
+        return write_text(out / "index.html", html(page))
     except OSError as error:
         raise DataError(f"the page cannot be written: {error}", source=out) from error
 
@@ -140,7 +140,7 @@ def write_docs(page: Page, docs: Path, out: Path) -> Path:
     for figure in page.figures:
         shutil.copyfile(out / "figures" / f"{figure.key}.png", docs / f"{page.name}-{figure.key}.png")
     shutil.copyfile(out / "cells.csv", docs / f"{page.name}.cells.csv")
-    return write_whole(docs / f"{page.name}.md", markdown(page, images=f"{page.name}-", cells=f"{page.name}.cells.csv"))
+    return write_text(docs / f"{page.name}.md", markdown(page, images=f"{page.name}-", cells=f"{page.name}.cells.csv"))
 
 
 def cell_line(result: Result) -> str:

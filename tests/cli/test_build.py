@@ -43,8 +43,8 @@ def test_a_build_prints_its_report_and_what_comes_next(real, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "which builder"),
-        (("tomato",), "no builder 'tomato'"),
+        ((), "which recipe"),
+        (("tomato",), "no recipe 'tomato'"),
         (("sen4map",), "where are the source files"),
         (("sen4map", "--root", ".", "--set", "target"), "--set takes OPTION=VALUE"),
         (("sen4map", "--root", ".", "--set", "target=lakes"), "target is one of land-cover, crops"),

@@ -38,7 +38,7 @@ def test_init_without_questions_writes_a_card_that_checks(table):
     out = run("card", "init", table, "--yes", "--features", "S1_VV,S1_VH")
     made = table.with_suffix(".yaml")
     assert f"card check {made}" in out
-    assert TaskCard.load(made).features["hybrid"] == ["alphaearth", "raw"]
+    assert TaskCard.load(made).features["hybrid"].columns == ["alphaearth", "raw"]
     seen = json.loads(run("card", "check", made, "--json"))
     assert seen["right"] is True
     assert seen["tiers"] == {"alphaearth": "embedding", "raw": "raw", "hybrid": "hybrid"}
@@ -49,7 +49,7 @@ def test_init_asks_in_turn_and_takes_what_is_typed(table, tmp_path):
     out = run("card", "init", table, "--out", made, input="height\n\nregion\n-\nS1_VV\n")
     assert "Which column is predicted?" in out
     loaded = TaskCard.load(made)
-    assert (loaded.kind, loaded.targets, loaded.groups, loaded.unit, loaded.features["raw"]) == (
+    assert (loaded.kind, loaded.targets, loaded.groups, loaded.unit, loaded.features["raw"].columns) == (
         "regression",
         ["height"],
         ["region"],

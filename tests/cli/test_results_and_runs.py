@@ -63,5 +63,5 @@ def test_a_runtime_environment_is_read_from_a_file(tmp_path):
     path.write_text("env_vars: {HF_HUB_OFFLINE: '1'}\n")
     assert chosen_executor("ray", None, "auto", path).runtime_env == {"env_vars": {"HF_HUB_OFFLINE": "1"}}
     path.write_text("- a list\n")
-    with pytest.raises(DataError, match="holds no mapping"):
+    with pytest.raises(DataError, match="expected fields"):
         chosen_executor("ray", None, None, path)

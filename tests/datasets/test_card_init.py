@@ -9,10 +9,10 @@ import yaml
 from rs05bench.datasets.card_check import check_card
 from rs05bench.datasets.card_init import look, propose, questions, write_commented
 from rs05bench.datasets.embedding_table import EmbeddingTable
-from rs05bench.datasets.task_list import SPLIT_FORMS, list_tasks
+from rs05bench.datasets.task_list import list_tasks, split_forms
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 from tests.datasets.table_files import BANDS, CENTRES, card, export, write_regions
 
 
@@ -72,11 +72,11 @@ def test_agreeing_with_everything_gives_a_card_that_reads_the_table(table, tmp_p
 def test_copies_of_the_target_and_columns_named_after_it_go_under_never_features(table):
     facts = look(table)
     made, _ = propose(facts, agree(facts, target="height", features="S1_VV,S1_VH"), name="plots")
-    assert made.features["raw"] == ["S1_VV", "S1_VH"]
+    assert made.features["raw"].columns == ["S1_VV", "S1_VH"]
     assert "height_ft" in made.never_features
     facts.frame["biomass"] = facts.frame["height"] * 12.0
     made, _ = propose(facts, agree(facts, target="height", features="S1_VV,biomass"), name="plots")
-    assert made.features["raw"] == ["S1_VV"]
+    assert made.features["raw"].columns == ["S1_VV"]
     assert "biomass" in made.never_features
 
 
@@ -139,9 +139,15 @@ def test_a_check_gives_the_reason_for_what_is_impossible(tmp_path):
 
 
 def test_the_split_forms_parse_and_say_truly_what_can_be_a_main_result():
-    for form in SPLIT_FORMS:
-        text = form["split"].replace("<group>", "region").replace("<k>", "5").replace("<year>", "2021")
-        assert parse_split(text).can_be_main is form["main_result"]
+    forms = {form["split"]: form for form in split_forms()}
+    assert {"random", "spatial-block", "within-<group>", "leave-year-out", "next-year", "until-<year>"} <= set(forms)
+    for form in forms.values():
+        for one in str(form["split"]).split(", "):
+            text = one
+            for word, example in (("<group>", "region"), ("<k>", "5"), ("<n>", "30"), ("<b>", "3"), ("<year>", "2021"), ("<which>", "2")):
+                text = text.replace(word, example)
+            assert Split(text).rule.may_be_main is form["main_result"]
+            assert Split(text).rule.form == form["split"]
 
 
 def test_tasks_lists_the_three_simulated_ones_and_my_cards(tmp_path):

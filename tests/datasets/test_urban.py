@@ -152,14 +152,14 @@ def test_combines_with_imagery(imagery, tmp_path):
 
 
 def test_plot_has_units_and_hatches_what_is_missing(ds):
-    figure = ds.plot("obesity_pct", 2020)
+    figure = ds.plot_map("obesity_pct", 2020)
     titles = [axis.get_title() for axis in figure.axes]
     assert titles[0] == "Atlanta: 4 tracts, 1 missing"
     assert figure.axes[-1].get_xlabel() == "adults with a body mass index of 30 or more (percent); hatched: missing"
     with pytest.raises(DataError, match="no indicator 'x'"):
-        ds.plot("x")
+        ds.plot_map("x")
     with pytest.raises(DataError, match="no year 1999"):
-        ds.plot("obesity_pct", 1999)
+        ds.plot_map("obesity_pct", 1999)
     plt.close("all")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep, sweep_grid
 from rs05bench.experiment.upkeep import import_runs, kept_grids, prunable, prune, status
+from rs05bench.protocol.atomic import hidden_sibling
 
 
 @pytest.fixture
@@ -62,13 +62,9 @@ def test_leftovers_of_writers_that_are_gone_are_removed_and_those_of_others_kept
     folder.mkdir(exist_ok=True)
     ended = subprocess.Popen(["true"])
     ended.wait()
-    from rs05bench.experiment.store import _HOST
-
-    gone, alive, elsewhere = (
-        folder / f".{'ab' * 32}.{_HOST}.{ended.pid}.x",
-        folder / f".{'ab' * 32}.{_HOST}.{os.getpid()}.x",
-        folder / f".{'ab' * 32}.another-host.{ended.pid}.x",
-    )
+    alive = hidden_sibling(store.folder("ab" * 32))
+    _, host, _, random = alive.name.split(".")
+    gone, elsewhere = alive.with_name(f".{host}.{ended.pid}.{random}"), alive.with_name(f".writing-another-host.{ended.pid}.{random}")
     for path in (gone, alive, elsewhere):
         path.mkdir()
     assert store.sweep_leftovers() == 1

@@ -16,7 +16,7 @@ from rs05bench.datasets.published import PUBLISHED, published
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import manifest as room
 from rs05bench.protocol.audit import audit_manifest
-from rs05bench.protocol.blocks import nearest_distance
+from rs05bench.protocol.geodesy import nearest_place
 from rs05bench.protocol.manifest import SplitManifest, build_manifest, load_manifest, manifest_digest, open_manifest, shipped_manifests
 from rs05bench.protocol.manifest_diff import diff_manifests
 
@@ -133,7 +133,7 @@ def test_located_fires_keep_their_distance_and_no_province_is_on_both_sides():
         placed = units.loc[rows["unit_id"]]
         train, test = np.isin(role, ["train", "val"]), np.isin(role, ["test_id", "test_ood"])
         lon, lat = placed["lon"].to_numpy(), placed["lat"].to_numpy()
-        distance = nearest_distance(lon[test], lat[test], lon[train], lat[train])
+        distance = nearest_place(lon[test], lat[test], lon[train], lat[train])[0]
         assert np.nanmin(distance) >= manifest.card["parameters"]["buffer_m"]
         unlocated = placed["lon"].isna().to_numpy()
         assert not set(placed["place"][train & unlocated]) & set(placed["place"][test & unlocated])
@@ -333,7 +333,7 @@ def test_build_manifest_leaves_the_digest_alone_whatever_is_counted():
         {"kind": "classification", "name": "t", "targets": ["y"], "splits": ["random"], "coordinates": {"x": "x", "y": "y"}}
     )
     labels = {"y": pd.Series(["1", "0"] * 5, index=list("abcdefghij"))}
-    plain, counted = build_manifest(card, units, "random"), build_manifest(card, units, "random", labels=labels, audit=True)
+    plain, counted = build_manifest(card, units, "random"), build_manifest(card, units, "random", labels=labels)
     assert plain.digest == counted.digest
     assert counted.card["classes"] == {"y": {"0": 5, "1": 5}}
     assert plain.card["classes"] == {}

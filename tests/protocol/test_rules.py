@@ -13,6 +13,7 @@ from rs05bench.experiment.check import check_store
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.result import Cell, Cost, ModelCard, Result, Stratum
 from rs05bench.protocol.rules import RULES, check_rules
+from rs05bench.protocol.splits import Split
 
 MODELS = {
     "floor/majority": ModelCard(name="floor/majority", tier="floor", inputs="none", learner="majority"),
@@ -88,7 +89,7 @@ def without(**cell):
 
 
 def random_as_main(results):
-    extra = [changed(result, "cell", split="random", fold="random") for result in results if result.cell.fold == "S0"]
+    extra = [changed(result, "cell", split=Split("random"), fold="random") for result in results if result.cell.fold == "S0"]
     return results + extra
 
 
@@ -136,14 +137,16 @@ def test_every_rule_is_broken_by_some_case():
 
 def test_rules_without_anything_to_look_at_do_not_apply():
     results = [r for r in runs() if "presto" not in r.cell.model and r.model.tier in ("raw", "floor")]
-    results = [changed(r, "cell", split="spatial-block", fold="blocks") for r in results if r.cell.fold == "S0"]
+    results = [changed(r, "cell", split=Split("spatial-block"), fold="blocks") for r in results if r.cell.fold == "S0"]
     by_rule = {verdict.rule: verdict.verdict for verdict in check_rules(results)}
     assert [rule for rule, verdict in by_rule.items() if verdict == "not applicable"] == [9, 11, 14]
 
 
 def test_a_random_split_beside_main_results_is_allowed_as_a_sanity_check():
     results = runs()
-    sanity = [changed(r, "cell", split="random", fold="random").model_copy(update={"main": False}) for r in results if r.cell.fold == "S0"]
+    sanity = [
+        changed(r, "cell", split=Split("random"), fold="random").model_copy(update={"main": False}) for r in results if r.cell.fold == "S0"
+    ]
     assert {verdict.verdict for verdict in check_rules(results + sanity)} == {"pass"}
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rs05bench.errors import DataError
-from rs05bench.protocol import TaskCard, UnitTable, build_manifest
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol import Cell, TaskCard, UnitTable, build_manifest
+from rs05bench.protocol.splits import RULES, Fold, Split
 
 SPLITS = [
     "random",
@@ -227,7 +231,98 @@ def test_units_that_share_a_tile_are_never_on_both_sides():
 def test_a_random_split_is_never_a_main_result():
     manifest = build_manifest(card(), UnitTable.build(places(9, 80, 4), groups=["state"]), "random")
     assert manifest.card["can_be_main"] is False
-    assert not parse_split("random").can_be_main
+    assert not Split("random").rule.may_be_main
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "group", "year", "extra"),
+    [
+        ("random", "random", None, None, 0),
+        ("within-land-use", "within", "land-use", None, 0),
+        ("leave-crop-system-out", "leave-group", "crop-system", None, 0),
+        ("leave-state-out+5", "leave-group", "state", None, 5),
+        ("leave-state-out+27-units", "leave-group", "state", None, 27),
+        ("leave-state-out+30-units-in-3-blocks", "leave-group", "state", None, 30),
+        ("leave-year-out", "leave-year", None, None, 0),
+        ("leave-state-year-out", "leave-group-year", "state", None, 0),
+        ("next-year", "next-year", None, None, 0),
+        ("until-2021", "until", None, 2021, 0),
+        ("official-2", "official", None, None, 0),
+    ],
+)
+def test_a_name_is_taken_apart_by_one_rule(name, rule, group, year, extra):
+    assert [found.name for found in RULES.values() if found.pattern.fullmatch(name)] == [rule]
+    split = Split(name)
+    assert (split.rule.name, split.group, split.year, split.extra) == (rule, group, year, extra)
+    assert split.base == name.split("+")[0]
+    assert split == name
+    assert pickle.loads(pickle.dumps(split)).rule is split.rule
+
+
+@pytest.mark.parametrize("name", ["leave-out", "until-21", "within-", "leave-year-out+5", "Random", "leave-state-out+x", ""])
+def test_a_name_of_no_rule_is_refused_with_the_forms(name):
+    with pytest.raises(ValueError, match=r"is not a split; the forms are .*leave-<group>-out"):
+        Split(name)
+
+
+def test_a_cell_and_a_manifest_carry_the_split():
+    cell = Cell(task="toy", target="y", split="leave-state-out+5", fold="a", model="m", budget="full", seed=0)
+    assert cell.split.extra == 5
+    again = Cell.model_validate_json(cell.model_dump_json())
+    assert again == cell
+    assert again.split.rule.name == "leave-group"
+    assert type(cell.model_dump()["split"]) is str
+    manifest = build_manifest(card(), UnitTable.build(places(2, 80, 4), groups=["state"]), "leave-state-out+5")
+    assert manifest.split.rule.shift == "region"
+    assert manifest.split == "leave-state-out"
+
+
+def test_a_rule_is_added_by_one_module(monkeypatch):
+    def draw(ground, split):
+        north = ground.units.frame["lat"].to_numpy() > ground.units.frame["lat"].median()
+        yield Fold("north", (), np.where(north, "test_ood", "train").astype(object), np.where(north, "region", "none").astype(object))
+
+    rule = replace(RULES["random"], name="north", form="north", pattern=re.compile("north"), draw=draw, shift="region")
+    monkeypatch.setitem(RULES, "north", rule)
+    frame = places(2, 80, 4)
+    manifest = build_manifest(card(splits=["north"]), UnitTable.build(frame, groups=["state"]), "north")
+    here = roles(manifest, "north")
+    lat = frame.set_index("unit_id")["lat"]
+    assert lat[sorted(here["train"])].max() < lat[sorted(here["test_ood"])].min()
+
+
+@many_worlds
+@given(seed=st.integers(0, 10_000), n=st.integers(40, 160), years=st.integers(2, 7))
+def test_next_year_tests_places_that_train_in_earlier_years_only(seed, n, years):
+    frame = places(seed, n, 4, years=years)
+    # One place in five is new in the last year.
+    frame = frame[~((frame.groupby("place").ngroup() % 5 == 0) & (frame["year"] < frame["year"].max()))]
+    manifest = build_manifest(card(), UnitTable.build(frame, groups=["state"]), "next-year")
+    at = frame.set_index("unit_id")
+    assert manifest.folds == [str(year) for year in sorted(frame["year"].unique())[1:]]
+    for fold in manifest.folds:
+        here = roles(manifest, fold)
+        learnt = at.loc[sorted(here["train"] | here["val"])]
+        tested = at.loc[sorted(here["test_ood"])]
+        assert set(tested["year"]) == {int(fold)}
+        assert learnt["year"].max() < int(fold)
+        assert set(tested["place"]) <= set(at.loc[at["year"] < int(fold), "place"])
+        # Every place that has an earlier year is tested.
+        both = set(at.loc[at["year"] < int(fold), "place"]) & set(at.loc[at["year"] == int(fold), "place"])
+        assert set(tested["place"]) == both
+        assert "test_id" not in here
+
+
+def test_leave_year_out_tests_new_places_and_next_year_known_ones():
+    frame = places(3, 120, 5).set_index("unit_id", drop=False)
+    units = UnitTable.build(frame, groups=["state"])
+    shared = {}
+    for split in ("leave-year-out", "next-year"):
+        manifest = build_manifest(card(), units, split)
+        here = roles(manifest, "2020")
+        shared[split] = set(frame.loc[sorted(here["test_ood"]), "place"]) & set(frame.loc[sorted(here["train"] | here["val"]), "place"])
+    assert not shared["leave-year-out"]
+    assert shared["next-year"] == set(frame["place"])
 
 
 @pytest.mark.parametrize(
@@ -235,6 +330,7 @@ def test_a_random_split_is_never_a_main_result():
     [
         ({"state": "only"}, "leave-state-out", "at least two groups"),
         ({"year": 2018}, "leave-year-out", "at least two years"),
+        ({"year": 2018}, "next-year", "at least two years"),
         ({"year": 2018}, "until-2019", "leaves no unit on one side"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 from rs05bench.errors import DataError
 from rs05bench.experiment.store import ResultStore
-from rs05bench.protocol.drop import drop_estimates
+from rs05bench.protocol.comparison import compare
 from rs05bench.protocol.metrics import metric_from_stats
 from rs05bench.protocol.result import Result
 from rs05bench.report import Report, write_report
@@ -51,20 +51,22 @@ def test_curves_of_chips_have_intervals(runs, report):
     table = frame(report, "toy-curves-leave-state-out")
     assert set(table["model"]) == {model for model, *_ in MODELS}
     assert ((table["low"] < table["value"]) & (table["value"] < table["high"])).all()
-    # The held-out score is the mean over seeds of the score of all pixels: every chip is held out once.
+    # Pooled is the mean over seeds of the score of all pixels: every chip is held out once. The main score is that of each state.
     for model in set(table["model"]):
-        of_seeds = []
+        of_seeds, of_states = [], []
         for seed in (0, 1, 2):
             cells = [r.kept("test_ood").of("miou") for r in runs[1] if r.cell.model == model and r.cell.seed == seed]
             whole = np.sum([stats.vectors.sum(0) for stats in cells], axis=0)
             of_seeds.append(float(cells[0].evaluate("miou", whole)))
-        shown = table.loc[(table["model"] == model) & (table["role"] == "test_ood"), "value"].item()
-        assert shown == pytest.approx(np.mean(of_seeds), abs=1e-12)
+            of_states += [float(stats.evaluate("miou", stats.vectors.sum(0))) for stats in cells]
+        shown = table[(table["model"] == model) & (table["role"] == "test_ood")].iloc[0]
+        assert shown["pooled"] == pytest.approx(np.mean(of_seeds), abs=1e-12)
+        assert shown["value"] == pytest.approx(np.mean(of_states), abs=1e-9)
 
 
 def test_the_drop_of_chips_is_that_of_the_protocol(runs, report):
     table = frame(report, "toy-drop")
-    for entry in drop_estimates(runs[1], "miou"):
+    for entry in compare(runs[1]).drops:
         row = table[(table["model"] == entry.point.model) & (table["region"] == "all")].iloc[0]
         assert row["value"] == pytest.approx(entry.drop.value, abs=1e-12)
         assert row["low"] < row["value"] < row["high"]

@@ -24,7 +24,7 @@ def predictions(runs: Path, split: str, model: str, budget: str, role: str) -> p
             continue
         frame = store.predictions(result.digest).frame()
         labels = pd.read_parquet(runs / "labels" / f"{result.digests['data']}.parquet").set_index("unit_id")[cell.target]
-        frame = frame[frame["role"] == role].assign(seed=cell.seed)
+        frame = frame[frame["role"] == role].assign(seed=cell.seed, fold=cell.fold)
         frame["label"] = labels.loc[frame["unit_id"]].to_numpy()
         columns = [name for name in frame if name.startswith("p_")]
         frame["said"] = frame[columns].idxmax(axis=1).str.removeprefix("p_") if columns else frame["y"]
@@ -32,16 +32,27 @@ def predictions(runs: Path, split: str, model: str, budget: str, role: str) -> p
     return pd.concat(parts)
 
 
-def score(frame: pd.DataFrame) -> float:
-    """Mean over seeds; a unit tested in several folds counts for its share in each."""
-    values = []
-    for _, fit in frame.groupby("seed"):
-        weight = 1 / fit.groupby("unit_id")["unit_id"].transform("size")
-        if fit["said"].dtype == np.float64:
-            values.append(r2_score(fit["label"], fit["said"], sample_weight=weight))
-        else:
-            values.append(f1_score(fit["label"], fit["said"], average="macro", sample_weight=weight))
-    return float(np.mean(values))
+def score(frame: pd.DataFrame, region: pd.Series) -> float:
+    """Mean over groups of the score inside each, by fit and fold; groups of fewer than ten units have none where three others are left."""
+    group = frame["unit_id"].map(region)
+    sizes = frame.groupby(group)["unit_id"].nunique()
+    kept = sizes.index[sizes >= 10] if (sizes >= 10).sum() >= 3 else sizes.index
+    inside = []
+    for name in kept:
+        by_fit = []
+        for _, fit in frame[group == name].groupby(["seed", "fold"]):
+            if fit["said"].dtype == np.float64:
+                by_fit.append(r2_score(fit["label"], fit["said"]))
+            else:
+                by_fit.append(f1_score(fit["label"], fit["said"], average="macro"))
+        inside.append(np.mean(by_fit))
+    return float(np.mean(inside))
+
+
+def regions(runs: Path, split: str) -> pd.Series:
+    (path,) = (runs / "manifests").rglob(f"{split}@v1.parquet")
+    table = pd.read_parquet(path).drop_duplicates("unit_id")
+    return table.set_index("unit_id")["region"].astype(str)
 
 
 def figure(report: Report, name: str) -> pd.DataFrame:
@@ -56,7 +67,7 @@ def test_every_point_of_the_curves_is_the_score_of_the_stored_predictions(report
     drawn = figure(report, name)
     assert set(drawn["role"]) == {"test_id", "test_ood"}
     for _, row in drawn.iterrows():
-        found = score(predictions(runs, split, row["model"], row["budget"], row["role"]))
+        found = score(predictions(runs, split, row["model"], row["budget"], row["role"]), regions(runs, split))
         assert row["value"] == pytest.approx(found, abs=1e-6)
 
 
@@ -67,7 +78,7 @@ def test_the_drop_is_taken_on_the_same_units(report: Report, runs: Path, name: s
         home = predictions(runs, split, row["model"], row["budget"], "test_id")
         held = predictions(runs, split, row["model"], row["budget"], "test_ood")
         assert set(home["unit_id"]) == set(held["unit_id"])
-        assert row["value"] == pytest.approx(score(home) - score(held), abs=1e-6)
+        assert row["value"] == pytest.approx(score(home, regions(runs, split)) - score(held, regions(runs, split)), abs=1e-6)
 
 
 def test_intervals_hold_their_value_and_stay_in_the_range_of_the_score(report: Report) -> None:

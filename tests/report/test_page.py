@@ -235,7 +235,7 @@ def test_the_source_of_every_number_is_stated(report: Report, runs: Path) -> Non
     digest = next(result.digests["data"] for result in ResultStore(runs).results() if result.cell.task == "crop")
     for part in (
         "Opitz &amp; Burst 2019",
-        "resampling whole test blocks",
+        "t over groups",
         "Guo et al. 2017",
         digest[:12],
         "crop/leave-crop-system-out@v1",

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.documents import read_yaml_mapping
 
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
 
@@ -53,10 +54,7 @@ class LayerSource(BaseModel):
 
 @lru_cache(maxsize=1)
 def _load() -> dict[str, LayerSource]:
-    import yaml
-
-    entries = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
-    return {name: LayerSource.model_validate({"name": name, **entry}) for name, entry in entries.items()}
+    return {name: LayerSource.model_validate({"name": name, **entry}) for name, entry in read_yaml_mapping(CATALOGUE).items()}
 
 
 def list_sources() -> list[LayerSource]:

@@ -12,7 +12,7 @@ from rs05bench.datasets.layers.base import as_window, lattice, note_missing, pix
 from rs05bench.datasets.layers.catalogue import LayerSource, find_source
 from rs05bench.datasets.layers.features import Features, cells, to_edge
 from rs05bench.errors import DataError
-from rs05bench.protocol.pixels import metres_a_degree
+from rs05bench.protocol.geodesy import metres_per_degree
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -152,7 +152,7 @@ def _metric(crs: Any, transform: Affine, shape: tuple[int, int], lon: NDArray[np
         return False
     x, y = lon.reshape(shape), lat.reshape(shape)
     row, col = shape[0] // 2 - 1, shape[1] // 2 - 1
-    east, north = (float(v) for v in metres_a_degree(np.array(y[row, col])))
+    east, north = (float(v) for v in metres_per_degree(y[row, col]))
     across = np.hypot((x[row, col + 1] - x[row, col]) * east, (y[row, col + 1] - y[row, col]) * north)
     down = np.hypot((x[row + 1, col] - x[row, col]) * east, (y[row + 1, col] - y[row, col]) * north)
     return bool(abs(across / transform.a - 1) < 2e-3 and abs(down / transform.a - 1) < 2e-3)

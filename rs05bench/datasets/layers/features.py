@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.pixels import metres_a_degree
+from rs05bench.protocol.geodesy import DEGREE_M, crs_unit_metres, degrees_around, metres_per_degree
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -116,7 +116,7 @@ class Features:
         strange = sorted({str(kind) for kind in frame.geometry.geom_type.dropna()} - _KINDS)
         if strange:
             raise DataError(f"expected points, lines or polygons, found {', '.join(strange)}", source=path)
-        longest = _STRAIGHT_M / 111_320 if frame.crs.is_geographic else _STRAIGHT_M / frame.crs.axis_info[0].unit_conversion_factor
+        longest = _STRAIGHT_M / crs_unit_metres(frame.crs)
         shapes = shapely.segmentize(shapely.force_2d(shapes), longest)
         if frame.crs.to_epsg() != 4326:
             import geopandas as gpd
@@ -185,7 +185,7 @@ def cells(lon: Float, lat: Float) -> Iterator[tuple[NDArray[np.int64], Plane, tu
     """Positions that are measured in one plane: their rows, the plane, and the box around them in degrees."""
     # Cells are even on the ground: towards the poles they span more degrees of longitude.
     band = np.floor(lat / CELL)
-    wide = CELL / np.maximum(metres_a_degree((band + 0.5) * CELL)[0] / 111_320, 0.05)
+    wide = CELL / np.maximum(metres_per_degree((band + 0.5) * CELL)[0] / DEGREE_M, 0.05)
     key = band * 100_000 + np.floor((lon + 180) / wide)
     order = np.argsort(key, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
@@ -199,11 +199,10 @@ def to_edge(features: Features, plane: Plane, points: Shapes, box: tuple[float, 
     import shapely
 
     west, south, east, north = box
-    margin = 1.5 * reach / 110_000
-    wide = min(margin / max(np.cos(np.deg2rad(min(max(abs(south), abs(north)) + margin, 89.9))), 0.01), 180.0)
+    wide, margin = degrees_around(1.5 * reach, max(abs(south), abs(north)))
     around = shapely.box(west - wide, south - margin, east + wide, north + margin)
     edge = shapely.intersection(shapely.boundary(features.area), around)
     if edge.is_empty:
         return np.full(len(points), np.inf)
-    distance = shapely.distance(points, plane.project(np.array([shapely.segmentize(edge, _STRAIGHT_M / 111_320)]))[0])
+    distance = shapely.distance(points, plane.project(np.array([shapely.segmentize(edge, _STRAIGHT_M / DEGREE_M)]))[0])
     return np.where(distance <= reach, distance, np.inf)

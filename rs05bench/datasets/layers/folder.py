@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rs05bench.datasets.layers.catalogue import LayerSource, find_source, list_sources
 from rs05bench.errors import DataError
+from rs05bench.protocol.documents import read_yaml_mapping
 
 if TYPE_CHECKING:
     from rs05bench.datasets.layers.base import Layer
@@ -124,19 +125,11 @@ def _files(place: Path, patterns: Sequence[str], source: LayerSource) -> list[Pa
 
 
 def _options(folder: Path) -> dict[str, _Options]:
-    import yaml
-
     path = folder / OPTIONS
     if not path.is_file():
         return {}
-    try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"cannot be read ({error})", source=path) from None
-    if not isinstance(said, dict):
-        raise DataError("expected names of layers with their options", source=path)
     out = {}
-    for name, entry in said.items():
+    for name, entry in read_yaml_mapping(path).items():
         try:
             out[str(name)] = _Options.model_validate(entry or {})
         except ValidationError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import pandas as pd
 
 from rs05bench.datasets.layers.folder import open_layers
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import writing
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -212,8 +212,6 @@ def _write(frame: pd.DataFrame, added: pd.DataFrame, target: Path) -> None:
 
     joined = pd.concat([pd.DataFrame(frame), added], axis=1)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.stem}.part{target.suffix}")
-    part.unlink(missing_ok=True)
     located = isinstance(frame, gpd.GeoDataFrame)
     if target.suffix.lower() == ".gpkg" and not located:
         raise DataError("a GeoPackage needs geometries, and the table has none", source=target, remedy="Write .csv or .parquet.")
@@ -223,10 +221,12 @@ def _write(frame: pd.DataFrame, added: pd.DataFrame, target: Path) -> None:
 
             joined = joined.drop(columns=frame.geometry.name)
             joined[".geo"] = shapely.to_geojson(frame.geometry.to_crs(4326).to_numpy())
-        joined.to_csv(part, index=False)
+        with writing(target) as part:
+            joined.to_csv(part, index=False)
     elif located:
         whole = gpd.GeoDataFrame(joined, geometry=frame.geometry.name, crs=frame.crs)
-        whole.to_file(part, driver="GPKG", layer=target.stem) if target.suffix.lower() == ".gpkg" else whole.to_parquet(part)
+        with writing(target) as part:
+            whole.to_file(part, driver="GPKG", layer=target.stem) if target.suffix.lower() == ".gpkg" else whole.to_parquet(part)
     else:
-        joined.to_parquet(part)
-    os.replace(part, target)
+        with writing(target) as part:
+            joined.to_parquet(part)

@@ -13,7 +13,7 @@ from rasterio.windows import Window
 
 from rs05bench.datasets.rasters import RasterHeader, read_header
 from rs05bench.errors import DataError
-from rs05bench.protocol.pixels import metres_a_degree
+from rs05bench.protocol.geodesy import metres_per_degree
 
 BLOCK = 512
 """Side of what is read at once, pixels."""
@@ -151,7 +151,7 @@ def _steps(header: RasterHeader, rows: NDArray[np.int64], cols: NDArray[np.int64
     step = header.transform
     x, y = step.c + step.a * (cols + 0.5), step.f + step.e * (rows + 0.5)
     back = _transformer(header.crs, inverse=True)
-    east, north = metres_a_degree(np.asarray(back.transform(x, y)[1]))
+    east, north = metres_per_degree(np.asarray(back.transform(x, y)[1]))
     out = np.empty((len(rows), 2, 2))
     for axis, (dx, dy) in enumerate(((step.a / 2, 0.0), (0.0, step.e / 2))):
         lon0, lat0 = (np.asarray(v) for v in back.transform(x - dx, y - dy))

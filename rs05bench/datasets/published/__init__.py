@@ -12,6 +12,7 @@ from typing import Any
 
 from rs05bench.datasets.published import readers
 from rs05bench.errors import DataError
+from rs05bench.protocol.audit import with_verdict
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest, build_manifest
 from rs05bench.protocol.units import UnitTable
@@ -55,7 +56,7 @@ class PublishedSet:
         card = self.card(split)
         if split not in card.splits:
             raise DataError(f"has no split {split!r} (there are: {', '.join(card.splits)})", source=self.name)
-        return build_manifest(card, self.read(Path(root), card, split), split, version=version, audit=True)
+        return with_verdict(build_manifest(card, self.read(Path(root), card, split), split, version=version))
 
 
 PUBLISHED: dict[str, PublishedSet] = {

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.documents import read_yaml_mapping
 
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
 
@@ -82,16 +83,8 @@ def load_catalogue(path: Path = CATALOGUE) -> dict[str, Source]:
     Raises:
         DataError: Not a catalogue; says which entry and why.
     """
-    import yaml
-
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"cannot be read ({error})", source=path) from None
-    if not isinstance(entries, dict):
-        raise DataError("expected names with their sources", source=path)
     out: dict[str, Source] = {}
-    for name, entry in entries.items():
+    for name, entry in read_yaml_mapping(path).items():
         try:
             out[str(name)] = Source.model_validate(entry)
         except ValidationError as error:

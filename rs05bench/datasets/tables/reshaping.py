@@ -32,7 +32,7 @@ def melt_years(frame: pd.DataFrame, card: TaskCard) -> pd.DataFrame:
     """
     if card.year is None or card.year in frame.columns:
         return frame
-    wanted = [item for items in card.features.values() for item in items if item not in card.features] + card.targets
+    wanted = [item for members in card.features.values() for item in members.columns if item not in card.features] + card.targets
     wide: dict[str, dict[int, str]] = {}
     for column in map(str, frame.columns):
         match = _WITH_YEAR.fullmatch(column)

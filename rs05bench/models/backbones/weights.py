@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rs05bench.errors import DataError
 from rs05bench.models.backbones.spec import WeightsSource
+from rs05bench.protocol.hashing import file_digest
 
 StateDict = dict[str, Tensor]
 
@@ -86,7 +87,7 @@ def declared_weights(data: Any, encoder: str) -> Path | None:
             remedy=f"Put the file there, give weights=<file>, or run the random-initialised twin, {encoder}/...@random.",
         )
     wanted = entry.get("sha256")
-    if wanted is not None and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != wanted:
+    if wanted is not None and (found := file_digest(path)) != wanted:
         raise DataError(
             f"{encoder}: the weights are not those of the card {data.card.name!r} (sha256 {found[:12]}…, expected {str(wanted)[:12]}…)",
             source=path,

@@ -7,13 +7,12 @@ from rs05bench.protocol.audit.autocorrelation import Variogram, variogram
 from rs05bench.protocol.audit.entry import audit_lists, audit_named
 from rs05bench.protocol.audit.frames import audit_frames
 from rs05bench.protocol.audit.inputs import read_lists
-from rs05bench.protocol.audit.manifests import audit_manifest
+from rs05bench.protocol.audit.manifests import audit_manifest, with_published_verdict, with_verdict
+from rs05bench.protocol.audit.nearness import nearest_train
 from rs05bench.protocol.audit.record import AuditReport, Case, Finding, ManifestReport, Thresholds
-from rs05bench.protocol.audit.sphere import EARTH_RADIUS_KM, haversine_km, nearest_train
 from rs05bench.protocol.audit.units import AuditColumns
 
 __all__ = [
-    "EARTH_RADIUS_KM",
     "AuditColumns",
     "AuditReport",
     "Case",
@@ -25,8 +24,9 @@ __all__ = [
     "audit_lists",
     "audit_manifest",
     "audit_named",
-    "haversine_km",
     "nearest_train",
     "read_lists",
     "variogram",
+    "with_published_verdict",
+    "with_verdict",
 ]

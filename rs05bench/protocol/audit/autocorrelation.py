@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.protocol.audit.record import Finding, Thresholds
-from rs05bench.protocol.audit.sphere import haversine_km, sphere_tree, unit_vectors
 from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.geodesy import great_circle_m, sphere_tree, unit_vectors
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,7 +67,7 @@ def variogram(values: Floats, lon: Floats, lat: Floats, *, categorical: bool = F
     """
     rng = np.random.default_rng(seed)
     first, second = _pairs(lon, lat, sample, rng)
-    km = haversine_km(lon[first], lat[first], lon[second], lat[second])
+    km = great_circle_m(lon[first], lat[first], lon[second], lat[second]) / 1000
     apart = km > 0
     first, second, km = first[apart], second[apart], km[apart]
     n = len(np.unique(np.concatenate([first, second])))

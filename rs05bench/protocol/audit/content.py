@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.audit.record import Case, Finding, Thresholds
 from rs05bench.protocol.audit.units import Units
 from rs05bench.protocol.audit.values import members
+from rs05bench.protocol.hashing import file_digest
 
 # In a few dimensions unrelated vectors are parallel by chance.
 FEWEST_DIMENSIONS = 8
@@ -100,8 +100,7 @@ def _file_hash(name: str) -> str:
     path = Path(name)
     if not path.is_file():
         raise DataError("the content column names this file, and it is not there", source=path)
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return file_digest(path)
 
 
 def _usable(features: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from rs05bench.protocol.audit.record import Case, Finding, Shift, Thresholds
 from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.geodesy import crs_unit_metres
 
 
 def touching(train: Units, test: Units, km: npt.NDArray[np.float64], shift: Shift, thresholds: Thresholds) -> tuple[Finding, int | None]:
@@ -61,9 +62,7 @@ def _touching_pairs(train: Units, test: Units, thresholds: Thresholds) -> npt.ND
     crs = CRS.from_user_input(theirs.crs)
     # The same CRS on both sides needs no warp, so shared corners stay exactly shared.
     ours = test.geometry if CRS.from_user_input(test.geometry.crs) == crs else test.geometry.to_crs(crs)
-    # A degree is 111 km at most, so this tolerance never exceeds the one asked for.
-    unit = 111_320.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor or 1.0
-    tolerance = thresholds.touch_m / unit
+    tolerance = thresholds.touch_m / crs_unit_metres(crs)
     tree = shapely.STRtree(theirs.to_numpy())
     found: npt.NDArray[np.int64] = tree.query(ours.to_numpy(), predicate="dwithin", distance=tolerance).astype(np.int64)
     return found

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.protocol.audit.record import Case, Finding, Shift, Thresholds
-from rs05bench.protocol.audit.sphere import haversine_km
 from rs05bench.protocol.audit.units import Units
 from rs05bench.protocol.audit.values import code_members, common_codes, members
+from rs05bench.protocol.geodesy import great_circle_m
 from rs05bench.protocol.intake.keys import key_forms, two_spellings
 
 Mask = npt.NDArray[np.bool_]
@@ -184,7 +184,7 @@ def _elsewhere(train: Units, test: Units, hit: Mask) -> int:
     first[there[::-1]] = np.arange(len(there))[::-1]  # the first row of each id is written last
     theirs = first[here[ours]]
     with np.errstate(invalid="ignore"):
-        return int((haversine_km(train.lon[theirs], train.lat[theirs], test.lon[ours], test.lat[ours]) > 1.0).sum())
+        return int((great_circle_m(train.lon[theirs], train.lat[theirs], test.lon[ours], test.lat[ours]) > 1000.0).sum())
 
 
 def _place_case(train: Units, test: Units, i: int) -> Case:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit.frames import audit_units, build_report
 from rs05bench.protocol.audit.identity import shared_group, shared_ids
-from rs05bench.protocol.audit.nearness import judge
+from rs05bench.protocol.audit.nearness import judge, nearest_train
 from rs05bench.protocol.audit.record import (
     REPORTED_KM,
     AuditReport,
@@ -24,7 +25,6 @@ from rs05bench.protocol.audit.record import (
     Thresholds,
     Verdict,
 )
-from rs05bench.protocol.audit.sphere import nearest_train
 from rs05bench.protocol.audit.units import Units
 from rs05bench.protocol.audit.values import as_text
 
@@ -69,6 +69,26 @@ def audit_manifest(manifest: SplitManifest, *, thresholds: Thresholds | None = N
         trained.update(rows[learnt].astype(int).tolist())
         parts += _fold_parts(manifest, fold, table, folded, learnt, options, limits)
     return _total(manifest, parts, len(trained), limits)
+
+
+_ON_THE_CARD = {"verdict", "n_train", "n_test", "within_km", "median_nearest_km", "shared_groups", "unlocated"}
+
+
+def with_verdict(manifest: SplitManifest) -> SplitManifest:
+    """The manifest with the audit's verdict on its card.
+
+    A published split is kept for comparison with the literature: it can be a main result only when the audit finds it clean.
+    """
+    report = audit_manifest(manifest)
+    record = manifest.card | {"audit": report.model_dump(mode="json", include=_ON_THE_CARD)}
+    if manifest.split.rule.name == "official":
+        record["can_be_main"] = report.verdict == "clean"
+    return replace(manifest, card=record)
+
+
+def with_published_verdict(manifest: SplitManifest) -> SplitManifest:
+    """A published split's manifest with its verdict, which decides whether it can be a main result; any other as it is."""
+    return with_verdict(manifest) if manifest.split.rule.name == "official" else manifest
 
 
 def _all_units(manifest: SplitManifest) -> Units:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rs05bench.protocol.audit.record import REPORTED_KM, Case, Finding, Shift, Thresholds
-from rs05bench.protocol.audit.sphere import nearest_train
 from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.geodesy import nearest_place
 
 
 def distances(train: Units, test: Units, shift: Shift, thresholds: Thresholds) -> tuple[Finding, npt.NDArray[np.float64]]:
@@ -22,6 +22,21 @@ def distances(train: Units, test: Units, shift: Shift, thresholds: Thresholds) -
     judged_km, judged_at = (km, nearest) if shift != "year" else _own_year(train, test)
     why = "; pairs of different years are declared" if shift == "year" else ""
     return judge(train, test, km, judged_km, judged_at, thresholds, why=why), km
+
+
+def nearest_train(
+    train_lon: npt.NDArray[np.float64],
+    train_lat: npt.NDArray[np.float64],
+    test_lon: npt.NDArray[np.float64],
+    test_lat: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The nearest training point of every test point; degrees, NaN where a unit is not located.
+
+    Returns:
+        Great-circle distance in km (NaN where either side has no location) and the position in the training arrays (-1 there).
+    """
+    metres, position = nearest_place(test_lon, test_lat, train_lon, train_lat)
+    return np.where(position >= 0, metres / 1000, np.nan), position
 
 
 def judge(

@@ -66,6 +66,16 @@ class Contrast:
         sides = [np.stack([u for u, s in zip(of_term, signs, strict=True) if s == side]) for side in (1, -1) if (signs == side).any()]
         return np.sum(sides, axis=0)
 
+    def influence_of_terms(self) -> Array:
+        """(T, C): how each weighted term moves per unit of weight of each cluster, at weights 1."""
+        at_one = np.ones(len(self.clusters))
+        return np.stack(
+            [
+                coefficient * (vectors @ term.gradient(self.metric, at_one @ vectors))
+                for coefficient, term, vectors in zip(self.coefficients, self.terms, self.vectors, strict=True)
+            ]
+        )
+
     def variance(self, weights: NDArray | None = None) -> Array:
         """(B,): linearised variance over clusters, within strata, with the n/(n-1) of small samples; a stratum of one adds none."""
         w = np.ones((1, len(self.clusters))) if weights is None else weights

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.geodesy import metres_to_chord
 
 Array = NDArray[np.float64]
-EARTH_RADIUS_M = 6_371_008.8  # mean radius of WGS84 (IUGG R1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ def distance_weights(lonlat: NDArray, radius_m: float) -> SpatialWeights:
     from scipy.spatial import cKDTree
 
     points = _on_sphere(lonlat)
-    chord = 2 * np.sin(min(radius_m / EARTH_RADIUS_M, np.pi) / 2) * (1 + 1e-12)
+    chord = metres_to_chord(radius_m) * (1 + 1e-12)
     pairs = cKDTree(points).query_pairs(chord, output_type="ndarray")
     of, to = np.concatenate([pairs, pairs[:, ::-1]]).T
     order = np.lexsort((to, of))

@@ -16,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import Kind, TaskCard
+from rs05bench.protocol.documents import read_yaml_mapping
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.scoring import TEST_ROLES
+from rs05bench.protocol.splits import Split
 
 LEAST_SEEDS = 5
 SIMULATED = "-simulated"
@@ -121,10 +122,8 @@ class Board(_Record):
         path = Path(path)
         path = path / "tasks.yaml" if path.is_dir() else path
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        except FileNotFoundError as error:
-            raise DataError("there is no such file", source=path, remedy="Give the leaderboard's folder: --board leaderboard.") from error
-        except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+            return cls.model_validate(read_yaml_mapping(path, remedy="Give the leaderboard's folder: --board leaderboard."))
+        except ValidationError as error:
             raise DataError(f"is no list of tasks: {error}", source=path) from error
 
     def save(self, path: str | Path) -> Path:
@@ -195,7 +194,7 @@ def freeze_task(
             rows = manifest.fold(fold)
             rows = rows[rows["role"].astype(str).isin(TEST_ROLES)]
             folds[fold] = BoardFold(units=len(rows), digest=units_digest(rows["unit_id"], rows["role"].astype(str)))
-        main = bool(manifest.card.get("can_be_main", parse_split(split).can_be_main))
+        main = bool(manifest.card.get("can_be_main", Split(split).rule.may_be_main))
         splits[split] = BoardSplit(version=manifest.version, manifest=manifest.digest, main=main, budgets=budgets, folds=folds)
     return BoardTask(
         task=card.name,

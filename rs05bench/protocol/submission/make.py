@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tarfile
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from rs05bench.errors import DataError, SubmissionError
+from rs05bench.protocol.documents import read_yaml_mapping
+from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX, Predictions
 from rs05bench.protocol.result import Cost, ModelCard, Result
 from rs05bench.protocol.scoring import TEST_ROLES
@@ -91,7 +92,7 @@ def _counts(result: Result, board: Board) -> bool:
 def write_sums(folder: Path) -> Path:
     """Writes `SHA256SUMS` over all files of a folder."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    lines = [f"{file_digest(folder / name)}  {name}\n" for name in names]
     path = folder / "SHA256SUMS"
     path.write_text("".join(lines), encoding="utf-8")
     return path
@@ -128,13 +129,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
     Raises:
         DataError: It is missing or no mapping.
     """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read: {error}", source=path, remedy="Make one: rs05bench submit card RUNS > card.yaml") from error
-    if not isinstance(data, dict):
-        raise DataError("holds no mapping", source=path)
-    return data
+    return read_yaml_mapping(path, remedy="Make one: rs05bench submit card RUNS > card.yaml")
 
 
 def _submission(card: Mapping[str, Any], results: list[Result], board: Board) -> Submission:

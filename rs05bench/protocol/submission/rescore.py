@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import BenchError
 from rs05bench.protocol.budget import LabelBudget, draw_budget
-from rs05bench.protocol.names import parse_split
 from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.rules import RuleVerdict, check_rules
 from rs05bench.protocol.scoring import Scored, Scorer, higher_is_better
 from rs05bench.protocol.scoring_chips import ChipScorer
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import BoardTask
 from rs05bench.protocol.submission.cells import ReadCell
 from rs05bench.protocol.submission.faults import Faults, shown
@@ -51,7 +51,7 @@ class Rescorer:
 
     def scorer(self, task: BoardTask, split: str, fold: str, target: str) -> Scorer:
         """The scorer of a fold of a table task."""
-        key = (task.task, parse_split(split).base, fold, target)
+        key = (task.task, Split(split).base, fold, target)
         if key not in self._scorers:
             labels = self.truth.labels(task, target)
             self._scorers[key] = Scorer.build(self.truth.card(task), self.truth.manifest(task, split), fold, labels)

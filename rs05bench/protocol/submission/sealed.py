@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.documents import read_yaml_mapping
 from rs05bench.protocol.submission.schema import SLUG, Digest
 from rs05bench.protocol.submission.verdict import Verdict
 
@@ -70,8 +71,8 @@ class Round(_Record):
             DataError: It is missing or none.
         """
         try:
-            return cls.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-        except (OSError, yaml.YAMLError, ValidationError) as error:
+            return cls.model_validate(read_yaml_mapping(path))
+        except ValidationError as error:
             raise DataError(f"is no sealed round: {error}", source=path) from error
 
     def save(self, path: str | Path) -> Path:

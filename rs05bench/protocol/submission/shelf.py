@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.archive import open_bundle
 from rs05bench.protocol.submission.board import Board, freeze_task
 from rs05bench.protocol.submission.faults import Faults
@@ -129,7 +130,7 @@ def freeze_runs(
     """
     leaderboard, runs = Path(leaderboard), Path(runs)
     card = TaskCard.load(runs / "cards" / f"{task}.yaml")
-    manifests = {split: SplitManifest.load(runs / "manifests" / task / f"{parse_split(split).base}@v1.parquet") for split in splits}
+    manifests = {split: SplitManifest.load(runs / "manifests" / task / f"{Split(split).base}@v1.parquet") for split in splits}
     labels: Mapping[str, pd.Series | str] = {} if sealed else _labels(runs, card, manifests, masks)
     path = leaderboard / "tasks.yaml"
     board = Board.load(path) if path.is_file() else Board()
@@ -174,9 +175,7 @@ def _place(files: Path, target: Path, digest: str) -> None:
     """
     faults = Faults()
     opened = open_bundle(files, files, LIMITS, faults)
-    part = target.with_name(".bundle.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with writing(target) as part:
         for name in opened.files:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(opened.root / name, part / name, follow_symlinks=False)
@@ -185,9 +184,6 @@ def _place(files: Path, target: Path, digest: str) -> None:
             raise DataError(
                 "its files changed while they were verified", source=files, remedy="Add it again from a folder nobody writes to."
             )
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _compact(verdict: Verdict) -> str:

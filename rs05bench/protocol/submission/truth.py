@@ -17,7 +17,7 @@ from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest, load_manifest
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import BoardTask, labels_digest
 from rs05bench.protocol.submission.reading import ChipPlace, chip_place
 
@@ -58,7 +58,7 @@ class Truth:
         Raises:
             DataError: It is missing, or another one than the board's.
         """
-        key = (task.task, parse_split(split).base)
+        key = (task.task, Split(split).base)
         if key not in self._manifests:
             version = task.splits[split].version
             path = self.root / "manifests" / task.task / f"{key[1]}@v{version}.parquet"

@@ -17,7 +17,8 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.drop import matched_drops
 from rs05bench.protocol.hashing import hash_order
 from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
-from rs05bench.protocol.names import parse_budget, parse_split
+from rs05bench.protocol.names import parse_budget
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import Board, BoardSplit, BoardTask
 from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, standing_of
 from rs05bench.protocol.submission.verdict import CellVerdict, Verdict
@@ -160,7 +161,7 @@ def _drop(table: Table, cells: Sequence[CellVerdict]) -> tuple[Spread | None, di
         )
         for cell in cells
     ]
-    shift = {"leave-year": "year", "leave-group-year": "both"}.get(parse_split(table.split).rule, "region")
+    shift = Split(table.split).rule.shift
     by_ground: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for digest, drops in matched_drops(results, table.metric).items():
         seed = seeds[int(digest.rpartition("\t")[2])]
@@ -282,7 +283,7 @@ def _card(task: BoardTask, directory: Path) -> TaskCard | None:
 
 
 def _split(task: BoardTask, name: str, split: BoardSplit, directory: Path) -> SplitInfo:
-    base = parse_split(name).base
+    base = Split(name).base
     full = f"{task.task}/{base}@v{split.version}"
     manifest = _manifest(full, split.manifest, directory, simulated=task.simulated)
     if manifest is None:

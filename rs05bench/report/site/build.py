@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import gc
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.names import parse_split
+from rs05bench.protocol.atomic import writing
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.page import script_safe
 from rs05bench.report.site.downloads import write_downloads
@@ -66,13 +66,10 @@ def _uncollected() -> Iterator[None]:
 def _build(board: Leaderboard, target: Path) -> Path:
     if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / MARK).is_file())):
         raise DataError("is not a site built before, and holds files", source=target, remedy="Give an empty or a new folder.")
-    part = target.with_name(f".{target.name}.part")
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        write_site(board, part)
-        shutil.rmtree(target, ignore_errors=True)
-        part.replace(target)
+        with writing(target) as part:
+            part.mkdir()
+            write_site(board, part)
     except OSError as error:
         raise DataError(f"the site cannot be written: {error}", source=target) from error
     return target / "index.html"
@@ -190,8 +187,7 @@ class Pages:
 
 
 def _moved(split: str) -> str:
-    name = parse_split(split)
-    return (name.group or "year" if name.moves_year and not name.group else name.group or "region").replace("-", " ").replace("_", " ")
+    return Split(split).moved
 
 
 def _lighter(colour: str, share: float) -> str:

@@ -209,8 +209,8 @@ def test_options_of_a_folder(folder, tmp_path):
         ("road: {colour: red}", "Extra inputs are not permitted"),
         ("rail: {source: road}", "no such folder"),
         ("rail: {}", "no layer named 'rail'|no such folder"),
-        ("[1, 2]", "expected names of layers"),
-        ("road: [", "cannot be read"),
+        ("[1, 2]", "expected fields with their values"),
+        ("road: [", "line 1, column"),
     ]:
         (tmp_path / "layers.yaml").write_text(text)
         with pytest.raises(DataError, match=words):

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from rs05bench.protocol.audit import haversine_km, variogram
+from rs05bench.protocol.audit import variogram
+from rs05bench.protocol.geodesy import great_circle_m
 
 
 def gaussian_field(range_km: float, seed: int, n: int = 500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A random field with an exponential covariance of the given practical range, over 400 km."""
     rng = np.random.default_rng(seed)
     lon, lat = rng.uniform(0, 3.6, n), rng.uniform(0, 3.6, n)
-    km = haversine_km(lon[:, None], lat[:, None], lon[None], lat[None])
+    km = great_circle_m(lon[:, None], lat[:, None], lon[None], lat[None]) / 1000
     root = np.linalg.cholesky(np.exp(-3 * km / range_km) + 1e-8 * np.eye(n))
     return root @ rng.normal(size=n), lon, lat
 

@@ -1,0 +1,205 @@
+"""What `compare` returns is what a count by hand from the predictions gives: inside each group, then over the groups."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score, r2_score
+
+import rs05bench
+from rs05bench.errors import ProtocolError
+from rs05bench.protocol.comparison import Side, compare, differences
+from rs05bench.protocol.inference.over_groups import over_draws, over_groups
+from rs05bench.protocol.pooling import Point, Pool
+from tests.protocol.toy import World
+
+HELD, HOME = "test_ood", "test_id"
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World(n=400)
+
+
+@pytest.fixture(scope="module")
+def two(world):
+    return world.results(), world.results(model="raw/rf", tier="raw", at_home=0.5, elsewhere=0.2)
+
+
+def inside(world, behind, role, split="leave-state-out", seeds=(0, 1)):
+    """state -> (seeds,) score inside the state, averaged over the folds that test it: scikit-learn on plain arrays."""
+    manifest = world.manifest(split)
+    state = manifest.units.set_index("unit_id")["state"]
+    found = {}
+    for name in sorted(state.unique()):
+        by_seed = []
+        for seed in seeds:
+            scores = []
+            for fold in manifest.folds:
+                part = behind[fold, seed].of_role(role)
+                here = [i for i, unit in enumerate(part.unit_id) if state[unit] == name]
+                if not here:
+                    continue
+                truth = world.labels[part.unit_id[here]].to_numpy()
+                if part.y is not None:
+                    scores.append(r2_score(truth, part.y[here]))
+                else:
+                    said = np.array(part.classes, dtype=object)[part.probabilities[here].argmax(1)]
+                    scores.append(f1_score(truth, said, average="macro"))
+            by_seed.append(np.mean(scores))
+        found[name] = np.array(by_seed)
+    return found
+
+
+@pytest.mark.parametrize("role", [HELD, HOME])
+def test_the_main_score_is_the_mean_over_groups_with_students_t_over_them(world, two, role):
+    (results, behind), _ = two
+    expected = inside(world, behind, role)
+    found = next(entry for entry in compare(results).scores if entry.role == role).estimate
+    by_group = np.array([value.mean() for value in expected.values()])
+    assert found.value == pytest.approx(by_group.mean())
+    assert found.points == pytest.approx({name: value.mean() for name, value in expected.items()})
+    ends = stats.t.interval(0.95, 3, by_group.mean(), by_group.std(ddof=1) / 2)
+    assert (found.low, found.high) == pytest.approx(ends)
+    assert (found.over, found.n_groups) == ("groups", 4)
+
+
+def test_the_value_of_a_new_group_has_the_prediction_interval_of_the_textbook(world, two):
+    (results, behind), _ = two
+    by_group = np.array([value.mean() for value in inside(world, behind, HELD).values()])
+    found = next(entry for entry in compare(results).scores if entry.role == HELD).estimate
+    reach = stats.t.ppf(0.975, 3) * by_group.std(ddof=1) * (1 + 1 / 4) ** 0.5
+    assert (found.new_low, found.new_high) == pytest.approx((by_group.mean() - reach, by_group.mean() + reach))
+
+
+def test_the_pooled_score_has_its_own_name(world, two):
+    (results, behind), _ = two
+    found = next(entry for entry in compare(results).scores if entry.role == HELD)
+    pooled = []
+    for seed in (0, 1):
+        parts = [behind[fold, seed].of_role(HELD) for fold in world.manifest("leave-state-out").folds]
+        said = np.concatenate([np.array(part.classes, dtype=object)[part.probabilities.argmax(1)] for part in parts])
+        truth = np.concatenate([world.labels[part.unit_id].to_numpy() for part in parts])
+        pooled.append(f1_score(truth, said, average="macro"))
+    assert found.pooled == pytest.approx(np.mean(pooled))
+    assert found.pooled != pytest.approx(found.estimate.value, abs=1e-3)
+
+
+def test_a_difference_is_paired_by_group(world, two):
+    (a, behind_a), (b, behind_b) = two
+    found = compare([*a, *b], reference="raw/rf")
+    assert len(found.differences) == 2
+    held = next(entry for entry in found.differences if entry.first.terms[0].role == HELD)
+    sides = [inside(world, behind, HELD) for behind in (behind_a, behind_b)]
+    gap = np.array([(sides[0][name] - sides[1][name]).mean() for name in sides[0]])
+    test = stats.ttest_1samp(gap, 0)
+    assert held.effect.value == pytest.approx(gap.mean())
+    assert held.effect.p == pytest.approx(test.pvalue)
+    assert (held.effect.low, held.effect.high) == pytest.approx(tuple(test.confidence_interval()))
+    assert (held.left, held.right) == pytest.approx(tuple(np.mean(list(side.values())) for side in sides))
+
+
+def test_a_drop_is_made_inside_each_group_on_the_same_units(world, two):
+    (results, behind), _ = two
+    home, held = inside(world, behind, HOME), inside(world, behind, HELD)
+    (found,) = compare(results).drops
+    gap = np.array([(home[name] - held[name]).mean() for name in home])
+    assert found.drop.value == pytest.approx(gap.mean())
+    assert found.drop.p == pytest.approx(stats.ttest_1samp(gap, 0).pvalue)
+    assert {entry.group: entry.drop for entry in found.groups} == pytest.approx(dict(zip(home, gap, strict=True)))
+    assert found.worst.group == min(held, key=lambda name: held[name].mean())
+
+
+def test_p_values_are_corrected_over_the_comparisons_own_list(world, two):
+    third, _ = world.results(model="hybrid/rf", tier="hybrid", at_home=0.7, elsewhere=0.4)
+    found = compare([*two[0][0], *two[1][0], *third])
+    plain = [entry.effect.p for entry in found.differences]
+    assert len(plain) == 6
+    order = np.argsort(plain)
+    expected = np.empty(6)
+    expected[order] = np.minimum(1, np.maximum.accumulate([plain[i] * (6 - rank) for rank, i in enumerate(order)]))
+    assert [entry.effect.p_holm for entry in found.differences] == pytest.approx(list(expected))
+    alone = compare([*two[0][0], *two[1][0], *third], reference="raw/rf")
+    assert len(alone.differences) == 4
+
+
+def test_the_other_way_round_is_the_same_difference_with_the_other_sign(two):
+    found = compare([*two[0][0], *two[1][0]])
+    one, other = (Point.of(results[0]) for results, _ in two)
+    there, back = found.difference(one, other, HELD).effect, found.difference(other, one, HELD).effect
+    assert (back.value, back.low, back.high) == (-there.value, -there.high, -there.low)
+
+
+def test_lower_is_better_turns_the_difference():
+    world = World("regression", main_metric="mae")
+    good, _ = world.results(at_home=0.8, elsewhere=0.7)
+    bad, _ = world.results(model="raw/rf", tier="raw", at_home=0.3, elsewhere=0.2)
+    found = compare([*good, *bad], reference="raw/rf")
+    assert all(entry.effect.value > 0 and entry.left < entry.right for entry in found.differences)
+    assert all(entry.drop.value > 0 for entry in found.drops)
+
+
+def test_two_groups_give_no_interval():
+    world = World(states=2)
+    results, _ = world.results()
+    found = next(entry for entry in compare(results).scores if entry.role == HELD).estimate
+    assert np.isnan([found.low, found.high, found.new_low]).all()
+    assert "Only 2 groups: no interval" in found.note
+    assert len(found.points) == 2
+
+
+def test_one_group_is_resampled_by_its_blocks_and_says_so():
+    world = World("regression", n=300, states=1, splits=["spatial-block"])
+    results, behind = world.results("spatial-block")
+    found = compare(results).scores[0].estimate
+    assert (found.over, found.n_groups) == ("blocks", 1)
+    assert found.low < found.value < found.high
+    assert "nothing about a new group" in found.note
+    assert np.isnan(found.new_low)
+    part = [behind[world.manifest("spatial-block").folds[0], seed].of_role(HOME) for seed in (0, 1)]
+    assert found.value == pytest.approx(np.mean([r2_score(world.labels[p.unit_id], p.y) for p in part]))
+
+
+def test_an_interval_ends_where_the_score_does():
+    found = over_groups(np.array([[0.99], [0.6], [0.97], [0.98]]), "abcd", within=(0.0, 1.0))
+    assert found.high == 1.0
+    assert found.new_high == 1.0
+
+
+def test_seeds_that_move_all_groups_together_widen_the_interval():
+    rng = np.random.default_rng(0)
+    region = rng.normal(0, 0.1, (6, 1))
+    alone = over_groups(region + np.zeros((6, 5)), "abcdef")
+    together = over_groups(region + rng.normal(0, 0.1, (1, 5)), "abcdef")
+    assert together.se > 1.2 * alone.se
+    assert together.n_seeds == 5
+
+
+def test_equal_models_differ_by_nothing(two):
+    pool = Pool.of(two[0][0])
+    point = next(iter(pool.points))
+    (found,) = differences(pool, [(Side.score(point, HELD), Side.score(point, HELD))])
+    assert (found.effect.value, found.effect.p) == (0.0, 1.0)
+
+
+def test_draws_are_not_called_groups():
+    values = [0.1, 0.3, 0.2, 0.25]
+    found = over_draws(values)
+    assert found.over == "draws"
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 3, np.mean(values), stats.sem(values)))
+    assert np.isnan(over_draws(values[:2]).low)
+
+
+def test_the_records_are_json_and_the_function_is_public(two):
+    record = rs05bench.compare(two[0][0]).to_dict()
+    assert json.loads(json.dumps(record, allow_nan=False))["scores"][0]["estimate"]["over"] == "groups"
+
+
+def test_a_reference_that_nobody_ran_is_named(two):
+    with pytest.raises(ProtocolError, match="no result has model 'presto/lora'"):
+        compare(two[0][0], reference="presto/lora")
+    with pytest.raises(ProtocolError, match="cannot be compared by 'colour'"):
+        compare(two[0][0], by="colour")
