@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rs05bench import datamodules, datasets, models, protocol
+    from rs05bench.datasets.task_list import load_task, tasks
     from rs05bench.errors import BenchError, DataError, ProtocolError, SubmissionError
     from rs05bench.experiment.run import run
     from rs05bench.protocol.card import TaskCard
@@ -27,7 +28,9 @@ _HOME = {
     "TaskCard": "protocol.card",
     "compare": "protocol.comparison",
     "load_manifest": "protocol.manifest",
+    "load_task": "datasets.task_list",
     "run": "experiment.run",
+    "tasks": "datasets.task_list",
 }
 
 __all__ = [
@@ -41,9 +44,11 @@ __all__ = [
     "datamodules",
     "datasets",
     "load_manifest",
+    "load_task",
     "models",
     "protocol",
     "run",
+    "tasks",
 ]
 
 

@@ -24,10 +24,11 @@ def tasks(
     cards: Annotated[list[Path] | None, typer.Argument(help="Cards, or folders of cards, to list beside the built-in ones.")] = None,
     as_json: JSON = False,
 ) -> None:
-    """List tasks: the simulated benchmark's three, and those of your cards."""
-    from rs05bench.datasets.task_list import list_tasks
+    """List tasks: the simulated benchmark's three, those over published data, and those of your cards."""
+    from rs05bench.datasets import task_list
 
-    _show([item.model_dump(mode="json") for item in list_tasks(cards or [])], ["name", "kind", "source", "title"], as_json)
+    found = [item.model_dump(mode="json") for item in task_list.tasks(cards or [])]
+    _show(found, ["name", "load", "kind", "source", "title"], as_json)
 
 
 def models(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rs05bench.protocol.budget import LabelBudget, draw_budget
     from rs05bench.protocol.card import TaskCard
     from rs05bench.protocol.comparison import compare
+    from rs05bench.protocol.cross_validation import ManifestCV
     from rs05bench.protocol.manifest import SplitManifest, build_manifest, load_manifest
     from rs05bench.protocol.predictions import Predictions
     from rs05bench.protocol.result import Cell, Cost, Model, ModelCard, Result
@@ -25,6 +26,7 @@ _HOME = {
     "Cost": "result",
     "LabelBudget": "budget",
     "Model": "result",
+    "ManifestCV": "cross_validation",
     "ModelCard": "result",
     "Predictions": "predictions",
     "Result": "result",
@@ -46,6 +48,7 @@ __all__ = [
     "Cell",
     "Cost",
     "LabelBudget",
+    "ManifestCV",
     "Model",
     "ModelCard",
     "Predictions",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import yaml
 
+from rs05bench.datasets import published
 from rs05bench.datasets.card_check import check_card
 from rs05bench.datasets.card_init import look, propose, questions, write_commented
 from rs05bench.datasets.embedding_table import EmbeddingTable
-from rs05bench.datasets.task_list import list_tasks, split_forms
+from rs05bench.datasets.task_list import load_task, split_forms, tasks
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
 from rs05bench.protocol.splits import Split
@@ -152,11 +155,17 @@ def test_the_split_forms_parse_and_say_truly_what_can_be_a_main_result():
 
 def test_tasks_lists_the_three_simulated_ones_and_my_cards(tmp_path):
     card().save(tmp_path / "mine.yaml")
-    entries = list_tasks([tmp_path])
-    assert [entry.name for entry in entries] == ["burn-scar", "crop", "urban", "landcover"]
-    assert [entry.simulated for entry in entries] == [True, True, True, False]
+    entries = tasks([tmp_path])
+    assert [entry.name for entry in entries[:3]] == ["burn-scar", "crop", "urban"]
+    assert [entry.simulated for entry in entries[:3]] == [True, True, True]
+    assert entries[-1].name == "landcover"
+    assert {entry.load for entry in entries} >= {path.stem for path in (Path(published.__file__).parent / "cards").glob("*.yaml")}
+    for entry in entries:
+        assert load_task(entry.load).name == entry.name
+    with pytest.raises(DataError, match="no task 'crops'"):
+        load_task("crops")
     with pytest.raises(DataError, match="no such file"):
-        list_tasks([tmp_path / "absent"])
+        tasks([tmp_path / "absent"])
 
 
 @pytest.mark.parametrize("word", ["NO", "yes", "on", "off", "n"])
