@@ -1,19 +1,25 @@
 """Fetching one file over HTTP so that a cut, a lie or a broken mirror never ends as data.
 
 The bytes go to `<file>.part`; only a file whose length and checksum are right gets its name. What interrupts a transfer leaves the part,
-and the next
-call goes on from there: with `If-Range` on the same URL, so that a file that changed on the server starts anew (RFC 9110, 13.1.5), and
-on another mirror
-only where a checksum will tell.
+and the next call goes on from there: with `If-Range` on the same URL, so that a file that changed on the server starts anew (RFC 9110,
+13.1.5), and on another mirror only where a checksum will tell.
+
+A transfer ends whatever a server does. A try that brings less than `PROGRESS_BYTES` beyond the furthest byte ever reached counts as
+failed, a connection slower than `SLOWEST` is given up, headers must be complete in `timeout` seconds, and no mirror is asked more than
+`MOST_REQUESTS` times.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import http.client
-import json
+import os
 import re
 import shutil
+import socket
+import stat
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,12 +29,20 @@ from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import write_json
+from rs05bench.protocol.documents import read_json
 
 CHUNK = 1 << 20
+PROGRESS_BYTES = 64 << 10
+"""What a try must bring, beyond the furthest byte reached before, not to count as failed."""
+SLOWEST = 1024
+"""Bytes per second, over `timeout` seconds, below which a connection is given up."""
+MOST_REQUESTS = 1000
 Progress = Callable[[int, int | None], None]
 """Called with bytes done and bytes in all (None: unknown)."""
 
-_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+|\*)$")
+_NUMBER = r"[0-9]{1,18}"
+_RANGE = re.compile(rf"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER}|\*)")
 _FREE_AFTER = 64 << 20
 
 
@@ -94,7 +108,61 @@ class _Cut(Exception):
 
 
 class _NoConnection(_Cut):
-    """Nobody answers there: asked once more, not `retries` times."""
+    """Nobody answers there, or too slowly: asked once more, not `retries` times."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    retries: int
+    pause: float
+    timeout: float
+
+
+class _Watched:
+    """A connection whose answer must begin within its timeout: a server that sends its headers byte by byte is cut off."""
+
+    sock: Any
+    timeout: float | None
+    late = False
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        """The head of the answer, in time."""
+        timer = threading.Timer(self.timeout or 60.0, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            response: http.client.HTTPResponse = super().getresponse()  # type: ignore[misc]
+        finally:
+            timer.cancel()
+        if self.late:  # what was cut off looks like complete headers
+            response.close()
+            raise TimeoutError("its headers did not end in time")
+        return response
+
+    def _cut(self) -> None:
+        self.late = True
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except (OSError, AttributeError):
+            return
+
+
+class _Plain(_Watched, http.client.HTTPConnection):
+    pass
+
+
+class _Secure(_Watched, http.client.HTTPSConnection):
+    pass
+
+
+class _PlainHandler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Plain, req)
+
+
+class _SecureHandler(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(functools.partial(_Secure, context=self._context), req)  # type: ignore[attr-defined]
 
 
 class _Hops(urllib.request.HTTPRedirectHandler):
@@ -125,15 +193,20 @@ def fetch(
         wanted: What must arrive.
         target: Where it goes; `<target>.part` and `<target>.part.json` beside it hold an unfinished transfer.
         progress: Told about every chunk.
-        retries: How often a mirror may break off without one new byte before the next is tried.
+        retries: How often a mirror may break off without progress before the next is tried.
         pause: Seconds before the first retry, doubled each time.
-        timeout: Seconds without a byte before a connection counts as dead.
+        timeout: Seconds without a byte, or for the headers, before a connection counts as dead.
 
     Raises:
         DataError: No mirror served it; says for each of them why.
+        OSError: The disk refuses.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
+    patience = _Patience(retries, pause, timeout)
+    for path in (part, _notes(part)):
+        if path.is_symlink() or (path.exists() and not _own_file(path)):
+            path.unlink()  # a link, a device or a second name of somebody's file is not what an earlier transfer left
     state = _State(wanted.sha256, None, wanted.size, "catalogue" if wanted.sha256 else "first use")
     for number, url in enumerate(wanted.urls):
         if number >= wanted.trusted and state.sha256 is None and state.git_blob is None:
@@ -143,7 +216,7 @@ def fetch(
         for _ in range(2):
             began = part.stat().st_size if part.exists() else 0
             try:
-                resumed = _transfer(url, part, wanted, state, progress, retries, pause, timeout)
+                resumed = _transfer(url, part, wanted, state, progress, patience)
                 return _finish(part, target, url, state, resumed)
             except _Unusable as error:
                 state.reasons.append(f"{url}: {error}")
@@ -157,32 +230,36 @@ def fetch(
     )
 
 
-def _transfer(
-    url: str, part: Path, wanted: Wanted, state: _State, progress: Progress | None, retries: int, pause: float, timeout: float
-) -> int:
+def _own_file(path: Path) -> bool:
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def _transfer(url: str, part: Path, wanted: Wanted, state: _State, progress: Progress | None, patience: _Patience) -> int:
     """Fill the part from one mirror. Returns the byte where an earlier transfer was taken up."""
-    resumed, failures = 0, 0
-    first = True
-    while True:
-        have = part.stat().st_size if part.exists() else 0
-        if first:
-            resumed = have
+    furthest = resumed = _length(part)
+    failures = 0
+    for number in range(MOST_REQUESTS):
         try:
-            started = _receive(url, part, wanted, state, progress, timeout)
-            return min(resumed, started) if first else resumed
+            started = _receive(url, part, wanted, state, progress, patience.timeout)
+            return resumed if number else min(resumed, started)
         except _Cut as error:
-            now = part.stat().st_size if part.exists() else 0
-            failures = 0 if now > have else failures + 1
-            limit = min(retries, 2) if isinstance(error, _NoConnection) else retries
-            if failures >= limit:
-                raise _Unusable(f"{error}; gave up after {failures} tries without a new byte") from None
-            time.sleep(pause * 2 ** min(failures, 5) if failures else 0)
-        first = False
+            reached = _length(part)
+            failures = 0 if reached >= furthest + PROGRESS_BYTES else failures + 1
+            furthest = max(furthest, reached)
+            if failures >= (min(patience.retries, 2) if isinstance(error, _NoConnection) else patience.retries):
+                raise _Unusable(f"{error}; gave up after {failures} tries without progress") from None
+            time.sleep(patience.pause * 2 ** min(failures, 5) if failures else 0)
+    raise _Unusable(f"broke off {MOST_REQUESTS:,} times")
+
+
+def _length(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _receive(url: str, part: Path, wanted: Wanted, state: _State, progress: Progress | None, timeout: float) -> int:
     """One request. Returns the byte it started from; raises `_Cut` if it broke off."""
-    have = part.stat().st_size if part.exists() else 0
+    have = _length(part)
     if have and state.size is not None and have >= state.size:
         if have == state.size:
             return have
@@ -199,7 +276,7 @@ def _receive(url: str, part: Path, wanted: Wanted, state: _State, progress: Prog
             _discard(part)
             have = 0
     hops = _Hops()
-    opener = urllib.request.build_opener(hops)
+    opener = urllib.request.build_opener(hops, _PlainHandler(), _SecureHandler())
     try:
         response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
@@ -209,21 +286,24 @@ def _receive(url: str, part: Path, wanted: Wanted, state: _State, progress: Prog
             raise _Cut("the server has fewer bytes than an earlier transfer") from None
         if error.code in (408, 425, 429, 500, 502, 503, 504):
             raise _Cut(f"the server answered {error.code}") from None
-        raise _Unusable(f"the server answered {error.code} {error.reason}") from None
+        raise _Unusable(f"the server answered {error.code} {_said(error.reason)}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise _NoConnection(f"no connection ({getattr(error, 'reason', error)})") from None
+        raise _NoConnection(f"no connection ({_said(getattr(error, 'reason', error))})") from None
     except ValueError as error:
-        raise _Unusable(f"not a URL ({error})") from None
+        raise _Unusable(f"not a URL, or not an answer in HTTP ({_said(error)})") from None
     with response:
         _learn(response, hops, wanted, state)
+        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding != "identity" and state.sha256 is None and state.git_blob is None:
+            raise _Unusable(f"sends the file in the encoding {_said(coding)!r}, which was not asked for")
         start, total = _extent(response, have)
         if state.size is not None and total is not None and total != state.size:
             raise _Unusable(f"announces {total:,} bytes, expected {state.size:,}")
         if total is None and state.sha256 is None and state.git_blob is None:
             raise _Unusable("announces neither a length nor a checksum, so a cut could not be seen")
-        _make_room(part, (total or state.size or 0) - start)
+        room = _make_room(part, (total or state.size or 0) - start)
         _remember(part, url, response)
-        _pour(response, part, start, total if total is not None else state.size, progress)
+        _pour(response, part, start, total if total is not None else state.size, start + room, progress, timeout)
     if total is not None and state.size is None:
         state.size = total
     return start
@@ -247,42 +327,65 @@ def _learn(response: Any, hops: _Hops, wanted: Wanted, state: _State) -> None:
 
 def _extent(response: Any, have: int) -> tuple[int, int | None]:
     """Where the body starts in the file, and how long the file is in all."""
-    length = response.headers.get("Content-Length")
-    body = int(length) if length is not None and length.isdigit() else None
+    length = response.headers.get("Content-Length", "").strip()
+    # A body in chunks says its own length (RFC 9112, 6.3).
+    body = int(length) if re.fullmatch(_NUMBER, length) and not response.headers.get("Transfer-Encoding") else None
     if response.status != 206:
         return 0, body  # the server ignored the range, or the file has changed: from the start
-    match = _RANGE.match(response.headers.get("Content-Range", ""))
+    match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if match is None or int(match[1]) != have:
-        raise _Unusable(f"answers a request from byte {have:,} with the range {response.headers.get('Content-Range')!r}")
+        raise _Unusable(f"answers a request from byte {have:,} with the range {_said(response.headers.get('Content-Range'))!r}")
     return have, None if match[3] == "*" else int(match[3])
 
 
-def _pour(response: Any, part: Path, start: int, total: int | None, progress: Progress | None) -> None:
+def _pour(response: Any, part: Path, start: int, total: int | None, most: int, progress: Progress | None, timeout: float) -> None:
+    """Write the body to the part from byte `start` on; `most` is the byte where the disk has no room any more."""
     done = start
-    with part.open("r+b" if part.exists() else "wb") as stream:
+    since, before = time.monotonic(), start
+    with _opened(part) as stream:
         stream.seek(start)
         stream.truncate()
         while True:
             try:
-                chunk = response.read(CHUNK)
+                chunk = response.read1(CHUNK)
             except http.client.IncompleteRead as error:
-                stream.write(error.partial)
+                _write(stream, error.partial, part)
                 raise _Cut(f"the connection broke after {done + len(error.partial):,} bytes") from None
-            except (OSError, http.client.HTTPException) as error:
-                raise _Cut(f"the connection broke after {done:,} bytes ({error})") from None
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                raise _Cut(f"the connection broke after {done:,} bytes ({_said(error)})") from None
             if not chunk:
                 break
             done += len(chunk)
             if total is not None and done > total:
                 raise _Unusable(f"sends more than the {total:,} bytes it should")
-            try:
-                stream.write(chunk)
-            except OSError as error:
-                raise DataError(f"cannot be written ({error.strerror})", source=part, remedy="Make room; what arrived is kept.") from None
+            if done > most:
+                raise _Unusable(f"sends more than there is room for ({_size(most)}), and announces no length")
+            _write(stream, chunk, part)
             if progress is not None:
                 progress(done, total)
+            now = time.monotonic()
+            if now - since > timeout:
+                if done - before < SLOWEST * timeout:
+                    raise _NoConnection(f"sends {(done - before) / (now - since):,.0f} bytes per second, less than {SLOWEST:,}")
+                since, before = now, done
     if total is not None and done < total:
         raise _Cut(f"the connection ended after {done:,} of {total:,} bytes")
+
+
+def _opened(part: Path) -> Any:
+    """The part, for writing; a link that somebody put in its place is not followed."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(part, flags, 0o644), "r+b", buffering=0)
+
+
+def _write(stream: Any, content: bytes, part: Path) -> None:
+    view = memoryview(content)
+    try:
+        while view:
+            view = view[stream.write(view) :]
+    except OSError as error:
+        error.filename = str(part)
+        raise
 
 
 def _finish(part: Path, target: Path, url: str, state: _State, resumed: int) -> Fetched:
@@ -294,6 +397,8 @@ def _finish(part: Path, target: Path, url: str, state: _State, resumed: int) -> 
         _discard(part)
         raise _Unusable(f"its content has the Git checksum {str(blob)[:12]}..., expected {state.git_blob[:12]}...")
     size = part.stat().st_size
+    with part.open("rb") as stream:
+        os.fsync(stream.fileno())
     part.replace(target)
     _notes(part).unlink(missing_ok=True)
     return Fetched(target, url, size, sha, state.trust, resumed)
@@ -318,14 +423,14 @@ def _remember(part: Path, url: str, response: Any) -> None:
     tag = response.headers.get("ETag")
     # A weak tag does not promise equal bytes, so it must not be used for ranges (RFC 9110, 13.1.5).
     validator = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
-    _notes(part).write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
+    write_json(_notes(part), {"url": url, "validator": validator})
 
 
 def _validator(part: Path, url: str) -> str | None:
     try:
-        notes = json.loads(_notes(part).read_text(encoding="utf-8"))
-        return notes["validator"] if notes["url"] == url else None
-    except (OSError, ValueError, KeyError, TypeError):
+        notes = read_json(_notes(part))
+        return str(notes["validator"]) if notes["url"] == url and notes["validator"] else None
+    except (OSError, DataError, KeyError, TypeError):
         return None
 
 
@@ -334,10 +439,30 @@ def _discard(part: Path) -> None:
     _notes(part).unlink(missing_ok=True)
 
 
-def _make_room(part: Path, needed: int) -> None:
-    free = shutil.disk_usage(part.parent).free
-    if needed > 0 and free < needed + _FREE_AFTER:
-        raise DataError(f"{needed / 1e9:.1f} GB are still to come, but only {free / 1e9:.1f} GB are free on the disk", source=part.parent)
+def _make_room(part: Path, needed: int) -> int:
+    """Whether the rest fits on the disk; returns how many bytes more may come."""
+    free = shutil.disk_usage(part.parent).free - _FREE_AFTER
+    if free < max(needed, 1):
+        raise DataError(
+            f"{_size(max(needed, 0))} are still to come, and {_size(max(free, 0))} may be used ({_size(_FREE_AFTER)} stay free)",
+            source=part.parent,
+            remedy="Make room there or choose another folder, then run the same command again.",
+        )
+    return free
+
+
+def _size(count: int) -> str:
+    """Bytes for people: `1.5 GB`, `64 MB`, `300 bytes`."""
+    for unit, word in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {word}"
+    return f"{count} bytes"
+
+
+def _said(text: object) -> str:
+    """What a server said, on one line and short."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= 200 else line[:200] + "…"
 
 
 def order_mirrors(extra: Sequence[str], urls: Sequence[str], path: str) -> tuple[tuple[str, ...], int]:

@@ -1,8 +1,7 @@
 """Unpacking an archive that somebody else packed.
 
 Nothing may land outside the folder, nothing may be a link or a device, and a half-unpacked archive never looks like a whole one: files
-are written to a
-hidden folder beside the target, and moved in when all of them are there.
+are written to a hidden folder next to the target, and moved in when all of them are there.
 """
 
 from __future__ import annotations
@@ -26,6 +25,10 @@ from rs05bench.errors import DataError
 CHUNK = 1 << 20
 MAX_BYTES = 400 << 30
 MAX_FILES = 1_000_000
+MAX_RATIO = 200
+"""Unpacked bytes per packed byte beyond which an archive is refused; deflate reaches 1,032 on zeros alone."""
+_SMALL = 16 << 20
+"""An archive that unpacks to less is not held to the ratio."""
 _LITTER = {"__MACOSX", ".DS_Store"}
 _DAMAGED = "The archive is damaged: delete it and download it again."
 
@@ -72,6 +75,7 @@ def _write_all(archive: Path, work: Path, progress: Callable[[int], None] | None
     written: dict[str, dict[str, Any]] = {}
     seen: set[str] = set()
     total = 0
+    most = min(max_bytes, max(_SMALL, MAX_RATIO * archive.stat().st_size))
     try:
         for name, stream in _members(archive):
             relative = _safe(name, archive)
@@ -90,10 +94,9 @@ def _write_all(archive: Path, work: Path, progress: Callable[[int], None] | None
                 while chunk := stream.read(CHUNK):
                     size += len(chunk)
                     total += len(chunk)
-                    if total > max_bytes:
-                        raise DataError(
-                            f"unpacks to more than {max_bytes / 1e9:.1f} GB", source=archive, remedy="It may be a bomb: look at it by hand."
-                        )
+                    if total > most:
+                        why = f"{max_bytes / 1e9:.1f} GB" if most == max_bytes else f"{MAX_RATIO} times its own size"
+                        raise DataError(f"unpacks to more than {why}", source=archive, remedy="It may be a bomb: look at it by hand.")
                     digest.update(chunk)
                     sink.write(chunk)
             written[str(relative)] = {"size": size, "sha256": digest.hexdigest()}
@@ -115,7 +118,7 @@ def _write_all(archive: Path, work: Path, progress: Callable[[int], None] | None
     except OSError as error:
         if error.errno is None:  # bz2 reports damage so
             raise DataError(f"cannot be unpacked ({error})", source=archive, remedy=_DAMAGED) from None
-        raise DataError(f"cannot be written ({error})", source=archive) from None
+        raise
     return written
 
 
