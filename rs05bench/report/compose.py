@@ -9,15 +9,17 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.experiment.results import results_table
-from rs05bench.protocol.geodesy import metres_per_degree
+from rs05bench.protocol.metrics import ClusterConfusion
 from rs05bench.protocol.splits import Split
-from rs05bench.report import data, failure_panels, failures, figures
+from rs05bench.report import data, failure_panels, failures, figures, setting
+from rs05bench.report.answer import Answer, answer
+from rs05bench.report.drawing import Figure
 from rs05bench.report.evidence import ELSEWHERE, HOME, Key, gather
-from rs05bench.report.figures import Figure
+from rs05bench.report.facts import facts
 from rs05bench.report.loading import Section
+from rs05bench.report.maps import SIDE, View, group_outlines, half_width
 from rs05bench.report.sources import sources
 from rs05bench.report.style import bracket, metric_name, number, seconds, split_title
-from rs05bench.report.verdict import facts, verdict
 
 MOST_MAPS = 12
 LEAST_ON_A_MAP = 5
@@ -44,6 +46,36 @@ class Table:
     rows: list[list[str]]
     frame: pd.DataFrame
 
+    @property
+    def link(self) -> str:
+        """The whole table as CSV, inside the page."""
+        return setting.csv_link(self.frame)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A confusion matrix as text.
+
+    Attributes:
+        title: What it is of.
+        classes: Names of the classes.
+        rows: True class, the share predicted as each class, and how many are labelled so.
+    """
+
+    title: str
+    classes: list[str]
+    rows: list[tuple[str, list[str], str]]
+
+    @classmethod
+    def of(cls, counts: ClusterConfusion, names: Sequence[str], title: str) -> Confusion:
+        """From counts by cluster."""
+        matrix = np.asarray(counts.counts, dtype=np.float64).sum(0)
+        rows = []
+        for name, row in zip(names, matrix, strict=True):
+            total = row.sum()
+            rows.append((str(name), [number(value / total) if total else "–" for value in row], f"{total:,.0f}"))
+        return cls(title, [str(name) for name in names], rows)
+
 
 @dataclass(frozen=True)
 class Chapter:
@@ -51,25 +83,38 @@ class Chapter:
 
     Attributes:
         section: What it is about.
-        verdict: Its sentences.
-        facts: What to know beside them.
+        answer: What a person repeats of it.
+        facts: What else to know.
+        overview: Scores of the best model of each tier at the lead budget, in both roles.
+        overview_digests: The cells of those scores.
         tiers: Tier -> models shown.
         figures: Name of the part of the page -> its figures.
         worst: Worst regions, or None.
+        confusion: What is taken for what by the leader; None for a regression.
+        per_class: Scores of each class; None for a regression.
         tables: Summary and cells.
         notes: What could not be shown, and why.
         sources: Where every number comes from, a few words and a sentence each.
     """
 
     section: Section
-    verdict: list[str]
+    answer: Answer
     facts: list[tuple[str, str]]
+    overview: pd.DataFrame
+    overview_digests: list[str]
     tiers: dict[str, str]
     figures: dict[str, list[Figure]]
     worst: Table | None
+    confusion: Confusion | None
+    per_class: Table | None
     tables: list[Table]
     notes: list[str] = field(default_factory=list)
     sources: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def all_tables(self) -> list[Table]:
+        """Every table, for its file."""
+        return [*self.tables, *(table for table in (self.worst, self.per_class) if table is not None)]
 
 
 def compose(section: Section) -> Chapter:
@@ -102,15 +147,47 @@ def compose(section: Section) -> Chapter:
     table = data.summary_table(study, dropped, cells)
     return Chapter(
         section,
-        verdict(study, leaders),
+        answer(study, leaders),
         facts(study, leaders, dropped),
+        *_overview(study),
         study.representatives,
         shown,
         worst,
+        *_classes(study, leaders),
         [summary_of(section, table), cells_of(section, cells)],
         notes,
         sources(study),
     )
+
+
+def _overview(study: data.Study) -> tuple[pd.DataFrame, list[str]]:
+    table, section = study.estimates, study.section
+    split, budget = section.lead_split or section.splits[0], study.lead_budget
+    rows = table[(table["split"] == split) & table["model"].isin(study.representatives.values())]
+    if budget is not None:
+        rows = rows[rows["budget"] == budget]
+    keys = [Key(split, str(model), str(size)) for model, size in set(zip(rows["model"], rows["budget"], strict=True))]
+    return rows.reset_index(drop=True), _digests(study, keys)
+
+
+def _classes(study: data.Study, leaders: list[data.Lead]) -> tuple[Confusion | None, Table | None]:
+    """The confusion matrix and the classes of the leader, held out."""
+    counts = failures.confusion(study, leaders[-1].model) if leaders else None
+    if counts is None:
+        return None, None
+    frame = failures.per_class(counts, study.class_names or counts.classes)
+    rows = [
+        [str(r["class"]), f"{r['labelled']:,.0f}", *(number(r[c]) for c in ("precision", "recall", "f1", "iou"))]
+        for _, r in frame.iterrows()
+    ]
+    table = Table(
+        f"{study.section.key}-classes",
+        "Scores per class, held out",
+        ["Class", "#Labelled", "#Precision", "#Recall", "#F1", "#IoU"],
+        rows,
+        frame,
+    )
+    return Confusion.of(counts, study.class_names or counts.classes, f"{leaders[-1].model}, held out"), table
 
 
 def _about_chips(study: data.Study) -> str:
@@ -159,7 +236,7 @@ def curve_figures(study: data.Study) -> list[Figure]:
                 panels,
                 rows,
                 _digests(study, [Key(split, model, budget) for model in models for budget in section.budgets[split]]),
-                width=430,
+                300,
             )
         )
     return made
@@ -223,8 +300,7 @@ def drop_figures(study: data.Study, dropped: pd.DataFrame) -> list[Figure]:
             panels,
             rows,
             _digests(study, [Key(split, model, str(budget)) for model in models.values()]),
-            width=230,
-            columns=4,
+            290,
         )
     ]
 
@@ -247,9 +323,7 @@ def cost_figures(study: data.Study) -> list[Figure]:
     )
     panel = figures.cost_panel(frame, section.metric)
     keys = [Key(str(section.lead_split), model, str(study.lead_budget)) for model in frame["model"]]
-    return [
-        Figure(f"{section.key}-cost", "Cost against held-out score", caption, [panel], frame, _digests(study, keys), width=760, columns=1)
-    ]
+    return [Figure(f"{section.key}-cost", "Cost against held-out score", caption, [panel], frame, _digests(study, keys), 340)]
 
 
 def map_figures(study: data.Study, errors: pd.DataFrame, dropped: pd.DataFrame, model: str) -> list[Figure]:
@@ -266,23 +340,15 @@ def map_figures(study: data.Study, errors: pd.DataFrame, dropped: pd.DataFrame, 
     if column is not None:
         means = placed.groupby(column)["error"].mean().sort_values(ascending=False)
         parts = {value: placed[placed[column] == value] for value in means.index[:MOST_MAPS]}
-        reach = float(np.quantile([_half_width(rows) for rows in parts.values()], 0.75))
-        panels = [
-            failure_panels.map_panel(
-                rows,
-                str(value),
-                f"{unit} {number(means[value])}",
-                top,
-                side=165,
-                unit=unit,
-                kilometres=1.1 * max(reach, _half_width(rows)),
-            )
-            for value, rows in parts.items()
-        ]
+        reach = float(np.quantile([half_width(rows["lon"], rows["lat"]) for rows in parts.values()], 0.75))
+        panels = []
+        for value, rows in parts.items():
+            view = View.around(rows["lon"], rows["lat"], 1.1 * max(reach, half_width(rows["lon"], rows["lat"])))
+            panels.append(failure_panels.error_map(rows, str(value), f"{unit} {number(means[value])}", top, view))
     else:
         error = f"{unit} {number(float(placed['error'].mean()))}"
-        panels = [failure_panels.map_panel(placed, model, error, top, side=420, unit=unit, kilometres=_half_width(placed) * 1.05)]
-    apart = column is not None
+        outlines = group_outlines(placed, "held_region")
+        panels = [failure_panels.error_map(placed, model, error, top, View.around(placed["lon"], placed["lat"]), outlines)]
     word = column.replace("_", " ") if column else ""
     some = f" The {len(panels)} worst of {len(means)} are drawn." if column is not None and len(means) > MOST_MAPS else ""
     places = "on each test block" if chips else "at each place"
@@ -299,18 +365,17 @@ def map_figures(study: data.Study, errors: pd.DataFrame, dropped: pd.DataFrame, 
             panels,
             errors,
             _digests(study, keys),
-            width=165 if apart else 460,
-            columns=4 if apart else 1,
-            fixed=True,
+            SIDE,
+            legend=ramp_words(top, regression=regression),
         )
     ]
 
 
 def _compact_group(placed: pd.DataFrame, columns: Sequence[str]) -> str | None:
     """The group column whose values are the smallest patches, where patches lie so far apart that one map would show dots; else None."""
-    whole = _half_width(placed)
+    whole = half_width(placed["lon"], placed["lat"])
     widths = {
-        column: float(np.median([_half_width(rows) for _, rows in placed.groupby(column)]))
+        column: float(np.median([half_width(rows["lon"], rows["lat"]) for _, rows in placed.groupby(column)]))
         for column in columns
         if 2 <= placed[column].nunique() <= 2 * MOST_MAPS and placed[column].value_counts().median() >= LEAST_ON_A_MAP
     }
@@ -318,12 +383,12 @@ def _compact_group(placed: pd.DataFrame, columns: Sequence[str]) -> str | None:
     return best if best is not None and whole > SPREAD_OUT * widths[best] else None
 
 
-def _half_width(rows: pd.DataFrame) -> float:
-    """Half the longer side of the ground covered, kilometres."""
-    east_m, north_m = metres_per_degree(float(rows["lat"].mean()))
-    east = float((rows["lon"].max() - rows["lon"].min()) * east_m) / 1000
-    north = float((rows["lat"].max() - rows["lat"].min()) * north_m) / 1000
-    return max(east, north, 0.1) / 2
+def ramp_words(top: float, *, regression: bool) -> list[tuple[str, str]]:
+    """The colours of an error map, a few steps of them, each with its words."""
+    steps = [top * share / (len(figures.ERROR_RAMP) - 1) for share in range(len(figures.ERROR_RAMP))]
+    words = [f"{value:.2g}" for value in steps]
+    words[0], words[-1] = ("right" if not regression else "0"), (f"{words[-1]} and more" if regression else "all wrong")
+    return list(zip(words, figures.ERROR_RAMP, strict=True))
 
 
 def worst_table(study: data.Study, model: str, dropped: pd.DataFrame) -> Table | None:
@@ -363,7 +428,7 @@ def calibration_figures(study: data.Study) -> list[Figure]:
     budgets = section.budgets[str(section.lead_split)] if regression else [str(study.lead_budget)]
     keys = [Key(str(section.lead_split), model, budget) for model in study.representatives.values() for budget in budgets]
     title = "Do its intervals hold what they promise?" if regression else "How sure it was, and how often it was right"
-    return [Figure(f"{section.key}-calibration", title, caption, panels, frame, _digests(study, keys), width=230, columns=4)]
+    return [Figure(f"{section.key}-calibration", title, caption, panels, frame, _digests(study, keys), 250)]
 
 
 def group_figures(study: data.Study) -> list[Figure]:
@@ -373,13 +438,24 @@ def group_figures(study: data.Study) -> list[Figure]:
     if frame.empty:
         return []
     domain = _roomy(frame, section.metric)
-    panels = [failure_panels.group_panel(rows, str(column), domain, section.metric) for column, rows in frame.groupby("column", sort=False)]
     caption = (
         f"{metric_name(section.metric)} held out, by group: each tier's best model with the largest budget. "
         "Bars are 95 % intervals over test blocks, cut where they leave the picture."
     )
     keys = [Key(str(section.lead_split), model, str(study.lead_budget)) for model in study.representatives.values()]
-    return [Figure(f"{section.key}-groups", "For whom it works", caption, panels, frame, _digests(study, keys), width=380)]
+    digests = _digests(study, keys)
+    return [
+        Figure(
+            f"{section.key}-groups-{column}",
+            f"By {str(column).replace('_', ' ')}",
+            caption,
+            [failure_panels.group_panel(rows, str(column), domain, section.metric)],
+            rows,
+            digests,
+            80 + rows["group"].nunique() * (9 * rows["model"].nunique() + 9),
+        )
+        for column, rows in frame.groupby("column", sort=False)
+    ]
 
 
 def summary_of(section: Section, table: pd.DataFrame) -> Table:

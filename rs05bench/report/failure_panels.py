@@ -2,66 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
-from rs05bench.protocol.geodesy import metres_per_degree
-from rs05bench.protocol.tiers import TIER_STYLES
+from rs05bench.protocol.tiers import TIER_STYLES, TierStyle
+from rs05bench.report.drawing import Spec, records
 from rs05bench.report.evidence import ELSEWHERE, HOME
-from rs05bench.report.figures import DASHED, ERROR_RAMP, Spec, records
-from rs05bench.report.style import FAINT, PAPER, metric_name, tier_scale, with_interval
+from rs05bench.report.figures import DASHED, ERROR_RAMP, POINT, SAID
+from rs05bench.report.maps import Pairs, View, map_panel, thinned
+from rs05bench.report.style import PAPER, metric_name, tier_scale, with_interval
 
 
-def map_panel(rows: pd.DataFrame, title: str, subtitle: str, top: float, *, side: int, unit: str, kilometres: float) -> Spec:
-    """Places of one region coloured by error, at equal scale up and across.
+def error_map(rows: pd.DataFrame, title: str, subtitle: str, top: float, view: View, outlines: Mapping[str, Pairs] | None = None) -> Spec:
+    """Places coloured by error, the worst on top.
 
     Args:
-        rows: Rows of `unit_errors` of one region.
-        title: Region.
-        subtitle: Its score.
+        rows: `place`, `lon`, `lat`, `error`, `predictions` and, where known, `usual_mistake`.
+        title: Title.
+        subtitle: Second line.
         top: Error drawn darkest.
-        side: Height of the panel, pixels.
-        unit: What the error is.
-        kilometres: Half the side of the ground shown.
+        view: The ground shown.
+        outlines: Outlines of groups.
     """
-    middle_x, middle_y = (rows["lon"].min() + rows["lon"].max()) / 2, (rows["lat"].min() + rows["lat"].max()) / 2
-    east_m, north_m = metres_per_degree(middle_y)
-    east = (rows["lon"] - middle_x) * float(east_m) / 1000
-    north = (rows["lat"] - middle_y) * float(north_m) / 1000
-    placed = rows.assign(east=east.round(4), north=north.round(4))
-    keep = ["place", "east", "north", "error", "predictions"] + (["usual_mistake"] if "usual_mistake" in placed else ["bias"])
-    scale = {"domain": [-kilometres, kilometres], "nice": False}
-    third = {"field": "usual_mistake", "title": "usual mistake"} if "usual_mistake" in placed else {"field": "bias", "format": "+.3f"}
-    return {
-        "title": {"text": title, "subtitle": f"{subtitle} · {_kilometres(2 * kilometres)} km across", "fontSize": 12},
-        "height": side,
-        "view": {"stroke": FAINT},
-        "data": {"values": records(placed[keep])},
-        "mark": {
-            "type": "point",
-            "filled": True,
-            "size": 26 if len(rows) < 400 else 12,
-            "opacity": 0.95,
-            "stroke": "#9aa2ac",
-            "strokeWidth": 0.4,
-        },
-        "encoding": {
-            "x": {"field": "east", "type": "quantitative", "scale": scale, "axis": None},
-            "y": {"field": "north", "type": "quantitative", "scale": scale, "axis": None},
-            "color": {
-                "field": "error",
-                "type": "quantitative",
-                "legend": None,
-                "scale": {"domain": [0, top], "range": ERROR_RAMP, "clamp": True},
-            },
-            "order": {"field": "error"},
-            "tooltip": [{"field": "place"}, {"field": "error", "title": unit, "format": ".2f"}, third, {"field": "predictions"}],
-        },
+    drawn = thinned(rows).sort_values("error", kind="stable")
+    mistakes = drawn["usual_mistake"] if "usual_mistake" in drawn else [""] * len(drawn)
+    drawn = drawn.assign(
+        said=[
+            f"{place}: {error:.2f}{f', {mistake}' if mistake else ''}"
+            for place, error, mistake in zip(drawn["place"], drawn["error"], mistakes, strict=True)
+        ],
+        error=drawn["error"].round(3),
+    )
+    colour = {
+        "field": "error",
+        "type": "quantitative",
+        "legend": None,
+        "scale": {"domain": [0, top], "range": ERROR_RAMP, "clamp": True},
     }
-
-
-def _kilometres(length: float) -> str:
-    return f"{length:,.0f}" if length >= 10 else f"{length:.1f}"
+    return map_panel(
+        drawn[["lon", "lat", "error", "said"]], view, title=title, subtitle=subtitle, channels={"color": colour}, outlines=outlines
+    )
 
 
 def group_panel(rows: pd.DataFrame, column: str, domain: list[float], metric: str) -> Spec:
@@ -71,14 +53,17 @@ def group_panel(rows: pd.DataFrame, column: str, domain: list[float], metric: st
     order = rows.groupby("group")["value"].mean().sort_values().index.tolist()
     named = {group: int(units) for group, units in rows.groupby("group")["units"].max().items()}
     drawn = rows.assign(
-        told=[with_interval(v, a, b) for v, a, b in zip(rows["value"], rows["low"], rows["high"], strict=True)],
+        said=[
+            f"{group}, {model}: {with_interval(v, a, b)}"
+            for group, model, v, a, b in zip(*(rows[name] for name in ("group", "model", "value", "low", "high")), strict=True)
+        ],
         group=[f"{group} ({named[group]:,})" for group in rows["group"]],
     )
     y = {
         "field": "group",
         "type": "nominal",
         "sort": [f"{group} ({named[group]:,})" for group in order],
-        "axis": {"title": None, "labelLimit": 150, "grid": True, "ticks": False, "domain": False},
+        "axis": {"title": None, "labelLimit": 165, "grid": True, "ticks": False, "domain": False},
         "scale": {"paddingInner": 0.25},
     }
     offset = {"field": "model", "type": "nominal", "sort": list(models)}
@@ -86,7 +71,6 @@ def group_panel(rows: pd.DataFrame, column: str, domain: list[float], metric: st
     x["axis"] = {"tickCount": 5}
     return {
         "title": {"text": column.replace("_", " "), "subtitle": "units in brackets"},
-        "height": len(order) * (9 * len(models) + 9),
         "layer": [
             {
                 "data": {"values": records(drawn.dropna(subset=["low", "high"])[["group", "model", "low", "high"]])},
@@ -94,18 +78,16 @@ def group_panel(rows: pd.DataFrame, column: str, domain: list[float], metric: st
                 "encoding": {"y": y, "yOffset": offset, "x": x | {"field": "low"}, "x2": {"field": "high"}, "color": look["color"]},
             },
             {
-                "data": {"values": records(drawn[["group", "model", "tier", "value", "told", "note"]])},
-                "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1, "clip": True},
-                "encoding": {
-                    "y": y,
-                    "yOffset": offset,
-                    "x": x | {"field": "value"},
-                    **look,
-                    "tooltip": [{"field": "group"}, {"field": "model"}, {"field": "told", "title": metric_name(metric)}, {"field": "note"}],
-                },
+                "data": {"values": records(drawn[["group", "model", "value", "said"]])},
+                "mark": {**POINT, "size": 55},
+                "encoding": {"y": y, "yOffset": offset, "x": x | {"field": "value"}, **look, **SAID},
             },
         ],
     }
+
+
+def _dot(style: TierStyle, *, filled: bool) -> Spec:
+    return {**POINT, "stroke": style.colour, "shape": style.marker, "size": 45, "filled": filled, "fill": style.colour if filled else PAPER}
 
 
 def reliability_panel(rows: pd.DataFrame, tier: str) -> Spec:
@@ -118,12 +100,12 @@ def reliability_panel(rows: pd.DataFrame, tier: str) -> Spec:
     style = TIER_STYLES[tier]
     x = {"field": "confidence", "type": "quantitative", "scale": {"domain": [0, 1]}, "axis": {"title": "how sure it was", "tickCount": 5}}
     y = {"type": "quantitative", "scale": {"domain": [0, 1]}, "title": "how often it was right", "field": "right"}
-    tooltip = [
-        {"field": "where"},
-        {"field": "confidence", "format": ".2f"},
-        {"field": "right", "format": ".2f"},
-        {"field": "predictions", "format": ",d"},
-    ]
+    rows = rows.assign(
+        said=[
+            f"{where}: {right:.2f} right where {sure:.2f} sure, {int(n):,} predictions"
+            for where, right, sure, n in zip(rows["where"], rows["right"], rows["confidence"], rows["predictions"], strict=True)
+        ]
+    )
     layers: list[Spec] = [
         {
             "data": {"values": [{"confidence": 0, "right": 0}, {"confidence": 1, "right": 1}]},
@@ -140,29 +122,21 @@ def reliability_panel(rows: pd.DataFrame, tier: str) -> Spec:
                 "data": {"values": records(part)},
                 "layer": [
                     {"mark": {"type": "line", "color": style.colour, "strokeDash": dash, "strokeWidth": 2}},
-                    {
-                        "mark": {
-                            "type": "point",
-                            "stroke": style.colour,
-                            "shape": style.marker,
-                            "size": 45,
-                            "filled": filled,
-                            "fill": style.colour if filled else PAPER,
-                            "opacity": 1,
-                        },
-                        "encoding": {"tooltip": tooltip},
-                    },
+                    {"mark": _dot(style, filled=filled), "encoding": SAID},
                 ],
                 "encoding": {"x": x, "y": y},
             }
         )
-    return {"title": {"text": str(rows["model"].iloc[0]), "subtitle": tier}, "height": 200, "layer": layers}
+    return {"title": {"text": str(rows["model"].iloc[0]), "subtitle": tier}, "layer": layers}
 
 
 def coverage_panel(rows: pd.DataFrame, tier: str) -> Spec:
     """Share of truth inside the 90 % intervals against labels; at home solid, held out dashed."""
     style = TIER_STYLES[tier]
     labels = sorted(rows["labels"].unique())
+    rows = rows.assign(
+        said=[f"{where}, {n:.0f} labels: {value:.2f}" for where, n, value in zip(rows["where"], rows["labels"], rows["value"], strict=True)]
+    )
     x = {
         "field": "labels",
         "type": "quantitative",
@@ -186,25 +160,12 @@ def coverage_panel(rows: pd.DataFrame, tier: str) -> Spec:
             continue
         layers.append(
             {
-                "data": {"values": records(part[["labels", "value", "where", "model"]])},
+                "data": {"values": records(part[["labels", "value", "said"]])},
                 "layer": [
                     {"mark": {"type": "line", "color": style.colour, "strokeDash": dash, "strokeWidth": 2}},
-                    {
-                        "mark": {
-                            "type": "point",
-                            "stroke": style.colour,
-                            "shape": style.marker,
-                            "size": 45,
-                            "filled": filled,
-                            "fill": style.colour if filled else PAPER,
-                            "opacity": 1,
-                        },
-                        "encoding": {
-                            "tooltip": [{"field": "where"}, {"field": "labels", "format": ".0f"}, {"field": "value", "format": ".2f"}]
-                        },
-                    },
+                    {"mark": _dot(style, filled=filled), "encoding": SAID},
                 ],
                 "encoding": {"x": x, "y": y},
             }
         )
-    return {"title": {"text": str(rows["model"].iloc[0]), "subtitle": tier}, "height": 200, "layer": layers}
+    return {"title": {"text": str(rows["model"].iloc[0]), "subtitle": tier}, "layer": layers}

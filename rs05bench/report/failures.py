@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from rs05bench.protocol.metrics import ClusterConfusion
 from rs05bench.protocol.metrics.calibration import reliability_curve
 from rs05bench.report import chip_failures
 from rs05bench.report.data import WHERE, Study, interval, plain_estimate
@@ -170,3 +173,34 @@ def _coverage(study: Study, tier: str, model: str, split: str, budget: str) -> l
         head = {"tier": tier, "model": model, "budget": budget, "labels": point["labels"], "role": role, "where": WHERE[role]}
         rows.append(head | plain_estimate(estimate))
     return rows
+
+
+def confusion(study: Study, model: str) -> ClusterConfusion | None:
+    """Confusion counts of a model held out under the lead split's largest budget, the mean over seeds; None for a regression."""
+    if study.section.card.kind == "regression":
+        return None
+    fits = study.evidence.fits(Key(str(study.section.lead_split), model, str(study.lead_budget)), ELSEWHERE)
+    counts = [fit for fit in fits if isinstance(fit, ClusterConfusion)]
+    if not counts:
+        return None
+    total = counts[0]
+    for fit in counts[1:]:
+        total = total + fit
+    return replace(total, counts=np.asarray(total.counts, dtype=np.float64) / len(counts))
+
+
+def per_class(counts: ClusterConfusion, names: Sequence[str]) -> pd.DataFrame:
+    """Precision, recall, F1 and IoU of each class."""
+    matrix = np.asarray(counts.counts, dtype=np.float64).sum(0)
+    right, labelled, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return pd.DataFrame(
+            {
+                "class": list(names),
+                "labelled": labelled,
+                "precision": right / predicted,
+                "recall": right / labelled,
+                "f1": 2 * right / (labelled + predicted),
+                "iou": right / (labelled + predicted - right),
+            }
+        )

@@ -1,91 +1,36 @@
-"""The pictures of a report, as Vega-Lite: each is a few panels that wrap on a narrow screen and stand side by side in a file."""
+"""Panels of scores, drops and costs, as Vega-Lite."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rs05bench.protocol.tiers import TIER_STYLES
+from rs05bench.report.drawing import PANEL, Spec, records
 from rs05bench.report.evidence import ELSEWHERE
-from rs05bench.report.style import INK, MUTED, PAPER, VEGA_CONFIG, metric_name, tier_scale, with_interval
+from rs05bench.report.style import INK, MUTED, PAPER, metric_name, number, seconds, tier_scale, with_interval
 
-Spec = dict[str, Any]
 DASHED = [6, 4]
 SHORTEST_S = 1e-3
 """Shorter times are drawn here: whether a majority vote takes 10 or 100 microseconds is nobody's question."""
-NARROWEST = 310
-"""Width of a plot on a phone, pixels."""
 LOWEST_R2 = -1.0
 """R² has no lower end; pictures stop here and say so."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A picture with what it was drawn from.
-
-    Attributes:
-        key: Name of its files and anchor.
-        title: What it shows.
-        caption: How to read it, in plain words.
-        panels: Vega-Lite unit or layer specifications, without a width.
-        frame: The numbers drawn; the figure's CSV.
-        digests: Cells the numbers rest on.
-        width: Width of a panel in files, and the least it shrinks to on the page before panels wrap, pixels.
-        columns: Panels side by side in files.
-        fixed: Panels keep `width` on the page (maps, so that a kilometre is as long up as across).
-    """
-
-    key: str
-    title: str
-    caption: str
-    panels: Sequence[Spec]
-    frame: pd.DataFrame
-    digests: Sequence[str] = field(default_factory=list)
-    width: int = 380
-    columns: int = 2
-    fixed: bool = False
-
-    def whole(self, subtitle: str) -> Spec:
-        """All panels in one specification, for a file."""
-        parts = [{**_drawn(panel), "width": self.width} for panel in self.panels]
-        return {
-            "title": {"text": self.title, "subtitle": subtitle, "fontSize": 16, "offset": 14},
-            "concat": parts,
-            "columns": self.columns,
-            "spacing": 28,
-            "padding": 16,
-            "config": VEGA_CONFIG,
-        }
-
-    def responsive(self) -> list[Spec]:
-        """One specification a panel, for the page."""
-        width: Any = self.width if self.fixed else "container"
-        return [
-            {
-                **_drawn(panel),
-                "width": width,
-                "autosize": {"type": "pad" if self.fixed else "fit-x", "contains": "padding"},
-                "config": VEGA_CONFIG,
-            }
-            for panel in self.panels
-        ]
+POINT: Spec = {"type": "point", "filled": True, "opacity": 1, "clip": True, "aria": True}
+SAID: Spec = {"description": {"field": "said"}}
+"""What a mark says when it is pointed at."""
+KEYS = ("region", "side", "score")
 
 
-def _drawn(panel: Spec) -> Spec:
-    """Without layers that have no rows (no interval could be given): Vega would leave an empty mark that a screen reader announces."""
-    layers = [layer for layer in panel.get("layer", []) if layer.get("data", {}).get("values") != []]
-    return {**panel, "layer": layers} if layers else panel
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain data for Vega, NaN as null."""
-    clean = frame.astype(object).where(frame.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in clean.to_dict("records")]
+def _said(rows: pd.DataFrame, metric: str, count: str = "", counted: str = "") -> list[str]:
+    """Model, score and interval of each row, for its mark."""
+    scores = [with_interval(v, a, b) for v, a, b in zip(rows["value"], rows["low"], rows["high"], strict=True)]
+    amounts = [f", {value:.0f} {counted}" for value in rows[count]] if count else [""] * len(rows)
+    return [f"{model}{more}: {metric_name(metric)} {text}" for model, more, text in zip(rows["model"], amounts, scores, strict=True)]
 
 
 def score_domain(values: Iterable[float], metric: str) -> list[float]:
@@ -144,8 +89,8 @@ def curve_panel(
     first, last = (labels[0], labels[-1]) if labels else (1.0, 10.0)
     span = max(last / first, 2.0)
     # Room at the right for the names at the ends of the lines, enough for the longest of them on a phone.
-    names = [*models, *(["random split, sanity only"] if sanity is not None and not sanity.empty else [])]
-    share = min(0.5, max(0.36, 7.0 * max(map(len, names), default=0) / NARROWEST))
+    names = [*models, *(["random split"] if sanity is not None and not sanity.empty else [])]
+    share = min(0.58, max(0.36, 8.4 * max(map(len, names), default=0) / (PANEL - 60)))
     room = 1.06 * share / (1 - share)
     x = {
         "field": "labels",
@@ -158,20 +103,13 @@ def curve_panel(
     ends = rows[rows["labels"] == rows.groupby("model")["labels"].transform("max")].copy()
     ends["text"] = ends["model"]
     if sanity is not None and not sanity.empty:
-        chance = sanity.sort_values("labels").iloc[[-1]].assign(model="", text="random split, sanity only")
+        chance = sanity.sort_values("labels").iloc[[-1]].assign(model="", text="random split")
         ends = pd.concat([ends, chance], ignore_index=True)
     gap = (domain[1] - domain[0]) * 15 / 260
     # Half a line inside the frame, or the panel would grow and its axis no longer stand beside its neighbour's.
     ends["at"] = spread(ends["value"].tolist(), gap, domain[0] + gap / 2, domain[1] - gap / 2)
     of_models, of_chance = ends[ends["model"] != ""], ends[ends["model"] == ""]
-    tooltip = [
-        {"field": "model", "title": "model"},
-        {"field": "tier", "title": "tier"},
-        {"field": "labels", "title": "labels", "format": ".0f"},
-        {"field": "told", "title": metric_name(metric)},
-        {"field": "note", "title": "interval"},
-    ]
-    drawn = rows.assign(told=[with_interval(v, a, b) for v, a, b in zip(rows["value"], rows["low"], rows["high"], strict=True)])
+    drawn = rows.assign(said=_said(rows, metric, "labels", counted))
     line: Spec = {"type": "line", "strokeWidth": 2.2, "clip": True}
     if dashed:
         line["strokeDash"] = DASHED
@@ -186,12 +124,12 @@ def curve_panel(
             "encoding": {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": look["color"]},
         },
         {
-            "data": {"values": records(drawn[["model", "tier", "labels", "value", "told", "note"]])},
+            "data": {"values": records(drawn[["model", "labels", "value", "said"]])},
             "layer": [
                 {"mark": line, "encoding": {"color": look["color"]}},
                 {
-                    "mark": {"type": "point", "filled": True, "size": 75, "opacity": 1, "stroke": PAPER, "strokeWidth": 1, "clip": True},
-                    "encoding": {"color": look["color"], "shape": look["shape"], "tooltip": tooltip},
+                    "mark": {**POINT, "size": 75, "stroke": PAPER, "strokeWidth": 1},
+                    "encoding": {"color": look["color"], "shape": look["shape"], **SAID},
                 },
             ],
             "encoding": {"x": x, "y": y | {"field": "value"}},
@@ -207,7 +145,7 @@ def curve_panel(
             "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "text"}},
         },
     ]
-    return {"title": {"text": title, "subtitle": subtitle}, "height": 260, "layer": layers}
+    return {"title": {"text": title, "subtitle": subtitle}, "layer": layers}
 
 
 def slope_panel(rows: pd.DataFrame, tier: str, domain: list[float], metric: str) -> Spec:
@@ -225,6 +163,7 @@ def slope_panel(rows: pd.DataFrame, tier: str, domain: list[float], metric: str)
     bold = overall.melt(id_vars=["region"], value_vars=["home", "held_out"], var_name="side", value_name="score")
     for frame in (long, bold):
         frame["side"] = frame["side"].map({"home": "at home", "held_out": "held out"})
+        frame["said"] = [f"{region}, {side}: {number(score)}" for region, side, score in zip(*map(frame.get, KEYS), strict=True)]
     named = regions.sort_values("value", ascending=False, kind="stable").head(3).copy()
     named["side"] = "held out"
     gap = (domain[1] - domain[0]) * 13 / 230
@@ -242,7 +181,6 @@ def slope_panel(rows: pd.DataFrame, tier: str, domain: list[float], metric: str)
     told = f"drop {with_interval(row['value'], row['low'], row['high'])}"
     return {
         "title": {"text": str(row["model"]), "subtitle": f"{tier}: {told}"},
-        "height": 230,
         "layer": [
             {
                 "data": {"values": records(long)},
@@ -251,12 +189,8 @@ def slope_panel(rows: pd.DataFrame, tier: str, domain: list[float], metric: str)
             },
             {
                 "data": {"values": records(long)},
-                "mark": {"type": "point", "filled": True, "size": 18, "opacity": 0.7, "color": style.colour, "clip": True},
-                "encoding": {
-                    "x": x,
-                    "y": y | {"field": "score"},
-                    "tooltip": [{"field": "region"}, {"field": "side"}, {"field": "score", "format": ".3f"}],
-                },
+                "mark": {**POINT, "size": 22, "opacity": 0.7, "color": style.colour},
+                "encoding": {"x": x, "y": y | {"field": "score"}, **SAID},
             },
             {
                 "data": {"values": records(bold)},
@@ -265,20 +199,12 @@ def slope_panel(rows: pd.DataFrame, tier: str, domain: list[float], metric: str)
             },
             {
                 "data": {"values": records(bold)},
-                "mark": {
-                    "type": "point",
-                    "filled": True,
-                    "size": 110,
-                    "color": style.colour,
-                    "shape": style.marker,
-                    "opacity": 1,
-                    "clip": True,
-                },
-                "encoding": {"x": x, "y": y | {"field": "score"}},
+                "mark": {**POINT, "size": 110, "color": style.colour, "shape": style.marker},
+                "encoding": {"x": x, "y": y | {"field": "score"}, **SAID},
             },
             {
                 "data": {"values": records(named[["region", "side", "at"]])},
-                "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 10, "color": MUTED, "limit": 76},
+                "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 10.5, "color": MUTED, "limit": 95},
                 "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "region"}},
             },
         ],
@@ -314,17 +240,8 @@ def cost_panel(frame: pd.DataFrame, metric: str) -> Spec:
     steps = pd.concat([front, last])[["fit_s", "value"]]
     named = front.copy()
     named["at"] = spread(named["value"].tolist(), (domain[1] - domain[0]) * 15 / 320, domain[0], domain[1])
-    tooltip = [
-        {"field": "model"},
-        {"field": "tier"},
-        {"field": "told", "title": metric_name(metric)},
-        {"field": "fit_s", "title": "seconds to fit", "format": ".3g"},
-        {"field": "predict_s_per_1000", "title": "seconds to predict 1,000", "format": ".3g"},
-        {"field": "peak_memory_mb", "title": "memory, MiB", "format": ".0f"},
-    ]
-    drawn = frame.assign(told=[with_interval(v, a, b) for v, a, b in zip(frame["value"], frame["low"], frame["high"], strict=True)])
+    drawn = frame.assign(said=[f"{text}; {seconds(took)} to fit" for text, took in zip(_said(frame, metric), frame["fit_s"], strict=True)])
     return {
-        "height": 320,
         "layer": [
             {
                 "data": {"values": records(steps)},
@@ -337,9 +254,9 @@ def cost_panel(frame: pd.DataFrame, metric: str) -> Spec:
                 "encoding": {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": look["color"]},
             },
             {
-                "data": {"values": records(drawn.drop(columns=["low", "high", "frontier", "alone", "hardware"]))},
-                "mark": {"type": "point", "filled": True, "size": 105, "opacity": 1, "stroke": PAPER, "strokeWidth": 1, "clip": True},
-                "encoding": {"x": x, "y": y | {"field": "value"}, **look, "tooltip": tooltip},
+                "data": {"values": records(drawn[["model", "fit_s", "value", "said"]])},
+                "mark": {**POINT, "size": 105, "stroke": PAPER, "strokeWidth": 1},
+                "encoding": {"x": x, "y": y | {"field": "value"}, **look, **SAID},
             },
             {
                 "data": {"values": records(named[["model", "fit_s", "at"]])},
@@ -352,8 +269,3 @@ def cost_panel(frame: pd.DataFrame, metric: str) -> Spec:
 
 ERROR_RAMP = ["#f4f1ec", "#f2c894", "#d9722e", "#8c2d04", "#3d1203"]
 """Light to dark in even steps of lightness, so that it reads in grey."""
-
-
-def ramp_gradient() -> str:
-    """The error ramp as a CSS gradient, for the page's own legend."""
-    return f"linear-gradient(to right, {', '.join(ERROR_RAMP)})"

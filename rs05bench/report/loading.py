@@ -47,6 +47,12 @@ class Section:
         return self.card.name if len(self.card.targets) == 1 else f"{self.card.name}-{self.target}"
 
     @property
+    def title(self) -> str:
+        """Its name for people."""
+        title = self.card.title or self.card.name
+        return title if len(self.card.targets) == 1 else f"{title}: {self.target}"
+
+    @property
     def metric(self) -> str:
         """The metric the section is about: the card's, or the kind's own where sums per block do not give the card's."""
         name = self.results[0].main_metric

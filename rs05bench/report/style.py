@@ -9,7 +9,8 @@ from typing import Any
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.tiers import TIER_STYLES
 
-INK, MUTED, FAINT, PAPER = "#1b1f24", "#5b6470", "#d9dde2", "#ffffff"
+INK, MUTED, FAINT, PAPER = "#1b1f24", "#56606b", "#d9dde2", "#ffffff"
+GRID, RULE = "#eceff2", "#87909b"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
 
 METRIC_NAMES = {
@@ -118,12 +119,13 @@ def tier_scale(models: dict[str, str]) -> dict[str, Any]:
 
 VEGA_CONFIG: dict[str, Any] = {
     "font": FONT,
+    "mark": {"aria": False},
     "background": PAPER,
     "view": {"stroke": None},
     "axis": {
-        "domainColor": "#8a929c",
-        "tickColor": "#8a929c",
-        "gridColor": "#eceff2",
+        "domainColor": RULE,
+        "tickColor": RULE,
+        "gridColor": GRID,
         "labelColor": MUTED,
         "titleColor": MUTED,
         "labelFontSize": 11,

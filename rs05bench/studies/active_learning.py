@@ -17,7 +17,7 @@ from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import Cell
 from rs05bench.protocol.taskdata import TaskData, encode_labels
 from rs05bench.report.compose import Table
-from rs05bench.report.figures import Figure
+from rs05bench.report.drawing import Figure
 from rs05bench.report.style import metric_name, with_interval
 from rs05bench.studies.evidence import Side, difference, score
 from rs05bench.studies.pictures import along, row
@@ -254,7 +254,6 @@ def _read(found: Findings, pool: Pool, split: str, models: tuple[str, ...], budg
                 ],
                 frame.drop(columns="digests", errors="ignore"),
                 digests,
-                width=360,
             )
         )
     frame = pd.DataFrame(scores)

@@ -12,7 +12,7 @@ from rs05bench.experiment.gridfile import GridFile
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.report.compose import Table
-from rs05bench.report.figures import Figure
+from rs05bench.report.drawing import Figure
 from rs05bench.report.style import number, with_interval
 from rs05bench.studies.evidence import Side, difference, score
 from rs05bench.studies.pictures import by_category, row
@@ -98,8 +98,6 @@ def _read(found: Findings, pool: Pool, kind: str, learner: str, lead: str) -> No
             [by_category(shown, title=about, axis=metric)],
             shown,
             digests,
-            width=520,
-            columns=1,
         )
     )
     found.tables.append(
@@ -146,8 +144,6 @@ def _read(found: Findings, pool: Pool, kind: str, learner: str, lead: str) -> No
                 [by_category(pd.DataFrame(gaps), title="difference", axis=f"difference in {metric}", zero=True)],
                 pd.DataFrame(gaps),
                 rest,
-                width=460,
-                columns=1,
             )
         )
     means = {

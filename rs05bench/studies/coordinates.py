@@ -6,7 +6,7 @@ import pandas as pd
 
 from rs05bench.protocol.pooling import Pool
 from rs05bench.report.compose import Table
-from rs05bench.report.figures import Figure
+from rs05bench.report.drawing import Figure
 from rs05bench.report.style import metric_name, with_interval
 from rs05bench.studies.evidence import Side, difference, score
 from rs05bench.studies.moisture import FOLDER, Variant, moisture_card, places, run_variants
@@ -85,8 +85,6 @@ def run(setting: Setting) -> Findings:
             [by_category(frame, title="Live fuel moisture", axis=metric)],
             frame,
             sorted(found.results),
-            width=440,
-            columns=1,
         )
     )
     found.tables.append(Table("scores-table", "Every score", ["Model", "Tested", f"#{metric}"], lines, frame))

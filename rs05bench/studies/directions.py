@@ -14,7 +14,7 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import Cell
 from rs05bench.report.compose import Table
-from rs05bench.report.figures import Figure
+from rs05bench.report.drawing import Figure
 from rs05bench.report.style import bracket, number
 from rs05bench.studies.evidence import Side, difference, score
 from rs05bench.studies.pictures import by_category, row
@@ -153,8 +153,6 @@ def _case(setting: Setting, case: Case, found: Findings) -> None:
             [by_category(frame, title=case.title, axis="R²")],
             frame,
             digests,
-            width=460,
-            columns=1,
         )
     )
     head = ["Signal", case.group.title(), "Best axis", "#|r| of it", "#Axes in use", "#Agreement with the other groups"]
@@ -214,8 +212,6 @@ def _canonical(case: Case, rows: list[dict[str, Any]], found: Findings, digests:
             [by_category(shown, title=case.title, axis="correlation")],
             frame,
             digests,
-            width=420,
-            columns=1,
         )
     )
 

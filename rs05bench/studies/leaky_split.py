@@ -13,7 +13,7 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.pooling import Pool
 from rs05bench.protocol.result import Result
 from rs05bench.report.compose import Table
-from rs05bench.report.figures import Figure
+from rs05bench.report.drawing import Figure
 from rs05bench.report.style import bracket, metric_name, number, signed, with_interval
 from rs05bench.studies.evidence import over_draws
 from rs05bench.studies.pictures import by_category, row
@@ -149,8 +149,6 @@ def run(setting: Setting) -> Findings:
                 [by_category(part, title=case.title, axis=metric_name(part["metric"].iloc[0]), tiers=models)],
                 part,
                 rests,
-                width=460,
-                columns=1,
             )
         )
     head = ["Data", "Budget", "Metric", "Model", "#Random", "#Buffered blocks", "#Region held out", "#Flattered by (random − held out)"]

@@ -10,7 +10,7 @@ import pandas as pd
 from rs05bench.protocol.pooling import Pool
 from rs05bench.protocol.result import Result
 from rs05bench.report.compose import Table
-from rs05bench.report.figures import Figure
+from rs05bench.report.drawing import Figure
 from rs05bench.report.style import metric_name, with_interval
 from rs05bench.studies.evidence import Side, difference, score
 from rs05bench.studies.moisture import FOLDER, PLACES, Variant, moisture_card, places, run_variants
@@ -108,8 +108,6 @@ def _read(found: Findings, pool: Pool, results: Sequence[Result], there: list[Va
             [by_category(frame, title="Placements", axis=metric)],
             frame,
             sorted(found.results),
-            width=440,
-            columns=1,
         )
     )
     found.tables.append(

@@ -9,16 +9,15 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.result import Result
+from rs05bench.report import setting
 from rs05bench.report.compose import Table
-from rs05bench.report.figures import Figure, ramp_gradient
-from rs05bench.report.page import SHOWN_CELLS, csv_link, script_safe, table_numbers, vega_bundle, write_images
+from rs05bench.report.drawing import Figure, all_digests
 from rs05bench.studies.record import Claim, Findings, Study
 
 CELL_COLUMNS = ("task", "target", "split", "fold", "model", "options", "budget", "seed")
@@ -121,7 +120,7 @@ def write_page(page: Page, out: Path) -> Path:
         folder.mkdir(parents=True)
         for figure in page.figures:
             figure.frame.to_csv(folder / f"{figure.key}.csv", index=False)
-            write_images(folder, figure, f"{page.title} · {page.mark(figure.digests)} data")
+            figure.write(folder, f"{page.title} · {page.mark(figure.digests)} data")
         for table in page.tables:
             table.frame.to_csv(folder / f"{table.key}.csv", index=False)
         write_text(out / "cells.csv", cells_csv(page))
@@ -197,25 +196,16 @@ def record(page: Page) -> dict[str, Any]:
 
 def html(page: Page) -> str:
     """The page as HTML."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    loader = ChoiceLoader([PackageLoader("rs05bench.studies", "templates"), PackageLoader("rs05bench.report", "templates")])
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["csv_link"] = csv_link
-    own = resources.files("rs05bench.report") / "templates"
-    digests = sorted({digest for figure in page.figures for digest in figure.digests})
+    digests = all_digests(page.figures)
     number_of = {digest: i for i, digest in enumerate(digests)}
-    content = {
-        "digests": digests,
-        "figures": {
-            figure.key: {"panels": figure.responsive(), "cells": [number_of[digest] for digest in figure.digests]}
-            for figure in page.figures
-        },
-    }
+    content = {"digests": digests, "figures": {figure.key: [number_of[digest] for digest in figure.digests] for figure in page.figures}}
     said = page.mark(page.results)
     first = next(iter(page.results.values()), None)
-    return environment.get_template("study.html.j2").render(
+    return setting.page(
+        "study.html.j2",
+        "rs05bench.studies",
         title=page.title,
         question=page.question,
         brand=page.brand,
@@ -226,14 +216,7 @@ def html(page: Page) -> str:
         all_simulated=said == "simulated",
         version="" if first is None else first.provenance.get("versions", {}).get("rs05bench", ""),
         written=datetime.datetime.now(datetime.UTC).strftime("%d %B %Y, %H:%M UTC"),
-        images=True,
-        shown_cells=SHOWN_CELLS,
-        numbers=table_numbers,
-        ramp=Markup(ramp_gradient()),
-        css=Markup((own / "report.css").read_text(encoding="utf-8")),
-        script=Markup((own / "report.js").read_text(encoding="utf-8")),
-        vega=Markup(vega_bundle()),
-        content=Markup(script_safe(content)),
+        content=Markup(setting.script_safe(content)),
     )
 
 

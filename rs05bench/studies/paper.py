@@ -207,7 +207,7 @@ def _section(section: Section, keys: set[str], missing: list[str]) -> Part:
         return part
     part.texts = [f"Question: {about(section)['question']}"]
     digests = tuple(sorted(result.digest for result in section.results))
-    part.claims = [Claim(sentence, digests) for sentence in chapter.verdict]
+    part.claims = [Claim(sentence, digests) for sentence in [chapter.answer.sentence, *chapter.answer.warnings, *chapter.answer.notes]]
     for name, words in PICTURES.items():
         drawn = chapter.figures.get(name) or []
         if not drawn:

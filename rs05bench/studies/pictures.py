@@ -9,7 +9,7 @@ import pandas as pd
 
 from rs05bench.protocol.inference import Estimate
 from rs05bench.protocol.tiers import TIER_STYLES
-from rs05bench.report.figures import Spec, records
+from rs05bench.report.drawing import Spec, records
 from rs05bench.report.style import INK
 
 # Okabe & Ito 2008, in an order whose neighbours differ in lightness too; a marker repeats what colour says.

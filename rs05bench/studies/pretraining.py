@@ -9,7 +9,7 @@ import pandas as pd
 
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.report.compose import Table
-from rs05bench.report.figures import Figure
+from rs05bench.report.drawing import Figure
 from rs05bench.report.style import metric_name, with_interval
 from rs05bench.studies.evidence import Side, difference
 from rs05bench.studies.moisture import FOLDER, PLACES, Variant, moisture_card, run_variants
@@ -119,8 +119,6 @@ def drawn(key: str, made: Sequence[Pair], words: str, metric: str) -> tuple[Figu
         [by_category(frame, title=words, axis=f"difference in {metric}", zero=True)],
         frame,
         digests,
-        width=460,
-        columns=1,
     )
     lines = []
     for pair in made:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rs05bench.protocol.inference import Estimate
 from rs05bench.protocol.result import Result
 from rs05bench.report.compose import Table
-from rs05bench.report.figures import Figure
+from rs05bench.report.drawing import Figure
 from rs05bench.report.style import bracket, number, signed
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pandas as pd
 from rs05bench.experiment.gridfile import GridFile
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.report.compose import Table
-from rs05bench.report.figures import Figure
+from rs05bench.report.drawing import Figure
 from rs05bench.report.style import metric_name, number, with_interval
 from rs05bench.studies.evidence import Side, difference, score
 from rs05bench.studies.pictures import along, by_category, row
@@ -167,7 +167,6 @@ def _case(setting: Setting, case: Case, found: Findings) -> None:
             ],
             frame.drop(columns="digests"),
             rests,
-            width=360,
         ),
     ]
     head = ["Model", "#Local labels", "Against", f"#Local minus transferred ({metric})"]
@@ -267,8 +266,6 @@ def _scores(case: Case, pool: Pool, base: Point, models: list[str], tiers: Mappi
         [by_category(frame, title=case.title, axis=metric, tiers=tiers)],
         frame,
         sorted(digests),
-        width=520,
-        columns=1,
     )
 
 

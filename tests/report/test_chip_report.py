@@ -88,8 +88,8 @@ def test_the_map_shows_the_share_of_wrong_pixels_of_each_block(runs, report):
 
 
 def test_groups_and_calibration_of_chips_are_shown(report):
-    groups = frame(report, "toy-groups")
-    assert set(groups.loc[groups["column"] == "biome", "group"]) == {"forest", "steppe"}
+    groups = frame(report, "toy-groups-biome")
+    assert set(groups["group"]) == {"forest", "steppe"}
     assert groups["low"].notna().all()
     curve = frame(report, "toy-calibration")
     assert set(curve["role"]) == {"test_id", "test_ood"}

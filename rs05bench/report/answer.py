@@ -1,0 +1,163 @@
+"""The answer of a task in one sentence, what is broken and what to do about it, and the one figure over all tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.report.drawing import Figure, Spec, records
+from rs05bench.report.figures import POINT, SAID
+from rs05bench.report.style import elsewhere, metric_name, number, tier_scale, with_interval
+
+if TYPE_CHECKING:
+    from rs05bench.report.compose import Chapter
+    from rs05bench.report.data import Lead, Study
+
+REMEDIES = {
+    1: "Run the sweep again with the card's budgets; a budget counts validation labels too.",
+    2: "Add a spatial split to the card, for example leave-<group>-out, and read the random split as a sanity check.",
+    3: "Run all cells again on data with one preprocessing digest.",
+    4: "Run all models with the card's schedule; do not set steps or early stopping per model.",
+    5: "Run the sweep with --costs, so that one cell per model is measured alone.",
+    6: "Add a floor and a baseline on image bands that beats it, for example --model floor/nearest --model raw/rf.",
+    7: "Add a hybrid baseline, for example --model hybrid/rf.",
+    8: "Run every model with at least two budgets.",
+    9: "Run a split that holds groups out (leave-<group>-out), so that the same test blocks are scored both ways.",
+    10: "Keep the predictions of the cells and write their maps: rs05bench errors RUNS --out DIR.",
+    11: "Run each pretrained encoder with random weights too: the same model name with @random.",
+    12: "Run at least five seeds: --seeds 0,1,2,3,4.",
+    13: "Run the models that give probabilities or intervals, or leave out those that give neither.",
+    14: "State in the card how pretraining data overlap with the labels (overlap: ...).",
+}
+"""Rule -> what to do where it is broken."""
+WIDEST = 0.5
+"""An interval wider than this share of the scale says nothing: there are not enough groups to say."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person repeats of a task.
+
+    Attributes:
+        sentence: One sentence with at most two numbers.
+        warnings: What makes it wrong to act on it.
+        notes: What else belongs to it.
+    """
+
+    sentence: str
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def says_nothing(low: float, high: float, metric: str) -> bool:
+    """Whether an interval spans so much of a metric's scale that it is no result."""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return True
+    least, most = find_metric(metric, METRICS).range
+    span = most - least if np.isfinite(most - least) else 2.0 if metric == "r2" else np.inf
+    return bool((high - low) > WIDEST * span)
+
+
+def answer(study: Study, leaders: Sequence[Lead]) -> Answer:
+    """The answer at the largest budget of the split that holds groups out."""
+    section = study.section
+    if not leaders or section.lead_split is None:
+        return Answer("No split of these runs holds anything out, so nothing can be said about another place.")
+    lead, where, name = leaders[-1], elsewhere(section.lead_split), metric_name(section.metric)
+    start = f"With {lead.labels:.0f} {section.labels_word} {where}"
+    warnings = _below_floor(study, lead)
+    if np.isfinite(lead.score["low"]) and says_nothing(float(lead.score["low"]), float(lead.score["high"]), section.metric):
+        return Answer(f"{start}, there are not enough groups to say which method is best.", warnings)
+    if lead.tier == "floor":
+        warnings.insert(0, "The best score needs no image: the labels follow the place, or the features do not help here.")
+    sentence = f"{start}, {lead.model} is best: {name} {number(float(lead.score['value']))}."
+    return Answer(sentence, warnings, [_support(lead)])
+
+
+def _support(lead: Lead) -> str:
+    if lead.rival is None:
+        return "Only one tier was run, so there is nothing to compare it with."
+    if lead.difference is None:
+        return f"Whether it is better than {lead.rival} is not known: no sums are kept to test it with."
+    if lead.supported:
+        return f"Significantly better than {lead.rival}, the best of another tier."
+    return f"No significant difference from {lead.rival}, the best of another tier."
+
+
+DEEP = ("frozen", "decoder", "adapter", "lora", "full")
+
+
+def _below_floor(study: Study, lead: Lead) -> list[str]:
+    """Networks that score below the best baseline without imagery or below the per-pixel baseline have not learnt the task."""
+    split, goodness = str(study.section.lead_split), find_metric(study.section.metric, METRICS).goodness
+    scores = {
+        tier: goodness(float(point["value"]))
+        for tier, model in study.representatives.items()
+        if (point := study.point(split, model, lead.budget, "test_ood")) is not None
+    }
+    floor = scores.get("floor")
+    low = [study.representatives[tier] for tier in DEEP if floor is not None and tier in scores and scores[tier] < floor]
+    if not low:
+        return []
+    named, score = " and ".join(low), "score" if len(low) > 1 else "scores"
+    return [f"{named} {score} below {study.representatives['floor']}, which sees no image: training did not work."]
+
+
+def overview(chapters: Sequence[Chapter]) -> Figure:
+    """One panel a task: the best model of each tier, in-domain and held out."""
+    frames = [chapter.overview for chapter in chapters if len(chapter.overview)]
+    tiers = max((frame["model"].nunique() for frame in frames), default=1)
+    panels = [_panel(chapter) for chapter in chapters if len(chapter.overview)]
+    frame = pd.concat([chapter.overview.assign(task=chapter.section.key) for chapter in chapters], ignore_index=True)
+    caption = (
+        "The best model of each tier at the largest budget. Filled: held out, with its 95 % interval. Hollow: in-domain (regions that "
+        "also train). An interval that is not drawn could not be given."
+    )
+    digests = sorted({digest for chapter in chapters for digest in chapter.overview_digests})
+    return Figure("overview", "All tasks", caption, panels, frame, digests, 92 + 26 * tiers)
+
+
+def _panel(chapter: Chapter) -> Spec:
+    frame, metric = chapter.overview, chapter.section.metric
+    models = dict(zip(frame["model"], frame["tier"], strict=True))
+    look = tier_scale(models)
+    held, home = frame[frame["role"] == "test_ood"], frame[frame["role"] == "test_id"]
+    values = frame["value"].dropna()
+    reach = 0.6 * max(float(np.ptp(values)), 0.05)
+    low, high = find_metric(metric, METRICS).range
+    ends = [max(float(values.min()) - reach, low), min(float(values.max()) + reach, high)]
+    x: Spec = {"type": "quantitative", "scale": {"domain": ends, "nice": False, "zero": False}, "title": metric_name(metric)}
+    x["axis"] = {"tickCount": 5}
+    y: Spec = {
+        "field": "model",
+        "type": "nominal",
+        "sort": list(models),
+        "axis": {"title": None, "labelLimit": 165, "ticks": False, "domain": False, "grid": True},
+    }
+    layers: list[Spec] = [
+        {
+            "data": {"values": records(held.dropna(subset=["low", "high"])[["model", "low", "high"]])},
+            "mark": {"type": "rule", "strokeWidth": 2.5, "opacity": 0.5, "clip": True},
+            "encoding": {"y": y, "x": x | {"field": "low"}, "x2": {"field": "high"}, "color": look["color"]},
+        }
+    ]
+    for rows, filled in ((home, False), (held, True)):
+        said = [
+            f"{model}, {where}: {with_interval(v, a, b)}"
+            for model, where, v, a, b in zip(*(rows[name] for name in ("model", "where", "value", "low", "high")), strict=True)
+        ]
+        layers.append(
+            {
+                "data": {"values": records(rows.assign(said=said)[["model", "value", "said"]])},
+                "mark": {**POINT, "size": 90, "filled": filled, **({} if filled else {"strokeWidth": 1.6})},
+                "encoding": {"y": y, "x": x | {"field": "value"}, **look, **SAID},
+            }
+        )
+    labels = frame["labels"].dropna()
+    subtitle = f"{labels.iloc[0]:.0f} {chapter.section.labels_word}" if len(labels) else ""
+    return {"title": {"text": chapter.section.title, "subtitle": subtitle, "limit": 320}, "layer": layers}

@@ -1,0 +1,184 @@
+"""Pictures: Vega-Lite panels that are drawn while the page is written, at one size, in colours that follow the page's theme.
+
+A page that draws its own panels has to ask the browser how wide they may be, and the answer depends on what was drawn before. Here a
+panel's size is known beforehand, text keeps its size at every width of the window, and the page needs no script to be read or printed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pandas as pd
+from markupsafe import Markup
+
+from rs05bench.protocol.tiers import TIER_STYLES
+from rs05bench.report.style import FAINT, GRID, INK, MUTED, PAPER, RULE, VEGA_CONFIG
+
+Spec = dict[str, Any]
+PANEL = 340
+"""Outer width of a panel, pixels: it fits a phone of 390."""
+WIDE = 700
+"""Outer width of a figure's only panel where the window has room for it."""
+WIDEST_FONT = 1.16
+"""How much wider the widest common fonts (Verdana, DejaVu Sans) set a text than the one it is measured with; room is kept for them."""
+_SVG = "http://www.w3.org/2000/svg"
+_NUMBER = re.compile(r"-?\d+\.\d{2,}")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with what it was drawn from.
+
+    Attributes:
+        key: Name of its files and anchor.
+        title: What it shows.
+        caption: How to read it, in plain words.
+        panels: Vega-Lite unit or layer specifications without a size; all are drawn in the size of the figure.
+        frame: The numbers drawn; the figure's CSV.
+        digests: Cells the numbers are computed from.
+        height: Outer height of each panel, pixels; default what the tallest panel asks for (`height`), its title and its axis.
+        width: Outer width of each panel, pixels.
+        legend: Words and CSS colours of a colour ramp or classes, drawn by the page.
+    """
+
+    key: str
+    title: str
+    caption: str
+    panels: Sequence[Spec]
+    frame: pd.DataFrame
+    digests: Sequence[str] = field(default_factory=list)
+    height: int = 0
+    width: int = PANEL
+    legend: Sequence[tuple[str, str]] = ()
+
+    @property
+    def outer_height(self) -> int:
+        """Height of each panel, pixels."""
+        return self.height or max(int(panel.get("height", 210)) for panel in self.panels) + 90
+
+    @property
+    def drawn(self) -> list[Markup]:
+        """The panels as SVG, for a page."""
+        return [
+            svg(panel, self.width, self.outer_height, f"{self.key}-{number}", self._named(panel))
+            for number, panel in enumerate(self.panels)
+        ]
+
+    @property
+    def wide(self) -> Markup | None:
+        """The only panel of the figure at `WIDE`, for a window that has the room; None where there are several."""
+        if len(self.panels) != 1 or self.width != PANEL:
+            return None
+        return svg(self.panels[0], WIDE, self.outer_height, f"{self.key}-wide", self._named(self.panels[0]))
+
+    def _named(self, panel: Spec) -> str:
+        title = panel.get("title")
+        return f"{self.title}: {title['text']}" if isinstance(title, dict) and title.get("text") else self.title
+
+    def write(self, folder: Path, subtitle: str) -> None:
+        """Writes the figure as `<key>.svg` and `<key>.png`, all panels side by side."""
+        import vl_convert
+
+        parts = [{**panel, **_size(self.width if len(self.panels) > 1 else WIDE, self.outer_height)} for panel in self.panels]
+        whole = {
+            "title": {"text": self.title, "subtitle": subtitle, "fontSize": 16, "offset": 14},
+            "concat": [{**part, "width": part["width"] - 70, "height": part["height"] - 70} for part in parts],
+            "columns": min(4, max(1, 1060 // self.width)),
+            "spacing": 28,
+            "padding": 16,
+            "config": VEGA_CONFIG,
+        }
+        for part in whole["concat"]:
+            part.pop("autosize")
+        picture = vl_convert.vegalite_to_svg(whole)
+        (folder / f"{self.key}.svg").write_text(picture, encoding="utf-8")
+        (folder / f"{self.key}.png").write_bytes(vl_convert.svg_to_png(picture, scale=2))
+
+
+def _size(width: int, height: int) -> Spec:
+    return {"width": width, "height": height, "autosize": {"type": "fit", "contains": "padding"}}
+
+
+def svg(spec: Spec, width: int, height: int, key: str, label: str) -> Markup:
+    """Draws one panel as an SVG element of exactly that size.
+
+    Args:
+        spec: Vega-Lite unit or layer specification; marks with a `description` channel show it when pointed at.
+        width: Outer width, pixels.
+        height: Outer height, pixels.
+        key: Makes ids unique within a page.
+        label: What it shows, for those who cannot see it.
+    """
+    import vl_convert
+
+    config = {**VEGA_CONFIG, "background": None, "padding": {"left": 4, "right": 8, "top": 4, "bottom": 4}}
+    # Text is measured larger than it is set, as the reader's font may be wider than the one here.
+    measured = _sized({**spec, **_size(width, height), "config": config})
+    root = ElementTree.fromstring(vl_convert.vegalite_to_svg(measured))
+    for node in root.iter():
+        _clean(node, key)
+    root.attrib.update({"role": "img", "aria-label": label, "class": "plot", "width": str(width), "height": str(height)})
+    root.attrib["viewBox"] = f"0 0 {width} {height}"
+    root.attrib.pop("version", None)
+    ElementTree.register_namespace("", _SVG)
+    return Markup(ElementTree.tostring(root, encoding="unicode").replace(f' xmlns="{_SVG}"', ""))
+
+
+def _sized(value: Any, name: str = "") -> Any:
+    """A specification with every size of text multiplied by `WIDEST_FONT`."""
+    if isinstance(value, dict):
+        return {key: _sized(part, key) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_sized(part) for part in value]
+    return value * WIDEST_FONT if name.endswith(("fontSize", "FontSize")) else value
+
+
+def _clean(node: ElementTree.Element, key: str) -> None:
+    """Colours of the theme, ids of this figure, few digits; what a mark says becomes its tooltip."""
+    said = node.get("aria-label") if node.get("role") == "graphics-symbol" and node.tag != f"{{{_SVG}}}g" else None
+    for name, value in list(node.attrib.items()):
+        if name.startswith("aria-") or name in ("role", "font-family", "class", "stroke-miterlimit", "pointer-events"):
+            del node.attrib[name]
+        elif value.startswith("#") or "url(#" in value:
+            node.set(name, THEME.get(value.lower(), value).replace("url(#", f"url(#{key}-"))
+        elif name == "id":
+            node.set(name, f"{key}-{value}")
+        elif name == "font-size":
+            node.set(name, f"{float(value.removesuffix('px')) / WIDEST_FONT:.4g}px")
+        elif name in ("d", "transform"):
+            node.set(name, _NUMBER.sub(lambda found: f"{float(found[0]):.1f}", value))
+    if said:
+        title = ElementTree.SubElement(node, f"{{{_SVG}}}title")
+        title.text = said
+
+
+def tier_colour(tier: str) -> str:
+    """The CSS colour of a tier on a page."""
+    return f"var(--tier-{tier})"
+
+
+def _theme() -> dict[str, str]:
+    names = {INK: "ink", MUTED: "muted", FAINT: "line", PAPER: "paper", GRID: "hair", RULE: "axis"}
+    return {colour.lower(): f"var(--{name})" for colour, name in names.items()} | {
+        style.colour.lower(): tier_colour(tier) for tier, style in reversed(TIER_STYLES.items())
+    }
+
+
+THEME = _theme()
+"""Colours of a picture -> the page's own, which are lighter on a dark page."""
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain data for Vega, NaN as null."""
+    clean = frame.astype(object).where(frame.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in clean.to_dict("records")]
+
+
+def all_digests(figures: Iterable[Figure]) -> list[str]:
+    """Digests of the cells of several figures, each once."""
+    return sorted({digest for figure in figures for digest in figure.digests})

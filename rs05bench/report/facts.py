@@ -1,0 +1,57 @@
+"""What one should know next to the answer of a task; every number in it is computed."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from rs05bench.report.data import Lead, Study
+from rs05bench.report.evidence import ELSEWHERE, HOME
+from rs05bench.report.style import metric_name, number, with_interval
+
+
+def facts(study: Study, leaders: list[Lead], dropped: pd.DataFrame) -> list[tuple[str, str]]:
+    """What one should know beside the verdict: a few words and a sentence each."""
+    section, split, budget = study.section, study.section.lead_split, study.lead_budget
+    if not leaders or split is None or budget is None:
+        return []
+    lead, name = leaders[-1], metric_name(section.metric)
+    found = []
+    overall = (
+        dropped[
+            (dropped["split"] == split) & (dropped["model"] == lead.model) & (dropped["budget"] == budget) & (dropped["region"] == "all")
+        ]
+        if not dropped.empty
+        else dropped
+    )
+    if len(overall):
+        row = overall.iloc[0]
+        found.append(
+            (
+                "The fall",
+                f"On the same ground, {lead.model} has {name} {number(row['home'])} with labels from there and "
+                f"{number(row['held_out'])} without: a drop of "
+                f"{with_interval(row['value'], row['low'], row['high'])}.",
+            )
+        )
+    floor = study.representatives.get("floor")
+    at_home, held = (study.point(split, str(floor), budget, role) for role in (HOME, ELSEWHERE)) if floor else (None, None)
+    if at_home is not None and held is not None:
+        found.append(
+            (
+                "The floor",
+                f"{floor}, which sees no image, has {name} {with_interval(at_home['value'], at_home['low'], at_home['high'])} at home and "
+                f"{with_interval(held['value'], held['low'], held['high'])} held out.",
+            )
+        )
+    chance = study.point("random", lead.model, budget, HOME)
+    if chance is not None:
+        found.append(
+            (
+                "Sanity only",
+                f"A random split would have promised {with_interval(chance['value'], chance['low'], chance['high'])} for {lead.model}.",
+            )
+        )
+    note = str(lead.score["note"])
+    if note:
+        found.append(("How sure", f"{note} The leader was picked on these same test blocks, which flatters it a little."))
+    return found

@@ -1,0 +1,106 @@
+"""Setting pages: one environment of templates, one style, one way to put data into a page; for reports and the site."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from rs05bench.errors import DataError
+from rs05bench.protocol.tiers import TIER_STYLES
+from rs05bench.report.style import MARKER_PATHS, metric_name
+
+LIGHT = (
+    "color-scheme: light; --ink: #1b1f24; --muted: #56606b; --line: #d9dde2; --hair: #eceff2; --paper: #fff; --wash: #f5f6f8; "
+    "--accent: #0b5c8f; --warn: #a33b00; --now: #eaf3f9; --faint: #c9ced4; --axis: #87909b; --warn-paper: #fff1cf; --warn-line: #e0a92b; "
+    "--warn-ink: #4a3500; --good: #00694d;"
+)
+DARK = (
+    "color-scheme: dark; --ink: #e6e9ec; --muted: #a3adb8; --line: #363d45; --hair: #262c33; --paper: #12161a; --wash: #1a2026; "
+    "--accent: #7cc0ee; --warn: #ff9b6a; --now: #16293a; --faint: #4a525c; --axis: #7d8791; --warn-paper: #3a2d0c; --warn-line: #a67c1f; "
+    "--warn-ink: #ffe2a0; --good: #63cfa8;"
+)
+
+
+def theme(*more: str) -> str:
+    """The style of every page: colours of light, dark and print, the tiers, and the style sheets named."""
+    text = "\n".join(
+        (resources.files("rs05bench.report") / "templates" / name).read_text(encoding="utf-8") for name in ("theme.css", *more)
+    )
+    light, dark = f"{LIGHT} {_tiers(dark=False)}", f"{DARK} {_tiers(dark=True)}"
+    return text.replace("{ LIGHT }", "{ " + light + " }").replace("{ DARK }", "{ " + dark + " }")
+
+
+def _tiers(*, dark: bool) -> str:
+    return " ".join(f"--tier-{name}: {_lighter(style.colour, 0.32) if dark else style.colour};" for name, style in TIER_STYLES.items())
+
+
+def _lighter(colour: str, share: float) -> str:
+    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in parts)
+
+
+def environment(*packages: str) -> Any:
+    """The templates, with what all of them may use; those of other packages extend them."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader(name, "templates") for name in ("rs05bench.report", *packages)]),
+        autoescape=lambda name: name is not None and ".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["csv_link"] = csv_link
+    made.globals |= {
+        "markers": {name: MARKER_PATHS[style.marker] for name, style in TIER_STYLES.items()},
+        "metric_name": metric_name,
+        "tier_styles": TIER_STYLES,
+    }
+    return made
+
+
+def page(template: str, *packages: str, **context: Any) -> str:
+    """A page that is one file: its style and script are inside, and it asks no server for anything.
+
+    Args:
+        template: The template.
+        *packages: Packages whose `templates` are searched too.
+        **context: What the template shows.
+    """
+    from markupsafe import Markup
+
+    own = resources.files("rs05bench.report") / "templates"
+    script = Markup((own / "page.js").read_text(encoding="utf-8"))
+    return str(environment(*packages).get_template(template).render(css=Markup(theme("page.css")), script=script, **context))
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Writes a page whole: written next to its place, then moved there.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise DataError(f"the page cannot be written: {error}", source=path) from error
+    return path
+
+
+def script_safe(content: Any) -> str:
+    """JSON that cannot end the script element it is in."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, default=lambda value: value.item(), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def csv_link(frame: pd.DataFrame) -> str:
+    """A data URI that holds a frame as CSV, so that the download needs no server and no script."""
+    return "data:text/csv;charset=utf-8," + quote(frame.to_csv(index=False, float_format="%.6g"))
