@@ -84,17 +84,15 @@ class Figure:
         """Writes the figure as `<key>.svg` and `<key>.png`, all panels side by side."""
         import vl_convert
 
-        parts = [{**panel, **_size(self.width if len(self.panels) > 1 else WIDE, self.outer_height)} for panel in self.panels]
+        width = (self.width if len(self.panels) > 1 else WIDE) - 70
         whole = {
             "title": {"text": self.title, "subtitle": subtitle, "fontSize": 16, "offset": 14},
-            "concat": [{**part, "width": part["width"] - 70, "height": part["height"] - 70} for part in parts],
+            "concat": [{**panel, "width": width, "height": self.outer_height - 70} for panel in self.panels],
             "columns": min(4, max(1, 1060 // self.width)),
             "spacing": 28,
             "padding": 16,
             "config": VEGA_CONFIG,
         }
-        for part in whole["concat"]:
-            part.pop("autosize")
         picture = vl_convert.vegalite_to_svg(whole)
         (folder / f"{self.key}.svg").write_text(picture, encoding="utf-8")
         (folder / f"{self.key}.png").write_bytes(vl_convert.svg_to_png(picture, scale=2))

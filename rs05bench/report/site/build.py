@@ -15,7 +15,7 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.tiers import TIER_STYLES
-from rs05bench.report.page import script_safe
+from rs05bench.report.setting import script_safe
 from rs05bench.report.site.downloads import write_downloads
 from rs05bench.report.site.pages import model_view, task_view
 from rs05bench.report.site.ranking import Ranks, rank_table
