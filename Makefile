@@ -68,8 +68,8 @@ studies: $(VENV)/.installed ## run the long validations; each writes its page un
 		$(BIN)/python "$$study" > "$$page.part" && mv "$$page.part" "$$page" || exit 1; \
 	done
 	@real=$${RS05BENCH_REAL:-../shared/real}; \
-	if test -d "$$real"; then $(BIN)/rs05bench study all --data "$$real" --out build/studies --docs docs/studies --jobs $(JOBS); \
-	else echo "No real data (RS05BENCH_REAL): the pages of 'rs05bench study' stay as they are"; fi
+	if test -d "$$real"; then $(BIN)/python -m studies.questions all --data "$$real" --jobs $(JOBS); \
+	else echo "No real data (RS05BENCH_REAL): the pages of studies/questions stay as they are"; fi
 
 docs: export HF_HUB_OFFLINE = 1
 docs: $(VENV)/.installed ## build the documentation, running its tutorials

@@ -74,7 +74,7 @@ class TaskData:
         source: TaskSource,
         manifest: SplitManifest,
         fold: str,
-        budget: str,
+        budget: str | LabelBudget,
         seed: int,
         *,
         split: str | None = None,
@@ -86,7 +86,7 @@ class TaskData:
             source: The data.
             manifest: Frozen split over the same units.
             fold: Fold name.
-            budget: Budget name.
+            budget: Budget name, or labels that were chosen another way (active learning): they must be in training, validation or reserve.
             seed: Seed of the budget's draw.
             split: Full split name where it carries `+k`; default the manifest's.
             target: Which target; default the card's first.
@@ -119,7 +119,9 @@ class TaskData:
             ids, role, rows = ids[there], role[there], rows[there]
         open_to_budget = np.isin(role, ["train", "val", "reserve"])
         visible = dict(zip(ids[open_to_budget], values[rows[open_to_budget]], strict=True))
-        chosen = draw_budget(card, manifest, fold, budget, seed, visible, split=split)
+        chosen = draw_budget(card, manifest, fold, budget, seed, visible, split=split) if isinstance(budget, str) else budget
+        if hidden := sorted(set(map(str, (*chosen.train, *chosen.val))) - set(map(str, visible))):
+            raise ProtocolError(f"a budget may not use the label of {hidden[0]!r}, which is in a test role of fold {fold!r}")
         row_of = dict(zip(ids, rows, strict=True))
         index = {name: np.array([row_of[unit] for unit in getattr(chosen, name)], dtype=np.int64) for name in LABEL_ROLES}
         index |= {name: rows[role == name] for name in ("test_id", "test_ood", "reserve")}
