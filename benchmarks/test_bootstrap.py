@@ -1,6 +1,6 @@
-"""10,000 bootstrap draws of a full leaderboard, and one interval against scipy's bootstrap of the predictions.
+"""Every paired comparison of a full leaderboard, and one interval over blocks against scipy's bootstrap of the predictions.
 
-The leaderboard: 3 tasks x 3 budgets x 30 models x 5 seeds = 1,350 fits, 60 test blocks, 10 classes.
+The leaderboard: 3 tasks x 3 budgets x 30 models x 5 seeds x 10 folds = 13,500 cells, 7,830 paired differences.
 """
 
 from __future__ import annotations
@@ -8,32 +8,60 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rs05bench.protocol.inference import Leaderboard, leaderboard, score_interval
+from rs05bench.protocol.comparison import Comparison, compare
+from rs05bench.protocol.inference.contrast import build_contrast, cluster_weights
 from rs05bench.protocol.metrics import ClusterConfusion
+from rs05bench.protocol.result import Cell, ModelCard, Result, Stratum
 
 CLASSES = tuple(f"class {k}" for k in range(10))
-BLOCKS, MODELS, SEEDS, TABLES, DRAWS = 60, 30, 5, 9, 10_000
-
-
-def fit(seed: int) -> ClusterConfusion:
-    rng = np.random.default_rng(seed)
-    counts = rng.poisson(3 + 20 * np.eye(10), (BLOCKS, 10, 10))
-    return ClusterConfusion(tuple(f"block {i:02d}" for i in range(BLOCKS)), CLASSES, counts)
+BLOCKS, MODELS, SEEDS, FOLDS = 60, 30, 5, 10
 
 
 @pytest.fixture(scope="module")
-def table() -> dict[str, list[ClusterConfusion]]:
-    return {f"model {m}": [fit(m * SEEDS + s) for s in range(SEEDS)] for m in range(MODELS)}
+def results() -> list[Result]:
+    rng = np.random.default_rng(0)
+    card = ModelCard(name="x/rf", tier="embedding", inputs="x", learner="rf")
+    return [
+        Result.model_construct(
+            cell=Cell.model_construct(
+                task=f"task-{task}",
+                target="y",
+                split="leave-state-out",
+                fold=f"s{fold}",
+                model=f"x{model}/rf",
+                budget=f"{n}-units",
+                seed=seed,
+            ),
+            digest=f"{task} {n} {model} {seed} {fold}",
+            kind="classification",
+            main_metric="macro_f1",
+            model=card,
+            scores={},
+            strata=[
+                Stratum.model_construct(
+                    role="test_ood" if group == fold else "test_id",
+                    shift="region" if group == fold else "none",
+                    ground=f"s{group}",
+                    group=f"s{group}",
+                    units=50,
+                    scores={"macro_f1": float(rng.random())},
+                )
+                for group in range(FOLDS)
+            ],
+            budget={"labels_used": n},
+        )
+        for task in range(3)
+        for n in (20, 50, 100)
+        for model in range(MODELS)
+        for seed in range(SEEDS)
+        for fold in range(FOLDS)
+    ]
 
 
-def full(table: dict[str, list[ClusterConfusion]]) -> list[Leaderboard]:
-    return [leaderboard(table, "macro_f1", draws=DRAWS, rng=np.random.default_rng(i)) for i in range(TABLES)]
-
-
-def test_full_leaderboard(benchmark, table: dict[str, list[ClusterConfusion]]) -> None:
+def test_full_leaderboard(benchmark, results: list[Result]) -> None:
     benchmark.extra_info["target"] = "under 30 s"
-    tables = benchmark.pedantic(full, args=(table,), rounds=1, warmup_rounds=0)
-    assert len(tables) == TABLES
+    found: Comparison = benchmark.pedantic(compare, args=(results,), rounds=1, warmup_rounds=0)
+    assert len(found.differences) == 9 * 2 * MODELS * (MODELS - 1) // 2
 
 
 @pytest.mark.benchmark(group="macro-F1 with a block bootstrap of 200 draws, 3,000 units")
@@ -43,7 +71,9 @@ def test_interval_from_sums(benchmark) -> None:
 
     def run() -> float:
         stats = ClusterConfusion.from_labels(block.astype(str), truth, guess, CLASSES)
-        return score_interval(stats, "macro_f1", method="percentile", draws=200).high
+        contrast = build_contrast("macro_f1", [(1.0, stats)])
+        weights = cluster_weights(contrast.strata, 200, np.random.default_rng(0))
+        return float(np.quantile(contrast.value(weights), 0.975))
 
     benchmark.pedantic(run, rounds=10, warmup_rounds=1)
 

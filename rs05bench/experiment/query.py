@@ -27,8 +27,11 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.results import COST_COLUMNS, KEYS, arranged, cost_of, drops_of, row_of
 from rs05bench.experiment.store import ResultStore, entries_of
 from rs05bench.protocol.atomic import write_text, writing
+from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.result import Cell, ModelCard, Result, Stratum
+from rs05bench.protocol.splits import Split
 
-VERSION = "1"
+VERSION = "2"
 MOST_SEGMENTS = 16
 """More segments than this are written as one."""
 SETTLED_S = 3.0
@@ -226,11 +229,20 @@ def _with_drops(rows: pd.DataFrame, touched: set[str], path: Path) -> pd.DataFra
     return rows
 
 
-def _light(row: dict[str, Any]) -> SimpleNamespace:
-    """What matching drops needs of a result."""
-    cell = SimpleNamespace(**{name: row[name] for name in KEYS if name != "tier"}, options={"family": row["family"]})
-    strata = [SimpleNamespace(**stratum) for stratum in json.loads(row["strata"])]
-    return SimpleNamespace(cell=cell, digest=row["digest"], kind=row["kind"], main_metric=row["main_metric"], strata=strata)
+def _light(row: dict[str, Any]) -> Result:
+    """What matching drops needs of a result; checked when it was written."""
+    named = {name: row[name] for name in KEYS if name not in ("tier", "split")}
+    return Result.model_construct(
+        cell=Cell.model_construct(**named, split=Split(row["split"]), options={"family": row["family"]}),
+        digest=row["digest"],
+        kind=row["kind"],
+        main_metric=row["main_metric"],
+        higher_is_better=bool(find_metric(row["main_metric"], METRICS).higher_is_better),
+        simulated=row["simulated"],
+        model=ModelCard.model_construct(name=row["model"], tier=row["tier"], inputs="", learner=""),
+        scores={},
+        strata=[Stratum.model_construct(**stratum) for stratum in json.loads(row["strata"])],
+    )
 
 
 def _with_costs(rows: pd.DataFrame, store: ResultStore) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from rs05bench.experiment.store import ResultStore
-from rs05bench.protocol.drop import matched_drops, mean_drop, raw_drop
+from rs05bench.protocol.comparison import cell_drops
 from rs05bench.protocol.metrics import METRICS, find_metric
 from rs05bench.protocol.result import Cost, Result
 
@@ -34,7 +34,7 @@ COST_COLUMNS = (
 
 
 def results_table(results: Sequence[Result], costs: Mapping[str, Cost] | None = None) -> pd.DataFrame:
-    """A row a cell: names, `<metric>_id`, `<metric>_ood`, `<metric>_drop` (same ground), `<metric>_raw_drop`, costs.
+    """A row a cell: names, `<metric>_id`, `<metric>_ood`, `<metric>_drop` (mean over groups, same units), `<metric>_raw_drop`, costs.
 
     Args:
         results: Any results.
@@ -69,6 +69,12 @@ def row_of(result: Any) -> dict[str, Any]:
     return row
 
 
+def raw_drop(result: Any, metric: str) -> float | None:
+    """Score on `test_id` minus score on `test_ood`, other units on each side (positive for worse); None where one is missing."""
+    at_home, held = result.scores.get("test_id", {}).get(metric), result.scores.get("test_ood", {}).get(metric)
+    return None if at_home is None or held is None else find_metric(metric, METRICS).drop(at_home, held)
+
+
 def cost_of(cost: Any) -> dict[str, Any]:
     """Cost columns of a result."""
     return {name: getattr(cost, name) for name in COST_COLUMNS}
@@ -81,8 +87,9 @@ def drops_of(results: Sequence[Any]) -> dict[str, dict[str, float | None]]:
         if find_metric(name, METRICS).higher_is_better is None:
             continue
         shown = [result for result in results if name in metrics_of(result)]
-        for digest, drops in matched_drops(shown, name).items():
-            found[digest][f"{name}_drop"] = mean_drop(drops)
+        drops = cell_drops(shown, name)
+        for result in shown:
+            found[result.digest][f"{name}_drop"] = drops.get(result.digest)
     return found
 
 

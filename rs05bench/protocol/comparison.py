@@ -357,6 +357,35 @@ def drop_of(pool: Pool, point: Point, metric: str | None = None, shift: str | No
     return Drop(point, pool.model(point).tier, name, moved, at_home, held_out, drop, groups, pool.digests(point))
 
 
+def cell_drops(results: Iterable[Result] | Pool, metric: str | None = None) -> dict[str, float]:
+    """The drop of every single cell: the mean over the groups its fold holds out, each against the folds that train on it.
+
+    Args:
+        results: Results of any cells, or a pool of them; cells are matched when all but the fold is equal.
+        metric: Metric; default each task's main metric.
+
+    Returns:
+        Digest -> how much worse, positive for worse. Cells without a group that another fold tests in training are left out.
+    """
+    pool = results if isinstance(results, Pool) else Pool.of(results)
+    found: dict[str, float] = {}
+    for point, cells in pool.points.items():
+        name = metric or pool.metric(point)
+        known = find_metric(name, METRICS)
+        home = pool.inside(point, "test_id", name)
+        for result in cells if known.higher_is_better is not None else ():
+            alone = Pool({point: [result]}).inside(point, "test_ood", name)
+            groups = [group for group in alone.groups if group in home.groups]
+            if not groups or result.cell.seed not in home.seeds:
+                continue
+            there, here = alone.rows(groups), home.rows(groups)
+            at_home = here.values[:, home.seeds.index(result.cell.seed)]
+            both = (there.units == here.units) & np.isfinite(at_home + there.values[:, 0])
+            if both.any():
+                found[result.digest] = float(np.mean([known.drop(a, b) for a, b in zip(at_home[both], there.values[both, 0], strict=True)]))
+    return found
+
+
 def differences(pool: Pool, pairs: Sequence[tuple[Side, Side]], metric: str | Sequence[str] | None = None) -> list[Difference | None]:
     """Paired differences of a list of comparisons, with p-values corrected over the whole list.
 

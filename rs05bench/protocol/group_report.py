@@ -1,19 +1,20 @@
-"""Scores of the declared groups of one cell: each with an interval, the worst of them, and the gap, from kept sums."""
+"""Scores of the declared groups of one cell: each with an interval, the worst of them, and whether the gap is more than chance."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.protocol.inference.intervals import Estimate, paired_difference, score_interval
+from rs05bench.protocol.inference.estimate import LEVEL, Estimate, limits
+from rs05bench.protocol.inference.over_blocks import over_blocks
 from rs05bench.protocol.kept import Stats
 from rs05bench.protocol.metrics import METRICS, find_metric
 
 LEAST_UNITS = 30
 """A group of fewer units is scored, and called neither worst nor best."""
+PERMUTATIONS = 199
 
 
 def group_report(metric: str, names: list[str], of_group: list[Stats], units: NDArray[np.integer]) -> dict[str, Any]:
@@ -26,16 +27,17 @@ def group_report(metric: str, names: list[str], of_group: list[Stats], units: ND
         units: (G,) scored units.
 
     Returns:
-        `metric`, `groups` (name -> `units`, `clusters`, `value`, `low`, `high`), `worst`, `best`, `gap` (how much worse the worst is, with
-        interval; both groups are resampled together. Choosing the extremes makes it larger than the gap of two groups named beforehand).
-        Only groups of at least 30 units can be worst or best.
+        `metric`, `groups` (name -> `units`, `clusters`, `value`, `low`, `high`), `worst`, `best`, and `gap`: how much worse the worst is
+        (`value`), how large the gap is on average where groups do not differ (`chance`), the permutation p-value of no difference (`p`),
+        and bounds that hold for all pairs of groups at once (`low`, `high`): the worst and the best of several groups always differ, and
+        bounds for two groups named beforehand would leave out zero far too often. Only groups of at least 30 units can be worst or best.
     """
     known = find_metric(metric, METRICS)
     groups: dict[str, dict[str, Any]] = {}
     ranked: list[tuple[float, int]] = []
     for index, (name, stats) in enumerate(zip(names, of_group, strict=True)):
         there = [stats.clusters[row] for row in np.flatnonzero(np.asarray(stats.vectors).any(axis=1))]
-        estimate = score_interval(stats.select(there), metric, method="t")
+        estimate = over_blocks([[(1.0, stats.select(there))]], metric, within=limits(metric, [1.0]))
         groups[name] = {"units": int(units[index]), "clusters": len(there), **_ends(estimate)}
         if units[index] >= LEAST_UNITS and np.isfinite(estimate.value):
             ranked.append((known.goodness(estimate.value), index))
@@ -45,11 +47,37 @@ def group_report(metric: str, names: list[str], of_group: list[Stats], units: ND
     worst, best = min(ranked)[1], max(ranked)[1]
     record |= {"worst": names[worst], "best": names[best]}
     if worst != best and known.higher_is_better is not None:
-        first, second = (best, worst) if known.higher_is_better else (worst, best)
-        common = of_group[first].clusters
-        sides = [replace(of_group[index], clusters=common) for index in (first, second)]
-        record["gap"] = _ends(paired_difference(sides[0], sides[1], metric, method="t"))
+        record["gap"] = _gap(metric, [of_group[index] for _, index in ranked])
     return record
+
+
+def _gap(metric: str, of_group: list[Stats]) -> dict[str, float]:
+    """The largest difference between groups against what it is when the parts of blocks are dealt to groups by chance.
+
+    A part is what one group has of one block; parts are dealt whole, each group getting as many as it has, so units of a block stay
+    together.
+    """
+    goodness = np.vectorize(find_metric(metric, METRICS).goodness, otypes=[float])
+    vectors = [np.asarray(stats.vectors, dtype=np.float64) for stats in of_group]
+    parts = [part[part.any(axis=1)] for part in vectors]
+    every, sizes = np.concatenate(parts), [len(part) for part in parts]
+    owner = np.repeat(np.arange(len(parts)), sizes)
+    rng = np.random.default_rng(0)
+    dealt = np.stack([owner, *(rng.permutation(owner) for _ in range(PERMUTATIONS))])
+    weights = (dealt[:, None, :] == np.arange(len(parts))[None, :, None]).astype(np.float64)
+    scores = goodness(of_group[0].evaluate(metric, weights @ every))
+    gaps = scores.max(axis=1) - scores.min(axis=1)
+    usable = gaps[1:][np.isfinite(gaps[1:])]
+    # Equal up to rounding counts as reached.
+    reached = np.count_nonzero(usable >= gaps[0] - 1e-12)
+    reach = float(np.quantile(usable, LEVEL)) if len(usable) else float("nan")
+    return {
+        "value": float(gaps[0]),
+        "low": max(0.0, float(gaps[0]) - reach),
+        "high": float(gaps[0]) + reach,
+        "chance": float(usable.mean()) if len(usable) else float("nan"),
+        "p": (1 + reached) / (1 + len(usable)),
+    }
 
 
 def _ends(estimate: Estimate) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.drop import matched_drops
+from rs05bench.protocol.comparison import cell_drops
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.result import Result
@@ -290,11 +290,11 @@ def _drop(runs: Runs) -> tuple[list[str], str]:
     moved = [result for result in runs.results if result.main and result.cell.split.rule.same_units == "fold"]
     if not moved:
         raise NotApplicable("no split holds a region or a year out")
-    drops = matched_drops(moved)
+    drops = cell_drops(moved)
     wrong = [
         f"{' / '.join(map(str, key))}: no drop on the same ground (a fold that trains on the held-out region is missing)"
         for key, group in runs.grouped("task", "target", "split", "model", among=moved).items()
-        if not any(drops.get(result.digest) for result in group)
+        if not any(result.digest in drops for result in group)
     ]
     return wrong, "each held-out ground is also scored with its region in training"
 

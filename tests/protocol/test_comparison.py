@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score, r2_score
 
 import rs05bench
 from rs05bench.errors import ProtocolError
-from rs05bench.protocol.comparison import Side, compare, differences
+from rs05bench.protocol.comparison import Side, cell_drops, compare, differences
 from rs05bench.protocol.inference.over_groups import over_draws, over_groups
 from rs05bench.protocol.pooling import Point, Pool
 from tests.protocol.toy import World
@@ -176,6 +176,38 @@ def test_seeds_that_move_all_groups_together_widen_the_interval():
     together = over_groups(region + rng.normal(0, 0.1, (1, 5)), "abcdef")
     assert together.se > 1.2 * alone.se
     assert together.n_seeds == 5
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(600):
+        table = 0.6 + rng.normal(0, 0.08, (6, 1)) + rng.normal(0, 0.05, (1, 5)) + rng.normal(0, 0.04, (6, 5))
+        found = over_groups(table, "abcdef")
+        held += found.low <= 0.6 <= found.high
+    assert 0.92 <= held / 600 <= 0.985
+
+
+def test_a_missing_seed_does_not_weigh_its_group_down():
+    assert over_groups(np.array([[0.2, np.nan], [0.6, 0.8]]), "ab").value == pytest.approx((0.2 + 0.7) / 2)
+
+
+def test_the_drop_of_a_cell_is_that_of_its_own_fold_and_seed(world, two):
+    (results, behind), _ = two
+    found = cell_drops(results)
+    state = world.manifest("leave-state-out").units.set_index("unit_id")["state"]
+    manifest = world.manifest("leave-state-out")
+    assert set(found) == {result.digest for result in results}
+    for result in results[:4]:
+        fold, seed = result.cell.fold, result.cell.seed
+        scores = []
+        for other in manifest.folds:
+            part = behind[other, seed].of_role(HOME if other != fold else HELD)
+            here = [i for i, unit in enumerate(part.unit_id) if state[unit] == fold]
+            said = np.array(part.classes, dtype=object)[part.probabilities[here].argmax(1)]
+            scores.append((other == fold, f1_score(world.labels[part.unit_id[here]], said, average="macro")))
+        home, held = np.mean([s for out, s in scores if not out]), next(s for out, s in scores if out)
+        assert found[result.digest] == pytest.approx(home - held)
 
 
 def test_equal_models_differ_by_nothing(two):

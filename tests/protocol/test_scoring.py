@@ -10,9 +10,10 @@ import pytest
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import Predictions, Result
+from rs05bench.protocol.group_report import group_report
 from rs05bench.protocol.inference import score_interval
 from rs05bench.protocol.kept import KeptSums, choose_keys
-from rs05bench.protocol.metrics import classification_scores, metric_from_stats, regression_scores
+from rs05bench.protocol.metrics import ClusterConfusion, classification_scores, metric_from_stats, regression_scores
 from rs05bench.protocol.scoring import Scorer
 from tests.protocol.toy import CLASSES, World, guess, make_result
 
@@ -240,7 +241,25 @@ def test_fairness_names_the_worst_group_and_the_gap():
     scores = found.per_group["test_id"]["biome"]
     assert report["gap"]["value"] == pytest.approx(scores["forest"]["macro_f1"] - scores["steppe"]["macro_f1"])
     assert 0 < report["gap"]["low"] < report["gap"]["value"] < report["gap"]["high"]
+    assert report["gap"]["p"] == pytest.approx(1 / 200)
     assert report["groups"]["forest"]["units"] == scores["forest"]["units"]
+
+
+def test_the_gap_of_equal_groups_is_rarely_called_one():
+    # Ten groups without any difference on blocks of unequal difficulty: bounds of one pair leave out zero in more than half the worlds.
+    rng = np.random.default_rng(0)
+    worlds, blocks, called = 100, 40, 0
+    for _ in range(worlds):
+        right = rng.binomial(6, np.clip(0.7 + rng.normal(0, 0.15, blocks), 0, 1), (10, blocks))
+        of_group = []
+        for row in right:
+            counts = np.zeros((blocks, 2, 2), np.int64)
+            counts[:, 1, 1], counts[:, 1, 0] = row, 6 - row
+            of_group.append(ClusterConfusion(tuple(f"b{i}" for i in range(blocks)), ("no", "yes"), counts))
+        gap = group_report("overall_accuracy", [f"g{i}" for i in range(10)], of_group, np.full(10, 240))["gap"]
+        assert (gap["low"] > 0) == (gap["p"] < 0.05 + 1e-9) or abs(gap["p"] - 0.05) < 0.01
+        called += gap["low"] > 0
+    assert called <= 0.1 * worlds
 
 
 def test_units_without_a_label_are_not_scored():

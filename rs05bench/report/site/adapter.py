@@ -5,25 +5,27 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.drop import matched_drops
+from rs05bench.protocol.comparison import drop_of, score_of
 from rs05bench.protocol.hashing import hash_order
+from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
+from rs05bench.protocol.metrics import METRICS, find_metric
 from rs05bench.protocol.names import parse_budget
+from rs05bench.protocol.pooling import Pool
+from rs05bench.protocol.result import Cell, ModelCard, Result
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import Board, BoardSplit, BoardTask
 from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, standing_of
 from rs05bench.protocol.submission.verdict import CellVerdict, Verdict
 from rs05bench.report.site.records import Entry, Event, Leaderboard, Mark, Place, Point, Row, SplitInfo, Spread, Table, Task
-from rs05bench.report.site.uncertainty import spread
 
 Family = tuple[str, str, str, str]
 MOST_POINTS = 700
@@ -71,6 +73,7 @@ def _tables(task: BoardTask) -> Iterable[Table]:
                 folds=list(split.folds),
                 main=split.main,
                 simulated=task.simulated,
+                kind=task.kind,
             )
 
 
@@ -92,12 +95,14 @@ def _rows(verdict: Verdict, standing: Standing, tables: Sequence[Table]) -> Iter
         families[cell.task, cell.target, cell.split, cell.budget].append(cell)
     pooled = {(item.task, item.target, item.split, item.budget): item for item in verdict.pooled}
     costs = {(item.task, item.target, item.split, item.budget): item.cost for item in verdict.costs}
+    model = verdict.model
+    assert model is not None
     for table in tables:
         points = {}
         for budget in table.budgets:
             family = (table.task, table.target, table.split, budget)
             if cells := families.get(family):
-                points[budget] = _point(table, budget, cells, costs.get(family), pooled.get(family))
+                points[budget] = _point(model, table, budget, cells, costs.get(family), pooled.get(family))
         if points:
             yield table.key, Row(slug=verdict.slug, points=points, barred=sentence(_barred(table, verdict, standing)))
 
@@ -106,25 +111,27 @@ def _barred(table: Table, verdict: Verdict, standing: Standing) -> str:
     return ranks(standing, verdict, f"{table.task}/{table.target}/{table.split}") or ""
 
 
-def _point(table: Table, budget: str, cells: Sequence[CellVerdict], cost: Any, pooled: Any) -> Point:
+def _point(model: ModelCard, table: Table, budget: str, cells: Sequence[CellVerdict], cost: Any, pooled: Any) -> Point:
     metric = table.metric
-    ood = _matrix(table.folds, cells, lambda cell: cell.scores.get("test_ood", {}).get(metric))
-    home = _matrix(table.folds, cells, lambda cell: cell.scores.get("test_id", {}).get(metric))
-    means = {fold: float(np.nanmean(row)) for fold, row in zip(table.folds, ood, strict=True) if np.isfinite(row).any()}
+    pool = Pool.of(_as_result(model, table, cell) for cell in cells)
+    (key,) = pool.points
+    ood, home = (score_of(pool, key, role, metric) for role in ("test_ood", "test_id"))
+    drop = drop_of(pool, key, metric)
+    means = _by_fold(table, cells)
     lacking = [fold for fold in table.folds if fold not in means]
-    drop, grounds = _drop(table, cells)
     found = [value for cell in cells for name in ("ece", "coverage90") if (value := cell.scores.get("test_ood", {}).get(name)) is not None]
     groups = (pooled.per_group.get("test_ood", {}) if pooled else {}).items()
     return Point(
         budget=budget,
         labels=float(np.mean([cell.labels_used for cell in cells])),
-        ood=spread(ood),
-        home=spread(home),
-        drop=drop,
+        ood=_spread(ood.estimate, len({cell.seed for cell in cells})) if ood else None,
+        home=_spread(home.estimate, len({cell.seed for cell in cells})) if home else None,
+        drop=_spread(drop.drop, len({cell.seed for cell in cells})) if drop else None,
         calibration=float(np.mean(found)) if found else None,
         cost=cost,
         by_fold=means,
-        grounds=grounds,
+        by_group={plain(group): value for group, value in ood.estimate.points.items() if np.isfinite(value)} if ood else {},
+        drops={plain(entry.group): entry.drop for entry in drop.groups if np.isfinite(entry.drop)} if drop else {},
         curves=pooled.calibration if pooled else {},
         groups={
             plain(column): {plain(name): (scores[metric], scores.get("units", 0.0)) for name, scores in values.items() if metric in scores}
@@ -134,47 +141,43 @@ def _point(table: Table, budget: str, cells: Sequence[CellVerdict], cost: Any, p
     )
 
 
-def _matrix(folds: Sequence[str], cells: Sequence[CellVerdict], read: Callable[[CellVerdict], float | None]) -> np.ndarray:
-    """(folds, seeds) of a score, NaN where there is none."""
-    seeds = sorted({cell.seed for cell in cells})
-    table = np.full((len(folds), len(seeds)), np.nan)
-    row, column = {fold: i for i, fold in enumerate(folds)}, {seed: i for i, seed in enumerate(seeds)}
+def _spread(estimate: Estimate, seeds: int) -> Spread:
+    ends = [end if np.isfinite(end) else None for end in (estimate.low, estimate.high)]
+    return Spread(value=estimate.value, low=ends[0], high=ends[1], groups=estimate.n_groups, seeds=seeds)
+
+
+def _as_result(model: ModelCard, table: Table, cell: CellVerdict) -> Result:
+    """A rescored cell as the record that is compared; its fields were checked when the verdict was read."""
+    return Result.model_construct(
+        cell=Cell.model_construct(
+            task=cell.task,
+            target=cell.target,
+            split=Split(cell.split),
+            fold=cell.fold,
+            model=model.name,
+            budget=cell.budget,
+            seed=cell.seed,
+        ),
+        digest=cell.path,
+        kind=table.kind,
+        main_metric=table.metric,
+        higher_is_better=bool(find_metric(table.metric, METRICS).higher_is_better),
+        simulated=table.simulated,
+        model=model,
+        scores=cell.scores,
+        strata=cell.strata,
+        budget={"labels_used": cell.labels_used},
+    )
+
+
+def _by_fold(table: Table, cells: Sequence[CellVerdict]) -> dict[str, float]:
+    """Fold -> held-out score, the mean over seeds; only folds the board asks for."""
+    found: dict[str, list[float]] = defaultdict(list)
     for cell in cells:
-        value = read(cell)
-        if value is not None and cell.fold in row:
-            table[row[cell.fold], column[cell.seed]] = value
-    return table
-
-
-def _drop(table: Table, cells: Sequence[CellVerdict]) -> tuple[Spread | None, dict[str, float]]:
-    """The drop on the same ground over grounds and seeds, under the shift the split is about."""
-    seeds = {seed: i for i, seed in enumerate(sorted({cell.seed for cell in cells}))}
-    same = {"task": table.task, "target": table.target, "split": table.split, "budget": cells[0].budget, "model": "", "options": {}}
-    names = {seed: SimpleNamespace(seed=seed, **same) for seed in seeds}
-    # Only what `matched_drops` reads of a result: building the whole record takes most of a large site's time.
-    results: Any = [
-        SimpleNamespace(
-            cell=names[cell.seed],
-            digest=f"{cell.fold}\t{cell.seed}",
-            main_metric=table.metric,
-            strata=cell.strata,
-        )
-        for cell in cells
-    ]
-    shift = Split(table.split).rule.shift
-    by_ground: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for digest, drops in matched_drops(results, table.metric).items():
-        seed = seeds[int(digest.rpartition("\t")[2])]
-        for drop in drops:
-            if drop.shift == shift:
-                by_ground[drop.ground][seed].append(drop.drop)
-    if not by_ground:
-        return None, {}
-    values = np.full((len(by_ground), len(seeds)), np.nan)
-    for i, of_seed in enumerate(by_ground.values()):
-        for j, found in of_seed.items():
-            values[i, j] = sum(found) / len(found)
-    return spread(values), {plain(ground): float(np.nanmean(row)) for ground, row in zip(by_ground, values, strict=True)}
+        value = cell.scores.get("test_ood", {}).get(table.metric)
+        if value is not None and np.isfinite(value):
+            found[cell.fold].append(value)
+    return {fold: float(np.mean(found[fold])) for fold in table.folds if fold in found}
 
 
 def _entry(verdict: Verdict, standing: Standing) -> Entry:

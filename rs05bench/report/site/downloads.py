@@ -17,7 +17,7 @@ _COSTS = (
 
 
 def write_downloads(board: Leaderboard, ranks: dict[str, Ranks], folder: Path) -> None:
-    """Writes `leaderboard`, `folds` and one file a table, each as CSV and Parquet, and a CSV a model."""
+    """Writes `leaderboard`, `groups` and one file a table, each as CSV and Parquet, and a CSV a model."""
     folder.mkdir()
     (folder / "models").mkdir()
     cells = pd.DataFrame(
@@ -29,18 +29,18 @@ def write_downloads(board: Leaderboard, ranks: dict[str, Ranks], folder: Path) -
         ],
         columns=list(_COLUMNS),
     )
-    folds = pd.DataFrame(
+    groups = pd.DataFrame(
         [
-            {"table": table.key, "submission": row.slug, "budget": budget, "fold": fold, "ood": value, "drop": point.grounds.get(fold)}
+            {"table": table.key, "submission": row.slug, "budget": budget, "group": group, "ood": value, "drop": point.drops.get(group)}
             for table in board.tables
             for row in table.rows
             for budget, point in row.points.items()
-            for fold, value in point.by_fold.items()
+            for group, value in point.by_group.items()
         ],
-        columns=["table", "submission", "budget", "fold", "ood", "drop"],
+        columns=["table", "submission", "budget", "group", "ood", "drop"],
     )
     _write(_typed(cells), folder / "leaderboard")
-    _write(folds, folder / "folds")
+    _write(groups, folder / "groups")
     for table in board.tables:
         _write(_typed(cells[cells["table"] == table.key]), folder / table.key)
     # A file a submission is a piece of the whole: its lines are taken from there, as setting each anew takes half the time of a large site.
@@ -58,7 +58,7 @@ _COLUMNS: dict[str, str] = {
     "labels": "number", "metric": "text",
     **{f"{name}_{track}": "number" for track in TRACKS for name in ("rank", "rank_low", "rank_high")},
     **{f"{name}{end}": "number" for name in ("ood", "home", "drop") for end in ("", "_low", "_high")},
-    "calibration": "number", "folds": "number", "seeds": "number", "missing": "text",
+    "calibration": "number", "groups": "number", "seeds": "number", "missing": "text",
     **dict.fromkeys(_COSTS, "number"), "hardware": "text", "bundle": "text",
 }  # fmt: skip
 
@@ -82,7 +82,7 @@ def _cell(table: Table, row: Row, entry: Entry, budget: str, ranks: Ranks) -> di
         "labels": point.labels,
         "metric": table.metric,
         "calibration": point.calibration,
-        "folds": point.ood.folds if point.ood else None,
+        "groups": point.ood.groups if point.ood else None,
         "seeds": point.ood.seeds if point.ood else None,
         "missing": point.missing,
         "bundle": entry.digests.get("bundle", ""),

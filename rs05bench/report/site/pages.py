@@ -95,7 +95,8 @@ def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ran
     title = task.title if len(task.targets) == 1 else f"{task.title}: {table.target}"
     metric, where = metric_name(table.metric), elsewhere(table.split)
     goodness = find_metric(table.metric, METRICS).goodness
-    worst = sorted(point.by_fold, key=lambda fold: goodness(point.by_fold[fold]))
+    worst = sorted(point.by_group, key=lambda group: goodness(point.by_group[group]))
+    worst_folds = sorted(point.by_fold, key=lambda fold: goodness(point.by_fold[fold]))
     labels = {fold: score(value) for fold, value in point.by_fold.items()}
     calibration = "Coverage of 90 % intervals" if task.kind == "regression" else "ECE"
     return {
@@ -110,12 +111,14 @@ def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ran
         "lines": [_line(budget, row.points.get(budget), ranks, row.slug) for budget in table.budgets],
         "curve": svg.curve(points, entry.model.tier, marker, metric, f"{metric} against labels used, at home and elsewhere"),
         "reliability": svg.reliability(point.curves, entry.model.tier, marker, "Accuracy against confidence, at home and elsewhere"),
-        "folds": [(fold, labels[fold], signed(point.grounds[fold], 3) if fold in point.grounds else MISSING) for fold in worst],
+        "held_out": [
+            (group, score(point.by_group[group]), signed(point.drops[group], 3) if group in point.drops else MISSING) for group in worst
+        ],
         "map": svg.error_map(
             grounds[table.task, table.split],
             {fold: goodness(value) for fold, value in point.by_fold.items()},
             labels,
-            f"Map of {metric} by held-out region; worst: " + ", ".join(f"{fold} {labels[fold]}" for fold in worst[:3]),
+            f"Map of {metric} by held-out region; worst: " + ", ".join(f"{fold} {labels[fold]}" for fold in worst_folds[:3]),
         ),
         "groups": [
             (column, name, score(value), f"{units:,.0f}")

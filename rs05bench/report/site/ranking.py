@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from rs05bench.protocol.inference.ranking import RankRange, rank_ranges
 from rs05bench.protocol.metrics import METRICS, find_metric
 from rs05bench.report.site.records import TRACKS, Leaderboard, Row, Table
-from rs05bench.report.site.uncertainty import RankRange, rank_ranges
 
 Ranks = dict[tuple[str, str], dict[str, RankRange]]
 """(track, budget) -> slug -> rank."""
@@ -31,7 +31,8 @@ def rank_table(table: Table, board: Leaderboard) -> Ranks:
     for track in TRACKS:
         for budget in table.budgets:
             rows = [row for row in table.rows if track in board.entries[row.slug].tracks and not why_unranked(table, row, budget)]
-            good = [[turned.goodness(row.points[budget].by_fold[fold]) for fold in table.folds] for row in rows]
+            groups = sorted(set.intersection(*(set(row.points[budget].by_group) for row in rows))) if rows else []
+            good = [[turned.goodness(row.points[budget].by_group[group]) for group in groups] for row in rows]
             ranges = rank_ranges(np.asarray(good)) if rows else []
             found[track, budget] = {row.slug: place for row, place in zip(rows, ranges, strict=True)}
     return found

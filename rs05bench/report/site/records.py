@@ -27,17 +27,17 @@ class Spread(_Record):
     """A number with its interval.
 
     Attributes:
-        value: Mean over folds and seeds.
+        value: Mean over groups (and seeds) of the value inside each.
         low: Lower end, 95 %; None where no interval can be given.
         high: Upper end.
-        folds: Folds (or grounds) it is the mean of.
-        seeds: Seeds a fold.
+        groups: Groups it is the mean of.
+        seeds: Seeds a group.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
-    folds: int = 1
+    groups: int = 1
     seeds: int = 1
 
 
@@ -53,7 +53,8 @@ class Point(_Record):
         calibration: ECE, or coverage of 90 % intervals for a regression, on `test_ood`.
         cost: What it cost, as reported.
         by_fold: Fold -> main metric on `test_ood`, mean over seeds.
-        grounds: Ground -> drop.
+        by_group: Group -> main metric on `test_ood`, mean over seeds.
+        drops: Group -> drop.
         curves: role -> reliability curve.
         groups: group column -> group -> (main metric, units) on `test_ood`.
         missing: What the board asks for and is not there; empty when complete.
@@ -67,7 +68,8 @@ class Point(_Record):
     calibration: float | None = None
     cost: Cost | None = None
     by_fold: dict[str, float] = Field(default_factory=dict)
-    grounds: dict[str, float] = Field(default_factory=dict)
+    by_group: dict[str, float] = Field(default_factory=dict)
+    drops: dict[str, float] = Field(default_factory=dict)
     curves: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
     groups: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
     missing: str = ""
@@ -100,6 +102,7 @@ class Table(_Record):
         folds: Folds the board asks for.
         main: False where the split can never be a main result.
         simulated: Simulated results never rank.
+        kind: Kind of the task.
         rows: One entry a submission.
     """
 
@@ -112,6 +115,7 @@ class Table(_Record):
     folds: list[str]
     main: bool = True
     simulated: bool = False
+    kind: str = ""
     rows: list[Row] = Field(default_factory=list)
 
 

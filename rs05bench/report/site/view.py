@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from rs05bench.protocol.inference.ranking import RankRange
 from rs05bench.protocol.metrics import METRICS, find_metric
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.site.ranking import Ranks, why_unranked
 from rs05bench.report.site.records import STANDING_MEANING, TRACKS, Leaderboard, Point, Row, Spread, Table
-from rs05bench.report.site.uncertainty import RankRange
 from rs05bench.report.style import MARKER_PATHS, metric_name, number, seconds, signed, split_title
 
 MISSING = "missing"
@@ -43,7 +43,7 @@ def rank_words(place: RankRange | None) -> tuple[str, str]:
     if place is None:
         return "–", ""
     if place.low is None or place.high is None:
-        return str(place.rank), "range unknown: one fold"
+        return str(place.rank), "range unknown: fewer than three groups"
     return str(place.rank), f"{place.low}–{place.high}"
 
 
