@@ -11,9 +11,9 @@ import pandas as pd
 from rs05bench.experiment.results import results_table
 from rs05bench.protocol.metrics import ClusterConfusion
 from rs05bench.protocol.splits import Split
-from rs05bench.report import data, failure_panels, failures, figures, setting
+from rs05bench.report import data, failure_panels, failures, figures
 from rs05bench.report.answer import Answer, answer
-from rs05bench.report.drawing import Figure
+from rs05bench.report.drawing import Figure, csv_link
 from rs05bench.report.evidence import ELSEWHERE, HOME, Key, gather
 from rs05bench.report.facts import facts
 from rs05bench.report.loading import Section
@@ -48,8 +48,8 @@ class Table:
 
     @property
     def link(self) -> str:
-        """The whole table as CSV, inside the page."""
-        return setting.csv_link(self.frame)
+        """The whole table as CSV."""
+        return csv_link(self.frame, f"figures/{self.key}.csv")
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def curve_figures(study: data.Study) -> list[Figure]:
         cut = metric == "r2" and bool((rows["value"] < figures.LOWEST_R2).any())
         caption = (
             f"{metric_name(metric)} by {section.labels_word} used: each tier's best model (the table has all). "
-            "Bands are 95 % intervals over test blocks." + (" R² below −1 is cut off." if cut else "") + _interval_note(rows)
+            "Bands are 95 % intervals over groups." + (" R² below −1 is cut off." if cut else "") + _interval_note(rows)
         )
         made.append(
             Figure(
@@ -237,6 +237,7 @@ def curve_figures(study: data.Study) -> list[Figure]:
                 rows,
                 _digests(study, [Key(split, model, budget) for model in models for budget in section.budgets[split]]),
                 300,
+                models=models,
             )
         )
     return made
@@ -288,8 +289,7 @@ def drop_figures(study: data.Study, dropped: pd.DataFrame) -> list[Figure]:
     labels = study.estimates[(study.estimates["split"] == split) & (study.estimates["budget"] == budget)]["labels"].iloc[0]
     caption = (
         f"The same test blocks, scored with labels of their region in training and without ({labels:.0f} {section.labels_word}). "
-        "A thin line is a region; the three that fall most are named. The thick line is the score over all of them at once, which is not "
-        "the mean of the regions: each region holds fewer classes or less variety."
+        "A thin line is a region; the three that fall most are named. The thick line is the mean over them."
         + (" R² below −1 is cut off." if section.metric == "r2" and bool((rows["held_out"] < figures.LOWEST_R2).any()) else "")
     )
     return [
@@ -367,6 +367,7 @@ def map_figures(study: data.Study, errors: pd.DataFrame, dropped: pd.DataFrame, 
             _digests(study, keys),
             SIDE,
             legend=ramp_words(top, regression=regression),
+            fixed=True,
         )
     ]
 
@@ -440,7 +441,7 @@ def group_figures(study: data.Study) -> list[Figure]:
     domain = _roomy(frame, section.metric)
     caption = (
         f"{metric_name(section.metric)} held out, by group: each tier's best model with the largest budget. "
-        "Bars are 95 % intervals over test blocks, cut where they leave the picture."
+        "Bars are 95 % intervals, cut where they leave the picture."
     )
     keys = [Key(str(section.lead_split), model, str(study.lead_budget)) for model in study.representatives.values()]
     digests = _digests(study, keys)

@@ -7,10 +7,11 @@ panel's size is known beforehand, text keeps its size at every width of the wind
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -24,9 +25,12 @@ PANEL = 340
 """Outer width of a panel, pixels: it fits a phone of 390."""
 WIDE = 700
 """Outer width of a figure's only panel where the window has room for it."""
+MOST_INSIDE = 16_000
+"""Letters of a CSV that a page holds itself."""
 WIDEST_FONT = 1.16
 """How much wider the widest common fonts (Verdana, DejaVu Sans) set a text than the one it is measured with; room is kept for them."""
 _SVG = "http://www.w3.org/2000/svg"
+_DEFAULTS = {("opacity", "1"), ("stroke-width", "1"), ("transform", "translate(0,0)"), ("font-weight", "normal"), ("text-anchor", "start")}
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
 
 
@@ -44,6 +48,8 @@ class Figure:
         height: Outer height of each panel, pixels; default what the tallest panel asks for (`height`), its title and its axis.
         width: Outer width of each panel, pixels.
         legend: Words and CSS colours of a colour ramp or classes, drawn by the page.
+        models: Model -> tier, where the panels name tiers and the page says which models they are.
+        fixed: A map, which keeps its width where it is the only panel: a kilometre is as long up as across.
     """
 
     key: str
@@ -55,6 +61,13 @@ class Figure:
     height: int = 0
     width: int = PANEL
     legend: Sequence[tuple[str, str]] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
+    fixed: bool = False
+
+    @property
+    def link(self) -> str:
+        """Its numbers as CSV: inside the page where they are few, else the file next to it."""
+        return csv_link(self.frame, f"figures/{self.key}.csv")
 
     @property
     def outer_height(self) -> int:
@@ -72,7 +85,7 @@ class Figure:
     @property
     def wide(self) -> Markup | None:
         """The only panel of the figure at `WIDE`, for a window that has the room; None where there are several."""
-        if len(self.panels) != 1 or self.width != PANEL:
+        if len(self.panels) != 1 or self.fixed:
             return None
         return svg(self.panels[0], WIDE, self.outer_height, f"{self.key}-wide", self._named(self.panels[0]))
 
@@ -114,10 +127,11 @@ def svg(spec: Spec, width: int, height: int, key: str, label: str) -> Markup:
     """
     import vl_convert
 
-    config = {**VEGA_CONFIG, "background": None, "padding": {"left": 4, "right": 8, "top": 4, "bottom": 4}}
+    config = {**VEGA_CONFIG, "background": None, "padding": {"left": 4, "right": 8, "top": 8, "bottom": 4}}
     # Text is measured larger than it is set, as the reader's font may be wider than the one here.
     measured = _sized({**spec, **_size(width, height), "config": config})
     root = ElementTree.fromstring(vl_convert.vegalite_to_svg(measured))
+    _prune(root)
     for node in root.iter():
         _clean(node, key)
     root.attrib.update({"role": "img", "aria-label": label, "class": "plot", "width": str(width), "height": str(height)})
@@ -136,6 +150,16 @@ def _sized(value: Any, name: str = "") -> Any:
     return value * WIDEST_FONT if name.endswith(("fontSize", "FontSize")) else value
 
 
+def _prune(node: ElementTree.Element) -> None:
+    """Without elements that draw nothing: the empty backgrounds and foregrounds of Vega's groups are half of its text."""
+    for child in list(node):
+        _prune(child)
+        plain = child.tag == f"{{{_SVG}}}path" and not (child.get("fill") or child.get("stroke"))
+        empty = child.tag == f"{{{_SVG}}}g" and not len(child)
+        if empty or plain or child.get("display") == "none" or (child.tag == f"{{{_SVG}}}path" and not child.get("d")):
+            node.remove(child)
+
+
 def _clean(node: ElementTree.Element, key: str) -> None:
     """Colours of the theme, ids of this figure, few digits; what a mark says becomes its tooltip."""
     said = node.get("aria-label") if node.get("role") == "graphics-symbol" and node.tag != f"{{{_SVG}}}g" else None
@@ -146,6 +170,8 @@ def _clean(node: ElementTree.Element, key: str) -> None:
             node.set(name, THEME.get(value.lower(), value).replace("url(#", f"url(#{key}-"))
         elif name == "id":
             node.set(name, f"{key}-{value}")
+        elif (name, value) in _DEFAULTS:
+            del node.attrib[name]
         elif name == "font-size":
             node.set(name, f"{float(value.removesuffix('px')) / WIDEST_FONT:.4g}px")
         elif name in ("d", "transform"):
@@ -169,6 +195,12 @@ def _theme() -> dict[str, str]:
 
 THEME = _theme()
 """Colours of a picture -> the page's own, which are lighter on a dark page."""
+
+
+def csv_link(frame: pd.DataFrame, file: str) -> str:
+    """A data URI that holds a frame as CSV, so that the download needs no server and no script; large ones are linked as a file."""
+    text = quote(frame.to_csv(index=False, float_format="%.5g"))
+    return f"data:text/csv;charset=utf-8,{text}" if len(text) < MOST_INSIDE else file
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

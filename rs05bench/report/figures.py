@@ -23,6 +23,7 @@ LOWEST_R2 = -1.0
 POINT: Spec = {"type": "point", "filled": True, "opacity": 1, "clip": True, "aria": True}
 SAID: Spec = {"description": {"field": "said"}}
 """What a mark says when it is pointed at."""
+LONG_NAME = 21
 KEYS = ("region", "side", "score")
 
 
@@ -89,8 +90,8 @@ def curve_panel(
     first, last = (labels[0], labels[-1]) if labels else (1.0, 10.0)
     span = max(last / first, 2.0)
     # Room at the right for the names at the ends of the lines, enough for the longest of them on a phone.
-    names = [*models, *(["random split"] if sanity is not None and not sanity.empty else [])]
-    share = min(0.58, max(0.36, 8.4 * max(map(len, names), default=0) / (PANEL - 60)))
+    names = [*models.values(), *(["random split"] if sanity is not None and not sanity.empty else [])]
+    share = min(0.58, max(0.22, 8.4 * max(map(len, names), default=0) / (PANEL - 60)))
     room = 1.06 * share / (1 - share)
     x = {
         "field": "labels",
@@ -101,7 +102,7 @@ def curve_panel(
     y = {"type": "quantitative", "scale": {"domain": domain, "nice": False, "zero": False}, "title": metric_name(metric)}
     look = tier_scale(models)
     ends = rows[rows["labels"] == rows.groupby("model")["labels"].transform("max")].copy()
-    ends["text"] = ends["model"]
+    ends["text"] = ends["model"].map(models)
     if sanity is not None and not sanity.empty:
         chance = sanity.sort_values("labels").iloc[[-1]].assign(model="", text="random split")
         ends = pd.concat([ends, chance], ignore_index=True)
@@ -135,9 +136,9 @@ def curve_panel(
             "encoding": {"x": x, "y": y | {"field": "value"}},
         },
         {
-            "data": {"values": records(of_models[["model", "labels", "at"]])},
+            "data": {"values": records(of_models[["model", "text", "labels", "at"]])},
             "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 11.5, "fontWeight": 600},
-            "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "model"}, "color": look["color"]},
+            "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "text"}, "color": look["color"]},
         },
         {
             "data": {"values": records(of_chance[["labels", "at", "text"]])},
@@ -214,7 +215,7 @@ def slope_panel(rows: pd.DataFrame, tier: str, domain: list[float], metric: str)
 def log_ticks(low: float, high: float) -> list[float]:
     """Powers of ten around two positive numbers, and threes where there are few decades."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    leads = (1, 3) if last - first <= 3 else (1,)
+    leads = (1, 3) if last - first <= 1 else (1,)
     return [round(lead * 10.0**power, 10) for power in range(first, last + 1) for lead in leads]
 
 
@@ -238,7 +239,10 @@ def cost_panel(frame: pd.DataFrame, metric: str) -> Spec:
     # The frontier goes on to the dearest model: nothing to its right is better.
     last = front.iloc[[-1]].assign(fit_s=high)
     steps = pd.concat([front, last])[["fit_s", "value"]]
-    named = front.copy()
+    # A long name would reach beyond the picture; its tier and its mark say who it is.
+    named = front.assign(
+        text=[model if len(model) < LONG_NAME else tier for model, tier in zip(front["model"], front["tier"], strict=True)]
+    )
     named["at"] = spread(named["value"].tolist(), (domain[1] - domain[0]) * 15 / 320, domain[0], domain[1])
     drawn = frame.assign(said=[f"{text}; {seconds(took)} to fit" for text, took in zip(_said(frame, metric), frame["fit_s"], strict=True)])
     return {
@@ -259,9 +263,9 @@ def cost_panel(frame: pd.DataFrame, metric: str) -> Spec:
                 "encoding": {"x": x, "y": y | {"field": "value"}, **look, **SAID},
             },
             {
-                "data": {"values": records(named[["model", "fit_s", "at"]])},
+                "data": {"values": records(named[["model", "text", "fit_s", "at"]])},
                 "mark": {"type": "text", "align": "right", "dx": -7, "dy": -9, "fontSize": 11.5, "fontWeight": 600},
-                "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "model"}, "color": look["color"]},
+                "encoding": {"x": x, "y": y | {"field": "at"}, "text": {"field": "text"}, "color": look["color"]},
             },
         ],
     }

@@ -6,9 +6,6 @@ import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-
-import pandas as pd
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.tiers import TIER_STYLES
@@ -55,7 +52,6 @@ def environment(*packages: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["csv_link"] = csv_link
     made.globals |= {
         "markers": {name: MARKER_PATHS[style.marker] for name, style in TIER_STYLES.items()},
         "metric_name": metric_name,
@@ -99,8 +95,3 @@ def script_safe(content: Any) -> str:
     """JSON that cannot end the script element it is in."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, default=lambda value: value.item(), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def csv_link(frame: pd.DataFrame) -> str:
-    """A data URI that holds a frame as CSV, so that the download needs no server and no script."""
-    return "data:text/csv;charset=utf-8," + quote(frame.to_csv(index=False, float_format="%.6g"))
