@@ -7,6 +7,7 @@ What a card cannot mean is refused with the file, the column and the way to mend
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +25,12 @@ from rs05bench.datasets.tables.wording import did_you_mean, some_columns
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import TaskCard, UnitTable
 from rs05bench.protocol.intake.keys import as_keys, find_keys, refuse_two_spellings, two_spellings
+from rs05bench.protocol.intake.sentinels import no_embedding, sentinels
 from rs05bench.protocol.taskdata import class_values
 
 READERS = ("table", "presto")
+_NUMBERED = re.compile(r"(?:.*\D)?\d{1,4}(?:_(?:mean|max|std))?")  # a component of an embedding: A00, emb_17, tessera_3_mean
+_FEWEST_BANDS = 8
 
 Derive = Callable[[pd.DataFrame, TaskCard], pd.DataFrame]
 
@@ -71,6 +75,8 @@ class EmbeddingTable:
                 )
             frame = derive(frame, card)
         self._require(frame)
+        frame = self._numbers(frame)
+        self._resolve(frame)  # faults of the feature patterns are about columns, so they come before those about rows
         frame = self._name_units(frame)
         frame = self._label(frame)
         frame = self._place(frame)
@@ -213,6 +219,16 @@ class EmbeddingTable:
             frame = frame[keep].reset_index(drop=True)
         return frame
 
+    def _numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Feature columns of numbers that were kept as text (`01` to `12`) as numbers."""
+        columns = {column for members in self._columns_of(frame).values() for column in members}
+        text = [name for name in columns if pd.api.types.is_object_dtype(frame[name].dtype)]
+        numbers = {name: pd.to_numeric(frame[name], errors="coerce") for name in text}
+        whole = {
+            name: values for name, values in numbers.items() if values.notna().any() and not (frame[name].notna() & values.isna()).any()
+        }
+        return frame.assign(**whole) if whole else frame
+
     def _require(self, frame: pd.DataFrame) -> None:
         card = self.card
         wanted: dict[str, list[str]] = {
@@ -230,12 +246,14 @@ class EmbeddingTable:
                         source=self.source,
                         remedy=did_you_mean(name, frame),
                     )
-        self._resolve(frame)  # faults of the feature patterns are about columns, so they come before those about rows
 
-    def _resolve(self, frame: pd.DataFrame) -> dict[str, list[str]]:
+    def _columns_of(self, frame: pd.DataFrame) -> dict[str, list[str]]:
         own = {FILE_COLUMN, ROW_COLUMN, "unit_id", "geometry"}
         columns = [name for name in map(str, frame.columns) if name not in own]
-        sets = {name: self.card.feature_columns(name, columns, source=self.source) for name in self.card.features}
+        return {name: self.card.feature_columns(name, columns, source=self.source) for name in self.card.features}
+
+    def _resolve(self, frame: pd.DataFrame) -> dict[str, list[str]]:
+        sets = self._columns_of(frame)
         for name, members in sets.items():
             if not members:
                 raise DataError(f"features.{name} holds no column that may be a feature", source=self.source)
@@ -274,7 +292,11 @@ class EmbeddingTable:
                         source=self.source,
                         remedy="Mend or blank those values, or make the task a classification.",
                     )
-                frame = frame.assign(**{target: numbers.astype(np.float64).replace([np.inf, -np.inf], np.nan)})
+                numbers = numbers.astype(np.float64).replace([np.inf, -np.inf], np.nan)
+                for code, count in sentinels(numbers).items():
+                    self._note(f"{target} is {code:g}, a code for a missing value", count, str(frame["unit_id"][numbers == code].iloc[0]))
+                    numbers = numbers.mask(numbers == code)
+                frame = frame.assign(**{target: numbers})
             return self._drop(frame, frame[targets].isna().all(axis=1).to_numpy(), "no label")
         for target in targets:
             frame = frame.assign(**{target: self._in_the_cards_words(as_keys(frame[target]), target)})
@@ -331,7 +353,8 @@ class EmbeddingTable:
         columns = list(dict.fromkeys(column for members in self._resolve(frame).values() for column in members))
         if not columns:
             return frame
-        values = frame[columns].to_numpy(dtype=np.float64, na_value=np.nan)
+        values = np.array(frame[columns].to_numpy(dtype=np.float64, na_value=np.nan))
+        values = self._without_codes(columns, values, frame)
         infinite = np.isinf(values)
         if infinite.any():
             frame = frame.assign(
@@ -349,6 +372,31 @@ class EmbeddingTable:
             return frame
         worst = [columns[c] for c in np.argsort(-missing.sum(axis=0), kind="stable") if missing[:, c].any()][:3]
         return self._drop(frame, missing.any(axis=1), f"missing feature ({', '.join(worst)}{', …' if len(worst) == 3 else ''})")
+
+    def _without_codes(self, columns: list[str], values: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Codes for missing values become infinite here, which counts as missing: whole embeddings without a vector, and single columns."""
+        place = {column: position for position, column in enumerate(columns)}
+        embedded: set[str] = set()
+        for name, members in self._resolve(frame).items():
+            group = [column for column in members if _NUMBERED.fullmatch(column)]
+            if len(group) < _FEWEST_BANDS or set(group) <= embedded:
+                continue
+            embedded |= set(group)
+            at = [place[column] for column in group]
+            none = no_embedding(values[:, at])
+            if none.any():
+                row = int(np.flatnonzero(none)[0])
+                code = values[row, at[0]]
+                values[np.ix_(none, at)] = np.inf
+                self.remarks.append(
+                    f"{int(none.sum()):,} of {len(frame):,} rows hold {code:g} in every column of the embedding {name!r}: "
+                    "masked, not a vector; counted as missing"
+                )
+        for column in place.keys() - embedded:
+            for code, count in sentinels(pd.Series(values[:, place[column]])).items():
+                values[values[:, place[column]] == code, place[column]] = np.inf
+                self.remarks.append(f"{column} is {code:g} in {count:,} rows, a code for a missing value: counted as missing")
+        return values
 
     def _drop(self, frame: pd.DataFrame, rows: NDArray[np.bool_], reason: str) -> pd.DataFrame:
         if not rows.any():

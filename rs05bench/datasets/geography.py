@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,9 @@ import shapely
 
 from rs05bench.datasets.files import missing_data
 from rs05bench.errors import DataError
+from rs05bench.protocol.intake.keys import as_keys
+from rs05bench.protocol.intake.tablefile import read_tablefile, take_apart
+from rs05bench.protocol.intake.wgs84 import make_polygons
 
 OUTSIDE = "outside"
 """The group of a unit that lies in no polygon of a layer."""
@@ -72,10 +76,17 @@ def read_polygons(layer: Layer, *, name: str | None = None) -> gpd.GeoDataFrame:
         name: Layer inside a GeoPackage; default the only one.
 
     Raises:
-        DataError: Unreadable, no CRS, no polygons, or broken ones.
+        DataError: Unreadable, no CRS, not polygons, or one without area.
+
+    Polygons that cross themselves are made valid with all their area, under a warning that names their rows.
     """
     source: str | Path = "layer" if isinstance(layer, gpd.GeoDataFrame) else Path(layer)
-    frame = layer.copy() if isinstance(layer, gpd.GeoDataFrame) else _read(Path(layer), name)
+    if isinstance(source, Path):
+        if not take_apart(source)[0].exists():
+            raise missing_data("the file does not exist", source, "Give the path of the polygon file.")
+        if source.is_dir() and not any(source.iterdir()):
+            raise missing_data("the folder is empty", source, "Give the path of the polygon file.")
+    frame = layer.copy() if isinstance(layer, gpd.GeoDataFrame) else read_tablefile(layer, layer=name).as_geodataframe()
     if frame.crs is None:
         raise DataError("has no coordinate reference system (CRS)", source=source, remedy="Set it, e.g. with `frame.set_crs(...)`.")
     if len(frame) == 0:
@@ -86,14 +97,17 @@ def read_polygons(layer: Layer, *, name: str | None = None) -> gpd.GeoDataFrame:
         raise DataError(
             f"expected polygons everywhere, found {', '.join(sorted(kinds)) or 'none'} and {empty} empty geometries", source=source
         )
-    broken = ~frame.geometry.is_valid
-    if broken.any():
+    shapes, broken = make_polygons(frame.geometry.to_numpy())
+    if not len(broken):
+        return frame
+    lost = [row for row in broken if shapes[row] is None]
+    if lost:
         raise DataError(
-            f"{int(broken.sum())} polygons cross themselves, first in row {int(np.flatnonzero(broken)[0])}",
-            source=source,
-            remedy="Mend them with `frame.geometry.make_valid()`.",
+            f"{len(lost)} polygons have no area, first in row {lost[0] + 1}", source=source, remedy="Correct or remove them in QGIS."
         )
-    return frame
+    shown = ", ".join(str(row + 1) for row in broken[:5])
+    warnings.warn(f"{source}: {len(broken)} polygons cross themselves and were made valid (rows {shown})", stacklevel=2)
+    return frame.set_geometry(gpd.GeoSeries(shapes, index=frame.index, crs=frame.crs))
 
 
 def locate(units: gpd.GeoDataFrame, layer: gpd.GeoDataFrame, column: str, *, source: str = "layer") -> pd.Series:
@@ -117,8 +131,9 @@ def locate(units: gpd.GeoDataFrame, layer: gpd.GeoDataFrame, column: str, *, sou
     if column not in layer.columns:
         known = ", ".join(str(name) for name in layer.columns if name != layer.geometry.name)
         raise DataError(f"column {column!r} is missing; there are: {known}", source=source)
-    if layer[column].isna().any():
-        raise DataError(f"column {column!r} is blank in {int(layer[column].isna().sum())} rows", source=source)
+    names = as_keys(layer[column])
+    if names.isna().any():
+        raise DataError(f"column {column!r} is blank in {int(names.isna().sum())} rows", source=source)
     polygons = layer[[column, layer.geometry.name]].to_crs(4326).reset_index(drop=True)
     middles = units.geometry.representative_point()
     rows, hits = polygons.sindex.query(middles, predicate="intersects")
@@ -131,8 +146,7 @@ def locate(units: gpd.GeoDataFrame, layer: gpd.GeoDataFrame, column: str, *, sou
         near = np.sort(polygons.sindex.query(shape, predicate="intersects"))
         if len(near):
             found[row] = near[int(np.argmax(shapely.area(shapely.intersection(polygons.geometry.iloc[near].to_numpy(), shape))))]
-    names = polygons[column].astype(str).to_numpy(dtype=object)
-    return pd.Series(np.where(found >= 0, names[found], OUTSIDE), index=units.index, dtype=object, name=column)
+    return pd.Series(np.where(found >= 0, names.to_numpy(dtype=object)[found], OUTSIDE), index=units.index, dtype=object, name=column)
 
 
 def add_groups(units: gpd.GeoDataFrame, layers: Mapping[str, tuple[Layer, str]] | None) -> gpd.GeoDataFrame:
@@ -153,33 +167,3 @@ def add_groups(units: gpd.GeoDataFrame, layers: Mapping[str, tuple[Layer, str]] 
         label = "layer" if isinstance(layer, gpd.GeoDataFrame) else str(layer)
         out[name] = locate(out, read_polygons(layer), column, source=label)
     return out
-
-
-def _read(path: Path, name: str | None) -> gpd.GeoDataFrame:
-    import fiona
-    from fiona.errors import FionaError
-
-    if not path.exists():
-        raise missing_data("the file does not exist", path, "Give the path of the polygon file.")
-    if path.is_dir() and not any(path.iterdir()):
-        raise missing_data("the folder is empty", path, "Give the path of the polygon file.")
-    if path.suffix.lower() in (".parquet", ".geoparquet"):
-        try:
-            return gpd.read_parquet(path)
-        except (ValueError, OSError) as error:
-            raise DataError(f"cannot be read as GeoParquet ({error})", source=path, remedy="Write it with `frame.to_parquet`.") from None
-    try:
-        available = fiona.listlayers(path)
-        if name is None and len(available) > 1:
-            raise DataError(f"holds {len(available)} layers ({', '.join(available)}); say which", source=path, remedy="Pass `layer=`.")
-        if name is not None and name not in available:
-            raise DataError(f"has no layer {name!r}; there are: {', '.join(available)}", source=path)
-        with fiona.open(path, layer=name or available[0]) as src:
-            crs = src.crs_wkt or None
-            columns = [*src.schema["properties"], "geometry"]
-            frame = gpd.GeoDataFrame.from_features(src, columns=columns)
-    except FionaError as error:
-        raise DataError(
-            f"cannot be read as a vector layer ({error})", source=path, remedy="Expected GPKG, Shapefile, GeoJSON or GeoParquet."
-        ) from None
-    return frame.set_crs(crs, allow_override=True) if crs else frame

@@ -22,8 +22,9 @@ from rs05bench.datasets.cdl_classes import CDL_TABLE, CROP_CLASSES
 from rs05bench.datasets.chips import WGS84, Sample
 from rs05bench.datasets.geography import Layer, add_groups, read_polygons
 from rs05bench.datasets.polygons import PolygonDataset, require_columns, unique_ids
-from rs05bench.datasets.rasters import RasterHeader, missing_pixels, read_header
+from rs05bench.datasets.rasters import RasterHeader, missing_pixels, read_header, read_meant
 from rs05bench.errors import DataError
+from rs05bench.protocol.intake.keys import as_keys, refuse_lost_digits, two_spellings
 
 
 class Parcels(PolygonDataset):
@@ -77,7 +78,9 @@ class Parcels(PolygonDataset):
         frame = read_polygons(path, name=layer).to_crs(4326)
         wanted = [*unit, *([label] if label else []), *([year] if isinstance(year, str) else [])]
         require_columns(frame, wanted, source)
-        names = frame[label].map(_text) if label else pd.Series("", index=frame.index)
+        names = as_keys(frame[label]).fillna("") if label else pd.Series("", index=frame.index)
+        if again := two_spellings(set(names) - set(classes or ()) - {""}, set(names) & set(classes or ())):
+            raise DataError(f"column {label!r} holds one class in two spellings: {again[0]}", source=source, remedy="Write it one way.")
         self.classes = tuple(classes) if classes is not None else tuple(sorted(set(names) - {""}))
         unknown = sorted(set(names) - {"", *self.classes})
         if unknown:
@@ -88,7 +91,7 @@ class Parcels(PolygonDataset):
                 f"column {year!r} must hold years; it does not in {int((~years.between(1984, 2100)).sum())} rows", source=source
             )
         kept = gpd.GeoDataFrame(geometry=frame.geometry.to_numpy(), crs=WGS84)
-        kept["unit_id"] = frame[list(unit)].astype(str).agg("-".join, axis=1).to_numpy() if unit else _row_names(len(frame))
+        kept["unit_id"] = _unit_names(frame, unit, source) if unit else _row_names(len(frame))
         unique_ids(kept["unit_id"], source)
         kept["class"] = names.to_numpy(dtype=object)
         kept["start"] = pd.to_datetime(years.astype(int).astype(str).to_numpy() + "-01-01")
@@ -223,11 +226,10 @@ def _cut(header: RasterHeader, shape: shapely.Geometry) -> tuple[NDArray[np.floa
     exact = rasterio.windows.Window(left, top, right - left, bottom - top)
     try:
         with rasterio.open(header.path) as src:
-            image = src.read(window=exact).astype(np.float32)
+            image = read_meant(src, window=exact).astype(np.float32)
     except rasterio.errors.RasterioError as error:
         raise DataError(f"its pixels cannot be read ({error})", source=header.path) from None
-    declared = () if header.nodata is None else (float(header.nodata),)
-    image[:, missing_pixels(image, anywhere=(-9999.0, *declared), everywhere=())] = np.nan
+    image[:, missing_pixels(image, anywhere=(-9999.0,), everywhere=())] = np.nan
     transform = rasterio.windows.transform(exact, header.transform)
     if transform.e > 0:
         image, transform = image[:, ::-1].copy(), transform @ Affine(1, 0, 0, 0, -1, image.shape[1])
@@ -244,8 +246,17 @@ def _short(crs: str) -> str:
     return crs if code is None else f"EPSG:{code}"
 
 
-def _text(value: Any) -> str:
-    return "" if pd.isna(value) else str(value).strip()
+def _unit_names(frame: gpd.GeoDataFrame, unit: Sequence[str], source: str) -> NDArray[np.object_]:
+    keys = pd.DataFrame({name: as_keys(frame[name]) for name in unit})
+    for name in unit:
+        if keys[name].isna().any():
+            row = int(np.flatnonzero(keys[name].isna())[0]) + 1
+            raise DataError(
+                f"column {name!r} is blank in {int(keys[name].isna().sum())} rows, first row {row}", source=source, remedy="Fill it."
+            )
+        refuse_lost_digits(keys[name], f"column {name!r}", source=source)
+    joined: NDArray[np.object_] = keys.agg("-".join, axis=1).to_numpy(dtype=object)
+    return joined
 
 
 def _row_names(count: int) -> list[str]:

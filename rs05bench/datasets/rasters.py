@@ -18,6 +18,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import array_bounds
+from rasterio.windows import Window
 
 from rs05bench.errors import DataError
 
@@ -181,3 +182,24 @@ def missing_pixels(
     for value in everywhere:
         missing |= (image == value).all(axis=-3)
     return missing
+
+
+def read_meant(src: rasterio.DatasetReader, indexes: Sequence[int] | None = None, *, window: Window | None = None) -> NDArray[np.float64]:
+    """What the pixels of an open raster mean: its scale and offset applied, NaN where its nodata value or mask says that nothing is known.
+
+    Args:
+        src: The open raster.
+        indexes: Band numbers from 1; default all.
+        window: Part to read; default all.
+
+    Returns:
+        Shape (bands, rows, columns).
+    """
+    bands = list(indexes) if indexes is not None else list(src.indexes)
+    values = src.read(bands, window=window).astype(np.float64)
+    values[src.read_masks(bands, window=window) == 0] = np.nan
+    for row, band in enumerate(bands):
+        scale, offset = src.scales[band - 1], src.offsets[band - 1]
+        if (scale, offset) != (1.0, 0.0):
+            values[row] = values[row] * scale + offset
+    return values

@@ -17,8 +17,11 @@ from rs05bench.datasets.chips import Sample
 from rs05bench.datasets.files import missing_data, verify_receipt
 from rs05bench.datasets.geography import Layer, add_groups, read_polygons
 from rs05bench.datasets.polygons import PolygonDataset, require_columns, unique_ids
-from rs05bench.datasets.urban_schema import CENSUS_MISSING, GROUP_COLUMNS, INDICATORS, LAYER, METROS, NAMES, UNIT_COLUMNS
+from rs05bench.datasets.urban_schema import GROUP_COLUMNS, INDICATORS, LAYER, METROS, NAMES, UNIT_COLUMNS
 from rs05bench.errors import DataError
+from rs05bench.protocol.intake.keys import as_keys, two_spellings
+from rs05bench.protocol.intake.sentinels import CENSUS
+from rs05bench.protocol.intake.tablefile import read_tablefile
 
 type Embeddings = pd.DataFrame | str | Path | Callable[[gpd.GeoDataFrame], pd.DataFrame]
 """A table keyed by unit, a file of one, or a function that makes one from the polygons."""
@@ -127,18 +130,13 @@ class UrbanIndicators(PolygonDataset):
         key = next((key for key in (["unit_id"], ["tract_id", "year"], ["tract_id"]) if set(key) <= set(table.columns)), None)
         if key is None:
             raise DataError("expected a column unit_id, or tract_id (and year)", source=source)
-        for column in {"unit_id", "tract_id"} & set(key):
-            table[column] = table[column].astype(str)
-        unique_ids(table[key].astype(str).agg("-".join, axis=1), source)
+        unique_ids(pd.DataFrame({column: as_keys(table[column]) for column in key}).fillna("").agg("-".join, axis=1), source)
+        _join_keys(table, key, polygons, source)
         columns = [
             name for name in table.columns if name not in {"unit_id", "tract_id", "year"} and pd.api.types.is_numeric_dtype(table[name])
         ]
         if not columns:
             raise DataError("holds no numeric column beside its key", source=source)
-        if not table[key].merge(polygons[key], on=key).shape[0]:
-            raise DataError(
-                f"has not one unit in common with {self.source}", source=source, remedy=f"Compare the values of {', '.join(key)}."
-            )
         joined = pd.DataFrame(polygons[["unit_id", "tract_id", "year"]]).merge(
             table[[*key, *columns]], on=key, how="left", validate="many_to_one"
         )
@@ -226,17 +224,17 @@ class UrbanIndicators(PolygonDataset):
         frame = frame.to_crs(4326)
         frame["tract_id"] = _tract_ids(frame["tract_id"], path)
         frame["year"] = _years(frame["year"], path)
-        strange = [] if metros is None else sorted(set(frame["metro"].astype(str)) - set(metros))
+        for column in ("metro", *GROUP_COLUMNS):
+            frame[column] = as_keys(frame[column])
+            if frame[column].isna().any():
+                raise DataError(f"column {column!r} is blank in {int(frame[column].isna().sum())} rows", source=path)
+        strange = [] if metros is None else sorted(set(frame["metro"]) - set(metros))
         if strange:
             raise DataError(
                 f"expected the metros {', '.join(metros or ())}, found also {', '.join(strange[:3])}",
                 source=path,
                 remedy="Pass metros=None to allow any.",
             )
-        for column in GROUP_COLUMNS:
-            blank = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
-            if blank.any():
-                raise DataError(f"column {column!r} is blank in {int(blank.sum())} rows", source=path)
         frame["population"] = _numbers(frame["population"], "population", 0, 1e7, path)
         for indicator in INDICATORS:
             if indicator.name in self.indicators:
@@ -268,21 +266,21 @@ def _read(path: Path) -> gpd.GeoDataFrame:
         return read_polygons(path, name=LAYER)
     if path.suffix.lower() != ".csv":
         return read_polygons(path)
-    try:
-        table = pd.read_csv(path, dtype={"tract_id": str})
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read as CSV ({error})", source=path) from None
+    table = read_tablefile(path, text=["tract_id"]).frame
     shapes = sorted(other for kind in ("*.geojson", "*.shp", "*.gpkg") for other in path.parent.glob(kind))
     if len(shapes) != 1:
         raise DataError(f"a CSV needs one polygon file with tract_id beside it, found {len(shapes)}", source=path)
     polygons = read_polygons(shapes[0])
     require_columns(polygons, ["tract_id"], shapes[0])
     require_columns(table, ["tract_id"], path)
-    polygons["tract_id"] = polygons["tract_id"].astype(str)
+    polygons["tract_id"] = as_keys(polygons["tract_id"])
     unique_ids(polygons["tract_id"], shapes[0])
+    table["tract_id"] = _tract_ids(table["tract_id"], path)
     alone = sorted(set(table["tract_id"]) - set(polygons["tract_id"]))
     if alone:
-        raise DataError(f"{len(alone)} tracts have no polygon in {shapes[0].name}, e.g. {alone[0]}", source=path)
+        again = two_spellings(alone, polygons["tract_id"])
+        why = f", written otherwise there: {again[0]}" if again else f", e.g. {alone[0]}"
+        raise DataError(f"{len(alone)} tracts have no polygon in {shapes[0].name}{why}", source=path)
     geometry = polygons.set_index("tract_id").geometry.loc[table["tract_id"]].to_numpy()
     return gpd.GeoDataFrame(table, geometry=geometry, crs=polygons.crs)
 
@@ -322,7 +320,7 @@ def _numbers(column: pd.Series, name: str, low: float, high: float, path: Path) 
             source=path,
             remedy="Leave missing values blank.",
         )
-    numbers = numbers.mask(numbers.isin(CENSUS_MISSING))
+    numbers = numbers.mask(numbers.isin(CENSUS))
     wrong = (numbers < low) | (numbers > high)
     if wrong.any():
         raise DataError(
@@ -339,13 +337,30 @@ def _embedding_table(embeddings: Embeddings, polygons: gpd.GeoDataFrame) -> tupl
         return getattr(embeddings, "__name__", "embeddings"), _as_columns(made)
     if isinstance(embeddings, pd.DataFrame):
         return "embeddings", _as_columns(embeddings)
-    path = Path(embeddings)
-    try:
-        if path.suffix.lower() == ".parquet":
-            return str(path), _as_columns(pd.read_parquet(path))
-        return str(path), _as_columns(pd.read_csv(path, dtype={"tract_id": str, "unit_id": str}))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read as a table ({error})", source=path, remedy="Expected CSV or Parquet.") from None
+    return str(embeddings), read_tablefile(embeddings, text=["tract_id", "unit_id"]).frame
+
+
+def _join_keys(table: pd.DataFrame, key: list[str], polygons: gpd.GeoDataFrame, source: str) -> None:
+    """Ids as text and years as whole numbers, all spelled as the polygons spell them.
+
+    Raises:
+        DataError: Blank or differently spelled keys, or not one unit in common.
+    """
+    for column in key:
+        if column == "year":
+            table[column] = _years(table[column], Path(source))
+            continue
+        table[column] = as_keys(table[column])
+        if table[column].isna().any():
+            raise DataError(f"column {column!r} is blank in {int(table[column].isna().sum())} rows", source=source)
+        if again := two_spellings(set(table[column]) - set(polygons[column]), polygons[column].unique()):
+            raise DataError(
+                f"{len(again)} values of {column!r} are those of the polygons in another spelling: {again[0]}",
+                source=source,
+                remedy="Write the column as text: numbers lose their leading zero.",
+            )
+    if not table[key].merge(polygons[key], on=key).shape[0]:
+        raise DataError("has not one unit in common with the polygons", source=source, remedy=f"Compare the values of {', '.join(key)}.")
 
 
 def _as_columns(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,10 +16,6 @@ UNIT_COLUMNS = ("tract_id", "metro", "year")
 GROUP_COLUMNS = ("income_group", "density_group", "urban_form")
 LAYER = "tracts"
 
-# What the Census API writes instead of a number: not available, too few cases, not computed, ... (ACS "Notes on ACS Estimate Annotation
-# Values").
-CENSUS_MISSING = (-222222222.0, -333333333.0, -555555555.0, -666666666.0, -888888888.0, -999999999.0)
-
 _POLICE = "reported incidents of the city's open police data / ACS population"
 _ACS = "US Census Bureau, American Community Survey, 5-year estimates"
 _PLACES = "CDC PLACES, model-based small-area estimates for adults"

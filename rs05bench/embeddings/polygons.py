@@ -17,6 +17,7 @@ from rs05bench.embeddings.grid import WGS84, crs_of, name_of, transformer, zone_
 from rs05bench.embeddings.raster import Raster, block_counts, block_extent
 from rs05bench.embeddings.tiles import Source, TileIndex, as_index
 from rs05bench.errors import DataError
+from rs05bench.protocol.intake.wgs84 import make_polygons
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -118,11 +119,11 @@ def _checked(series: gpd.GeoSeries) -> NDArray[Any]:
             f"expected polygons, found {first.geom_type} (row {series.index[int(np.argmax(other))]})",
             remedy="Points are read with read_points.",
         )
-    invalid = ~shapely.is_valid(shapes)
-    if invalid.any():
-        shapes = shapes.copy()
-        shapes[invalid] = shapely.make_valid(shapes[invalid])
-    return shapes
+    valid, broken = make_polygons(shapes)
+    lost = [int(row) for row in broken if valid[row] is None]
+    if lost:
+        raise DataError(f"{len(lost)} polygons have no area (first: row {series.index[lost[0]]})", remedy="Correct or remove them.")
+    return valid
 
 
 def _pieces(

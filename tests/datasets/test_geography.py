@@ -66,13 +66,20 @@ def test_shapefile_without_crs_is_refused(tmp_path):
     [
         ([shapely.Point(0, 0)], "expected polygons"),
         ([shapely.Polygon()], "empty"),
-        ([shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])], "cross themselves"),
+        ([shapely.Polygon([(0, 0), (1, 1), (0, 0)])], "have no area, first in row 1"),
         ([], "holds no feature"),
     ],
 )
 def test_layers_that_are_no_polygons_are_refused(shapes, says):
     with pytest.raises(DataError, match=says):
         read_polygons(gpd.GeoDataFrame(geometry=shapes, crs=4326))
+
+
+def test_a_figure_of_eight_keeps_both_lobes_and_is_named():
+    eight = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
+    with pytest.warns(UserWarning, match=r"1 polygons cross themselves and were made valid \(rows 2\)"):
+        frame = read_polygons(gpd.GeoDataFrame(geometry=[shapely.box(5, 5, 6, 6), eight], crs=4326))
+    assert frame.geometry.area.tolist() == pytest.approx([1.0, 2.0])
 
 
 def test_layer_in_a_package_must_be_named_when_there_are_two(tmp_path):

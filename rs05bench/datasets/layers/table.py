@@ -15,6 +15,8 @@ import pandas as pd
 from rs05bench.datasets.layers.folder import open_layers
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import writing
+from rs05bench.protocol.intake.keys import MISSING_WORDS, as_keys
+from rs05bench.protocol.intake.tablefile import parse_geojson, read_tablefile
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -125,21 +127,8 @@ def append_layers(
 
 def _read(path: Path) -> pd.DataFrame:
     """The table as it is; a CSV as text throughout, so that what is written again is what was there (ids keep their zeros)."""
-    import geopandas as gpd
-    from fiona.errors import FionaError
-
-    if not path.is_file():
-        raise DataError("no such file", source=path)
-    try:
-        if path.suffix.lower() == ".csv":
-            return pd.read_csv(path, dtype=str, keep_default_na=False)
-        if path.suffix.lower() in (".parquet", ".geoparquet", ".pq"):
-            import pyarrow.parquet as pq
-
-            return gpd.read_parquet(path) if b"geo" in (pq.read_schema(path).metadata or {}) else pd.read_parquet(path)
-        return gpd.read_file(path)
-    except (ValueError, OSError, RuntimeError, FionaError) as error:
-        raise DataError(f"cannot be read as a table ({error})", source=path) from None
+    read = read_tablefile(path, text="all")
+    return read.as_geodataframe() if read.shapes is not None else read.frame
 
 
 def _places(frame: pd.DataFrame, source: Path, x: str | None, y: str | None, crs: str) -> tuple[gpd.GeoDataFrame, Any]:
@@ -174,7 +163,7 @@ def _points(frame: pd.DataFrame, source: Path, x: str | None, y: str | None, crs
     x = x or next((folded[name] for name in _LONGITUDES if name in folded), None)
     y = y or next((folded[name] for name in _LATITUDES if name in folded), None)
     if x is None and y is None and ".geo" in frame.columns:
-        shapes = shapely.from_geojson(frame[".geo"].to_numpy(dtype=object), on_invalid="ignore")
+        shapes = parse_geojson(frame[".geo"], source=source)
         if shapely.is_missing(shapes).any():
             raise DataError(f"column '.geo' holds no GeoJSON in {int(shapely.is_missing(shapes).sum())} rows", source=source)
         return shapes
@@ -187,7 +176,7 @@ def _points(frame: pd.DataFrame, source: Path, x: str | None, y: str | None, crs
     values = []
     for column in (x, y):
         numbers = pd.to_numeric(frame[column], errors="coerce")
-        words = numbers.isna() & (frame[column].astype(str).str.strip().str.lower().map(lambda text: text not in ("", "nan", "none")))
+        words = numbers.isna() & ~as_keys(frame[column]).isin([None, *MISSING_WORDS])
         if words.any():
             raise DataError(f"column {column!r} holds {str(frame[column][words].iloc[0])!r}, which is not a number", source=source)
         values.append(numbers.to_numpy(dtype=np.float64))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from affine import Affine
 
 COLUMNS = ["dem_elevation_m", "dem_slope_deg", "dem_aspect_sin", "dem_aspect_cos"]
+VOIDS = (-32768.0, -32767.0, -9999.0)
+"""What elevation models write where they know nothing, declared or not (SRTM leaves it out)."""
 LOWEST, HIGHEST = -500.0, 9000.0
 """Metres between which land lies, with room to spare: beyond them a value is a code for missing, or another unit."""
 
@@ -71,9 +73,7 @@ class Terrain:
         self.columns = COLUMNS if aspect else COLUMNS[:2]
         if not paths:
             raise DataError("a terrain layer needs at least one GeoTIFF", remedy=self.source.get)
-        self.tiles = RasterTiles(
-            [Path(path) for path in paths], dtypes=("int16", "int32", "uint16", "float32", "float64"), missing=(-32767.0, -32768.0)
-        )
+        self.tiles = RasterTiles([Path(path) for path in paths], dtypes=("int16", "int32", "uint16", "float32", "float64"), missing=VOIDS)
 
     def at_points(self, lon: ArrayLike, lat: ArrayLike) -> pd.DataFrame:
         """Elevation, slope and aspect at positions; see the class."""

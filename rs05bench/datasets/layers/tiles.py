@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from rs05bench.datasets.rasters import RasterHeader, read_header
+from rs05bench.datasets.rasters import RasterHeader, read_header, read_meant
 from rs05bench.errors import DataError
 from rs05bench.protocol.geodesy import metres_per_degree
 
@@ -99,8 +99,9 @@ class RasterTiles:
                     left, right = int(cols[part].min()) - halo, int(cols[part].max()) + halo + 1
                     patch = np.full((bottom - top, right - left), np.nan)
                     t, b, le, r = max(top, 0), min(bottom, header.height), max(left, 0), min(right, header.width)
-                    pixels = src.read(self._band, window=Window(le, t, r - le, b - t)).astype(np.float64)
-                    patch[t - top : b - top, le - left : r - left] = self._masked(pixels, header)
+                    pixels = read_meant(src, [self._band], window=Window(le, t, r - le, b - t))[0]
+                    pixels[np.isin(pixels, self._missing) | ~np.isfinite(pixels)] = np.nan
+                    patch[t - top : b - top, le - left : r - left] = pixels
                     at = (rows[part] - top)[:, None, None] + offsets[None, :, None]
                     out[part] = patch[at, (cols[part] - left)[:, None, None] + offsets[None, None, :]]
         except RasterioError as error:
@@ -108,14 +109,6 @@ class RasterTiles:
         if halo:
             self._fill_border(header, rows, cols, offsets, out)
         return out
-
-    def _masked(self, pixels: Float, header: RasterHeader) -> Float:
-        if header.nodata is not None and np.isfinite(header.nodata):
-            pixels[pixels == header.nodata] = np.nan
-        for value in self._missing:
-            pixels[pixels == value] = np.nan
-        pixels[~np.isfinite(pixels)] = np.nan
-        return pixels
 
     def _fill_border(
         self, header: RasterHeader, rows: NDArray[np.int64], cols: NDArray[np.int64], offsets: NDArray[np.int64], out: Float

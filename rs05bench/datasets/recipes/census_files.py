@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.urban_schema import CENSUS_MISSING
 from rs05bench.errors import DataError
+from rs05bench.protocol.intake.sentinels import CENSUS
 
 SPAN = 5
 """Years that a 5-year estimate gathers, its own the last."""
@@ -211,4 +211,4 @@ def _numbers(column: pd.Series, name: str, path: Path) -> tuple[pd.Series, int]:
         raise DataError(
             f"column {name!r} holds {text[wrong].iloc[0]!r}, which is no number", source=path, remedy="Was the file edited, or cut short?"
         )
-    return numbers.where(~numbers.isin(CENSUS_MISSING), np.nan), int(bound.sum())
+    return numbers.where(~numbers.isin(CENSUS), np.nan), int(bound.sum())

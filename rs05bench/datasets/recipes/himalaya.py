@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     import pandas as pd
+    import rasterio
+    from affine import Affine
     from numpy.typing import NDArray
 
     from rs05bench.datasets.recipes.burn_chips import Scene
@@ -153,9 +155,10 @@ def _elevation(paths: Sequence[Path], scene: Scene) -> NDArray[np.float32]:
                 if not shapely.box(*bounds).intersects(scene.footprint):
                     continue
                 part = np.full(scene.shape, np.nan, np.float32)
+                heights, transform = _around(src, scene)
                 rasterio.warp.reproject(
-                    rasterio.band(src, 1), part, dst_transform=scene.transform, dst_crs=scene.crs, dst_nodata=np.nan,
-                    resampling=rasterio.warp.Resampling.bilinear,
+                    heights, part, src_transform=transform, src_crs=src.crs, src_nodata=np.nan, dst_transform=scene.transform,
+                    dst_crs=scene.crs, dst_nodata=np.nan, resampling=rasterio.warp.Resampling.bilinear,
                 )  # fmt: skip
         except rasterio.errors.RasterioError as error:
             raise DataError(
@@ -163,3 +166,33 @@ def _elevation(paths: Sequence[Path], scene: Scene) -> NDArray[np.float32]:
             ) from None
         height = np.where(np.isnan(height), part, height)
     return height
+
+
+def _around(src: rasterio.DatasetReader, scene: Scene) -> tuple[NDArray[np.float64], Affine]:
+    """Heights in metres around a scene, NaN in voids, and their grid.
+
+    Raises:
+        DataError: A height no land has.
+    """
+    import numpy as np
+    from rasterio.warp import transform_bounds
+    from rasterio.windows import Window, from_bounds, transform
+
+    from rs05bench.datasets.layers.terrain import HIGHEST, LOWEST, VOIDS
+    from rs05bench.datasets.rasters import read_meant
+
+    asked = from_bounds(*transform_bounds("EPSG:4326", src.crs, *scene.footprint.bounds), transform=src.transform)
+    left, top = max(int(asked.col_off) - 2, 0), max(int(asked.row_off) - 2, 0)
+    right = min(int(np.ceil(asked.col_off + asked.width)) + 2, src.width)
+    bottom = min(int(np.ceil(asked.row_off + asked.height)) + 2, src.height)
+    window = Window(left, top, max(right - left, 1), max(bottom - top, 1))
+    heights = read_meant(src, [1], window=window)[0]
+    heights[np.isin(heights, VOIDS)] = np.nan
+    strange = (heights < LOWEST) | (heights > HIGHEST)
+    if strange.any():
+        raise DataError(
+            f"expected metres between {LOWEST:g} and {HIGHEST:g}, found {heights[strange][0]:g}",
+            source=src.name,
+            remedy="A code for missing is declared with `rio edit-info --nodata`; feet or decimetres must be turned into metres.",
+        )
+    return heights, transform(window, src.transform)

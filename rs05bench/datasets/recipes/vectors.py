@@ -11,6 +11,8 @@ import geopandas as gpd
 import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.intake.tablefile import read_tablefile
+from rs05bench.protocol.intake.wgs84 import make_polygons
 
 if TYPE_CHECKING:
     from rs05bench.datasets.recipes.job import BuildJob
@@ -65,18 +67,7 @@ def _read(path: Path) -> gpd.GeoDataFrame:
             raise DataError(
                 f"its parts {', '.join(lost)} are missing", source=path, remedy="A shapefile is several files: unpack the archive whole."
             )
-    try:
-        frame = gpd.read_parquet(path) if path.suffix.lower() == ".parquet" else gpd.read_file(path)
-    except Exception as error:  # GDAL, pyogrio and pyarrow have errors of their own
-        raise DataError(
-            f"cannot be read as a vector layer ({str(error).splitlines()[0][:200]})",
-            source=path,
-            remedy="The file is damaged or was cut short: fetch it again.",
-        ) from error
-    if not isinstance(frame, gpd.GeoDataFrame) or frame.geometry.name not in frame:
-        raise DataError("holds a table without geometry", source=path)
-    if frame.crs is None:
-        raise DataError("has no coordinate reference system (CRS)", source=path, remedy="Write it with the file, e.g. its .prj.")
+    frame = read_tablefile(path).as_geodataframe()
     if frame.empty:
         raise DataError("holds no feature", source=path, remedy="Was the selection empty when it was exported?")
     return frame
@@ -91,14 +82,13 @@ def _polygons(frame: gpd.GeoDataFrame, path: Path, job: BuildJob | None) -> gpd.
     other = set(frame.geometry.geom_type) - {"Polygon", "MultiPolygon"}
     if other or frame.empty:
         raise DataError(f"expected polygons, found {', '.join(sorted(other)) or 'none'}", source=path)
-    broken = ~frame.geometry.is_valid
-    if broken.any():
-        # Mended, not refused: published layers of hundreds of thousands of fields always hold some.
-        mended = frame.geometry[broken].buffer(0)
-        frame.loc[broken, frame.geometry.name] = mended
+    shapes, broken = make_polygons(frame.geometry.to_numpy())
+    if len(broken):
+        # Made valid, not refused: published layers of hundreds of thousands of fields always hold some.
+        frame = frame.set_geometry(gpd.GeoSeries(shapes, index=frame.index, crs=frame.crs))
         if job is not None:
-            job.notes.append(f"{int(broken.sum())} polygons of {path.name} cross themselves and were mended (buffer of zero width).")
-        frame = frame[~frame.geometry.is_empty]
+            job.notes.append(f"{len(broken)} polygons of {path.name} cross themselves and were made valid.")
+        frame = frame[~frame.geometry.isna()]
     return frame.to_crs(4326).reset_index(drop=True)
 
 

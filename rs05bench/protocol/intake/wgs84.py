@@ -1,4 +1,4 @@
-"""Geometries in longitude and latitude, on both sides of the antimeridian."""
+"""Geometries in longitude and latitude, on both sides of the antimeridian; polygons that cross themselves made valid."""
 
 from __future__ import annotations
 
@@ -65,6 +65,24 @@ def centres(shapes: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     with np.errstate(invalid="ignore"):
         lon = np.where(lon > _HALF, lon - 360.0, lon)
     return lon, shapely.get_y(points)
+
+
+def make_polygons(shapes: Any) -> tuple[Any, NDArray[np.int64]]:
+    """Polygons (n,) made valid with all their area, and the rows that were not valid.
+
+    A figure of eight keeps both lobes, overlapping parts are united; the lines and points that making valid leaves over are dropped. A
+    polygon without any area becomes None.
+    """
+    import shapely
+
+    shapes = np.array(shapes, dtype=object)
+    rows = np.flatnonzero(~shapely.is_valid(shapes) & ~shapely.is_missing(shapes))
+    for row in rows:
+        parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(shapes[row], method="structure", keep_collapsed=False)))
+        areas = parts[shapely.get_dimensions(parts) == 2]
+        whole = shapely.union_all(areas) if len(areas) else None
+        shapes[row] = None if whole is None or whole.is_empty else whole
+    return shapes, rows
 
 
 def _together(shape: Any) -> Any:

@@ -149,7 +149,8 @@ def test_a_card_takes_the_columns_as_a_hybrid_set(folder, world, tmp_path):
     shutil.move(tmp_path / "with.csv", table)
     card = TaskCard.load(card_path)
     features = {**card.features, "layers": ["dem_*", "climate_[A-E]*", "dist_*"], "hybrid": ["alphaearth", "raw", "layers"]}
-    read = EmbeddingTable(card.model_copy(update={"features": features, "tiers": {**card.tiers, "layers": "raw"}}), card_path.parent)
+    wider = TaskCard.model_validate({**card.model_dump(), "features": features, "tiers": {**card.tiers, "layers": "raw"}})
+    read = EmbeddingTable(wider, card_path.parent)
     columns = read.feature_sets["layers"]
     assert len(columns) == 36
     assert set(columns) < set(read.feature_sets["hybrid"])

@@ -165,7 +165,15 @@ def test_refusals_name_the_file_and_the_fault(tmp_path):
         Terrain([])
 
 
-@pytest.mark.parametrize(("value", "words"), [(-9999.0, "-9999"), (29_000.0, "29000")])
+@pytest.mark.parametrize("void", [-9999.0, -32768.0])
+def test_a_void_that_the_file_does_not_declare_is_missing(tmp_path, void):
+    heights = np.full((9, 9), 100.0, np.float32)
+    heights[4, 4] = void
+    path = write_raster(tmp_path / "dem.tif", heights, from_origin(10, 50, 0.001, 0.001))
+    assert np.isnan(Terrain([path]).at_points([10.0045], [49.9955])["dem_elevation_m"][0])
+
+
+@pytest.mark.parametrize(("value", "words"), [(-700.0, "-700"), (29_000.0, "29000")])
 def test_a_height_no_land_has_is_refused(tmp_path, value, words):
     heights = np.full((9, 9), 100.0, np.float32)
     heights[4, 4] = value

@@ -216,6 +216,7 @@ def mountains(chip_folder, tmp_path) -> Path:
     found.rename(columns={"Ig_Date": "IDate", "Event_ID": "Id"}).to_file(root / "perimeters.gpkg")
     step, west, north = 0.001, 77.0, 33.0
     rise = np.arange(5_000) * step * 111_320 * np.cos(np.radians(31)) * 0.5
+    rise = np.abs(rise % 16_000 - 8_000)  # ridges and valleys of one slope, because no land is higher than 9,000 m
     elevation = np.broadcast_to(rise.astype(np.float32), (1, 4_000, 5_000)).copy()
     write_raster(root / "dem/Copernicus_DSM_COG_10_N30_00_E078_00_DEM.tif", elevation, "EPSG:4326", from_origin(west, north, step, step))
     return root

@@ -12,7 +12,7 @@ import shapely
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.tablefile import read_tablefile
-from rs05bench.protocol.intake.wgs84 import centres, split_at_180
+from rs05bench.protocol.intake.wgs84 import centres, make_polygons, split_at_180
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
@@ -93,6 +93,26 @@ def test_a_sheet_is_named_or_refused(tmp_path):
     assert read_tablefile(f"{tmp_path}/t.xlsx#plots").frame.to_dict("list") == {"a": ["007"], "b": [1.5]}
     with pytest.raises(DataError, match=r"holds 2 sheets \(plots, notes\)"):
         read_tablefile(tmp_path / "t.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("shape", "area"),
+    [
+        (shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)]), 2.0),  # a figure of eight: two triangles of base 2 and height 1
+        (shapely.Polygon([(0, 0), (4, 0), (6, 0), (4, 0), (4, 4), (0, 4)]), 16.0),  # a spike
+        (shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(0, 2), (2, 2), (2, 4), (0, 4)]]), 77.0),  # a hole on the border
+        (shapely.MultiPolygon([shapely.box(0, 0, 2, 2), shapely.box(1, 0, 3, 2)]), 6.0),  # overlapping parts
+    ],
+)
+def test_a_polygon_made_valid_keeps_its_area(shape, area):
+    (made,), rows = make_polygons([shape])
+    assert made.area == pytest.approx(area)
+    assert made.is_valid
+    assert rows.tolist() == [0]
+
+
+def test_a_polygon_without_area_is_none():
+    assert make_polygons([shapely.Polygon([(0, 0), (1, 1), (0, 0)])])[0].tolist() == [None]
 
 
 def test_a_ring_over_the_antimeridian_is_cut_there():
