@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from rs05bench.datasets.chip_units import Layers, chip_unit_table, layers_of, open_chip_dataset
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.checked_arrays import CheckedArrays
 from rs05bench.protocol.geodesy import pixel_metres
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
@@ -242,12 +242,12 @@ class ChipSource:
             key += f"|{path}|{path.stat().st_size}|{path.stat().st_mtime_ns}"
         stem = _cache_folder() / "pixels" / hashlib.sha256(key.encode()).hexdigest()
         paths = {name: stem.with_suffix(f".{name}.npy") for name in ("image", "mask")}
-        try:
-            pixels = {name: torch.from_numpy(np.load(path, mmap_mode="c")) for name, path in paths.items()}
-        except (OSError, ValueError):  # not there yet, or cut short by a crash
+        kept = {name: self._cached(path, "c") for name, path in paths.items()}
+        pixels = {name: torch.from_numpy(array) for name, array in kept.items() if array is not None}
+        if len(pixels) < len(paths):
             decoded = self._decoded(unit_id)
             for name, path in paths.items():
-                _keep(path, decoded[name].numpy())
+                self._keep(path, decoded[name].numpy())
             return decoded
         self._kept[unit_id] = self._facts(unit_id) | pixels
         return self._kept[unit_id]
@@ -282,15 +282,27 @@ class ChipSource:
         chip = self.dataset._chips[unit_id]
         key = f"{self._tiles_digest}|{chip.crs}|{tuple(chip.image.transform)}|{chip.image.height}x{chip.image.width}|{year}"
         path = _cache_folder() / "chips" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
-        try:
-            kept = np.load(path, mmap_mode="r")
-            if kept.shape == (EMBEDDING_BANDS, chip.image.height, chip.image.width) and kept.dtype == np.int8:
-                return kept
-        except (OSError, ValueError):
-            pass  # not there yet, or cut short by a crash: computed (again) below
+        kept = self._cached(path)
+        if kept is not None:
+            return kept
         values = self._read_embedding(unit_id, year)
-        _keep(path, values)
+        self._keep(path, values)
         return values
+
+    @functools.cached_property
+    def _arrays(self) -> CheckedArrays:
+        return CheckedArrays()
+
+    def _cached(self, path: Path, mode: Literal["r", "c"] = "r") -> NDArray[Any] | None:
+        """What the cache holds; None where that is nothing, damaged, or cannot be read: it is then computed."""
+        with suppress(OSError):
+            return self._arrays.load(path, mode)
+        return None
+
+    def _keep(self, path: Path, values: NDArray[Any]) -> None:
+        """A cache that cannot be written costs time, not the result."""
+        with suppress(OSError):
+            self._arrays.save(path, values)
 
     @functools.cached_property
     def extra_layers(self) -> dict[str, Any]:
@@ -312,15 +324,12 @@ class ChipSource:
         shape = (chip.image.height, chip.image.width)
         key = f"{self._extra_digest}|{chip.crs}|{tuple(chip.image.transform)}|{shape}"
         path = _cache_folder() / "chips" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
-        try:
-            kept = np.load(path, mmap_mode="r")
-            if kept.shape == (len(self.extra_columns), *shape) and kept.dtype == np.float32:
-                return kept
-        except (OSError, ValueError):
-            pass  # not there yet, or cut short by a crash: computed (again) below
+        kept = self._cached(path)
+        if kept is not None:
+            return kept
         windows = [layer.on_window(chip.crs, chip.image.transform, shape) for layer in self.extra_layers.values()]
         values = np.concatenate(windows).astype(np.float32)
-        _keep(path, values)
+        self._keep(path, values)
         return values
 
     @functools.cached_property
@@ -383,9 +392,3 @@ class ChipSource:
 
 def _cache_folder() -> Path:
     return Path(os.environ.get("RS05BENCH_CACHE") or Path.home() / ".cache" / "rs05bench")
-
-
-def _keep(path: Path, values: NDArray[Any]) -> None:
-    """Writes whole and renames last; a cache that cannot be written costs time, not the result."""
-    with suppress(OSError), writing(path) as part, part.open("wb") as target:
-        np.save(target, values)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,8 @@ from rs05bench.datamodules.table import TableDataModule
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.documents import read_json_mapping
+from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.splits import Split
 
@@ -212,8 +214,11 @@ def embedding_table(
 
     digest = _sources_digest(polygons, tiles, options)
     path, record = cache / f"{name}.parquet", cache / f"{name}.json"
-    if path.is_file() and record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("digest") == digest:
-        return path
+    if path.is_file() and record.is_file():
+        with suppress(DataError):
+            there = read_json_mapping(record)
+            if there.get("digest") == digest and there.get("sha256") == file_digest(path):
+                return path
     frame, left_out = polygon_table(units(), tiles, on_progress)
     # The record goes first and comes back last: a table without it is never taken for a finished one.
     record.unlink(missing_ok=True)
@@ -222,6 +227,7 @@ def embedding_table(
     kept = {
         "schema_version": 1,
         "digest": digest,
+        "sha256": file_digest(path),
         "units": len(frame),
         "left_out": left_out,
         "polygons": polygons.name,

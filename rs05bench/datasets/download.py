@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,9 @@ from rs05bench.datasets.transfer import Fetched, Wanted, fetch, order_mirrors
 from rs05bench.datasets.unpack import unpack
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_json
+from rs05bench.protocol.documents import read_json_mapping
 from rs05bench.protocol.hashing import file_digest
+from rs05bench.protocol.safe_paths import inside
 
 Watch = Callable[[str, str, int, int | None], None]
 """Told (file, `fetch` or `unpack`, done, in all or None)."""
@@ -160,14 +161,14 @@ def _one(
 
 
 def _check_unpacked(archive: str, report: Report) -> None:
-    """What was unpacked earlier must still be there in full length; its content is hashed by the dataset's `checksum=True`."""
+    """What was unpacked earlier must still be there as it was."""
     for path, entry in report.files.items():
         if entry.get("from") != archive:
             continue
-        there = report.root / path
-        if not there.is_file() or there.stat().st_size != entry["size"]:
+        there = inside(report.root, path, source=report.root / RECEIPT)
+        if not there.is_file() or there.stat().st_size != entry["size"] or file_digest(there) != entry["sha256"]:
             raise DataError(
-                "was unpacked here before, but is gone or of another size now",
+                "was unpacked here before, but is gone or has changed since",
                 source=there,
                 remedy="Fetch and unpack it again with --force.",
             )
@@ -185,9 +186,9 @@ def _read_receipt(root: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        files = read_json_mapping(path)["files"]
         return {str(key): dict(value) for key, value in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"the download receipt cannot be read ({error!r})", source=path, remedy="Delete it: the files are then fetched again."
         ) from None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.documents import read_json_mapping
 from rs05bench.protocol.hashing import file_digest
+from rs05bench.protocol.safe_paths import inside
 
 RECEIPT = ".rs05bench-download.json"
 """What `rs05bench download` leaves beside the data: where every file came from and its SHA-256."""
@@ -71,15 +72,15 @@ def verify_receipt(root: Path, name: str) -> int:
     path = root / RECEIPT
     again = f"Run `rs05bench download {name} --root {root}`."
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["files"]
+        entries = read_json_mapping(path)["files"]
     except FileNotFoundError:
         raise DataError("there is no download receipt, so there is nothing to compare checksums with", source=path, remedy=again) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (DataError, KeyError) as error:
         raise DataError(f"the download receipt cannot be read ({error!r})", source=path, remedy=again) from None
     wrong = []
     compared = 0
     for relative, entry in sorted(entries.items()):
-        target = root / relative
+        target = inside(root, relative, source=path)
         if entry.get("unpacked") and not target.exists():
             continue  # an archive, deleted after its files were unpacked
         compared += 1

@@ -24,6 +24,7 @@ from rs05bench.datasets.geography import Layer, add_groups, read_polygons
 from rs05bench.datasets.polygons import PolygonDataset, require_columns, unique_ids
 from rs05bench.datasets.rasters import RasterHeader, missing_pixels, read_header, read_meant
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.intake.keys import as_keys, refuse_lost_digits, two_spellings
 
 
@@ -225,7 +226,7 @@ def _cut(header: RasterHeader, shape: shapely.Geometry) -> tuple[NDArray[np.floa
     right = min(max(int(np.ceil(x1 - 0.01)), left + 1), header.width)
     exact = rasterio.windows.Window(left, top, right - left, bottom - top)
     try:
-        with rasterio.open(header.path) as src:
+        with open_raster_file(header.path) as src:
             image = read_meant(src, window=exact).astype(np.float32)
     except rasterio.errors.RasterioError as error:
         raise DataError(f"its pixels cannot be read ({error})", source=header.path) from None

@@ -21,6 +21,7 @@ from rasterio.transform import array_bounds
 from rasterio.windows import Window
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 
 _DAMAGED = "The file is damaged or was cut short: delete it and download it again (`rs05bench download`)."
 
@@ -85,7 +86,7 @@ def read_header(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said better below
-            with rasterio.open(path) as src:
+            with open_raster_file(path) as src:
                 crs = None if src.crs is None else src.crs.to_wkt()
                 dtype = src.dtypes[0] if src.count else "none"
                 header = RasterHeader(path, src.height, src.width, src.count, dtype, crs or "", src.transform, src.nodata)
@@ -131,7 +132,7 @@ def read_pixels(header: RasterHeader, indexes: Sequence[int] | None = None) -> N
         DataError: The pixels cannot be read in full.
     """
     try:
-        with rasterio.open(header.path) as src:
+        with open_raster_file(header.path) as src:
             pixels: NDArray[np.generic] = src.read(list(indexes) if indexes is not None else None)
     except RasterioError as error:
         raise DataError(f"its pixels cannot be read ({error})", source=header.path, remedy=_DAMAGED) from None

@@ -10,11 +10,9 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rs05bench.embeddings.bytesource import is_remote
-from rs05bench.embeddings.raster import ALL_BANDS, Raster, block_extent
-from rs05bench.protocol.atomic import writing
+from rs05bench.embeddings.raster import ALL_BANDS, Raster
+from rs05bench.protocol.checked_arrays import CheckedArrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,8 +25,8 @@ class BlockCache:
     """Blocks decompressed once.
 
     Random chips come back to the same blocks; decompressing 64 of them for every chip is what makes a plain reader slow. In memory the
-    least recently used blocks go first. On disk each block is one uncompressed file that all loader workers map, so that a tile that does
-    not fit into memory is still decompressed once.
+    least recently used blocks go first. On disk each block is one uncompressed file with a checksum that all loader workers map, so that a
+    tile that does not fit into memory is still decompressed once.
 
     Args:
         limit: Bytes of decoded blocks kept in memory.
@@ -38,6 +36,7 @@ class BlockCache:
     def __init__(self, limit: int = DEFAULT_LIMIT, folder: str | os.PathLike[str] | None = None) -> None:
         self.limit, self.folder = limit, Path(folder) if folder is not None else None
         self.decompressed = 0  # blocks decompressed so far: what the benchmarks and tests count
+        self._arrays = CheckedArrays()
         self._blocks: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
         self._size, self._lock = 0, threading.Lock()
 
@@ -75,14 +74,12 @@ class BlockCache:
 
     def _from_disk(self, raster: Raster, row: int, column: int, bands: Sequence[int]) -> NDArray[Any]:
         assert self.folder is not None
-        height, width = block_extent(raster, row, column)[2:]
-        path = self.folder / _identity(raster, bands) / f"{row}-{column}.bin"
-        shape, count = (len(bands), height, width), len(bands) * height * width * raster.dtype.itemsize
-        if not path.exists() or path.stat().st_size != count:
-            block = self._read(raster, row, column, bands)
-            with writing(path) as part:  # a second worker never maps half a block
-                block.tofile(part)
-        return np.memmap(path, dtype=raster.dtype, mode="r", shape=shape)
+        path = self.folder / _identity(raster, bands) / f"{row}-{column}.npy"
+        kept = self._arrays.load(path)
+        if kept is None:
+            self._arrays.save(path, self._read(raster, row, column, bands))
+            kept = self._arrays.load(path)
+        return kept if kept is not None else self._read(raster, row, column, bands)
 
     def __getstate__(self) -> dict[str, Any]:
         # A loader worker starts with an empty memory instead of being sent gigabytes.

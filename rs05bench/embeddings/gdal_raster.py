@@ -12,6 +12,7 @@ import numpy as np
 from rs05bench.embeddings.grid import crs_name, grid_from_affine
 from rs05bench.embeddings.raster import ALL_BANDS, block_extent, check_bands, check_nodata
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,11 +102,10 @@ class GdalRaster:
         return decoded
 
     def _handle(self) -> Any:
-        import rasterio
 
         key = os.getpid()
         if getattr(self._local, "pid", None) != key:
-            handle = rasterio.open(self.name)
+            handle = open_raster_file(self.name)
             self._local.handle, self._local.pid = handle, key
             with self._lock:
                 self._handles.append(handle)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -13,8 +15,9 @@ import numpy as np
 
 from rs05bench.embeddings.codec import ATTRIBUTION, BANDS, LICENCE, MASKED
 from rs05bench.errors import DataError
-from rs05bench.protocol.atomic import writing
-from rs05bench.protocol.cog import CogLayout, write_cog
+from rs05bench.protocol.atomic import write_bytes, writing
+from rs05bench.protocol.cog import CogLayout, open_raster_file, write_cog
+from rs05bench.protocol.hashing import file_digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,9 +63,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def inspect_chip(path: Path) -> tuple[float, list[str]]:
     """Share of masked pixels of a chip of an earlier run, and the tiles it was read from."""
-    import rasterio
-
-    with rasterio.open(path) as chip:
+    with open_raster_file(path) as chip:
         return float(np.mean(chip.read(1) == MASKED)), list(json.loads(chip.tags().get("TILES", "[]")))
 
 
@@ -86,8 +87,11 @@ class Portions:
         """A finished portion and the tiles it was read from, None where it is not finished."""
         import pyarrow.parquet as parquet
 
-        path = self.folder / f"{number:06d}.parquet"
-        if not path.exists():
+        path = next(self.folder.glob(f"{number:06d}-*.parquet"), None)
+        if path is None:
+            return None
+        if path.stem.partition("-")[2] != file_digest(path)[:16]:  # changed on the disk: read again
+            path.unlink()
             return None
         table = parquet.read_table(path)
         return table.to_pandas(), json.loads((table.schema.metadata or {}).get(b"tiles", b"{}"))
@@ -99,8 +103,10 @@ class Portions:
 
         arrow = pa.Table.from_pandas(table, preserve_index=False)
         arrow = arrow.replace_schema_metadata((arrow.schema.metadata or {}) | {b"tiles": json.dumps(tiles).encode()})
-        with writing(self.folder / f"{number:06d}.parquet") as part:
-            parquet.write_table(arrow, part)
+        content = io.BytesIO()
+        parquet.write_table(arrow, content)
+        # The name holds a checksum, so that a changed byte is found.
+        write_bytes(self.folder / f"{number:06d}-{hashlib.sha256(content.getvalue()).hexdigest()[:16]}.parquet", content.getvalue())
 
     def remove(self) -> None:
         """Throw the portions away: the output holds them."""

@@ -20,7 +20,8 @@ from rs05bench.embeddings.resample import Target, is_native, read_onto
 from rs05bench.embeddings.tiles import INDEX_NAME, TileIndex, as_index
 from rs05bench.embeddings.window import read_window
 from rs05bench.errors import DataError
-from rs05bench.protocol.atomic import writing
+from rs05bench.protocol.atomic import write_text, writing
+from rs05bench.protocol.hashing import file_digest
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -178,8 +179,10 @@ def _published(
     import hashlib
 
     local = cache / f"aef_index-{hashlib.sha256(base.encode()).hexdigest()[:12]}.parquet"
-    if not local.is_file():
+    checksum = local.with_suffix(".sha256")
+    if not (local.is_file() and checksum.is_file() and checksum.read_text(encoding="utf-8") == file_digest(local)):
         _fetch(base, INDEX_NAME, local, options)
+        write_text(checksum, file_digest(local))
 
     def opener(path: str) -> Any:
         return open_raster(path, **options)

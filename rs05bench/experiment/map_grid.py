@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.geodesy import crs_unit_metres
 
 if TYPE_CHECKING:
@@ -235,11 +236,10 @@ class LayerBlocks:
     """
 
     def __init__(self, path: str | Path, column: str) -> None:
-        import rasterio
         from rasterio.errors import RasterioIOError
 
         try:
-            self.dataset: Any = rasterio.open(path)
+            self.dataset: Any = open_raster_file(path)
         except RasterioIOError as error:
             raise DataError(f"the layer of column {column!r} cannot be read: {error}", source=path) from error
         if self.dataset.count != 1 or self.dataset.crs is None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError
 from rs05bench.experiment.map_frame import Frame, image_frame
 from rs05bench.experiment.map_grid import EmbeddingBlocks, affine_of
+from rs05bench.protocol.cog import open_raster_file
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -236,10 +237,9 @@ def _in_degrees(target: Target) -> tuple[float, float, float, float]:
 
 
 def _opened(path: Path) -> Any:
-    import rasterio
     from rasterio.errors import RasterioIOError
 
     try:
-        return rasterio.open(path)
+        return open_raster_file(path)
     except RasterioIOError as error:
         raise DataError(f"cannot be read: {error}", source=path) from error

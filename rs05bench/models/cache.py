@@ -2,17 +2,15 @@
 
 Features are filed under the digest of the encoder (its weights, bands, scale, layers) and the digest of the pixels that went in, so
 whatever changes a feature changes its address: nothing has to be invalidated, and augmented pixels never meet features of others. Folds,
-budgets, seeds and heads share one folder. Entries are written beside the cache and renamed into place, so that any number of processes may
-write at once; they are read as memory maps.
+budgets, seeds and heads share one folder. Entries are written whole, so that any number of processes may write at once; their files carry
+checksums and are read as memory maps.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +22,8 @@ from torch import Tensor
 
 from rs05bench.errors import DataError
 from rs05bench.models.networks import EncoderNetwork
-from rs05bench.protocol.atomic import writing
+from rs05bench.protocol.atomic import remove_folder, writing
+from rs05bench.protocol.checked_arrays import CheckedArrays
 
 Maps = list[NDArray[np.float32]]
 _CACHED_KEYS = ("image",)
@@ -51,7 +50,7 @@ class FeatureCache:
         self.hits = 0
         self.misses = 0
         self.dropped = 0
-        self._sound: set[Path] = set()
+        self._arrays = CheckedArrays()
         self._free = KEPT_BYTES
         self._overflow: tempfile.TemporaryDirectory[str] | None = None
 
@@ -68,20 +67,19 @@ class FeatureCache:
         entry = self._entry(encoder, unit)
         try:
             names = [name for name in os.listdir(entry) if name.endswith(".npy")]
-            parts = sorted((int(name.split("-")[0]), int(name[:-4].split("-")[2], 16), int(name.split("-")[1]), name) for name in names)
-            maps = [np.load(entry / name, mmap_mode="r") for *_, name in parts]
-            if not maps or len(maps) != parts[0][2]:
-                raise ValueError("layers are missing")
-            # Once a process: reading it all is cheaper than encoding, and features are read many times.
-            if entry not in self._sound and any(zlib.crc32(array.data) != said for array, (_, said, *_) in zip(maps, parts, strict=True)):
-                raise ValueError("the content is not what was written")
-        except FileNotFoundError:  # or removed by another reader in between
+            layers = sorted((int(name[:-4].split("-")[0]), int(name[:-4].split("-")[1]), name) for name in names)
+            before = self._arrays.dropped
+            maps = [array for *_, name in layers if (array := self._arrays.load(entry / name)) is not None]
+            if len(maps) < len(layers) and self._arrays.dropped == before:  # removed by another reader in between
+                return None
+            if not maps or len(maps) != layers[0][1]:
+                raise ValueError("layers are missing or damaged")
+        except FileNotFoundError:
             return None
-        except (ValueError, IndexError, EOFError):
+        except (ValueError, IndexError):
             self.dropped += 1
-            shutil.rmtree(entry, ignore_errors=True)
+            remove_folder(entry)
             return None
-        self._sound.add(entry)
         return maps
 
     def put(self, encoder: str, unit: str, maps: Maps) -> None:
@@ -95,11 +93,9 @@ class FeatureCache:
             self._overflow = tempfile.TemporaryDirectory(prefix="rs05bench-features-")
         entry = self._entry(encoder, unit)
         with writing(entry, existing="keep") as draft:
-            draft.mkdir()
             for index, array in enumerate(maps):
-                # The name says which layer of how many, and the checksum of its numbers.
-                array = np.ascontiguousarray(array)
-                np.save(draft / f"{index}-{len(maps)}-{zlib.crc32(array.data):08x}.npy", array)
+                # The name says which layer of how many.
+                self._arrays.save(draft / f"{index}-{len(maps)}.npy", array)
 
     def _entry(self, encoder: str, unit: str) -> Path:
         folder = self.folder or Path(cast("tempfile.TemporaryDirectory[str]", self._overflow).name)

@@ -49,12 +49,17 @@ def writing(path: str | os.PathLike[str], existing: Literal["replace", "keep"] =
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     work = hidden_sibling(target)
-    work.mkdir()
     part = work / target.name
     try:
+        work.mkdir()
         yield part
         _sync(part)
         _place(part, target, work, existing)
+    except OSError as error:
+        # Libraries name no file, and the hidden one means nothing to anybody.
+        if error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(work):
+            error.filename = str(target)
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

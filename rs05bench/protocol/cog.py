@@ -1,4 +1,4 @@
-"""Writing Cloud Optimized GeoTIFFs: whole, with blocks of 512 pixels, by one driver call."""
+"""GeoTIFFs: opened as what their name says, and written whole as Cloud Optimized GeoTIFFs with blocks of 512 pixels."""
 
 from __future__ import annotations
 
@@ -26,6 +26,29 @@ class CogLayout:
     compress: Literal["ZSTD", "DEFLATE"] = "ZSTD"
     overviews: Literal["nearest", "average"] | None = None
     by_band: bool = False
+
+
+_DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".png": "PNG"}
+
+
+def open_raster_file(path: str | os.PathLike[str]) -> Any:
+    """Opens a raster as what its name says.
+
+    GDAL would look at the content and try every driver: a text named `mask.tif` that lists addresses and files (a VRT) would have it ask
+    those servers and read those files. Such a name has one driver here. A name of another kind (`.vrt`) is opened as it is.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The open `rasterio` dataset, a context manager.
+
+    Raises:
+        rasterio.errors.RasterioError: It cannot be opened as that.
+    """
+    import rasterio
+
+    return rasterio.open(path, driver=_DRIVERS.get(os.path.splitext(os.fspath(path))[1].lower()))
 
 
 def write_cog(

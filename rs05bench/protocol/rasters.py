@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.cog import write_cog
+from rs05bench.protocol.cog import open_raster_file, write_cog
 from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.hashing import array_digest, content_digest, hash_pixels
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX
@@ -193,7 +193,7 @@ class RasterPredictions:
 
         path = self.directory / file
         try:
-            with rasterio.open(path) as source:
+            with open_raster_file(path) as source:
                 if source.count != 1:
                     raise DataError(f"has {source.count} bands, expected 1", source=path)
                 values = source.read(1)

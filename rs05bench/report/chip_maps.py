@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.cog import CogLayout, write_cog
+from rs05bench.protocol.cog import CogLayout, open_raster_file, write_cog
 from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.report.style import layer_name
 from rs05bench.report.thumbnails import Picture, chip_pictures
@@ -205,13 +205,12 @@ def _shown(table: pd.DataFrame, groups: pd.DataFrame | None) -> list[str]:
 def _write_outlines(table: pd.DataFrame, likes: Mapping[str, Path], groups: pd.DataFrame | None, path: Path) -> str:
     """A polygon a chip in WGS84, with its numbers and groups."""
     import geopandas
-    import rasterio
     from rasterio.warp import transform_geom
     from shapely.geometry import box, mapping, shape
 
     outlines = []
     for unit in table["unit_id"]:
-        with rasterio.open(likes[unit]) as source:
+        with open_raster_file(likes[unit]) as source:
             outlines.append(shape(transform_geom(source.crs, "EPSG:4326", mapping(box(*source.bounds)))))
     said = table if groups is None else table.join(groups.astype(str), on="unit_id")
     path.unlink(missing_ok=True)
@@ -220,9 +219,8 @@ def _write_outlines(table: pd.DataFrame, likes: Mapping[str, Path], groups: pd.D
 
 
 def _write_like(path: Path, band: NDArray[Any], like: Path) -> None:
-    import rasterio
 
-    with rasterio.open(like) as source:
+    with open_raster_file(like) as source:
         crs, transform = source.crs, source.transform
     nodata = IGNORED if band.dtype == np.uint8 else None
     write_cog(path, band, crs=crs, transform=transform, nodata=nodata, layout=CogLayout("DEFLATE", overviews="nearest"))

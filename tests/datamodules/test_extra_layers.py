@@ -8,11 +8,12 @@ import torch
 from rasterio.transform import from_origin
 from rasterio.warp import transform_bounds
 
-from rs05bench.datamodules import BurnScarDataModule
+from rs05bench.datamodules import BurnScarDataModule, chipsource
 from rs05bench.datamodules.chips import augment
 from rs05bench.datamodules.chipsource import chip_card, open_chips
 from rs05bench.datasets.layers import open_layers
 from rs05bench.errors import DataError
+from rs05bench.protocol.checked_arrays import CheckedArrays
 from tests.datasets.layers.files import write_raster
 
 
@@ -40,7 +41,13 @@ def layers(chip_folder, tmp_path_factory):
 def source(chip_folder, layers, tmp_path, monkeypatch):
     monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path / "cache"))
     card = chip_card("burn-scars", chip_folder / "hls_burn_scars")
-    said = {**card.preprocessing, "folder": "hls_burn_scars", "extra": {"folder": str(layers), "only": ["dem"]}, "patch_size": 64}
+    said = {
+        **card.preprocessing,
+        "folder": "hls_burn_scars",
+        "extra": {"folder": str(layers), "only": ["dem"]},
+        "patch_size": 64,
+        "embeddings": "alphaearth",
+    }
     return open_chips(card.model_copy(update={"preprocessing": said}), chip_folder)
 
 
@@ -53,8 +60,30 @@ def test_layers_lie_on_the_chip_and_are_kept(source, layers, tmp_path):
     assert np.isfinite(expected).mean() > 0.95
     kept = list((tmp_path / "cache/chips").glob("*.npy"))
     assert len(kept) == 1
-    np.save(kept[0], np.full_like(expected, 7))
+    kept[0].unlink()
+    CheckedArrays().save(kept[0], np.full_like(expected, 7))
     assert (source.extra(unit) == 7).all()
+
+
+def test_one_changed_byte_of_any_cache_is_found_and_the_entry_made_again(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(chipsource, "KEPT_BYTES", 0)  # pixels are kept on the disk
+    unit = source.frame["unit_id"].iloc[0]
+
+    def read():
+        sample = source.chip(unit, keep=True)
+        return [source.extra(unit), source.embedding(unit, 2018), sample["image"].numpy(), sample["mask"].numpy()]
+
+    expected = [np.array(values) for values in read()]
+    files = sorted((tmp_path / "cache").rglob("*.npy"))
+    assert len(files) == 4
+    for at in (3, 90, -20, -2):  # magic, header, data, checksum
+        for path in files:
+            changed = bytearray(path.read_bytes())
+            changed[at] ^= 0x40
+            path.write_bytes(changed)
+        source._kept.clear()
+        for found, wanted in zip(read(), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
 
 
 def test_batches_hold_them_cut_and_turned_with_the_image(source):

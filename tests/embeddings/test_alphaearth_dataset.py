@@ -273,7 +273,7 @@ def test_blocks_kept_on_disk_give_the_same(archive, west, tmp_path):
     ds = AlphaEarthEmbedding(archive / "2024", crs="native", decoded=False, cache_dir=tmp_path / "blocks")
     for _ in range(2):
         np.testing.assert_array_equal(ds[window(west, 30, 30, 90)]["image"].numpy(), west.values[:, 30:120, 30:120])
-    assert list((tmp_path / "blocks").rglob("*.bin"))
+    assert list((tmp_path / "blocks").rglob("*.npy"))
 
 
 def test_float_exports_stand_beside_published_tiles(tmp_path):

@@ -13,6 +13,7 @@ from rasterio.windows import Window
 
 from rs05bench.datasets.rasters import RasterHeader, read_header, read_meant
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.geodesy import metres_per_degree
 
 BLOCK = 512
@@ -85,7 +86,6 @@ class RasterTiles:
 
     def _read(self, header: RasterHeader, rows: NDArray[np.int64], cols: NDArray[np.int64], halo: int) -> Float:
         """Neighbourhoods in one tile, block by block."""
-        import rasterio
         from rasterio.errors import RasterioError
 
         out = np.full((len(rows), 2 * halo + 1, 2 * halo + 1), np.nan)
@@ -93,7 +93,7 @@ class RasterTiles:
         block = (rows // BLOCK) * (header.width // BLOCK + 1) + cols // BLOCK
         order = np.argsort(block, kind="stable")
         try:
-            with rasterio.open(header.path) as src:
+            with open_raster_file(header.path) as src:
                 for part in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
                     top, bottom = int(rows[part].min()) - halo, int(rows[part].max()) + halo + 1
                     left, right = int(cols[part].min()) - halo, int(cols[part].max()) + halo + 1

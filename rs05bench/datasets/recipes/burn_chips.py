@@ -28,6 +28,7 @@ from rs05bench.datasets.rasters import missing_pixels, read_header, read_pixels
 from rs05bench.datasets.recipes.hls import Granule, find_granules
 from rs05bench.datasets.recipes.vectors import read_layer
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.intake.times import parse_times
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ def _mask(job: BuildJob, scene: Scene, fires: gpd.GeoDataFrame, severity: dict[s
 def _apply_severity(mask: NDArray[np.int16], scene: Scene, path: Path, least: int) -> None:
     header = read_header(path, bands=1, dtypes=("uint8", "int8", "int16"), whole=False)
     classes = np.zeros(scene.shape, np.uint8)
-    with rasterio.open(header.path) as src:
+    with open_raster_file(header.path) as src:
         rasterio.warp.reproject(
             rasterio.band(src, 1), classes, dst_transform=scene.transform, dst_crs=scene.crs, resampling=rasterio.warp.Resampling.nearest
         )

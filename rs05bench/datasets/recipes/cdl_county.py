@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rs05bench.datasets.recipes.embeddings import ATTRIBUTION
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -185,11 +186,11 @@ def _sample_county(
     window = rasterio.windows.from_bounds(*shape.bounds, transform=header.transform).round_offsets().round_lengths()
     window = window.intersection(rasterio.windows.Window(0, 0, header.width, header.height))
     try:
-        with rasterio.open(header.path) as src:
+        with open_raster_file(header.path) as src:
             codes = src.read(1, window=window)
         certain = None
         if sure is not None:
-            with rasterio.open(sure.path) as src:
+            with open_raster_file(sure.path) as src:
                 certain = src.read(1, window=window)
     except rasterio.errors.RasterioError as error:
         raise DataError(f"its pixels cannot be read ({error})", source=header.path, remedy="It was cut short: fetch it again.") from None

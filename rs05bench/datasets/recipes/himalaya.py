@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +147,7 @@ def _elevation(paths: Sequence[Path], scene: Scene) -> NDArray[np.float32]:
     height = np.full(scene.shape, np.nan, np.float32)
     for path in paths:
         try:
-            with rasterio.open(path) as src:
+            with open_raster_file(path) as src:
                 if src.crs is None or src.count != 1:
                     raise DataError(
                         f"expected one band with a CRS, found {src.count} and {src.crs}", source=path, remedy="Is it an elevation model?"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from rs05bench.datasets.rasters import RasterHeader, read_header, same_grid
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 
 BANDS = ("B02", "B03", "B04", "B8A", "B11", "B12")
 # HLS user guide v2.0, table of spectral bands: the names that the same wavelengths have on each sensor.
@@ -68,7 +68,7 @@ class Granule:
 
     def _layer(self, path: Path, window: Window, fill: int) -> NDArray[np.generic]:
         try:
-            with rasterio.open(path) as src:
+            with open_raster_file(path) as src:
                 return src.read(1, window=window, boundless=True, fill_value=fill)
         except RasterioError as error:
             raise DataError(f"its pixels cannot be read ({error})", source=path, remedy="It was cut short: fetch it again.") from None

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -231,8 +232,6 @@ def _named(path: Path) -> tuple[str, int]:
 
 def _dynamic_bands(job: BuildJob, paths: list[Path], wants: str) -> dict[str, RasterTiles]:
     """The bands needed by name, and all probabilities where they are there: they tell masked pixels."""
-    import rasterio
-
     from rs05bench.datasets.layers.tiles import RasterTiles
     from rs05bench.datasets.rasters import read_header
 
@@ -240,7 +239,7 @@ def _dynamic_bands(job: BuildJob, paths: list[Path], wants: str) -> dict[str, Ra
     orders = set()
     for path in paths:
         read_header(path)
-        with rasterio.open(path) as src:
+        with open_raster_file(path) as src:
             names = tuple(str(name or "") for name in src.descriptions)
         if len(names) == 1 and names[0] in ("", "label") and needed == "label":
             names = ("label",)
