@@ -53,6 +53,6 @@ def fit_predict(
     if result.model.random_twin:
         typer.echo("The encoder has random weights.")
     typer.echo(result.table().to_string(float_format="{:.3f}".format, na_rep="-"))
-    typer.echo(
-        f"{result.budget['labels_used']} labels, fit {result.cost.fit_s:.1f} s, predict {result.cost.predict_s:.1f} s. Kept in {out}"
-    )
+    cost = result.cost
+    labels = f"{cost.labels_used} labels" + (f" ({cost.labels_inspected} inspected)" if cost.labels_inspected != cost.labels_used else "")
+    typer.echo(f"{labels}, fit {cost.fit_s:.1f} s, predict {cost.predict_s:.1f} s. Kept in {out}")

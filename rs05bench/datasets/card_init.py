@@ -31,7 +31,7 @@ _LONGITUDE, _LATITUDE = ("longitude", "lon", "long", "lng", "x"), ("latitude", "
 _TARGET = ("label", "class", "target", "landcover", "crop", "crop_type", "y")
 _GROUP = ("region", "state", "county", "city", "site", "fire", "biome", "ecoregion", "tile", "country", "province", "district")
 _MOST_CLASSES = 50
-_PER_CLASS, _UNITS = (5, 10, 20, 50), (20, 50, 100, 200)
+_PER_CLASS, _UNITS = (5, 20), (20, 50, 100, 200)
 
 
 @dataclass(frozen=True)
@@ -314,10 +314,12 @@ def _block_size(frame: pd.DataFrame, x: str, y: str, group: str) -> dict[str, fl
 
 
 def _budgets(target: pd.Series, kind: str) -> list[str]:
-    if kind == "classification":
-        smallest = int(target.value_counts().min())
-        return [f"{n}-per-class" for n in _PER_CLASS if n <= smallest // 3] or ["5-per-class"]
-    return [f"{n}-units" for n in _UNITS if n <= target.notna().sum() // 3] or ["20-units"]
+    random = [f"{n}-units" for n in _UNITS if n <= target.notna().sum() // 3] or ["20-units"]
+    clustered = ["50-units-in-5-blocks"] if "50-units" in random else []
+    if kind != "classification":
+        return [*random, *clustered]
+    smallest = int(target.value_counts().min())
+    return [*random, *clustered, *(f"{n}-per-class" for n in _PER_CLASS if n <= smallest // 3)]
 
 
 def _class_values(target: pd.Series) -> list[str]:

@@ -90,8 +90,7 @@ def make_plan(bench: Bench, card: TaskCard, split: str, target: str, labels: int
         sizes.append(wanted + more)
     plus = None
     if Split(split).rule.name == "leave-group":
-        classes = len(task_classes(bench, card, target) or ())
-        plus = f"{split}+{max(1, round(more / classes)) if classes else more}"
+        plus = f"{split}+{more}-units"
     return Plan(split, plus, tuple(f"{size}-units" for size in sizes), tuple(_models(bench, card)), wanted, more)
 
 

@@ -160,13 +160,7 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
         sums=scored.packed(),
         fairness=scored.fairness,
         budget={
-            "labels_used": budget.labels_used,
-            "train": len(budget.train),
-            "val": len(budget.val),
-            "extra": len(budget.extra),
-            "pixel_fraction": budget.pixel_fraction,
-            "shortages": list(budget.shortages),
-            "digest": budget.digest,
+            **budget.record(),
             **({"labelled_pixels": data.labelled_pixels()} if budget.pixel_fraction < 1.0 else {}),
             # Units of the manifest that these data lack, by role.
             **({"absent": absent} if absent else {}),
@@ -186,6 +180,7 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
             parameters_total=card.parameters_total,
             parameters_trainable=card.parameters_trainable,
             labels_used=budget.labels_used,
+            labels_inspected=budget.labels_inspected,
             hardware=" + ".join(name for name in (hardware_name(), device_name()) if name),
             alone=False,
         ),

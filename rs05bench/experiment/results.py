@@ -20,6 +20,7 @@ COLUMNS = {
 }
 COST_COLUMNS = (
     "labels_used",
+    "labels_inspected",
     "fit_s",
     "predict_s_per_1000",
     "peak_memory_mb",

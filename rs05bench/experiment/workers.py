@@ -209,6 +209,7 @@ def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
             parameters_total=model.card.parameters_total,
             parameters_trainable=model.card.parameters_trainable,
             labels_used=data.budget.labels_used,
+            labels_inspected=data.budget.labels_inspected,
             hardware=" + ".join(name for name in (hardware_name(), device_name()) if name),
             alone=True,
             measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import ProtocolError
 from rs05bench.models.learners import Floats, Kind
 from rs05bench.models.shallow import predictions, task_kind, training_record
-from rs05bench.models.tuning import GRIDS, brier, choose, conformal_radius
+from rs05bench.models.tuning import GRIDS, Rows, choose, conformal_radius
 
 if TYPE_CHECKING:
     from rs05bench.protocol import ModelCard, Predictions, TaskData
@@ -119,13 +119,18 @@ class Nearest(FloorModel):
             return
         self._sphere = on_sphere(positions)
         grid = GRIDS["nearest"]
-        val = on_sphere(data.coordinates("val"))
-        self.choice_ = choose(grid, lambda: [self._loss(self._around(val, entry["k"])) for entry in grid], len(self._y_val))
-        if not len(self._y_val):
-            self.notes_.append(self.choice_.reason)
+        everywhere = np.concatenate([self._sphere, on_sphere(data.coordinates("val"))])
+        labels = np.concatenate([self._y, self._spread_out(self._y_val)])
 
-    def _loss(self, out: Floats) -> float:
-        return brier(out, self._y_val) if self.kind_ == "classification" else float(np.mean((out[:, 0] - self._y_val) ** 2))
+        def losses(fitted: Rows, judged: Rows) -> list[float]:
+            found = neighbours(everywhere[fitted], everywhere[judged], max(entry["k"] for entry in grid))
+            # Summed over classes this is the Brier score, of one value the squared error.
+            guesses = [labels[fitted][found[:, : entry["k"]]].mean(axis=1) for entry in grid]
+            return [float(((guess - labels[judged]) ** 2).sum(axis=1).mean()) for guess in guesses]
+
+        self.choice_ = choose(grid, data, losses)
+        if not self.choice_.losses:
+            self.notes_.append(self.choice_.reason)
 
     def _around(self, points: Floats, k: int) -> Floats:
         return self._y[neighbours(self._sphere, points, k)].mean(axis=1)

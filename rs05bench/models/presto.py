@@ -338,7 +338,10 @@ class _SeriesData:
 
     def val_dataloader(self) -> _SeriesLoader | None:
         tensors = self._labelled("val")
-        return _SeriesLoader(tensors, batch=512, seed=None) if len(tensors["label"]) else None
+        # One class is no ground to choose on: nothing stops early, and no rate is preferred.
+        if len(tensors["label"]) == 0 or (self.classes is not None and len(tensors["label"].unique()) < 2):
+            return None
+        return _SeriesLoader(tensors, batch=512, seed=None)
 
     def _batch(self) -> int:
         given = self.model.options.get("batch_size")

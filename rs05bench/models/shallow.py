@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import BenchError, ProtocolError
 from rs05bench.models.learners import LEARNERS, Fitted, Floats, Kind
-from rs05bench.models.tuning import GRIDS, Choice, brier, choose, conformal_radius
+from rs05bench.models.tuning import GRIDS, Choice, Rows, brier, choose, conformal_radius
 from rs05bench.protocol import Predictions
 
 if TYPE_CHECKING:
@@ -65,6 +65,48 @@ class Scaler:
         return scaled
 
 
+class Coding:
+    """How one training set is scaled and coded for a learner, and how a learner's output is put back.
+
+    Args:
+        X: Training features, (n, d).
+        y: Class indices or values, (n,).
+        kind: Classification or regression.
+        classes: How many classes the task has.
+        impute: Whether missing features become the training median.
+    """
+
+    def __init__(self, X: Floats, y: NDArray[Any], kind: Kind, classes: int, *, impute: bool) -> None:
+        self.kind, self.classes = kind, classes
+        self.scale = Scaler(X, impute=impute)
+        self.Z = self.scale(X)
+        self.codes: NDArray[Any]
+        if kind == "classification":
+            self.seen, self.codes = np.unique(y, return_inverse=True)
+        else:
+            self.offset, self.spread = float(y.mean()), float(y.std()) or 1.0
+            self.codes = (y - self.offset) / self.spread
+
+    def decode(self, out: Floats) -> Floats:
+        """Probabilities of all classes (n, k) float32, or values (n,) float64."""
+        if self.kind == "regression":
+            return np.asarray(out, dtype=np.float64) * self.spread + self.offset
+        full = np.zeros((len(out), self.classes), dtype=np.float32)
+        full[:, self.seen] = out
+        return full
+
+    def trivial(self) -> Fitted | None:
+        """What needs no learner: one class or one unit."""
+        if self.kind == "classification" and len(self.seen) == 1:
+            return Fitted(lambda Z: np.ones((len(Z), 1)), lambda: 1)
+        return Fitted(lambda Z: np.zeros(len(Z)), lambda: 1) if len(self.codes) == 1 else None
+
+    def loss(self, fit: Fitted, X: Floats, y: NDArray[Any]) -> float:
+        """Brier score or mean squared error of a fit on other units."""
+        out = self.decode(fit.predict(self.scale(X)))
+        return brier(out, y) if self.kind == "classification" else float(np.mean((out - y) ** 2))
+
+
 class ShallowModel:
     """One learner on one feature set.
 
@@ -84,19 +126,18 @@ class ShallowModel:
         self.features, self.learner, self.card, self.seed = features, learner, card, seed
 
     def fit(self, data: TaskData) -> Self:
-        """Fits every entry of the grid on the budget's training labels and keeps the one its validation labels prefer.
+        """Fits every entry of the grid on the budget's training labels and keeps the one that labels it did not see prefer.
 
         Raises:
             ProtocolError: The learner cannot do this kind of task, or the budget left no training label.
         """
-        grid = GRIDS[self.learner]
-        Z, codes = self._prepare(data)
-        return self._choose(data, self._trivial(codes, grid) or LEARNERS[self.learner].path(Z, codes, grid, self.kind_, self.seed))
+        coding = self._prepare(data)
+        return self._choose(data, coding, self._path(coding))
 
-    def _prepare(self, data: TaskData) -> tuple[Floats, NDArray[Any]]:
+    def _prepare(self, data: TaskData) -> Coding:
         """Scaled features and coded labels of the training units."""
         kind = task_kind(data, self.card.name, LEARNERS[self.learner].kinds)
-        X, y = self._X(data, "train"), data.y("train")
+        y = data.y("train")
         if len(y) == 0:
             raise ProtocolError(
                 f"{self.card.name}: the budget {data.budget.name!r} left no training label in fold {data.fold!r} of {data.split!r}",
@@ -104,21 +145,41 @@ class ShallowModel:
             )
         self.kind_, self.classes_ = kind, data.classes
         self.notes_: list[str] = []
-        self._scale = Scaler(X, impute=not LEARNERS[self.learner].reads_missing)
-        self._encode(y)
-        return self._scale(X), self._codes(y)
+        self.read_ = {role: self._X(data, role) for role in ("train", "val")}
+        return self._coding(self.read_["train"], y)
 
-    def _choose(self, data: TaskData, fits: list[Fitted]) -> Self:
-        """Keeps the entry that the validation labels prefer."""
-        y_val = data.y("val")
-        Z_val = self._scale(self._X(data, "val"))
-        self.choice_: Choice = choose(GRIDS[self.learner], lambda: [self._loss(fit, Z_val, y_val) for fit in fits], len(y_val))
-        self._fitted = fits[self.choice_.index]
-        if len(y_val) == 0:
+    def _coding(self, X: Floats, y: NDArray[Any]) -> Coding:
+        return Coding(X, y, self.kind_, len(self.classes_ or ()), impute=not LEARNERS[self.learner].reads_missing)
+
+    def _path(self, coding: Coding) -> list[Fitted]:
+        grid, trivial = GRIDS[self.learner], coding.trivial()
+        if trivial is not None:
+            return [trivial] * len(grid)
+        return LEARNERS[self.learner].path(coding.Z, coding.codes, grid, self.kind_, self.seed)
+
+    def _choose(self, data: TaskData, coding: Coding, fits: list[Fitted]) -> Self:
+        """Keeps the entry of the grid that labels prefer which did not fit it."""
+        if coding.trivial() is not None:
+            what = "class only: it" if self.kind_ == "classification" and len(coding.seen) == 1 else "unit only: its value"
+            self.notes_.append(f"training saw one {what} is predicted everywhere")
+        X_val, y_val = self.read_["val"], data.y("val")
+        if data.budget.tuning.how == "held-out":
+            self.choice_ = choose(GRIDS[self.learner], data, lambda _, judged: [coding.loss(fit, X_val, y_val) for fit in fits])
+        else:
+            X, y = np.concatenate([self.read_["train"], X_val]), np.concatenate([data.y("train"), y_val])
+
+            def losses(fitted: Rows, judged: Rows) -> list[float]:
+                part = self._coding(X[fitted], y[fitted])
+                return [part.loss(fit, X[judged], y[judged]) for fit in self._path(part)]
+
+            self.choice_ = choose(GRIDS[self.learner], data, losses)
+        self._coded, self._fitted = coding, fits[self.choice_.index]
+        if not self.choice_.losses:
             self.notes_.append(self.choice_.reason)
-        self.radius_ = self._radius(Z_val, y_val)
+        self.radius_ = self._radius(X_val, y_val)
         learnt = self._fitted.count()
         self.card = self.card.model_copy(update={"parameters_total": learnt, "parameters_trainable": learnt})
+        del self.read_
         return self
 
     def predict(self, data: TaskData, role: str) -> Predictions:
@@ -134,47 +195,16 @@ class ShallowModel:
         """Probabilities (n, all classes of the card) float32, or values (n,) float64, for raw features (n, d): what a map is made with."""
         if len(X) == 0:
             return np.zeros((0, len(self.classes_ or ())), np.float32) if self.kind_ == "classification" else np.zeros(0)
-        return self._decode(self._fitted.predict(self._scale(X)))
+        return self._coded.decode(self._fitted.predict(self._coded.scale(X)))
 
     def _X(self, data: TaskData, role: str) -> Floats:
         X = data.X(role, self.features)
         return X.reshape(len(X), math.prod(X.shape[1:])) if X.ndim > 2 else X  # a sequence is as many columns as it has numbers
 
-    def _encode(self, y: NDArray[Any]) -> None:
-        if self.kind_ == "classification":
-            self._seen = np.unique(y)
-            return
-        self._offset = float(y.mean())
-        self._spread = float(y.std()) or 1.0
-
-    def _codes(self, y: NDArray[Any]) -> NDArray[Any]:
-        return np.searchsorted(self._seen, y) if self.kind_ == "classification" else (y - self._offset) / self._spread
-
-    def _decode(self, out: Floats) -> Floats:
-        if self.kind_ == "regression":
-            return np.asarray(out, dtype=np.float64) * self._spread + self._offset
-        full = np.zeros((len(out), len(self.classes_ or ())), dtype=np.float32)
-        full[:, self._seen] = out
-        return full
-
-    def _trivial(self, codes: NDArray[Any], grid: tuple[dict[str, Any], ...]) -> list[Fitted] | None:
-        """What needs no learner: one class or one unit."""
-        if self.kind_ == "classification" and len(self._seen) == 1:
-            self.notes_.append("training saw one class only: it is predicted everywhere")
-            return [Fitted(lambda Z: np.ones((len(Z), 1)), lambda: 1)] * len(grid)
-        if len(codes) == 1:
-            self.notes_.append("training saw one unit only: its value is predicted everywhere")
-            return [Fitted(lambda Z: np.zeros(len(Z)), lambda: 1)] * len(grid)
-        return None
-
-    def _loss(self, fit: Fitted, Z: Floats, y: NDArray[Any]) -> float:
-        out = self._decode(fit.predict(Z))
-        return brier(out, y) if self.kind_ == "classification" else float(np.mean((out - y) ** 2))
-
-    def _radius(self, Z_val: Floats, y_val: NDArray[Any]) -> float | None:
+    def _radius(self, X_val: Floats, y_val: NDArray[Any]) -> float | None:
         if self.kind_ == "classification" or len(y_val) == 0:
             return None
-        radius = conformal_radius(y_val - self._decode(self._fitted.predict(Z_val)))
+        radius = conformal_radius(y_val - self.predict_array(X_val))
         if radius is None:
             self.notes_.append(f"no interval: 90 % needs 9 validation labels, the budget has {len(y_val)}")
         return radius
@@ -189,26 +219,26 @@ def fit_together(pairs: Sequence[tuple[ShallowModel, TaskData]]) -> list[bool]:
     Returns:
         Whether each was fitted; one that cannot be is left as it was, and its own `fit` tells why.
     """
-    ready: list[tuple[int, Floats, NDArray[Any]]] = []
+    ready: list[tuple[int, Coding]] = []
     done = [False] * len(pairs)
     for index, (model, data) in enumerate(pairs):
         try:
-            Z, codes = model._prepare(data)
+            coding = model._prepare(data)
         except BenchError:
             continue
-        trivial = model._trivial(codes, GRIDS[model.learner])
-        if trivial is not None:
-            model._choose(data, trivial)
+        if coding.trivial() is not None:
+            model._choose(data, coding, model._path(coding))
             done[index] = True
         else:
-            ready.append((index, Z, codes))
+            ready.append((index, coding))
     if not ready:
         return done
     first = pairs[ready[0][0]][0]
-    paths = LEARNERS[first.learner].paths([(Z, codes) for _, Z, codes in ready], GRIDS[first.learner], first.kind_, first.seed)
-    for (index, _, _), fits in zip(ready, paths, strict=True):
+    learner, grid = LEARNERS[first.learner], GRIDS[first.learner]
+    paths = learner.paths([(coding.Z, coding.codes) for _, coding in ready], grid, first.kind_, first.seed)
+    for (index, coding), fits in zip(ready, paths, strict=True):
         model, data = pairs[index]
-        model._choose(data, fits)
+        model._choose(data, coding, fits)
         done[index] = True
     return done
 

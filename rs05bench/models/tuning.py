@@ -1,10 +1,10 @@
-"""The tuning every shallow learner gets: four declared entries, judged on the validation labels of the budget.
+"""The tuning every shallow learner gets: four declared entries, judged on labels of the budget that did not fit them.
 
 All learners have the same number of entries, so none is tuned harder than another, and the first entry is a sensible default: where a
-budget leaves no validation label it is taken as it is, and `Choice.reason` says so. Entries are compared by a proper score (Brier score,
-or mean squared error): with the handful of validation labels of a small budget, accuracies tie and jump where a proper score still tells
-entries apart. The chosen entry is never refitted on the validation labels, for the gradient-trained tiers cannot do so either, and the
-split-conformal intervals below need labels that no fit has seen.
+budget leaves no label to choose with it is taken as it is, and `Choice.reason` says so. Entries are compared by a proper score (Brier
+score, or mean squared error): with the handful of validation labels of a small budget, accuracies tie and jump where a proper score still
+tells entries apart. The chosen entry is never refitted on the validation labels, for the gradient-trained tiers cannot do so either, and
+the split-conformal intervals below need labels that no fit has seen.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from rs05bench.protocol import TaskData
 
 #: The declared grid of every learner, default first. `knn` counts neighbours, `rounds` are trees a class.
 GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
@@ -64,19 +67,29 @@ class Choice:
     reason: str = ""
 
 
-def choose(grid: Sequence[dict[str, Any]], losses: Callable[[], Sequence[float]], n_val: int) -> Choice:
-    """Takes the entry with the least validation loss; ties go to the earlier entry.
+Rows = NDArray[np.int64]
+
+
+def choose(grid: Sequence[dict[str, Any]], data: TaskData, losses: Callable[[Rows, Rows], Sequence[float]]) -> Choice:
+    """Takes the entry with the least loss on labels that did not fit it; ties go to the earlier entry.
+
+    The labels are the validation labels of the budget, or all of it over blocks where those are too few or lack classes
+    (`TaskData.tuning_fits`). Whatever is taken is then fitted on the training labels alone.
 
     Args:
         grid: The declared entries.
-        losses: Gives one loss an entry; only called when there are validation labels.
-        n_val: How many validation labels the budget has.
+        data: What may be seen.
+        losses: Mean loss of every entry, fitted on the first rows of `data.labelled` and judged on the second.
     """
-    if n_val == 0:
-        return Choice(0, dict(grid[0]), [], "the budget has no validation label: the first entry of the grid was taken")
-    found = [float(loss) for loss in losses()]
+    fits, tuning = data.tuning_fits(), data.budget.tuning
+    if not fits:
+        why = tuning.why or "the budget has no validation label"
+        return Choice(0, dict(grid[0]), [], f"{why}: the first entry of the grid was taken")
+    found = np.sum([np.asarray(losses(fitted, judged), dtype=np.float64) * len(judged) for fitted, judged in fits], axis=0)
+    labels = sum(len(judged) for _, judged in fits)
     index = int(np.argmin(found))
-    return Choice(index, dict(grid[index]), found, f"least validation loss of {len(grid)} entries over {n_val} labels")
+    how = f"over {labels} labels" if tuning.how == "held-out" else f"over {len(fits)} parts of {labels} labels, for {tuning.why}"
+    return Choice(index, dict(grid[index]), (found / labels).tolist(), f"least validation loss of {len(grid)} entries {how}")
 
 
 def brier(probabilities: NDArray[np.floating], y: NDArray[np.integer]) -> float:

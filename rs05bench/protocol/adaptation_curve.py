@@ -49,18 +49,19 @@ def adaptation_curve(results: Iterable[Result] | Pool, metric: str | None = None
         draws: Bootstrap draws.
 
     Returns:
-        Points by model and budget, ascending in `k`; only for splits that have at least one `+k` form among the results.
+        Points by model, budget and form of the draw, ascending in `k`; only for splits that have a `+k` form among the results.
     """
     pool = results if isinstance(results, Pool) else Pool.of(results)
-    curves: dict[Point, dict[int, Point]] = {}
+    # Labels drawn per class, at random and in a few blocks are three curves, and start at the same point.
+    curves: dict[tuple[Point, str], dict[int, Point]] = {}
     for point in pool.points:
         name = Split(point.split)
-        if name.rule.name == "leave-group":
-            curves.setdefault(point._replace(split=name.base), {})[name.extra] = point
+        if name.extra:
+            curves.setdefault((point._replace(split=name.base), str(name).partition("+")[2].lstrip("0123456789")), {})[name.extra] = point
     found = []
-    for curve in curves.values():
-        if not any(curve):
-            continue
+    for (base, _), curve in curves.items():
+        if base in pool.points:
+            curve[0] = base
         for k in sorted(curve):
             entry = _point(pool, curve, k, metric or pool.metric(curve[k]), draws)
             if entry is not None:

@@ -28,8 +28,8 @@ Kind = Literal["classification", "regression", "segmentation"]
 
 MAIN_METRIC: dict[str, str] = {"classification": "macro_f1", "regression": "r2", "segmentation": "miou"}
 DEFAULT_BUDGETS: dict[str, list[str]] = {
-    "classification": ["5-per-class", "10-per-class", "20-per-class", "50-per-class"],
-    "regression": ["20-units", "50-units", "100-units"],
+    "classification": ["50-units", "100-units", "200-units", "50-units-in-5-blocks"],
+    "regression": ["20-units", "50-units", "100-units", "50-units-in-5-blocks"],
     "segmentation": ["1pct", "5pct", "10pct"],
 }
 

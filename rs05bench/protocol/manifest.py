@@ -36,11 +36,13 @@ class FoldMembers:
     Attributes:
         unit_id: (n,) text, sorted.
         role: (n,) text.
+        block: (n,) text.
     """
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self.unit_id: NDArray[np.object_] = rows["unit_id"].to_numpy(dtype=object)
         self.role: NDArray[np.object_] = np.asarray(_text(rows["role"]), dtype=object)
+        self.block: NDArray[np.object_] = np.asarray(_text(rows["block"]), dtype=object)
         self._seen: tuple[pd.DataFrame, NDArray[np.int64]] | None = None
 
     def of_role(self, role: str) -> NDArray[np.object_]:

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-BudgetKind = Literal["percent", "per-class", "units", "groups", "pixels", "full"]
+BudgetKind = Literal["percent", "per-class", "units", "clustered", "groups", "pixels", "full"]
 
-BUDGET_FORMS = "<p>pct, <n>-per-class, <n>-units, <n>-<groups> (e.g. 10-fires), <p>pct-pixels, full"
+BUDGET_FORMS = "<n>-units, <n>-units-in-<b>-blocks, <p>pct, <n>-per-class, <n>-<groups> (e.g. 10-fires), <p>pct-pixels, full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,14 @@ class BudgetName:
         kind: What it counts.
         amount: Percentage, or number of labels, units or groups.
         group: Word for the counted group.
+        blocks: How many blocks are visited, where the units lie in a few.
     """
 
     text: str
     kind: BudgetKind
     amount: float = 0.0
     group: str | None = None
+    blocks: int | None = None
 
 
 def parse_budget(name: str) -> BudgetName:
@@ -39,8 +41,13 @@ def parse_budget(name: str) -> BudgetName:
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)pct(-pixels)?", name):
         amount = float(match[1])
         if not 0 < amount <= 100:
-            raise ValueError(f"{name!r}: a percentage lies above 0 and at most at 100")
+            raise ValueError(f"{name!r}: a percentage is above 0 and at most 100")
         return BudgetName(name, "pixels" if match[2] else "percent", amount)
+    if match := re.fullmatch(r"(\d+)-units-in-(\d+)-blocks", name):
+        amount, blocks = int(match[1]), int(match[2])
+        if not 1 <= blocks <= amount:
+            raise ValueError(f"{name!r}: visits at least one block, and not more blocks than it has labels")
+        return BudgetName(name, "clustered", amount, blocks=blocks)
     if match := re.fullmatch(r"(\d+)-(per-class|units|[A-Za-z][\w-]*)", name):
         amount = int(match[1])
         if amount < 1:
@@ -50,4 +57,4 @@ def parse_budget(name: str) -> BudgetName:
         if match[2] == "units":
             return BudgetName(name, "units", amount)
         return BudgetName(name, "groups", amount, group=match[2])
-    raise ValueError(f"{name!r} is no budget; the forms are {BUDGET_FORMS}")
+    raise ValueError(f"{name!r} is not a budget; the forms are {BUDGET_FORMS}")

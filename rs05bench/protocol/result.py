@@ -109,6 +109,7 @@ class Cost(_Record):
         energy_wh: Energy of fitting and predicting, watt-hours, other programs' share included.
         energy_of: Whose: `processor`, `accelerator`, or `processor + accelerator`.
         labels_used: Labels of the budget, validation included.
+        labels_inspected: Labels somebody had to look at to have those: more than were used where they were picked by their class.
         hardware: Name of processor or accelerator.
         alone: True where measured in a fresh process with nothing beside it.
         measured_at: ISO time of the measurement (UTC).
@@ -126,6 +127,7 @@ class Cost(_Record):
     energy_wh: float | None = None
     energy_of: str | None = None
     labels_used: int | None = None
+    labels_inspected: int | None = None
     hardware: str | None = None
     alone: bool = False
     measured_at: str | None = None

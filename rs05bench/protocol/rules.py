@@ -169,7 +169,7 @@ def _most_labels(result: Result, card: TaskCard | None) -> int | None:
         budget = parse_budget(result.cell.budget)
     except ValueError:
         return None
-    if budget.kind == "units":
+    if budget.kind in ("units", "clustered"):
         return int(budget.amount)
     if budget.kind == "per-class":
         classes = len(card.classes) if card and card.classes else None

@@ -170,6 +170,25 @@ class TaskData:
             )
         return self._labels[role]
 
+    def labelled(self, features: str) -> NDArray[np.float32]:
+        """Features of all labelled units of the budget, those of `train` first, then those of `val`; as `X`."""
+        return np.concatenate([self.X(role, features) for role in LABEL_ROLES])
+
+    def tuning_fits(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """On which labelled units each setting is fitted, and on which it is judged; rows of `labelled`.
+
+        One pair, training and validation units, where those hold a share of the labels and most classes; several over blocks of the whole
+        budget where they do not; none where nothing can be chosen with these labels (`budget.tuning` says why).
+        """
+        count, judged = (len(self._at(role)) for role in LABEL_ROLES)
+        if self.budget.tuning.how == "blocks":
+            ids = np.concatenate([self.unit_ids(role) for role in LABEL_ROLES])
+            checked = [np.isin(ids, units.astype(str)) for units in self.budget.tuning.checks]
+            return [(np.flatnonzero(~inside), np.flatnonzero(inside)) for inside in checked]
+        if self.budget.tuning.how == "none" or not judged:
+            return []
+        return [(np.arange(count), np.arange(count, count + judged))]
+
     def coordinates(self, role: str) -> NDArray[np.float64]:
         """Longitude and latitude, shape (n, 2), degrees WGS84; NaN where unknown."""
         return self.units[["lon", "lat"]].to_numpy(dtype=np.float64)[self._at(role)]

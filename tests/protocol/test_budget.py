@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import UnitTable, build_manifest, draw_budget
 from rs05bench.protocol.hashing import hash_pixels
+from rs05bench.protocol.tuning_blocks import tuning_of
 from tests.protocol.test_splits import card, places
 
 FRAME = places(11, 300, 6, years=2)
@@ -76,12 +77,152 @@ def test_a_class_too_small_for_the_budget_is_reported():
     assert any(text.startswith("class 'c':") and "instead of 200" in text for text in budget.shortages)
 
 
-def test_regression_budgets_cover_the_range():
-    task = card(kind="regression", budgets=["20-units"])
-    budget = draw("20-units", labels=VALUES, task=task)
-    pool = np.array([VALUES[unit] for unit in MANIFEST.fold(FOLD).query("role == 'train'")["unit_id"]])
-    bins = np.digitize([VALUES[unit] for unit in budget.train], np.quantile(pool, [0.2, 0.4, 0.6, 0.8]))
-    assert np.bincount(bins, minlength=5).min() >= len(budget.train) // 5 - 1
+BLIND = ["20-units", "30-units-in-3-blocks", "10pct", "2-states", "full"]
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 1000), budget=st.sampled_from(BLIND), kind=st.sampled_from(["classification", "regression"]), other=st.randoms())
+def test_a_draw_does_not_depend_on_labels_it_does_not_count(seed, budget, kind, other):
+    task = card(kind=kind, budgets=["full"])
+    known = LABELS if kind == "classification" else VALUES
+    values = list(known.values())
+    other.shuffle(values)
+    for split in (None, "leave-state-out+7-units", "leave-state-out+9-units-in-3-blocks"):
+        one = draw(budget, seed, known, task=task, split=split)
+        two = draw(budget, seed, dict(zip(known, values, strict=True)), task=task, split=split)
+        assert one.digest == two.digest
+        assert one.labels_inspected == one.labels_used
+
+
+def test_a_plain_k_of_a_regression_is_drawn_blindly():
+    task = card(kind="regression", budgets=["full"])
+    one = draw("20-units", 3, VALUES, task=task, split="leave-state-out+7")
+    two = draw("20-units", 3, {unit: -value for unit, value in VALUES.items()}, task=task, split="leave-state-out+7")
+    assert list(one.extra) == list(two.extra)
+    assert len(one.extra) == 7
+
+
+def walk(units, wanted, seed):
+    """How many units somebody looks at, in the order of their hashes, until every class is full; all of them where one never is."""
+    order = sorted(units, key=lambda unit: hashlib.blake2b(f"{seed}\x1flabel\x1f{unit}".encode(), digest_size=8).digest())
+    left = dict.fromkeys(("a", "b", "c"), wanted)
+    for looked, unit in enumerate(order, start=1):
+        left[LABELS[unit]] -= 1
+        if max(left.values()) <= 0:
+            return looked
+    return len(order)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 1000), amount=st.sampled_from([1, 3, 4, 200]))
+def test_labels_inspected_are_those_looked_at_until_every_class_is_full(seed, amount):
+    role = MANIFEST.fold(FOLD).set_index("unit_id")["role"].astype(str)
+    train, reserve = ([*role.index[role == name]] for name in ("train", "reserve"))
+    # Fewer than five a class leave no validation label.
+    used = draw(f"{amount}-per-class", seed)
+    if amount < 5:
+        assert used.labels_inspected == walk(train, amount, seed)
+        assert used.labels_inspected >= used.labels_used == 3 * amount
+        more = draw(f"{amount}-per-class", seed, split=f"leave-state-out+{amount}")
+        assert more.labels_inspected == used.labels_inspected + walk(reserve, amount, seed)
+    else:
+        assert used.labels_inspected == (role.isin(["train", "val"])).sum()
+
+
+def test_inspected_labels_are_recorded_next_to_used_ones():
+    record = draw("5-per-class").record()
+    assert record["labels_used"] == 15
+    assert record["labels_inspected"] > 15
+    assert record["pool"] == MANIFEST.fold(FOLD)["role"].astype(str).isin(["train", "val"]).sum()
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 1000), n=st.integers(5, 40), more=st.integers(0, 20), blocks=st.integers(1, 5))
+def test_clustered_units_are_in_few_blocks_and_nested(seed, n, more, blocks):
+    block = MANIFEST.fold(FOLD).set_index("unit_id")["block"].astype(str)
+    few, many = (draw(f"{amount}-units-in-{blocks}-blocks", seed) for amount in (n, n + more))
+    assert set(few.train) <= set(many.train)
+    assert set(few.val) <= set(many.val)
+    visited = {role: set(block.loc[list(getattr(many, role))]) for role in ("train", "val")}
+    assert len(visited["train"]) + len(visited["val"]) <= blocks
+    # What they have fewer than asked for, they say.
+    assert many.labels_used == n + more or any("labelled units instead of" in text for text in many.shortages)
+    # Visits are shared out: no block holds two more than another that has units left.
+    counts = block.loc[list(many.train)].value_counts()
+    role = MANIFEST.fold(FOLD).set_index("unit_id")["role"].astype(str)
+    there = block[role == "train"].value_counts()
+    for name, count in counts.items():
+        assert count >= counts.max() - 1 or count == there[name]
+
+
+def test_blocks_are_visited_in_proportion_to_their_units():
+    frame = places(3, 400, 4, years=1)
+    frame["tile"] = ["dense" if index % 2 else f"t{index % 40}" for index in range(len(frame))]
+    task = card(groups=["state", "tile"], split_options={"block_by": "tile", "buffer_m": 0, "test_fraction": 0.1})
+    manifest = build_manifest(task, UnitTable.build(frame, groups=["state", "tile"]), "spatial-block")
+    labels = dict.fromkeys(frame["unit_id"], "a")
+    block = manifest.fold("blocks").set_index("unit_id")
+    pool = block[block["role"].astype(str) == "train"]["block"].astype(str).value_counts(normalize=True)
+    seeds = 400
+    first = [
+        block["block"].astype(str)[draw_budget(task, manifest, "blocks", "4-units-in-1-blocks", seed, labels).train[0]]
+        for seed in range(seeds)
+    ]
+    for name, share in pool.items():
+        assert abs(first.count(name) / seeds - share) < 4 * (share * (1 - share) / seeds) ** 0.5 + 1e-9
+
+
+def test_a_budget_that_takes_nearly_everything_says_so():
+    pool = draw("full")
+    said = f"takes {len(pool.train)} of the {len(pool.train)} labelled training units"
+    for name in ("1000-units", "100pct", "6-states"):
+        assert any(text.startswith(said) for text in draw(name).shortages), name
+    assert not draw("full").shortages
+    assert not draw("50-units").shortages
+
+
+def world(labels_of_val: list[str], train: int = 40):
+    """A budget of one region: training units in four blocks, validation units in a fifth."""
+    train_ids = np.array([f"t{index:02d}" for index in range(train)], dtype=object)
+    val_ids = np.array([f"v{index:02d}" for index in range(len(labels_of_val))], dtype=object)
+    labels = {unit: "abcd"[index % 4] for index, unit in enumerate(train_ids)} | dict(zip(val_ids, labels_of_val, strict=True))
+    blocks = {unit: f"b{index // 10}" for index, unit in enumerate(train_ids)} | dict.fromkeys(val_ids, "b9")
+    return train_ids, val_ids, labels, blocks
+
+
+@pytest.mark.parametrize(
+    ("val", "how"),
+    [
+        (list("abcdabcdab"), "held-out"),
+        (list("aaaaabbbbc"), "held-out"),  # three of four classes
+        (list("aaaaabbbbb"), "blocks"),  # two of four
+        (list("aaaaaaaaaa"), "blocks"),  # one
+        (list("abcd"), "blocks"),  # 4 of 44
+        ([], "blocks"),
+    ],
+)
+def test_settings_are_chosen_on_validation_labels_only_where_they_hold_enough(val, how):
+    train, checks, labels, blocks = world(val)
+    found = tuning_of(train, checks, labels, blocks, "classification", 0)
+    assert found.how == how
+    if how == "held-out":
+        assert not found.checks
+        return
+    assert found.why
+    parts = [{blocks[unit] for unit in part} for part in found.checks]
+    assert len(parts) == min(5, len(set(blocks.values())))
+    assert sorted(unit for part in found.checks for unit in part) == sorted([*train, *checks])
+    assert sum(map(len, parts)) == len(set.union(*parts))  # no block judges twice
+    # Labels outside the budget are not looked at.
+    assert tuning_of(train, checks, labels | {"hidden": "z"}, blocks, "classification", 0).how == how
+
+
+def test_nothing_is_chosen_on_one_class_or_in_one_block():
+    train, val, labels, blocks = world(list("aaaaaaaaaa"))
+    assert tuning_of(train, val, labels, dict.fromkeys(blocks, "b"), "classification", 0).how == "none"
+    assert tuning_of(train, val, dict.fromkeys(labels, "a"), blocks, "classification", 0).how == "none"
+    few = tuning_of(train[:4], val[:1], labels, blocks, "classification", 0)
+    assert few.how in ("blocks", "none")
 
 
 def test_seeds_differ_and_one_seed_repeats():
@@ -121,7 +262,7 @@ def test_the_hash_of_a_pixel_is_splitmix64_of_a_counter():
 
 
 def test_errors():
-    with pytest.raises(DataError, match="is no budget"):
+    with pytest.raises(DataError, match="is not a budget"):
         draw("many")
     with pytest.raises(ProtocolError, match="no labelled training unit"):
         draw("full", labels=dict.fromkeys(LABELS))
