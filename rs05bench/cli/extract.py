@@ -19,10 +19,11 @@ def extract(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Table to write (.parquet or .csv), or the folder of chips.")],
     source: Annotated[
-        str, typer.Option("--from", metavar="SOURCE", help="A folder of tiles, an index Parquet file, mirror, gcs, zarr or earthengine.")
-    ] = "mirror",
+        str | None,
+        typer.Option("--from", metavar="SOURCE", help="A folder, a store, an index Parquet file, or a name such as mirror or earthengine."),
+    ] = None,
     years: Annotated[str | None, typer.Option(help="Years, e.g. 2024 or 2018-2020,2023; by default each unit's own column 'year'.")] = None,
-    stat: Annotated[list[str] | None, typer.Option(help="Statistic of polygons: mean, max or std; repeatable. Default: mean.")] = None,
+    stat: Annotated[list[str] | None, typer.Option(help="Statistic of polygons: mean, std, min or max; repeatable. Default: mean.")] = None,
     chips: Annotated[int | None, typer.Option(metavar="PX", help="Write chips of this size around every unit instead of a table.")] = None,
     unit: Annotated[str | None, typer.Option(metavar="COL", help="Column that names the units; by default unit_id, else the row.")] = None,
     url: Annotated[str | None, typer.Option(help="Another address of mirror, gcs, zarr or earthengine.")] = None,
@@ -32,12 +33,17 @@ def extract(
     export_to: Annotated[
         str | None, typer.Option(metavar="PLACE", help="Earth Engine only: start an export to drive:FOLDER or gs://bucket/prefix instead.")
     ] = None,
+    embedding: Annotated[
+        str | None,
+        typer.Option("--product", help="Embedding product, or its record (YAML); default alphaearth-v1. See the docs for names."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Extract AlphaEarth embeddings for points, polygons or chips; run it again after a cut and it goes on where it stopped."""
+    """Extract embeddings of a public product for points, polygons or chips; run it again after a cut and it goes on where it stopped."""
     import json
 
     from rs05bench.embeddings.extraction import extract_chips, extract_table, parse_years, read_units, start_exports
+    from rs05bench.embeddings.products import DEFAULT, product
     from rs05bench.embeddings.sources import open_source
 
     table = read_units(units, unit=unit)
@@ -45,7 +51,8 @@ def extract(
     stats = tuple(stat or ["mean"])
     bounds = tuple(float(v) for v in table.to_crs("EPSG:4326").total_bounds)
     asked = wanted if wanted is not None else sorted({int(year) for year in table["year"]}) if "year" in table else None
-    opened = open_source(source, area=bounds, years=asked, url=url, project=project)  # type: ignore[arg-type]
+    record = product(embedding or DEFAULT)
+    opened = open_source(source or next(iter(record.access), ""), of=record, area=bounds, years=asked, url=url, project=project)  # type: ignore[arg-type]
     if export_to is not None:
         tasks = start_exports(table, opened, wanted, to=export_to, stats=stats)
         typer.echo(json.dumps({"tasks": tasks}) if as_json else f"Started {len(tasks)} export tasks: {', '.join(tasks)}")
@@ -63,12 +70,11 @@ def extract(
     if as_json:
         typer.echo(json.dumps({"out": str(made.out), "rows": made.units, "masked": made.empty, "tiles": made.tiles}))
         return
-    from rs05bench.embeddings.codec import ATTRIBUTION
 
     masked = f", {made.empty} of them masked" if made.empty else ""
     tiles = f" from {len(made.tiles)} tile{'s' if len(made.tiles) != 1 else ''}" if made.tiles else ""
     typer.echo(f"{made.units} rows{masked}{tiles} -> {made.out}")
-    typer.echo(f"Attribution (CC BY 4.0): {ATTRIBUTION}")
+    typer.echo(f"{opened.product.name}, {opened.product.licence}: {opened.product.attribution or opened.product.citation}")
 
 
 class _Bar:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.codec import decode
+from rs05bench.embeddings.vectors import decode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,24 +1,29 @@
-"""The AlphaEarth annual embedding as a TorchGeo dataset."""
+"""Public embeddings as TorchGeo datasets: one base, and a thin class for each product that has its own name in TorchGeo."""
 
 from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torchgeo.datasets import GoogleSatelliteEmbedding, UnionDataset
+from torchgeo.datasets import GoogleSatelliteEmbedding, RasterDataset, UnionDataset
 from torchgeo.datasets.utils import disambiguate_timestamp
 
+from rs05bench.datasets.absent import MissingDatasetError
 from rs05bench.embeddings.blocks import DEFAULT_LIMIT, BlockCache
-from rs05bench.embeddings.codec import ATTRIBUTION, BANDS, CITATION, LICENCE, MASKED, decode, encode
-from rs05bench.embeddings.grid import WGS84, crs_name, crs_of, is_geographic, name_of, transformer
+from rs05bench.embeddings.grid import WGS84, Grid, crs_name, crs_of, is_geographic, name_of, transformer
 from rs05bench.embeddings.points import read_points
-from rs05bench.embeddings.resample import Target, is_native, read_onto
-from rs05bench.embeddings.tiles import Source, as_index
+from rs05bench.embeddings.products import EmbeddingProduct, product
+from rs05bench.embeddings.readers import TileReader, mosaic, neighbours
+from rs05bench.embeddings.resample import is_native, read_onto
+from rs05bench.embeddings.sources import open_source
+from rs05bench.embeddings.tiles import Source, TileIndex, as_index
 from rs05bench.embeddings.window import read_window, read_windows
 from rs05bench.errors import DataError
 
@@ -30,7 +35,8 @@ if TYPE_CHECKING:
     from pyproj import CRS
 
 _UNIT_ID = re.compile(r"(?P<tile>.+)@(?P<row>-?\d+)-(?P<column>-?\d+)-(?P<height>\d+)x(?P<width>\d+)")
-_TEN_METRES = 8.983152841195215e-05  # in degrees of latitude: the pixel of the published WGS84 products
+_MOST_UNITS = 2_000_000  # of one tile: a whole UTM zone has many times that
+_DEGREES_PER_METRE = 8.983152841195215e-06  # of latitude
 
 
 @dataclass(slots=True)
@@ -45,46 +51,41 @@ class _Lookup:
     extent: tuple[slice, slice, slice]
 
 
-class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
-    """AlphaEarth annual embeddings, decoded with the true formula, masked before decoding, never warped silently.
+class EmbeddingRasters(RasterDataset):
+    """A public embedding product: decoded as its record states, missing pixels masked before decoding, never warped silently.
 
-    Reads the published tiles (bottom-up int8 files), top-down copies and float exports from Earth Engine: folders, single files, remote
-    files over HTTP and object storage, and the Zarr mosaic (through `rs05bench.embeddings.open_source`).
+    Reads whatever `rs05bench.embeddings.open_source` opens: folders, single files, remote files over HTTP and object storage, Zarr stores.
 
-    The index is in WGS84, because the tiles of an area lie in several UTM zones. Native pixels are read by unit (:meth:`chip`) or around a
-    place (:meth:`around`). TorchGeo's samplers and `ds[x, y, t]` need one CRS: say which with `crs=`, or `crs="native"` where all tiles
-    have the same. Tiles in that CRS are then copied pixel by pixel; tiles of another CRS are resampled only because you named one.
+    The index is in the tiles' own CRS where all of them share one, else in WGS84. Tiles in the CRS of a slice are copied pixel by pixel;
+    tiles of another one are resampled, with a warning where nobody named that CRS. Native pixels are read by unit (:meth:`chip`) or around
+    a place (:meth:`around`).
 
-    Samples hold `image` (bands, height, width), north up; float32 with NaN where masked, or the int8 bytes with `decoded=False`. A batch
-    of bytes is a quarter of the size: move it first and decode it on its device with `DecodeEmbedding`.
+    Samples hold `image` (bands, height, width), north up; float32 with NaN where missing, or with `decoded=False` what the product stores.
+    A batch of bytes is a quarter of the size: move it first and decode it on its device with `DecodeEmbedding`.
 
     Args:
-        paths: Folders, files, addresses, the published index (`.parquet`), or a `TileIndex`.
-        crs: The CRS that slices are in. None (the index is then in WGS84 and only tiles that are in WGS84 can be sliced), `"native"`, or
-            anything pyproj understands.
-        res: Pixel size in units of `crs`; None takes the tiles'. Larger pixels are means of unit vectors, scaled to unit length.
-        bands: Names of the bands to return; None for all 64.
+        paths: Folders, files, addresses, a store, the published index (`.parquet`), or a `TileIndex`.
+        crs: The CRS that slices are in: anything pyproj understands, an EPSG number, `"native"` to insist on the tiles' own, or None.
+        res: Pixel size in units of `crs`; None takes the tiles'. Larger pixels are means (scaled to unit length where the product is).
+        bands: Names of the components to return; None for all.
         transforms: A function of a sample.
         cache: Keep decompressed blocks in memory.
         time_series: Stack years as `(years, bands, height, width)` instead of asking for a single one.
-        year: The year of files whose path does not name one.
-        decoded: Return float32 components; else int8.
-        masked: The value of masked pixels in decoded images.
+        of: The product: a name, or a record (YAML).
+        year: The year of all files; None takes it from each path.
+        decoded: Return float32 components; else what the product stores.
+        masked: The value of missing pixels in decoded images.
         memory: Bytes of decompressed blocks kept in memory.
         cache_dir: Folder where decompressed blocks are kept on disk and shared between loader workers.
 
     Raises:
-        DataError: If a file is not an AlphaEarth raster, nothing is found, or the CRS is ambiguous.
-
-    References:
-        * https://arxiv.org/abs/2507.22291
-        * https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_SATELLITE_EMBEDDING_V1_ANNUAL
+        MissingDatasetError: Nothing is found (also a `DatasetNotFoundError`).
+        DataError: If a file does not hold the product, or the CRS is ambiguous.
     """
 
-    all_bands = BANDS
-    licence = LICENCE
-    citation = CITATION
-    attribution = ATTRIBUTION
+    product_name: str = ""
+    index: gpd.GeoDataFrame
+    _lookup: _Lookup | None
 
     def __init__(
         self,
@@ -96,28 +97,41 @@ class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
         cache: bool = True,
         time_series: bool = False,
         *,
+        of: str | os.PathLike[str] | EmbeddingProduct | None = None,
         year: int | None = None,
         decoded: bool = True,
         masked: float = float("nan"),
         memory: int = DEFAULT_LIMIT,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.tile_index = as_index(paths, year=year)
+        record = of if isinstance(of, EmbeddingProduct) else product(*filter(None, [os.fspath(of) if of else self.product_name]))
+        self.tile_index = _index_of(paths, record, year)
         if not len(self.tile_index):
-            raise DataError("no tile is left", source=self.tile_index.description)
-        unknown = sorted(set(bands or ()) - set(BANDS))
+            raise MissingDatasetError("no tile is left", source=self.tile_index.description)
+        self.product = self.tile_index.product
+        self.all_bands = self.product.bands
+        unknown = sorted(set(bands or ()) - set(self.all_bands))
         if unknown:
-            raise DataError(f"no band {', '.join(unknown)}", source=self.tile_index.description, remedy="The bands are A00..A63.")
+            remedy = f"The bands are {self.all_bands[0]} to {self.all_bands[-1]}."
+            raise UnknownBandError(f"no band {', '.join(unknown)}", source=self.tile_index.description, remedy=remedy)
         self.paths = paths
-        self.bands = tuple(bands or BANDS)
-        self.band_indexes = [BANDS.index(band) + 1 for band in self.bands]
+        self.bands = tuple(bands or self.all_bands)
+        self._bands = tuple(self.all_bands.index(band) for band in self.bands)
+        self.band_indexes = [number + 1 for number in self._bands]
         self.transforms, self.cache, self.time_series = transforms, cache, time_series
         self.decoded, self.masked = decoded, masked
-        self._bands = tuple(number - 1 for number in self.band_indexes)
         self._blocks = BlockCache(memory if cache else 0, cache_dir)
         self._tile_of_path = {str(path): position for position, path in enumerate(self.tile_index.frame["path"])}
-        self._explicit = crs is not None
-        self._set_crs(self._only_crs() if isinstance(crs, str) and crs == "native" else name_of(crs if crs is not None else WGS84))
+        own = sorted(set(self.tile_index.frame["crs"]))
+        if isinstance(crs, str) and crs == "native" and len(own) != 1:
+            raise DataError(
+                f"the tiles have {len(own)} CRSs ({', '.join(own)})", source=self.tile_index.description, remedy="Name one with crs=."
+            )
+        # Where nobody named a CRS and the tiles have several, slices warp: they say so once.
+        self._warn_of_warping = crs is None and len(own) > 1
+        self._crs = (own[0] if len(own) == 1 else WGS84) if crs is None or (isinstance(crs, str) and crs == "native") else name_of(crs)
+        spans = [disambiguate_timestamp(str(int(year)), "%Y") for year in self.tile_index.frame["year"]]
+        self._make_index([str(path) for path in self.tile_index.frame["path"]], spans)
         self._res = self._native_res() if res is None else ((float(res), float(res)) if isinstance(res, int | float) else tuple(res))
 
     @property
@@ -131,10 +145,31 @@ class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
         return self.index.crs
 
     @crs.setter
-    def crs(self, new_crs: CRS | str) -> None:
-        # TorchGeo sets this when datasets are combined. It moves the index; it does not allow warping, which only the user may.
-        if name_of(new_crs) != self._crs:
-            self._set_crs(name_of(new_crs))
+    def crs(self, new_crs: CRS | str | int) -> None:
+        """Move the index to another CRS, as TorchGeo does when datasets are combined; the tiles of a split stay its own."""
+        target = name_of(new_crs)
+        if target == self._crs:
+            return
+        before, index = self._crs, self.index
+        moved = index.geometry.to_crs(crs_of(target)).to_numpy()
+        positions = [self._tile_of_path[str(path)] for path in index["filepath"]]
+        # Whole tiles get their exact footprint in the new CRS; what a splitter cut out of one stays as it was cut.
+        for row, (shape, position) in enumerate(zip(index.geometry.to_numpy(), positions, strict=True)):
+            if shape.equals_exact(self._outline(position, before), 1e-9):
+                moved[row] = self._outline(position, target)
+        self._crs, self._warn_of_warping = target, False
+        self.index = index.assign(geometry=moved).set_geometry("geometry", crs=crs_of(target))
+        self._lookup = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of `image`: float32, or what the product stores."""
+        return torch.float32 if self.decoded or self.product.codec.dtype != np.int8 else torch.int8
+
+    @property
+    def files(self) -> list[str]:
+        """The raster files (or addresses) of the tiles."""
+        return [str(path) for path in self.index["filepath"]]
 
     @property
     def bounds(self) -> tuple[slice, slice, slice]:
@@ -148,13 +183,13 @@ class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
 
         Raises:
             IndexError: If nothing lies there.
-            DataError: If a tile there has another CRS and none was asked for, or if several years lie there and `time_series` is off.
+            DataError: If several years are there and `time_series` is off.
         """
         x, y, t = self._disambiguate_slice(index)
         found = self._find(x, y, t)
         if not found.size:
             raise IndexError(f"index: {index} not found in dataset with bounds: {self.bounds}")
-        target = Target(
+        target = Grid(
             self._crs,
             x.start,
             y.stop,
@@ -197,27 +232,43 @@ class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
             One row a chip: `unit_id, tile_id, row, column, height, width, year, utm_zone, crs, lon, lat` and its footprint (WGS84).
         """
         import geopandas as gpd
+        import pandas as pd
         import shapely
 
         height, width = (size, size) if isinstance(size, int) else size
         index = self.tile_index.search(area, years)
-        records, shapes = [], []
+        shape = None if area is None else shapely.box(*area) if isinstance(area, tuple) else area
+        parts = []
         for position, tile in enumerate(index.frame.itertuples(index=False)):
             grid = index.open(position).grid
             change = transformer(grid.crs, WGS84)
-            for row in range(0, grid.height - height + 1, stride or height):
-                for column in range(0, grid.width - width + 1, stride or width):
-                    west, north = grid.west + column * grid.xres, grid.north - row * grid.yres
-                    corners = [west, west + width * grid.xres], [north - height * grid.yres, north]
-                    ring_x, ring_y = change.transform([corners[0][i] for i in (0, 1, 1, 0)], [corners[1][i] for i in (0, 0, 1, 1)])
-                    lon, lat = change.transform(sum(corners[0]) / 2, sum(corners[1]) / 2)
-                    shapes.append(shapely.Polygon(zip(ring_x, ring_y, strict=True)))
-                    unit = f"{tile.tile_id}@{row}-{column}-{height}x{width}"
-                    records.append((unit, tile.tile_id, row, column, height, width, tile.year, tile.utm_zone, tile.crs, lon, lat))
-        columns = ["unit_id", "tile_id", "row", "column", "height", "width", "year", "utm_zone", "crs", "lon", "lat"]
-        frame = gpd.GeoDataFrame(records, columns=columns, geometry=shapes, crs=WGS84)
-        if area is not None:
-            frame = frame[frame.intersects(shapely.box(*area) if isinstance(area, tuple) else area)]
+            rows, columns = np.arange(0, grid.height - height + 1, stride or height), np.arange(0, grid.width - width + 1, stride or width)
+            if shape is not None:
+                lonlat: tuple[float, float, float, float] = shape.bounds
+                west, south, east, north = transformer(WGS84, grid.crs).transform_bounds(*lonlat, densify_pts=21)
+                top, bottom = (grid.north - north) / grid.yres - height - 2, (grid.north - south) / grid.yres + 2
+                left, right = (west - grid.west) / grid.xres - width - 2, (east - grid.west) / grid.xres + 2
+                rows, columns = rows[(rows >= top) & (rows <= bottom)], columns[(columns >= left) & (columns <= right)]
+            if rows.size * columns.size > _MOST_UNITS:
+                raise DataError(
+                    f"tile {tile.tile_id} has {rows.size * columns.size:,} chips of {height} x {width}",
+                    source=self.tile_index.description,
+                    remedy="Name an area: units(size, area=(west, south, east, north)).",
+                )
+            row, column = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
+            x0, y1 = grid.west + column * grid.xres, grid.north - row * grid.yres
+            x1, y0 = x0 + width * grid.xres, y1 - height * grid.yres
+            corners = np.stack(change.transform(np.stack([x0, x1, x1, x0]), np.stack([y0, y0, y1, y1])), axis=-1)
+            lon, lat = change.transform((x0 + x1) / 2, (y0 + y1) / 2)
+            names = [f"{tile.tile_id}@{r}-{c}-{height}x{width}" for r, c in zip(row.tolist(), column.tolist(), strict=True)]
+            facts = {"unit_id": names, "tile_id": tile.tile_id, "row": row, "column": column, "height": height, "width": width}
+            facts |= {"year": tile.year, "utm_zone": tile.utm_zone, "crs": tile.crs, "lon": lon, "lat": lat}
+            parts.append(pd.DataFrame(facts).assign(geometry=shapely.polygons(corners.transpose(1, 0, 2))))
+        columns_of = ["unit_id", "tile_id", "row", "column", "height", "width", "year", "utm_zone", "crs", "lon", "lat", "geometry"]
+        joined = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns_of)
+        frame = gpd.GeoDataFrame(joined[columns_of], geometry="geometry", crs=WGS84)
+        if shape is not None:
+            frame = frame[frame.intersects(shape)]
         return frame.sort_values("unit_id", ignore_index=True)
 
     def chip(self, unit_id: str) -> dict[str, Any]:
@@ -229,8 +280,8 @@ class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
         position, row, column, height, width = self._parse(unit_id)
         return self._native(position, row, column, height, width, unit_id)
 
-    def chips(self, unit_ids: Sequence[str], out: NDArray[Any] | None = None) -> NDArray[np.int8]:
-        """The bytes of many units of one shape, `(units, bands, height, width)` int8: the fastest way to a batch.
+    def chips(self, unit_ids: Sequence[str], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The stored values of many units of one shape, `(units, bands, height, width)`: the fastest way to a batch.
 
         Decode the batch on its device with `decode_tensor` (or `decode` for NumPy).
         """
@@ -240,17 +291,17 @@ class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
             raise DataError(f"chips of one batch must have one shape, found {sorted(shapes)}")
         ((height, width),) = shapes
         if out is None:
-            out = np.empty((len(parsed), len(self.bands), height, width), dtype=np.int8)
+            out = np.empty((len(parsed), len(self.bands), height, width), dtype=self.product.codec.dtype)
         members: dict[int, list[int]] = {}
         for number, (position, *_) in enumerate(parsed):
             members.setdefault(position, []).append(number)
         for position, numbers in members.items():
             raster = self.tile_index.open(position)
             corners = [(parsed[number][1], parsed[number][2]) for number in numbers]
-            whole = len(numbers) == len(parsed) and raster.dtype == np.int8
+            whole = len(numbers) == len(parsed) and raster.dtype == out.dtype
             values = read_windows(raster, self._blocks, corners, height, width, bands=self._bands, out=out if whole else None)
             if not whole:
-                out[numbers] = values if values.dtype == np.int8 else encode(values, axis=1)
+                out[numbers] = self.product.codec.as_stored(values, axis=1)
         return out
 
     def around(self, lon: float, lat: float, size: int, year: int) -> dict[str, Any]:
@@ -294,30 +345,45 @@ class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
 
     def __or__(self, other: Any) -> UnionDataset:
         """The union with another dataset; two embeddings are merged by their masks (a zero component is a value, not a gap)."""
-        if isinstance(other, AlphaEarthEmbedding):
-            return UnionDataset(self, other, collate_fn=merge_by_mask)
+        if isinstance(other, EmbeddingRasters):
+            if other.product.name != self.product.name:
+                raise DataError(
+                    f"{self.product.name} | {other.product.name}: vectors of two products cannot fill each other's gaps",
+                    remedy="Combine them with & and take the image of each.",
+                )
+            return UnionDataset(self, other, collate_fn=partial(merge_by_mask, fill=self.product.codec.fill))
         return super().__or__(other)
 
-    def _set_crs(self, crs: str) -> None:
+    def observation_counts(self, lon: Any, lat: Any, year: int) -> dict[str, NDArray[np.float32]]:
+        """How many observations went into the vectors at points; empty where the product records none."""
+        from rs05bench.embeddings.zarr_store import observation_counts
+
+        return observation_counts(self.tile_index, lon, lat, year)
+
+    def _make_index(self, paths: list[str], spans: list[Any]) -> None:
         import geopandas as gpd
         import pandas as pd
+
+        shapes = [self._outline(position, self._crs) for position in range(len(self.tile_index))]
+        when = pd.IntervalIndex.from_tuples(spans, closed="both", name="datetime")
+        self.index = gpd.GeoDataFrame({"filepath": paths}, index=when, geometry=shapes, crs=crs_of(self._crs))
+        self._lookup = None
+
+    def _outline(self, position: int, crs: str) -> Any:
+        """The footprint of a tile in a CRS."""
         import shapely
 
-        tiles = self.tile_index.frame
-        shapes = []
-        for tile in tiles.itertuples(index=False):
-            if tile.crs == crs:
-                shapes.append(shapely.box(tile.west, tile.south, tile.east, tile.north))
-            elif crs == WGS84:
-                shapes.append(tile.geometry)
-            else:
-                change = transformer(WGS84, crs)
-                shapes.append(shapely.transform(tile.geometry, lambda x, y, to=change: to.transform(x, y), interleaved=False))
-        spans = [disambiguate_timestamp(str(int(year)), "%Y") for year in tiles["year"]]
-        when = pd.IntervalIndex.from_tuples(spans, closed="both", name="datetime")
-        self._crs = crs
-        self.index = gpd.GeoDataFrame({"filepath": list(tiles["path"])}, index=when, geometry=shapes, crs=crs_of(crs))
-        self._lookup: _Lookup | None = None
+        tile = self.tile_index.frame.iloc[position]
+        if tile["crs"] == crs:
+            return shapely.box(tile["west"], tile["south"], tile["east"], tile["north"])
+        if crs == WGS84:
+            return tile["geometry"]
+        change = transformer(WGS84, crs)
+        return shapely.transform(tile["geometry"], lambda x, y: change.transform(x, y), interleaved=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy may be edited in place, as TorchGeo's splitters do: it looks its index up again.
+        return self.__dict__ | {"_lookup": None}
 
     def _look(self) -> _Lookup:
         # TorchGeo's splitters replace `index`; whatever it is now is what counts.
@@ -343,29 +409,32 @@ class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
         look = self._look()
         west, south, east, north = look.bounds.T
         hit = (west < x.stop) & (east > x.start) & (south < y.stop) & (north > y.start)
-        hit &= (look.start <= t.stop.as_unit("ns").value) & (look.stop >= t.start.as_unit("ns").value)
+        start, stop = t.start.as_unit("ns").value, t.stop.as_unit("ns").value
+        # A year that only begins where the slice ends is not in it.
+        hit &= ((look.start < stop) | ((start == stop) & (look.start == stop))) & (look.stop >= start)
         found = look.tile[hit]
         return found if found.size < 2 else np.unique(found)
 
-    def _mosaic(self, positions: NDArray[np.int64], target: Target) -> NDArray[Any]:
-        """Tiles of one year on one grid: native ones first, each next one where those before are masked."""
+    def _mosaic(self, positions: NDArray[np.int64], target: Grid) -> NDArray[Any]:
+        """Tiles of one year on one grid: a single native one as it is stored, else each pixel from the tile of its own zone."""
         rasters = [self.tile_index.open(int(position)) for position in positions]
+        if self._warn_of_warping and any(crs_name(raster.grid.crs) != target.crs for raster in rasters):
+            self._warn_of_warping = False
+            warnings.warn(
+                f"{self.tile_index.description}: the tiles have several CRSs, so slices are in {target.crs} and take the nearest pixel; "
+                "pass crs= for another one, or read native chips by unit",
+                UserWarning,
+                stacklevel=4,
+            )
+        if self.product.overlap == "nominal" and len({self.tile_index.zone_list[int(position)] for position in positions}) > 1:
+            return mosaic(self.tile_index, self._blocks, [int(position) for position in positions], target, self._bands)
         if len(rasters) > 1:
             rasters.sort(key=lambda raster: not is_native(raster, target))
         out: NDArray[Any] | None = None
         for raster in rasters:
-            if not self._explicit and crs_name(raster.grid.crs) != target.crs:
-                raise DataError(
-                    f"the slice is in {target.crs}, the tile in {raster.grid.crs}: it would have to be warped",
-                    source=raster.name,
-                    remedy='Pass crs= for the CRS of slices (crs="native" where all tiles share one), or read native chips by unit.',
-                )
             values = read_onto(raster, self._blocks, target, self._bands)
-            if out is None:
-                out = values
-            else:
-                out = _fill(out, values)
-            if not _is_masked(out).any():
+            out = values if out is None else self._fill(out, values)
+            if not self.product.codec.is_missing(out[0]).any():
                 break
         assert out is not None
         return out
@@ -391,26 +460,28 @@ class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
         return sample if self.transforms is None else self.transforms(sample)
 
     def _from_neighbours(self, position: int, values: NDArray[Any], row: int, column: int) -> NDArray[Any]:
-        frame = self.tile_index.frame
-        here, grid = frame.iloc[position], self.tile_index.open(position).grid
+        grid = self.tile_index.open(position).grid
         height, width = values.shape[-2:]
-        west, north = grid.west + column * grid.xres, grid.north - row * grid.yres
-        east, south = west + width * grid.xres, north - height * grid.yres
-        near = (frame["crs"] == here["crs"]) & (frame["year"] == here["year"])
-        near &= (frame["west"] < east) & (frame["east"] > west) & (frame["south"] < north) & (frame["north"] > south)
-        for other in np.flatnonzero(near.to_numpy()):
-            raster = self.tile_index.open(int(other))
-            target = Target(crs_name(grid.crs), west, north, grid.xres, grid.yres, height, width)
+        target = Grid(crs_name(grid.crs), grid.west + column * grid.xres, grid.north - row * grid.yres, grid.xres, grid.yres, height, width)
+        for other in neighbours(self.tile_index, target, int(self._years_of[position])):
+            raster = self.tile_index.open(other)
             if other != position and is_native(raster, target):
-                values = _fill(values, read_onto(raster, self._blocks, target, self._bands))
+                values = self._fill(values, read_onto(raster, self._blocks, target, self._bands))
         return values
 
+    def _fill(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+        codec = self.product.codec
+        if first.dtype != second.dtype:  # a float export beside published bytes
+            first, second = (codec.decode(values) if values.dtype == np.int8 else values for values in (first, second))
+        return np.where(codec.is_missing(first[0]), second, first)
+
     def _finish(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Bytes or floats as the user asked for them."""
+        """Stored values or components, as the user asked for them."""
+        codec = self.product.codec
         if not self.decoded:
-            return values if values.dtype == np.int8 else encode(values, axis=0)
-        if values.dtype == np.int8:
-            return decode(values, masked=self.masked)
+            return codec.as_stored(values, axis=0)
+        if values.dtype == codec.dtype:
+            return codec.decode(values, masked=self.masked)
         return values if np.isnan(self.masked) else np.nan_to_num(values, nan=self.masked)
 
     def _parse(self, unit_id: str) -> tuple[int, int, int, int, int]:
@@ -422,44 +493,85 @@ class AlphaEarthEmbedding(GoogleSatelliteEmbedding):
         position = self.tile_index.position(match["tile"])
         return position, int(match["row"]), int(match["column"]), int(match["height"]), int(match["width"])
 
-    def _only_crs(self) -> str:
-        found = sorted(set(self.tile_index.frame["crs"]))
-        if len(found) != 1:
-            raise DataError(
-                f"the tiles have {len(found)} CRSs ({', '.join(found)})", source=self.tile_index.description, remedy="Name one with crs=."
-            )
-        return found[0]
-
     def _native_res(self) -> tuple[float, float]:
-        """Pixel size of the first tile in the dataset's CRS, else the published ten metres."""
-        for position in np.flatnonzero((self.tile_index.frame["crs"] == self._crs).to_numpy())[:1]:
-            grid = self.tile_index.open(int(position)).grid
+        """Pixel size of the first tile in the dataset's CRS, else that of the first tile, in degrees where the CRS is in degrees."""
+        same = np.flatnonzero((self.tile_index.frame["crs"] == self._crs).to_numpy())
+        grid = self.tile_index.open(int(same[0]) if same.size else 0).grid
+        if same.size or is_geographic(self._crs) == is_geographic(grid.crs):
             return grid.xres, grid.yres
-        return (_TEN_METRES, _TEN_METRES) if is_geographic(self._crs) else (10.0, 10.0)
+        scale = _DEGREES_PER_METRE if is_geographic(self._crs) else 1 / _DEGREES_PER_METRE
+        return grid.xres * scale, grid.yres * scale
 
 
-def merge_by_mask(samples: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Merge samples of the same place: each next one fills what is masked (NaN, or -128 in bytes) in those before."""
+class AlphaEarthEmbedding(EmbeddingRasters, GoogleSatelliteEmbedding):
+    """AlphaEarth annual embeddings: published tiles, exports from Earth Engine and the Zarr mosaic.
+
+    See `EmbeddingRasters` for the arguments. TorchGeo's own class of these files neither decodes nor masks them.
+
+    References:
+        * https://arxiv.org/abs/2507.22291
+        * https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_SATELLITE_EMBEDDING_V1_ANNUAL
+    """
+
+    product_name = "alphaearth-v1"
+
+
+class TesseraEmbedding(EmbeddingRasters):
+    """TESSERA annual embeddings: `geoemb:` Zarr stores, and the GeoTIFFs and NumPy grids that geotessera writes.
+
+    See `EmbeddingRasters` for the arguments; `of` names another variant. A pixel whose scale is NaN or infinite is missing, and so is one
+    beyond the record's range. Zone-years that a store does not list as complete are left out with a warning that names them. Where zones
+    overlap, the zone a place is in counts.
+
+    References:
+        * https://arxiv.org/abs/2506.20380
+        * https://github.com/ucam-eo/geotessera
+    """
+
+    product_name = "tessera-v1.1-dclimate"
+
+
+class UnknownBandError(DataError, AssertionError):
+    """A band that a product does not have; also an `AssertionError`, which TorchGeo raises for it."""
+
+
+def _index_of(paths: Source, record: EmbeddingProduct, year: int | None) -> TileIndex:
+    """The tiles of whatever a dataset was given; nothing there is TorchGeo's kind of error too."""
+    if isinstance(paths, TileIndex):
+        return paths
+    try:
+        if year is None and isinstance(paths, str | os.PathLike):
+            reader = open_source(paths, of=record)
+            if not isinstance(reader, TileReader):
+                raise DataError(f"{record.name} is not made of pixels", source=os.fspath(paths), remedy="Read it with open_source.")
+            return reader.index
+        return as_index(paths, year=year, of=record)
+    except DataError as error:
+        names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        if any("://" in str(name) for name in names) or any(_holds_files(name) for name in names):
+            raise
+        raise MissingDatasetError(error.problem, source=error.source, remedy=error.remedy) from error
+
+
+def _holds_files(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file of the kind that is read."""
+    if os.path.isfile(path):
+        return True
+    return any(name.lower().endswith((".tif", ".tiff", ".npy", "zarr.json")) for _, _, names in os.walk(path) for name in names)
+
+
+def merge_by_mask(samples: Iterable[dict[str, Any]], fill: float = float("nan")) -> dict[str, Any]:
+    """Merge samples of one product and place: each next one fills what is missing in those before."""
     merged: dict[str, Any] = {}
     for sample in samples:
         for key, value in sample.items():
             if key not in merged:
                 merged[key] = value
             elif key == "image":
-                gap = merged[key] == MASKED if merged[key].dtype == torch.int8 else torch.isnan(merged[key])
-                merged[key] = torch.where(gap, value, merged[key])
+                held = merged[key]
+                gap = held == fill if held.dtype == torch.int8 else torch.isnan(held)
+                merged[key] = torch.where(gap, value, held)
     return merged
-
-
-def _is_masked(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which pixels are masked; one band tells, because all are."""
-    return values[0] == MASKED if values.dtype == np.int8 else np.isnan(values[0])
-
-
-def _fill(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    if first.dtype != second.dtype:  # a float export beside published bytes
-        first, second = (decode(values) if values.dtype == np.int8 else values for values in (first, second))
-    return np.where(_is_masked(first), second, first)
 
 
 def _nanoseconds(index: pd.DatetimeIndex) -> NDArray[np.int64]:

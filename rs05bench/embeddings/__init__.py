@@ -11,29 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rs05bench.embeddings.blocks import BlockCache
     from rs05bench.embeddings.change import angle, change_features, dot
-    from rs05bench.embeddings.codec import (
-        ATTRIBUTION,
-        BANDS,
-        MASKED,
-        DecodeEmbedding,
-        decode,
-        decode_tensor,
-        encode,
-        normalise,
-        pool,
-    )
+    from rs05bench.embeddings.grid import Grid
     from rs05bench.embeddings.points import read_points
     from rs05bench.embeddings.polygons import read_polygons
+    from rs05bench.embeddings.products import EmbeddingProduct, product, products
     from rs05bench.embeddings.raster import open_raster
+    from rs05bench.embeddings.readers import EmbeddingReader
     from rs05bench.embeddings.sources import open_source
     from rs05bench.embeddings.tiles import TileIndex
+    from rs05bench.embeddings.vectors import DecodeEmbedding, decode, decode_tensor, encode, normalise, pool
 
 __all__ = [
-    "ATTRIBUTION",
-    "BANDS",
-    "MASKED",
     "BlockCache",
     "DecodeEmbedding",
+    "EmbeddingProduct",
+    "EmbeddingReader",
+    "Grid",
     "TileIndex",
     "angle",
     "change_features",
@@ -45,19 +38,39 @@ __all__ = [
     "open_raster",
     "open_source",
     "pool",
+    "product",
+    "products",
     "read_points",
     "read_polygons",
 ]
 
 _HOMES = {
     "blocks": ("BlockCache",),
-    "change": ("angle", "change_features", "dot"),
-    "codec": ("ATTRIBUTION", "BANDS", "MASKED", "DecodeEmbedding", "decode", "decode_tensor", "encode", "normalise", "pool"),
+    "change": (
+        "angle",
+        "change_features",
+        "dot",
+    ),
+    "grid": ("Grid",),
     "points": ("read_points",),
     "polygons": ("read_polygons",),
+    "products": (
+        "EmbeddingProduct",
+        "product",
+        "products",
+    ),
     "raster": ("open_raster",),
+    "readers": ("EmbeddingReader",),
     "sources": ("open_source",),
     "tiles": ("TileIndex",),
+    "vectors": (
+        "DecodeEmbedding",
+        "decode",
+        "decode_tensor",
+        "encode",
+        "normalise",
+        "pool",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

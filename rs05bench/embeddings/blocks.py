@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rs05bench.embeddings.bytesource import is_remote
-from rs05bench.embeddings.raster import ALL_BANDS, Raster
+from rs05bench.embeddings.raster import Raster
 from rs05bench.protocol.checked_arrays import CheckedArrays
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ DEFAULT_LIMIT = 2 << 30
 class BlockCache:
     """Blocks decompressed once.
 
-    Random chips come back to the same blocks; decompressing 64 of them for every chip is what makes a plain reader slow. In memory the
+    Random chips come back to the same blocks; decompressing all components for every chip makes a plain reader slow. In memory the
     least recently used blocks go first. On disk each block is one uncompressed file with a checksum that all loader workers map, so that a
     tile that does not fit into memory is still decompressed once.
 
@@ -40,9 +40,9 @@ class BlockCache:
         self._blocks: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
         self._size, self._lock = 0, threading.Lock()
 
-    def block(self, raster: Raster, row: int, column: int, bands: Sequence[int] = ALL_BANDS) -> NDArray[Any]:
+    def block(self, raster: Raster, row: int, column: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """The `(bands, height, width)` block of a raster, decompressed now or before."""
-        key = (raster.name, row, column, bands if isinstance(bands, tuple) else tuple(bands))
+        key = (raster.name, row, column, bands if bands is None or isinstance(bands, tuple) else tuple(bands))
         with self._lock:
             if key in self._blocks:
                 self._blocks.move_to_end(key)
@@ -68,11 +68,11 @@ class BlockCache:
         """Bytes of decoded blocks held in memory (or mapped)."""
         return self._size
 
-    def _read(self, raster: Raster, row: int, column: int, bands: Sequence[int]) -> NDArray[Any]:
+    def _read(self, raster: Raster, row: int, column: int, bands: Sequence[int] | None) -> NDArray[Any]:
         self.decompressed += 1
         return raster.read_block(row, column, bands)
 
-    def _from_disk(self, raster: Raster, row: int, column: int, bands: Sequence[int]) -> NDArray[Any]:
+    def _from_disk(self, raster: Raster, row: int, column: int, bands: Sequence[int] | None) -> NDArray[Any]:
         assert self.folder is not None
         path = self.folder / _identity(raster, bands) / f"{row}-{column}.npy"
         kept = self._arrays.load(path)
@@ -89,9 +89,9 @@ class BlockCache:
         self.__init__(**state)  # type: ignore[misc]
 
 
-def _identity(raster: Raster, bands: Sequence[int]) -> str:
+def _identity(raster: Raster, bands: Sequence[int] | None) -> str:
     """A folder name that changes when the file does."""
-    parts = [raster.name, str(raster.grid), str(list(bands))]
+    parts = [raster.name, raster.product.name, str(raster.grid), str(bands if bands is None else list(bands))]
     if not is_remote(raster.name) and os.path.exists(raster.name):
         status = os.stat(raster.name)
         parts += [os.path.abspath(raster.name), str(status.st_size), str(status.st_mtime_ns)]

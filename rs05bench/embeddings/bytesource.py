@@ -49,22 +49,29 @@ def open_bytes(path: str | os.PathLike[str], **options: Any) -> ByteSource:
 
 
 class LocalBytes:
-    """A file of this machine, read with positioned reads so that threads need no lock."""
+    """A file of this machine, read with positioned reads so that threads need no lock; where there are none, under one."""
 
     def __init__(self, path: str) -> None:
-        self.name = path
+        self.name, self._lock = path, threading.Lock()
         try:
-            self._descriptor = os.open(path, os.O_RDONLY)
+            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise DataError(f"cannot be opened: {error.strerror}", source=path) from error
         self.size = os.fstat(self._descriptor).st_size
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes of each (offset, length)."""
-        found = [os.pread(self._descriptor, length, offset) for offset, length in ranges]
+        found = [self._read(length, offset) for offset, length in ranges]
         for piece, (offset, length) in zip(found, ranges, strict=True):
             _check_length(piece, offset, length, self.name)
         return found
+
+    def _read(self, length: int, offset: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, length, offset)
+        with self._lock:  # Windows
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            return os.read(self._descriptor, length)
 
     def stream(self) -> BinaryIO:
         """A file object over the whole."""
@@ -98,7 +105,7 @@ class ObjectBytes:
         """The bytes of each (offset, length), asked for at the same time."""
         import asyncio
 
-        self._check_process()
+        _refuse_fork(self._pid, self.name)
         for offset, length in ranges:
             if offset + length > self.size:
                 raise DataError(f"ends at byte {self.size}, but a block lies at {offset}..{offset + length}: truncated", source=self.name)
@@ -125,19 +132,11 @@ class ObjectBytes:
         """A buffered file object: headers of cloud optimised files lie in their first kilobytes."""
         import obstore
 
-        self._check_process()
+        _refuse_fork(self._pid, self.name)
         return io.BufferedReader(_Seekable(obstore.open_reader(self._store, self._key, buffer_size=1 << 18)), buffer_size=1 << 16)
 
     def close(self) -> None:
         """Nothing is held open."""
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise DataError(
-                "remote files cannot be read from a forked loader worker (the network threads did not come along)",
-                source=self.name,
-                remedy='Pass multiprocessing_context="spawn" to the DataLoader.',
-            )
 
 
 class _Seekable(io.RawIOBase):
@@ -170,6 +169,8 @@ def store_for(base: str, **options: Any) -> Any:
     Raises:
         DataError: If obstore is not installed.
     """
+    for pid, *_ in _stores:
+        _refuse_fork(pid, base)
     key = (os.getpid(), base, tuple(sorted((name, str(value)) for name, value in options.items())))
     if key not in _stores:
         try:
@@ -180,6 +181,16 @@ def store_for(base: str, **options: Any) -> Any:
             options = {"client_options": {"allow_http": True}} | options
         _stores[key] = from_url(base, **options)
     return _stores[key]
+
+
+def _refuse_fork(pid: int, source: str) -> None:
+    """A forked process inherits the network client without its threads, and would wait for them for ever."""
+    if os.getpid() != pid:
+        raise DataError(
+            "remote files cannot be read from a forked loader worker (the network threads did not come along)",
+            source=source,
+            remedy='Pass multiprocessing_context="spawn" to the DataLoader.',
+        )
 
 
 _stores: dict[Any, Any] = {}

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rs05bench.embeddings.codec import BANDS, normalise
+from rs05bench.embeddings.products import DEFAULT, product
+from rs05bench.embeddings.vectors import Named, normalise
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,22 +48,25 @@ def angle(before: ArrayLike, after: ArrayLike, *, axis: int = -1) -> NDArray[np.
     return np.degrees(2 * np.arctan2(difference, total)).astype(np.float32)
 
 
-def change_features(before: ArrayLike, after: ArrayLike, *, axis: int = -1) -> tuple[NDArray[np.float32], list[str]]:
+def change_features(before: ArrayLike, after: ArrayLike, *, axis: int = -1, of: Named = DEFAULT) -> tuple[NDArray[np.float32], list[str]]:
     """Differences of the components, dot product and angle, as columns for a shallow learner.
 
     Args:
-        before: Decoded embeddings of the first year, 64 along `axis`.
+        before: Decoded embeddings of the first year.
         after: Decoded embeddings of the second, same shape.
         axis: The axis of the components.
+        of: The product.
 
     Returns:
-        float32 array with 66 entries along `axis`, and their names `dA00..dA63, change_dot, change_angle`.
+        float32 array with two entries more than components along `axis`, and their names: `d` and the column, `change_dot`,
+        `change_angle`.
     """
     a, b = np.asarray(before, dtype=np.float32), np.asarray(after, dtype=np.float32)
-    if a.shape != b.shape or a.shape[axis] != len(BANDS):
-        raise DataError(f"expected two arrays of {len(BANDS)} components, found shapes {a.shape} and {b.shape}")
+    bands = product(of).bands
+    if a.shape != b.shape or a.shape[axis] != len(bands):
+        raise DataError(f"expected two arrays of {len(bands)} components, found shapes {a.shape} and {b.shape}")
     parts = [b - a, np.expand_dims(dot(a, b, axis=axis), axis), np.expand_dims(angle(a, b, axis=axis), axis)]
-    return np.concatenate(parts, axis=axis), [*(f"d{band}" for band in BANDS), "change_dot", "change_angle"]
+    return np.concatenate(parts, axis=axis), [*(f"d{band}" for band in bands), "change_dot", "change_angle"]
 
 
 def _pair(before: ArrayLike, after: ArrayLike, axis: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import numpy as np
 
 from rs05bench.embeddings.bytesource import ByteSource, is_remote
-from rs05bench.embeddings.codec import MASKED
 from rs05bench.embeddings.grid import crs_name, grid_from_affine
-from rs05bench.embeddings.raster import ALL_BANDS, NotThisReader, block_counts, block_extent, check_bands, check_nodata, threads
+from rs05bench.embeddings.products import EmbeddingProduct
+from rs05bench.embeddings.raster import NotThisReader, band_order, block_counts, block_extent, check_bands, check_nodata, threads
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,11 +29,12 @@ class CogRaster:
 
     Args:
         source: The file's bytes.
+        record: What it holds.
     """
 
     dtype = np.dtype(np.int8)
 
-    def __init__(self, source: ByteSource) -> None:
+    def __init__(self, source: ByteSource, record: EmbeddingProduct) -> None:
         import tifffile
 
         self.name, self._source = source.name, source
@@ -47,7 +48,8 @@ class CogRaster:
                 compression, predictor = int(page.compression), int(page.predictor)
                 block = (int(page.tilelength), int(page.tilewidth)) if tiled else (0, 0)
                 offsets, lengths = np.array(page.dataoffsets, dtype=np.int64), np.array(page.databytecounts, dtype=np.int64)
-                nodata = page.tags.valueof(42113)
+                nodata, names = page.tags.valueof(42113), _descriptions(page.tags.valueof(42112), count)
+                masks = os.path.exists(f"{source.name}.msk") or any(other.subfiletype & 4 for other in tiff.pages[1:])
                 geo = dict(page.geotiff_tags or {})
         except DataError:
             raise
@@ -57,8 +59,12 @@ class CogRaster:
             ) from error
         if not (tiled and planar and compression in _COMPRESSIONS and predictor in (1, 2)) or dtype != np.int8:
             raise NotThisReader(f"tiled={tiled}, band-planar={planar}, compression={compression}, predictor={predictor}, dtype={dtype}")
-        check_bands(count, source.name)
-        check_nodata(None if nodata is None else float(str(nodata).strip("\x00 ")), source.name)
+        if masks:
+            raise NotThisReader("it says by a mask of its own what is missing")
+        check_bands(count, record, source.name)
+        check_nodata(None if nodata is None else float(str(nodata).strip("\x00 ")), record, source.name)
+        self.product = record.sized(count)
+        self._order = band_order(names, self.product, source.name) or tuple(range(count))
         self.block = block
         self.grid = grid_from_affine(_geokeys_crs(geo), _geokeys_affine(geo, source.name), *shape, source.name)
         rows, columns = block_counts(self)
@@ -75,8 +81,9 @@ class CogRaster:
         """Size of the full-resolution blocks in the file."""
         return int(self._lengths.sum())
 
-    def read_block(self, row: int, column: int, bands: Sequence[int] = ALL_BANDS) -> NDArray[np.int8]:
+    def read_block(self, row: int, column: int, bands: Sequence[int] | None = None) -> NDArray[np.int8]:
         """The `(bands, height, width)` bytes of one block."""
+        bands = range(len(self._order)) if bands is None else bands
         height, width = block_extent(self, row, column)[2:]
         out = np.empty((len(bands), height, width), dtype=np.int8)
         self._each(row, column, bands, lambda position, _band, piece: self._decompress(piece, out[position]))
@@ -91,16 +98,17 @@ class CogRaster:
             self._decompress(piece, out)
             return function(band, out)
 
-        return self._each(row, column, ALL_BANDS, work)
+        return self._each(row, column, range(len(self._order)), work)
 
     def close(self) -> None:
         """Close the file."""
         self._source.close()
 
     def _each(self, row: int, column: int, bands: Sequence[int], work: Callable[[int, int, bytes | None], T]) -> list[T]:
-        places = [(int(self._offsets[band, row, column]), int(self._lengths[band, row, column])) for band in bands]
+        stored = [self._order[band] for band in bands]
+        places = [(int(self._offsets[band, row, column]), int(self._lengths[band, row, column])) for band in stored]
         if is_remote(self.name):
-            # All ranges at once, then decompress: the wire waits once, not 64 times.
+            # All ranges at once, then decompress: the wire waits once, not once a band.
             present = [place for place in places if place[1]]
             fetched = iter(self._source.read(present))
             pieces = [next(fetched) if place[1] else None for place in places]
@@ -116,7 +124,7 @@ class CogRaster:
         import imagecodecs
 
         if piece is None:  # a sparse block was never written: nothing was observed there
-            out[...] = MASKED
+            out[...] = self.product.codec.fill
             return
         height, width = self.block
         whole = out.shape == self.block
@@ -152,6 +160,21 @@ def _check_tags(stream: BinaryIO, page: Any, layout: Any, source: str) -> None:
         )
 
 
+def _descriptions(metadata: Any, count: int) -> list[str | None]:
+    """The names of the bands in GDAL's metadata (tag 42112)."""
+    from xml.etree import ElementTree
+
+    names: list[str | None] = [None] * count
+    if not isinstance(metadata, str | bytes):
+        return names
+    text = metadata.decode("utf-8", "replace") if isinstance(metadata, bytes) else metadata
+    for item in ElementTree.fromstring(text.strip("\x00 \n")):
+        sample = item.get("sample")
+        if item.get("role") == "description" and sample is not None and int(sample) < count:
+            names[int(sample)] = item.text
+    return names
+
+
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
     """Hold back what a library logs: what matters of it becomes an exception here."""
@@ -184,9 +207,7 @@ def _geokeys_affine(geo: dict[str, Any], source: str) -> tuple[float, ...]:
         column, row, _, x, y, _ = (float(v) for v in geo["ModelTiepoint"][:6])
         affine = (xres, 0.0, x - column * xres, 0.0, -yres, y + row * yres)
     else:
-        raise DataError(
-            "no georeferencing and no coordinate reference system", source=source, remedy="The file says nowhere where its pixels lie."
-        )
+        raise DataError("no georeferencing and no coordinate reference system", source=source)
     if int(geo.get("GTRasterTypeGeoKey", 1)) == 2:  # the coordinates are those of pixel centres
         a, b, c, d, e, f = affine
         affine = (a, b, c - a / 2 - b / 2, d, e, f - d / 2 - e / 2)

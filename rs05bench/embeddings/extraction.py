@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.codec import ATTRIBUTION, BANDS, CITATION, LICENCE, MASKED
 from rs05bench.embeddings.output import Portions, inspect_chip, read_record, write_chip, write_parquet
 from rs05bench.embeddings.unitfile import parse_years, read_units
 from rs05bench.errors import DataError
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from rs05bench.embeddings.sources import EmbeddingSource
+    from rs05bench.embeddings.readers import EmbeddingReader
 
 __all__ = ["Extraction", "Progress", "extract_chips", "extract_table", "parse_years", "read_record", "read_units", "start_exports"]
 
@@ -74,7 +73,7 @@ class Extraction:
 
 def extract_table(
     units: gpd.GeoDataFrame,
-    source: EmbeddingSource,
+    source: EmbeddingReader,
     years: Sequence[int] | None,
     out: str | os.PathLike[str],
     *,
@@ -91,7 +90,7 @@ def extract_table(
         source: From `open_source`.
         years: Years to extract for every unit; None takes each unit's own from its column `year`.
         out: `.parquet` (GeoParquet, with geometry and the record in its metadata) or `.csv`.
-        stats: Which of `mean`, `max`, `std`, for polygons.
+        stats: Which of `mean`, `std`, `min`, `max`, for polygons.
         progress: Called after every portion.
 
     Raises:
@@ -119,7 +118,7 @@ def extract_table(
 
             if point_like:
                 values = source.points(lonlat[rows, 0], lonlat[rows, 1], year, on_tile=count)
-                table = pd.DataFrame(values, columns=list(BANDS))
+                table = pd.DataFrame(values, columns=list(source.product.bands))
             else:
                 table = source.polygons(units.geometry.iloc[rows], year, stats=stats, on_tile=count).reset_index(drop=True)
             table.insert(0, "row", rows)
@@ -143,7 +142,7 @@ def extract_table(
 
 def extract_chips(
     units: gpd.GeoDataFrame,
-    source: EmbeddingSource,
+    source: EmbeddingReader,
     years: Sequence[int] | None,
     out: str | os.PathLike[str],
     *,
@@ -152,7 +151,8 @@ def extract_chips(
 ) -> Extraction:
     """Write a chip around every unit as a Cloud Optimized GeoTIFF, `{out}/{year}/{unit_id}.tif`, and `chips.parquet` that lists them.
 
-    Chips hold the published bytes (int8, -128 masked), north up, in the UTM zone of their place: `AlphaEarthEmbedding(out)` reads them.
+    Chips hold what the product stores (components where it has a scale a pixel), north up, in the UTM zone of their place: a dataset of
+    the product reads them.
     A chip that is there already is not read again.
 
     Args:
@@ -183,13 +183,13 @@ def extract_chips(
             path = folder / str(year) / f"{unit}.tif"
             if path.exists():
                 resumed += 1
-                masked, read = inspect_chip(path)
+                masked, read = inspect_chip(path, source.product)
             else:
                 read = []
                 lon, lat = float(lonlat[row, 0]), float(lonlat[row, 1])
                 values, crs, transform = source.chip(lon, lat, size, year, on_tile=partial(_note, read))
-                masked = float(np.mean(values[0] == MASKED))
-                write_chip(path, values, crs, transform, tiles=read)
+                masked = float(np.mean(source.product.codec.is_missing(values[0])))
+                write_chip(path, values, crs, transform, source.product, tiles=read)
             for tile in read:
                 tiles[tile] = tiles.get(tile, 0) + 1
             empty += masked == 1
@@ -212,7 +212,7 @@ def extract_chips(
     return Extraction(folder, done, empty, tiles)
 
 
-def _plan(units: gpd.GeoDataFrame, source: EmbeddingSource, years: Sequence[int] | None) -> list[tuple[int, NDArray[np.int64]]]:
+def _plan(units: gpd.GeoDataFrame, source: EmbeddingReader, years: Sequence[int] | None) -> list[tuple[int, NDArray[np.int64]]]:
     """Portions of (year, unit rows), units of one tile together."""
     if not len(units):
         raise DataError("there are no units")
@@ -223,8 +223,7 @@ def _plan(units: gpd.GeoDataFrame, source: EmbeddingSource, years: Sequence[int]
     work: list[tuple[int, NDArray[np.int64]]] = []
     for year in sorted({int(y) for y in (years if own is None else own)}):  # type: ignore[union-attr]
         rows = np.arange(len(units)) if own is None else np.flatnonzero(own == year)
-        tile_of = getattr(source, "tile_of", None)
-        tiles = np.zeros(len(rows), dtype=np.int64) if tile_of is None else tile_of(lonlat[rows, 0], lonlat[rows, 1], year)
+        tiles = source.portions_of(lonlat[rows, 0], lonlat[rows, 1], year)
         order = np.argsort(tiles, kind="stable")
         work.extend((year, rows[order[start:stop]]) for start, stop in _cuts(tiles[order], source.portion))
     return work
@@ -250,12 +249,12 @@ def _lonlat(units: gpd.GeoDataFrame) -> NDArray[np.float64]:
     return np.column_stack([centres.x.to_numpy(), centres.y.to_numpy()])
 
 
-def _digest(units: gpd.GeoDataFrame, source: EmbeddingSource, work: Iterable[tuple[int, NDArray[np.int64]]], options: Sequence[str]) -> str:
+def _digest(units: gpd.GeoDataFrame, source: EmbeddingReader, work: Iterable[tuple[int, NDArray[np.int64]]], options: Sequence[str]) -> str:
     """Of everything that decides what is written: portions of another plan are never mixed in."""
     import shapely
 
     state = hashlib.sha256()
-    for text in (source.description, units.crs.to_wkt(), *options, *units["unit_id"]):
+    for text in (source.description, source.product.name, units.crs.to_wkt(), *options, *units["unit_id"]):
         state.update(str(text).encode() + b"\x00")
     for shape in shapely.to_wkb(units.geometry.to_numpy()):
         state.update(shape)
@@ -265,7 +264,7 @@ def _digest(units: gpd.GeoDataFrame, source: EmbeddingSource, work: Iterable[tup
 
 
 def _record(
-    source: EmbeddingSource, tiles: dict[str, int], work: Iterable[tuple[int, NDArray[np.int64]]], stats: Sequence[str], rows: int
+    source: EmbeddingReader, tiles: dict[str, int], work: Iterable[tuple[int, NDArray[np.int64]]], stats: Sequence[str], rows: int
 ) -> dict[str, Any]:
     """Where the numbers come from: kept in the file itself and beside it."""
     from importlib.metadata import PackageNotFoundError, version
@@ -276,13 +275,14 @@ def _record(
         own = "unknown"
     return {
         "schema_version": SCHEMA_VERSION,
-        "attribution": ATTRIBUTION,
-        "licence": LICENCE,
-        "citation": CITATION,
+        "product": source.product.name,
+        "attribution": source.product.attribution,
+        "licence": source.product.licence,
+        "citation": source.product.citation,
         "source": source.description,
         "years": sorted({year for year, _ in work}),
         "statistics": list(stats),
-        "decode": "sign(v) * (v / 127.5) ** 2; -128 is masked",
+        "decode": source.product.formula,
         "rows": rows,
         "tiles": dict(sorted(tiles.items())),
         "rs05bench": own,
@@ -323,11 +323,11 @@ def _check_file_names(names: pd.Series) -> None:
 
 
 def start_exports(
-    units: gpd.GeoDataFrame, source: EmbeddingSource, years: Sequence[int] | None, *, to: str, stats: Sequence[str]
+    units: gpd.GeoDataFrame, source: EmbeddingReader, years: Sequence[int] | None, *, to: str, stats: Sequence[str]
 ) -> list[str]:
     """Start one Earth Engine table export a year, for more units than requests can carry; returns the tasks' names.
 
-    The exported CSVs hold `unit_id`, `year`, `A00..A63` and `.geo`; they are read like any table of embeddings.
+    The exported CSVs hold `unit_id`, `year`, the product's columns and `.geo`; they are read like any table of embeddings.
     """
     from rs05bench.embeddings.earthengine import EarthEngine
 
@@ -337,6 +337,8 @@ def start_exports(
     for year, rows in _plan(units, source, years):
         started.setdefault(year, []).append(rows)
     return [
-        source.export_table(units.iloc[np.concatenate(rows)], year, stats=stats, to=to, description=f"rs05bench-alphaearth-{year}")
+        source.export_table(
+            units.iloc[np.concatenate(rows)], year, stats=stats, to=to, description=f"rs05bench-{source.product.family}-{year}"
+        )
         for year, rows in started.items()
     ]

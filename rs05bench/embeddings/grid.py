@@ -1,11 +1,11 @@
-"""Where the pixels of a raster lie, as a small value that cannot confuse rows with columns or north with south."""
+"""Where pixels are: one small value for rasters, chips and maps that cannot confuse rows with columns or north with south."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,12 +18,28 @@ if TYPE_CHECKING:
 WGS84 = "EPSG:4326"
 
 
+class GeoBoxLike(Protocol):
+    """What a geobox of odc-geo and a rasterio data set have in common."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def transform(self) -> Any:
+        """The affine transform of pixel corners."""
+
+    @property
+    def crs(self) -> Any:
+        """The coordinate reference system."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The pixel grid of a raster, always counted from its north-western corner.
+    """A grid of pixels, always counted from its north-western corner: of a raster, or the one a chip or map is wanted on.
 
-    AlphaEarth files are stored bottom-up (the first row is the southernmost). Everything outside the block readers counts rows from the
-    north; `bottom_up` says that the file's own rows run the other way.
+    Some files are stored bottom-up (the first row is the southernmost). Everything outside the block readers counts rows from the north;
+    `bottom_up` says that the file's own rows run the other way.
 
     Args:
         crs: The coordinate reference system, as an authority code or WKT.
@@ -44,6 +60,20 @@ class Grid:
     height: int
     width: int
     bottom_up: bool = False
+
+    @classmethod
+    def of(cls, geobox: GeoBoxLike | Grid) -> Grid:
+        """The grid of an `odc.geo.geobox.GeoBox`, or of anything else with `shape`, `transform` and `crs`.
+
+        Raises:
+            DataError: The axes are swapped or rotated, or it has no CRS.
+        """
+        if isinstance(geobox, Grid):
+            return geobox
+        height, width = geobox.shape
+        crs = None if geobox.crs is None else name_of(geobox.crs)
+        grid = grid_from_affine(crs, tuple(geobox.transform)[:6], int(height), int(width), "geobox")
+        return replace(grid, bottom_up=False)
 
     @property
     def east(self) -> float:
@@ -147,7 +177,9 @@ def crs_name(text: str) -> str:
 
 
 def name_of(crs: Any) -> str:
-    """`crs_name` of anything pyproj or rasterio call a CRS."""
+    """`crs_name` of anything that stands for a CRS: text, an EPSG number, or an object of pyproj, rasterio or odc-geo."""
+    if isinstance(crs, int | np.integer):
+        return crs_name(f"EPSG:{int(crs)}")
     return crs_name(crs if isinstance(crs, str) else crs.to_wkt())
 
 
@@ -171,9 +203,22 @@ def transformer(source: str, target: str) -> Transformer:
     return Transformer.from_crs(crs_of(source), crs_of(target), always_xy=True)
 
 
+def belongs(zones: NDArray[np.str_], zone: str | None) -> NDArray[np.bool_]:
+    """Which points, by the zone each is in (`10N`), a tile's zone is for: `10N`, `10` for both hemispheres, None for any."""
+    if zone is None:
+        return np.ones(zones.shape, dtype=bool)
+    return zones == zone if zone[-1].isalpha() else np.char.rstrip(zones, "NS") == zone
+
+
+def wrapped(lon: ArrayLike) -> NDArray[np.float64]:
+    """Longitudes between -180 and 180, from any that count on beyond."""
+    values = np.asarray(lon, dtype=np.float64)
+    return np.where(np.abs(values) > 180, (values + 180) % 360 - 180, values)
+
+
 def zone_of(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.str_]:
-    """The UTM zone of each point, e.g. `10N`, by the six-degree strips that the AlphaEarth tiles are cut in."""
+    """The UTM zone of each point, e.g. `10N`, by six-degree strips."""
     lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
-    wrapped = np.where(np.isfinite(lon), (lon + 180) % 360, 0)
-    number = (wrapped // 6).astype(np.int64) + 1
+    east = np.where(np.isfinite(lon), (lon + 180) % 360, 0)
+    number = (east // 6).astype(np.int64) + 1
     return np.char.add(number.astype(str), np.where(lat >= 0, "N", "S"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.codec import ATTRIBUTION, BANDS, LICENCE, MASKED
+from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_bytes, writing
 from rs05bench.protocol.cog import CogLayout, open_raster_file, write_cog
@@ -24,15 +24,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def write_chip(path: Path, values: NDArray[np.int8], crs: str, transform: tuple[float, ...], *, tiles: Sequence[str] = ()) -> None:
-    """Write `(64, height, width)` bytes as a Cloud Optimized GeoTIFF that says what it is; written whole and renamed last."""
+def write_chip(
+    path: Path, values: NDArray[Any], crs: str, transform: tuple[float, ...], of: EmbeddingProduct, *, tiles: Sequence[str] = ()
+) -> None:
+    """Write `(dimensions, height, width)` values as a Cloud Optimized GeoTIFF that says what it is; written whole and renamed last."""
     from affine import Affine
 
-    tags = {"ATTRIBUTION": ATTRIBUTION, "LICENCE": LICENCE, "TILES": json.dumps(list(tiles))}
-    tags["DECODE"] = "sign(v) * (v / 127.5) ** 2; -128 is masked"
-    # No overviews: GDAL would average the bytes, and a mean of bytes is no embedding.
+    tags = {
+        "PRODUCT": of.name,
+        "ATTRIBUTION": of.attribution,
+        "LICENCE": of.licence,
+        "DECODE": of.formula,
+        "TILES": json.dumps(list(tiles)),
+    }
+    # No overviews: GDAL would average what is stored, and a mean of bytes is no embedding.
     layout = CogLayout(by_band=True)
-    write_cog(path, values, crs=crs, transform=Affine(*transform), nodata=MASKED, band_names=BANDS, tags=tags, layout=layout)
+    write_cog(path, values, crs=crs, transform=Affine(*transform), nodata=of.codec.fill, band_names=of.bands, tags=tags, layout=layout)
 
 
 def write_parquet(frame: pd.DataFrame, out: Path, record: dict[str, Any]) -> None:
@@ -61,10 +68,10 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     return dict(json.loads(metadata[b"rs05bench"]))
 
 
-def inspect_chip(path: Path) -> tuple[float, list[str]]:
-    """Share of masked pixels of a chip of an earlier run, and the tiles it was read from."""
+def inspect_chip(path: Path, of: EmbeddingProduct) -> tuple[float, list[str]]:
+    """Share of missing pixels of a chip of an earlier run, and the tiles it was read from."""
     with open_raster_file(path) as chip:
-        return float(np.mean(chip.read(1) == MASKED)), list(json.loads(chip.tags().get("TILES", "[]")))
+        return float(np.mean(of.codec.is_missing(chip.read(1)))), list(json.loads(chip.tags().get("TILES", "[]")))
 
 
 class Portions:

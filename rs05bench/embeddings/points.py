@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.codec import BANDS, MASKED, decode, encode
-from rs05bench.embeddings.grid import WGS84, transformer
+from rs05bench.embeddings.grid import WGS84, transformer, wrapped
 from rs05bench.embeddings.raster import Raster
 from rs05bench.embeddings.tiles import Source, TileIndex, as_index
 from rs05bench.errors import DataError
@@ -28,20 +27,20 @@ def read_points(
 ) -> NDArray[Any]:
     """The embedding of the pixel that holds each point.
 
-    Points are sorted by tile and block; a block is decompressed band by band and forgotten, so memory grows with the points (64 bytes
-    each), never with the files. No pixel is interpolated. Where tiles of two UTM zones overlap, the tile of the point's own zone is read,
+    Points are sorted by tile and block; a block is decompressed band by band and forgotten, so memory grows with the points, never with
+    the files. No pixel is interpolated. Where tiles of two UTM zones overlap, the tile of the point's own zone is read,
     and the other only where that one is masked or absent.
 
     Args:
         source: A `TileIndex`, folder, file(s), or the published index.
-        lon: Degrees east (WGS84), shape (n,).
+        lon: Degrees east (WGS84), shape (n,), from -180 or from 0.
         lat: Degrees north (WGS84), shape (n,).
         year: One year, or one a point.
-        decoded: Return float32 components; else the int8 bytes (float files are quantised).
+        decoded: Return float32 components; else what the product stores (decoded files are encoded).
         on_tile: Called with each tile's id and the number of points read from it.
 
     Returns:
-        `(n, 64)` float32, NaN where masked or where no tile lies; with `decoded=False` int8, -128 there.
+        `(n, dimensions)` float32, NaN where missing or where there is no tile; with `decoded=False` as stored, with its fill there.
 
     Raises:
         DataError: If the arguments do not fit each other, no tile is of a year, or a file is missing or damaged.
@@ -52,22 +51,24 @@ def read_points(
     if lon.shape != lat.shape:
         raise DataError(f"{lon.size} longitudes, but {lat.size} latitudes")
     _check_degrees(lon, lat)
+    lon = wrapped(lon)
     index.require_years(np.unique(years).tolist())
-    # (64, n): a band of a block is written side by side.
-    values: NDArray[np.int8] = np.full((len(BANDS), lon.size), MASKED, dtype=np.int8)
+    codec = index.product.codec
+    # Components first: a band of a block is written side by side.
+    values: NDArray[Any] = np.full((index.product.size, lon.size), codec.fill, dtype=codec.dtype)
     exact: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
     for one_year in np.unique(years):
         of_year = np.flatnonzero(years == one_year)
         for position, near in index.candidates(lon[of_year], lat[of_year], int(one_year)):
             wanted = of_year[near]
-            wanted = wanted[values[0, wanted] == MASKED]
+            wanted = wanted[codec.is_missing(values[0, wanted])]
             if wanted.size:
                 hit = _read_tile(index, position, lon, lat, wanted, values, exact if decoded else None)
                 if hit and on_tile is not None:
                     on_tile(str(index.frame["tile_id"].iloc[position]), hit)
     if not decoded:
         return np.ascontiguousarray(values.T)
-    out = decode(np.ascontiguousarray(values.T))
+    out = codec.decode(np.ascontiguousarray(values.T))
     for targets, vectors in exact:
         out[targets] = vectors
     return out
@@ -79,7 +80,7 @@ def _read_tile(
     lon: NDArray[np.float64],
     lat: NDArray[np.float64],
     wanted: NDArray[np.int64],
-    values: NDArray[np.int8],
+    values: NDArray[Any],
     exact: list[tuple[NDArray[np.int64], NDArray[np.float32]]] | None,
 ) -> int:
     """Read the points that a tile holds into `values`; returns how many it holds."""
@@ -95,18 +96,18 @@ def _read_tile(
         height, width = raster.block
         inner = (row[members] - block_row * height) * min(width, grid.width - block_column * width) + column[members] - block_column * width
         targets = points[members]
-        if raster.dtype == np.int8:
+        if raster.dtype == values.dtype:
             _gather(raster, block_row, block_column, inner, targets, values)
         else:
-            block = raster.read_block(block_row, block_column).reshape(len(BANDS), -1)[:, inner]
-            values[:, targets] = encode(block, axis=0)
+            block = raster.read_block(block_row, block_column).reshape(len(values), -1)[:, inner]
+            values[:, targets] = raster.product.codec.encode(block, axis=0)
             if exact is not None:  # a float file keeps its own floats
                 exact.append((targets, np.ascontiguousarray(block.T)))
     return int(points.size)
 
 
 def _gather(
-    raster: Raster, block_row: int, block_column: int, inner: NDArray[np.int64], targets: NDArray[np.int64], values: NDArray[np.int8]
+    raster: Raster, block_row: int, block_column: int, inner: NDArray[np.int64], targets: NDArray[np.int64], values: NDArray[Any]
 ) -> None:
     def take(band: int, block: NDArray[Any]) -> None:
         values[band, targets] = block.reshape(-1)[inner]

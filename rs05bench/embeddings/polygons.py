@@ -1,6 +1,6 @@
 """Embeddings of polygons: parcels, tracts, counties.
 
-How much of each pixel a polygon covers is computed once (exactextract) and applied to all 64 bands, instead of once a band. Work goes
+How much of each pixel a polygon covers is computed once (exactextract) and applied to all components, instead of once a band. Work goes
 block by block, so the memory needed is that of one block, also for a county.
 """
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.codec import BANDS, MASKED, decode, normalise
-from rs05bench.embeddings.grid import WGS84, crs_of, name_of, transformer, zone_of
+from rs05bench.embeddings.grid import WGS84, belongs, crs_of, name_of, transformer, zone_of
+from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.embeddings.raster import Raster, block_counts, block_extent
 from rs05bench.embeddings.tiles import Source, TileIndex, as_index
+from rs05bench.embeddings.vectors import normalise
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.wgs84 import make_polygons
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from shapely.geometry.base import BaseGeometry
 
-STATISTICS = ("mean", "max", "std")
+STATISTICS = ("mean", "min", "max", "std")
 _CELLS_AT_ONCE = 1 << 21
 
 
@@ -37,6 +38,7 @@ class _Totals:
     first: NDArray[np.float64]
     second: NDArray[np.float64] | None
     largest: NDArray[np.float32] | None
+    smallest: NDArray[np.float32] | None
 
 
 def read_polygons(
@@ -44,26 +46,27 @@ def read_polygons(
     polygons: gpd.GeoDataFrame | gpd.GeoSeries,
     year: ArrayLike,
     *,
-    stats: Sequence[str] = STATISTICS,
+    stats: Sequence[str] = ("mean", "max", "std"),
     unit_length: bool = False,
     on_tile: Callable[[str, int], None] | None = None,
 ) -> pd.DataFrame:
-    """Mean, maximum and standard deviation of the embedding over polygons.
+    """Mean, smallest and largest component and standard deviation of the embedding over polygons.
 
-    Every pixel counts with the share of it that the polygon covers (the maximum: with any share); masked pixels count for nothing. A
+    Every pixel counts with the share of it that the polygon covers (minimum and maximum: any share); missing pixels count for nothing. A
     polygon may cross tiles and UTM zones: each part is read from the tiles of its own zone, others fill in where those are absent.
 
     Args:
         source: A `TileIndex`, folder, file(s), or the published index.
         polygons: Polygons with a CRS.
         year: One year, or one a polygon.
-        stats: Which of `mean`, `max`, `std`.
+        stats: Which of `mean`, `std`, `min`, `max`.
         unit_length: Scale the mean to length one. The plain mean of unit vectors is shorter, the more so the more mixed the polygon.
         on_tile: Called with each tile's id and the number of polygons read from it.
 
     Returns:
-        One row a polygon, in order and with its index: `A00..A63` (the mean), `A00_max..`, `A00_std..` (population standard deviation,
-        weighted), `pixels` (unmasked pixels covered) and `covered` (their share of the polygon's area). NaN where nothing is covered.
+        One row a polygon, in order and with its index: the product's columns (the mean), `<column>_min`, `_max`, `_std` (population
+        standard deviation, weighted), `pixels` (pixels covered that are not missing) and `covered` (their share of the polygon's area).
+        NaN where nothing is covered.
 
     Raises:
         DataError: If a geometry is missing or not a polygon, the CRS is missing, or a file is missing or damaged.
@@ -82,9 +85,10 @@ def read_polygons(
     count = len(series)
     totals = _Totals(
         np.zeros(count),
-        np.zeros((count, len(BANDS))),
-        np.zeros((count, len(BANDS))) if "std" in stats else None,
-        np.full((count, len(BANDS)), -np.inf, dtype=np.float32) if "max" in stats else None,
+        np.zeros((count, index.product.size)),
+        np.zeros((count, index.product.size)) if "std" in stats else None,
+        np.full((count, index.product.size), -np.inf, dtype=np.float32) if "max" in stats else None,
+        np.full((count, index.product.size), np.inf, dtype=np.float32) if "min" in stats else None,
     )
     area_in_pixels, outside = np.zeros(count), np.ones(count)
     for one_year in np.unique(years):
@@ -99,7 +103,7 @@ def read_polygons(
     # A part that no tile holds counts as not covered.
     with np.errstate(divide="ignore", invalid="ignore"):
         area_in_pixels = np.where(outside < 1, area_in_pixels / (1 - outside), np.inf)
-    return _table(totals, area_in_pixels, stats, unit_length, pd.Index(series.index))
+    return _table(totals, area_in_pixels, index.product, stats, unit_length).set_axis(pd.Index(series.index))
 
 
 def _checked(series: gpd.GeoSeries) -> NDArray[Any]:
@@ -153,7 +157,7 @@ def _pieces(
     whole: dict[int, list[int]] = {}
     for polygon, near in zip(np.unique(polygon_of), groups, strict=True):
         zones = [index.zone_list[int(tiles[tile])] for tile in near]
-        home = [int(tile) for tile, zone in zip(near, zones, strict=True) if zone is None or zone == zone_a[polygon]]
+        home = [int(tile) for tile, zone in zip(near, zones, strict=True) if belongs(zone_a[polygon], zone)]
         one_zone = zone_a[polygon] == zone_b[polygon]
         if one_zone and len(home) == 1 and shapely.contains_properly(footprints[home[0]], in_degrees[polygon]):
             whole.setdefault(int(tiles[home[0]]), []).append(int(polygon))
@@ -207,8 +211,8 @@ def _divide(index: TileIndex, shape: BaseGeometry, tiles: list[int]) -> tuple[li
 def _strip(zone: str) -> BaseGeometry:
     import shapely
 
-    west = -180 + 6 * (int(zone[:-1]) - 1)
-    return shapely.box(west, 0 if zone[-1] == "N" else -90, west + 6, 90 if zone[-1] == "N" else 0)
+    west = -180 + 6 * (int(zone.rstrip("NS")) - 1)
+    return shapely.box(west, 0 if zone[-1] == "N" else -90, west + 6, 0 if zone[-1] == "S" else 90)
 
 
 def _polygonal(shape: BaseGeometry) -> BaseGeometry:
@@ -235,19 +239,38 @@ def _add_tile(raster: Raster, members: NDArray[np.int64], pieces: NDArray[Any], 
     import shapely
 
     grid = raster.grid
-    rows, columns = block_counts(raster)
     tree = shapely.STRtree(pieces)
-    for block_row in range(rows):
-        for block_column in range(columns):
-            top, left, height, width = block_extent(raster, block_row, block_column)
-            north_row = grid.height - top - height if grid.bottom_up else top
-            west, north = grid.west + left * grid.xres, grid.north - north_row * grid.yres
-            extent = (west, north - height * grid.yres, west + width * grid.xres, north)
-            near = np.sort(tree.query(shapely.box(*extent), predicate="intersects"))
-            for chosen, cells, weights in _coverage(pieces[near], grid.crs, extent, height, width):
-                if grid.bottom_up:
-                    cells = (height - 1 - cells // width) * width + cells % width
-                _add_cells(raster, block_row, block_column, members[near[chosen]], cells, weights, totals)
+    for block_row, block_column in _blocks_near(raster, pieces):
+        top, left, height, width = block_extent(raster, block_row, block_column)
+        north_row = grid.height - top - height if grid.bottom_up else top
+        west, north = grid.west + left * grid.xres, grid.north - north_row * grid.yres
+        extent = (west, north - height * grid.yres, west + width * grid.xres, north)
+        near = np.sort(tree.query(shapely.box(*extent), predicate="intersects"))
+        for chosen, cells, weights in _coverage(pieces[near], grid.crs, extent, height, width):
+            if grid.bottom_up:
+                cells = (height - 1 - cells // width) * width + cells % width
+            _add_cells(raster, block_row, block_column, members[near[chosen]], cells, weights, totals)
+
+
+def _blocks_near(raster: Raster, pieces: NDArray[Any]) -> list[tuple[int, int]]:
+    """The blocks that the bounds of any piece meet, in order: a mosaic of a continent has millions of others."""
+    import shapely
+
+    grid, (height, width) = raster.grid, raster.block
+    rows, columns = block_counts(raster)
+    west, south, east, north = shapely.bounds(pieces).T
+    top, bottom = (grid.north - north) / grid.yres, (grid.north - south) / grid.yres
+    if grid.bottom_up:
+        top, bottom = grid.height - bottom, grid.height - top
+    first, last = (np.clip(edge // height, 0, rows - 1).astype(np.int64) for edge in (top, bottom))
+    left, right = (np.clip((edge - grid.west) / grid.xres // width, 0, columns - 1).astype(np.int64) for edge in (west, east))
+    found = {
+        (int(row), int(column))
+        for a, b, c, d in set(zip(first.tolist(), last.tolist(), left.tolist(), right.tolist(), strict=True))
+        for row in range(a, b + 1)
+        for column in range(c, d + 1)
+    }
+    return sorted(found)
 
 
 def _coverage(
@@ -294,8 +317,9 @@ def _add_cells(
 
     def reduce(band: int, block: NDArray[Any]) -> NDArray[np.bool_] | None:
         values = block.reshape(-1)[cells]
-        masked = values == MASKED if values.dtype == np.int8 else np.isnan(values)
-        x = decode(values, masked=0.0) if values.dtype == np.int8 else np.where(masked, 0, values).astype(np.float32)
+        codec = raster.product.codec
+        masked = codec.is_missing(values)
+        x = codec.decode(values, masked=0.0) if values.dtype == codec.dtype else np.where(masked, 0, values).astype(np.float32)
         any_masked = bool(masked.any())
         weighted = x * (np.where(masked, 0, weights) if any_masked else weights)
         # Two runs may belong to one polygon (a part on either side of another): add.at, not assignment.
@@ -306,6 +330,10 @@ def _add_cells(
             if any_masked:
                 x[masked] = -np.inf
             np.maximum.at(totals.largest[:, band], rows, np.maximum.reduceat(x, starts))
+        if totals.smallest is not None:
+            if any_masked:
+                x[masked] = np.inf
+            np.minimum.at(totals.smallest[:, band], rows, np.minimum.reduceat(x, starts))
         return masked if band == 0 else None
 
     masked = raster.map_bands(block_row, block_column, reduce)[0]
@@ -320,7 +348,7 @@ def _areas(shapes: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _table(
-    totals: _Totals, area_in_pixels: NDArray[np.float64], stats: Sequence[str], unit_length: bool, index: pd.Index[Any]
+    totals: _Totals, area_in_pixels: NDArray[np.float64], record: EmbeddingProduct, stats: Sequence[str], unit_length: bool
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -330,12 +358,13 @@ def _table(
         columns: dict[str, NDArray[Any]] = {}
         if "mean" in stats:
             shown = normalise(mean, axis=1) if unit_length else mean.astype(np.float32)
-            columns |= {band: shown[:, number] for number, band in enumerate(BANDS)}
-        if totals.largest is not None:
-            columns |= {f"{band}_max": np.where(nothing, np.nan, totals.largest[:, number]) for number, band in enumerate(BANDS)}
+            columns |= {band: shown[:, number] for number, band in enumerate(record.bands)}
+        for stat, values in (("min", totals.smallest), ("max", totals.largest)):
+            if values is not None:
+                columns |= {f"{band}_{stat}": np.where(nothing, np.nan, values[:, number]) for number, band in enumerate(record.bands)}
         if totals.second is not None:
             spread = np.sqrt(np.maximum(totals.second / totals.weight[:, None] - mean**2, 0)).astype(np.float32)
-            columns |= {f"{band}_std": spread[:, number] for number, band in enumerate(BANDS)}
+            columns |= {f"{band}_std": spread[:, number] for number, band in enumerate(record.bands)}
         columns["pixels"] = totals.weight
         columns["covered"] = np.where(area_in_pixels > 0, np.minimum(totals.weight / area_in_pixels, 1.0), 0.0)
-    return pd.DataFrame(columns, index=index)
+    return pd.DataFrame(columns)

@@ -1,9 +1,9 @@
-"""Blocks of one AlphaEarth raster, whichever reader decodes them.
+"""Blocks of one raster of embeddings, whichever reader decodes them.
 
-A published tile is band-planar: the 64 bands of one 1,024 x 1,024 position are 64 compressed blocks. Whoever wants one pixel has to
-decompress all 64; so the block is the unit of reading, and what is built on this module takes care to decompress each block once.
+Published files are band-planar: each component of one position is a compressed block of its own. Whoever wants one pixel has to
+decompress all of them; so the block is the unit of reading, and what is built on this module takes care to decompress each block once.
 
-Two readers give the same bytes: `cog.CogRaster` reads ranges of the file itself, `gdal_raster.GdalRaster` asks GDAL.
+Readers of one file give the same values: `cog.CogRaster` reads ranges of the file itself, `gdal_raster.GdalRaster` asks GDAL.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from rs05bench.embeddings.bytesource import is_remote, open_bytes
-from rs05bench.embeddings.codec import BANDS, MASKED
 from rs05bench.embeddings.grid import Grid
+from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,19 +26,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ALL_BANDS: tuple[int, ...] = tuple(range(len(BANDS)))
-
 
 class Raster(Protocol):
-    """A raster of 64 embedding bands that is read by block. Blocks and their rows are in the file's own order."""
+    """A raster of a product's components that is read by block. Blocks and their rows are in the file's own order."""
 
     name: str
     grid: Grid
     dtype: np.dtype[Any]
     block: tuple[int, int]
+    product: EmbeddingProduct
 
-    def read_block(self, row: int, column: int, bands: Sequence[int] = ALL_BANDS) -> NDArray[Any]:
-        """The `(bands, height, width)` values of one block, without padding: int8 (-128 masked) or float32 (NaN masked)."""
+    def read_block(self, row: int, column: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
+        """The `(bands, height, width)` values of one block, without padding: as the product's codec holds them, or decoded float32."""
 
     def map_bands(self, row: int, column: int, function: Callable[[int, NDArray[Any]], T]) -> list[T]:
         """`function(band, block)` for every band of one block, holding few bands in memory at a time."""
@@ -60,19 +59,22 @@ def block_extent(raster: Raster, row: int, column: int) -> tuple[int, int, int, 
     return top, left, min(height, grid.height - top), min(width, grid.width - left)
 
 
-def open_raster(path: str | os.PathLike[str], **options: Any) -> Raster:
-    """Open an AlphaEarth raster with the fastest reader that understands it.
+def open_raster(path: str | os.PathLike[str], of: EmbeddingProduct | None = None, **options: Any) -> Raster:
+    """Open a GeoTIFF with the fastest reader that understands it.
 
     Args:
         path: A GeoTIFF, or the address of one.
+        of: What it holds.
         **options: Passed to the object store for addresses.
 
     Raises:
-        DataError: If the file is not an AlphaEarth raster: which property, what was expected and what was found.
+        DataError: If the file does not hold the product: which property, what was expected and what was found.
     """
     from rs05bench.embeddings.gdal_raster import GdalRaster
 
-    name = os.fspath(path)
+    name, record = os.fspath(path), of if of is not None else product()
+    if record.scale.kind != "table" and not is_remote(name):
+        return GdalRaster(name, record)  # the range reader is for bytes
     try:
         import imagecodecs  # noqa: F401
         import tifffile  # noqa: F401
@@ -81,19 +83,19 @@ def open_raster(path: str | os.PathLike[str], **options: Any) -> Raster:
             raise DataError(
                 "reading over the network needs tifffile and imagecodecs", source=name, remedy='pip install "rs05bench[remote]"'
             ) from error
-        return GdalRaster(name)
+        return GdalRaster(name, record)
     from rs05bench.embeddings.cog import CogRaster
 
     source = open_bytes(name, **options)
     try:
-        return CogRaster(source)
+        return CogRaster(source, record)
     except NotThisReader as reason:
         source.close()
         if is_remote(name):
             raise DataError(
                 f"cannot be read in ranges: {reason}", source=name, remedy="Download the file, or rewrite it with `gdal_translate -of COG`."
             ) from reason
-        return GdalRaster(name)
+        return GdalRaster(name, record)
     except BaseException:
         source.close()
         raise
@@ -103,19 +105,46 @@ class NotThisReader(Exception):
     """The file is fine, as far as can be seen, but needs the general reader."""
 
 
-def check_bands(count: int, source: str) -> None:
-    """Refuse a raster that does not have 64 bands."""
-    if count != len(BANDS):
+def band_order(descriptions: Sequence[str | None], record: EmbeddingProduct, source: str) -> tuple[int, ...] | None:
+    """Where each component is in a file whose bands carry their names; None where they are in order, or carry other names.
+
+    Raises:
+        DataError: Some bands carry the product's names and others do not, or one name occurs twice.
+    """
+    names = [str(name).strip() if name else "" for name in descriptions]
+    for pattern in record.columns:
+        wanted = [pattern.format(number) for number in range(len(names))]
+        held = set(names) & set(wanted)
+        if not held:
+            continue
+        if held != set(wanted):
+            absent = next(name for name in wanted if name not in held)
+            raise DataError(
+                f"{len(held)} of {len(names)} bands are named as components of {record.name}, and none is {absent!r}",
+                source=source,
+                remedy="Name all bands, or none: they are then taken in order.",
+            )
+        order = tuple(names.index(name) for name in wanted)
+        return None if order == tuple(range(len(names))) else order
+    return None
+
+
+def check_bands(count: int, record: EmbeddingProduct, source: str) -> None:
+    """Refuse a raster that does not have the product's number of bands."""
+    wanted = record.stored_bands
+    if wanted is not None and count != wanted:
         raise DataError(
-            f"expected {len(BANDS)} bands, found {count}", source=source, remedy="An AlphaEarth embedding has the bands A00..A63."
+            f"expected {wanted} bands of {record.name}, found {count}", source=source, remedy="Export all components, and nothing else."
         )
 
 
-def check_nodata(nodata: float | None, source: str) -> None:
-    """Refuse an int8 raster that declares another mask than -128."""
-    if nodata is not None and nodata != MASKED:
+def check_nodata(nodata: float | None, record: EmbeddingProduct, source: str) -> None:
+    """Refuse bytes that declare another mask than the product's."""
+    if nodata is not None and record.nodata is not None and nodata != record.nodata:
         raise DataError(
-            f"expected nodata {MASKED}, found {nodata:g}", source=source, remedy="0 is a valid component; only -128 marks a masked pixel."
+            f"expected nodata {record.nodata:g}, found {nodata:g}",
+            source=source,
+            remedy=f"Any other byte is a component of {record.name}.",
         )
 
 
@@ -132,7 +161,7 @@ def threads() -> ThreadPoolExecutor:
     return _pools[pid]
 
 
-def probe(path: str | os.PathLike[str], **options: Any) -> tuple[Grid, str]:
-    """Grid and dtype of a raster, closed again."""
-    with closing(open_raster(path, **options)) as raster:
-        return raster.grid, str(raster.dtype)
+def probe(path: str | os.PathLike[str], of: EmbeddingProduct | None = None) -> Grid:
+    """Where a raster's pixels are; it is closed again."""
+    with closing(open_raster(path, of)) as raster:
+        return raster.grid

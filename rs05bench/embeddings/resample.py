@@ -1,21 +1,20 @@
 """Other pixel grids than the tile's own, only where somebody asked for them.
 
-Embeddings are directions. A larger pixel is the mean direction of its parts: decode, mean, length one again, as the published overviews
-are made. A pixel of about the same size is the nearest one, so that it stays a vector the model gave. Bytes are never averaged.
+A larger pixel is the mean of its parts: decode, mean, and length one again where the product has unit vectors. A pixel of about the same
+size is the nearest one, so that it stays a vector the model gave. Bytes are never averaged.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rs05bench.embeddings.blocks import BlockCache
-from rs05bench.embeddings.codec import MASKED, decode, normalise, pool
-from rs05bench.embeddings.grid import crs_name, transformer
-from rs05bench.embeddings.raster import ALL_BANDS, Raster
+from rs05bench.embeddings.grid import Grid, crs_name, transformer
+from rs05bench.embeddings.raster import Raster
+from rs05bench.embeddings.vectors import normalise, pool
 from rs05bench.embeddings.window import fill_of, read_window
 
 if TYPE_CHECKING:
@@ -27,42 +26,24 @@ _AVERAGE_FROM = 1.5  # target pixels this many times larger than the source's ar
 _LARGEST_SOURCE = 1 << 26  # pixels a single resampled chip may need
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The grid a chip is wanted on: north-western corner, pixel size, shape and CRS name."""
-
-    crs: str
-    west: float
-    north: float
-    xres: float
-    yres: float
-    height: int
-    width: int
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north."""
-        return self.west, self.north - self.height * self.yres, self.west + self.width * self.xres, self.north
-
-
-def is_native(raster: Raster, target: Target) -> bool:
+def is_native(raster: Raster, target: Grid) -> bool:
     """Whether the target has the raster's CRS and pixel size; a shift of less than a pixel is not a resampling."""
     grid = raster.grid
     close = math.isclose(target.xres, grid.xres, rel_tol=1e-6) and math.isclose(target.yres, grid.yres, rel_tol=1e-6)
     return close and target.crs == crs_name(grid.crs)
 
 
-def read_onto(raster: Raster, cache: BlockCache, target: Target, bands: Sequence[int]) -> NDArray[Any]:
+def read_onto(raster: Raster, cache: BlockCache, target: Grid, bands: Sequence[int] | None = None) -> NDArray[Any]:
     """Read a raster onto a target grid.
 
     Args:
         raster: What to read from.
         cache: Where decoded blocks are kept.
         target: The wanted grid.
-        bands: Which bands. Means are normalised over all 64 first, so that a subset is the same as of the whole.
+        bands: Which components; None for all. Means are normalised over all of them first, so that a subset is the same as of the whole.
 
     Returns:
-        `(bands, height, width)`: int8 where pixels were copied from an int8 raster, else float32; masked outside the raster.
+        `(bands, height, width)`: bytes where pixels were copied from a raster of bytes, else float32; missing outside the raster.
     """
     grid = raster.grid
     same_crs = target.crs == crs_name(grid.crs)
@@ -73,11 +54,11 @@ def read_onto(raster: Raster, cache: BlockCache, target: Target, bands: Sequence
     if factor is not None:
         column, row = round((target.west - grid.west) / grid.xres), round((grid.north - target.north) / grid.yres)
         values = read_window(raster, cache, row, column, target.height * factor, target.width * factor)
-        return pool(values, factor)[list(bands)]
+        return _chosen(pool(values, factor, of=raster.product), bands)
     return _warp(raster, cache, target, bands)
 
 
-def _whole_factor(target: Target, raster: Raster) -> int | None:
+def _whole_factor(target: Grid, raster: Raster) -> int | None:
     across, down = target.xres / raster.grid.xres, target.yres / raster.grid.yres
     factor = round(across)
     if factor >= 2 and math.isclose(across, factor, rel_tol=1e-6) and math.isclose(down, factor, rel_tol=1e-6):
@@ -85,7 +66,7 @@ def _whole_factor(target: Target, raster: Raster) -> int | None:
     return None
 
 
-def _warp(raster: Raster, cache: BlockCache, target: Target, bands: Sequence[int]) -> NDArray[Any]:
+def _warp(raster: Raster, cache: BlockCache, target: Grid, bands: Sequence[int] | None = None) -> NDArray[Any]:
     from affine import Affine
     from rasterio.enums import Resampling
     from rasterio.warp import reproject
@@ -93,31 +74,37 @@ def _warp(raster: Raster, cache: BlockCache, target: Target, bands: Sequence[int
     grid = raster.grid
     source_bounds = transformer(target.crs, grid.crs).transform_bounds(*target.bounds, densify_pts=21)
     top, left, height, width = _covering(raster, source_bounds)
-    fill = fill_of(raster)
+    fill, layers = fill_of(raster), raster.product.size if bands is None else len(bands)
     if height <= 0 or width <= 0:
-        return np.full((len(bands), target.height, target.width), fill, dtype=raster.dtype)
+        return np.full((layers, target.height, target.width), fill, dtype=raster.dtype)
     if height * width > _LARGEST_SOURCE:
         raise MemoryError(f"one chip would be resampled from {height} x {width} pixels of {raster.name}")
     # How many source pixels a target pixel covers, along a side.
     ratio = math.sqrt((source_bounds[2] - source_bounds[0]) * (source_bounds[3] - source_bounds[1]))
     ratio /= math.sqrt(target.height * target.width * grid.xres * grid.yres)
     averaged = ratio >= _AVERAGE_FROM
-    values = read_window(raster, cache, top, left, height, width, bands=ALL_BANDS if averaged else bands)
+    values = read_window(raster, cache, top, left, height, width, bands=None if averaged else bands)
     if averaged and values.dtype == np.int8:
-        values = decode(values)
+        values = raster.product.codec.decode(values)
     out = np.full((len(values), target.height, target.width), np.nan if averaged else fill, dtype=values.dtype)
     reproject(
         values,
         out,
         src_transform=Affine(*grid.transform(top, left)),
         src_crs=grid.crs,
-        src_nodata=np.nan if values.dtype != np.int8 else MASKED,
+        src_nodata=np.nan if values.dtype != np.int8 else fill,
         dst_transform=Affine(target.xres, 0, target.west, 0, -target.yres, target.north),
         dst_crs=target.crs,
-        dst_nodata=np.nan if values.dtype != np.int8 else MASKED,
+        dst_nodata=np.nan if values.dtype != np.int8 else fill,
         resampling=Resampling.average if averaged else Resampling.nearest,
     )
-    return normalise(out)[list(bands)] if averaged else out
+    if not averaged:
+        return out
+    return _chosen(normalise(out) if raster.product.unit_norm else out, bands)
+
+
+def _chosen(values: NDArray[Any], bands: Sequence[int] | None) -> NDArray[Any]:
+    return values if bands is None else values[list(bands)]
 
 
 def _covering(raster: Raster, bounds: tuple[float, float, float, float]) -> tuple[int, int, int, int]:

@@ -1,179 +1,96 @@
-"""Where embeddings come from: a folder, the public mirror, the bucket, the Zarr mosaic, or Earth Engine, behind one call."""
+"""Where embeddings come from: a folder, a public mirror, a bucket, a Zarr store or Earth Engine, behind one call."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-import numpy as np
-
-from rs05bench.embeddings.blocks import BlockCache
 from rs05bench.embeddings.bytesource import is_remote, store_for
-from rs05bench.embeddings.codec import MASKED, encode
-from rs05bench.embeddings.grid import WGS84, crs_name, transformer
-from rs05bench.embeddings.points import read_points
-from rs05bench.embeddings.polygons import read_polygons
+from rs05bench.embeddings.npy_tiles import holds_npy, scan_npy
+from rs05bench.embeddings.products import EmbeddingProduct, PixelScale, product
 from rs05bench.embeddings.raster import open_raster
-from rs05bench.embeddings.resample import Target, is_native, read_onto
+from rs05bench.embeddings.readers import EmbeddingReader, TileReader
 from rs05bench.embeddings.tiles import INDEX_NAME, TileIndex, as_index
-from rs05bench.embeddings.window import read_window
+from rs05bench.embeddings.vectors import Named
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.hashing import file_digest
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import pandas as pd
-    from numpy.typing import ArrayLike, NDArray
-
-MIRROR = "https://data.source.coop/tge-labs/aef/v1/annual"
-BUCKET = "https://storage.googleapis.com/alphaearth_foundations/satellite_embedding/v1/annual"
-MOSAIC = "https://data.source.coop/tge-labs/aef-mosaic"
-NAMES = ("mirror", "gcs", "zarr", "earthengine")
-
-
-class EmbeddingSource(Protocol):
-    """What extraction asks of a source."""
-
-    description: str
-    portion: int
-
-    def points(
-        self, lon: ArrayLike, lat: ArrayLike, year: int, *, on_tile: Callable[[str, int], None] | None = None
-    ) -> NDArray[np.float32]:
-        """The embedding at points, `(n, 64)` float32, NaN where there is none."""
-
-    def polygons(
-        self, polygons: gpd.GeoSeries, year: int, *, stats: Sequence[str], on_tile: Callable[[str, int], None] | None = None
-    ) -> pd.DataFrame:
-        """Statistics of polygons, one row each."""
-
-    def chip(
-        self, lon: float, lat: float, size: int, year: int, *, on_tile: Callable[[str, int], None] | None = None
-    ) -> tuple[NDArray[np.int8], str, tuple[float, ...]]:
-        """The native chip around a place: bytes, CRS, north-up transform."""
-
-
-class TileSource:
-    """Tiles of a folder, a web server, a bucket or a mosaic as an embedding source.
-
-    Args:
-        index: The tiles.
-        memory: Bytes of decompressed blocks kept between chips.
-    """
-
-    portion = 250_000
-
-    def __init__(self, index: TileIndex, *, memory: int = 1 << 30) -> None:
-        self.index, self.description = index, index.description
-        self._blocks = BlockCache(memory)
-
-    def points(
-        self, lon: ArrayLike, lat: ArrayLike, year: int, *, on_tile: Callable[[str, int], None] | None = None
-    ) -> NDArray[np.float32]:
-        """The embedding at points, see `read_points`."""
-        return read_points(self.index, lon, lat, year, on_tile=on_tile)
-
-    def polygons(
-        self, polygons: gpd.GeoSeries, year: int, *, stats: Sequence[str], on_tile: Callable[[str, int], None] | None = None
-    ) -> pd.DataFrame:
-        """Statistics of polygons, see `read_polygons`."""
-        return read_polygons(self.index, polygons, year, stats=stats, on_tile=on_tile)
-
-    def chip(
-        self, lon: float, lat: float, size: int, year: int, *, on_tile: Callable[[str, int], None] | None = None
-    ) -> tuple[NDArray[np.int8], str, tuple[float, ...]]:
-        """The native chip whose centre pixel holds a place; neighbours of the same grid fill what lies beyond its tile."""
-        for position, _ in self.index.candidates([lon], [lat], year):
-            raster = self.index.open(position)
-            grid = raster.grid
-            x, y = transformer(WGS84, grid.crs).transform(lon, lat)
-            row, column = (int(v) for v in grid.rows_columns(x, y))
-            if not (0 <= row < grid.height and 0 <= column < grid.width):
-                continue
-            top, left = row - size // 2, column - size // 2
-            self._tell(position, on_tile)
-            values = _as_bytes(read_window(raster, self._blocks, top, left, size, size))
-            if top < 0 or left < 0 or top + size > grid.height or left + size > grid.width:
-                west, north = grid.west + left * grid.xres, grid.north - top * grid.yres
-                target = Target(crs_name(grid.crs), west, north, grid.xres, grid.yres, size, size)
-                values = self._fill(values, target, position, year, on_tile)
-            return values, grid.crs, grid.transform(top, left)
-        raise DataError(f"no tile of {year} holds longitude {lon:g}, latitude {lat:g}", source=self.description)
-
-    def tile_of(self, lon: ArrayLike, lat: ArrayLike, year: int) -> NDArray[np.int64]:
-        """The position of the first tile tried for each point, -1 where there is none: the order in which work is cheap."""
-        out = np.full(np.size(lon), -1, dtype=np.int64)
-        for position, members in self.index.candidates(lon, lat, year):
-            out[members] = np.where(out[members] < 0, position, out[members])
-        return out
-
-    def _tell(self, position: int, on_tile: Callable[[str, int], None] | None) -> None:
-        if on_tile is not None:
-            on_tile(str(self.index.frame["tile_id"].iloc[position]), 1)
-
-    def _fill(
-        self, values: NDArray[np.int8], target: Target, position: int, year: int, on_tile: Callable[[str, int], None] | None
-    ) -> NDArray[np.int8]:
-        west, south, east, north = target.bounds
-        frame = self.index.frame
-        near = (frame["crs"] == target.crs) & (frame["year"] == year) & (frame["west"] < east) & (frame["east"] > west)
-        near &= (frame["south"] < north) & (frame["north"] > south)
-        for other in np.flatnonzero(near.to_numpy()):
-            raster = self.index.open(int(other))
-            if other != position and is_native(raster, target):
-                self._tell(int(other), on_tile)
-                values = np.where(values[0] == MASKED, _as_bytes(read_onto(raster, self._blocks, target, range(64))), values)
-        return values
 
 
 def open_source(
     name: str | os.PathLike[str],
     *,
+    of: Named | None = None,
     area: tuple[float, float, float, float] | None = None,
     years: Iterable[int] | None = None,
     url: str | None = None,
     project: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     credentials: Any = "persistent",
-) -> EmbeddingSource:
+    unfilled: str = "skip",
+) -> EmbeddingReader:
     """Open a source by name.
 
     Args:
-        name: A folder, a file, an index Parquet file, or one of `mirror`, `gcs`, `zarr`, `earthengine`.
-        area: Bounds in WGS84 degrees: only the rows of the published index that meet them are read.
+        name: A folder, a file, an index Parquet file, the address of a store, or a name under `access` of the product's record (for the
+            default product `mirror`, `gcs`, `zarr`, `earthengine`).
+        of: The product, or its record (YAML); None takes the one whose record has `name` as an access, else the default.
+        area: Bounds in WGS84 degrees: only tiles that can meet them are listed.
         years: Years wanted; None for all.
-        url: Another address of `mirror`, `gcs`, `zarr` or `earthengine`.
+        url: Another address for an access name.
         project: Cloud project: Earth Engine's, or the one that pays where the bucket asks for it.
         cache_dir: Where the published index is kept (default: `$XDG_CACHE_HOME/rs05bench`).
         credentials: Earth Engine credentials.
+        unfilled: What to do with zone-years that a store does not list as complete: `skip` or `refuse`.
 
     Raises:
         DataError: If the source cannot be opened.
     """
     text = os.fspath(name)
+    record = product(of) if of is not None else product()
     if text == "earthengine":
         from rs05bench.embeddings.earthengine import EarthEngine
 
-        return EarthEngine(project, credentials=credentials, url=url)
-    if text == "zarr" or text.rstrip("/").endswith(".zarr"):
-        from rs05bench.embeddings.zarr_mosaic import open_mosaic
+        return EarthEngine(project, credentials=credentials, url=url, of=record)
+    if text in ("mirror", "gcs") and text in record.access:
+        base = (url or record.access[text]).rstrip("/")
+        payer, cache = _payer(text, base, project), Path(cache_dir) if cache_dir else _cache_dir()
+        return TileReader(_published(base, record, area, years, payer, cache))
+    text = (url or record.access[text]) if text in record.access else text
+    store = is_remote(text) and "geoemb" in record.layouts and not text.lower().endswith((".tif", ".tiff"))
+    if store or text.rstrip("/").endswith(".zarr") or name in ("zarr", "geoemb") or (Path(text) / "zarr.json").is_file():
+        from rs05bench.embeddings.zarr_store import open_zarr
 
-        index = open_mosaic(url or (MOSAIC if text == "zarr" else text))
-        return TileSource(index.search(years=years) if years is not None else index)
-    if text in ("mirror", "gcs"):
-        base = (url or (MIRROR if text == "mirror" else BUCKET)).rstrip("/")
-        return TileSource(_published(base, area, years, _payer(text, base, project), Path(cache_dir) if cache_dir else _cache_dir()))
-    if not is_remote(text) and not Path(text).exists():
-        raise DataError("no such file or folder", source=text, remedy=f"A source is a path or one of {', '.join(NAMES)}.")
-    index = TileIndex.from_parquet(text, root=Path(text).parent, area=area, years=years) if text.endswith(".parquet") else as_index(text)
-    return TileSource(index.search(area))
+        index = open_zarr(text, of=record, unfilled=unfilled, area=area)
+    elif is_remote(text):
+        index = as_index(text, of=record)
+    elif not Path(text).exists():
+        known = ", ".join(record.access) or "none"
+        raise DataError(
+            "no such file or folder", source=text, remedy=f"A source of {record.name} is a path, an address or one of: {known}."
+        )
+    elif record.unit == "patch":
+        from rs05bench.embeddings.patches import PatchReader
+
+        return PatchReader(text, record)
+    elif isinstance(record.scale, PixelScale) and Path(text).is_dir() and holds_npy(Path(text)):
+        index = scan_npy(text, record)
+    elif text.endswith(".parquet"):
+        index = TileIndex.from_parquet(text, root=Path(text).parent, area=area, years=years, of=record)
+    else:
+        index = as_index(text, of=record)
+    return TileReader(index.search(area, years))
 
 
 def _published(
-    base: str, area: tuple[float, float, float, float] | None, years: Iterable[int] | None, options: dict[str, Any], cache: Path
+    base: str,
+    record: EmbeddingProduct,
+    area: tuple[float, float, float, float] | None,
+    years: Iterable[int] | None,
+    options: dict[str, Any],
+    cache: Path,
 ) -> TileIndex:
     """The published index of a web server or bucket, fetched once, with tiles opened where the index lies."""
     import hashlib
@@ -185,10 +102,10 @@ def _published(
         write_text(checksum, file_digest(local))
 
     def opener(path: str) -> Any:
-        return open_raster(path, **options)
+        return open_raster(path, record, **options)
 
     try:
-        return TileIndex.from_parquet(local, root=base, area=area, years=years, opener=opener)
+        return TileIndex.from_parquet(local, root=base, area=area, years=years, of=record, opener=opener)
     except DataError:
         local.unlink(missing_ok=True)  # a damaged copy must not be found again
         raise
@@ -242,7 +159,3 @@ def _google_token() -> str | None:
 
 def _cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rs05bench"
-
-
-def _as_bytes(values: NDArray[Any]) -> NDArray[np.int8]:
-    return values if values.dtype == np.int8 else encode(values, axis=0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections import OrderedDict
+import warnings
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rs05bench.embeddings.bytesource import is_remote
-from rs05bench.embeddings.grid import WGS84, Grid, crs_name, transformer, utm_zone, zone_of
+from rs05bench.embeddings.grid import WGS84, Grid, belongs, crs_name, transformer, utm_zone, wrapped, zone_of
+from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.embeddings.raster import Raster, open_raster, probe
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -25,7 +29,10 @@ if TYPE_CHECKING:
 INDEX_NAME = "aef_index.parquet"
 COLUMNS = ["tile_id", "path", "year", "utm_zone", "crs", "west", "south", "east", "north"]
 _OPEN_FILES = 64
-_YEAR_IN_NAME = re.compile(r"(?<!\d)(20[0-9]{2})(?!\d)")
+_YEAR_IN_NAME = re.compile(r"(?<!\d)(20[0-3][0-9])(?!\d)")
+_YEAR_APART = re.compile(r"(?<![0-9A-Za-z])(20[0-3][0-9])(?![0-9A-Za-z])")
+_YEAR = re.compile(r"20[0-3][0-9]")
+_ZONE = re.compile(r"\d{1,2}[NS]")
 _SUFFIXES = (".tif", ".tiff")
 
 type Source = TileIndex | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -36,39 +43,61 @@ class TileIndex:
 
     Args:
         frame: One row a tile, columns `tile_id, path, year, utm_zone, crs, west, south, east, north` (bounds in the tile's own CRS) and the
-            footprint as geometry in WGS84.
+            footprint as geometry in WGS84. A zone without a hemisphere (`10`) is for both.
+        of: What the tiles hold.
         opener: How a path becomes a `Raster`; the default opens GeoTIFFs.
         description: What the source is, for records of what was read.
     """
 
-    def __init__(self, frame: gpd.GeoDataFrame, *, opener: Callable[[str], Raster] = open_raster, description: str = "local files") -> None:
+    def __init__(
+        self,
+        frame: gpd.GeoDataFrame,
+        *,
+        of: EmbeddingProduct | None = None,
+        opener: Callable[[str], Raster] | None = None,
+        description: str = "local files",
+    ) -> None:
         self.frame = frame.reset_index(drop=True)
+        self.product = of if of is not None else product()
         self.description = description
         self._opener, self._open = opener, OrderedDict[str, Raster]()
         self._pid = os.getpid()
 
     @classmethod
-    def scan(cls, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, year: int | None = None) -> TileIndex:
+    def scan(
+        cls,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        year: int | None = None,
+        of: EmbeddingProduct | None = None,
+    ) -> TileIndex:
         """Find the GeoTIFFs below folders (or the given files) and read their headers.
 
         A folder that holds the published index (`aef_index.parquet`) is not opened file by file.
 
         Args:
             paths: Folders, files or addresses.
-            year: The year of files whose path does not name one.
+            year: The year of all files; None takes it from each path.
+            of: What the files hold.
 
         Raises:
-            DataError: If nothing is found, or a file is not an AlphaEarth raster.
+            DataError: If nothing is found, or a file does not hold the product.
         """
+        record = of if of is not None else product()
         roots = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         if len(roots) == 1 and not is_remote(roots[0]) and (Path(roots[0]) / INDEX_NAME).is_file():
-            return cls.from_parquet(Path(roots[0]) / INDEX_NAME, root=roots[0])
-        records = [_record(name, year) for name in _files(roots)]
+            return cls.from_parquet(Path(roots[0]) / INDEX_NAME, root=roots[0], of=record)
+        files = _files(roots)
+        _refuse_other_years(files, year)
+        if files and record.dimensions is None:
+            with closing(open_raster(files[0], record)) as first:
+                record = first.product
+        records = [_record(name, year, record) for name in files]
         if not records:
             raise DataError(
                 "no GeoTIFF found", source=", ".join(map(str, roots)), remedy="Expected files such as 2024/10N/x….tiff below this folder."
             )
-        return cls(_frame(records), description=", ".join(map(str, roots)))
+        return cls(_frame(records), of=record, description=", ".join(map(str, roots)))
 
     @classmethod
     def from_parquet(
@@ -78,15 +107,19 @@ class TileIndex:
         root: str | os.PathLike[str] | None = None,
         area: BaseGeometry | tuple[float, float, float, float] | None = None,
         years: Iterable[int] | None = None,
-        opener: Callable[[str], Raster] = open_raster,
+        of: EmbeddingProduct | None = None,
+        opener: Callable[[str], Raster] | None = None,
     ) -> TileIndex:
         """Read the published index, only the rows of an area and of some years.
+
+        The index lists the whole world. Below a local `root`, what is there counts; how many tiles are not is a warning.
 
         Args:
             path: The index file.
             root: Folder or address the tiles lie under, as `{year}/{zone}/{file}`; None takes the paths as they are written.
             area: Bounds (west, south, east, north) or a geometry, in WGS84 degrees.
             years: The years wanted; None for all.
+            of: What the tiles hold.
             opener: How a path becomes a raster.
 
         Raises:
@@ -101,7 +134,7 @@ class TileIndex:
             dataset = arrow.dataset(os.fspath(path), format="parquet")
             missing = {"crs", "year", "utm_zone", "path", "utm_west", "wgs84_west"} - set(dataset.schema.names)
             if missing:
-                raise DataError(f"is not the AlphaEarth index: no column {', '.join(sorted(missing))}", source=os.fspath(path))
+                raise DataError(f"is not a tile index: no column {', '.join(sorted(missing))}", source=os.fspath(path))
             condition: Any = None if wanted is None else arrow.field("year").isin(wanted)
             if bounds is not None:
                 west, south, east, north = bounds
@@ -130,7 +163,9 @@ class TileIndex:
             }
             for row in rows.itertuples(index=False)
         ]
-        found = cls(_frame(records), opener=opener, description=str(root or path))
+        if root is not None and not is_remote(root) and opener is None:
+            records = _only_local(records, root)
+        found = cls(_frame(records), of=of, opener=opener, description=str(root or path))
         return found if area is None or isinstance(area, tuple) else found.search(area)
 
     def __len__(self) -> int:
@@ -183,7 +218,7 @@ class TileIndex:
             frame = frame[frame["year"].isin({int(year) for year in years})]
         if area is not None:
             frame = frame[frame.geometry.intersects(shapely.box(*area) if isinstance(area, tuple) else area)]
-        return TileIndex(frame, opener=self._opener, description=self.description)
+        return TileIndex(frame, of=self.product, opener=self._opener, description=self.description)
 
     def require_years(self, years: Iterable[int]) -> None:
         """Refuse a year that no tile is of, before anything is read."""
@@ -211,7 +246,7 @@ class TileIndex:
         """
         import shapely
 
-        lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
+        lon, lat = wrapped(lon), np.asarray(lat, dtype=np.float64)
         positions = np.flatnonzero(self.frame["year"].to_numpy() == year)
         if not positions.size or not lon.size:
             return []
@@ -224,18 +259,24 @@ class TileIndex:
         order = np.argsort(lon, kind="stable")
         sorted_lon = lon[order]
         for local, position in enumerate(positions):
-            a, b = np.searchsorted(sorted_lon, [west[local] - 1e-3, east[local] + 1e-3])
-            near = order[a:b]
+            # A footprint that crosses the antimeridian goes on beyond 180 degrees.
+            turns = [0.0, *((-360.0,) if east[local] > 180 else ()), *((360.0,) if west[local] < -180 else ())]
+            near = np.concatenate(
+                [order[slice(*np.searchsorted(sorted_lon, [west[local] + turn - 1e-3, east[local] + turn + 1e-3]))] for turn in turns]
+            )
             near = np.sort(near[(lat[near] >= south[local] - 1e-3) & (lat[near] <= north[local] + 1e-3)])
             if not near.size:
                 continue
-            zone = self.zone_list[position]
-            home = own[near] == zone if zone else np.ones(near.size, dtype=bool)
+            home = belongs(own[near], self.zone_list[position])
             if home.any():
                 first.append((int(position), near[home]))
             if not home.all():
                 behind.append((int(position), near[~home]))
-        return first + behind
+        if self.product.overlap == "nominal" and first and behind:
+            # A neighbour's vectors are no substitute where the point's own zone has a tile.
+            at_home = np.unique(np.concatenate([near for _, near in first]))
+            behind = [(position, near[~np.isin(near, at_home)]) for position, near in behind]
+        return first + [(position, near) for position, near in behind if near.size]
 
     def open(self, position: int) -> Raster:
         """The raster of a tile; the last few stay open.
@@ -249,12 +290,12 @@ class TileIndex:
         if path in self._open:
             self._open.move_to_end(path)
             return self._open[path]
-        if not is_remote(path) and self._opener is open_raster and not os.path.exists(path):
+        if not is_remote(path) and self._opener is None and not os.path.exists(path):
             tile = self.frame["tile_id"].iloc[position]
             raise DataError(
                 f"tile {tile} is listed but its file is missing", source=path, remedy="Download it, or remove it from the index."
             )
-        raster = self._opener(path)
+        raster = self._opener(path) if self._opener is not None else open_raster(path, self.product)
         if crs_name(raster.grid.crs) != self.crs_list[position]:
             raise DataError(
                 f"the index says {self.crs_list[position]}, the file {raster.grid.crs}", source=path, remedy="Rebuild the index."
@@ -270,27 +311,61 @@ class TileIndex:
             self._open.popitem()[1].close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"frame": self.frame, "description": self.description, "_opener": self._opener, "_open": OrderedDict(), "_pid": -1}
+        kept = {"frame": self.frame, "product": self.product, "description": self.description, "_opener": self._opener}
+        return kept | {"_open": OrderedDict(), "_pid": -1}
 
 
-def as_index(source: Source, *, year: int | None = None) -> TileIndex:
+def as_index(source: Source, *, year: int | None = None, of: EmbeddingProduct | None = None) -> TileIndex:
     """A `TileIndex` of whatever names tiles: an index, a folder, files, or the published index's Parquet file."""
     if isinstance(source, TileIndex):
         return source
     if isinstance(source, str | os.PathLike) and str(source).endswith(".parquet"):
         path = Path(source)
-        return TileIndex.from_parquet(path, root=path.parent)
-    return TileIndex.scan(source, year=year)
+        return TileIndex.from_parquet(path, root=path.parent, of=of)
+    return TileIndex.scan(source, year=year, of=of)
 
 
 def year_of(path: str | os.PathLike[str]) -> int | None:
-    """The year a path names: the last folder that is one, else the one in the file's name."""
+    """The year a path names: that of the published layout (`2024/10N/file`), else the file's name, else the nearest folder that is one."""
     parts = re.split(r"[\\/]", os.fspath(path))
-    for part in reversed(parts[:-1]):
-        if re.fullmatch(r"20[0-9]{2}", part):
-            return int(part)
-    found = set(_YEAR_IN_NAME.findall(parts[-1]))
-    return int(found.pop()) if len(found) == 1 else None
+    if len(parts) >= 3 and _ZONE.fullmatch(parts[-2]) and _YEAR.fullmatch(parts[-3]):
+        return int(parts[-3])
+    name = _stem(parts[-1]).replace("_", "-")
+    apart, anywhere = set(_YEAR_APART.findall(name)), set(_YEAR_IN_NAME.findall(name))
+    if len(apart) == 1:
+        return int(apart.pop())
+    folder = next((int(part) for part in reversed(parts[:-1]) if _YEAR.fullmatch(part)), None)
+    # Four digits inside a word may be a hash: a folder says more.
+    return folder if folder is not None or len(anywhere) != 1 else int(anywhere.pop())
+
+
+def _refuse_other_years(files: Sequence[str], year: int | None) -> None:
+    """Refuse one year for files that name several: they would be taken for tiles of one year."""
+    if year is None:
+        return
+    named = {found for found in (year_of(file) for file in files) if found is not None}
+    if len(named) > 1:
+        raise DataError(
+            f"year={year} was given for files that name {', '.join(map(str, sorted(named)))}",
+            source=files[0],
+            remedy="Leave year out, or give the files of one year.",
+        )
+
+
+def _only_local(records: list[dict[str, Any]], root: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The records whose file is there."""
+    present = {os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names}
+    kept = [record for record in records if record["path"] in present or os.path.exists(record["path"])] if present else []
+    absent = len(records) - len(kept)
+    if records and not kept:
+        raise DataError(
+            f"none of the {absent} tiles listed in the index is here",
+            source=str(root),
+            remedy="Download tiles below this folder, or read from the mirror.",
+        )
+    if absent:
+        warnings.warn(f"{root}: {absent} of {len(records)} tiles listed in the index are not here and left out", UserWarning, stacklevel=3)
+    return kept
 
 
 def footprint(grid: Grid) -> BaseGeometry:
@@ -302,7 +377,14 @@ def footprint(grid: Grid) -> BaseGeometry:
         return outline
     outline = shapely.segmentize(outline, max(grid.east - grid.west, grid.north - grid.south) / 16)
     change = transformer(grid.crs, WGS84)
-    return shapely.transform(outline, lambda x, y: change.transform(x, y), interleaved=False)
+    centre = change.transform((grid.west + grid.east) / 2, (grid.south + grid.north) / 2)[0]
+
+    def degrees(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        lon, lat = change.transform(x, y)
+        # Beyond the antimeridian a footprint goes on instead of around the world.
+        return np.where(lon - centre > 180, lon - 360, np.where(lon - centre < -180, lon + 360, lon)), lat
+
+    return shapely.transform(outline, degrees, interleaved=False)
 
 
 def _files(roots: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -320,21 +402,31 @@ def _files(roots: Iterable[str | os.PathLike[str]]) -> list[str]:
     return sorted(found)
 
 
-def _record(path: str, year: int | None) -> dict[str, Any]:
-    grid, _ = probe(path)
-    named = year_of(path)
-    if named is None and year is None:
+def _record(path: str, year: int | None, of: EmbeddingProduct) -> dict[str, Any]:
+    grid = probe(path, of)
+    named = year if year is not None else year_of(path)
+    if named is None and "year" in of.tags and not is_remote(path):
+        with open_raster_file(path) as file:
+            stated = file.tags().get(of.tags["year"], "")
+        named = int(stated) if stated.isdigit() else None
+    if named is None:
         raise DataError(
             "its path does not say which year the embedding is of",
             source=path,
             remedy="Put it into a folder named by the year, or pass year=.",
         )
+    return tile_record(_tile_id(path), path, named, grid, of)
+
+
+def tile_record(tile_id: str, path: str, year: int, grid: Grid, of: EmbeddingProduct) -> dict[str, Any]:
+    """One row of an index."""
     west, south, east, north = grid.bounds
+    zone = utm_zone(grid.crs)
     return {
-        "tile_id": _tile_id(path),
+        "tile_id": tile_id,
         "path": path,
-        "year": named if named is not None else year,
-        "utm_zone": utm_zone(grid.crs),
+        "year": year,
+        "utm_zone": zone.rstrip("NS") if zone and of.hemispheres == "north" else zone,
         "crs": crs_name(grid.crs),
         "west": west,
         "south": south,
@@ -345,24 +437,30 @@ def _record(path: str, year: int | None) -> dict[str, Any]:
 
 
 def _frame(records: list[dict[str, Any]]) -> gpd.GeoDataFrame:
+    """The index of records; tiles whose short names are the same get as much of their path as tells them apart."""
     import geopandas as gpd
 
+    names = Counter(record["tile_id"] for record in records)
+    again = [record for record in records if names[record["tile_id"]] > 1]
+    if again:
+        common = os.path.commonpath([os.path.dirname(record["path"]) for record in again]) if len(again) > 1 else ""
+        for record in again:
+            record["tile_id"] = _stem(os.path.relpath(record["path"], common)).replace(os.sep, "/")
     frame = gpd.GeoDataFrame(records, columns=[*COLUMNS, "geometry"], geometry="geometry", crs=WGS84)
     return frame.sort_values(["year", "tile_id", "path"], kind="stable", ignore_index=True)
 
 
+def _stem(path: str) -> str:
+    return re.sub(r"\.tiff?$", "", path, flags=re.IGNORECASE)
+
+
 def _tile_id(path: str) -> str:
-    """`{year}/{zone}/{name}` without the suffix, or as much of it as the path has."""
-    parts = [part for part in re.split(r"[\\/]", path) if part]
-    name = re.sub(r"\.tiff?$", "", parts[-1], flags=re.IGNORECASE)
-    kept = [name]
-    if len(parts) >= 2 and re.fullmatch(r"\d{1,2}[NS]", parts[-2]):
-        kept.insert(0, parts[-2])
-        if len(parts) >= 3 and re.fullmatch(r"20\d{2}", parts[-3]):
-            kept.insert(0, parts[-3])
-    elif len(parts) >= 2 and re.fullmatch(r"20\d{2}", parts[-2]):
-        kept.insert(0, parts[-2])
-    return "/".join(kept)
+    """The path from its last year folder on (`{year}/{zone}/{name}`), without the suffix; else `{zone}/{name}` or the name."""
+    parts = [part for part in re.split(r"[\\/]", _stem(path)) if part]
+    for position in range(len(parts) - 2, -1, -1):
+        if _YEAR.fullmatch(parts[position]):
+            return "/".join(parts[position:])
+    return "/".join(parts[-2:] if len(parts) >= 2 and _ZONE.fullmatch(parts[-2]) else parts[-1:])
 
 
 def _join(root: str | os.PathLike[str] | None, path: str) -> str:

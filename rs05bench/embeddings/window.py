@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rs05bench.embeddings.blocks import BlockCache
-from rs05bench.embeddings.codec import MASKED
-from rs05bench.embeddings.raster import ALL_BANDS, Raster, threads
+from rs05bench.embeddings.raster import Raster, threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +18,7 @@ _WORTH_A_THREAD = 128 * 128  # pixels of a chip below which handing it to a thre
 
 def fill_of(raster: Raster) -> float:
     """The value of masked pixels in a raster's own dtype."""
-    return MASKED if raster.dtype == np.int8 else np.nan
+    return raster.product.codec.fill if raster.dtype == np.int8 else np.nan
 
 
 def read_window(
@@ -30,7 +29,7 @@ def read_window(
     height: int,
     width: int,
     *,
-    bands: Sequence[int] = ALL_BANDS,
+    bands: Sequence[int] | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Cut a window out of a raster, north up, without resampling.
@@ -42,7 +41,7 @@ def read_window(
         column: First column; may be negative.
         height: Rows.
         width: Columns.
-        bands: Which bands.
+        bands: Which components; None for all.
         out: Array to write into.
 
     Returns:
@@ -50,7 +49,7 @@ def read_window(
     """
     grid = raster.grid
     if out is None:
-        out = np.empty((len(bands), height, width), dtype=raster.dtype)
+        out = np.empty((raster.product.size if bands is None else len(bands), height, width), dtype=raster.dtype)
     first, last = max(row, 0), min(row + height, grid.height)
     left, right = max(column, 0), min(column + width, grid.width)
     if last - first < height or right - left < width:
@@ -81,7 +80,7 @@ def read_windows(
     height: int,
     width: int,
     *,
-    bands: Sequence[int] = ALL_BANDS,
+    bands: Sequence[int] | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Cut a batch of equal windows.
@@ -92,14 +91,14 @@ def read_windows(
         corners: North-western (row, column) of each window.
         height: Rows of each.
         width: Columns of each.
-        bands: Which bands.
+        bands: Which components; None for all.
         out: Array to write into.
 
     Returns:
         `(windows, bands, height, width)` in the raster's dtype.
     """
     if out is None:
-        out = np.empty((len(corners), len(bands), height, width), dtype=raster.dtype)
+        out = np.empty((len(corners), raster.product.size if bands is None else len(bands), height, width), dtype=raster.dtype)
 
     def cut(position: int) -> None:
         row, column = corners[position]
@@ -117,7 +116,7 @@ def read_windows(
     return out
 
 
-def _touch(raster: Raster, cache: BlockCache, row: int, column: int, height: int, width: int, bands: Sequence[int]) -> None:
+def _touch(raster: Raster, cache: BlockCache, row: int, column: int, height: int, width: int, bands: Sequence[int] | None) -> None:
     grid = raster.grid
     first, last, left, right = max(row, 0), min(row + height, grid.height), max(column, 0), min(column + width, grid.width)
     if first >= last or left >= right:

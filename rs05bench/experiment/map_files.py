@@ -17,7 +17,7 @@ from rs05bench.protocol.atomic import hidden_sibling
 from rs05bench.protocol.cog import CogLayout, copy_to_cog
 
 if TYPE_CHECKING:
-    from rs05bench.embeddings.resample import Target
+    from rs05bench.embeddings import Grid
     from rs05bench.models.applicability import Applicability
 
 GDAL_CACHE_MB = 64
@@ -50,7 +50,7 @@ class CogWriter:
     """
 
     def __init__(
-        self, path: Path, target: Target, dtype: str, nodata: float, *, description: str, tags: dict[str, str], colours: Sequence[str] = ()
+        self, path: Path, target: Grid, dtype: str, nodata: float, *, description: str, tags: dict[str, str], colours: Sequence[str] = ()
     ) -> None:
         import rasterio
 
@@ -116,7 +116,7 @@ class MapWriter:
     """
 
     def __init__(
-        self, folder: Path, target: Target, layers: Sequence[str], area: Applicability, *, classes: list[str] | None, tags: dict[str, str]
+        self, folder: Path, target: Grid, layers: Sequence[str], area: Applicability, *, classes: list[str] | None, tags: dict[str, str]
     ) -> None:
         kinds = {name: ("float32", float("nan")) for name in layers}
         if classes is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from rs05bench.embeddings import TileIndex
-    from rs05bench.embeddings.resample import Target
+    from rs05bench.embeddings.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Frame:
         area: What is wanted, in the grid's CRS; None for all of it.
     """
 
-    grid: Target
+    grid: Grid
     drawn: Window
     area: BaseGeometry | None = None
 
     @property
-    def target(self) -> Target:
+    def target(self) -> Grid:
         """The grid of what is written."""
         return self.part(self.drawn)
 
-    def part(self, window: Window) -> Target:
+    def part(self, window: Window) -> Grid:
         """A window of the grid."""
         return part_of(self.grid, window.row, window.column, window.height, window.width)
 
@@ -78,7 +78,7 @@ def tile_frame(index: TileIndex, area: BaseGeometry, years: Sequence[int], *, me
     return Frame(around, Window(margin, margin, target.height, target.width), in_crs(area, target.crs))
 
 
-def image_frame(whole: Target, area: BaseGeometry | None, *, margin: int, source: Path) -> tuple[Window, Frame]:
+def image_frame(whole: Grid, area: BaseGeometry | None, *, margin: int, source: Path) -> tuple[Window, Frame]:
     """The window of an image that a network sees, and the frame in it.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where a map lies: the area, the pixel grid it is drawn on, and the AlphaEarth pixels of its blocks."""
+"""Where a map lies: the area, the pixel grid it is drawn on, and the embeddings of its blocks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from rs05bench.embeddings import BlockCache, TileIndex
-    from rs05bench.embeddings.resample import Target
+    from rs05bench.embeddings.grid import Grid
 
 BLOCK = 256
-"""Side of a block of the map: 64 bands of it are 16 MB as float32."""
+"""Side of a block of the map: 64 components of it are 16 MB as float32."""
 GATHERED = 1024
 """Blocks are visited in squares of this side, so that a tile's own blocks are decompressed once."""
 CACHE_BYTES = 256 << 20
@@ -65,7 +65,7 @@ def read_area(path: str | Path) -> BaseGeometry:
     return shapely.union_all(shapely.make_valid(frame.geometry.to_crs(4326).to_numpy()))
 
 
-def choose_grid(index: TileIndex, area: BaseGeometry, year: int) -> Target:
+def choose_grid(index: TileIndex, area: BaseGeometry, year: int) -> Grid:
     """The grid a map of an area is drawn on: that of the tiles that cover most of it, cut to the area.
 
     Pixels of those tiles are copied; tiles of other grids (another UTM zone) fill in by the nearest pixel.
@@ -73,12 +73,12 @@ def choose_grid(index: TileIndex, area: BaseGeometry, year: int) -> Target:
     Raises:
         DataError: No tile of that year meets the area.
     """
-    from rs05bench.embeddings.resample import Target
+    from rs05bench.embeddings.grid import Grid
 
     near = index.search(area, [year])
     if not len(near):
         raise DataError(
-            f"no AlphaEarth tile of {year} meets the area",
+            f"no tile of {index.product.name} of {year} meets the area",
             source=index.description,
             remedy=f"There are tiles of {', '.join(map(str, index.years)) or 'other places'}; check --area, --years and --from.",
         )
@@ -97,10 +97,10 @@ def choose_grid(index: TileIndex, area: BaseGeometry, year: int) -> Target:
     width, height = max(right - left, 1), max(bottom - top, 1)
     if max(width, height) > LARGEST:
         raise DataError(f"the map would be {width:,} x {height:,} pixels", remedy="Map it in parts.")
-    return Target(crs, grid.west + left * grid.xres, grid.north - top * grid.yres, grid.xres, grid.yres, height, width)
+    return Grid(crs, grid.west + left * grid.xres, grid.north - top * grid.yres, grid.xres, grid.yres, height, width)
 
 
-def grid_for_years(index: TileIndex, area: BaseGeometry, years: Sequence[int]) -> Target:
+def grid_for_years(index: TileIndex, area: BaseGeometry, years: Sequence[int]) -> Grid:
     """The grid of `choose_grid` in the first year, once there are tiles in every year.
 
     Raises:
@@ -112,12 +112,12 @@ def grid_for_years(index: TileIndex, area: BaseGeometry, years: Sequence[int]) -
     return choose_grid(index, area, years[0])
 
 
-def coarsened(target: Target, metres: float | None) -> Target:
+def coarsened(target: Grid, metres: float | None) -> Grid:
     """A grid with the pixel nearest to so many metres that is a whole number of its own; finer ones are not made.
 
     A network has learnt shapes at the pixel of its chips: at another one the same field or fire has another size.
     """
-    from rs05bench.embeddings.resample import Target as Grid
+    from rs05bench.embeddings.grid import Grid
 
     own = _metres(target)
     factor = 1 if metres is None else max(round(metres / own), 1)
@@ -125,7 +125,7 @@ def coarsened(target: Target, metres: float | None) -> Target:
     return Grid(target.crs, target.west, target.north, target.xres * factor, target.yres * factor, height, width)
 
 
-def _metres(target: Target) -> float:
+def _metres(target: Grid) -> float:
     return target.yres * crs_unit_metres(target.crs)
 
 
@@ -141,21 +141,21 @@ def in_crs(area: BaseGeometry, crs: str) -> BaseGeometry:
     return moved
 
 
-def grid_record(target: Target) -> dict[str, Any]:
+def grid_record(target: Grid) -> dict[str, Any]:
     """A grid as plain data."""
     return {"crs": target.crs, "height": target.height, "width": target.width, "pixel": [target.xres, target.yres]}
 
 
-def affine_of(target: Target) -> Affine:
+def affine_of(target: Grid) -> Affine:
     """The affine transform of a grid."""
     from affine import Affine
 
     return Affine(target.xres, 0, target.west, 0, -target.yres, target.north)
 
 
-def part_of(target: Target, row: int, column: int, height: int, width: int) -> Target:
+def part_of(target: Grid, row: int, column: int, height: int, width: int) -> Grid:
     """A rectangle of a grid."""
-    from rs05bench.embeddings.resample import Target as Grid
+    from rs05bench.embeddings.grid import Grid
 
     west, north = target.west + column * target.xres, target.north - row * target.yres
     return Grid(target.crs, west, north, target.xres, target.yres, height, width)
@@ -176,7 +176,7 @@ def blocks_of(height: int, width: int, block: int = BLOCK, gathered: int = GATHE
 
 
 class EmbeddingBlocks:
-    """AlphaEarth pixels of one year on a map's grid, block by block.
+    """Embeddings of one year on a map's grid, block by block.
 
     Args:
         index: The tiles.
@@ -185,46 +185,25 @@ class EmbeddingBlocks:
         memory: Bytes of decompressed blocks kept.
     """
 
-    def __init__(self, index: TileIndex, target: Target, year: int, *, memory: int = CACHE_BYTES) -> None:
-        from rs05bench.embeddings.blocks import BlockCache
+    def __init__(self, index: TileIndex, target: Grid, year: int, *, memory: int = CACHE_BYTES) -> None:
+        from rs05bench.embeddings import BlockCache
         from rs05bench.embeddings.grid import transformer
-        from rs05bench.embeddings.resample import is_native
 
-        to_degrees = transformer(target.crs, "EPSG:4326")
-        self.index = index.search(to_degrees.transform_bounds(*target.bounds, densify_pts=21), [year])
+        self.index = index.search(transformer(target.crs, "EPSG:4326").transform_bounds(*target.bounds, densify_pts=21), [year])
         self.cache: BlockCache = BlockCache(memory)
-        self.bounds: list[tuple[float, float, float, float]] = []
-        native = []
-        for position in range(len(self.index)):
-            raster = self.index.open(position)
-            native.append(is_native(raster, target))
-            move = transformer(raster.grid.crs, target.crs)
-            self.bounds.append(raster.grid.bounds if native[-1] else move.transform_bounds(*raster.grid.bounds, densify_pts=21))
-        # Copied pixels first: others only fill in what those leave open.
-        self.order = sorted(range(len(native)), key=lambda position: not native[position])
+        grids = [self.index.open(position).grid for position in range(len(self.index))]
+        self.bounds = [
+            grid.bounds if grid.crs == target.crs else transformer(grid.crs, target.crs).transform_bounds(*grid.bounds, densify_pts=21)
+            for grid in grids
+        ]
 
-    def read(self, part: Target) -> NDArray[np.float32]:
-        """Decoded embedding of a rectangle, (64, h, w); NaN where there is none."""
-        from rs05bench.embeddings import decode
-        from rs05bench.embeddings.raster import ALL_BANDS
-        from rs05bench.embeddings.resample import read_onto
+    def read(self, part: Grid) -> NDArray[np.float32]:
+        """Decoded embedding of a rectangle, (dimensions, h, w); NaN where there is none."""
+        from rs05bench.embeddings.readers import mosaic
 
-        out: NDArray[np.float32] | None = None
         west, south, east, north = part.bounds
-        for position in self.order:
-            a, b, c, d = self.bounds[position]
-            if a >= east or c <= west or b >= north or d <= south:
-                continue
-            values = read_onto(self.index.open(position), self.cache, part, ALL_BANDS)
-            decoded = decode(values) if values.dtype == np.int8 else values.astype(np.float32, copy=False)
-            if out is None:
-                out = decoded
-            else:
-                open_ = np.isnan(out[0])
-                out[:, open_] = decoded[:, open_]
-            if not np.isnan(out[0]).any():
-                break
-        return np.full((len(ALL_BANDS), part.height, part.width), np.nan, dtype=np.float32) if out is None else out
+        near = [number for number, (a, b, c, d) in enumerate(self.bounds) if a < east and c > west and b < north and d > south]
+        return mosaic(self.index, self.cache, near, part)
 
 
 class LayerBlocks:
@@ -246,7 +225,7 @@ class LayerBlocks:
             what = f"{self.dataset.count} bands" if self.dataset.count != 1 else "no coordinate reference system"
             raise DataError(f"the layer of column {column!r} has {what}; one georeferenced band was expected", source=path)
 
-    def read(self, part: Target) -> NDArray[np.float32]:
+    def read(self, part: Grid) -> NDArray[np.float32]:
         """Values of a rectangle, (h, w); NaN outside the raster and where it has no data."""
         from rasterio.enums import Resampling
         from rasterio.vrt import WarpedVRT
@@ -268,7 +247,7 @@ class LayerBlocks:
         self.dataset.close()
 
 
-def inside_area(area_here: BaseGeometry, part: Target) -> NDArray[np.bool_]:
+def inside_area(area_here: BaseGeometry, part: Grid) -> NDArray[np.bool_]:
     """Which pixel centres of a rectangle lie in the area (in the rectangle's CRS)."""
     import shapely
     from rasterio.features import geometry_mask

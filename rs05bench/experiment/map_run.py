@@ -20,6 +20,7 @@ from rs05bench.protocol.taskdata import TaskData, TaskSource
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
+    from rs05bench.embeddings import EmbeddingProduct, TileIndex
     from rs05bench.experiment.map_cell import KeptCell
 
 
@@ -44,9 +45,10 @@ class MapRequest:
         cell: The cell that is mapped, if one is: its manifest is used, and other data than its own are refused.
         area: Where, WGS84 degrees; images are cut to it.
         years: Years of the embedding; for images one at most.
-        source: AlphaEarth tiles: a folder, a file, or a name of `rs05bench.embeddings.open_source`.
-        layers: Column -> raster, for feature columns beside A00 to A63.
-        images: Images (for chips); networks that read AlphaEarth alone need none.
+        source: Tiles of the embedding: what `rs05bench.embeddings.open_source` takes.
+        product: Name or record of the embedding; default the one that the card's feature sets name.
+        layers: Column -> raster, for feature columns that are no component of the embedding.
+        images: Images (for chips); networks that read the embedding alone need none.
         runs: Folder of results that say what accuracy to expect; default the cell's.
         keep: Folder a deep model is saved to, or taken from.
     """
@@ -65,6 +67,7 @@ class MapRequest:
     area: BaseGeometry | None = None
     years: Sequence[int] = ()
     source: str | None = None
+    product: str | None = None
     layers: Mapping[str, str | Path] = field(default_factory=dict)
     images: Sequence[Path] = ()
     runs: Path | None = None
@@ -101,7 +104,7 @@ def _by_table(request: MapRequest, on_progress: Progress | None) -> MapResult:
     else:
         data = TaskData.build(table, manifest, fold, request.budget, request.seed, split=split, target=request.target)
     index = _tiles(request)
-    trained = train(request.model, data, manifest, layers=list(request.layers), options=request.options)
+    trained = train(request.model, data, manifest, index.product, layers=list(request.layers), options=request.options)
     if unread := sorted(set(request.layers) - set(trained.columns)):
         raise DataError(f"{request.model} reads no column {', '.join(unread)}", remedy="Leave out its --layer.")
     result = draw(trained, index, request.area, _years(request), request.out, layers=request.layers, on_progress=on_progress)
@@ -115,7 +118,7 @@ def _by_table(request: MapRequest, on_progress: Progress | None) -> MapResult:
         "training_points": len(trained.area.points),
         "mean_distance": trained.area.mean_distance,
     }
-    return _reported(request, result, data, trained.model, applicability)
+    return _reported(request, result, data, trained.model, applicability, index.product)
 
 
 def _by_network(request: MapRequest, on_progress: Progress | None) -> MapResult:
@@ -150,11 +153,13 @@ def _by_network(request: MapRequest, on_progress: Progress | None) -> MapResult:
         "mean_distance": area.mean_distance,
         "notes": ["Here it speaks of single pixels: whether the network has seen such spectra, not such shapes. All bands weigh the same."],
     }
-    return _reported(request, result, data, fitted, applicability)
+    return _reported(request, result, data, fitted, applicability, None if index is None else index.product)
 
 
 def _refuse_ignored(request: MapRequest, model: Any) -> None:
-    """A map by a network takes images, or for one that reads AlphaEarth alone a place and years; what it would ignore is refused."""
+    """A map by a network takes images, or for one that reads the embedding alone a place and years; what it would ignore is refused."""
+    from rs05bench.embeddings.products import families
+
     name, inputs = request.model, model.card.inputs
     if request.target not in (None, request.card.targets[0]):
         raise DataError(f"chips have one target, {request.card.targets[0]!r}, and {request.target!r} was asked for")
@@ -164,13 +169,13 @@ def _refuse_ignored(request: MapRequest, model: Any) -> None:
             remedy="The card names them (preprocessing: extra).",
         )
     if request.images:
-        if inputs not in ("alphaearth", "hybrid") and (request.years or request.source is not None):
-            raise DataError(f"{name} reads no AlphaEarth, so --years and --from would be ignored", remedy="Leave them out.")
+        if inputs not in (*families(), "hybrid") and (request.years or request.source is not None):
+            raise DataError(f"{name} reads no embedding, so --years and --from would be ignored", remedy="Leave them out.")
         if len(set(request.years)) > 1:
             raise DataError(
                 f"an image is of one time, and {len(set(request.years))} years of the embedding were given", remedy="Give one of --years."
             )
-    elif inputs != "alphaearth":
+    elif inputs not in families():
         raise DataError(f"{name} reads images: give those to map", remedy="Give --images FILE .. with the bands of the chips.")
     elif request.area is None or not request.years or request.source is None:
         raise DataError(
@@ -195,13 +200,26 @@ def _years(request: MapRequest) -> list[int]:
     return sorted(set(request.years))
 
 
-def _tiles(request: MapRequest) -> Any:
+def _product(request: MapRequest) -> EmbeddingProduct:
+    """The embedding that a map is drawn from."""
+    from rs05bench.embeddings.products import product
+
+    named = {members.product for members in request.card.features.values() if members.product is not None}
+    if request.product is None and len(named) > 1:
+        raise DataError(
+            f"the card names {len(named)} products: {', '.join(sorted(named))}", remedy="Say with --product which tiles --from has."
+        )
+    return product(*filter(None, [request.product or next(iter(named), None)]))
+
+
+def _tiles(request: MapRequest) -> TileIndex:
     from rs05bench.embeddings import open_source
+    from rs05bench.embeddings.readers import TileReader
 
     # A little more than the area: networks see what lies around it.
     area = None if request.area is None else request.area.buffer(AROUND_DEGREES).bounds
-    tiles: Any = open_source(str(request.source), area=area, years=request.years or None)
-    if not hasattr(tiles, "index"):
+    tiles = open_source(str(request.source), of=_product(request), area=area, years=request.years or None)
+    if not isinstance(tiles, TileReader):
         raise DataError(
             f"maps are drawn from tiles, and {request.source!r} has none",
             remedy="Use --from mirror, gcs, zarr or a folder; rs05bench extract fetches tiles of an area.",
@@ -209,8 +227,9 @@ def _tiles(request: MapRequest) -> Any:
     return tiles.index
 
 
-def _reported(request: MapRequest, result: MapResult, data: Any, model: Any, applicability: dict[str, Any]) -> MapResult:
-    from rs05bench.embeddings import ATTRIBUTION
+def _reported(
+    request: MapRequest, result: MapResult, data: Any, model: Any, applicability: dict[str, Any], of: EmbeddingProduct | None
+) -> MapResult:
     from rs05bench.experiment.map_report import expected_accuracy, notes_of, write_report
     from rs05bench.experiment.provenance import provenance
 
@@ -219,7 +238,7 @@ def _reported(request: MapRequest, result: MapResult, data: Any, model: Any, app
     # A cell's own store knows what to expect, where no other is named.
     runs = request.runs or (None if request.cell is None else request.cell.results)
     expected = {"known": False} if runs is None else expected_accuracy(runs, card, data.target, request.model, budget.labels_used)
-    attribution = [ATTRIBUTION] if result.record.get("tiles") else []
+    attribution = [of.attribution or of.citation] if of is not None and result.record.get("tiles") else []
     attribution += [
         text
         for text in (card.citation, f"Licence of the training data: {card.licence}" if card.licence else "", model.card.citation)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from rs05bench.embeddings import TileIndex
-    from rs05bench.embeddings.resample import Target
+    from rs05bench.embeddings.grid import Grid
     from rs05bench.models.inference import Window
 
 _HLS_DATE = re.compile(r"\.(20\d\d)(\d{3})\.")
@@ -53,10 +53,12 @@ class Scene(Protocol):
 
 def predictors(arrays: Mapping[str, NDArray[Any]], inputs: str) -> NDArray[np.float32]:
     """Per-pixel predictors (n, d, h, w) of a batch: the decoded embedding, or all bands of all dates."""
-    if inputs == "alphaearth":
-        from rs05bench.embeddings import decode
+    from rs05bench.embeddings import decode
+    from rs05bench.embeddings.products import families
 
-        return decode(arrays["embedding"])
+    if inputs in families():
+        values = arrays["embedding"]
+        return decode(values) if values.dtype == np.int8 else np.asarray(values, dtype=np.float32)
     image = arrays["image"]
     return np.asarray(image.reshape(len(image), -1, *image.shape[-2:]), dtype=np.float32)
 
@@ -71,7 +73,7 @@ class TileScene:
     """
 
     def __init__(self, index: TileIndex, frame: Frame, year: int) -> None:
-        self.name, self.tags, self.frame = str(year), _tile_tags(year), frame
+        self.name, self.tags, self.frame = str(year), _tile_tags(index, year), frame
         self._index, self._year = index, year
 
     @functools.cached_property
@@ -82,7 +84,7 @@ class TileScene:
         """The embedding of a window, int8."""
         from rs05bench.embeddings import encode
 
-        return {"embedding": encode(self._embedding.read(self.frame.part(window)), axis=0)}
+        return {"embedding": encode(self._embedding.read(self.frame.part(window)), axis=0, of=self._index.product)}
 
     def predictors(self, window: Window) -> NDArray[np.float32]:
         """The decoded embedding."""
@@ -124,14 +126,13 @@ class ImageScene:
             self._anywhere, self._everywhere = self._nodata(getattr(data.source, "dataset", None))
             self._layers = list(data.source.extra_layers.values()) if data.show_extra else []
             self._index, self._year = index, self._embedding_year(model, data, index, year)
-            self.tags |= {} if self._year is None else _tile_tags(self._year)
+            self.tags |= {} if self._year is None or index is None else _tile_tags(index, self._year)
         except BaseException:
             self._src.close()
             raise
 
-    def _whole(self) -> Target:
-        from rs05bench.embeddings.grid import name_of
-        from rs05bench.embeddings.resample import Target as Grid
+    def _whole(self) -> Grid:
+        from rs05bench.embeddings.grid import Grid, name_of
 
         src, wanted = self._src, self._dates * len(self._bands)
         if self.inputs != "alphaearth" and src.count != wanted:
@@ -162,7 +163,7 @@ class ImageScene:
             raise DataError(f"{model.card.name} reads AlphaEarth, and no {missing} was given", source=self.path)
         if not len(index.search(_in_degrees(self.frame.target), [year])):
             there = f"There are tiles of {', '.join(map(str, index.years)) or 'no year'}; check --years and --from."
-            raise DataError(f"no AlphaEarth tile of {year} meets the image", source=self.path, remedy=there)
+            raise DataError(f"no tile of {index.product.name} of {year} meets the image", source=self.path, remedy=there)
         return year
 
     def read(self, window: Window) -> Arrays:
@@ -205,10 +206,11 @@ class ImageScene:
         image[np.broadcast_to(missing[..., None, :, :], image.shape)] = np.nan
         return image
 
-    def _embedded(self, part: Target) -> NDArray[np.int8]:
+    def _embedded(self, part: Grid) -> NDArray[np.int8]:
         from rs05bench.embeddings import encode
 
-        return encode(self._tiles.read(part), axis=0)
+        assert self._index is not None
+        return encode(self._tiles.read(part), axis=0, of=self._index.product)
 
     @functools.cached_property
     def _tiles(self) -> EmbeddingBlocks:
@@ -216,7 +218,7 @@ class ImageScene:
         assert self._year is not None
         return EmbeddingBlocks(self._index, self.frame.grid, self._year)
 
-    def _location(self, part: Target) -> NDArray[np.float32]:
+    def _location(self, part: Grid) -> NDArray[np.float32]:
         from rs05bench.embeddings.grid import transformer
 
         west, south, east, north = part.bounds
@@ -224,13 +226,11 @@ class ImageScene:
         return np.array([lat, lon], dtype=np.float32)
 
 
-def _tile_tags(year: int) -> dict[str, str]:
-    from rs05bench.embeddings import ATTRIBUTION
-
-    return {"YEAR": str(year), "ATTRIBUTION": ATTRIBUTION}
+def _tile_tags(index: TileIndex, year: int) -> dict[str, str]:
+    return {"YEAR": str(year), "PRODUCT": index.product.name, "ATTRIBUTION": index.product.attribution}
 
 
-def _in_degrees(target: Target) -> tuple[float, float, float, float]:
+def _in_degrees(target: Grid) -> tuple[float, float, float, float]:
     from rs05bench.embeddings.grid import transformer
 
     return transformer(target.crs, "EPSG:4326").transform_bounds(*target.bounds, densify_pts=21)

@@ -5,7 +5,6 @@ Maps are computed block by block, so the memory needed does not grow with the ar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +24,8 @@ from rs05bench.protocol.taskdata import TaskData, TaskSource
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-    from rs05bench.embeddings import TileIndex
+    from rs05bench.embeddings import EmbeddingProduct, TileIndex
 
-BAND = re.compile(r"A(\d\d)")
 ALL_LABELS = "all"
 IMPORTANCE_UNITS = 2_000
 """Importance is measured on at most this many labelled units, drawn by the seed."""
@@ -62,6 +60,7 @@ class Trained:
         area: Its area of applicability.
         importance: Weight of each column in it.
         folds: What was left out together when the area was drawn.
+        product: The embedding it reads.
     """
 
     model: Any
@@ -70,6 +69,7 @@ class Trained:
     features: str
     area: Applicability
     folds: str
+    product: EmbeddingProduct
 
 
 def all_labels(source: TaskSource, target: str | None = None, seed: int = 0) -> TaskData:
@@ -110,7 +110,13 @@ def everything(source: TaskSource) -> SplitManifest:
 
 
 def train(
-    name: str, data: TaskData, manifest: SplitManifest, *, layers: Sequence[str] = (), options: Mapping[str, Any] | None = None
+    name: str,
+    data: TaskData,
+    manifest: SplitManifest,
+    of: EmbeddingProduct,
+    *,
+    layers: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Fits a model for a map and draws its area of applicability.
 
@@ -118,7 +124,8 @@ def train(
         name: The model.
         data: What it may see.
         manifest: Where `data` come from; its blocks are the folds of the area of applicability.
-        layers: Columns that rasters are at hand for, beside A00 to A63.
+        of: The embedding that the map is drawn from.
+        layers: Further columns that there are rasters for.
         options: Options of the model.
 
     Raises:
@@ -132,10 +139,10 @@ def train(
     if not hasattr(model, "predict_array"):
         raise ProtocolError(
             f"{name} cannot draw a map: it has no predict_array(X), so it predicts units of a table and not pixels",
-            remedy="Use a shallow model such as alphaearth/rf, or a model for chips with --images; an outside model may add predict_array.",
+            remedy="Use a shallow model, or a model for chips with --images; an outside model may add predict_array.",
         )
     columns = data.columns(features)
-    _refuse_absent(name, features, columns, layers)
+    _refuse_absent(name, features, columns, layers, of)
     model.fit(data)
     X, y = data.X("train", features), data.y("train")
     rows = manifest.fold(data.fold).set_index("unit_id")["block"].astype(str)
@@ -144,22 +151,18 @@ def train(
     weights = _importance(model, *both, seed=data.seed)
     area = Applicability.fit(X, folds=blocks, weights=weights, seed=data.seed)
     folds = "spatial blocks" if len(set(blocks)) > 1 else "single units"
-    return Trained(model, data, columns, features, area, folds)
+    return Trained(model, data, columns, features, area, folds, of)
 
 
-def _refuse_absent(name: str, features: str, columns: Sequence[str], layers: Sequence[str]) -> None:
-    absent = [column for column in columns if not _band(column) and column not in layers]
+def _refuse_absent(name: str, features: str, columns: Sequence[str], layers: Sequence[str], of: EmbeddingProduct) -> None:
+    absent = [column for column in columns if of.component(column) is None and column not in layers]
     if absent:
         shown = ", ".join(absent[:8]) + (f", … ({len(absent)} in all)" if len(absent) > 8 else "")
         raise DataError(
             f"{name} reads the feature set {features!r}, of which no raster holds: {shown}",
-            remedy="Use alphaearth/<learner> (tiles hold A00 to A63), or give each further column as a raster: --layer COLUMN=FILE.",
+            remedy=f"Use {of.family}/<learner> (tiles hold {of.bands[0]} to {of.bands[-1]}), or give each further column as a raster: "
+            "--layer COLUMN=FILE.",
         )
-
-
-def _band(column: str) -> bool:
-    match = BAND.fullmatch(column)
-    return match is not None and int(match[1]) < 64
 
 
 def _importance(model: Any, X: NDArray[np.float32], y: NDArray[Any], *, seed: int) -> NDArray[np.float64]:
@@ -189,7 +192,7 @@ def draw(
 
     Args:
         trained: From `train`.
-        index: AlphaEarth tiles.
+        index: Tiles of the embedding.
         area: Where, in WGS84 degrees.
         years: Years; the grid is that of the first.
         out: Folder.
@@ -242,7 +245,7 @@ def predict_block(
 
     Args:
         trained: The model.
-        embedding: (64, h, w).
+        embedding: (dimensions, h, w).
         extra: Further columns, (h, w) each.
         wanted: Which pixels, (h, w).
 
@@ -250,7 +253,8 @@ def predict_block(
         `class` or `value`, `confidence` or `half_width90`, `dissimilarity`; (h, w) each, NaN where there is no prediction.
     """
     height, width = wanted.shape
-    planes = [embedding[int(column[1:])] if _band(column) else extra[column] for column in trained.columns]
+    numbers = [(column, trained.product.component(column)) for column in trained.columns]
+    planes = [extra[column] if number is None else embedding[number] for column, number in numbers]
     usable = wanted & ~np.isnan(embedding[0])
     X = np.stack([plane[usable] for plane in planes], axis=1)
     # Masked pixels of a further layer cannot be told from missing values of the training table: they are left out.
@@ -278,14 +282,13 @@ def _layers_of(trained: Trained) -> list[str]:
 
 
 def _tags(trained: Trained, year: int) -> dict[str, str]:
-    from rs05bench.embeddings import ATTRIBUTION
-
     return {
         "TASK": trained.data.card.name,
         "TARGET": trained.data.target,
         "MODEL": trained.model.card.name,
         "YEAR": str(year),
-        "ATTRIBUTION": ATTRIBUTION,
+        "PRODUCT": trained.product.name,
+        "ATTRIBUTION": trained.product.attribution,
         "SOFTWARE": "rs05bench",
         **({"SIMULATED": "yes"} if trained.data.card.simulated else {}),
     }

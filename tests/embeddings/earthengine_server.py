@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rs05bench.embeddings.codec import BANDS
+from tests.embeddings.tiles import BANDS
 
 
 class EarthEngineServer:

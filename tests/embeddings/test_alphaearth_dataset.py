@@ -12,7 +12,7 @@ from torchgeo.samplers import GridGeoSampler, RandomGeoSampler
 
 from rs05bench.datasets import AlphaEarthEmbedding
 from rs05bench.embeddings import DecodeEmbedding, TileIndex
-from rs05bench.embeddings.codec import decode, encode, pool
+from rs05bench.embeddings.vectors import decode, encode, pool
 from rs05bench.errors import DataError
 from tests.embeddings.tiles import vectors, write_tile
 
@@ -36,29 +36,90 @@ def test_it_is_torchgeos_dataset(native):
     assert native.index.index.closed == "both"
 
 
-def test_the_index_is_in_wgs84(archive):
+def test_the_index_is_in_the_crs_that_all_tiles_share(archive, west):
     ds = AlphaEarthEmbedding(archive)
+    assert ds.crs.to_epsg() == 32610
+    x, y, t = ds.bounds
+    assert (x.start, x.stop, y.start, y.stop) == (500_000, 503_200, 4_098_400, 4_100_000)
+    assert (t.start.year, t.stop.year) == (2023, 2024)
+    image = AlphaEarthEmbedding(archive / "2024", decoded=False)[x.start : x.start + 160 : 10, y.stop - 160 : y.stop : 10]["image"]
+    np.testing.assert_array_equal(image.numpy(), west.values[:, :16, :16])
+
+
+def test_tiles_of_several_zones_are_indexed_in_wgs84_and_slices_say_that_they_warp(border):
+    ds = AlphaEarthEmbedding(border["10N"].path.parents[2])
     assert ds.crs.to_epsg() == 4326
     x, y, t = ds.bounds
-    assert -123.01 < x.start < x.stop < -122.9
-    assert 37.0 < y.start < y.stop < 37.1
-    assert (t.start.year, t.stop.year) == (2023, 2024)
+    with pytest.warns(UserWarning, match="several CRSs, so slices are in EPSG:4326"):
+        image = ds[x.start : x.stop, y.start : y.stop, t.start : t.stop]["image"]
+    length = np.linalg.norm(image.numpy(), axis=0)
+    assert np.isfinite(length).any()
+    assert (np.abs(length[np.isfinite(length)] - 1) < 0.05).all()  # pixels, not mixtures
 
 
-def test_slicing_degrees_of_a_utm_tile_asks_for_a_crs(archive):
+def test_a_crs_as_a_number(archive):
+    assert AlphaEarthEmbedding(archive, crs=32614).crs.to_epsg() == 32614
+
+
+def test_bytes_say_that_they_are_bytes(archive):
+    assert AlphaEarthEmbedding(archive).dtype == torch.float32
+    assert AlphaEarthEmbedding(archive, decoded=False).dtype == torch.int8
+
+
+def test_combining_moves_the_index_and_keeps_the_split(archive):
+    from torchgeo.datasets import random_bbox_assignment
+
     ds = AlphaEarthEmbedding(archive / "2024")
-    with pytest.raises(DataError, match="Pass crs="):
-        ds[-122.999:-122.998, 37.04:37.041]
+    one, two = random_bbox_assignment(ds, [0.5, 0.5], generator=torch.Generator().manual_seed(0))
+    before = one.index.copy()
+    one.crs = "EPSG:5070"
+    assert list(one.index["filepath"]) == list(before["filepath"])
+    assert len(one) == 1
+    one.crs = "EPSG:32610"
+    assert one.index.geometry.iloc[0].equals(before.geometry.iloc[0])
+    assert set(one.index["filepath"]).isdisjoint(two.index["filepath"])
 
 
-def test_torchgeo_moving_the_index_does_not_allow_warping(archive):
-    ds = AlphaEarthEmbedding(archive / "2024")
-    ds.crs = "EPSG:5070"
+def test_half_a_tile_stays_half_a_tile_in_another_crs(west):
+    from torchgeo.datasets import random_bbox_splitting
+
+    ds = AlphaEarthEmbedding(west.path)
+    assert ds.bounds[0].stop == 501_600
+    one, _ = random_bbox_splitting(ds, [0.5, 0.5], generator=torch.Generator().manual_seed(0))
+    area = float(one.index.geometry.area.sum())
+    x, y, _ = one.bounds
+    assert (x.stop - x.start) * (y.stop - y.start) == pytest.approx(1600 * 800)
+    one.crs = "EPSG:5070"
+    assert float(one.index.geometry.area.sum()) == pytest.approx(area, rel=0.01)
+
+
+def test_a_year_that_begins_where_the_slice_ends_is_not_in_it(archive):
+    import pandas as pd
+
+    ds = AlphaEarthEmbedding(archive)
     x, y, _ = ds.bounds
-    with pytest.raises(DataError, match="would have to be warped"):
-        ds[x.start : x.stop : 10, y.start : y.stop : 10]
-    ds.crs = "EPSG:32610"  # the tiles' own: nothing is warped
-    assert ds[500_000:500_100:10, 4_099_900:4_100_000:10]["image"].shape == (64, 10, 10)
+    image = ds[x.start : x.start + 160, y.stop - 160 : y.stop, pd.Timestamp("2023-01-01") : pd.Timestamp("2024-01-01")]["image"]
+    assert image.shape == (64, 16, 16)
+
+
+def test_nothing_there_is_torchgeos_error(tmp_path):
+    from torchgeo.datasets import DatasetNotFoundError
+
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(DatasetNotFoundError):
+            AlphaEarthEmbedding(path)
+    with pytest.raises(AssertionError, match="no band B2"):
+        AlphaEarthEmbedding(write_tile(tmp_path / "2024" / "x.tif", vectors(64, 64)), bands=["B2"])
+
+
+def test_files_of_two_folders_with_one_name_are_two_tiles(tmp_path):
+    for year, seed in ((2023, 1), (2024, 2)):
+        write_tile(tmp_path / f"{year}/U/1/L/7/471U_587L.tif", vectors(64, 64, seed))
+    ds = AlphaEarthEmbedding(tmp_path)
+    assert list(ds.units(64)["unit_id"]) == ["2023/U/1/L/7/471U_587L@0-0-64x64", "2024/U/1/L/7/471U_587L@0-0-64x64"]
+    for folder in "ab":
+        write_tile(tmp_path / f"more/{folder}/x_2020.tif", vectors(64, 64))
+    assert list(AlphaEarthEmbedding(tmp_path / "more").tiles["tile_id"]) == ["a/x_2020", "b/x_2020"]
 
 
 @pytest.mark.parametrize("bottom_up", [True, False])

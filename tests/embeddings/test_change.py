@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rs05bench.embeddings.change import angle, change_features, dot
-from rs05bench.embeddings.codec import decode
+from rs05bench.embeddings.vectors import decode
 from rs05bench.errors import DataError
 from tests.embeddings.tiles import vectors
 

@@ -6,9 +6,9 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rs05bench.embeddings.codec import BANDS, DecodeEmbedding, decode, decode_tensor, encode, normalise, pool
+from rs05bench.embeddings.vectors import DecodeEmbedding, decode, decode_tensor, encode, normalise, pool
 from rs05bench.errors import DataError
-from tests.embeddings.tiles import vectors
+from tests.embeddings.tiles import BANDS, vectors
 
 EVERY_BYTE = np.arange(-128, 128).astype(np.int8)
 

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import shapely
 
-from rs05bench.embeddings.codec import BANDS, decode
 from rs05bench.embeddings.sources import open_source
+from rs05bench.embeddings.vectors import decode
 from rs05bench.errors import DataError
 from tests.embeddings.earthengine_server import EarthEngineServer
+from tests.embeddings.tiles import BANDS
 
 ee = pytest.importorskip("ee")
 

@@ -12,12 +12,13 @@ import shapely
 from typer.testing import CliRunner
 
 from rs05bench.datasets import AlphaEarthEmbedding
-from rs05bench.embeddings.codec import ATTRIBUTION, BANDS
+from rs05bench.embeddings import product
 from rs05bench.embeddings.extraction import extract_chips, extract_table, parse_years, read_record, read_units
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.polygons import read_polygons
 from rs05bench.embeddings.sources import open_source
 from rs05bench.errors import DataError
+from tests.embeddings.tiles import BANDS
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_a_table_of_points_for_several_years(points, archive, tmp_path):
 def test_the_record_names_attribution_source_and_tiles(points, archive, tmp_path):
     extract_table(read_units(points), open_source(archive), [2024], tmp_path / "out.parquet")
     record = read_record(tmp_path / "out.parquet")
-    assert record["attribution"] == ATTRIBUTION
+    assert record["attribution"] == product().attribution
     assert record["tiles"] == {"2024/10N/east-0000000000-0000008192": 30, "2024/10N/west-0000000000-0000000000": 30}
     assert record["years"] == [2024]
     assert json.loads((tmp_path / "out.record.json").read_text()) == record
@@ -92,7 +93,8 @@ class Cut:
 
     def __init__(self, source, after):
         self.source, self.after, self.calls = source, after, 0
-        self.description, self.portion, self.tile_of = source.description, 7, source.tile_of
+        self.product = source.product
+        self.description, self.portion, self.portions_of = source.description, 7, source.portions_of
 
     def points(self, lon, lat, year, *, on_tile=None):
         self.calls += 1
@@ -135,7 +137,7 @@ def test_chips_are_tiles_again(points, archive, west, tmp_path):
     lon, lat = units.geometry.x, units.geometry.y
     np.testing.assert_array_equal(ds.points(lon, lat, 2024), read_points(archive, lon, lat, 2024))
     with rasterio.open(paths[0]) as chip:
-        assert chip.tags()["ATTRIBUTION"] == ATTRIBUTION
+        assert chip.tags()["ATTRIBUTION"] == product().attribution
         assert chip.descriptions == BANDS
         assert chip.nodata == -128
         assert chip.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
@@ -214,7 +216,7 @@ def command(*arguments):
 def test_the_command(points, polygons, archive, tmp_path):
     result = command(points, "--years", "2024", "--from", archive, "--out", tmp_path / "p.parquet")
     assert result.exit_code == 0, result.output
-    assert ATTRIBUTION in result.output
+    assert product().attribution in result.output
     assert len(gpd.read_parquet(tmp_path / "p.parquet")) == 60
     result = command(
         polygons, "--unit", "field", "--years", "2023-2024", "--from", archive, "--out", tmp_path / "f.csv", "--stat", "max", "--json"

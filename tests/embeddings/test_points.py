@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rs05bench.embeddings import cog
-from rs05bench.embeddings.codec import decode
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.tiles import TileIndex
+from rs05bench.embeddings.vectors import decode
 from rs05bench.errors import DataError
 from tests.embeddings.tiles import vectors, write_tile
 
@@ -149,3 +149,9 @@ def test_golden_points_of_the_real_chip(real):
     lon, lat = affine.c + affine.a * (column + 0.5), affine.f + affine.e * (row + 0.5)
     np.testing.assert_array_equal(read_points(path, lon, lat, 2024), values[:, row, column].T)
     np.testing.assert_allclose(decode(read_points(path, lon, lat, 2024, decoded=False)), values[:, row, column].T, atol=3e-8)
+
+
+def test_longitudes_may_count_from_zero_to_360(west):
+    lon, lat = west.lonlat([20.5], [10.5])
+    np.testing.assert_array_equal(read_points(west.path, lon + 360, lat, 2024), read_points(west.path, lon, lat, 2024))
+    assert np.isfinite(read_points(west.path, lon + 360, lat, 2024)).all()

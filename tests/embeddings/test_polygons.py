@@ -7,10 +7,11 @@ import shapely
 from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
 
-from rs05bench.embeddings.codec import BANDS, decode
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.polygons import read_polygons
+from rs05bench.embeddings.vectors import decode
 from rs05bench.errors import DataError
+from tests.embeddings.tiles import BANDS
 
 MEAN, MAX, STD = list(BANDS), [f"{band}_max" for band in BANDS], [f"{band}_std" for band in BANDS]
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from rs05bench.embeddings.blocks import BlockCache
 from rs05bench.embeddings.cog import CogRaster
 from rs05bench.embeddings.gdal_raster import GdalRaster
+from rs05bench.embeddings.products import product
 from rs05bench.embeddings.raster import open_raster
 from rs05bench.embeddings.window import read_window, read_windows
 from rs05bench.errors import DataError
-from tests.embeddings.tiles import vectors, write_tile
+from tests.embeddings.tiles import BANDS, vectors, write_tile
 
 
 def whole(path, **options):
@@ -42,7 +43,7 @@ def test_other_layouts_are_read_through_gdal(tmp_path, options):
 
 
 def test_both_readers_agree(west):
-    ours, theirs = open_raster(west.path), GdalRaster(str(west.path))
+    ours, theirs = open_raster(west.path), GdalRaster(str(west.path), product())
     assert ours.grid == theirs.grid
     for bands in (tuple(range(64)), (5, 2)):
         values = [read_window(raster, BlockCache(), 10, -3, 120, 170, bands=bands) for raster in (ours, theirs)]
@@ -103,7 +104,7 @@ def test_blocks_on_disk_are_shared_and_forgotten_when_the_file_changes(tmp_path)
 
 
 WRONG = {
-    "band count": (lambda v: v[:63], {}, "expected 64 bands, found 63"),
+    "band count": (lambda v: v[:63], {}, "expected 64 bands of alphaearth-v1, found 63"),
     "axes swapped (bands last)": (lambda v: v.transpose(1, 2, 0).copy(), {}, "expected 64 bands"),
     "unsigned bytes": (lambda v: v.view(np.uint8), {"nodata": None}, "uint8"),
     "16 bit": (lambda v: v.astype(np.int16), {}, "int16"),
@@ -189,3 +190,40 @@ def test_the_real_chip_is_read_as_floats(real):
     with rasterio.open(path) as file:
         expected = file.read()
     np.testing.assert_array_equal(whole(path), expected)
+
+
+@pytest.mark.parametrize("interleave", ["band", "pixel"])
+def test_bands_are_taken_by_the_names_they_carry(tmp_path, interleave):
+    import rasterio
+
+    values, order = vectors(128, 128), np.random.default_rng(5).permutation(64)
+    path = write_tile(tmp_path / "x.tif", values[order], interleave=interleave)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = [BANDS[i] for i in order]
+    np.testing.assert_array_equal(read_window(open_raster(path), BlockCache(), 0, 0, 128, 128), values)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = [BANDS[i] if i != 7 else "A08" for i in order]
+    with pytest.raises(DataError, match="63 of 64 bands are named as components of alphaearth-v1, and none is 'A07'"):
+        open_raster(path)
+
+
+def test_what_an_internal_mask_hides_is_missing(tmp_path):
+    import rasterio
+
+    values, mask = vectors(128, 128), np.full((128, 128), 255, np.uint8)
+    mask[:64] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        path = write_tile(tmp_path / "x.tif", np.where(mask == 0, 0, values).astype(np.int8), nodata=None)
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(mask[::-1])
+    read = read_window(open_raster(path), BlockCache(), 0, 0, 128, 128)
+    assert (read[:, :64] == -128).all()
+    np.testing.assert_array_equal(read[:, 64:], values[:, 64:])
+
+
+def test_a_platform_without_positioned_reads_reads_the_same(west, monkeypatch):
+    import os
+
+    expected = read_window(open_raster(west.path), BlockCache(), 0, 0, 160, 160)
+    monkeypatch.delattr(os, "pread")
+    np.testing.assert_array_equal(read_window(open_raster(west.path), BlockCache(), 0, 0, 160, 160), expected)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rs05bench.datasets import AlphaEarthEmbedding
-from rs05bench.embeddings.codec import decode
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.sources import open_source
+from rs05bench.embeddings.vectors import decode
 from rs05bench.errors import DataError
 from tests.embeddings.server import FileServer
 from tests.embeddings.tiles import write_index

@@ -19,11 +19,14 @@ from tests.embeddings.tiles import vectors, write_index, write_tile
         ("aef_wisconsin_2024_64band.tif", 2024),
         ("2018_2019.tif", None),
         ("s3://bucket/annual/2020/33S/x.tiff", 2020),
+        ("/work/2025/site/aef_2019.tif", 2019),
+        ("/work/2021/10N/x2019abc-0000000000-0000000000.tiff", 2021),
+        ("one/aef_2048px.tif", None),
         ("x.tif", None),
         ("120245.tif", None),
     ],
 )
-def test_the_year_is_the_last_folder_that_is_one(path, year):
+def test_the_year_a_path_names(path, year):
     assert year_of(path) == year
 
 
@@ -85,10 +88,26 @@ def test_the_published_index_is_used_where_it_lies_and_searched_by_area_and_year
     assert len(index.search((10, 10, 11, 11))) == 0
 
 
-def test_a_listed_tile_whose_file_is_missing_is_an_error_not_a_gap(published):
+def test_the_index_of_the_world_beside_a_few_tiles_is_those_tiles(published):
+    next(published.glob("2024/10N/west*")).unlink()
+    with pytest.warns(UserWarning, match="1 of 4 tiles listed in the index are not here"):
+        index = as_index(published)
+    assert sorted(index.frame["tile_id"]) == [
+        "2023/10N/east-0000000000-0000008192",
+        "2023/10N/west-0000000000-0000000000",
+        "2024/10N/east-0000000000-0000008192",
+    ]
+    for path in published.rglob("*.tiff"):
+        path.unlink()
+    with pytest.raises(DataError, match="none of the 4 tiles listed in the index is here"):
+        as_index(published)
+
+
+def test_a_file_that_goes_away_after_it_was_listed_is_an_error_not_a_gap(published):
+    index = as_index(published)
     next(published.glob("2024/10N/west*")).unlink()
     with pytest.raises(DataError, match="listed but its file is missing"):
-        read_points(published, [-122.999], [37.04], 2024)
+        read_points(index, [-122.999], [37.04], 2024)
 
 
 def test_an_index_that_contradicts_the_file_is_refused(published):
@@ -102,7 +121,7 @@ def test_another_parquet_file_is_not_the_index(tmp_path):
     import pandas as pd
 
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match="not the AlphaEarth index"):
+    with pytest.raises(DataError, match="not a tile index"):
         as_index(tmp_path / "x.parquet")
     (tmp_path / "y.parquet").write_text("nothing")
     with pytest.raises(DataError, match="cannot be read as the tile index"):
@@ -112,3 +131,12 @@ def test_another_parquet_file_is_not_the_index(tmp_path):
 def test_a_year_without_tiles_is_named(archive):
     with pytest.raises(DataError, match="no tile of 2019 in this area; there are 2023, 2024"):
         read_points(archive, [-122.999], [37.04], 2019)
+
+
+def test_a_year_given_by_hand_counts_for_all_files(tmp_path):
+    write_tile(tmp_path / "2025/mean.tif", vectors(64, 64))
+    assert as_index(tmp_path, year=2020).years == [2020]
+    for year in (2019, 2021):
+        write_tile(tmp_path / f"two/aef_{year}.tif", vectors(64, 64))
+    with pytest.raises(DataError, match="year=2020 was given for files that name 2019, 2021"):
+        as_index(tmp_path / "two", year=2020)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import zarr
 
-from rs05bench.embeddings.codec import BANDS, decode
 from rs05bench.embeddings.sources import open_source
-from rs05bench.embeddings.zarr_mosaic import open_mosaic
+from rs05bench.embeddings.vectors import decode
+from rs05bench.embeddings.zarr_store import open_zarr
 from rs05bench.errors import DataError
 from tests.embeddings.server import FileServer
-from tests.embeddings.tiles import vectors
+from tests.embeddings.tiles import BANDS, vectors
 
 RES = 8.983152841195215e-05
 WEST, NORTH = -120.0, 38.0
@@ -80,16 +80,16 @@ def test_the_mosaic_over_http(tmp_path):
 
 def test_what_is_not_the_mosaic_is_refused(tmp_path):
     with pytest.raises(DataError, match="not a Zarr group"):
-        open_mosaic(str(tmp_path / "absent.zarr"))
+        open_zarr(str(tmp_path / "absent.zarr"))
     with pytest.raises(DataError, match="no coordinate reference system"):
-        open_mosaic(str(build(tmp_path / "a.zarr", attributes={})))
+        open_zarr(str(build(tmp_path / "a.zarr", attributes={})))
     with pytest.raises(DataError, match="no transform"):
-        open_mosaic(str(build(tmp_path / "b.zarr", coordinates=False)))
+        open_zarr(str(build(tmp_path / "b.zarr", coordinates=False)))
     with pytest.raises(DataError, match="time coordinate"):
-        open_mosaic(str(build(tmp_path / "c.zarr", time=(1, 2))))
+        open_zarr(str(build(tmp_path / "c.zarr", time=(1, 2))))
     with pytest.raises(DataError, match="one year a slice"):
-        open_mosaic(str(build(tmp_path / "d.zarr", time=(2024, 2024))))
+        open_zarr(str(build(tmp_path / "d.zarr", time=(2024, 2024))))
     group = zarr.create_group(tmp_path / "e.zarr")
     group.create_array("embeddings", shape=(2, 64, 8, 8), dtype="float32")
     with pytest.raises(DataError, match="expected int8"):
-        open_mosaic(str(tmp_path / "e.zarr"))
+        open_zarr(str(tmp_path / "e.zarr"))

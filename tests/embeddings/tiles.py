@@ -8,7 +8,10 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from rs05bench.embeddings.codec import BANDS, encode
+from rs05bench.embeddings.products import product
+from rs05bench.embeddings.vectors import encode
+
+BANDS = product().bands
 
 
 def vectors(height: int, width: int, seed: int = 0) -> np.ndarray:

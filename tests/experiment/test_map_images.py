@@ -135,9 +135,9 @@ def test_an_image_is_cut_to_the_area(tmp_path, data, area):
 
 
 def test_a_network_sees_beyond_the_area(tmp_path):
-    from rs05bench.embeddings.resample import Target
+    from rs05bench.embeddings import Grid
 
-    whole = Target("EPSG:32610", 500_000, 4_100_000, 10, 10, 90, 130)
+    whole = Grid("EPSG:32610", 500_000, 4_100_000, 10, 10, 90, 130)
     seen, frame = image_frame(whole, piece(30, 40, 50, 60), margin=16, source=tmp_path)
     drawn = frame.drawn
     assert drawn.row == 16
@@ -176,7 +176,7 @@ def test_a_network_of_embeddings_is_drawn_from_tiles_at_the_pixel_of_its_chips(t
         known = shown != 255
         assert known.mean() > 0.9
         assert (shown[known] == (expected[known] > 0)).mean() > 0.99
-    with pytest.raises(DataError, match="no AlphaEarth tile of 2019"):
+    with pytest.raises(DataError, match="no tile of alphaearth-v1 of 2019"):
         draw_tiles(PerPixel("alphaearth"), data, area, index, piece(0, 0, 90, 120), [2021, 2019], tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
@@ -198,7 +198,7 @@ def test_the_year_of_an_image_is_shifted_as_that_of_its_training_chips(tmp_path,
     shown = {name: rasterio.open(path).read(1) for name, path in drawn.items()}
     assert (shown["shifted"] == shown["before"]).all()
     assert (shown["shifted"] != shown["same"]).any()
-    with pytest.raises(DataError, match="no AlphaEarth tile of 2017 meets the image"):
+    with pytest.raises(DataError, match="no tile of alphaearth-v1 of 2017 meets the image"):
         draw_images(model, data, area, [scene], tmp_path / "none", index=index, year=2017)
 
 

@@ -17,7 +17,7 @@ from pyproj import Transformer
 from typer.testing import CliRunner
 
 from rs05bench.datasets.embedding_table import EmbeddingTable
-from rs05bench.embeddings import decode, encode, read_points
+from rs05bench.embeddings import decode, encode, product, read_points
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.map_grid import blocks_of, choose_grid, parse_bbox
 from rs05bench.experiment.map_run import MapRequest, make_map
@@ -112,7 +112,7 @@ def band(result, name: str, year: str = "2023") -> tuple[np.ndarray, rasterio.Da
 
 def test_a_pixel_is_the_models_prediction_of_its_own_embedding(world, drawn):
     table = EmbeddingTable(card(), world)
-    trained = train("alphaearth/logistic", all_labels(table), everything(table))
+    trained = train("alphaearth/logistic", all_labels(table), everything(table), product())
     classes, src = band(drawn, "class")
     confidence, _ = band(drawn, "confidence")
     di, _ = band(drawn, "dissimilarity")
@@ -246,7 +246,7 @@ def test_a_further_column_comes_from_a_raster(world, tmp_path):
     area = bounds(100, 50, 160, 90)
     result = make_map(request(world, tmp_path / "out", model="hybrid/logistic", layers={"elevation": tmp_path / "dem.tif"}, area=area))
     table = EmbeddingTable(card(), world)
-    trained = train("hybrid/logistic", all_labels(table), everything(table), layers=["elevation"])
+    trained = train("hybrid/logistic", all_labels(table), everything(table), product(), layers=["elevation"])
     classes, src = band(result, "class")
     column = round((src.transform.c - WEST) / 10)
     row = round((NORTH - src.transform.f) / 10)
@@ -268,7 +268,7 @@ def test_what_a_map_of_a_table_would_ignore_is_refused(world, tmp_path):
 
 
 def test_a_year_or_place_without_tiles_is_named(world, tmp_path):
-    with pytest.raises(DataError, match="no AlphaEarth tile of 2019"):
+    with pytest.raises(DataError, match="no tile of alphaearth-v1 of 2019"):
         make_map(request(world, tmp_path, years=[2023, 2019]))
     with pytest.raises(DataError, match="no box"):
         parse_bbox("-120,38,-121,39")

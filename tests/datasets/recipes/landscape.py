@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from rs05bench.embeddings.codec import encode
+from rs05bench.embeddings.vectors import encode
 from tests.embeddings.tiles import write_tile
 
 CRS = "EPSG:32610"
