@@ -20,14 +20,13 @@ def register(app: typer.Typer) -> None:
 def report(
     runs: Annotated[Path, typer.Argument(help="Folder of results.")],
     out: Annotated[Path, typer.Option("--out", help="Where to write index.html and figures/.")],
-    data: Annotated[Path | None, typer.Option("--data", help="Data directory; only for results that keep no labels.")] = None,
     images: Annotated[bool, typer.Option("--images/--no-images", help="Write PNG and SVG of each figure too.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print path, verdicts and broken rules as JSON.")] = False,
 ) -> None:
     """Write results as one page that opens anywhere: curves, drop, cost, maps, calibration, groups, tables."""
     from rs05bench.report import write_report
 
-    written = write_report(runs, out, data=data, images=images)
+    written = write_report(runs, out, images=images)
     if as_json:
         import json
 

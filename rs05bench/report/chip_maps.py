@@ -14,18 +14,51 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import CogLayout, open_raster_file, write_cog
 from rs05bench.protocol.rasters import RasterPredictions
+from rs05bench.protocol.result import Result
+from rs05bench.report.failures import mistakes
+from rs05bench.report.loading import Section
 from rs05bench.report.style import layer_name
 from rs05bench.report.thumbnails import Picture, chip_pictures
+from rs05bench.report.unit_errors import SURE, UnitErrors, place_units
 
 RIGHT, IGNORED = 0, 255
-SURE = 0.8
-"""A wrong pixel of a higher confidence was wrong and sure of it."""
-LEAST_CHIPS = 2
-"""A group of fewer chips is not listed among the typical failures."""
 MOST_PICTURES = 12
 ReadLabels = Callable[[str], tuple[NDArray[np.integer], Any]]
 ReadImage = Callable[[str], NDArray[np.floating] | None]
 """Unit id -> a picture of what the model saw, (H, W, 3) from 0 to 1; None where there is none."""
+
+
+def errors_of_chips(section: Section, cells: Sequence[Result], role: str, best: str, root: Path, data: str | Path | None) -> UnitErrors:
+    """Errors of the chips of one model, with their rasters, outlines and pictures written.
+
+    Raises:
+        DataError: No data are given, or they are not those of the results.
+    """
+    from scipy.sparse import csr_matrix
+
+    from rs05bench.datamodules.sources import open_source
+
+    if data is None:
+        raise DataError(
+            f"{section.card.name}: the masks of chips are not kept with results",
+            source=section.store.root,
+            remedy="Give the data: --data DIR.",
+        )
+    source: Any = open_source(section.card, data)
+    if {result.digests.get("data", source.digest) for result in cells} != {source.digest}:
+        raise DataError(f"{section.card.name}: these chips are not those of the results", source=data)
+    fits = [RasterPredictions.load(section.store.folder(cell.digest) / "predictions") for cell in cells if cell.cell.model == best]
+    names = tuple(section.card.class_names or fits[0].classes)
+    units = pd.Series(sorted({str(unit) for fit in fits for unit in fit.table.loc[fit.table["role"] == role, "unit_id"]}))
+    placed = place_units(section, cells[0].cell.split, units).set_axis(pd.Index(units))
+    groups = placed.drop(columns=["lon", "lat", "year"])
+    maps = write_chip_maps(
+        fits, source.read_labels, role, root / section.key, names=names, groups=groups, read_image=lambda unit: _seen(source, unit)
+    )
+    table = maps.table.rename(columns={"disagreement": "seeds_disagree"}).assign(model=best).join(placed, on="unit_id")
+    counts = csr_matrix(np.stack([maps.counts[unit].ravel() for unit in table["unit_id"]]))
+    how = "that of their mean probability" if len(names) == 2 else "the one that most of them give"
+    return UnitErrors(table, counts, names, maps.files, maps.pictures, [f"The answer of several fits is {how}."])
 
 
 @dataclass(frozen=True)
@@ -103,7 +136,14 @@ def write_chip_maps(
                 _write_like(root / f"{stem}_{name}.tif", band, chip.like)
                 files.append(f"{root.name}/{stem}_{name}.tif")
         counts[unit] = _confusion(chip, len(classes))
-        rows.append({"unit_id": unit, **_summary(chip), "failure": failure(counts[unit], classes), "file": f"{root.name}/{stem}_error.tif"})
+        rows.append(
+            {
+                "unit_id": unit,
+                **_summary(chip),
+                "failure": mistakes(counts[unit].astype(np.float64), classes, most=2),
+                "file": f"{root.name}/{stem}_error.tif",
+            }
+        )
     columns = ["unit_id", "error", "confidence", "disagreement", "sure_and_wrong", "failure", "file"]
     table = pd.DataFrame(rows, columns=columns).sort_values("error", ascending=False, kind="stable").reset_index(drop=True)
     if len(table):
@@ -117,37 +157,6 @@ def write_chip_maps(
             image, chip.truth, chip.said, chip.confidence, chip.disagreement, len(classes), fits=len(where[unit])
         )
     return ChipMaps(table, counts, files, pictures)
-
-
-def failures_of_chips(
-    table: pd.DataFrame, counts: Mapping[str, NDArray[np.int64]], groups: pd.DataFrame, columns: Sequence[str], names: Sequence[str]
-) -> pd.DataFrame:
-    """What goes wrong in each group of chips: the columns of `errormaps.typical_failures`, and the worst chip as `worst`."""
-    rows = []
-    placed = table.set_index("unit_id").join(groups, how="left")
-    for column in columns:
-        for name, part in placed.groupby(column, sort=True):
-            if len(part) < LEAST_CHIPS:
-                continue
-            total = np.sum([counts[str(unit)] for unit in part.index], axis=0)
-            pixels = max(int(total.sum()), 1)
-            wrong = 1 - float(np.trace(total)) / pixels
-            weight = np.array([max(int(counts[str(unit)].sum()), 1) for unit in part.index], dtype=float)
-            sure = float(np.average(part["sure_and_wrong"], weights=weight))
-            rows.append((column, str(name), len(part), wrong, sure, failure(total, names), str(part["error"].idxmax())))
-    found = pd.DataFrame(rows, columns=["column", "group", "units", "error", "sure_and_wrong", "failure", "worst"])
-    return found.sort_values(["column", "error"], ascending=[True, False], kind="stable").reset_index(drop=True)
-
-
-def failure(counts: NDArray[np.int64], names: Sequence[str]) -> str:
-    """The two most frequent confusions, as shares of the true class; those of less than a hundredth of it are left out."""
-    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
-    order = np.argsort(-wrong.ravel(), kind="stable")[:2]
-    told = []
-    for truth, said in zip(*np.unravel_index(order, wrong.shape), strict=True):
-        if wrong[truth, said] >= 0.01 * counts[truth].sum() > 0:
-            told.append(f"{wrong[truth, said] / counts[truth].sum():.0%} of {names[truth]} taken for {names[said]}")
-    return "; ".join(told) or "hardly any"
 
 
 def _read(unit: str, fits: Sequence[tuple[RasterPredictions, str]], read_labels: ReadLabels) -> _Chip:
@@ -224,3 +233,17 @@ def _write_like(path: Path, band: NDArray[Any], like: Path) -> None:
         crs, transform = source.crs, source.transform
     nodata = IGNORED if band.dtype == np.uint8 else None
     write_cog(path, band, crs=crs, transform=transform, nodata=nodata, layout=CogLayout("DEFLATE", overviews="nearest"))
+
+
+def _seen(source: Any, unit: str) -> NDArray[np.floating] | None:
+    """A picture of what the model saw: burnt ground stands out in SWIR 2, NIR and red; of several dates the middle one is shown."""
+    from rs05bench.datasets.plotting import composite
+
+    image = np.asarray(source.chip(unit)["image"])
+    image = image if image.ndim == 3 else image[len(image) // 2]
+    bands = list(source.dataset.bands)
+    wanted = ("B12", "B8A", "B04") if source.card.reader == "burn-scars" else ("B04", "B03", "B02")
+    valid = np.isfinite(image).all(axis=0)
+    if not set(wanted) <= set(bands) or not valid.any():
+        return None
+    return composite(image, bands, wanted, valid)

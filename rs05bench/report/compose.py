@@ -9,72 +9,17 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.experiment.results import results_table
-from rs05bench.protocol.metrics import ClusterConfusion
 from rs05bench.protocol.splits import Split
 from rs05bench.report import data, failure_panels, failures, figures
 from rs05bench.report.answer import Answer, answer
-from rs05bench.report.drawing import Figure, csv_link
-from rs05bench.report.evidence import ELSEWHERE, HOME, Key, gather
+from rs05bench.report.drawing import Figure
+from rs05bench.report.error_figure import error_figure
+from rs05bench.report.evidence import ELSEWHERE, HOME, Key
 from rs05bench.report.facts import facts
 from rs05bench.report.loading import Section
-from rs05bench.report.maps import SIDE, View, group_outlines, half_width
 from rs05bench.report.sources import sources
 from rs05bench.report.style import bracket, metric_name, number, seconds, split_title
-
-MOST_MAPS = 12
-LEAST_ON_A_MAP = 5
-"""A group of fewer places gets no map of its own."""
-SPREAD_OUT = 12.0
-"""Groups are mapped apart when the whole is this many times wider than they are: as dots on one map they would be invisible."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the page.
-
-    Attributes:
-        key: Name of its file and anchor.
-        title: What it holds.
-        head: Column titles; those that start with `#` hold numbers.
-        rows: Text to show.
-        frame: The full numbers, its CSV.
-    """
-
-    key: str
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-    frame: pd.DataFrame
-
-    @property
-    def link(self) -> str:
-        """The whole table as CSV."""
-        return csv_link(self.frame, f"figures/{self.key}.csv")
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """A confusion matrix as text.
-
-    Attributes:
-        title: What it is of.
-        classes: Names of the classes.
-        rows: True class, the share predicted as each class, and how many are labelled so.
-    """
-
-    title: str
-    classes: list[str]
-    rows: list[tuple[str, list[str], str]]
-
-    @classmethod
-    def of(cls, counts: ClusterConfusion, names: Sequence[str], title: str) -> Confusion:
-        """From counts by cluster."""
-        matrix = np.asarray(counts.counts, dtype=np.float64).sum(0)
-        rows = []
-        for name, row in zip(names, matrix, strict=True):
-            total = row.sum()
-            rows.append((str(name), [number(value / total) if total else "–" for value in row], f"{total:,.0f}"))
-        return cls(title, [str(name) for name in names], rows)
+from rs05bench.report.tables import Confusion, Table
 
 
 @dataclass(frozen=True)
@@ -119,7 +64,7 @@ class Chapter:
 
 def compose(section: Section) -> Chapter:
     """Computes everything a section shows."""
-    study = data.Study(section, gather(section))
+    study = data.Study(section)
     dropped = data.drops(study)
     leaders = data.leads(study)
     cells = results_table(section.results, section.costs)
@@ -135,12 +80,11 @@ def compose(section: Section) -> Chapter:
     worst = None
     if leaders:
         model = leaders[-1].model
-        errors = failures.unit_errors(study, model)
-        shown["map"] = map_figures(study, errors, dropped, model)
-        if section.labels is None:
-            notes.append(_about_chips(study))
-        elif not shown["map"]:
-            notes.append("No map: these units have no coordinates, only groups.")
+        errors = failures.block_errors(study, model)
+        shown["map"] = map_figures(study, errors, model)
+        if not shown["map"]:
+            notes.append("No map: these units have no coordinates, only groups, or their results keep no sums per test block.")
+        notes.append("Every unit on a map, and files for QGIS: rs05bench errors RUNS --out DIR.")
         worst = worst_table(study, model, dropped)
         shown["calibration"] = calibration_figures(study)
         shown["groups"] = group_figures(study)
@@ -187,19 +131,11 @@ def _classes(study: data.Study, leaders: list[data.Lead]) -> tuple[Confusion | N
         rows,
         frame,
     )
-    return Confusion.of(counts, study.class_names or counts.classes, f"{leaders[-1].model}, held out"), table
-
-
-def _about_chips(study: data.Study) -> str:
-    """Where more can be seen of chips, or why not all is shown."""
-    see = "Chips with truth, prediction and error side by side, and maps for QGIS: rs05bench errors RUNS --data DIR --out DIR."
-    if not study.evidence.pool.points:
-        return f"These results keep no sums per test block (an earlier version wrote them), so they have no intervals. {see}"
-    return see
+    return Confusion.of(np.asarray(counts.counts).sum(0), study.class_names or counts.classes, f"{leaders[-1].model}, held out"), table
 
 
 def _digests(study: data.Study, keys: Iterable[Key]) -> list[str]:
-    return sorted({result.digest for key in keys for result in study.evidence.cells.get(key, [])})
+    return sorted({result.digest for key in keys for result in study.cells(key)})
 
 
 def curve_figures(study: data.Study) -> list[Figure]:
@@ -326,70 +262,17 @@ def cost_figures(study: data.Study) -> list[Figure]:
     return [Figure(f"{section.key}-cost", "Cost against held-out score", caption, [panel], frame, _digests(study, keys), 340)]
 
 
-def map_figures(study: data.Study, errors: pd.DataFrame, dropped: pd.DataFrame, model: str) -> list[Figure]:
-    """Where the leader fails: a map a region where regions lie far apart, else one map."""
-    section = study.section
+def map_figures(study: data.Study, errors: pd.DataFrame, model: str) -> list[Figure]:
+    """Where the leader fails, by test block."""
     placed = errors.dropna(subset=["lon", "lat"]) if not errors.empty else errors
     if placed.empty:
         return []
-    regression = section.card.kind == "regression"
-    top = 1.0 if not regression else float(np.quantile(placed["error"], 0.95)) or 1.0
-    chips = section.labels is None
-    unit = "mean absolute error" if regression else "share of pixels wrong" if chips else "share wrong"
-    column = _compact_group(placed, [name for name in section.card.groups if name in placed])
-    if column is not None:
-        means = placed.groupby(column)["error"].mean().sort_values(ascending=False)
-        parts = {value: placed[placed[column] == value] for value in means.index[:MOST_MAPS]}
-        reach = float(np.quantile([half_width(rows["lon"], rows["lat"]) for rows in parts.values()], 0.75))
-        panels = []
-        for value, rows in parts.items():
-            view = View.around(rows["lon"], rows["lat"], 1.1 * max(reach, half_width(rows["lon"], rows["lat"])))
-            panels.append(failure_panels.error_map(rows, str(value), f"{unit} {number(means[value])}", top, view))
-    else:
-        error = f"{unit} {number(float(placed['error'].mean()))}"
-        outlines = group_outlines(placed, "held_region")
-        panels = [failure_panels.error_map(placed, model, error, top, View.around(placed["lon"], placed["lat"]), outlines)]
-    word = column.replace("_", " ") if column else ""
-    some = f" The {len(panels)} worst of {len(means)} are drawn." if column is not None and len(means) > MOST_MAPS else ""
-    places = "on each test block" if chips else "at each place"
-    caption = (
-        f"Held-out error of {model} {places}, over seeds{' and years' if section.card.year else ''}: light is right, dark is wrong"
-        f"{f' (darkest: {top:.2g} and more)' if regression else ''}.{f' A map a {word}, the worst first.' if word else ''}{some}"
-    )
-    keys = [Key(str(section.lead_split), model, str(study.lead_budget))]
+    groups = [name for name in study.section.card.groups if name in placed]
+    digests = _digests(study, [study.lead_key(model)])
+    what = f"Held-out error of {model} on each test block, over seeds"
     return [
-        Figure(
-            f"{section.key}-map",
-            "Errors on the map",
-            caption,
-            panels,
-            errors,
-            _digests(study, keys),
-            SIDE,
-            legend=ramp_words(top, regression=regression),
-            fixed=True,
-        )
+        error_figure(f"{study.section.key}-map", "Errors on the map", what, placed, groups, regression=study.regression, digests=digests)
     ]
-
-
-def _compact_group(placed: pd.DataFrame, columns: Sequence[str]) -> str | None:
-    """The group column whose values are the smallest patches, where patches lie so far apart that one map would show dots; else None."""
-    whole = half_width(placed["lon"], placed["lat"])
-    widths = {
-        column: float(np.median([half_width(rows["lon"], rows["lat"]) for _, rows in placed.groupby(column)]))
-        for column in columns
-        if 2 <= placed[column].nunique() <= 2 * MOST_MAPS and placed[column].value_counts().median() >= LEAST_ON_A_MAP
-    }
-    best = min(widths, key=lambda column: widths[column], default=None)
-    return best if best is not None and whole > SPREAD_OUT * widths[best] else None
-
-
-def ramp_words(top: float, *, regression: bool) -> list[tuple[str, str]]:
-    """The colours of an error map, a few steps of them, each with its words."""
-    steps = [top * share / (len(figures.ERROR_RAMP) - 1) for share in range(len(figures.ERROR_RAMP))]
-    words = [f"{value:.2g}" for value in steps]
-    words[0], words[-1] = ("right" if not regression else "0"), (f"{words[-1]} and more" if regression else "all wrong")
-    return list(zip(words, figures.ERROR_RAMP, strict=True))
 
 
 def worst_table(study: data.Study, model: str, dropped: pd.DataFrame) -> Table | None:
@@ -399,7 +282,7 @@ def worst_table(study: data.Study, model: str, dropped: pd.DataFrame) -> Table |
         return None
     name = metric_name(study.section.metric)
     mistake = "Predictions are" if study.section.card.kind == "regression" else "Usual mistake"
-    units = "#Chips" if study.section.labels is None else "#Units"
+    units = "#Units"
     rows = [
         [str(r["region"]), f"{r['units']:,}", number(r["held_out"]), number(r["home"]), number(r["drop"]), str(r["usual_mistake"])]
         for _, r in frame.head(8).iterrows()

@@ -12,9 +12,11 @@ import pandas as pd
 
 from rs05bench.protocol.comparison import Difference, Drop, Side, differences, drop_of, score_of, score_of_sums
 from rs05bench.protocol.inference.estimate import Estimate
+from rs05bench.protocol.kept import KeptSums, Stats
+from rs05bench.protocol.metrics import ClusterConfusion
 from rs05bench.protocol.pooling import Point, Pool
-from rs05bench.protocol.result import TIERS
-from rs05bench.report.evidence import ELSEWHERE, HOME, Evidence, Key, Stats, Truth, read_units
+from rs05bench.protocol.result import TIERS, Result
+from rs05bench.report.evidence import ELSEWHERE, HOME, Key, checked_pool
 from rs05bench.report.loading import Section
 
 WHERE = {HOME: "at home", ELSEWHERE: "held out"}
@@ -22,38 +24,65 @@ WHERE = {HOME: "at home", ELSEWHERE: "held out"}
 
 @dataclass(frozen=True)
 class Study:
-    """A section with its evidence and what is picked from it to be shown.
+    """A section with what is picked from it to be shown.
 
     Attributes:
         section: The results.
-        evidence: Sums per cluster.
     """
 
     section: Section
-    evidence: Evidence
 
     @cached_property
     def pool(self) -> Pool:
-        """The section's results, grouped into points."""
-        return Pool.of(self.section.results)
+        """The section's results, grouped into points, their sums checked."""
+        return checked_pool(self.section)
 
     @cached_property
     def points(self) -> dict[Key, Point]:
         """The point of every curve's key."""
         return {Key(point.split, point.model, point.budget): point for point in self.pool.points}
 
-    @cached_property
-    def truth(self) -> Truth:
-        """Labels as numbers."""
-        return Truth.of(self.section)
+    @property
+    def regression(self) -> bool:
+        """Whether numbers are predicted."""
+        return self.section.card.kind == "regression"
 
-    @cached_property
+    @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Names of the classes for people; None for a regression, or for chips whose card gives no names."""
-        card = self.section.card
-        if card.class_names:
-            return tuple(card.class_names)
-        return self.truth.classes if self.section.labels is not None else None
+        """Names of the classes for people; None where the card gives none."""
+        return tuple(self.section.card.class_names) if self.section.card.class_names else None
+
+    def names(self, sums: Stats) -> tuple[str, ...]:
+        """Names of the classes of some sums; empty for a regression."""
+        return self.class_names or (sums.classes if isinstance(sums, ClusterConfusion) else ())
+
+    def key(self, split: str, model: str, budget: str) -> Key:
+        """The key of a point."""
+        return Key(split, model, budget)
+
+    def lead_key(self, model: str) -> Key:
+        """The key of a model under the lead split's largest budget."""
+        return Key(str(self.section.lead_split), model, str(self.lead_budget))
+
+    def fits(self, key: Key, metric: str, role: str, where: tuple[str, str] | None = None) -> list[Stats]:
+        """Kept sums of a point, a fit each, in order of seeds; only rows with a value in a group column where one is named."""
+        point = self.points.get(key)
+        return [] if point is None else list(self.pool.fits(point, metric, role, where=where).values())
+
+    def kept(self, key: Key, role: str) -> list[KeptSums]:
+        """Kept sums of every cell of a point."""
+        point = self.points.get(key)
+        found = [] if point is None else [self.pool.kept(result, role) for result in self.pool.points[point]]
+        return [kept for kept in found if kept is not None]
+
+    def regions(self, key: Key) -> dict[str, str]:
+        """Region of each cluster of a point's sums."""
+        return self.pool.regions(self.points[key])
+
+    def cells(self, key: Key) -> list[Result]:
+        """Results of a point; none where it was not run."""
+        point = self.points.get(key)
+        return [] if point is None else self.pool.points[point]
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
@@ -71,17 +100,6 @@ class Study:
         """The model of each tier that is best held out over all budgets of the lead split; random twins only where alone."""
         split = self.section.lead_split or self.section.splits[0]
         return best_of_tier(self.section, self.estimates, split)
-
-    @cached_property
-    def _read(self) -> dict[str, pd.DataFrame]:
-        return {}
-
-    def units(self, model: str) -> pd.DataFrame:
-        """Predictions of a model under the lead split's largest budget, every fold and seed; empty where it was not run there."""
-        if model not in self._read:
-            cells = self.evidence.cells.get(Key(str(self.section.lead_split), model, str(self.lead_budget)))
-            self._read[model] = read_units(self.section, self.truth, cells) if cells else pd.DataFrame()
-        return self._read[model]
 
     def point(self, split: str, model: str, budget: str, role: str) -> pd.Series | None:
         """One row of `estimates`, or None."""
@@ -257,7 +275,7 @@ def costs(study: Study) -> pd.DataFrame:
     table = table[(table["split"] == split) & (table["budget"] == budget) & (table["role"] == ELSEWHERE)]
     rows = []
     for _, point in table.iterrows():
-        cells = study.evidence.cells[Key(split, point["model"], str(budget))]
+        cells = study.cells(Key(split, point["model"], str(budget)))
         alone = [section.costs[result.digest] for result in cells if result.digest in section.costs]
         measured = alone or [result.cost for result in cells]
         rows.append(

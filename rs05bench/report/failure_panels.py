@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
 from rs05bench.protocol.tiers import TIER_STYLES, TierStyle
 from rs05bench.report.drawing import Spec, records
 from rs05bench.report.evidence import ELSEWHERE, HOME
-from rs05bench.report.figures import DASHED, ERROR_RAMP, POINT, SAID
-from rs05bench.report.maps import Pairs, View, map_panel, thinned
+from rs05bench.report.figures import DASHED, POINT, SAID
 from rs05bench.report.style import PAPER, metric_name, tier_scale, with_interval
-
-
-def error_map(rows: pd.DataFrame, title: str, subtitle: str, top: float, view: View, outlines: Mapping[str, Pairs] | None = None) -> Spec:
-    """Places coloured by error, the worst on top.
-
-    Args:
-        rows: `place`, `lon`, `lat`, `error`, `predictions` and, where known, `usual_mistake`.
-        title: Title.
-        subtitle: Second line.
-        top: Error drawn darkest.
-        view: The ground shown.
-        outlines: Outlines of groups.
-    """
-    drawn = thinned(rows).sort_values("error", kind="stable")
-    mistakes = drawn["usual_mistake"] if "usual_mistake" in drawn else [""] * len(drawn)
-    drawn = drawn.assign(
-        said=[
-            f"{place}: {error:.2f}{f', {mistake}' if mistake else ''}"
-            for place, error, mistake in zip(drawn["place"], drawn["error"], mistakes, strict=True)
-        ],
-        error=drawn["error"].round(3),
-    )
-    colour = {
-        "field": "error",
-        "type": "quantitative",
-        "legend": None,
-        "scale": {"domain": [0, top], "range": ERROR_RAMP, "clamp": True},
-    }
-    return map_panel(
-        drawn[["lon", "lat", "error", "said"]], view, title=title, subtitle=subtitle, channels={"color": colour}, outlines=outlines
-    )
 
 
 def group_panel(rows: pd.DataFrame, column: str, domain: list[float], metric: str) -> Spec:

@@ -1,4 +1,7 @@
-"""Where and for whom the models of a section fail, and whether their confidence can be trusted."""
+"""Where and for whom the models of a section fail, and whether their confidence can be trusted.
+
+Everything follows from the sums that results keep by test block, of tables and of chips alike: no prediction and no raster is read.
+"""
 
 from __future__ import annotations
 
@@ -8,63 +11,89 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rs05bench.protocol.metrics import ClusterConfusion
-from rs05bench.protocol.metrics.calibration import reliability_curve
-from rs05bench.report import chip_failures
-from rs05bench.report.data import WHERE, Study, interval, plain_estimate
-from rs05bench.report.evidence import ELSEWHERE, HOME, Key, stats_of
+from rs05bench.protocol.metrics.cluster_calibration import ClusterCalibration
+from rs05bench.report.data import WHERE, Stats, Study, interval, plain_estimate
+from rs05bench.report.evidence import ELSEWHERE, HOME
 
 MOST_GROUP_VALUES = 12
+WRONG = {True: "mae", False: "overall_accuracy"}
+"""Regression -> the score that errors on a map follow from."""
 
 
-def unit_errors(study: Study, model: str) -> pd.DataFrame:
-    """Held-out error of one model at every place, over seeds and years: `held_region`, lon, lat, groups, `error`, `bias` and confusions.
+def mistakes(counts: NDArray[np.float64], names: Sequence[str], most: int = 1) -> str:
+    """The most frequent confusions, as shares of the true class; those of less than a hundredth of it are left out.
 
-    `error` is the share of wrong answers (classification) or the mean absolute error (regression).
+    Args:
+        counts: (K, K) true class by predicted class.
+        names: Names of the classes.
+        most: How many are named.
     """
-    section, split = study.section, study.section.lead_split
-    manifest = section.manifest(split) if split else None
-    if manifest is None:
+    counts = np.asarray(counts, dtype=np.float64)
+    wrong = counts * (1 - np.eye(len(counts)))
+    order = np.argsort(-wrong.ravel(), kind="stable")[:most]
+    found = []
+    for truth, said in zip(*np.unravel_index(order, wrong.shape), strict=True):
+        if wrong[truth, said] >= 0.01 * counts[truth].sum() > 0:
+            found.append(f"{wrong[truth, said] / counts[truth].sum():.0%} of {names[truth]} taken for {names[said]}")
+    return "; ".join(found) or "hardly any"
+
+
+def offset(bias: float) -> str:
+    """How far predicted numbers are off on average, in words."""
+    return f"too {'high' if bias > 0 else 'low'} by {abs(bias):.3g} on average"
+
+
+def held_out_sums(study: Study, model: str, metric: str) -> Stats | None:
+    """Sums by test block of a model held out under the lead split's largest budget, over seeds; None where none are kept."""
+    total: Any = None
+    for fit in study.fits(study.lead_key(model), metric, ELSEWHERE):
+        total = fit if total is None else total + fit
+    return total
+
+
+def block_errors(study: Study, model: str) -> pd.DataFrame:
+    """Held-out error of one model on every test block with a position.
+
+    Returns:
+        `place` (the block), `held_region`, `lon`, `lat`, the group columns, `predictions` (units or pixels), `error` (share of wrong
+        answers, or mean absolute error), `bias` (regression), `usual_mistake`.
+    """
+    metric = WRONG[study.regression]
+    sums, units = held_out_sums(study, model, metric), _held_out_units(study)
+    if sums is None or units.empty or "lon" not in units:
         return pd.DataFrame()
-    if section.labels is None:
-        return chip_failures.block_errors(study, model)
-    units = study.units(model)
-    units = units[units["role"] == ELSEWHERE]
-    placed = manifest.units.set_index("unit_id")
-    groups = [name for name in section.card.groups if name in placed]
-    units = units.rename(columns={"region": "held_region"}).assign(
-        lon=placed["lon"].reindex(units["unit_id"]).to_numpy(),
-        lat=placed["lat"].reindex(units["unit_id"]).to_numpy(),
-        place=placed["place"].reindex(units["unit_id"]).astype(str).to_numpy(),
-        **{name: placed[name].reindex(units["unit_id"]).astype(str).to_numpy() for name in groups},
+    blocks = sums.regroup([name.rpartition("\t")[2] for name in sums.clusters])
+    groups = [name for name in study.section.card.groups if name in units]
+    placed = units.groupby("block").agg(
+        held_region=("region", "first"), lon=("lon", "mean"), lat=("lat", "mean"), **{name: (name, "first") for name in groups}
     )
-    if study.truth.classes is not None:
-        units["error"] = (units["predicted"] != units["truth"]).astype(float)
-        units["bias"] = np.nan
-    else:
-        units["bias"] = units["predicted"] - units["truth"]
-        units["error"] = units["bias"].abs()
-    grouped = units.groupby(["held_region", "place"], sort=True)
-    frame = grouped.agg(
-        lon=("lon", "first"),
-        lat=("lat", "first"),
-        predictions=("error", "size"),
-        error=("error", "mean"),
-        bias=("bias", "mean"),
-        **{name: (name, "first") for name in groups},
-    ).reset_index()
-    if study.truth.classes is not None:
-        frame["usual_mistake"] = grouped.apply(lambda rows: _mistake(rows, study.class_names or ()), include_groups=False).to_numpy()
-    return frame
+    errors = _errors(blocks, study.regression, study.names(blocks))
+    frame = pd.DataFrame({"place": blocks.clusters, **errors}).merge(placed, left_on="place", right_index=True, how="inner")
+    return frame[frame["predictions"] > 0].reset_index(drop=True)
 
 
-def _mistake(rows: pd.DataFrame, classes: tuple[str, ...]) -> str:
-    wrong = rows[rows["predicted"] != rows["truth"]]
-    if wrong.empty:
-        return ""
-    truth, predicted = wrong.groupby(["truth", "predicted"]).size().idxmax()
-    return f"{classes[int(truth)]} taken for {classes[int(predicted)]}"
+def _errors(sums: Stats, regression: bool, names: Sequence[str]) -> dict[str, Any]:
+    vectors = np.asarray(sums.vectors, dtype=np.float64)
+    if regression:
+        bias = np.atleast_1d(sums.evaluate("bias", vectors))
+        error = np.atleast_1d(sums.evaluate("mae", vectors))
+        return {"predictions": vectors[:, 0].round().astype(int), "error": error, "bias": bias, "usual_mistake": list(map(offset, bias))}
+    counts = np.asarray(_confusion(sums).counts, dtype=np.float64)
+    return {
+        "predictions": counts.sum((1, 2)).round().astype(int),
+        "error": 1 - np.trace(counts, axis1=1, axis2=2) / np.maximum(counts.sum((1, 2)), 1e-12),
+        "bias": np.nan,
+        "usual_mistake": [mistakes(one, names) for one in counts],
+    }
+
+
+def _confusion(sums: Stats) -> ClusterConfusion:
+    if not isinstance(sums, ClusterConfusion):
+        raise TypeError("confusion counts were expected")
+    return sums
 
 
 def worst_regions(study: Study, model: str, dropped: pd.DataFrame) -> pd.DataFrame:
@@ -73,57 +102,44 @@ def worst_regions(study: Study, model: str, dropped: pd.DataFrame) -> pd.DataFra
     if dropped.empty:
         return dropped
     mine = dropped[(dropped["split"] == split) & (dropped["model"] == model) & (dropped["budget"] == budget) & (dropped["region"] != "all")]
-    if mine.empty:
-        return mine
+    sums = held_out_sums(study, model, WRONG[study.regression])
+    if mine.empty or sums is None:
+        return mine.iloc[:0]
+    region_of = study.regions(study.lead_key(model))
+    regions = sums.regroup([region_of[name] for name in sums.clusters])
+    said = dict(zip(regions.clusters, _errors(regions, study.regression, study.names(regions))["usual_mistake"], strict=True))
+    units = _held_out_units(study).groupby("region")["unit_id"].nunique()
     mine = mine[["region", "home", "held_out", "value"]].rename(columns={"value": "drop"})
-    if section.labels is None:
-        told = chip_failures.region_failures(study, model)
-    else:
-        units = study.units(model)
-        units = units[units["role"] == ELSEWHERE]
-        told = {str(region): (rows["unit_id"].nunique(), _failure(rows, study.class_names)) for region, rows in units.groupby("region")}
-    mine["units"] = [told.get(region, (0, ""))[0] for region in mine["region"]]
-    mine["usual_mistake"] = [told.get(region, (0, ""))[1] for region in mine["region"]]
+    mine = mine.assign(units=[int(units.get(region, 0)) for region in mine["region"]])
+    mine = mine.assign(usual_mistake=[said.get(region, "") for region in mine["region"]])
     return mine.sort_values("held_out", ascending=section.higher_is_better, kind="stable").reset_index(drop=True)
 
 
-def _failure(rows: pd.DataFrame, classes: tuple[str, ...] | None) -> str:
-    if classes is None:
-        bias = float((rows["predicted"] - rows["truth"]).mean())
-        return f"{'too high' if bias > 0 else 'too low'} by {abs(bias):.3g} on average"
-    wrong = rows[rows["predicted"] != rows["truth"]]
-    if wrong.empty:
-        return "none"
-    counts = wrong.groupby(["truth", "predicted"]).size()
-    truth, predicted = counts.idxmax()
-    share = counts.max() / (rows["truth"] == truth).sum()
-    return f"{share:.0%} of {classes[int(truth)]} taken for {classes[int(predicted)]}"
+def _held_out_units(study: Study) -> pd.DataFrame:
+    """Units that some fold of the lead split holds out: `unit_id`, `region`, `block`, position and groups."""
+    manifest = study.section.manifest(str(study.section.lead_split))
+    if manifest is None:
+        return pd.DataFrame()
+    table = manifest.table[manifest.table["role"].astype(str) == ELSEWHERE].drop_duplicates("unit_id")
+    table = table[["unit_id", "region", "block"]].astype(str)
+    return table.merge(manifest.units.drop(columns=["region", "block"], errors="ignore"), on="unit_id", how="left")
 
 
 def group_scores(study: Study) -> pd.DataFrame:
     """Held-out scores of each tier's best model by the values of the card's group columns (those of few values)."""
-    section, split = study.section, study.section.lead_split
-    manifest = section.manifest(split) if split else None
-    if manifest is None:
-        return pd.DataFrame()
-    columns = _shown_groups(study, manifest.units)
-    if section.labels is None:
-        return chip_failures.group_scores(study, columns)
-    placed = manifest.units.set_index("unit_id")
+    section, units = study.section, _held_out_units(study)
     rows = []
-    for tier, model in study.representatives.items():
-        units = study.units(model)
-        if units.empty:
-            continue
-        units = units[units["role"] == ELSEWHERE]
-        for column in columns:
-            value_of = placed[column].reindex(units["unit_id"]).astype(str).to_numpy()
-            for value in sorted(set(value_of)):
-                here = units[value_of == value]
-                fits = [stats_of(fit, study.truth.classes) for _, fit in here.groupby("seed", sort=True)]
-                estimate = interval(fits, section.metric, study.evidence.groups[str(split)])
-                head = {"column": column, "group": value, "tier": tier, "model": model, "units": here["unit_id"].nunique()}
-                rows.append(head | plain_estimate(estimate))
+    for column in _shown_groups(study, units):
+        values = units[column].astype(str)
+        for tier, model in study.representatives.items():
+            key = study.lead_key(model)
+            for value in sorted(set(values)):
+                fits = study.fits(key, section.metric, ELSEWHERE, where=(column, value))
+                if not fits:
+                    continue
+                head = {"column": column, "group": value, "tier": tier, "model": model}
+                number = int(units.loc[values == value, "unit_id"].nunique())
+                rows.append(head | {"units": number} | plain_estimate(interval(fits, section.metric, study.regions(key))))
     return pd.DataFrame(rows)
 
 
@@ -132,42 +148,53 @@ def _shown_groups(study: Study, units: pd.DataFrame) -> list[str]:
     card = study.section.card
     wanted = card.fairness_groups or card.groups
     columns = [name for name in wanted if name in units and 2 <= units[name].nunique() <= MOST_GROUP_VALUES]
-    return [*columns, "year"] if card.year and units["year"].nunique() >= 2 else columns
+    return [*columns, "year"] if card.year and "year" in units and units["year"].nunique() >= 2 else columns
 
 
 def calibration(study: Study) -> pd.DataFrame:
     """Classification: reliability of each tier's best model. Regression: coverage of its 90 % intervals by budget."""
-    section, split = study.section, study.section.lead_split
+    split = study.section.lead_split
     if split is None:
         return pd.DataFrame()
-    if section.labels is None:
-        return chip_failures.reliability(study)
     rows: list[dict[str, Any]] = []
     for tier, model in study.representatives.items():
-        if study.truth.classes is None:
-            for name in section.budgets[split]:
-                rows += _coverage(study, tier, model, split, name)
-            continue
-        units = study.units(model)
-        if units.empty:
-            continue
-        for role, here in units.groupby("role", sort=True):
-            curve = reliability_curve(here["confidence"].to_numpy(), (here["predicted"] == here["truth"]).to_numpy(), bins=10)
-            rows += [
-                {"tier": tier, "model": model, "role": role, "where": WHERE[str(role)], "confidence": c, "right": a, "predictions": int(n)}
-                for c, a, n in zip(curve.confidence, curve.accuracy, curve.count, strict=True)
-            ]
+        if study.regression:
+            for budget in study.section.budgets[split]:
+                rows += _coverage(study, tier, model, split, budget)
+        else:
+            rows += _reliability(study, tier, model)
     return pd.DataFrame(rows)
+
+
+def _reliability(study: Study, tier: str, model: str) -> list[dict[str, Any]]:
+    """Confidence against share right, over folds and seeds."""
+    rows: list[dict[str, Any]] = []
+    for role in (HOME, ELSEWHERE):
+        total = None
+        for kept in study.kept(study.lead_key(model), role):
+            sums = kept.of("ece") if kept.gives("ece") else None
+            if isinstance(sums, ClusterCalibration):
+                total = sums.sums.sum(0) if total is None else total + sums.sums.sum(0)
+        if total is None:
+            continue
+        count, confidence, right = total[:-2].reshape(3, -1)
+        head = {"tier": tier, "model": model, "role": role, "where": WHERE[role]}
+        rows += [
+            head | {"confidence": c / n, "right": r / n, "predictions": round(n)}
+            for n, c, r in zip(count, confidence, right, strict=True)
+            if n > 0
+        ]
+    return rows
 
 
 def _coverage(study: Study, tier: str, model: str, split: str, budget: str) -> list[dict[str, Any]]:
     rows = []
     for role in (HOME, ELSEWHERE):
-        fits = study.evidence.fits(Key(split, model, budget), role)
-        point = study.point(split, model, budget, role)
+        key = study.key(split, model, budget)
+        fits, point = study.fits(key, "coverage90", role), study.point(split, model, budget, role)
         if not fits or point is None:
             continue
-        estimate = interval(fits, "coverage90", study.evidence.groups[split])
+        estimate = interval(fits, "coverage90", study.regions(key))
         if not np.isfinite(estimate.value):
             continue
         head = {"tier": tier, "model": model, "budget": budget, "labels": point["labels"], "role": role, "where": WHERE[role]}
@@ -177,16 +204,11 @@ def _coverage(study: Study, tier: str, model: str, split: str, budget: str) -> l
 
 def confusion(study: Study, model: str) -> ClusterConfusion | None:
     """Confusion counts of a model held out under the lead split's largest budget, the mean over seeds; None for a regression."""
-    if study.section.card.kind == "regression":
+    if study.regression:
         return None
-    fits = study.evidence.fits(Key(str(study.section.lead_split), model, str(study.lead_budget)), ELSEWHERE)
-    counts = [fit for fit in fits if isinstance(fit, ClusterConfusion)]
-    if not counts:
-        return None
-    total = counts[0]
-    for fit in counts[1:]:
-        total = total + fit
-    return replace(total, counts=np.asarray(total.counts, dtype=np.float64) / len(counts))
+    seeds = len(study.fits(study.lead_key(model), WRONG[False], ELSEWHERE))
+    total = held_out_sums(study, model, WRONG[False])
+    return None if total is None else replace(_confusion(total), counts=np.asarray(_confusion(total).counts, dtype=np.float64) / seeds)
 
 
 def per_class(counts: ClusterConfusion, names: Sequence[str]) -> pd.DataFrame:

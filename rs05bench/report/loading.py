@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
-
 from rs05bench.errors import DataError
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.card import TaskCard
@@ -28,7 +26,6 @@ class Section:
         target: Target column.
         results: Results, one a cell.
         manifests: Manifest of every split, by its name without `+k`.
-        labels: Labels of the target, indexed by `unit_id`; None for segmentation.
         costs: Costs measured alone, by digest.
         store: Where predictions are read from.
     """
@@ -37,7 +34,6 @@ class Section:
     target: str
     results: list[Result]
     manifests: dict[str, SplitManifest]
-    labels: pd.Series | None
     costs: dict[str, Cost]
     store: ResultStore
 
@@ -152,15 +148,14 @@ class Runs:
         return any(section.simulated for section in self.sections)
 
 
-def read_runs(folder: str | Path, *, data: str | Path | None = None) -> Runs:
+def read_runs(folder: str | Path) -> Runs:
     """Reads a run folder.
 
     Args:
         folder: A sweep's folder.
-        data: Data directory, for folders that keep no labels.
 
     Raises:
-        DataError: No results; results of a task without its card; labels unknown.
+        DataError: No results; results of a task without its card.
     """
     root = Path(folder)
     store = ResultStore(root)
@@ -174,6 +169,8 @@ def read_runs(folder: str | Path, *, data: str | Path | None = None) -> Runs:
     for result in kept:
         grouped[result.cell.task, result.cell.target].append(result)
     manifests = _manifests(store)
+    for (task, _), results in grouped.items():
+        _one_state(task, results, root)
     sections = []
     for (task, target), results in sorted(grouped.items()):
         sections.append(
@@ -182,7 +179,6 @@ def read_runs(folder: str | Path, *, data: str | Path | None = None) -> Runs:
                 target,
                 results,
                 {manifest.split: manifest for manifest in manifests if manifest.task == task},
-                _labels(store, cards[task], target, results, data),
                 costs,
                 store,
             )
@@ -220,31 +216,11 @@ def _manifests(store: ResultStore) -> list[SplitManifest]:
     return [SplitManifest.load(path) for path in there if not path.name.endswith(".units.parquet")]
 
 
-def _labels(store: ResultStore, card: TaskCard, target: str, results: list[Result], data: str | Path | None) -> pd.Series | None:
-    if card.kind == "segmentation":
-        return None
-    digests = {result.digests.get("data", "") for result in results}
-    if len(digests) > 1:
+def _one_state(task: str, results: list[Result], root: Path) -> None:
+    states = {result.digests.get("data", "") for result in results}
+    if len(states) > 1:
         raise DataError(
-            f"{card.name}: the results rest on {len(digests)} different states of the data and cannot be compared",
-            source=store.root,
+            f"{task}: the results are of {len(states)} different states of the data and cannot be compared",
+            source=root,
             remedy="Run the sweep again into a new folder.",
         )
-    digest = digests.pop()
-    kept = store.labels(digest)
-    if kept is not None and target in kept.columns:
-        return kept[target]
-    if data is None:
-        raise DataError(
-            f"{card.name}: the labels behind these results are not kept here",
-            source=store.root,
-            remedy="Say where the data are: rs05bench report RUNS --data DIR.",
-        )
-    from rs05bench.datamodules.sources import open_source
-
-    source = open_source(card, data)
-    if source.digest != digest:
-        raise DataError(
-            f"{card.name}: these data are not those the results rest on (digest {source.digest[:12]}…, not {digest[:12]}…)", source=data
-        )
-    return source.labels(target)

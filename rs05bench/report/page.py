@@ -36,13 +36,12 @@ class Report:
     cells: int
 
 
-def write_report(runs: str | Path, out: str | Path, *, data: str | Path | None = None, images: bool = True) -> Report:
+def write_report(runs: str | Path, out: str | Path, *, images: bool = True) -> Report:
     """Writes the report of a run folder.
 
     Args:
         runs: A sweep's folder.
         out: Where to write `index.html` and `figures/`; made where missing.
-        data: Data directory, for run folders that keep no labels.
         images: Whether to write PNG and SVG of each figure too.
 
     Returns:
@@ -51,7 +50,7 @@ def write_report(runs: str | Path, out: str | Path, *, data: str | Path | None =
     Raises:
         DataError: The folder holds no result, or something in it is not what it should be.
     """
-    read = read_runs(runs, data=data)
+    read = read_runs(runs)
     chapters = [compose(section) for section in read.sections]
     top = overview(chapters)
     root = Path(out)
@@ -163,7 +162,7 @@ def about(section: Section) -> dict[str, str]:
 def _predicted(section: Section) -> str:
     """What is predicted, to stand in a question."""
     target = section.target.replace("_", " ")
-    if section.card.kind == "regression" or section.labels is None:
+    classes = [str(value) for value in section.card.class_names or section.card.classes or ()]
+    if section.card.kind == "regression" or not classes:
         return target
-    classes = [str(value) for value in section.card.class_names or section.card.classes or sorted(section.labels.dropna().unique())]
     return " and ".join(classes) if len(classes) == 2 else f"{target} ({len(classes)} classes)"
