@@ -26,7 +26,8 @@ def hypotheses(
 
     if not (runs / "cells").is_dir():
         raise DataError("holds no results", source=runs, remedy="Make some: rs05bench sweep CARD --out FOLDER.")
-    verdicts = judge_hypotheses(ResultStore(runs).results())
+    store = ResultStore(runs)
+    verdicts = judge_hypotheses(store.results(), store.cards().values())
     if as_json:
         typer.echo(json.dumps([verdict.to_dict() for verdict in verdicts], indent=2, ensure_ascii=False))
         return
@@ -37,14 +38,11 @@ def hypotheses(
         for entry in verdict.comparisons:
             effect = entry.effect
             typer.echo(f"    {entry.task} ({entry.target}), {entry.split}, {entry.budget}, {entry.where}: {entry.contrast}")
-            interval = f"[{effect.low:+.3f}, {effect.high:+.3f}]" if effect.low == effect.low else "(no interval: too few blocks)"
-            p = f"p {entry.p_holm:.3g} after Holm" if entry.p_holm == entry.p_holm else "no test"
-            ranks = (
-                f"Wilcoxon over {entry.folds} folds p {entry.wilcoxon_p:.2g}" if entry.wilcoxon_p == entry.wilcoxon_p else "no fold differs"
-            )
-            beside = "" if entry.in_scope else ", beside the claim"
-            typer.echo(
-                f"        {entry.metric} {effect.value:+.3f} {interval}, {p}; {ranks}; {entry.verdict}{beside}; {len(entry.digests)} cells"
-            )
+            interval = f"[{effect.low:+.3f}, {effect.high:+.3f}]" if effect.has_interval else "(no interval)"
+            p = f"p {effect.p_holm:.3g} after Holm" if effect.p_holm is not None else "no test"
+            over = f"{effect.n_groups} groups" if effect.over == "groups" else f"{effect.n_blocks} blocks of one group"
+            counts = "" if entry.in_scope else ", does not count"
+            typer.echo(f"        {entry.metric} {effect.value:+.3f} {interval} over {over}, {p}; {entry.verdict}{counts}")
+            typer.echo(f"        from {entry.left:.3f} and {entry.right:.3f}; {len(entry.digests)} cells")
             if entry.note:
                 typer.echo(f"        {entry.note}")

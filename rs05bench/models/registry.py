@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rs05bench.protocol.result import Model
 
 ENTRY_POINTS = "rs05bench.models"
-FLOOR_NAMES = ("majority", "mean", "nearest", "last-year")
+FLOOR_NAMES = ("majority", "mean", "nearest", "last-year", "covariates")
 SHALLOW_NAMES = ("logistic", "ridge", "knn", "rf", "xgboost", "lightgbm", "mlp")
 NEED_WEIGHTS = ("frozen", "decoder", "adapter", "lora", "full")
 TABLE_READERS = ("table", "presto")
@@ -133,8 +133,11 @@ def model_card(name: str, task: TaskCard | None = None) -> ModelCard:
 
 def _built_in_card(name: str, task: TaskCard | None) -> ModelCard:
     from rs05bench.protocol import ModelCard
+    from rs05bench.protocol.feature_sets import content_of
 
     inputs, _, learner = name.partition("/")
+    if name == "floor/covariates":
+        return ModelCard(name=name, tier="floor", inputs="covariates", learner="rf", licence="MIT", content=["covariate"])
     if inputs == "floor":
         return ModelCard(
             name=name, tier="floor", inputs="none" if learner in ("majority", "mean") else "place", learner=learner, licence="MIT"
@@ -146,11 +149,14 @@ def _built_in_card(name: str, task: TaskCard | None) -> ModelCard:
     if is_alphaearth(inputs, task):
         facts = ALPHAEARTH | {"citation": f"{ALPHAEARTH['citation']}; {known.citation}"}
     tier = tier_of(inputs, task)
-    return ModelCard.model_validate({"name": name, "tier": tier, "inputs": inputs, "learner": learner, **facts})
+    content = sorted(content_of(inputs, task.features)) if task is not None else []
+    return ModelCard.model_validate({"name": name, "tier": tier, "inputs": inputs, "learner": learner, "content": content, **facts})
 
 
 def _applies(floor: str, card: TaskCard) -> bool:
     """Whether the card declares what a floor needs."""
+    if floor == "covariates":
+        return bool(card.covariates)
     if floor == "last-year":
         return card.year is not None
     return floor != "nearest" or card.coordinates is not None or bool(card.groups)
@@ -166,6 +172,14 @@ def _is_feature_set(inputs: str, card: TaskCard | None) -> bool:
 
 
 def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: int) -> Model:
+    if name == "floor/covariates":
+        from rs05bench.models.shallow import ShallowModel
+
+        if card is not None and not card.covariates:
+            raise DataError(
+                "floor/covariates needs `covariates` on the card", source=card.name, remedy="For instance covariates: [density]."
+            )
+        return cast("Model", ShallowModel("covariates", "rf", card=_built_in_card(name, card), seed=seed))
     if inputs == "floor":
         from rs05bench.models.floor import FLOORS
 

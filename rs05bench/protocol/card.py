@@ -166,6 +166,7 @@ class TaskCard(_Record):
         training: Schedule shared by the trained tiers.
         preprocessing: Fixed preprocessing, pinned by hash (rule 3).
         fairness_groups: Group columns whose errors are reported apart.
+        covariates: Columns known without any image (population density, rural-urban code); they have a floor of their own.
         simulated: True marks everything made from this card as simulated.
         licence: Licence of the data.
         citation: What to cite.
@@ -202,6 +203,7 @@ class TaskCard(_Record):
     training: Training = Field(default_factory=Training)
     preprocessing: dict[str, Any] = Field(default_factory=dict)
     fairness_groups: list[str] = Field(default_factory=list)
+    covariates: list[str] = Field(default_factory=list)
     simulated: bool = False
     licence: str = ""
     citation: str = ""
@@ -214,7 +216,7 @@ class TaskCard(_Record):
     def _text_classes(cls, value: Any) -> Any:
         return _texts(value)
 
-    @field_validator("unit", "place", "groups", "files", "targets", "budgets", "splits", mode="before")
+    @field_validator("unit", "place", "groups", "covariates", "files", "targets", "budgets", "splits", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return _texts([value] if isinstance(value, (str, int)) else value)
@@ -226,6 +228,9 @@ class TaskCard(_Record):
             data = dict(data)
             data["main_metric"] = data.get("main_metric") or MAIN_METRIC[data["kind"]]
             data["budgets"] = data.get("budgets") or DEFAULT_BUDGETS[data["kind"]]
+            if data.get("covariates"):
+                own = {"columns": data["covariates"], "content": "covariate"}
+                data["features"] = {**(data.get("features") or {}), "covariates": own}
         return data
 
     def faults(self) -> list[str]:
@@ -360,6 +365,9 @@ class TaskCard(_Record):
     def digest(self) -> str:
         """SHA-256 over what results rest on (not over the bytes of the file, nor over words for people)."""
         content = self.model_dump(mode="json", exclude=set(_NOT_IN_DIGEST))
+        if not self.covariates:
+            # Cards got it later: without any they are what they were.
+            del content["covariates"]
         usual = Training().model_dump(mode="json")
         content["training"] = {
             name: value for name, value in content["training"].items() if name not in _LATER_IN_TRAINING or value != usual[name]

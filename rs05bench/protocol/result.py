@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rs05bench.protocol.feature_sets import Content
 from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.splits import Split
@@ -40,6 +41,8 @@ class ModelCard(_Record):
         pretrained: Whether an encoder with trained weights of its own is inside.
         citation: What to cite.
         options: Options it was created with.
+        content: What its inputs are (`rs05bench.protocol.feature_sets.Content`): judged by their columns, not by the tier's name; empty
+            where nothing is recorded.
     """
 
     name: str
@@ -55,6 +58,7 @@ class ModelCard(_Record):
     pretrained: bool = False
     citation: str = ""
     options: dict[str, Any] = Field(default_factory=dict)
+    content: list[Content] = Field(default_factory=list)
 
 
 class Model(Protocol):

@@ -14,9 +14,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.comparison import cell_drops
+from rs05bench.protocol.comparison import Side, cell_drops, differences
+from rs05bench.protocol.feature_sets import Content, content_of, is_image
 from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.metrics import METRICS, find_metric
 from rs05bench.protocol.names import parse_budget
+from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.splits import Split
 
@@ -214,15 +217,46 @@ def _schedule(runs: Runs) -> tuple[list[str], str]:
         if role is not None and role != "val":
             wrong.append(f"{_name(result)}: stopped early on {role}, not on a validation region")
     for (task,), group in runs.grouped("task").items():
-        planned: dict[int, set[str]] = defaultdict(set)
-        for result in group:
-            steps = _planned_steps(result.training)
-            if steps is not None:
-                planned[steps].add(result.cell.model)
-        if len(planned) > 1:
-            told = ", ".join(f"{steps} steps ({', '.join(sorted(models)[:3])})" for steps, models in sorted(planned.items()))
-            wrong.append(f"{task}: unequal schedules: {told}")
-    return wrong, "the same steps for every gradient-trained tier; nothing stops on a test region"
+        trained = [result for result in group if _planned_steps(result.training) is not None]
+        for what, read in (("schedules", _steps_told), ("batch sizes", _told("batch_size")), ("precisions", _told("precision"))):
+            wrong += _unequal(f"{task}", f"unequal {what}", trained, read)
+    for (task, split, budget), group in runs.grouped("task", "split", "budget").items():
+        # A floor is no method that is tuned against others.
+        learners = [result for result in group if result.model.tier != "floor"]
+        wrong += _unequal(f"{task} / {split} / {budget}", "unequal numbers of configurations tried", learners, _tries)
+    return wrong, "the same steps, batch, precision and number of configurations tried for every tier; nothing stops on a test region"
+
+
+def _unequal(where: str, what: str, results: Sequence[Result], read: Callable[[Result], str | None]) -> list[str]:
+    """One breach where models were given different amounts of something."""
+    models: dict[str, set[str]] = defaultdict(set)
+    for result in results:
+        said = read(result)
+        if said is not None:
+            models[said].add(result.cell.model)
+    if len(models) < 2:
+        return []
+    told = ", ".join(f"{said} ({', '.join(sorted(names)[:3])})" for said, names in sorted(models.items()))
+    return [f"{where}: {what}: {told}"]
+
+
+def _steps_told(result: Result) -> str | None:
+    steps = _planned_steps(result.training)
+    return None if steps is None else f"{steps} steps"
+
+
+def _told(name: str) -> Callable[[Result], str | None]:
+    def read(result: Result) -> str | None:
+        value = result.training.get(name, result.cell.options.get(name))
+        return None if value is None else f"{name.replace('_', ' ')} {value}"
+
+    return read
+
+
+def _tries(result: Result) -> str | None:
+    """Configurations that were fitted and compared on validation labels: entries of a grid, or learning rates."""
+    losses = result.training.get("losses") or result.training.get("tried")
+    return f"{len(losses)} tried" if losses else None
 
 
 def _planned_steps(training: Mapping[str, Any]) -> int | None:
@@ -260,8 +294,47 @@ def _needs_tier(tier: str, word: str) -> Callable[[Runs], list[str]]:
 
 
 def _baselines(runs: Runs) -> tuple[list[str], str]:
-    raw = [fault for fault in _needs_tier("raw", "traditional baseline (tier raw)")(runs) if _has(runs, fault, "raw")]
-    return raw + _needs_tier("floor", "floor")(runs), "a raw baseline and the floor stand beside the others under every main split"
+    """At least one model on image bands that beats every floor, and the floor, with declared covariates where the card has them."""
+    wrong = _needs_tier("floor", "floor")(runs)
+    pool = Pool.of(result for result in runs.results if result.main)
+    settings: dict[tuple[str, str, str], list[Point]] = defaultdict(list)
+    for point in pool.points:
+        settings[point.task, point.target, point.split].append(point)
+    for (task, target, split), points in settings.items():
+        where = f"{task} ({target}) / {split}"
+        card = runs.cards.get(task)
+        if card is not None and card.covariates and not any(point.model.startswith("floor/covariates") for point in points):
+            wrong.append(f"{where}: no floor on the declared covariates ({', '.join(card.covariates)})")
+        raw = [point for point in points if pool.model(point).tier == "raw"]
+        images = [point for point in raw if is_image(_content(pool, point, card))]
+        if not images:
+            kinds = " and ".join(sorted({kind for point in raw for kind in _content(pool, point, card)}))
+            what = f"raw is {kinds}" if kinds else "what raw is, is not recorded" if raw else "no model of tier raw"
+            wrong.append(f"{where}: no baseline on image bands ({what})")
+        elif not any(_beats_floors(pool, point, points) for point in images):
+            names = ", ".join(sorted({point.model for point in images}))
+            wrong.append(f"{where}: no baseline on image bands beats the floor ({names})")
+    return wrong, "a baseline on image bands beats the floor under every main split"
+
+
+def _content(pool: Pool, point: Point, card: TaskCard | None) -> frozenset[Content]:
+    """What a model's inputs are: as recorded, else as the card's columns say; chips of unnamed bands are images."""
+    model = pool.model(point)
+    if model.content:
+        return frozenset(model.content)
+    known = content_of(model.inputs, card.features) if card is not None else frozenset()
+    return known or (frozenset({"optical"}) if pool.points[point][0].kind == "segmentation" else frozenset())
+
+
+def _beats_floors(pool: Pool, point: Point, points: Sequence[Point]) -> bool:
+    """Whether a model is above every floor of its budget: beyond chance where there are groups enough to tell, else by its score."""
+    floors = [other for other in points if other.budget == point.budget and pool.model(other).tier == "floor"]
+    name = pool.metric(point)
+    if not floors or find_metric(name, METRICS).higher_is_better is None:
+        return False
+    role = "test_ood" if pool.inside(point, "test_ood", name).groups else "test_id"
+    made = differences(pool, [(Side.score(point, role), Side.score(floor, role)) for floor in floors])
+    return all(entry is not None and (entry.effect.low > 0 if entry.effect.has_interval else entry.effect.value > 0) for entry in made)
 
 
 def _hybrid(runs: Runs) -> tuple[list[str], str]:
@@ -290,13 +363,18 @@ def _drop(runs: Runs) -> tuple[list[str], str]:
     moved = [result for result in runs.results if result.main and result.cell.split.rule.same_units == "fold"]
     if not moved:
         raise NotApplicable("no split holds a region or a year out")
+    wrong = [f"{_name(result)}: no scores inside groups" for result in moved if not _inside(result)]
     drops = cell_drops(moved)
-    wrong = [
+    wrong += [
         f"{' / '.join(map(str, key))}: no drop on the same ground (a fold that trains on the held-out region is missing)"
         for key, group in runs.grouped("task", "target", "split", "model", among=moved).items()
         if not any(result.digest in drops for result in group)
     ]
-    return wrong, "each held-out ground is also scored with its region in training"
+    return wrong, "each held-out group is also scored with it in training; main scores are means over groups"
+
+
+def _inside(result: Result) -> bool:
+    return any(stratum.role == "test_ood" and result.main_metric in stratum.scores for stratum in result.strata)
 
 
 def _error_maps(runs: Runs) -> tuple[list[str], str]:
@@ -383,13 +461,26 @@ RULES: tuple[Rule, ...] = (
     Rule(2, "splits", "Main results rest on fixed spatial splits; a random split is only a sanity check.", _splits),
     Rule(3, "preprocessing", "Preprocessing is fixed and pinned by hash.", _preprocessing),
     Rule(
-        4, "schedule", "All tiers get the same optimiser steps and stop early on a validation region, never on the test region.", _schedule
+        4,
+        "schedule",
+        "All tiers get the same optimiser steps, batch, precision and number of configurations, and stop early on a validation region.",
+        _schedule,
     ),
     Rule(5, "cost", "Parameters, time, memory and labels are reported.", _costs),
-    Rule(6, "baselines", "At least one traditional EO baseline and the floor stand beside the others.", _baselines),
+    Rule(
+        6,
+        "baselines",
+        "At least one traditional baseline on image bands beats the floor, judged by its columns; declared covariates have a floor.",
+        _baselines,
+    ),
     Rule(7, "hybrid", "At least one hybrid baseline stands beside the others.", _hybrid),
     Rule(8, "curve", "Every model has a few-shot curve, never one budget alone.", _curve),
-    Rule(9, "drop", "The drop out of domain is measured on the same ground.", _drop),
+    Rule(
+        9,
+        "drop",
+        "The main score is the mean over groups of the score inside each; the drop is measured on the same test units.",
+        _drop,
+    ),
     Rule(10, "error-maps", "It is shown where a model fails, not only how often.", _error_maps),
     Rule(11, "twin", "Every pretrained encoder is run beside its random-initialised twin.", _twin),
     Rule(12, "seeds", "At least 5 seeds, and paired tests.", _seeds, _sum_up_seeds),

@@ -17,7 +17,7 @@ from rs05bench.protocol.splits import Split
 
 MODELS = {
     "floor/majority": ModelCard(name="floor/majority", tier="floor", inputs="none", learner="majority"),
-    "raw/rf": ModelCard(name="raw/rf", tier="raw", inputs="raw", learner="rf"),
+    "raw/rf": ModelCard(name="raw/rf", tier="raw", inputs="raw", learner="rf", content=["optical"]),
     "alphaearth/logistic": ModelCard(
         name="alphaearth/logistic", tier="embedding", inputs="alphaearth", learner="logistic", open_weights=False, pretraining=["NLCD"]
     ),
@@ -48,7 +48,7 @@ def result(model, fold, other, budget, seed):
     most = int(budget.split("-")[0])
     scores = {"macro_f1": 0.6, "ece": 0.1, "brier": 0.3}
     strata = [
-        Stratum(role="test_ood", shift="region", ground=fold, units=30, scores={"macro_f1": 0.5}),
+        Stratum(role="test_ood", shift="region", ground=fold, units=30, scores={"macro_f1": 0.3 if "floor" in model else 0.5}),
         Stratum(role="test_id", shift="none", ground=other, units=30, scores={"macro_f1": 0.6}),
     ]
     return Result(
@@ -93,6 +93,15 @@ def random_as_main(results):
     return results + extra
 
 
+TRIED = {"presto/lora": {"tried": {"0.1": 1.0, "0.01": 2.0}}, "presto/lora@random": {"tried": {"0.01": 2.0}}}
+CONTENT = {"raw/rf": ["covariate"]}
+BATCH = {"presto/lora": 256, "presto/lora@random": 16}
+
+
+def weak(result):
+    return [stratum.model_copy(update={"scores": {"macro_f1": 0.2}}) for stratum in result.strata]
+
+
 BREACHES = [
     (1, "more labels than the budget", every("budget", labels_used=25, train=20, val=5)),
     (1, "more validation than training", every("budget", labels_used=10, train=4, val=6)),
@@ -103,9 +112,13 @@ BREACHES = [
     (3, "two preprocessings", first("digests", preprocessing="p2")),
     (4, "early stopping on the test region", first("training", early_stopping_role="test_ood")),
     (4, "unequal schedules", lambda rs: [changed(r, "training", planned_steps=400) if r.cell.model == "presto/lora" else r for r in rs]),
+    (4, "more rates for one model", lambda rs: [changed(r, "training", **TRIED[r.cell.model]) if r.cell.model in TRIED else r for r in rs]),
+    (4, "a larger batch for one model", lambda rs: [changed(r, "training", batch_size=BATCH.get(r.cell.model)) for r in rs]),
     (5, "no memory", every("cost", peak_memory_mb=None)),
     (5, "no hours on the device", every("cost", peak_device_memory_mb=900.0)),
     (6, "no EO baseline", without(model="raw/rf")),
+    (6, "a baseline that is no image", lambda rs: [changed(r, "model", content=CONTENT.get(r.cell.model, [])) for r in rs]),
+    (6, "a baseline without skill", lambda rs: [r.model_copy(update={"strata": weak(r)}) if r.cell.model == "raw/rf" else r for r in rs]),
     (6, "no floor", without(model="floor/majority")),
     (7, "no hybrid", without(model="hybrid/rf")),
     (8, "one budget only", without(budget="20-units")),

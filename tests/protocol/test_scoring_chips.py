@@ -132,7 +132,7 @@ def test_maps_have_intervals_pairs_and_drops_over_folds_and_seeds(pool):
 
 
 def test_hypotheses_are_judged_on_maps(pool):
-    (found,) = [verdict for verdict in judge_hypotheses(pool, draws=200) if verdict.hypothesis == "H2"]
+    (found,) = [verdict for verdict in judge_hypotheses(pool) if verdict.hypothesis == "H2"]
     assert found.verdict == "supported"
     assert all(entry.effect.low > 0 for entry in found.comparisons)
 

@@ -11,6 +11,9 @@ from rs05bench.protocol.scoring import Scorer
 CLASSES = ("corn", "rice", "wheat")
 
 
+CONTENT = {"raw": ["optical"], "alphaearth": ["embedding"], "hybrid": ["embedding", "optical"]}
+
+
 def make_card(kind: str = "classification", **changes) -> TaskCard:
     fields = {
         "kind": kind,
@@ -78,6 +81,7 @@ def make_result(
     card, manifest, fold, labels, predictions, *, model="alphaearth/rf", tier="embedding", budget="20-units", seed=0, split=None, extra=0
 ):
     scored = Scorer.build(card, manifest, fold, labels).score(predictions)
+    content = CONTENT.get(model.split("/")[0], [])
     cell = Cell(task=card.name, target="y", split=split or manifest.split, fold=fold, model=model, budget=budget, seed=seed)
     return Result(
         cell=cell,
@@ -86,7 +90,7 @@ def make_result(
         main_metric=card.main_metric,
         higher_is_better=True,
         simulated=False,
-        model=ModelCard(name=model, tier=tier, inputs=model.split("/")[0], learner=model.split("/")[1]),
+        model=ModelCard(name=model, tier=tier, inputs=model.split("/")[0], learner=model.split("/")[1], content=content),
         scores=scored.scores,
         per_group=scored.per_group,
         strata=scored.strata,

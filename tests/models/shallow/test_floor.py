@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.neighbors import KNeighborsClassifier
 
-from rs05bench.errors import ProtocolError
+from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models import create
 from rs05bench.models.floor import by_shared_groups, neighbours, on_sphere
 
@@ -117,3 +117,11 @@ def test_last_year_without_years_is_not_applicable(landcover, make_task):
         fitted(landcover, "floor/last-year")
     with pytest.raises(ProtocolError, match=r"has one year only \(2024\)"):
         fitted(make_task(year="year"), "floor/last-year")
+
+
+def test_covariates_are_a_floor_of_their_own(landcover):
+    card = landcover.card.model_copy(update={"covariates": ["density"]})
+    model = create("floor/covariates", card=card)
+    assert (model.card.tier, model.card.content, model.features) == ("floor", ["covariate"], "covariates")
+    with pytest.raises(DataError, match="needs `covariates` on the card"):
+        create("floor/covariates", card=landcover.card)
