@@ -145,13 +145,18 @@ def prune(
 def import_runs(
     source: Annotated[Path, typer.Argument(help="Folder of results of another team.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of results to take them into.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="Label pack to score with; default the labels kept in --out, else those that came along."),
+    ] = None,
 ) -> None:
-    """Take another team's results into a folder, each checked against its card, manifest, data and predictions."""
-    from rs05bench.experiment.upkeep import import_runs as take
+    """Take another team's results into a folder, each checked and scored again from its predictions; no stated score is believed."""
+    from rs05bench.experiment.importing import import_runs as take
 
-    told = take(source, out)
-    typer.echo(f"{told.taken} taken, {told.there} there already, {len(told.refused)} refused")
-    for digest, why in list(told.refused.items())[:10]:
+    told = take(source, out, labels)
+    reported = f", {len(told.reported)} kept as reported (in no table)" if told.reported else ""
+    typer.echo(f"{told.taken} taken, {told.there} there already{reported}, {len(told.refused)} refused")
+    for digest, why in [*list(told.refused.items())[:10], *list(told.reported.items())[:3]]:
         typer.echo(f"  {digest[:12]}: {why}", err=True)
     if told.refused:
         raise typer.Exit(1)

@@ -7,7 +7,6 @@ there is never written twice, so any number of processes may write at once, on a
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import clear_leftovers, remove_folder, write_json, writing
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.documents import read_json_mapping
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Cell, Cost, Result
+from rs05bench.protocol.safe_paths import child
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +32,9 @@ class ResultStore:
     Args:
         root: The folder; made where missing.
 
-    Layout: `cells/<2 hex>/<digest>/{result.json,predictions/}`, `failures/<digest>.json`, `costs/<digest>.json`,
-    `cards/<task>.yaml`, `manifests/<task>/`, `labels/<data digest>.parquet`, `grids/<digest>.yaml` (what was asked for),
-    `index/` (`rs05bench.experiment.query`; can be deleted at any time).
+    Layout: `cells/<2 hex>/<digest>/{result.json,predictions/}`, `failures/<digest>.json`, `costs/<digest>.json`, `cards/<task>.yaml`,
+    `manifests/<task>/`, `labels/<data digest>.parquet`, `grids/<digest>.yaml` (what was asked for), `reported/` (imported and not scored
+    again: nothing reads it), `index/` (`rs05bench.experiment.query`; can be deleted at any time).
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -41,7 +42,7 @@ class ResultStore:
 
     def folder(self, digest: str) -> Path:
         """Where a cell's result lies."""
-        return self.root / "cells" / digest[:2] / digest
+        return child(self.root, "cells", digest[:2], digest)
 
     def __contains__(self, digest: str) -> bool:
         return (self.folder(digest) / "result.json").is_file()
@@ -51,7 +52,7 @@ class ResultStore:
         found: set[str] = set()
         for folder in entries_of(self.root / "cells"):
             for cell in entries_of(folder):
-                if not cell.name.startswith(".") and os.path.exists(os.path.join(cell.path, "result.json")):
+                if not cell.name.startswith(".") and os.path.isfile(os.path.join(cell.path, "result.json")):
                     found.add(cell.name)
         return found
 
@@ -67,7 +68,7 @@ class ResultStore:
             if predictions is not None:
                 predictions.save(work / "predictions")
             (work / "result.json").write_text(result.model_dump_json(exclude_none=True), encoding="utf-8")
-        (self.root / "failures" / f"{result.digest}.json").unlink(missing_ok=True)
+        (child(self.root, "failures", f"{result.digest}.json")).unlink(missing_ok=True)
         return target
 
     def read(self, digest: str) -> Result:
@@ -96,12 +97,13 @@ class ResultStore:
     def fail(self, digest: str, cell: Cell, error: str, log: str = "") -> None:
         """Keeps what went wrong with a cell."""
         write_json(
-            self.root / "failures" / f"{digest}.json", {"cell": cell.model_dump(mode="json"), "digest": digest, "error": error, "log": log}
+            child(self.root, "failures", f"{digest}.json"),
+            {"cell": cell.model_dump(mode="json"), "digest": digest, "error": error, "log": log},
         )
 
     def failures(self) -> list[dict[str, Any]]:
         """Cells that failed and have not succeeded since."""
-        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((self.root / "failures").glob("[!.]*.json"))]
+        found = [read_json_mapping(path) for path in sorted((self.root / "failures").glob("[!.]*.json"))]
         return [failure for failure in found if failure["digest"] not in self]
 
     def failed(self) -> set[str]:
@@ -112,11 +114,11 @@ class ResultStore:
         """Removes a cell's result, its cost and its failure. The folder gets another name first, so that none is ever seen half there."""
         remove_folder(self.folder(digest))
         for kind in ("costs", "failures"):
-            (self.root / kind / f"{digest}.json").unlink(missing_ok=True)
+            child(self.root, kind, f"{digest}.json").unlink(missing_ok=True)
 
     def put_cost(self, digest: str, cost: Cost) -> None:
         """Keeps a cost measured alone, beside the result it belongs to."""
-        write_json(self.root / "costs" / f"{digest}.json", cost.model_dump(mode="json", exclude_none=True))
+        write_json(child(self.root, "costs", f"{digest}.json"), cost.model_dump(mode="json", exclude_none=True))
 
     def costs(self) -> dict[str, Cost]:
         """Costs measured alone, by digest."""
@@ -124,7 +126,7 @@ class ResultStore:
 
     def put_card(self, card: TaskCard) -> Path:
         """Keeps the card results rest on."""
-        path = self.root / "cards" / f"{card.name}.yaml"
+        path = child(self.root, "cards", f"{card.name}.yaml")
         with writing(path) as part:
             card.save(part)
         return path
@@ -139,10 +141,10 @@ class ResultStore:
         Raises:
             DataError: Another manifest of this name is there.
         """
-        folder = self.root / "manifests" / manifest.task
-        path = folder / f"{manifest.split}@v{manifest.version}.parquet"
+        folder = child(self.root, "manifests", manifest.task)
+        path = child(folder, f"{manifest.split}@v{manifest.version}.parquet")
         for other in folder.glob(f"{glob.escape(manifest.split)}@v*.json"):
-            there = json.loads(other.read_text(encoding="utf-8")).get("digest")
+            there = read_json_mapping(other).get("digest")
             if other.stem == path.stem and there == manifest.card.get("digest"):
                 return path
             raise DataError(
@@ -156,12 +158,17 @@ class ResultStore:
 
     def manifest(self, task: str, split: str, version: int | None = None) -> SplitManifest:
         """A manifest results rest on, of the one version that a folder holds; `+k` splits share that of their base."""
-        folder, base = self.root / "manifests" / task, split.split("+")[0]
+        folder, base = child(self.root, "manifests", task), split.split("+")[0]
         if version is None:
             found = [path for path in folder.glob(f"{glob.escape(base)}@v*.parquet") if not path.name.endswith(".units.parquet")]
             if found:
                 return SplitManifest.load(found[0])
-        return SplitManifest.load(folder / f"{base}@v{version or 1}.parquet")
+        return SplitManifest.load(child(folder, f"{base}@v{version or 1}.parquet"))
+
+    def manifests(self) -> list[SplitManifest]:
+        """All manifests."""
+        there = sorted(self.root.glob("manifests/*/*@v*.parquet"))
+        return [SplitManifest.load(path) for path in there if not path.name.endswith(".units.parquet")]
 
     def put_labels(self, digest: str, labels: pd.DataFrame) -> Path:
         """Keeps the labels results were scored with, so that any other score can be computed from their predictions.
@@ -170,7 +177,7 @@ class ResultStore:
             digest: Digest of the data, as results name it.
             labels: A column a target, indexed by `unit_id`.
         """
-        path = self.root / "labels" / f"{digest}.parquet"
+        path = child(self.root, "labels", f"{digest}.parquet")
         if path.is_file():
             return path
         with writing(path) as part:
@@ -181,7 +188,7 @@ class ResultStore:
         """The labels behind results on these data: a column a target, indexed by `unit_id`; None where they were not kept."""
         import pandas as pd
 
-        path = self.root / "labels" / f"{digest}.parquet"
+        path = child(self.root, "labels", f"{digest}.parquet")
         if not path.is_file():
             return None
         try:

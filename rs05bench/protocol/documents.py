@@ -37,6 +37,8 @@ def read_yaml(path: str | Path, *, remedy: str | None = None) -> Any:
     """
     path = Path(path)
     try:
+        if not path.is_file() and path.exists() and not path.is_dir():
+            raise DataError("is not a regular file", source=path)
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"is larger than {MOST_BYTES >> 10} KiB, so it is not a card, a grid or a catalogue", source=path)
         content = path.read_bytes()

@@ -23,6 +23,7 @@ from rs05bench.protocol.cog import open_raster_file, write_cog
 from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.geodesy import pixel_metres
 from rs05bench.protocol.hashing import array_digest, content_digest
+from rs05bench.protocol.safe_paths import inside
 
 SCHEMA_VERSION = 1
 NOT_SCORED = 255
@@ -163,8 +164,7 @@ class LabelPack:
             raise DataError(f"unit {table.loc[table['unit_id'].duplicated(), 'unit_id'].iloc[0]!r} occurs twice", source=root / name)
         if card.kind == "segmentation":
             for file in table["file"].astype(str):
-                if Path(file).is_absolute() or ".." in Path(file).parts:
-                    raise DataError(f"file {file!r} leads outside the folder", source=root / name)
+                inside(root, file, source=root / name)
         pack = cls(root, card, record, table.set_index("unit_id"))
         if verify:
             pack.verify()

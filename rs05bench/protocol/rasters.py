@@ -22,6 +22,7 @@ from rs05bench.protocol.cog import open_raster_file, write_cog
 from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.hashing import array_digest, content_digest, hash_pixels
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX
+from rs05bench.protocol.safe_paths import inside
 
 SCHEMA_VERSION = 1
 SAMPLE_PIXELS = 1024
@@ -155,8 +156,7 @@ class RasterPredictions:
         if missing:
             raise DataError(f"columns {missing} are missing", source=root / "units.parquet")
         for name in table["file"].astype(str):
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                raise DataError(f"file {name!r} leads outside the folder", source=root / "units.parquet")
+            inside(root, name, source=root / "units.parquet")
         if table.duplicated(["unit_id", "role"]).any():
             raise DataError("a chip occurs twice in one role", source=root / "units.parquet")
         info = {key: value for key, value in record.items() if key not in ("schema_version", "kind", "classes", "digest")}

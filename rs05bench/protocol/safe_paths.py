@@ -1,12 +1,14 @@
-"""Paths made from names and digests that came from outside: one function, so that none leads out of its folder.
+"""Paths made from names and digests that came from outside, so that none leads out of its folder.
 
 A name in an index, a card, a submission or a foreign store is text that somebody wrote. Whatever is read from, written to or removed at
-such a name goes through `inside`.
+such a name goes through `inside` (a relative path) or `child` (one name).
 """
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +17,7 @@ from rs05bench.errors import DataError
 NameKind = Literal["task", "manifest", "labels", "result"]
 
 _TASK = r"[a-z0-9][a-z0-9.-]*"
+_SEPARATOR = re.compile(r"[/\\\x00]|^[A-Za-z]:")
 _SPLIT = r"[^\W_][\w.+-]*"
 _FORMS: dict[NameKind, tuple[re.Pattern[str], str]] = {
     "task": (re.compile(_TASK), "lower-case letters, digits, dots and dashes"),
@@ -79,3 +82,40 @@ def inside(root: str | Path, *parts: object, source: str | Path | None = None) -
     if resolved == folder or not resolved.is_relative_to(folder):
         raise DataError(f"{path} leads outside {base}", source=source or base, remedy="Nothing was written.")
     return path
+
+
+def child(root: str | Path, *names: object) -> Path:
+    """`root` joined with plain names that came from outside; looks at no file, so that it can be called for every result of a store.
+
+    Args:
+        root: The folder.
+        *names: Names without a separator, each a folder or file of the one before.
+
+    Raises:
+        DataError: A name is empty, leads elsewhere (`..`), or holds a separator, a drive or a NUL.
+
+    >>> child("runs", "cells", "ab").as_posix()
+    'runs/cells/ab'
+    """
+    path = Path(root)
+    for name in names:
+        text = str(name)
+        if text in ("", ".", "..") or _SEPARATOR.search(text) is not None:
+            raise DataError(f"{text!r} is not a plain name", source=root, remedy="Nothing was read or written.")
+        path = path / text
+    return path
+
+
+def plain_files(root: str | Path) -> None:
+    """Refuses a folder from outside that holds anything but files and folders.
+
+    Raises:
+        DataError: It holds a link, a pipe, a socket or a device: reading it could wait for ever, or read something else.
+    """
+    for folder, folders, files in os.walk(root):
+        for name in [*folders, *files]:
+            path = Path(folder, name)
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                kind = "a link" if stat.S_ISLNK(mode) else "a pipe, a socket or a device"
+                raise DataError(f"is {kind}, and only files and folders are taken", source=path, remedy="Copy the folder without it.")

@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.tiers import TIER_STYLES
 
@@ -98,8 +99,10 @@ def elsewhere(split: str) -> str:
 
 
 def layer_name(model: str) -> str:
-    """A name as a layer and file name: `hybrid-rf`."""
-    return re.sub(r"[^A-Za-z0-9.@-]+", "-", model)
+    """A name as a layer and file name: `hybrid-rf`. One with other signs than a slash, or a long one, ends in a digest of its own."""
+    plain = re.sub(r"[^A-Za-z0-9.@_-]+", "-", model).strip(".-")
+    own = re.fullmatch(r"[A-Za-z0-9@_-][A-Za-z0-9.@_/-]*", model) and len(model) <= 60
+    return plain if own and plain else f"{plain[:40] or 'layer'}-{text_digest(model)[:8]}"
 
 
 def a(word: str) -> str:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
+from rs05bench.errors import DataError
+from rs05bench.experiment.importing import import_runs
+from rs05bench.experiment.query import read_index
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep, sweep_grid
-from rs05bench.experiment.upkeep import import_runs, kept_grids, prunable, prune, status
+from rs05bench.experiment.upkeep import kept_grids, prunable, prune, status
 from rs05bench.protocol.atomic import hidden_sibling
+from rs05bench.protocol.result import Result
 
 
 @pytest.fixture
@@ -152,3 +159,106 @@ def test_results_that_do_not_hold_together_are_refused(runs, tmp_path):
     told = import_runs(runs, tmp_path / "ours")
     assert set(told.refused) == {cell, predictions, unread, data}
     assert not told.refused.keys() & ResultStore(tmp_path / "ours").digests()
+
+
+def edited(runs, tmp_path, edit):
+    """A copy of two of the runs with one result edited, what became of it, and our store."""
+    theirs = tmp_path / "theirs"
+    shutil.copytree(runs, theirs)
+    store = ResultStore(theirs)
+    digest, _, *rest = sorted(store.digests())
+    for other in rest:
+        store.remove(other)
+    edit(store, digest)
+    return digest, import_runs(theirs, tmp_path / "ours"), ResultStore(tmp_path / "ours")
+
+
+def result_edit(edit):
+    return lambda store, digest: change(store.folder(digest) / "result.json", edit)
+
+
+def test_a_stated_score_is_not_believed(runs, tmp_path):
+    def better(record):
+        metric = record["main_metric"]
+        record["scores"]["test_ood"][metric] = 0.999
+
+    digest, told, ours = edited(runs, tmp_path, result_edit(better))
+    assert "0.9990 on test_ood, and its predictions give" in told.refused[digest]
+    assert digest not in ours
+
+
+def test_a_stated_number_of_labels_is_not_believed(runs, tmp_path):
+    digest, told, _ = edited(runs, tmp_path, result_edit(lambda record: record["budget"].update(labels_used=1)))
+    assert "states 1 labels" in told.refused[digest]
+
+
+def test_whatever_follows_from_predictions_card_and_manifest_is_made_again(runs, tmp_path):
+    def lies(record):
+        record.update(main=False, simulated=True, strata=[], sums={}, per_group={}, calibration={}, fairness={})
+
+    digest, told, ours = edited(runs, tmp_path, result_edit(lies))
+    assert not told.refused
+    true, kept = ResultStore(runs).read(digest), ours.read(digest)
+    for name in ("main", "simulated", "strata", "sums", "per_group", "calibration", "fairness", "scores"):
+        assert getattr(kept, name) == getattr(true, name), name
+
+
+def test_without_predictions_a_result_is_reported_and_in_no_table(runs, tmp_path):
+    digest, told, ours = edited(runs, tmp_path, lambda store, digest: shutil.rmtree(store.folder(digest) / "predictions"))
+    assert "without predictions" in told.reported[digest]
+    assert digest not in ours
+    assert digest not in set(read_index(ours)["digest"])
+    assert (ours.root / "reported" / digest[:2] / digest / "result.json").is_file()
+
+
+def test_without_labels_all_results_are_reported(runs, tmp_path):
+    _, told, ours = edited(runs, tmp_path, lambda store, _: shutil.rmtree(store.root / "labels"))
+    assert (told.taken, len(told.reported), ours.digests()) == (0, 2, set())
+
+
+def test_our_labels_win_over_those_that_came_along(runs, tmp_path):
+    """Labels set to what a model predicts make its scores perfect; with the labels kept here they are what they are."""
+    here = ResultStore(tmp_path / "ours")
+    for path in (runs / "labels").glob("*.parquet"):
+        here.put_labels(path.stem, ResultStore(runs).labels(path.stem))
+
+    def shuffled(store, _):
+        for path in (store.root / "labels").glob("*.parquet"):
+            table = pd.read_parquet(path)
+            for column in table.columns.drop("unit_id"):
+                table[column] = table[column].to_numpy()[::-1]
+            table.to_parquet(path, index=False)
+
+    _, told, ours = edited(runs, tmp_path, shuffled)
+    assert (told.refused, len(ours.digests())) == ({}, told.taken)
+
+
+@pytest.mark.parametrize("name", ["../../p/evil", "/abs", "a" * 12, "", 5])
+def test_a_digest_of_another_form_writes_nothing(runs, tmp_path, name):
+    def lie(store, digest):
+        path = store.folder(digest) / "result.json"
+        change(path, lambda record: record["digests"].update(data=name))
+        with contextlib.suppress(ValueError):  # a digest that fits what it says
+            result = Result.model_validate_json(path.read_bytes())
+            new = result.cell.digest(**result.rests_on())
+            change(path, lambda record: record.update(digest=new))
+            store.folder(new).parent.mkdir(exist_ok=True)
+            store.folder(digest).rename(store.folder(new))
+
+    before = {path for path in tmp_path.rglob("*") if "theirs" not in path.parts}
+    _, told, ours = edited(runs, tmp_path, lie)
+    assert len(told.refused) == 1
+    assert {path for path in tmp_path.rglob("*") if "theirs" not in path.parts and "ours" not in path.parts} == before
+    assert len(list((ours.root / "labels").iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+@pytest.mark.parametrize("place", ["cells", "cards", "labels", "manifests"])
+def test_a_folder_with_pipes_or_links_is_refused(runs, tmp_path, kind, place):
+    def add(store, _):
+        path = store.root / place / "extra.yaml"
+        os.mkfifo(path) if kind == "pipe" else path.symlink_to("/etc/hostname")
+
+    with pytest.raises(DataError, match=r"is a (pipe|link)"):
+        edited(runs, tmp_path, add)
+    assert not (tmp_path / "ours").exists()

@@ -9,9 +9,9 @@ import pytest
 
 from rs05bench.experiment import sweep as module
 from rs05bench.experiment.executors import Needs
+from rs05bench.experiment.importing import import_runs
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
-from rs05bench.experiment.upkeep import import_runs
 from rs05bench.experiment.workers import Job
 from rs05bench.protocol.result import Cell, Cost
 
