@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rs05bench.datasets.burn_scars import HLSBurnScars
     from rs05bench.datasets.cdl_crop import CDL13, CDLCrop
-    from rs05bench.datasets.embedding_rasters import AlphaEarthEmbedding
+    from rs05bench.datasets.embedding_rasters import AlphaEarthEmbedding, EmbeddingRasters, TesseraEmbedding
     from rs05bench.datasets.embedding_table import EmbeddingTable
     from rs05bench.datasets.parcels import Parcels
     from rs05bench.datasets.urban import UrbanIndicators
@@ -20,13 +20,25 @@ _HOME = {
     "AlphaEarthEmbedding": "embedding_rasters",
     "CDL13": "cdl_crop",
     "CDLCrop": "cdl_crop",
+    "EmbeddingRasters": "embedding_rasters",
     "EmbeddingTable": "embedding_table",
     "HLSBurnScars": "burn_scars",
     "Parcels": "parcels",
+    "TesseraEmbedding": "embedding_rasters",
     "UrbanIndicators": "urban",
 }
 
-__all__ = ["CDL13", "AlphaEarthEmbedding", "CDLCrop", "EmbeddingTable", "HLSBurnScars", "Parcels", "UrbanIndicators"]
+__all__ = [
+    "CDL13",
+    "AlphaEarthEmbedding",
+    "CDLCrop",
+    "EmbeddingRasters",
+    "EmbeddingTable",
+    "HLSBurnScars",
+    "Parcels",
+    "TesseraEmbedding",
+    "UrbanIndicators",
+]
 
 
 def __getattr__(name: str) -> Any:

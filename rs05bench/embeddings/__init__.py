@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rs05bench.embeddings.grid import Grid
     from rs05bench.embeddings.points import read_points
     from rs05bench.embeddings.polygons import read_polygons
-    from rs05bench.embeddings.products import EmbeddingProduct, product, products
+    from rs05bench.embeddings.products import EmbeddingProduct, all_products, product
     from rs05bench.embeddings.raster import open_raster
     from rs05bench.embeddings.readers import EmbeddingReader
     from rs05bench.embeddings.sources import open_source
@@ -28,6 +28,7 @@ __all__ = [
     "EmbeddingReader",
     "Grid",
     "TileIndex",
+    "all_products",
     "angle",
     "change_features",
     "decode",
@@ -39,7 +40,6 @@ __all__ = [
     "open_source",
     "pool",
     "product",
-    "products",
     "read_points",
     "read_polygons",
 ]

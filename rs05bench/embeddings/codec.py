@@ -98,7 +98,8 @@ class TableCodec:
         missing = np.isnan(x)
         if axis is not None:
             missing = np.broadcast_to(missing.any(axis=axis, keepdims=True), x.shape)
-        root = np.abs(np.where(missing, 0, x)) ** (1 / self.power)
+        size = np.abs(np.where(missing, 0, x))
+        root = np.sqrt(size) if self.power == 2 else size ** (1 / self.power)
         quantised = np.clip(np.rint(np.copysign(root, x) * self.divisor), -127, 127)
         return np.where(missing, self.fill, quantised).astype(np.int8)
 

@@ -232,11 +232,11 @@ class EmbeddingProduct(_Part):
 
 def families() -> set[str]:
     """The families there are: also the usual names of their feature sets and the inputs of networks that read them."""
-    return {record.family for record in products().values()}
+    return {record.family for record in all_products().values()}
 
 
 @lru_cache(maxsize=1)
-def products() -> dict[str, EmbeddingProduct]:
+def all_products() -> dict[str, EmbeddingProduct]:
     """Every packaged record by name."""
     found = [load_record(path) for path in sorted(RECORDS.glob("*.yaml"))]
     return {record.name: record for record in found}
@@ -268,11 +268,11 @@ def product(name: str | Path | EmbeddingProduct = DEFAULT) -> EmbeddingProduct:
     if isinstance(name, EmbeddingProduct):
         return name
     text = str(name)
-    if text in products():
-        return products()[text]
+    if text in all_products():
+        return all_products()[text]
     if text.endswith((".yaml", ".yml")):
         return load_record(text)
-    family = [record for record in products().values() if record.family == text]
+    family = [record for record in all_products().values() if record.family == text]
     if len(family) == 1:
         return family[0]
     if family:
@@ -280,12 +280,12 @@ def product(name: str | Path | EmbeddingProduct = DEFAULT) -> EmbeddingProduct:
             f"{text!r} has {len(family)} versions or variants, whose vectors are not comparable",
             remedy=f"Name one: {', '.join(record.name for record in family)}.",
         )
-    raise DataError(f"no embedding product {text!r}", remedy=f"There are {', '.join(products())}; or give a record (YAML).")
+    raise DataError(f"no embedding product {text!r}", remedy=f"There are {', '.join(all_products())}; or give a record (YAML).")
 
 
 def of_columns(names: Sequence[str]) -> EmbeddingProduct | None:
     """The product whose usual column names these are, none more and none less; None where no product or several fit."""
-    fit = [record for record in products().values() if record.dimensions == len(names) and set(record.bands) == set(names)]
+    fit = [record for record in all_products().values() if record.dimensions == len(names) and set(record.bands) == set(names)]
     return fit[0] if len(fit) == 1 else None
 
 

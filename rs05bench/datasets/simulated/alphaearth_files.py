@@ -1,6 +1,6 @@
 """AlphaEarth tiles of the simulated landscapes, and the index that lists them.
 
-The files are built as the published ones are: int8, bands A00..A63, -128 where masked, 10 m pixels in the zone's own UTM grid, rows from
+The files are built as the published ones are: the product's bytes and bands, 10 m pixels in the zone's own UTM grid, rows from
 south to north (positive y step), ZSTD, band-planar, Cloud Optimized with overviews of decoded, averaged and re-normalised vectors.
 Two things are smaller: a tile has at most 1,024 pixels a side instead of 8,192, and its blocks 256 instead of 1,024.
 The simulated embedding tells 60 m cells apart; a cell is written as 6 x 6 equal pixels.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.datasets.simulated.embedding import BANDS, CELL, MASKED, decode, encode, quantised
+from rs05bench.datasets.simulated.embedding import CELL, PRODUCT, quantised
 from rs05bench.datasets.simulated.landscape import PIXEL, Grid
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def write_landscape(root: Path, landscape: Base, year: int, window: Window | Non
     """
     r0, r1, c0, c1 = (edge // CELL for edge in window or (0, landscape.grid.height, 0, landscape.grid.width))
     rows, cols = np.mgrid[r0:r1, c0:c1]
-    cells = quantised(landscape, year, rows.ravel(), cols.ravel()).T.reshape(64, *rows.shape)
+    cells = quantised(landscape, year, rows.ravel(), cols.ravel()).T.reshape(PRODUCT.size, *rows.shape)
     size = CELL * PIXEL
     # The covered part is a landscape's grid of its own.
     grid = Grid(landscape.grid.zone, landscape.grid.west + c0 * size, landscape.grid.north - r0 * size, (r1 - r0) * CELL, (c1 - c0) * CELL)
@@ -129,7 +129,7 @@ def _in_zone(grid: Grid, cells: NDArray[np.int8], zone: int) -> tuple[float, flo
     rows, cols = grid.rowcol(np.asarray(own_x), np.asarray(own_y))
     inside = (rows >= 0) & (rows < grid.height) & (cols >= 0) & (cols < grid.width)
     inside &= ((np.asarray(lon) + 180) // _ZONE_WIDTH + 1).astype(int) == zone
-    turned = np.full((64, height, width), MASKED, dtype=np.int8)
+    turned = np.full((PRODUCT.size, height, width), PRODUCT.codec.fill, dtype=np.int8)
     turned[:, inside] = cells[:, rows[inside] // CELL, cols[inside] // CELL]
     keep_r, keep_c = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     r0, r1, c0, c1 = keep_r[0], keep_r[-1] + 1, keep_c[0], keep_c[-1] + 1
@@ -162,7 +162,7 @@ def write_cog(path: Path, cells: NDArray[np.int8], repeat: int, zone: int, west:
 
     Args:
         path: Where to; folders are made.
-        cells: Quantised cells (64, rows, columns), first row in the north.
+        cells: Quantised cells (components, rows, columns), first row in the north.
         repeat: Pixels along a cell's side.
         zone: UTM zone.
         west: Western edge, metres.
@@ -188,9 +188,9 @@ def write_cog(path: Path, cells: NDArray[np.int8], repeat: int, zone: int, west:
                 driver="GTiff",
                 width=level.shape[2],
                 height=level.shape[1],
-                count=64,
+                count=PRODUCT.size,
                 dtype="int8",
-                nodata=MASKED,
+                nodata=PRODUCT.codec.fill,
                 crs=f"EPSG:{32600 + zone}",
                 transform=Affine(STEP * scale, 0, west, 0, STEP * scale, south),
                 interleave="band",
@@ -218,9 +218,9 @@ def write_cog(path: Path, cells: NDArray[np.int8], repeat: int, zone: int, west:
 def _overviews(cells: NDArray[np.int8], repeat: int) -> list[NDArray[np.int8]]:
     """Return levels 2, 4, ... down to one block: mean of the decoded full-resolution pixels, re-normalised, quantised."""
     half = repeat // 2
-    vectors = decode(cells)
+    vectors = PRODUCT.codec.decode(cells)
     total = np.nan_to_num(vectors).repeat(half, axis=1).repeat(half, axis=2)
-    count = (cells[0] != MASKED).astype(np.float32).repeat(half, axis=0).repeat(half, axis=1)
+    count = (cells[0] != PRODUCT.codec.fill).astype(np.float32).repeat(half, axis=0).repeat(half, axis=1)
     levels = []
     while True:
         levels.append(_quantise(total, count))
@@ -232,21 +232,22 @@ def _overviews(cells: NDArray[np.int8], repeat: int) -> list[NDArray[np.int8]]:
 
 def _quantise(total: NDArray[np.float32], count: NDArray[np.float32]) -> NDArray[np.int8]:
     norm = np.sqrt(np.einsum("brc,brc->rc", total, total))
-    level = encode(total / np.maximum(norm, 1e-6))
-    level[:, count == 0] = MASKED
+    level: NDArray[np.int8] = np.asarray(PRODUCT.codec.encode(total / np.maximum(norm, 1e-6)), dtype=np.int8)
+    level[:, count == 0] = PRODUCT.codec.fill
     return level
 
 
 def _vrt(names: list[str], width: int, height: int, crs: str, transform: Any) -> str:
     geo = ", ".join(repr(float(value)) for value in transform.to_gdal())
     bands = []
-    for i, band in enumerate(BANDS, start=1):
+    for i, band in enumerate(PRODUCT.bands, start=1):
         overviews = "".join(
             f'<Overview><SourceFilename relativeToVRT="0">{name}</SourceFilename><SourceBand>{i}</SourceBand></Overview>'
             for name in names[1:]
         )
         bands.append(
-            f'<VRTRasterBand dataType="Int8" band="{i}"><Description>{band}</Description><NoDataValue>{MASKED}</NoDataValue>{overviews}'
+            f'<VRTRasterBand dataType="Int8" band="{i}"><Description>{band}</Description>'
+            f"<NoDataValue>{PRODUCT.codec.fill}</NoDataValue>{overviews}"
             f'<SimpleSource><SourceFilename relativeToVRT="0">{names[0]}</SourceFilename><SourceBand>{i}</SourceBand></SimpleSource>'
             "</VRTRasterBand>"
         )

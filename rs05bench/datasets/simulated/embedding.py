@@ -1,11 +1,10 @@
-"""An AlphaEarth-like annual embedding: 64 bands, unit norm, int8 by the published rule, from the year's whole signal.
+"""An annual embedding like the default product: its size, unit norm, its bytes by the published rule, from the year's whole signal.
 
 What it shares with the real one: it sees the year (six dates) rather than one day, height (as from radar and lidar), climate and
 terrain; it is smooth over space; no single axis is a physical quantity; it carries something of the place that has nothing to do
 with any task. What it does not share: the network. Here a fixed random smooth map stands in its place.
 
-Quantisation follows the Earth Engine catalogue entry ``GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL`` and Brown et al. 2025
-(arXiv 2507.22291): ``v = round(sign(x) sqrt|x| 127.5)`` clipped to [-127, 127], -128 where masked.
+Quantisation is that of the product's record (Brown et al. 2025, arXiv 2507.22291).
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from numpy.typing import NDArray
 
 from rs05bench.datasets.simulated.landscape import Landscape
 from rs05bench.datasets.simulated.randomness import FloatArray, generator, normal_at, smooth_field
+from rs05bench.embeddings import product
 
 if TYPE_CHECKING:
     from rs05bench.datasets.simulated.landscape import Base
 
-BANDS = tuple(f"A{i:02d}" for i in range(64))
-MASKED = -128
+PRODUCT = product()
 CELL = 2  # landscape pixels along one side of a 60 m cell: the ground the simulated embedding can tell apart
 
 _DAYS = (32, 96, 144, 192, 240, 304)
@@ -36,28 +35,13 @@ _MODEL_SEED = 20251  # the map is one published "model": the same in every world
 SIGNAL, DIALECT, CONTEXT, CLIMATE, YEAR, NOISE = 1.80, 0.40, 0.25, 0.30, 0.15, 0.12
 
 
-def encode(x: NDArray[np.floating[Any]]) -> NDArray[np.int8]:
-    """Quantise values in [-1, 1] to int8 by the square-root rule.
-
-    >>> encode(np.array([0.25, -0.25, 1.0]))
-    array([  64,  -64,  127], dtype=int8)
-    """
-    return np.clip(np.rint(np.sign(x) * np.sqrt(np.abs(x)) * 127.5), -127, 127).astype(np.int8)
-
-
-def decode(v: NDArray[np.int8]) -> FloatArray:
-    """Return the values an int8 embedding stands for, NaN where it is masked (-128)."""
-    scaled = v.astype(np.float32) / np.float32(127.5)
-    return np.where(v == MASKED, np.float32(np.nan), np.sign(scaled) * scaled * scaled).astype(np.float32)
-
-
 @cache
 def _weights() -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     rng = generator(_MODEL_SEED, "map")
     inputs = len(_DAYS) * 6 + 4
     first = rng.standard_normal((inputs, _HIDDEN)) / np.sqrt(inputs)
     shift = 0.5 * rng.standard_normal(_HIDDEN)
-    second = rng.standard_normal((_HIDDEN, 64)) / np.sqrt(_HIDDEN)
+    second = rng.standard_normal((_HIDDEN, PRODUCT.size)) / np.sqrt(_HIDDEN)
     climate = rng.standard_normal((3, _HIDDEN)) / np.sqrt(3)
     return first.astype(np.float32), shift.astype(np.float32), second.astype(np.float32), climate.astype(np.float32)
 
@@ -72,9 +56,9 @@ def quantised(landscape: Base, year: int, cell_rows: NDArray[Any], cell_cols: ND
         cell_cols: Column of each cell, shape (n,).
 
     Returns:
-        Array (n, 64); -128 in all bands where the cell is masked.
+        Array (n, components); the masked byte in all of them where the cell is masked.
     """
-    out = np.empty((len(cell_rows), 64), dtype=np.int8)
+    out = np.empty((len(cell_rows), PRODUCT.size), dtype=np.int8)
     for start in range(0, len(cell_rows), 8192):  # bounds memory: the hidden layer is 5 MB a chunk
         part = slice(start, start + 8192)
         out[part] = _chunk(landscape, year, cell_rows[part], cell_cols[part])
@@ -82,14 +66,26 @@ def quantised(landscape: Base, year: int, cell_rows: NDArray[Any], cell_cols: ND
 
 
 def at_pixels(landscape: Base, year: int, rows: NDArray[Any], cols: NDArray[Any]) -> FloatArray:
-    """Return the decoded embedding (n, 64) of the cells that hold the given pixels, NaN where masked."""
+    """Return the decoded embedding (n, components) of the cells that hold the given pixels, NaN where masked."""
     width = (landscape.grid.width + 1) // CELL
     cells, inverse = np.unique((np.asarray(rows) // CELL) * width + np.asarray(cols) // CELL, return_inverse=True)
-    return decode(quantised(landscape, year, *np.divmod(cells, width)))[inverse]
+    return PRODUCT.codec.decode(quantised(landscape, year, *np.divmod(cells, width)))[inverse]
 
 
 def _chunk(landscape: Base, year: int, cell_rows: NDArray[Any], cell_cols: NDArray[Any]) -> NDArray[np.int8]:
-    first, shift, second, climate_map = _weights()
+    seed, name = landscape.seed, landscape.name
+    out = np.tanh(hidden_layer(landscape, year, cell_rows, cell_cols)) @ _weights()[2]
+    places = cell_rows.astype(np.int64) * 100_000 + cell_cols
+    out += NOISE * normal_at(seed, ("embedding", name, year), places, PRODUCT.size)
+    out /= np.linalg.norm(out, axis=1, keepdims=True)
+    values: NDArray[np.int8] = np.asarray(PRODUCT.codec.encode(out), dtype=np.int8)
+    values[landscape.gaps.at(year, cell_rows, cell_cols)] = PRODUCT.codec.fill
+    return values
+
+
+def hidden_layer(landscape: Base, year: int, cell_rows: NDArray[Any], cell_cols: NDArray[Any]) -> FloatArray:
+    """What every simulated encoder sees of 60 m cells in a year, (n, hidden units): the signal, bent by place, climate and season."""
+    first, shift, _, climate_map = _weights()
     seed, name, climate = landscape.seed, landscape.name, landscape.climate
     signal = _signal(landscape, year, cell_rows, cell_cols)
     normals = np.array(
@@ -102,13 +98,7 @@ def _chunk(landscape: Base, year: int, cell_rows: NDArray[Any], cell_cols: NDArr
     hidden = SIGNAL * (signal @ first)
     hidden += shift + DIALECT * dialect + CLIMATE * (normals @ climate_map) + YEAR * season
     hidden += CONTEXT * (fields[:, cell_rows, cell_cols].T @ directions)
-    out = np.tanh(hidden) @ second
-    places = cell_rows.astype(np.int64) * 100_000 + cell_cols
-    out += NOISE * normal_at(seed, ("embedding", name, year), places, 64)
-    out /= np.linalg.norm(out, axis=1, keepdims=True)
-    values = encode(out)
-    values[landscape.gaps.at(year, cell_rows, cell_cols)] = MASKED
-    return values
+    return hidden
 
 
 @cache

@@ -126,7 +126,7 @@ def _county(farm: Farmland, year: int, count: int) -> pd.DataFrame:
     columns |= {name: _mean(values[:, None], owner, len(chosen))[:, 0] for name, values in _surroundings(farm, rows, cols).items()}
     pixels = embedding.at_pixels(farm, year, rows, cols)
     spread = np.sqrt(np.maximum(_mean(pixels**2, owner, len(chosen)) - _mean(pixels, owner, len(chosen)) ** 2, 0))
-    columns |= {f"{band}_std": spread[:, i] for i, band in enumerate(embedding.BANDS)}
+    columns |= {f"{band}_std": spread[:, i] for i, band in enumerate(embedding.PRODUCT.bands)}
     boxes = [farm.parcels[number] for number in chosen]
     lon, lat = farm.grid.lonlat(
         np.array([(b.rows[0] + b.rows[1] - 1) / 2 for b in boxes]), np.array([(b.cols[0] + b.cols[1] - 1) / 2 for b in boxes])
@@ -213,7 +213,7 @@ def _mean(values: NDArray[Any], owner: NDArray[np.int64], count: int) -> FloatAr
 
 
 def _with_embedding(columns: dict[str, Any], vectors: FloatArray, lon: NDArray[Any], lat: NDArray[Any]) -> pd.DataFrame:
-    frame = pd.DataFrame(columns | {band: vectors[:, i] for i, band in enumerate(embedding.BANDS)})
+    frame = pd.DataFrame(columns | {band: vectors[:, i] for i, band in enumerate(embedding.PRODUCT.bands)})
     frame["longitude"], frame["latitude"] = lon, lat
     return frame
 

@@ -17,8 +17,9 @@ from rs05bench.datasets.simulated import simulate, write_files
 from rs05bench.datasets.simulated.alphaearth_files import write_landscape
 from rs05bench.datasets.simulated.chip_files import burn_chips, burn_mask, write_burn_chips
 from rs05bench.datasets.simulated.city import INDICATORS
-from rs05bench.datasets.simulated.embedding import BANDS, MASKED, at_pixels, decode
+from rs05bench.datasets.simulated.embedding import PRODUCT, at_pixels
 from rs05bench.datasets.simulated.places import FARM_PLACES
+from rs05bench.embeddings import decode
 from rs05bench.errors import DataError
 
 BURN_NAME = re.compile(r"subsetted_512x512_HLS\.S30\.T\d{2}[C-X][A-Z]{2}\.(?P<date>\d{7})\.v1\.4(_merged|\.mask)\.tif")
@@ -97,8 +98,8 @@ def test_tiles_are_cogs_of_the_published_kind(written):
         valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
         assert valid, (errors, warnings)
         with rasterio.open(path) as tile:
-            assert (tile.count, tile.dtypes[0], tile.nodata) == (64, "int8", MASKED)
-            assert tile.descriptions == BANDS
+            assert (tile.count, tile.dtypes[0], tile.nodata) == (64, "int8", -128)
+            assert tile.descriptions == PRODUCT.bands
             assert tile.transform.a == 10
             assert tile.transform.e == 10  # bottom-up
             assert (tile.compression.value, tile.interleaving.value) == ("ZSTD", "BAND")
@@ -139,7 +140,7 @@ def test_a_county_across_a_zone_border_lies_in_both_zones_and_nowhere_twice(writ
     for row in near.itertuples():
         path = written["alphaearth"] / "/".join(row.path.split("/")[-3:])
         with rasterio.open(path) as tile:
-            known = np.argwhere(tile.read(1) != MASKED)
+            known = np.argwhere(tile.read(1) != -128)
             x, y = tile.xy(known[:, 0], known[:, 1])
             lon, _ = rasterio.warp.transform(tile.crs, "EPSG:4326", x, y)
         beyond = np.array(lon) > -120 if row.utm_zone == "10N" else np.array(lon) < -120

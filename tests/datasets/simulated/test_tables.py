@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from rs05bench.datasets.simulated import TASKS, simulate, write_tables
-from rs05bench.datasets.simulated.embedding import BANDS
+from rs05bench.datasets.simulated.embedding import PRODUCT
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
 
@@ -86,7 +86,7 @@ def test_exports_have_earth_engines_form_and_cards_that_load(tmp_path):
             names = list(table.columns)
             assert (names[0], names[-1]) == ("system:index", ".geo")
             assert names[1:-1] == sorted(names[1:-1])
-            assert {card.year, *card.targets, *card.groups, *BANDS, "longitude", "latitude"} <= set(names)
+            assert {card.year, *card.targets, *card.groups, *PRODUCT.bands, "longitude", "latitude"} <= set(names)
             for features in card.features:
                 assert not {*card.targets, *card.never_features} & set(card.feature_columns(features, names))
 
@@ -101,7 +101,7 @@ def test_unknown_names_are_refused():
 def test_a_crop_model_falls_in_another_county(tables):
     table = tables["crop"]
     model = make_pipeline(StandardScaler(), RidgeClassifier(10.0))
-    x, y = table[list(BANDS)].to_numpy(), table["crop"].to_numpy()
+    x, y = table[list(PRODUCT.bands)].to_numpy(), table["crop"].to_numpy()
     home, away = _home_and_away(model, x, y, table["state"].to_numpy(), lambda a, b: f1_score(a, b, average="macro"))
     assert home > 0.75
     assert away < home - 0.08
@@ -110,7 +110,7 @@ def test_a_crop_model_falls_in_another_county(tables):
 def test_a_burn_model_falls_in_another_biome(tables):
     table = tables["burn-scar"]
     model = ExtraTreesClassifier(60, random_state=0, min_samples_leaf=2)
-    x, y = table[list(BANDS)].to_numpy(), table["label"].to_numpy()
+    x, y = table[list(PRODUCT.bands)].to_numpy(), table["label"].to_numpy()
     home, away = _home_and_away(model, x, y, table["region"].to_numpy(), lambda a, b: f1_score(a, b, average="macro"))
     assert home > 0.7
     assert away < home - 0.05
@@ -120,7 +120,7 @@ def test_an_income_model_falls_in_another_city(tables):
     table = tables["urban"]
     home, away = _home_and_away(
         make_pipeline(StandardScaler(), Ridge(100.0)),
-        table[list(BANDS)].to_numpy(),
+        table[list(PRODUCT.bands)].to_numpy(),
         table["log_income"].to_numpy(),
         table["city"].to_numpy(),
         r2_score,
