@@ -133,6 +133,11 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
         return self.view.num_frames
 
     @property
+    def patch_size(self) -> int | None:
+        """Side of a training patch in pixels; None where chips are shown whole."""
+        return self.view.patch_size
+
+    @property
     def resolution_m(self) -> float:
         """Pixel size in metres."""
         return self.view.resolution_m

@@ -205,7 +205,7 @@ class BatchOrder(DistributedSampler[list[int]]):
         """Go on where a training of so many batches stopped."""
         self.epoch, self._skip = divmod(batches, len(self))
 
-    def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[list[int]]:
         """The batches of one pass."""
         epoch, skip = self.epoch, self._skip
         self.epoch, self._skip = epoch + 1, 0

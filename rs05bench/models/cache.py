@@ -20,9 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from rs05bench.errors import DataError
 from rs05bench.models.networks import EncoderNetwork
+from rs05bench.models.plan import Resumable
 from rs05bench.protocol.atomic import remove_folder, writing
 from rs05bench.protocol.checked_arrays import CheckedArrays
 
@@ -151,9 +153,8 @@ class EncodedLoader:
             for _ in self._first_pass():
                 pass
         self.passes, self._skip = divmod(batches, len(self))
-        sampler = getattr(self.loader, "sampler", None)
-        if self.samples is None and hasattr(sampler, "begin"):
-            sampler.begin(batches)
+        if self.samples is None and isinstance(self.loader, DataLoader) and isinstance(self.loader.sampler, Resumable):
+            self.loader.sampler.begin(batches)
             self._skip = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -28,7 +28,7 @@ from rs05bench.models.cache import EncodedLoader, FeatureCache
 from rs05bench.models.devices import precision_of, repeatable
 from rs05bench.models.logs import open_logs
 from rs05bench.models.networks import EncoderNetwork, trainable_state
-from rs05bench.models.plan import ChipData, FitHistory, TrainingPlan
+from rs05bench.models.plan import ChipData, FitHistory, Resumable, TrainingPlan
 from rs05bench.models.summary import TrainingSummary, summarise
 from rs05bench.models.tier_module import KeepBest, TierModule
 from rs05bench.protocol.atomic import write_json
@@ -181,14 +181,6 @@ class _Fit:
             val = None if val is None else EncodedLoader(val, network, self.store, shuffle=False, seed=self.seed)
         loaders = {"train_dataloaders": _Stream(train, skip)}
         return loaders | ({} if val is None else {"val_dataloaders": val})
-
-
-@runtime_checkable
-class Resumable(Protocol):
-    """A loader, or its sampler, that can go on where a training stopped."""
-
-    def begin(self, batches: int) -> None:
-        """The next pass starts after so many batches of all passes."""
 
 
 class _Endless(lightning.LightningDataModule):

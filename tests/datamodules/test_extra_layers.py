@@ -41,7 +41,13 @@ def layers(chip_folder, tmp_path_factory):
 def source(chip_folder, layers, tmp_path, monkeypatch):
     monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path / "cache"))
     card = chip_card("burn-scars", chip_folder / "hls_burn_scars")
-    said = {**card.preprocessing, "folder": "hls_burn_scars", "extra": {"folder": str(layers), "only": ["dem"]}, "patch_size": 64}
+    said = {
+        **card.preprocessing,
+        "folder": "hls_burn_scars",
+        "extra": {"folder": str(layers), "only": ["dem"]},
+        "patch_size": 64,
+        "embeddings": "alphaearth",
+    }
     return open_chips(card.model_copy(update={"preprocessing": said}), chip_folder)
 
 
