@@ -20,7 +20,9 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
 from rs05bench.datamodules import BurnScarDataModule, ChipDataModule, CropDataModule
+from rs05bench.datamodules.chip_view import ChipView
 from rs05bench.datamodules.chipsource import ChipSource, chip_card
+from rs05bench.datamodules.pixels import PixelStore
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.errors import ProtocolError
 from rs05bench.models.deep import create
@@ -55,7 +57,7 @@ class Hills:
 
 def open_module(
     root: Path, reader: str, budget: str = "full", patch: int = 64, *, embeddings: bool = False, extra: Path | None = None, **training
-) -> ChipDataModule:
+) -> ChipView:
     """A data module over a few chips that has missing pixels in one band of its training chips."""
     kind, folder = READERS[reader]
     card = chip_card(reader, root / folder)
@@ -68,11 +70,11 @@ def open_module(
     )
     source = ChipSource(root / folder, card, embeddings=root / "alphaearth" if embeddings else None, extra=extra and (extra, None))
     if extra is not None:
-        source.__dict__["extra_layers"] = {"hills": Hills()}
+        source.pixels.__dict__["extra_layers"] = {"hills": Hills()}
     module = kind(root / folder, SPLIT, budget=budget, source=source)
     for unit in module.unit_ids("train"):
-        source.chip(unit, keep=True)["image"][..., 1, :7, :9] = torch.nan
-    return module
+        source.pixels.image(unit, keep=True)[..., 1, :7, :9] = np.nan
+    return module.view
 
 
 def exported(name: str, data: Any, folder: Path | str = "patches", seed: int = 0, **options) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def task_of(config: dict[str, Any]) -> dict[str, Any]:
 def written(name: str, data: ChipDataModule, folder: Path, **options) -> Path:
     """Patches and configuration of a cell."""
     for role in ("train", "val"):
-        data.view.write_patches(role, folder / role, **patch_contents(create(name, **options), data))
+        data.write_patches(role, folder / role, **patch_contents(create(name, **options), data))
     path = folder / "cell.yaml"
     path.write_text(export_terratorch(create(name, **options), data, train=folder / "train", val=folder / "val"))
     return path
@@ -157,7 +159,7 @@ def trained_by_both(name: str, data: ChipDataModule, folder: Path, **options) ->
     loader = data.train_dataloader()
     numbers = [int(re.search(r"_(\d+)_merged", file)[1]) for file in files.image_files]
     size = data.batch_size
-    batches = [loader.collate_fn([loader.dataset[n] for n in numbers[start : start + size]]) for start in range(0, len(numbers), size)]
+    batches = [loader.dataset[numbers[start : start + size]] for start in range(0, len(numbers), size)]
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_steps=plan.steps,
@@ -290,7 +292,7 @@ def test_our_network_reads_the_files_as_it_reads_our_batches(name: str, options:
     cli.datamodule.setup("fit")
     their = cli.datamodule.train_dataset[0]
     loader = data.train_dataloader()
-    our = loader.collate_fn([loader.dataset[int(re.search(r"_(\d+)_merged", their["filename"])[1])]])
+    our = loader.dataset[[int(re.search(r"_(\d+)_merged", their["filename"])[1])]]
     assert our["image"].isnan().any()
     with torch.no_grad():
         theirs = cli.model.model.eval()(cli.datamodule.aug({"image": their["image"][None]})["image"]).output
@@ -368,7 +370,7 @@ def test_frozen_encoders_see_patches_as_they_are_and_oblong_ones_are_not_turned(
     assert names("prithvi-tiny/frozen@random") is None
     assert names("prithvi-tiny/decoder@random") is None
     assert names("prithvi-tiny/lora@random") == ["VerticalFlip", "RandomRotate90", "ToTensorV2"]
-    monkeypatch.setattr(data.source, "size", lambda unit: (96, 40))
+    monkeypatch.setattr(PixelStore, "size", lambda self, unit: (96, 40))
     assert names("raw/unet") == ["VerticalFlip", "ToTensorV2"]
 
 
@@ -393,15 +395,15 @@ def test_a_patch_without_a_label_is_not_written(burn: Callable, tmp_path: Path, 
         return labels
 
     monkeypatch.setattr(HLSBurnScars, "read_labels", blank)
-    files = data.view.write_patches("train", tmp_path)
+    files = data.write_patches("train", tmp_path)
     assert len(files) == 2 * (4 * len(data.unit_ids("train")) - 1)
     assert not [file for file in files if file.name.startswith(f"{unit}_00000")]
 
 
 def test_missing_pixels_stay_missing_or_become_the_numbers_given(burn: Callable, tmp_path: Path):
     data = burn()
-    kept = data.view.write_patches("train", tmp_path / "kept")[0]
-    filled = data.view.write_patches("train", tmp_path / "filled", fill=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])[0]
+    kept = data.write_patches("train", tmp_path / "kept")[0]
+    filled = data.write_patches("train", tmp_path / "filled", fill=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])[0]
     with rasterio.open(kept) as one, rasterio.open(filled) as two:
         missing = np.isnan(one.read(2))
         assert missing[:7, :9].all()
