@@ -51,7 +51,7 @@ class SubmissionError(BenchError):
 
     Args:
         faults: One plain sentence a fault.
-        source: The bundle.
+        source: The submission.
     """
 
     def __init__(self, faults: Sequence[str], *, source: str | Path | None = None) -> None:

@@ -37,7 +37,9 @@ def run(data: Any, model: Model | str, **options: Any) -> Result:
         options=given,
     )
     bench = Bench(data.source, {Split(data.split).base: data.manifest})
-    result, predictions = run_cell(bench, cell, model=None if isinstance(model, str) else model, data=data.view)
+    # A table's data module shows a `TaskData`; chips are shown by the data module itself, with its workers and batches.
+    shown = data if data.view is data else None
+    result, predictions = run_cell(bench, cell, model=None if isinstance(model, str) else model, data=shown)
     if isinstance(predictions, RasterPredictions):
         predictions.discard()
     return result

@@ -167,6 +167,28 @@ def pull(
     return commit, placed
 
 
+def fetch_folder(repo: str, revision: str, out: str | Path) -> Path:
+    """Fetches the files of a submission from a dataset repository at a commit.
+
+    Args:
+        repo: `owner/name`.
+        revision: The commit.
+        out: Folder to put them in.
+
+    Raises:
+        DataError: The Hub refuses, or there is no such repository or commit.
+    """
+    from huggingface_hub import snapshot_download
+
+    wanted = ["predictions.parquet", "samples.parquet", "maps/**"]
+    try:
+        snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=wanted, local_dir=out, token=_token() or False)
+    except Exception as error:
+        raise _refused(repo, error) from None
+    shutil.rmtree(Path(out) / ".cache", ignore_errors=True)
+    return Path(out)
+
+
 def _may_pin(path: Path) -> None:
     """Refuses to replace a file that is not a record of an earlier pull."""
     if not path.exists() and not path.is_symlink():

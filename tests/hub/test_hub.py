@@ -353,3 +353,20 @@ def test_a_result_that_was_edited_is_not_pushed(runs, tmp_path):
     (edited / "result.json").write_text(json.dumps(record))
     with pytest.raises(DataError, match="It was edited"):
         room.stage(tmp_path / "out", "someone/results", results=[edited])
+
+
+def test_predictions_of_a_submission_are_fetched_at_their_commit(hub, tmp_path, monkeypatch):
+    """The pin names a commit: what the repository holds later is not what is verified."""
+    from rs05bench.experiment.entries import fetch_predictions
+
+    first = hub.commit("team/predictions", {"predictions.parquet": b"PAR1 first", "maps/1/0.tif": b"II*", "evil.py": b"import os"})
+    hub.commit("team/predictions", {"predictions.parquet": b"PAR1 changed"})
+    record = {"predictions": {"address": "hf://datasets/team/predictions", "revision": first, "sha256": "0" * 64}}
+    (tmp_path / "submission.yaml").write_text(yaml.safe_dump(record))
+    with loopback(monkeypatch, hub, tmp_path):
+        folder = fetch_predictions(tmp_path / "submission.yaml", tmp_path / "out")
+    assert (folder / "predictions.parquet").read_bytes() == b"PAR1 first"
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == [
+        "maps/1/0.tif",
+        "predictions.parquet",
+    ]

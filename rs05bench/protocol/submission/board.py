@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.card import Kind, TaskCard
 from rs05bench.protocol.documents import read_yaml_mapping
 from rs05bench.protocol.hashing import content_digest
@@ -124,15 +125,13 @@ class Board(_Record):
         try:
             return cls.model_validate(read_yaml_mapping(path, remedy="Give the leaderboard's folder: --board leaderboard."))
         except ValidationError as error:
-            raise DataError(f"is no list of tasks: {error}", source=path) from error
+            raise DataError(f"is not a list of tasks: {error}", source=path) from error
 
     def save(self, path: str | Path) -> Path:
         """Writes the board as YAML."""
-        path = Path(path)
         head = "# Which tasks, splits, budgets and targets count. Written by `rs05bench leaderboard freeze`; a change is a new version.\n"
         data = self.model_dump(mode="json", exclude_none=True)
-        path.write_text(head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
-        return path
+        return write_text(path, head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=140))
 
     def frozen(self, task: BoardTask) -> Board:
         """This board with a task added, or with its splits added to what is there.

@@ -1,30 +1,30 @@
-"""The cells of a bundle: read, checked against the board, and complete."""
+"""The cells of a submission: rows of `predictions.parquet`, checked against the board, and complete."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from rs05bench.errors import BenchError
-from rs05bench.protocol.hashing import hash_order
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX, Predictions
 from rs05bench.protocol.rasters import SAMPLE_PIXELS, RasterPredictions, sample_pixels
 from rs05bench.protocol.scoring import TEST_ROLES
-from rs05bench.protocol.submission import trail
-from rs05bench.protocol.submission.archive import Opened
 from rs05bench.protocol.submission.board import Board, BoardTask, units_digest
 from rs05bench.protocol.submission.faults import Faults, HostileError, shown
+from rs05bench.protocol.submission.folder import MAPS, RECORD, SAMPLES, TABLE, Opened
 from rs05bench.protocol.submission.limits import Limits
-from rs05bench.protocol.submission.reading import ChipPlace, check_chip, read_record, read_table
-from rs05bench.protocol.submission.schema import CellRecord, Submission
+from rs05bench.protocol.submission.reading import ChipPlace, check_chip, read_table
+from rs05bench.protocol.submission.schema import CellName
 
-SKETCH_UNITS = 24
+CELL = ("task", "target", "split", "fold", "budget", "seed")
+VALUES = ("y", "lower", "upper")
 
 
 @dataclass(slots=True)
@@ -32,180 +32,206 @@ class ReadCell:
     """A cell that passed.
 
     Attributes:
-        path: Its folder in the bundle.
-        record: Its `predictions.json`.
+        name: Which cell.
         task: Its task on the board.
         predictions: Its predictions.
         units: Predicted units.
-        sketch: Rounded predictions of some units.
         digest: Digest of the predictions.
-        places: Chip -> where its map lies; empty for tables.
+        places: Chip -> where its map is; empty for tables.
     """
 
-    path: str
-    record: CellRecord
+    name: CellName
     task: BoardTask
     predictions: Predictions | RasterPredictions
     units: int
-    sketch: list[float]
     digest: str
     places: dict[str, ChipPlace] = field(default_factory=dict, repr=False)
 
 
-def read_cell(opened: Opened, path: str, board: Board, submission: Submission | None, limits: Limits, faults: Faults) -> ReadCell | None:
-    """Reads one cell and checks it on its own; what is wrong with it is told, and None returned."""
-    missing = [name for name in ("predictions.json", "units.parquet") if f"{path}/{name}" not in opened.files]
-    for name in missing:
-        faults.add(f"{path}: {name} is missing")
-    if missing:
-        return None
-    folder = opened.root / path
-    record = read_record(folder / "predictions.json", CellRecord, limits, faults, f"{path}/predictions.json")
-    if record is None:
-        return None
+def read_cells(opened: Opened, board: Board, limits: Limits, faults: Faults) -> list[ReadCell]:
+    """Reads every cell and checks it on its own; a cell with a fault is left out, and the fault kept.
+
+    Raises:
+        HostileError: The table cannot be read.
+    """
+    classes = dict.fromkeys(f"{PROBABILITY_PREFIX}{value}" for task in board.tasks for value in task.classes or ())
+    text = dict.fromkeys(("task", "target", "split", "fold", "budget", "unit_id", "role", "map"), "text")
+    columns = text | {"seed": "whole"} | dict.fromkeys((*VALUES, *classes), "number")
+    loose = ("target", "map", *VALUES, *classes)
+    frame = read_table(opened.root / TABLE, columns, limits, TABLE, optional=loose, gaps=loose)
+    samples = _read_samples(opened, list(classes), limits)
+    if "target" not in frame:
+        frame["target"] = ""
+    for task in board.tasks:
+        if len(task.targets) == 1:
+            frame.loc[(frame["task"] == task.task) & (frame["target"] == ""), "target"] = task.targets[0]
+    frame.loc[frame["target"] == "", "target"] = "none"
+    found: list[ReadCell] = []
+    used: set[str] = set()
+    for key, rows in frame.groupby(list(CELL), sort=True, observed=True):
+        try:
+            name = CellName.model_validate(dict(zip(CELL, (*key[:5], int(key[5])), strict=True)))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            faults.add(f"{TABLE}: {shown('/'.join(map(str, key)), 120)}: {first['loc'][0]}: {shown(first['msg'], 160)}")
+            continue
+        cell = _read_cell(opened, name, rows.drop(columns=list(CELL)), samples, board, limits, faults)
+        if cell is not None:
+            found.append(cell)
+        if "map" in rows:
+            used |= set(rows["map"]) - {""}
+    for extra in sorted(set(opened.files) - used - {TABLE, SAMPLES}):
+        faults.add(f"{extra}: no row of {TABLE} names it")
+    return found
+
+
+def _read_cell(
+    opened: Opened, name: CellName, rows: pd.DataFrame, samples: pd.DataFrame | None, board: Board, limits: Limits, faults: Faults
+) -> ReadCell | None:
     before = faults.count
-    task = _on_board(record, path, board, submission, faults)
+    task = _on_board(name, board, opened, faults)
     if task is None or faults.count > before:
         return None
+    _check_units(rows, name, task, faults)
     try:
-        if record.kind == "segmentation":
-            return _read_chips(opened, path, record, task, limits, faults)
-        return _read_units(folder, path, record, task, limits, faults)
+        if task.kind == "segmentation":
+            return _read_maps(opened, name, rows, samples, task, limits, faults)
+        return _read_units(rows, name, task, faults)
     except HostileError as error:
         faults.add(str(error))
     except BenchError as error:
-        faults.add(f"{path}: {str(error).replace(str(opened.root), '').lstrip('/')}")
+        faults.add(f"{name}: {str(error).replace(str(opened.root), '').lstrip('/')}")
     return None
 
 
-def _on_board(record: CellRecord, path: str, board: Board, submission: Submission | None, faults: Faults) -> BoardTask | None:
-    cell = record.cell
+def _on_board(cell: CellName, board: Board, opened: Opened, faults: Faults) -> BoardTask | None:
     task = board.task(cell.task)
     if task is None:
         names = ", ".join(sorted(known.task for known in board.tasks))
-        faults.add(f"{path}: task {shown(cell.task)} is not on the board (there are: {names})")
+        faults.add(f"task {shown(cell.task)} is not on the board (there are: {names})")
         return None
     if cell.target not in task.targets:
-        faults.add(f"{path}: target {shown(cell.target)} is not among {task.targets} of {task.task}")
+        faults.add(f"{task.task}: target {shown(cell.target)} is not among {task.targets}")
     split = task.splits.get(cell.split)
     if split is None:
-        faults.add(f"{path}: split {shown(cell.split)} does not count for {task.task} (there are: {', '.join(task.splits)})")
+        faults.add(f"{task.task}: split {shown(cell.split)} does not count (there are: {', '.join(task.splits)})")
         return None
     if cell.fold not in split.folds:
-        faults.add(f"{path}: fold {shown(cell.fold)} is none of {task.task}/{cell.split} (there are: {', '.join(split.folds)})")
+        faults.add(f"{task.task}/{cell.split}: fold {shown(cell.fold)} does not exist (there are: {', '.join(split.folds)})")
     if cell.budget not in split.budgets:
-        faults.add(
-            f"{path}: budget {shown(cell.budget)} does not count for {task.task}/{cell.split} (there are: {', '.join(split.budgets)})"
-        )
-    if record.kind != task.kind:
-        faults.add(f"{path}: says it is a {record.kind}, and {task.task} is a {task.kind}")
-    if record.kind == "regression" and record.classes is not None:
-        faults.add(f"{path}: a regression has no classes")
-    if record.kind != "regression" and (record.classes is None or (task.classes is not None and record.classes != task.classes)):
-        faults.add(f"{path}: its classes must be those of the task, in their order: {', '.join(task.classes or ())}")
-    if record.preprocessing != task.preprocessing:
-        faults.add(
-            f"{path}: was made with another preprocessing (digest {record.preprocessing[:12]}…, the board has {task.preprocessing[:12]}…)"
-        )
+        faults.add(f"{task.task}/{cell.split}: budget {shown(cell.budget)} does not count (there are: {', '.join(split.budgets)})")
+    submission = opened.submission
     if submission is not None:
-        name = f"{task.task}/{cell.split.split('+')[0]}@v{split.version}"
-        said = submission.manifests.get(name)
-        if said != split.manifest:
-            found = "is missing" if said is None else f"is {said[:12]}…"
-            faults.add(f"submission.json: the digest of manifest {name} {found}, the board has {split.manifest[:12]}…")
-        said = submission.cards.get(task.task)
-        if said != task.card:
-            found = "is missing" if said is None else f"is {said[:12]}…"
-            faults.add(f"submission.json: the digest of card {task.task} {found}, the board has {task.card[:12]}…")
+        manifest = f"{task.task}/{cell.split.split('+')[0]}@v{split.version}"
+        for kind, said, wanted in (
+            (f"manifest {manifest}", submission.manifests.get(manifest), split.manifest),
+            (f"card {task.task}", submission.cards.get(task.task), task.card),
+        ):
+            if said != wanted:
+                found = "is missing" if said is None else f"is {said[:12]}…"
+                faults.add(f"{RECORD}: the digest of {kind} {found}, the board has {wanted[:12]}…")
     return task
 
 
-def _read_units(folder: Path, path: str, record: CellRecord, task: BoardTask, limits: Limits, faults: Faults) -> ReadCell | None:
-    values = [f"{PROBABILITY_PREFIX}{value}" for value in record.classes] if record.classes else ["y", "lower", "upper"]
-    columns = {"unit_id": "text", "role": "text"} | dict.fromkeys(values, "number")
-    name = f"{path}/units.parquet"
-    frame = read_table(folder / "units.parquet", columns, limits, name, optional=() if record.classes else ("lower", "upper"))
-    _check_units(frame, path, record, task, faults)
-    there = [column for column in values if column in frame]
-    if record.classes is None and len(there) == 2:
+def _read_units(rows: pd.DataFrame, name: CellName, task: BoardTask, faults: Faults) -> ReadCell | None:
+    classes = task.classes if task.kind == "classification" else None
+    wanted = [f"{PROBABILITY_PREFIX}{value}" for value in classes] if classes else ["y"]
+    given = [column for column in rows.columns if column not in ("unit_id", "role", "map") and rows[column].notna().any()]
+    ends = [column for column in ("lower", "upper") if classes is None and column in given]
+    if missing := [column for column in wanted if column not in given]:
+        faults.add(f"{name}: columns {missing[:5]} are missing or empty")
+        return None
+    if extra := sorted(set(given) - set(wanted) - set(ends)):
+        faults.add(f"{name}: columns {extra[:5]} are filled, and {task.task} has none of that name")
+    if len(ends) == 1:
         faults.add(f"{name}: an interval needs both columns, lower and upper")
         return None
-    numbers = frame[there].to_numpy(dtype=np.float64)
+    frame = rows[["unit_id", "role", *wanted, *ends]].reset_index(drop=True)
+    numbers = frame[[*wanted, *ends]].to_numpy(dtype=np.float64)
     bad = ~np.isfinite(numbers).all(axis=1)
     if bad.any():
-        faults.add(f"{name}: {int(bad.sum())} predictions are not finite numbers, first unit {shown(frame['unit_id'][bad].iloc[0])}")
+        faults.add(f"{name}: {int(bad.sum())} predictions are missing or not finite, first unit {shown(frame['unit_id'][bad].iloc[0])}")
         return None
-    if record.classes is None and len(there) == 3 and (numbers[:, 1] > numbers[:, 2]).any():
+    if ends and (numbers[:, 1] > numbers[:, 2]).any():
         faults.add(f"{name}: {int((numbers[:, 1] > numbers[:, 2]).sum())} intervals end before they begin (lower > upper)")
         return None
-    if record.classes is not None and len(numbers):
+    if classes and len(numbers):
         low, high, off = numbers.min(), numbers.max(), np.abs(numbers.sum(axis=1) - 1).max()
         if low < -1e-6 or high > 1 + 1e-3 or off > 4e-3:
-            hint = " (they look like bytes: divide by 255)" if 1.5 < high <= 255 else ""
+            hint = " (they look like percent: divide by 100)" if 1.5 < high <= 100 else " (they look like bytes: divide by 255)"
             faults.add(
-                f"{name}: must hold probabilities from 0 to 1 that sum to 1; found {low:.4g} to {high:.4g}, sums off by {off:.3g}{hint}"
+                f"{name}: must hold probabilities from 0 to 1 that sum to 1; found {low:.4g} to {high:.4g}, sums off by {off:.3g}"
+                f"{hint if 1.5 < high <= 255 else ''}"
             )
             return None
         # Half precision may be off by a thousandth, and the scorer's own check is narrower; exact rows stay as they were sent.
         sums = numbers.sum(axis=1, keepdims=True)
-        numbers = np.where(np.abs(sums - 1) > 5e-4, np.clip(numbers, 0, 1) / sums, numbers)
-        frame[there] = numbers
+        frame[wanted] = np.where(np.abs(sums - 1) > 5e-4, np.clip(numbers, 0, 1) / sums, numbers)
     if frame.duplicated(["unit_id", "role"]).any():
-        return None  # Told already.
-    predictions = Predictions.from_frame(frame, record.classes, source=name)
-    return ReadCell(path, record, task, predictions, len(frame), _sketch(predictions), predictions.digest)
+        return None  # Kept as a fault already.
+    predictions = Predictions.from_frame(frame, classes, source=TABLE)
+    return ReadCell(name, task, predictions, len(frame), predictions.digest)
 
 
-def _read_chips(opened: Opened, path: str, record: CellRecord, task: BoardTask, limits: Limits, faults: Faults) -> ReadCell | None:
-    classes = record.classes or []
-    name = f"{path}/units.parquet"
-    folder = opened.root / path
-    text = dict.fromkeys(("unit_id", "role", "file", "digest"), "text")
-    frame = read_table(folder / "units.parquet", text, limits, name, optional=("digest",))
-    _check_units(frame, path, record, task, faults)
+def _read_maps(
+    opened: Opened, name: CellName, rows: pd.DataFrame, samples: pd.DataFrame | None, task: BoardTask, limits: Limits, faults: Faults
+) -> ReadCell | None:
+    classes = task.classes or []
+    if "map" not in rows:
+        faults.add(f"{name}: column map is missing (path of each map under {MAPS}/)")
+        return None
     before = faults.count
+    frame = rows[["unit_id", "role", "map"]].rename(columns={"map": "file"}).reset_index(drop=True)
     places: dict[str, ChipPlace] = {}
     for unit, file in zip(frame["unit_id"], frame["file"], strict=True):
-        if not file.startswith("chips/") or f"{path}/{file}" not in opened.files:
-            faults.add(f"{name}: the file {shown(file)} of chip {shown(unit)} is not in the bundle")
+        if file not in opened.files or not file.startswith(f"{MAPS}/"):
+            faults.add(f"{name}: the map {shown(file)} of chip {shown(unit)} is not in the submission")
             continue
         try:
-            places[unit] = check_chip(folder / file, len(classes), limits, f"{path}/{file}")
+            places[unit] = check_chip(opened.root / file, len(classes), limits, file)
         except HostileError as error:
             faults.add(str(error))
-    listed = {f"{path}/{file}" for file in frame["file"]}
-    for extra in sorted(file for file in opened.files if file.startswith(f"{path}/chips/") and file not in listed):
-        faults.add(f"{extra}: is listed nowhere in {name}")
-    samples = None
+    if frame["file"].duplicated().any():
+        faults.add(f"{name}: the map {shown(frame.loc[frame['file'].duplicated(), 'file'].iloc[0])} stands for two chips")
+    kept = None
     if len(classes) > 2:
-        if f"{path}/samples.parquet" not in opened.files:
-            faults.add(f"{path}: samples.parquet is missing (probabilities of all classes at 1,024 pixels a chip)")
-        else:
-            keys = zip(frame["unit_id"], frame["role"], strict=True)
-            shapes = {(unit, role): places[unit][2] for unit, role in keys if unit in places}
-            samples = _read_samples(folder / "samples.parquet", classes, path, shapes, limits, faults)
+        keys = zip(frame["unit_id"], frame["role"], strict=True)
+        shapes = {(unit, role): places[unit][2] for unit, role in keys if unit in places}
+        kept = _samples_of(name, classes, samples, shapes, faults)
     if faults.count > before or frame.duplicated(["unit_id", "role"]).any():
         return None
-    trail.reading(f"{path}/chips")
-    predictions = RasterPredictions(folder, tuple(classes), frame, samples, {})
-    return ReadCell(path, record, task, predictions, len(frame), [], predictions.digest, places)
+    predictions = RasterPredictions(opened.root, tuple(classes), frame, kept, {})
+    return ReadCell(name, task, predictions, len(frame), predictions.digest, places)
 
 
-def _read_samples(
-    file: Path, classes: list[str], path: str, shapes: dict[tuple[str, str], tuple[int, int]], limits: Limits, faults: Faults
+def _read_samples(opened: Opened, classes: list[str], limits: Limits) -> pd.DataFrame | None:
+    if SAMPLES not in opened.files:
+        return None
+    text = dict.fromkeys(("task", "target", "split", "fold", "budget", "unit_id", "role"), "text")
+    columns = text | dict.fromkeys(("seed", "pixel"), "whole") | dict.fromkeys(classes, "number")
+    return read_table(opened.root / SAMPLES, columns, limits, SAMPLES, optional=("target", *classes), gaps=("target", *classes))
+
+
+def _samples_of(
+    name: CellName, classes: list[str], samples: pd.DataFrame | None, shapes: dict[tuple[str, str], tuple[int, int]], faults: Faults
 ) -> pd.DataFrame | None:
     values = [f"{PROBABILITY_PREFIX}{value}" for value in classes]
-    columns = {"unit_id": "text", "role": "text", "pixel": "whole"} | dict.fromkeys(values, "number")
-    frame = read_table(file, columns, limits, f"{path}/samples.parquet")
+    if samples is None or any(column not in samples for column in values):
+        faults.add(f"{SAMPLES}: is missing or lacks columns (probabilities of all classes at {SAMPLE_PIXELS:,} pixels per chip)")
+        return None
+    here = np.ones(len(samples), dtype=bool)
+    for column in ("task", "split", "fold", "budget", "seed"):
+        here &= (samples[column] == getattr(name, column)).to_numpy()
+    frame = samples.loc[here, ["unit_id", "role", "pixel", *values]].reset_index(drop=True)
     p = frame[values].to_numpy(dtype=np.float64)
     if not np.isfinite(p).all() or (p.size and (p.min() < -1e-6 or p.max() > 1.001 or np.abs(p.sum(axis=1) - 1).max() > 0.01)):
-        faults.add(f"{path}/samples.parquet: must hold probabilities from 0 to 1 that sum to 1")
+        faults.add(f"{SAMPLES}: {name}: must hold probabilities from 0 to 1 that sum to 1")
         return None
     if frame.duplicated(["unit_id", "role", "pixel"]).any():
-        faults.add(f"{path}/samples.parquet: a pixel of a chip occurs twice")
+        faults.add(f"{SAMPLES}: {name}: a pixel of a chip occurs twice")
         return None
     # Calibration is judged at these pixels: whoever chose them could choose the easy ones.
-    there = {key: rows.to_numpy() for key, rows in frame.groupby(["unit_id", "role"])["pixel"]} if len(frame) else {}
+    there = {key: part.to_numpy() for key, part in frame.groupby(["unit_id", "role"])["pixel"]} if len(frame) else {}
     wrong = sorted(
         key
         for key in there.keys() | shapes.keys()
@@ -213,7 +239,7 @@ def _read_samples(
     )
     if wrong:
         faults.add(
-            f"{path}/samples.parquet: holds other pixels of chip {shown(wrong[0][0])} than the {SAMPLE_PIXELS:,} that are asked for "
+            f"{SAMPLES}: {name}: holds other pixels of chip {shown(wrong[0][0])} than the {SAMPLE_PIXELS:,} that are asked for "
             "(drawn by a hash of the chip's name, docs/submission_format.md)"
         )
         return None
@@ -226,38 +252,37 @@ def _kept_pixels(unit: str, rows: int, columns: int) -> NDArray[np.int64]:
     return np.sort(sample_pixels(unit, rows, columns))
 
 
-def _check_units(frame: pd.DataFrame, path: str, record: CellRecord, task: BoardTask, faults: Faults) -> None:
+def _check_units(frame: pd.DataFrame, name: CellName, task: BoardTask, faults: Faults) -> None:
     odd = sorted(set(frame["role"]) - set(TEST_ROLES))
     if odd:
-        faults.add(f"{path}/units.parquet: role {shown(odd[0])} is not asked for; roles are test_id and test_ood")
+        faults.add(f"{name}: role {shown(odd[0])} is not asked for; roles are test_id and test_ood")
     twice = frame.duplicated(["unit_id", "role"])
     if twice.any():
-        faults.add(f"{path}/units.parquet: unit {shown(frame['unit_id'][twice].iloc[0])} occurs twice in one role")
-    expected = task.splits[record.cell.split].folds.get(record.cell.fold)
+        faults.add(f"{name}: unit {shown(frame['unit_id'][twice].iloc[0])} occurs twice in one role")
+    expected = task.splits[name.split].folds.get(name.fold)
     if expected is None or odd or twice.any():
         return
     if len(frame) != expected.units:
-        faults.add(f"{path}/units.parquet: predicts {len(frame):,} units, and fold {record.cell.fold} has {expected.units:,} test units")
+        faults.add(f"{name}: predicts {len(frame):,} units, and the fold has {expected.units:,} test units")
     elif units_digest(frame["unit_id"], frame["role"]) != expected.digest:
-        faults.add(
-            f"{path}/units.parquet: predicts as many units as fold {record.cell.fold} tests, but not the same ones under the same roles"
-        )
+        faults.add(f"{name}: predicts as many units as the fold tests, but not the same ones under the same roles")
 
 
-def check_completeness(cells: list[CellRecord], board: Board, faults: Faults) -> list[str]:
-    """All folds, budgets and seeds of every task, target and split that the bundle takes part in.
+def check_completeness(cells: Iterable[CellName], board: Board, faults: Faults) -> list[str]:
+    """All folds, budgets and seeds of every task, target and split that the submission takes part in.
 
     Args:
-        cells: Records of all readable cells.
+        cells: All readable cells.
         board: What counts.
         faults: Takes what is missing.
 
     Returns:
         `task/target/split` of those that are complete.
     """
-    families: dict[tuple[str, str, str], list[CellRecord]] = defaultdict(list)
-    for record in cells:
-        families[record.cell.family].append(record)
+    families: dict[tuple[str, str, str], list[CellName]] = defaultdict(list)
+    for cell in cells:
+        families[cell.family].append(cell)
+    asked = set(range(board.least_seeds))
     complete = []
     for (task_name, target, split_name), members in sorted(families.items()):
         task = board.task(task_name)
@@ -266,9 +291,9 @@ def check_completeness(cells: list[CellRecord], board: Board, faults: Faults) ->
             continue
         before = faults.count
         where = f"{task_name}/{target}/{split_name}"
-        seeds: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for record in members:
-            seeds[record.cell.budget, record.cell.fold].append(record.cell.seed)
+        seeds: dict[tuple[str, str], set[int]] = defaultdict(set)
+        for cell in members:
+            seeds[cell.budget, cell.fold].add(cell.seed)
         for budget in split.budgets:
             lacking = [fold for fold in split.folds if not seeds[budget, fold]]
             if len(lacking) == len(split.folds):
@@ -277,23 +302,10 @@ def check_completeness(cells: list[CellRecord], board: Board, faults: Faults) ->
             for fold in lacking:
                 faults.add(f"{where}: budget {budget} lacks fold {fold}")
             for fold in split.folds:
-                found = seeds[budget, fold]
-                if len(set(found)) < len(found):
-                    faults.add(f"{where}: budget {budget}, fold {fold} has a seed twice")
-                if found and len(set(found)) < board.least_seeds:
-                    faults.add(
-                        f"{where}: budget {budget}, fold {fold} has {len(set(found))} seeds; at least {board.least_seeds} are needed"
-                    )
+                if seeds[budget, fold] and (gone := sorted(asked - seeds[budget, fold])):
+                    faults.add(f"{where}: budget {budget}, fold {fold} lacks seed {', '.join(map(str, gone))}")
             if len({frozenset(seeds[budget, fold]) for fold in split.folds if seeds[budget, fold]}) > 1:
                 faults.add(f"{where}: budget {budget} has other seeds in some folds than in others")
         if faults.count == before:
             complete.append(where)
     return complete
-
-
-def _sketch(predictions: Predictions) -> list[float]:
-    ids = [f"{role}\t{unit}" for role, unit in zip(predictions.role, predictions.unit_id, strict=True)]
-    rows = hash_order(ids, "sketch")[:SKETCH_UNITS]
-    if predictions.probabilities is not None:
-        return [round(float(value), 4) for value in predictions.probabilities[rows].max(axis=1)]
-    return [float(f"{value:.6g}") for value in np.asarray(predictions.y)[rows]]

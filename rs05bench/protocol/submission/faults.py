@@ -1,4 +1,4 @@
-"""Faults of a bundle: every one is kept and told in plain words."""
+"""Faults of a submission: every one is kept and stated in plain words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rs05bench.protocol.submission.limits import MOST_FAULTS
 
 
 class HostileError(Exception):
-    """Reading a bundle any further would be unsafe; carries the sentence to tell."""
+    """Reading a submission any further would be unsafe; carries the sentence to print."""
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class Faults:
     count: int = 0
 
     def add(self, sentence: str) -> None:
-        """Keeps a fault; the same sentence is told once."""
+        """Keeps a fault; the same sentence is kept once."""
         if sentence in self.told:
             return
         self.count += 1

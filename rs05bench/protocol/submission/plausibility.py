@@ -5,6 +5,8 @@ Public labels make rescoring a proof of arithmetic, not of abstinence. These are
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -15,15 +17,17 @@ from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.submission.cells import ReadCell
 from rs05bench.protocol.submission.rescore import Rescorer
-from rs05bench.protocol.submission.schema import CostRecord, Costs, Submission
-from rs05bench.protocol.submission.verdict import Flag
+from rs05bench.protocol.submission.schema import CostRecord, Submission
+from rs05bench.protocol.submission.verdict import Flag, Verdict
 
 TOO_GOOD_ACCURACY, TOO_GOOD_R2 = 0.99, 0.995
 EXACT_SHARE = 0.2
 """Share of regression predictions equal to the label to seven digits."""
-SAME = 2e-3
-"""Largest difference of near-identical probabilities, and relative difference of near-identical numbers."""
+SAME = 0.995
+"""Share of units with the same answer from which on two cells count as one: the same class, or numbers a hundredth of the spread apart."""
 SAME_CELLS = 0.8
+FAR_ABOVE = 3.0
+"""Standard errors of the mean over folds by which a held-out score exceeds the best on the board."""
 NEIGHBOURS = 5
 FOLLOWS = 0.95
 FOLLOWS_MORE = 0.3
@@ -34,96 +38,194 @@ MOST_CELLS = 10
 
 
 def too_good(cells: Sequence[ReadCell], rescorer: Rescorer) -> list[Flag]:
-    """Test labels reproduced too well to have been predicted."""
-    found = []
+    """Test labels reproduced too well to have been predicted, in either test role by itself, over the folds and seeds of a budget."""
+    guesses: dict[tuple[str, ...], list[NDArray[np.float64]]] = defaultdict(list)
+    truths: dict[tuple[str, ...], list[NDArray[np.float64]]] = defaultdict(list)
+    members: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    classes: dict[tuple[str, ...], bool] = {}
     for cell in cells:
         if not isinstance(cell.predictions, Predictions):
             continue
-        guess, truth = _lined_up(cell, rescorer)
-        if len(truth) < 20 or len(np.unique(truth)) < 2:
-            continue
-        if cell.predictions.probabilities is not None:
-            right = float(np.mean(guess == truth))
-            if right >= TOO_GOOD_ACCURACY:
-                found.append((cell.path, f"{right:.1%} of the labels are reproduced"))
-        else:
-            exact = float(np.mean(np.isclose(guess, truth, rtol=1e-7, atol=0)))
-            r2 = 1 - float(((guess - truth) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
-            if exact >= EXACT_SHARE or r2 >= TOO_GOOD_R2:
-                found.append((cell.path, f"R2 {r2:.4f}, {exact:.0%} of the labels reproduced to seven digits"))
+        guess, truth, roles = _lined_up(cell, rescorer)
+        for role in sorted(set(roles)):
+            key = (*cell.name.family, cell.name.budget, str(role))
+            guesses[key].append(guess[roles == role])
+            truths[key].append(truth[roles == role])
+            members[key].append(str(cell.name))
+            classes[key] = cell.predictions.probabilities is not None
+    found = []
+    for group, parts in guesses.items():
+        if (why := _too_good(classes[group], np.concatenate(parts), np.concatenate(truths[group]))) is not None:
+            found.append((group, why))
     if not found:
         return []
+    first, why = found[0]
     return [
         Flag(
             key="too-good",
-            sentence=f"Test labels are reproduced too well in {len(found)} of {len(cells)} cells; first: {found[0][1]}.",
-            cells=[path for path, _ in found[:MOST_CELLS]],
+            sentence=f"Test labels are reproduced too well in {len(found)} of {len(guesses)} families and roles; "
+            f"first {'/'.join(first)}: {why}.",
+            cells=members[first][:MOST_CELLS],
         )
     ]
 
 
+def _too_good(classes: bool, guess: NDArray[np.float64], truth: NDArray[np.float64]) -> str | None:
+    if len(truth) < 20 or len(np.unique(truth)) < 2:
+        return None
+    if classes:
+        right = float(np.mean(guess == truth))
+        return f"{right:.1%} of the labels are reproduced" if right >= TOO_GOOD_ACCURACY else None
+    exact = float(np.mean(np.isclose(guess, truth, rtol=1e-7, atol=0)))
+    r2 = 1 - float(((guess - truth) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
+    return f"R2 {r2:.4f}, {exact:.0%} of the labels reproduced to seven digits" if exact >= EXACT_SHARE or r2 >= TOO_GOOD_R2 else None
+
+
+def answers(predictions: Predictions) -> NDArray[np.int16]:
+    """What each unit was answered, in order of role and unit: a class, or which hundredth of the answers' spread a number is in."""
+    order = np.lexsort((predictions.unit_id.astype(str), predictions.role.astype(str)))
+    if predictions.probabilities is not None:
+        return predictions.probabilities[order].argmax(axis=1).astype(np.int16)
+    y = np.asarray(predictions.y, dtype=np.float64)[order]
+    spread = float(y.std()) or 1.0
+    return np.clip(np.rint((y - np.median(y)) / spread * 100), -32000, 32000).astype(np.int16)
+
+
+def pack(values: NDArray[np.int16]) -> str:
+    """Answers as text; `unpack` is the inverse."""
+    return base64.b64encode(zlib.compress(values.astype("<i2").tobytes(), 9)).decode("ascii")
+
+
+def unpack(text: str) -> NDArray[np.int16]:
+    """Packed answers; empty where the text is not such a record."""
+    try:
+        return np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), dtype="<i2").astype(np.int16)
+    except (ValueError, zlib.error):
+        return np.empty(0, np.int16)
+
+
+def _agree(one: NDArray[np.int16], other: NDArray[np.int16]) -> bool:
+    if len(one) != len(other) or len(one) == 0 or len(np.unique(one)) < 2:
+        return False
+    near = np.abs(one.astype(np.int64) - other.astype(np.int64)) <= (1 if len(np.unique(one)) > 60 else 0)
+    return float(near.mean()) >= SAME
+
+
 def unmoved(cells: Sequence[tuple[ReadCell, LabelBudget]], submission: Submission) -> list[Flag]:
-    """A learner whose predictions stay the same under other labels did not learn from them.
+    """A learner whose answers stay the same under other labels did not learn from them; noise on its confidences changes nothing.
 
     Args:
         cells: Cells with the labels they were given. Where a fold has fewer labels than its budgets ask for, seeds share them.
-        submission: This bundle.
+        submission: This submission.
     """
     if submission.model.tier == "floor":
         return []
     families: dict[tuple[str, ...], list[tuple[ReadCell, LabelBudget]]] = defaultdict(list)
     for cell, drawn in cells:
-        families[(*cell.record.cell.family, cell.record.cell.fold)].append((cell, drawn))
+        if isinstance(cell.predictions, Predictions):
+            families[(*cell.name.family, cell.name.fold)].append((cell, drawn))
     stuck = []
     for members in families.values():
-        sets = len({(frozenset(drawn.train), frozenset(drawn.val)) for _, drawn in members})
-        if sets > 1 and 2 * len({cell.digest for cell, _ in members}) <= sets:
+        given = [(frozenset(drawn.train), frozenset(drawn.val)) for _, drawn in members]
+        said = [answers(cell.predictions) for cell, _ in members if isinstance(cell.predictions, Predictions)]
+        pairs = [(i, i + 1) for i in range(len(members) - 1) if given[i] != given[i + 1]]
+        if pairs and 2 * sum(_agree(said[i], said[j]) for i, j in pairs) >= len(pairs):
             stuck.append([cell for cell, _ in members])
     if not stuck:
         return []
     return [
         Flag(
             key="unmoved",
-            sentence=f"Predictions hardly change with the labels in {len(stuck)} of {len(families)} folds: they rest on none.",
-            cells=[cell.path for members in stuck for cell in members][:MOST_CELLS],
+            sentence=f"Answers hardly change with the labels in {len(stuck)} of {len(families)} folds: they do not rest on them.",
+            cells=[str(cell.name) for members in stuck for cell in members][:MOST_CELLS],
         )
     ]
 
 
-def sketch_key(cell: ReadCell) -> str:
-    """What two teams' cells are compared under."""
-    name = cell.record.cell
-    return "|".join((name.task, name.target, name.split, name.fold, name.budget, str(name.seed)))
-
-
-def identical(cells: Sequence[ReadCell], submission: Submission, others: Mapping[str, tuple[str, Mapping[str, list[float]]]]) -> list[Flag]:
-    """Predictions that another submission has sent already.
+def identical(cells: Sequence[ReadCell], submission: Submission, others: Mapping[str, Verdict]) -> list[Flag]:
+    """Answers that another submission has sent already.
 
     Args:
-        cells: Cells of this bundle.
-        submission: This bundle.
-        others: slug -> tier, sketches of the submissions on the board.
+        cells: Cells of this submission.
+        submission: This submission.
+        others: slug -> verdict of the submissions on the board.
     """
     flags = []
-    for slug, (tier, sketches) in sorted(others.items()):
+    for slug, other in sorted(others.items()):
+        tier = other.model.tier if other.model else ""
         if slug == submission.slug or (tier == "floor" and submission.model.tier == "floor"):
             continue  # Floors have no freedom: two teams' must be equal.
-        common = [cell for cell in cells if cell.sketch and len(sketches.get(sketch_key(cell), ())) == len(cell.sketch)]
-        same = [cell for cell in common if _near(np.array(cell.sketch), np.array(sketches[sketch_key(cell)]))]
+        common = [cell for cell in cells if str(cell.name) in other.answers and isinstance(cell.predictions, Predictions)]
+        same = [
+            cell
+            for cell in common
+            if isinstance(cell.predictions, Predictions) and _agree(answers(cell.predictions), unpack(other.answers[str(cell.name)]))
+        ]
         if len(common) >= 3 and len(same) >= SAME_CELLS * len(common):
             flags.append(
                 Flag(
                     key="identical",
-                    sentence=f"The predictions of {len(same)} of {len(common)} common cells are those of submission {slug}.",
-                    cells=[cell.path for cell in same[:MOST_CELLS]],
+                    sentence=f"The answers of {len(same)} of {len(common)} common cells are those of submission {slug}.",
+                    cells=[str(cell.name) for cell in same[:MOST_CELLS]],
                 )
             )
     return flags
 
 
-def impossible_costs(submission: Submission, costs: Costs) -> list[Flag]:
+def against_board(verdict: Verdict, metrics: Mapping[str, tuple[str, bool]], others: Mapping[str, Verdict]) -> list[Flag]:
+    """Held-out scores far above the best on the board, without any drop, or below a floor.
+
+    Args:
+        verdict: This submission, rescored.
+        metrics: task -> main metric, and whether higher is better.
+        others: slug -> verdict of the submissions on the board.
+    """
+    above, below, flat = [], [], []
+    for family, values in _by_family(verdict, metrics, "test_ood").items():
+        turn = 1.0 if metrics[family[0]][1] else -1.0
+        mean, error = _mean_and_error(values)
+        rivals = {slug: scores for slug, other in others.items() if (scores := _by_family(other, metrics, "test_ood").get(family))}
+        best = max((turn * _mean_and_error(scores)[0] for scores in rivals.values()), default=None)
+        floors = [
+            turn * _mean_and_error(scores)[0]
+            for slug, scores in rivals.items()
+            if (model := others[slug].model) is not None and model.tier == "floor"
+        ]
+        where = "/".join(family)
+        if best is not None and len(rivals) >= 3 and turn * mean > best + max(FAR_ABOVE * error, 0.1 * abs(best)):
+            above.append(f"{where}: {mean:.3f}, the best on the board {turn * best:.3f}")
+        if floors and turn * mean < min(floors) - 1e-9:
+            below.append(f"{where}: {mean:.3f}, the lowest baseline without imagery {turn * min(floors):.3f}")
+        home = _by_family(verdict, metrics, "test_id").get(family)
+        if home and turn * (_mean_and_error(home)[0] - mean) < -3 * error and (best is None or turn * mean > best):
+            flat.append(f"{where}: {mean:.3f} held out, {_mean_and_error(home)[0]:.3f} in-domain")
+    told = (
+        ("far-above", "Held-out scores are far above the board", above),
+        ("below-floor", "Scores are below every baseline without imagery (are the classes in the card's order?)", below),
+        ("no-drop", "Held-out scores are higher than in-domain and the best on the board", flat),
+    )
+    return [Flag(key=key, sentence=f"{words} in {len(where)} families; first: {where[0]}.") for key, words, where in told if where]
+
+
+def _by_family(verdict: Verdict, metrics: Mapping[str, tuple[str, bool]], role: str) -> dict[tuple[str, ...], dict[str, list[float]]]:
+    found: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    for cell in verdict.cells:
+        metric = metrics.get(cell.task, ("", True))[0]
+        if metric in cell.scores.get(role, {}):
+            family = found.setdefault((cell.task, cell.target, cell.split, cell.budget), {})
+            family.setdefault(cell.fold, []).append(cell.scores[role][metric])
+    return found
+
+
+def _mean_and_error(by_fold: Mapping[str, Sequence[float]]) -> tuple[float, float]:
+    """Mean over folds, and its standard error."""
+    means = [float(np.mean(values)) for values in by_fold.values()]
+    return float(np.mean(means)), float(np.std(means, ddof=1) / len(means) ** 0.5) if len(means) > 1 else 0.0
+
+
+def impossible_costs(submission: Submission) -> list[Flag]:
     """Costs the hardware cannot have had."""
-    told = [sentence for cost in costs.costs for sentence in _impossible(submission, cost)]
+    told = [sentence for cost in submission.costs for sentence in _impossible(submission, cost)]
     if not told:
         return []
     unique = list(dict.fromkeys(told))
@@ -164,7 +266,7 @@ def follows_coordinates(cells: Sequence[ReadCell], rescorer: Rescorer, submissio
     found, looked = [], 0
     seen: set[tuple[str, ...]] = set()
     for cell in cells:
-        name = cell.record.cell
+        name = cell.name
         key = (*name.family, name.fold, name.budget)
         if key in seen or not isinstance(cell.predictions, Predictions):
             continue
@@ -176,10 +278,10 @@ def follows_coordinates(cells: Sequence[ReadCell], rescorer: Rescorer, submissio
         if known.sum() < LEAST_PLACES or len(np.unique(where[known], axis=0)) < LEAST_PLACES // 2:
             continue
         looked += 1
-        guess, truth = _lined_up(cell, rescorer, soft=True)
+        guess, truth, _ = _lined_up(cell, rescorer, soft=True)
         of_guess, of_truth = _explained(where[known], guess[known]), _explained(where[known], truth[known])
         if of_guess >= FOLLOWS and of_guess - of_truth >= FOLLOWS_MORE:
-            found.append((cell.path, of_guess, of_truth))
+            found.append((str(cell.name), of_guess, of_truth))
     if not found:
         return []
     path, of_guess, of_truth = found[0]
@@ -193,17 +295,19 @@ def follows_coordinates(cells: Sequence[ReadCell], rescorer: Rescorer, submissio
     ]
 
 
-def _lined_up(cell: ReadCell, rescorer: Rescorer, *, soft: bool = False) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Predictions and labels of the labelled test units; for classes codes, or (soft) one column a class."""
-    name = cell.record.cell
+def _lined_up(
+    cell: ReadCell, rescorer: Rescorer, *, soft: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.object_]]:
+    """Predictions, labels and roles of the labelled test units; for classes codes, or (soft) one column per class."""
+    name = cell.name
     scorer = rescorer.scorer(cell.task, name.split, name.fold, name.target)
     picked = scorer._align(cell.predictions)  # type: ignore[arg-type]
     truth = np.asarray(scorer.truth, dtype=np.float64)
     if picked.probabilities is None:
-        return np.asarray(picked.y, dtype=np.float64), truth
+        return np.asarray(picked.y, dtype=np.float64), truth, picked.role
     if soft:
-        return picked.probabilities.astype(np.float64), np.eye(picked.probabilities.shape[1])[scorer.truth]
-    return picked.probabilities.argmax(axis=1).astype(np.float64), truth
+        return picked.probabilities.astype(np.float64), np.eye(picked.probabilities.shape[1])[scorer.truth], picked.role
+    return picked.probabilities.argmax(axis=1).astype(np.float64), truth, picked.role
 
 
 def _explained(where: NDArray[np.float64], values: NDArray[np.float64]) -> float:
@@ -219,7 +323,3 @@ def _explained(where: NDArray[np.float64], values: NDArray[np.float64]) -> float
     rest = ((values - values[nearest[:, 1:]].mean(axis=1)) ** 2).sum()
     total = ((values - values.mean(axis=0)) ** 2).sum()
     return 1 - float(rest / total) if total > 0 else 0.0
-
-
-def _near(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    return bool((np.abs(one - other) <= SAME * np.maximum(1.0, np.abs(other))).all()) and float(np.ptp(one)) > 0

@@ -1,10 +1,7 @@
-"""Reading a stranger's JSON, digests, Parquet and GeoTIFF: what the head of a file says is looked at before its body is read."""
+"""Reading a stranger's Parquet and GeoTIFF: what the head of a file states is looked at before its body is read."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -12,10 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ValidationError
 
-from rs05bench.protocol.submission import trail
-from rs05bench.protocol.submission.faults import Faults, HostileError, shown
+from rs05bench.protocol.submission.faults import HostileError, shown
 from rs05bench.protocol.submission.limits import Limits
 
 TIFF_COMPRESSIONS = (None, "deflate", "zstd", "lzw", "packbits")
@@ -25,107 +20,18 @@ ChipPlace = tuple[str, tuple[float, ...], tuple[int, int]]
 """CRS as WKT (empty: none), affine transform (a, b, c, d, e, f), rows and columns."""
 
 
-def read_record[Record: BaseModel](path: Path, kind: type[Record], limits: Limits, faults: Faults, name: str) -> Record | None:
-    """Reads one JSON record; every fault of it is told.
-
-    Args:
-        path: The file.
-        kind: What it should be.
-        limits: How large and deep it may be.
-        faults: Takes what is wrong.
-        name: The file's name in the bundle.
-    """
-    trail.reading(name)
-    try:
-        text = _json_text(path, limits)
-        json.loads(text, object_pairs_hook=_no_twins, parse_constant=_no_constant)
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        for item in error.errors(include_url=False, include_input=False, include_context=False):
-            where = ".".join(str(part) for part in item["loc"])
-            faults.add(f"{name}: {shown(where) + ': ' if where else ''}{shown(item['msg'], 200).strip(chr(39))}")
-    except (ValueError, RecursionError, UnicodeError) as error:
-        faults.add(f"{name}: is no readable JSON: {shown(str(error), 120)}")
-    return None
-
-
-def _json_text(path: Path, limits: Limits) -> str:
-    if path.stat().st_size > limits.json_bytes:
-        raise ValueError(f"it has {path.stat().st_size:,} bytes; at most {limits.json_bytes:,} are allowed")
-    text = path.read_bytes().decode("utf-8")
-    depth = deepest = 0
-    for mark in re.findall(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', text):
-        depth += (mark in "[{") - (mark in "]}")
-        deepest = max(deepest, depth)
-    if deepest > limits.json_depth:
-        raise ValueError(f"it is nested {deepest} deep; at most {limits.json_depth} is allowed")
-    return text
-
-
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a field occurs twice")
-    return found
-
-
-def _no_constant(word: str) -> float:
-    raise ValueError(f"{word} is no number of JSON")
-
-
-def check_sums(root: Path, files: Collection[str], limits: Limits, faults: Faults) -> str:
-    """Checks every file against `SHA256SUMS` (lines `<64 hex>  <path>`).
-
-    Returns:
-        Digest of the bundle: SHA-256 over the sorted lines `<digest>  <path>` of all other files, as found.
-    """
-    said = _read_sums(root / "SHA256SUMS", limits, faults) if "SHA256SUMS" in files else None
-    if said is None and "SHA256SUMS" not in files:
-        faults.add("SHA256SUMS is missing (write it with: find . -type f ! -name SHA256SUMS -exec sha256sum {} + > SHA256SUMS)")
-    lines = []
-    for name in sorted(set(files) - {"SHA256SUMS"}):
-        with (root / name).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        lines.append(f"{found}  {name}\n")
-        if said is not None and name not in said:
-            faults.add(f"{name}: is not in SHA256SUMS")
-        elif said is not None and said[name] != found:
-            faults.add(f"{name}: its digest is {found[:12]}…, and SHA256SUMS says {said[name][:12]}…")
-    for name in sorted(set(said or ()) - set(files)):
-        faults.add(f"{shown(name)}: is in SHA256SUMS, and missing from the bundle")
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _read_sums(path: Path, limits: Limits, faults: Faults) -> dict[str, str] | None:
-    if path.stat().st_size > limits.sums_bytes:
-        faults.add(f"SHA256SUMS: has {path.stat().st_size:,} bytes; at most {limits.sums_bytes:,} are allowed")
-        return None
-    said: dict[str, str] = {}
-    try:
-        lines = path.read_bytes().decode("utf-8").splitlines()
-    except UnicodeDecodeError:
-        faults.add("SHA256SUMS: is no UTF-8 text")
-        return None
-    for number, line in enumerate(lines, 1):
-        match = re.fullmatch(r"([0-9a-f]{64}) [ *](?:\./)?(.+)", line)
-        if match is None:
-            faults.add(f"SHA256SUMS: line {number} is not `<sha256>  <path>`")
-        elif match[2] in said:
-            faults.add(f"SHA256SUMS: {shown(match[2])} occurs twice")
-        else:
-            said[match[2]] = match[1]
-    return said
-
-
-def read_table(path: Path, columns: dict[str, str], limits: Limits, name: str, optional: Collection[str] = ()) -> pd.DataFrame:
+def read_table(
+    path: Path, columns: dict[str, str], limits: Limits, name: str, optional: Collection[str] = (), gaps: Collection[str] = ()
+) -> pd.DataFrame:
     """Reads a Parquet file of known columns.
 
     Args:
         path: The file.
         columns: Column -> `text`, `number` or `whole`; nothing else may be in the file.
         limits: How large it may be.
-        name: The file's name in the bundle.
+        name: The file's name in the submission.
         optional: Columns that may be left out.
+        gaps: Columns that may hold missing values, which become NaN or empty text.
 
     Raises:
         HostileError: It is not such a file, or too large; says why.
@@ -133,20 +39,17 @@ def read_table(path: Path, columns: dict[str, str], limits: Limits, name: str, o
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    trail.reading(name)
     _check_footer(path, limits, name)
     try:
         with pq.ParquetFile(path, **_narrow(limits)) as file:
             _check_metadata(file.metadata, columns, limits, name, optional)
-            texts = [file.metadata.schema.column(i).path for i in range(file.metadata.num_columns)]
-        # Read as a dictionary, a text that is repeated a million times takes its place once.
-        texts = [column for column in texts if columns[column] == "text"]
-        with pq.ParquetFile(path, read_dictionary=texts, **_narrow(limits)) as file:
-            table = file.read(use_threads=False)
-        # Pages may say what the reader does not look at: an index beyond its dictionary, text that is no UTF-8 (found by fuzzing).
+            there = [file.metadata.schema.column(i).path for i in range(file.metadata.num_columns)]
+        texts = [column for column in there if columns[column] == "text"]
+        table = _read_pages(path, texts, limits)
+        # Pages may hold what the reader does not look at: an index beyond its dictionary, text that is not UTF-8 (found by fuzzing).
         table.validate(full=True)
-    except (pa.ArrowMemoryError, MemoryError) as error:
-        raise HostileError(f"{name}: reading it needs more memory than a verification may use") from error
+    except MemoryError as error:
+        raise HostileError(f"{name}: reading it needs more memory than there is") from error
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise HostileError(f"{name}: cannot be read as Parquet: {shown(str(error), 120)}") from error
     if table.num_rows > limits.rows:
@@ -154,10 +57,28 @@ def read_table(path: Path, columns: dict[str, str], limits: Limits, name: str, o
     found = {}
     for column in table.column_names:
         values = table.column(column).combine_chunks()
-        if values.null_count:
+        if values.null_count and column not in gaps:
             raise HostileError(f"{name}: column {column!r} has {values.null_count} missing values")
         found[column] = _text(values, name, column) if columns[column] == "text" else _numbers(values, columns[column], name, column)
     return pd.DataFrame(found)
+
+
+def _read_pages(path: Path, texts: list[str], limits: Limits) -> Any:
+    """The table, texts as dictionaries: a text that is repeated a million times takes its place once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, read_dictionary=texts, **_narrow(limits)) as file:
+            return file.read(use_threads=False)
+    except (pa.ArrowNotImplementedError, OSError, ValueError):
+        # Version 2 pages with delta encodings, as some writers make them, cannot be read as dictionaries.
+        with pq.ParquetFile(path, **_narrow(limits)) as file:
+            table = file.read(use_threads=False)
+        for column in texts:
+            at = table.schema.get_field_index(column)
+            table = table.set_column(at, column, table.column(column).dictionary_encode())
+        return table
 
 
 def _narrow(limits: Limits) -> dict[str, Any]:
@@ -172,7 +93,7 @@ def _check_footer(path: Path, limits: Limits, name: str) -> None:
         file.seek(max(size - 8, 0))
         tail = file.read(8)
     if size < 12 or head != b"PAR1" or tail[4:] != b"PAR1":
-        raise HostileError(f"{name}: is no Parquet file (it does not begin and end with PAR1)")
+        raise HostileError(f"{name}: is not a Parquet file (it does not begin and end with PAR1)")
     length = int.from_bytes(tail[:4], "little")
     if length > limits.parquet_footer_bytes or length > size - 12:
         raise HostileError(f"{name}: its metadata have {length:,} bytes; at most {limits.parquet_footer_bytes:,} are allowed")
@@ -180,9 +101,9 @@ def _check_footer(path: Path, limits: Limits, name: str) -> None:
 
 def _check_metadata(metadata: Any, columns: dict[str, str], limits: Limits, name: str, optional: Collection[str]) -> None:
     if metadata.num_rows > limits.rows:
-        raise HostileError(f"{name}: says {metadata.num_rows:,} rows; at most {limits.rows:,} are allowed")
+        raise HostileError(f"{name}: states {metadata.num_rows:,} rows; at most {limits.rows:,} are allowed")
     if metadata.num_row_groups > 1000:
-        raise HostileError(f"{name}: says {metadata.num_row_groups:,} row groups; at most 1,000 are allowed")
+        raise HostileError(f"{name}: states {metadata.num_row_groups:,} row groups; at most 1,000 are allowed")
     there = [metadata.schema.column(i).path for i in range(min(metadata.num_columns, 2000))]
     extra, missing = [c for c in there if c not in columns], [c for c in columns if c not in there and c not in optional]
     if extra or metadata.num_columns > len(columns):
@@ -192,7 +113,7 @@ def _check_metadata(metadata: Any, columns: dict[str, str], limits: Limits, name
     # By row group: asking pyarrow for one column ends the process where its histograms have a wrong length (found by fuzzing).
     said = sum(max(metadata.row_group(group).total_byte_size, 0) for group in range(metadata.num_row_groups))
     if said > limits.parquet_bytes:
-        raise HostileError(f"{name}: says it unpacks to {said:,} bytes; at most {limits.parquet_bytes:,} are allowed")
+        raise HostileError(f"{name}: states that it unpacks to {said:,} bytes; at most {limits.parquet_bytes:,} are allowed")
 
 
 def _text(values: Any, name: str, column: str) -> np.ndarray:
@@ -205,7 +126,8 @@ def _text(values: Any, name: str, column: str) -> np.ndarray:
     words = values.dictionary.to_pylist()
     if any(word is None or len(word) > LONGEST_ID for word in words):
         raise HostileError(f"{name}: column {column!r} holds texts longer than {LONGEST_ID} letters")
-    return np.array(words, dtype=object)[values.indices.to_numpy(zero_copy_only=False)] if len(words) else np.array([], dtype=object)
+    codes = values.indices.fill_null(len(words)).to_numpy(zero_copy_only=False)
+    return np.array([*words, ""], dtype=object)[codes]
 
 
 def _numbers(values: Any, kind: str, name: str, column: str) -> np.ndarray:
@@ -233,10 +155,9 @@ def check_chip(path: Path, classes: int, limits: Limits, name: str) -> ChipPlace
     import rasterio
     from rasterio.errors import RasterioError
 
-    trail.reading(name)
     with path.open("rb") as file:
         if file.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            raise HostileError(f"{name}: is no TIFF (its first bytes say so)")
+            raise HostileError(f"{name}: is not a TIFF (by its first bytes)")
     try:
         # No other driver is asked: a text that begins like a TIFF must not be read as a list of further files.
         with rasterio.open(path, driver="GTiff") as chip:
@@ -246,7 +167,7 @@ def check_chip(path: Path, classes: int, limits: Limits, name: str) -> ChipPlace
     except (RasterioError, OSError, ValueError, MemoryError) as error:
         raise HostileError(f"{name}: cannot be read as GeoTIFF: {shown(str(error), 120)}") from error
     if height > limits.chip_side or width > limits.chip_side:
-        raise HostileError(f"{name}: says {height:,} x {width:,} pixels; at most {limits.chip_side} a side are allowed")
+        raise HostileError(f"{name}: states {height:,} x {width:,} pixels; at most {limits.chip_side} a side are allowed")
     if count != 1:
         raise HostileError(f"{name}: has {count} bands, expected 1")
     if max(max(tile) for tile in tiles) > limits.chip_side:

@@ -1,4 +1,4 @@
-"""Rescoring: every score is computed here, from the predictions and the frozen labels. No number a bundle sends is used."""
+"""Rescoring: every score is computed here, from the predictions and the frozen labels. No score that was sent is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import BenchError
 from rs05bench.protocol.budget import LabelBudget, draw_budget
 from rs05bench.protocol.rasters import RasterPredictions
-from rs05bench.protocol.result import Result
+from rs05bench.protocol.result import Cost, Result
 from rs05bench.protocol.rules import RuleVerdict, check_rules
 from rs05bench.protocol.scoring import Scored, Scorer, higher_is_better
 from rs05bench.protocol.scoring_chips import ChipScorer
@@ -21,16 +21,14 @@ from rs05bench.protocol.submission.board import BoardTask
 from rs05bench.protocol.submission.cells import ReadCell
 from rs05bench.protocol.submission.faults import Faults, shown
 from rs05bench.protocol.submission.reading import ChipPlace
-from rs05bench.protocol.submission.schema import CellRecord, Costs, Submission
+from rs05bench.protocol.submission.schema import CellName, Submission
 from rs05bench.protocol.submission.truth import Truth
 from rs05bench.protocol.submission.verdict import Pooled
 
-REPORTED_TOLERANCE = 5e-3
-"""Reported scores may differ by this much: predictions are often sent in half precision."""
 SAME_PLACE = 0.1
 """Pixels a corner of a map may lie beside that of its mask: what rounding and reprojecting a transform leave."""
 _OPEN_ROLES = ("train", "val", "reserve")
-# Baselines and twins are other submissions: they are looked for on the whole board, not inside one bundle.
+# Baselines and twins are other submissions: they are looked for on the whole board, not inside one.
 _OF_THE_BOARD = (6, 7, 11)
 
 
@@ -59,18 +57,18 @@ class Rescorer:
 
     def score(self, cell: ReadCell) -> Scored | None:
         """Scores one cell; None where its predictions cannot be scored, which is told."""
-        name = cell.record.cell
+        name = cell.name
         try:
             if isinstance(cell.predictions, RasterPredictions):
                 if not self._lie_right(cell):
                     return None
                 card, manifest = self.truth.card(cell.task), self.truth.manifest(cell.task, name.split)
                 masks = self.truth.masks(cell.task)
-                chips = ChipScorer.build(card, manifest, name.fold, tuple(cell.record.classes or ()), masks.read)
+                chips = ChipScorer.build(card, manifest, name.fold, tuple(cell.task.classes or ()), masks.read)
                 return chips.score(cell.predictions)
             return self.scorer(cell.task, name.split, name.fold, name.target).score(cell.predictions)
         except BenchError as error:
-            self.faults.add(f"{cell.path}: cannot be scored: {error}")
+            self.faults.add(f"{name}: cannot be scored: {error}")
             return None
 
     def _lie_right(self, cell: ReadCell) -> bool:
@@ -79,13 +77,12 @@ class Rescorer:
         if wrong:
             unit, why = wrong[0]
             self.faults.add(
-                f"{cell.path}: {len(wrong)} of {len(cell.places)} chips do not lie where their masks do, e.g. {shown(unit)}: {why}"
+                f"{cell.name}: {len(wrong)} of {len(cell.places)} chips do not lie where their masks do, e.g. {shown(unit)}: {why}"
             )
         return not wrong
 
-    def budget(self, record: CellRecord, task: BoardTask, path: str) -> LabelBudget | None:
-        """The labels the cell's budget allows, drawn again; a cell that used more or others breaks rule 1, which is told."""
-        name = record.cell
+    def budget(self, name: CellName, task: BoardTask) -> LabelBudget | None:
+        """The labels the cell's budget allows, drawn again: what the table shows as labels used."""
         card, manifest = self.truth.card(task), self.truth.manifest(task, name.split)
         labels = None
         if task.kind != "segmentation":
@@ -94,17 +91,10 @@ class Rescorer:
             shown = self.truth.labels(task, name.target).reindex(open_units)
             labels = dict(zip(shown.index, shown, strict=True))
         try:
-            drawn = draw_budget(card, manifest, name.fold, name.budget, name.seed, labels, split=name.split)
+            return draw_budget(card, manifest, name.fold, name.budget, name.seed, labels, split=name.split)
         except BenchError as error:
-            self.faults.add(f"{path}: its budget cannot be drawn: {error}")
+            self.faults.add(f"{name}: its budget cannot be drawn: {error}")
             return None
-        if record.budget.labels_used > drawn.labels_used:
-            self.faults.add(
-                f"{path}: used {record.budget.labels_used:,} labels; budget {name.budget} allows {drawn.labels_used:,} here (rule 1)"
-            )
-        elif record.budget.digest is not None and record.budget.digest != drawn.digest:
-            self.faults.add(f"{path}: used other labels than budget {name.budget}, seed {name.seed} draws (rule 1)")
-        return drawn
 
 
 def _elsewhere(place: ChipPlace, mask: ChipPlace) -> str | None:
@@ -129,12 +119,12 @@ def _matrix(transform: tuple[float, ...]) -> NDArray[np.float64]:
     return np.array([transform[:3], transform[3:], (0.0, 0.0, 1.0)])
 
 
-def as_result(cell: ReadCell, scored: Scored, drawn: LabelBudget, submission: Submission, costs: Costs) -> Result:
+def as_result(cell: ReadCell, scored: Scored, drawn: LabelBudget, submission: Submission) -> Result:
     """The record the rest of rs05bench works with."""
-    name, task = cell.record.cell, cell.task
+    name, task = cell.name, cell.task
     split = task.splits[name.split]
     named = name.cell(submission.model.name)
-    price = next((cost for cost in costs.costs if cost.key == (name.task, name.target, name.split, name.budget)), None)
+    price = next((cost for cost in submission.costs if cost.key == (name.task, name.target, name.split, name.budget)), None)
     return Result(
         cell=named,
         digest=named.digest(card=task.card, manifest=split.manifest, data=task.labels.get(name.target, "")),
@@ -148,25 +138,28 @@ def as_result(cell: ReadCell, scored: Scored, drawn: LabelBudget, submission: Su
         strata=scored.strata,
         calibration=scored.calibration,
         budget={
-            "labels_used": cell.record.budget.labels_used,
-            "digest": cell.record.budget.digest or drawn.digest,
+            "labels_used": drawn.labels_used,
+            "labels_inspected": drawn.labels_inspected,
+            "digest": drawn.digest,
             "extra": len(drawn.extra),
         },
         training={
             key: value
             for key, value in (
-                ("planned_steps", cell.record.training.planned_steps),
-                ("early_stopping_role", cell.record.training.early_stopping_role),
+                ("planned_steps", submission.training.planned_steps),
+                ("early_stopping_role", submission.training.early_stopping_role),
             )
             if value is not None
         },
         digests={
             "card": task.card,
             "manifest": split.manifest,
-            "preprocessing": cell.record.preprocessing,
+            "preprocessing": task.preprocessing if submission.inputs == "card" else "",
             "predictions": cell.digest,
         },
-        cost=price.cost() if price else {},
+        cost=(price.cost() if price else Cost()).model_copy(
+            update={"labels_used": drawn.labels_used, "labels_inspected": drawn.labels_inspected}
+        ),
         main=split.main,
     )
 
@@ -187,22 +180,6 @@ def judge_rules(results: list[Result], truth: Truth, tasks: Iterable[BoardTask],
                 faults.add(f"rule {verdict.rule} ({verdict.key}): {breach}")
         verdicts.append(verdict)
     return verdicts
-
-
-def reported_differences(cells: list[tuple[ReadCell, Scored]]) -> tuple[list[str], float]:
-    """Cells whose reported scores are not those found here, and the largest difference."""
-    differing, worst = [], 0.0
-    for cell, scored in cells:
-        for role, metrics in cell.record.reported.items():
-            for metric, value in metrics.items():
-                found = scored.scores.get(role, {}).get(metric)
-                if found is None:
-                    continue
-                off = abs(found - value) / max(1.0, abs(found))
-                worst = max(worst, off)
-                if off > REPORTED_TOLERANCE and cell.path not in differing:
-                    differing.append(cell.path)
-    return differing, worst
 
 
 def pool(results: list[Result]) -> list[Pooled]:

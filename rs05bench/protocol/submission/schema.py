@@ -1,4 +1,4 @@
-"""The records of a bundle, format version 1. Every field is checked strictly: no unknown field, no number in quotes, no odd letter."""
+"""`submission.yaml`, format version 2. Every field is checked strictly: no unknown field, no number in quotes, no odd letter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from rs05bench.protocol.result import Cell, Cost, ModelCard, Tier
 
 FORMAT = "rs05bench-submission"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SLUG = r"^[a-z0-9](?:[a-z0-9-]{1,58})[a-z0-9]$"
 
 
@@ -23,13 +23,15 @@ def _clean(text: str) -> str:
             raise ValueError(f"holds U+{ord(letter):04X} ({unicodedata.name(letter, 'a control character')}), which cannot be seen")
     if unicodedata.normalize("NFC", text) != text:
         raise ValueError("is not in Unicode normal form C")
+    if re.fullmatch(r"\s*<.*>\s*", text, re.DOTALL):
+        raise ValueError(f"still holds what the template asks for: {text.strip()}")
     return text
 
 
 def _link(text: str) -> str:
     _clean(text)
     if not re.fullmatch(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[!-~]*)?", text) or "@" in text.split("/")[2]:
-        raise ValueError("is no plain https:// address")
+        raise ValueError("is not a plain https:// address")
     return text
 
 
@@ -48,6 +50,15 @@ Count = Annotated[int, Field(ge=0, le=10**13)]
 Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 
 
+def _stated(value: bool) -> bool:
+    if not value:
+        raise ValueError("must be true")
+    return value
+
+
+Stated = Annotated[bool, AfterValidator(_stated)]
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -64,7 +75,7 @@ class Author(_Record):
 
     name: Word
     affiliation: Annotated[str, Field(max_length=200), AfterValidator(_clean)] = ""
-    orcid: Annotated[str, Field(pattern=r"^\d{4}-\d{4}-\d{4}-\d{3}[\dX]$")] | None = None
+    orcid: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]{3}[0-9X]$")] | None = None
     github: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}$")] | None = None
 
 
@@ -145,128 +156,13 @@ class Statement(_Record):
         may_publish: The predictions and this card may be published under the licence named.
     """
 
-    test_labels_unused: Literal[True]
-    budget_counts_all: Literal[True]
-    may_publish: Literal[True]
-
-
-class Submission(_Record):
-    """`submission.json`: who submits what.
-
-    Attributes:
-        format: Always `rs05bench-submission`.
-        format_version: Version of the format.
-        slug: Name of the folder on the leaderboard.
-        title: One line for people.
-        authors: Who submits.
-        submitted: Day of the submission.
-        model: What was run.
-        overlap: How the pretraining data overlap with the tasks' places, years and labels, or why they do not.
-        licence: Licence of the predictions.
-        code: Where the code is; `rs05bench` where only this package's own models and commands were used.
-        weights: Where the weights are; null where there are none or they are closed.
-        hardware: What the costs were measured on.
-        environment: What it ran in.
-        manifests: `task/split@vN` -> digest of the manifest that was used.
-        cards: task -> digest of the task card.
-        statement: What the authors stand for.
-        round: Name of the sealed round it takes part in.
-        notes: Anything a reader should know.
-    """
-
-    format: Literal["rs05bench-submission"]
-    format_version: Literal[1]
-    slug: Annotated[str, Field(pattern=SLUG)]
-    title: Word
-    authors: list[Author] = Field(min_length=1, max_length=50)
-    submitted: datetime.date
-    model: SubmittedModel
-    overlap: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_clean)]
-    licence: Word
-    code: Link | Literal["rs05bench"]
-    weights: Link | None = None
-    hardware: list[Hardware] = Field(min_length=1, max_length=20)
-    environment: Environment
-    manifests: dict[Name, Digest] = Field(min_length=1, max_length=100)
-    cards: dict[Name, Digest] = Field(min_length=1, max_length=100)
-    statement: Statement
-    round: Annotated[str, Field(pattern=SLUG)] | None = None
-    notes: Text = ""
-
-    @model_validator(mode="after")
-    def _declared(self) -> Submission:
-        if self.model.open_weights and self.model.pretrained and not self.model.random_twin and self.weights is None:
-            raise ValueError("model.open_weights is true, so `weights` must say where they are")
-        if self.model.pretrained and not self.model.random_twin and not self.model.pretraining:
-            raise ValueError("model.pretrained is true, so model.pretraining must name the data")
-        return self
-
-
-class CellName(_Record):
-    """Which cell predictions are for; the fields of `Cell`, without options."""
-
-    task: Name
-    target: Name
-    split: Name
-    fold: Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_clean)]
-    budget: Name
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-    def cell(self, model: str) -> Cell:
-        """As results name it."""
-        return Cell(model=model, **self.model_dump())
-
-    @property
-    def family(self) -> tuple[str, str, str]:
-        """Task, target and split."""
-        return self.task, self.target, self.split
-
-
-class UsedBudget(_Record):
-    """Labels a cell used."""
-
-    labels_used: Count
-    digest: Digest | None = None
-
-
-class UsedTraining(_Record):
-    """How a cell was trained.
-
-    Attributes:
-        planned_steps: Optimiser steps it was given; null for learners without steps.
-        early_stopping_role: Role whose score could stop it; null where nothing stops early.
-    """
-
-    planned_steps: Count | None = None
-    early_stopping_role: Literal["val"] | None = "val"
-
-
-class CellRecord(_Record):
-    """`cells/<n>/predictions.json`: what the predictions beside it are.
-
-    Attributes:
-        schema_version: Always 1.
-        kind: Kind of the task.
-        classes: Class values in the card's order; null for regression.
-        cell: Which cell.
-        preprocessing: Digest of the preprocessing that was used (`preprocessing_digest` of the card).
-        budget: Labels used.
-        training: Schedule.
-        reported: role -> metric -> score as the authors found it. Never trusted: compared with what is found here.
-    """
-
-    schema_version: Literal[1]
-    kind: Literal["classification", "regression", "segmentation"]
-    classes: list[Word] | None = Field(default=None, max_length=1000)
-    cell: CellName
-    preprocessing: Digest
-    budget: UsedBudget
-    training: UsedTraining = Field(default_factory=UsedTraining)
-    reported: dict[Name, dict[Name, float]] = Field(default_factory=dict, max_length=20)
+    test_labels_unused: Stated
+    budget_counts_all: Stated
+    may_publish: Stated
 
 
 class CostRecord(_Record):
-    """What cells cost: one entry a task, split and budget at least; the fields of `Cost`, unknown ones null and never 0.
+    """What cells cost: one entry per task, target, split and budget; the fields of `Cost`, unknown ones null and never 0.
 
     Attributes:
         task: Task.
@@ -290,7 +186,6 @@ class CostRecord(_Record):
     gflops_per_unit: Amount | None = None
     energy_wh: Amount | None = None
     energy_of: Word | None = None
-    labels_used: Count
     hardware: Word
     alone: bool = False
     measured_at: Annotated[str, Field(max_length=40), AfterValidator(_clean)] | None = None
@@ -305,17 +200,129 @@ class CostRecord(_Record):
         return self.task, self.target, self.split, self.budget
 
 
-class Costs(_Record):
-    """`costs.json`."""
+class Training(_Record):
+    """How cells were trained.
 
-    schema_version: Literal[1]
+    Attributes:
+        planned_steps: Optimiser steps each was given; null for learners without steps.
+        early_stopping_role: Role whose score could stop it; null where nothing stops early.
+    """
+
+    planned_steps: Count | None = None
+    early_stopping_role: Literal["val"] | None = "val"
+
+
+class Pin(_Record):
+    """Where the predictions are, and which they are.
+
+    Attributes:
+        address: `https://` address of `predictions.parquet`, or `hf://datasets/OWNER/NAME` for a folder in a Hugging Face data set
+            repository; `rs05bench` where `leaderboard reproduce` makes them with this package.
+        revision: Commit of that repository, 40 hex digits; null elsewhere.
+        sha256: SHA-256 of `predictions.parquet`.
+        files: SHA-256 over the sorted lines `<sha256>  <path>` of all other files (maps, samples); null where there is none.
+    """
+
+    address: Annotated[str, Field(pattern=r"^(?:https://[!-~]{3,290}|hf://datasets/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+|rs05bench)$")]
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    sha256: Digest
+    files: Digest | None = None
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Pin:
+        if self.address.startswith("hf://") and self.revision is None:
+            raise ValueError("a Hugging Face address needs `revision`, the commit")
+        return self
+
+
+class Submission(_Record):
+    """`submission.yaml`: who submits what.
+
+    Attributes:
+        format: Always `rs05bench-submission`.
+        format_version: Version of the format.
+        slug: Name of the folder on the leaderboard.
+        title: One line for people.
+        authors: Who submits.
+        submitted: Day of the submission.
+        model: What was run.
+        inputs: `card` where the features are those of the task card; else what was used in their place and how it was made (another
+            embedding, another preprocessing), with its digest or address.
+        overlap: How the pretraining data overlap with the tasks' places, years and labels, or why they do not.
+        licence: Licence of the predictions.
+        code: Where the code is; `rs05bench` where only this package's own models and commands were used.
+        weights: Where the weights are; null where there are none or they are closed.
+        hardware: What the costs were measured on.
+        environment: What it ran in.
+        training: Schedule.
+        costs: What it cost.
+        manifests: `task/split@vN` -> digest of the manifest that was used.
+        cards: task -> digest of the task card.
+        statement: What the authors stand for.
+        predictions: Where the predictions are; null until they are published.
+        round: Name of the sealed round it takes part in.
+        notes: Anything a reader should know.
+    """
+
+    format: Literal["rs05bench-submission"]
+    format_version: Literal[2]
+    slug: Annotated[str, Field(pattern=SLUG)]
+    title: Word
+    authors: list[Author] = Field(min_length=1, max_length=50)
+    submitted: datetime.date
+    model: SubmittedModel
+    inputs: Literal["card"] | Annotated[str, Field(min_length=10, max_length=2000), AfterValidator(_clean)] = "card"
+    overlap: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_clean)]
+    licence: Word
+    code: Link | Literal["rs05bench"]
+    weights: Link | None = None
+    hardware: list[Hardware] = Field(min_length=1, max_length=20)
+    environment: Environment
+    training: Training = Training()
     costs: list[CostRecord] = Field(min_length=1, max_length=10_000)
+    manifests: dict[Name, Digest] = Field(min_length=1, max_length=100)
+    cards: dict[Name, Digest] = Field(min_length=1, max_length=100)
+    statement: Statement
+    predictions: Pin | None = None
+    round: Annotated[str, Field(pattern=SLUG)] | None = None
+    notes: Text = ""
+
+    @model_validator(mode="after")
+    def _declared(self) -> Submission:
+        if self.model.open_weights and self.model.pretrained and not self.model.random_twin and self.weights is None:
+            raise ValueError("model.open_weights is true, so `weights` must say where they are")
+        if self.model.pretrained and not self.model.random_twin and not self.model.pretraining:
+            raise ValueError("model.pretrained is true, so model.pretraining must name the data")
+        if self.model.pretraining and not self.model.pretrained:
+            raise ValueError("model.pretraining names data, so model.pretrained must be true")
+        if self.submitted > datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1):
+            raise ValueError(f"submitted is {self.submitted}, a day that has not come")
+        return self
 
 
-def json_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schemas of the three records, for teams that write them without Python."""
-    return {
-        "submission.json": Submission.model_json_schema(),
-        "cells/<n>/predictions.json": CellRecord.model_json_schema(),
-        "costs.json": Costs.model_json_schema(),
-    }
+class CellName(_Record):
+    """Which cell predictions are for: the cell columns of `predictions.parquet`."""
+
+    task: Name
+    target: Name
+    split: Name
+    fold: Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_clean)]
+    budget: Name
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+    def cell(self, model: str) -> Cell:
+        """As results name it."""
+        return Cell(model=model, **self.model_dump())
+
+    @property
+    def family(self) -> tuple[str, str, str]:
+        """Task, target and split."""
+        return self.task, self.target, self.split
+
+    def __str__(self) -> str:
+        return "/".join((self.task, self.target, self.split, self.fold, self.budget, f"seed {self.seed}"))
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of `submission.yaml`, for teams that write it without Python."""
+    return Submission.model_json_schema()

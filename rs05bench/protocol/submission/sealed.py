@@ -1,6 +1,6 @@
 """Sealed rounds: predictions are registered by digest and date before the labels exist, and scored after.
 
-`leaderboard/rounds/<name>.yaml` holds the round. Only digests are published while it is open, so nobody can copy; a bundle whose digest
+`leaderboard/rounds/<name>.yaml` holds the round. Only digests are published while it is open, so nobody can copy; a submission whose digest
 differs from the registered one is refused, however small the difference. The date written here is witnessed by the public history of
 the repository (the merge of the pull request), not by the file.
 """
@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.documents import read_yaml_mapping
 from rs05bench.protocol.submission.schema import SLUG, Digest
 from rs05bench.protocol.submission.verdict import Verdict
@@ -25,11 +26,11 @@ class _Record(BaseModel):
 
 
 class Registered(_Record):
-    """A sealed bundle.
+    """A sealed submission.
 
     Attributes:
         slug: Submission.
-        digest: Digest of the bundle.
+        digest: Digest of the submission.
         date: Day it was registered, UTC.
     """
 
@@ -50,7 +51,7 @@ class Round(_Record):
         closes: Last day of registration.
         labels: What will be the labels, and where they will be published.
         labels_published: Day they were; None while they do not exist.
-        registered: Sealed bundles.
+        registered: Sealed submissions.
     """
 
     schema_version: Literal[1] = 1
@@ -73,15 +74,11 @@ class Round(_Record):
         try:
             return cls.model_validate(read_yaml_mapping(path))
         except ValidationError as error:
-            raise DataError(f"is no sealed round: {error}", source=path) from error
+            raise DataError(f"is not a sealed round: {error}", source=path) from error
 
     def save(self, path: str | Path) -> Path:
         """Writes it as YAML."""
-        path = Path(path)
-        path.write_text(
-            yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
-        return path
+        return write_text(path, yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True))
 
     def entry(self, slug: str) -> Registered | None:
         """The registration of a submission."""
@@ -89,12 +86,12 @@ class Round(_Record):
 
 
 def register(sealed: Round, slug: str, digest: str, today: datetime.date) -> Round:
-    """Registers a bundle by its digest.
+    """Registers a submission by its digest.
 
     Args:
         sealed: The round.
         slug: Submission.
-        digest: Digest of the bundle (`rs05bench submit check` prints it).
+        digest: Digest of the submission (`rs05bench submit check` prints it).
         today: Day of the registration, UTC.
 
     Raises:
@@ -113,18 +110,18 @@ def register(sealed: Round, slug: str, digest: str, today: datetime.date) -> Rou
 
 
 def check_sealed(sealed: Round, verdict: Verdict) -> list[str]:
-    """Why a bundle cannot be scored in a round: one sentence a fault, none where it can.
+    """Why a submission cannot be scored in a round: one sentence a fault, none where it can.
 
     Args:
         sealed: The round.
-        verdict: Verdict on the bundle.
+        verdict: Verdict on the submission.
     """
     entry = sealed.entry(verdict.slug)
     if entry is None:
-        return [f"{verdict.slug or 'the bundle'} was not registered in round {sealed.name}"]
+        return [f"{verdict.slug or 'the submission'} was not registered in round {sealed.name}"]
     faults = []
-    if entry.digest != verdict.bundle:
-        faults.append(f"the bundle's digest is {verdict.bundle[:16]}…, and {entry.digest[:16]}… was registered on {entry.date}")
+    if entry.digest != verdict.digest:
+        faults.append(f"its digest is {verdict.digest[:16]}…, and {entry.digest[:16]}… was registered on {entry.date}")
     if not sealed.opens <= entry.date <= sealed.closes:
         faults.append(f"it was registered on {entry.date}, outside {sealed.opens} to {sealed.closes}")
     if sealed.labels_published is not None and entry.date >= sealed.labels_published:

@@ -1,10 +1,8 @@
-"""The leaderboard's folder: `tasks.yaml`, `submissions/<slug>/{bundle/,verdict.json,verdict.html,standing.json}`, `rounds/`."""
+"""The leaderboard's folder: `tasks.yaml`, `manifests/`, `submissions/<slug>/{submission.yaml,verdict.json,standing.json}`, `rounds/`."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,57 +10,68 @@ from typing import Any
 import pandas as pd
 
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.protocol.atomic import writing
+from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.safe_paths import inside
 from rs05bench.protocol.splits import Split
-from rs05bench.protocol.submission.archive import open_bundle
 from rs05bench.protocol.submission.board import Board, freeze_task
-from rs05bench.protocol.submission.faults import Faults
-from rs05bench.protocol.submission.limits import LIMITS
-from rs05bench.protocol.submission.page import verdict_page
-from rs05bench.protocol.submission.reading import check_sums
-from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, reproduce, sign_off, standing_of
+from rs05bench.protocol.submission.folder import RECORD
+from rs05bench.protocol.submission.standing import WIDEST, Ran, Standing, ranks, read_submissions, reproduce, sign_off, standing_of
 from rs05bench.protocol.submission.verdict import Track, Verdict
-from rs05bench.protocol.submission.verify import verify_bundle
+from rs05bench.protocol.submission.verify import verify_submission
 
 
-def add_submission(bundle: str | Path, leaderboard: str | Path, truth: str | Path | None) -> tuple[Path | None, Verdict, str]:
-    """Verifies a bundle and puts it on the board; a bundle that lies there already gets its verdict and standing.
+def add_submission(
+    folder: str | Path, leaderboard: str | Path, truth: str | Path | None, *, record: str | Path | None = None
+) -> tuple[Path | None, Verdict, str]:
+    """Verifies a submission and puts record, verdict and standing on the board; predictions stay at their address.
+
+    Args:
+        folder: Folder with the predictions, and with `submission.yaml` unless `record` is given.
+        leaderboard: The leaderboard's folder.
+        truth: Folder of the frozen labels.
+        record: `submission.yaml`, where the folder holds only what was fetched from its address.
 
     Returns:
-        Its folder (None where it was refused), the verdict, and its standing's level.
+        Its folder on the board (None where it was refused), the verdict, and its standing's level.
 
     Raises:
-        DataError: Another bundle of this name is on the board.
+        DataError: Another submission of this name is on the board, or the record pins no predictions.
     """
-    with tempfile.TemporaryDirectory(prefix="rs05bench-add-") as work:
-        return _add(Path(bundle), Path(leaderboard), truth, Path(work))
-
-
-def _add(bundle: Path, leaderboard: Path, truth: str | Path | None, work: Path) -> tuple[Path | None, Verdict, str]:
-    verdict = verify_bundle(bundle, leaderboard, truth=truth, others=leaderboard / "submissions", work=work)
+    board = Path(leaderboard)
+    verdict = verify_submission(folder, board, truth=truth, others=board / "submissions", record=record)
     if not verdict.ok:
         return None, verdict, "refused"
-    folder = leaderboard / "submissions" / verdict.slug
-    target = folder / "bundle"
-    if target.exists() and target.resolve() != bundle.resolve():
+    source = Path(record) if record is not None else Path(folder) / RECORD
+    if (verdict.submission or {}).get("predictions") is None:
+        raise DataError("pins no predictions", source=source, remedy="Publish them, then: rs05bench submit pin FOLDER --address ADDRESS.")
+    target = inside(board / "submissions", verdict.slug)
+    there = target / "verdict.json"
+    if there.is_file() and _read_verdict(there).digest not in ("", verdict.digest):
         raise DataError(
-            "another bundle lies there", source=target, remedy="Nothing on the board is edited in place: submit under another slug."
+            "another submission of this name is on the board", source=target, remedy="Nothing is edited in place: use another slug."
         )
-    if not target.exists():
-        _place(bundle if bundle.is_dir() else work / "bundle", target, verdict.bundle)
-    before = folder / "standing.json"
+    before = target / "standing.json"
     standing = standing_of(verdict, Standing.load(before) if before.is_file() else None)
-    (folder / "verdict.json").write_text(_compact(verdict), encoding="utf-8")
-    (folder / "verdict.html").write_text(verdict_page(verdict), encoding="utf-8")
-    standing.save(folder / "standing.json")
-    return folder, verdict, standing.level
+    if source.resolve() != (target / RECORD).resolve():
+        write_text(target / RECORD, source.read_text(encoding="utf-8"))
+    standing.save(target / "standing.json")
+    write_text(there, compact(verdict))
+    return target, verdict, standing.level
+
+
+def _read_verdict(path: Path) -> Verdict:
+    """A verdict; an empty one where a killed process left half a file, so that the submission can be added again."""
+    try:
+        return Verdict.model_validate_json(path.read_bytes())
+    except ValueError:
+        return Verdict(outcome="refused")
 
 
 def standings(leaderboard: str | Path, track: str = "deployment") -> list[dict[str, Any]]:
-    """A row a submission, task, target and split: standing, and why it has no headline rank (None where it has one).
+    """A row a submission, task, target and split: standing, and why it has no rank (None where it has one).
 
     Raises:
         DataError: No such track.
@@ -78,26 +87,35 @@ def standings(leaderboard: str | Path, track: str = "deployment") -> list[dict[s
     return rows
 
 
-def record_rerun(leaderboard: str | Path, slug: str, rerun: str | Path, truth: str | Path, **told: Any) -> Standing:
-    """Verifies a rerun's bundle, compares it with the submission and keeps the new standing; arguments as `reproduce`.
+def record_rerun(
+    leaderboard: str | Path,
+    slug: str,
+    rerun: str | Path,
+    truth: str | Path,
+    ran: Ran,
+    *,
+    tolerance: float = WIDEST,
+    reviewed_flags: Mapping[str, str] | None = None,
+) -> Standing:
+    """Verifies a rerun, compares it with the submission and keeps the new standing; arguments as `reproduce`.
 
     Raises:
         ProtocolError: As `reproduce`, or the rerun was refused.
     """
     folder, verdict, standing = _of(leaderboard, slug)
-    board = Board.load(leaderboard)
-    again = verify_bundle(rerun, leaderboard, truth=truth)
+    again = verify_submission(rerun, leaderboard, truth=truth)
     if not again.ok:
-        raise ProtocolError("the rerun's bundle was refused: " + "; ".join(again.faults[:5]))
-    changed = reproduce(standing, verdict, again, board, **told)
+        raise ProtocolError("the rerun was refused: " + "; ".join(again.faults[:5]))
+    board = Board.load(leaderboard)
+    changed = reproduce(standing, verdict, again, board, ran, tolerance=tolerance, reviewed_flags=reviewed_flags)
     changed.save(folder / "standing.json")
     return changed
 
 
-def record_sign_off(leaderboard: str | Path, slug: str, **told: Any) -> Standing:
+def record_sign_off(leaderboard: str | Path, slug: str, *, by: str, record: str, statement: str) -> Standing:
     """Keeps the authors' sign-off; arguments as `sign_off`."""
     folder, verdict, standing = _of(leaderboard, slug)
-    changed = sign_off(standing, verdict, **told)
+    changed = sign_off(standing, verdict, by=by, record=record, statement=statement)
     changed.save(folder / "standing.json")
     return changed
 
@@ -134,6 +152,8 @@ def freeze_runs(
     labels: Mapping[str, pd.Series | str] = {} if sealed else _labels(runs, card, manifests, masks)
     path = leaderboard / "tasks.yaml"
     board = Board.load(path) if path.is_file() else Board()
+    for manifest in manifests.values():
+        manifest.save(inside(leaderboard / "manifests", card.name), compression_level=19)
     return board.frozen(freeze_task(card, manifests, labels, list(budgets), card_file)).save(path)
 
 
@@ -161,32 +181,13 @@ def _labels(runs: Path, card: TaskCard, manifests: Mapping[str, SplitManifest], 
 
 
 def _of(leaderboard: str | Path, slug: str) -> tuple[Path, Verdict, Standing]:
-    folder = Path(leaderboard) / "submissions" / slug
+    folder = inside(Path(leaderboard) / "submissions", slug)
     if not (folder / "verdict.json").is_file():
         raise DataError("no such submission on the board", source=folder)
     return folder, Verdict.model_validate_json((folder / "verdict.json").read_bytes()), Standing.load(folder / "standing.json")
 
 
-def _place(files: Path, target: Path, digest: str) -> None:
-    """Copies the files that were verified: those of a folder, or what the child process unpacked. No archive is opened here.
-
-    Raises:
-        DataError: They are no longer those that were verified.
-    """
-    faults = Faults()
-    opened = open_bundle(files, files, LIMITS, faults)
-    with writing(target) as part:
-        for name in opened.files:
-            (part / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(opened.root / name, part / name, follow_symlinks=False)
-        copied = open_bundle(part, part, LIMITS, faults)
-        if faults or check_sums(part, copied.files, LIMITS, faults) != digest or faults:
-            raise DataError(
-                "its files changed while they were verified", source=files, remedy="Add it again from a folder nobody writes to."
-            )
-
-
-def _compact(verdict: Verdict) -> str:
+def compact(verdict: Verdict) -> str:
     """The verdict as JSON, one cell a line, so that a change can be read."""
     data = verdict.model_dump(mode="json", exclude_none=True)
     lines = []

@@ -1,7 +1,8 @@
 """How far a submission is to be believed: self-reported -> rescored -> reproduced -> verified.
 
-Labels of public data are public, so rescoring proves arithmetic, not abstinence: the headline rank needs a maintainer's own rerun.
-A standing belongs to one bundle by its digest; another bundle begins anew.
+Every complete, rescored submission on real data ranks. Labels of public data are public, so rescoring proves arithmetic, not abstinence:
+that somebody else ran it again (`reproduced`) and that its authors signed what the board shows (`verified`) are badges and a filter. A
+standing belongs to one submission by its digest; another submission begins again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.submission.board import Board
 from rs05bench.protocol.submission.verdict import Track, Verdict
 
@@ -53,13 +55,15 @@ class Compared(_Record):
 
 
 class Rerun(_Record):
-    """A maintainer's rerun.
+    """A rerun.
 
     Attributes:
-        by: Who ran it.
+        by: Who ran it; `machine` where `leaderboard reproduce` did.
         hardware: On what.
         date: When.
-        bundle: Digest of the rerun's own bundle.
+        digest: Digest of the rerun's own submission.
+        identical: Cells whose predictions are the same to the last bit.
+        cells: Cells compared.
         code: Commit or address of the code that was run.
         compared: What was compared.
     """
@@ -67,7 +71,9 @@ class Rerun(_Record):
     by: str
     hardware: str
     date: datetime.date
-    bundle: str
+    digest: str
+    identical: int = 0
+    cells: int = 0
     code: str
     compared: list[Compared] = Field(min_length=1)
 
@@ -75,6 +81,24 @@ class Rerun(_Record):
     def same(self) -> bool:
         """Whether everything agrees."""
         return all(item.same for item in self.compared)
+
+
+class Ran(_Record):
+    """Who ran a submission again.
+
+    Attributes:
+        by: Name; `machine` where `leaderboard reproduce` did.
+        hardware: On what.
+        code: Commit or address of the code that was run.
+        date: When; default today.
+        deterministic: Whether equal predictions to the last bit are to be expected.
+    """
+
+    by: str
+    hardware: str
+    code: str
+    date: datetime.date | None = None
+    deterministic: bool = False
 
 
 class SignOff(_Record):
@@ -99,7 +123,7 @@ class Standing(_Record):
     Attributes:
         schema_version: Always 1.
         slug: Submission.
-        bundle: Digest of the bundle it belongs to.
+        digest: Digest of the submission it belongs to.
         level: How far it is to be believed.
         reviewed_flags: Flags of the verdict that a reviewer looked at: key -> what they found.
         rerun: The rerun, from `reproduced` on.
@@ -108,7 +132,7 @@ class Standing(_Record):
 
     schema_version: Literal[1] = 1
     slug: str
-    bundle: str
+    digest: str
     level: Level
     reviewed_flags: dict[str, str] = Field(default_factory=dict)
     rerun: Rerun | None = None
@@ -124,44 +148,47 @@ class Standing(_Record):
         try:
             return cls.model_validate_json(Path(path).read_bytes())
         except (OSError, ValueError) as error:
-            raise DataError(f"is no standing: {error}", source=path) from error
+            raise DataError(f"is not a standing: {error}", source=path) from error
 
     def save(self, path: str | Path) -> Path:
         """Writes it as JSON."""
-        path = Path(path)
-        path.write_text(json.dumps(self.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        return path
+        return write_text(path, json.dumps(self.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False) + "\n")
 
 
 def standing_of(verdict: Verdict, before: Standing | None = None) -> Standing:
-    """The standing a verdict alone gives; a higher one is kept where it belongs to the same bundle.
+    """The standing a verdict alone gives; a higher one is kept where it belongs to the same submission.
 
     Raises:
-        ProtocolError: The bundle was refused, and a refused bundle has no standing.
+        ProtocolError: It was refused, and what was refused has no standing.
     """
     if not verdict.ok:
-        raise ProtocolError(f"{verdict.slug or 'the bundle'} was refused and has no standing", remedy="Mend the faults and submit again.")
+        raise ProtocolError(
+            f"{verdict.slug or 'the submission'} was refused and has no standing", remedy="Correct the faults and submit again."
+        )
     level: Level = "rescored" if verdict.outcome == "accepted" else "self-reported"
-    if before is not None and before.bundle == verdict.bundle and LEVELS.index(before.level) > LEVELS.index(level):
+    if before is not None and before.digest == verdict.digest and LEVELS.index(before.level) > LEVELS.index(level):
         return before
-    return Standing(slug=verdict.slug, bundle=verdict.bundle, level=level)
+    return Standing(slug=verdict.slug, digest=verdict.digest, level=level)
 
 
 def reproduce(
-    standing: Standing, verdict: Verdict, rerun: Verdict, board: Board, *, by: str, hardware: str, code: str,
-    date: datetime.date | None = None, tolerance: float = WIDEST, reviewed_flags: Mapping[str, str] | None = None,
-) -> Standing:  # fmt: skip
-    """Compares a maintainer's rerun with a submission; within tolerance everywhere it is `reproduced`.
+    standing: Standing,
+    verdict: Verdict,
+    rerun: Verdict,
+    board: Board,
+    ran: Ran,
+    *,
+    tolerance: float = WIDEST,
+    reviewed_flags: Mapping[str, str] | None = None,
+) -> Standing:
+    """Compares a rerun with a submission; within tolerance everywhere it is `reproduced`.
 
     Args:
         standing: Standing so far; at least `rescored`.
         verdict: Verdict on the submission.
-        rerun: Verdict on the rerun's own bundle, rescored with the same labels.
+        rerun: Verdict on the rerun's own submission, rescored with the same labels.
         board: What counts.
-        by: Who ran it.
-        hardware: On what.
-        code: Commit or address of the code that was run.
-        date: When; default today.
+        ran: Who ran it, on what, and with which code.
         tolerance: Largest difference of mean scores that is ever allowed.
         reviewed_flags: What a reviewer found about every flag of the verdict.
 
@@ -171,20 +198,35 @@ def reproduce(
     Raises:
         ProtocolError: Nothing was rescored, nothing is common, a family is missing from the rerun, or a flag was not reviewed.
     """
-    if standing.bundle != verdict.bundle:
-        raise ProtocolError(f"{standing.slug}: the standing belongs to another bundle than the verdict")
+    if standing.digest != verdict.digest:
+        raise ProtocolError(f"{standing.slug}: the standing belongs to another submission than the verdict")
     if verdict.outcome != "accepted" or rerun.outcome != "accepted":
-        raise ProtocolError(f"{standing.slug}: both bundles must be accepted and rescored (found {verdict.outcome} and {rerun.outcome})")
+        raise ProtocolError(f"{standing.slug}: both must be accepted and rescored (found {verdict.outcome} and {rerun.outcome})")
     if rerun.model is None or verdict.model is None or rerun.model.name != verdict.model.name:
         raise ProtocolError(f"{standing.slug}: the rerun is of another model")
-    if rerun.bundle == verdict.bundle:
-        raise ProtocolError(f"{standing.slug}: the rerun is the submission itself")
+    same = _identical(verdict, rerun)
+    if same == len(verdict.cells) and not ran.deterministic:
+        raise ProtocolError(
+            f"{standing.slug}: the rerun's predictions are those of the submission in all {same} cells",
+            remedy="Where the model is deterministic, state it: --deterministic.",
+        )
+    if ran.by in _authors(verdict):
+        raise ProtocolError(f"{standing.slug}: {ran.by!r} is an author; somebody else has to run it")
     reviewed = dict(standing.reviewed_flags) | dict(reviewed_flags or {})
     open_flags = sorted({flag.key for flag in verdict.flags} - set(reviewed))
     if open_flags:
-        raise ProtocolError(f"{standing.slug}: nobody has said what the flags {open_flags} are", remedy='Give --flag KEY="what was found".')
+        raise ProtocolError(f"{standing.slug}: the flags {open_flags} were not reviewed", remedy='Give --flag KEY="what was found".')
     compared = compare(verdict, rerun, board, tolerance)
-    record = Rerun(by=by, hardware=hardware, date=date or _today(), bundle=rerun.bundle, code=code, compared=compared)
+    record = Rerun(
+        by=ran.by,
+        hardware=ran.hardware,
+        date=ran.date or _today(),
+        digest=rerun.digest,
+        identical=same,
+        cells=len(verdict.cells),
+        code=ran.code,
+        compared=compared,
+    )
     level: Level = "reproduced" if record.same else standing.level
     return standing.model_copy(update={"rerun": record, "level": level, "reviewed_flags": reviewed, "sign_off": None})
 
@@ -221,28 +263,25 @@ def sign_off(standing: Standing, verdict: Verdict, *, by: str, record: str, stat
     Raises:
         ProtocolError: It is not reproduced, or the one who signs is no author.
     """
-    if standing.level not in ("reproduced", "verified") or standing.bundle != verdict.bundle:
+    if standing.level not in ("reproduced", "verified") or standing.digest != verdict.digest:
         raise ProtocolError(f"{standing.slug} is {standing.level}; only what was reproduced can be signed off")
-    authors = {
-        str(author.get(key)) for author in (verdict.submission or {}).get("authors", ()) for key in ("name", "github") if author.get(key)
-    }
-    if by not in authors:
-        raise ProtocolError(f"{by!r} is not among the authors {sorted(authors)}")
+    if by not in _authors(verdict):
+        raise ProtocolError(f"{by!r} is not among the authors {sorted(_authors(verdict))}")
     signed = SignOff(by=by, date=date or _today(), statement=statement, record=record)
     return standing.model_copy(update={"level": "verified", "sign_off": signed})
 
 
 def ranks(standing: Standing, verdict: Verdict, family: str, track: Track = "deployment") -> str | None:
-    """Why a submission has no headline rank in `task/target/split`; None where it has one.
+    """Why a submission has no rank in `task/target/split`; None where it has one.
 
     Args:
         standing: Its standing.
-        verdict: The verdict on the same bundle.
+        verdict: The verdict on the same submission.
         family: `task/target/split`.
         track: `open` takes open weights only.
     """
-    if standing.bundle != verdict.bundle:
-        return "its standing belongs to another bundle"
+    if standing.digest != verdict.digest:
+        return "its standing belongs to another submission"
     if not verdict.ok:
         return "it was refused"
     if track not in verdict.tracks:
@@ -252,17 +291,29 @@ def ranks(standing: Standing, verdict: Verdict, family: str, track: Track = "dep
     if family not in verdict.rankable:
         scored = verdict.outcome == "accepted"
         return verdict.unranked.get(family) or ("it is incomplete there" if scored else "it was not scored with the frozen labels")
-    if LEVELS.index(standing.level) < LEVELS.index("reproduced"):
-        return f"it is {standing.level}; a headline rank needs a maintainer's rerun"
-    return None
+    return "it was not scored with the frozen labels" if standing.level == "self-reported" else None
 
 
 def read_submissions(folder: str | Path) -> Iterable[tuple[Path, Verdict, Standing]]:
     """Submissions on the board: folder, verdict and standing, by name. Folders that were not verified yet are passed over."""
     for path in sorted(Path(folder).glob("*/verdict.json")):
-        verdict = Verdict.model_validate_json(path.read_bytes())
+        try:
+            verdict = Verdict.model_validate_json(path.read_bytes())
+        except ValueError as error:
+            raise DataError(f"is not a verdict: {error}", source=path, remedy="Verify it again: rs05bench leaderboard add.") from error
         standing = path.with_name("standing.json")
         yield path.parent, verdict, Standing.load(standing) if standing.is_file() else standing_of(verdict)
+
+
+def _authors(verdict: Verdict) -> set[str]:
+    people = (verdict.submission or {}).get("authors", ())
+    return {str(author.get(key)) for author in people for key in ("name", "github") if author.get(key)}
+
+
+def _identical(verdict: Verdict, rerun: Verdict) -> int:
+    """Cells whose predictions are the same to the last bit."""
+    theirs = {(c.task, c.target, c.split, c.fold, c.budget, c.seed): c.predictions for c in rerun.cells}
+    return sum(theirs.get((c.task, c.target, c.split, c.fold, c.budget, c.seed)) == c.predictions for c in verdict.cells)
 
 
 def _by_seed(verdict: Verdict, name: tuple[str, ...], metric: str, role: str) -> dict[int, float]:

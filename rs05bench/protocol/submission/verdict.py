@@ -1,4 +1,4 @@
-"""The verdict on a bundle: what was found, flagged, scored."""
+"""The verdict on a submission: what was found, flagged, scored."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from rs05bench.protocol.result import Cost, ModelCard, Stratum
 from rs05bench.protocol.rules import RuleVerdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Outcome = Literal["refused", "complete", "accepted"]
-FlagKey = Literal["too-good", "identical", "cost", "coordinates", "unmoved", "reported"]
+FlagKey = Literal["too-good", "far-above", "no-drop", "below-floor", "identical", "cost", "coordinates", "unmoved", "inputs"]
 Track = Literal["open", "deployment"]
 
 
@@ -26,7 +26,7 @@ class Flag(_Record):
     Attributes:
         key: What was looked for.
         sentence: What was found.
-        cells: Folders of the cells it was found in (at most ten).
+        cells: The cells it was found in (at most ten).
     """
 
     key: FlagKey
@@ -38,7 +38,6 @@ class CellVerdict(_Record):
     """One cell as it was found.
 
     Attributes:
-        path: Its folder in the bundle.
         task: Task.
         target: Target.
         split: Split.
@@ -46,13 +45,13 @@ class CellVerdict(_Record):
         budget: Budget.
         seed: Seed.
         units: Predicted test units.
-        labels_used: Labels it used.
+        labels_used: Labels its budget allows, drawn here; 0 where nothing was scored.
+        labels_inspected: Labels somebody had to look at to have those.
         predictions: Digest of the predictions.
-        scores: role -> metric -> score, computed here; empty where no labels were at hand.
+        scores: role -> metric -> score, computed here; empty where no labels were given.
         strata: Scores per role, shift and ground, for the drop on the same ground.
     """
 
-    path: str
     task: str
     target: str
     split: str
@@ -61,6 +60,7 @@ class CellVerdict(_Record):
     seed: int
     units: int
     labels_used: int
+    labels_inspected: int = 0
     predictions: str
     scores: dict[str, dict[str, float]] = Field(default_factory=dict)
     strata: list[Stratum] = Field(default_factory=list)
@@ -100,15 +100,16 @@ class Verdict(_Record):
     """`verdict.json`.
 
     Attributes:
-        schema_version: Always 1.
+        schema_version: Always 2.
         outcome: `refused`; `complete` (no fault, not rescored for want of labels); `accepted` (no fault, rescored).
         slug: Name of the submission; empty where it could not be read.
         title: One line for people.
-        bundle: Digest of the bundle (sorted lines of its SHA256SUMS).
+        digest: Digest of the submission: its record without the pin, and its other files.
+        files: Path -> SHA-256 of every file but the record, as verified.
         verified_at: Day and time, UTC.
         version: Version of rs05bench.
         seconds: Time it took.
-        submission: `submission.json` as read and checked; None where it could not be read.
+        submission: `submission.yaml` as read and checked; None where it could not be read.
         model: The model card; None where it could not be read.
         tracks: `deployment` for all, `open` for open weights.
         simulated: Whether any cell is of a simulated task; simulated results never rank.
@@ -121,14 +122,15 @@ class Verdict(_Record):
         cells: Every cell.
         pooled: Means of groups and calibration.
         costs: Costs, as reported.
-        sketches: cell -> rounded predictions of 24 units, by which near-identical predictions of two teams are found.
+        answers: cell -> its answers, packed, by which the same answers of two teams are found (`plausibility.pack`).
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     outcome: Outcome
     slug: str = ""
     title: str = ""
-    bundle: str = ""
+    digest: str = ""
+    files: dict[str, str] = Field(default_factory=dict)
     verified_at: str = ""
     version: str = ""
     seconds: float = 0.0
@@ -145,7 +147,7 @@ class Verdict(_Record):
     cells: list[CellVerdict] = Field(default_factory=list)
     pooled: list[Pooled] = Field(default_factory=list)
     costs: list[PricedCost] = Field(default_factory=list)
-    sketches: dict[str, list[float]] = Field(default_factory=dict)
+    answers: dict[str, str] = Field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

@@ -1,7 +1,8 @@
-"""Checking and verifying a bundle.
+"""Checking and verifying a submission.
 
-`check_bundle` needs nothing but the bundle and the board: a team runs it before anyone waits for a review. `verify_bundle` scores it anew
-with the frozen labels. Both do the reading in a child process that has little memory, little time and no way back (see `child`).
+`check_submission` needs nothing but the submission and the board: a team runs it before anyone waits for a review. `verify_submission`
+scores it again with the frozen labels. A fault of our own (a full disk, labels that cannot be read) is raised, and never called a fault of
+the submission.
 """
 
 from __future__ import annotations
@@ -10,86 +11,83 @@ import datetime
 import importlib.metadata
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Result
-from rs05bench.protocol.scoring import Scored
+from rs05bench.protocol.scoring import Scored, higher_is_better
 from rs05bench.protocol.submission import plausibility
-from rs05bench.protocol.submission.archive import Opened, open_bundle
 from rs05bench.protocol.submission.board import Board
-from rs05bench.protocol.submission.cells import ReadCell, check_completeness, read_cell
-from rs05bench.protocol.submission.faults import Faults, HostileError, shown
+from rs05bench.protocol.submission.cells import ReadCell, check_completeness, read_cells
+from rs05bench.protocol.submission.faults import Faults, HostileError
+from rs05bench.protocol.submission.folder import RECORD, Opened, open_submission
 from rs05bench.protocol.submission.limits import LIMITS, Limits
-from rs05bench.protocol.submission.reading import check_sums, read_record
-from rs05bench.protocol.submission.rescore import Rescorer, as_result, judge_rules, pool, reported_differences
-from rs05bench.protocol.submission.schema import CellRecord, Costs, Submission
+from rs05bench.protocol.submission.rescore import Rescorer, as_result, judge_rules, pool
+from rs05bench.protocol.submission.schema import Submission
 from rs05bench.protocol.submission.truth import Truth, available
 from rs05bench.protocol.submission.verdict import CellVerdict, Flag, PricedCost, Verdict
 
 
-def check_bundle(bundle: str | Path, board: str | Path, *, limits: Limits = LIMITS, isolated: bool = True) -> Verdict:
-    """Everything that can be said of a bundle without labels: safety, schema, digests, completeness, values.
+def check_submission(folder: str | Path, board: str | Path, *, limits: Limits = LIMITS) -> Verdict:
+    """Everything that can be said of a submission without labels: schema, digests, completeness, values.
 
     Args:
-        bundle: Folder, .zip or .tar.gz.
+        folder: Folder with `submission.yaml` and `predictions.parquet`.
         board: `leaderboard/`, or its `tasks.yaml`.
         limits: How large it may be.
-        isolated: Whether to read it in a child process with bounded memory and time.
 
     Returns:
         A verdict with every fault; `complete` where there is none.
     """
-    return verify_bundle(bundle, board, limits=limits, isolated=isolated)
+    return verify_submission(folder, board, limits=limits)
 
 
-def verify_bundle(
-    bundle: str | Path,
+def verify_submission(
+    folder: str | Path,
     board: str | Path,
     *,
     truth: str | Path | None = None,
     others: str | Path | None = None,
+    record: str | Path | None = None,
     limits: Limits = LIMITS,
-    isolated: bool = True,
-    work: str | Path | None = None,
 ) -> Verdict:
-    """Verifies a bundle as if its authors meant harm, and scores it anew.
+    """Verifies a submission as if its authors meant harm, and scores it again.
 
     Args:
-        bundle: Folder, .zip or .tar.gz.
+        folder: Folder with `submission.yaml` and `predictions.parquet`.
         board: `leaderboard/`, or its `tasks.yaml`.
         truth: Folder of the frozen labels (see `Truth`); without it nothing is rescored.
-        others: `leaderboard/submissions`, to find predictions sent before.
+        others: `leaderboard/submissions`, to compare with what was sent before.
+        record: `submission.yaml`, where the folder holds only what was fetched from its address.
         limits: How large it may be.
-        isolated: Whether to read it in a child process with bounded memory and time.
-        work: An empty folder to work in, which keeps an unpacked archive in `bundle/`; default one that is removed.
+
+    Raises:
+        DataError: The board or the frozen labels cannot be read.
+        OSError: A fault of this machine.
     """
-    from rs05bench.protocol.submission.child import judge_apart
-
-    found = Board.load(board)
-    read = judge_apart if isolated else judge
-    if work is not None:
-        return read(Path(bundle), found, truth, others, limits, Path(work))
-    with tempfile.TemporaryDirectory(prefix="rs05bench-verify-") as own:
-        return read(Path(bundle), found, truth, others, limits, Path(own))
-
-
-def judge(bundle: Path, board: Board, truth: str | Path | None, others: str | Path | None, limits: Limits, work: Path) -> Verdict:
-    """Reads and judges a bundle in this process; whatever goes wrong is a refusal."""
+    there, unreadable = _others(others)
+    trial = Trial(Board.load(board), Truth(Path(truth)) if truth is not None else None, there, limits)
+    trial.verdict.notes += [f"{name}: its verdict cannot be read, so it was not compared with" for name in unreadable]
     begin = time.perf_counter()
-    trial = Trial(board, Truth(Path(truth)) if truth is not None else None, others, limits)
-    try:
-        trial.run(bundle, work)
-    except HostileError as error:
-        trial.faults.add(str(error))
-    except MemoryError:
-        trial.faults.add("reading the bundle needs more memory than a verification may use")
-    except Exception as error:
-        trial.faults.add(f"the bundle could not be verified ({type(error).__name__}: {shown(str(error), 200)})")
-        trial.verdict.notes.append("unexpected")
+    with tempfile.TemporaryDirectory(prefix="rs05bench-verify-") as work:
+        try:
+            trial.run(Path(folder), Path(work), None if record is None else Path(record))
+        except HostileError as error:
+            trial.faults.add(str(error))
     return trial.close(time.perf_counter() - begin)
+
+
+def _others(folder: str | Path | None) -> tuple[dict[str, Verdict], list[str]]:
+    """Verdicts on the board by slug, and the slugs of those that cannot be read."""
+    found: dict[str, Verdict] = {}
+    unreadable = []
+    for path in sorted(Path(folder).glob("*/verdict.json")) if folder is not None else ():
+        try:
+            found[path.parent.name] = Verdict.model_validate_json(path.read_bytes())
+        except ValueError:
+            unreadable.append(path.parent.name)
+    return found, unreadable
 
 
 class Trial:
@@ -98,33 +96,33 @@ class Trial:
     Args:
         board: What counts.
         truth: Frozen labels.
-        others: `leaderboard/submissions`.
-        limits: How large a bundle may be.
+        others: slug -> verdict of what is on the board.
+        limits: How large a submission may be.
     """
 
-    def __init__(self, board: Board, truth: Truth | None, others: str | Path | None, limits: Limits) -> None:
+    def __init__(self, board: Board, truth: Truth | None, others: dict[str, Verdict], limits: Limits) -> None:
         self.board, self.truth, self.others, self.limits = board, truth, others, limits
         self.faults = Faults()
         self.verdict = Verdict(outcome="refused")
         self._rescored = False
 
-    def run(self, bundle: Path, work: Path) -> None:
+    def run(self, folder: Path, work: Path, record: Path | None) -> None:
         """Reads, checks, scores."""
-        opened = open_bundle(bundle, work, self.limits, self.faults)
-        if self.faults and not opened.files:
+        opened = open_submission(folder, work, self.limits, self.faults, record)
+        self.verdict.digest, self.verdict.files = opened.digest, dict(opened.files)
+        if opened.submission is not None:
+            self._describe(opened.submission)
+        cells = read_cells(opened, self.board, self.limits, self.faults) if "predictions.parquet" in opened.files else []
+        if not cells and not self.faults:
+            self.faults.add("predictions.parquet holds no row")
+        complete = check_completeness([cell.name for cell in cells], self.board, self.faults)
+        if opened.submission is None:
             return
-        if not opened.files:
-            raise HostileError("the bundle is empty")
-        self.verdict.bundle = check_sums(opened.root, opened.files, self.limits, self.faults)
-        submission, costs = self._records(opened)
-        cells, records = self._cells(opened, submission)
-        complete = check_completeness(records, self.board, self.faults)
-        if submission is None or costs is None:
-            return
-        self._check_costs(records, costs)
-        self._describe(submission, costs, cells)
+        self._check_names(opened)
+        self._check_costs(cells, opened.submission)
+        self._list(cells, opened.submission)
         if not self.faults:
-            self._score(cells, submission, costs, complete)
+            self._score(cells, opened.submission, complete)
 
     def close(self, seconds: float) -> Verdict:
         """The verdict, with its outcome."""
@@ -138,83 +136,57 @@ class Trial:
         verdict.seconds = round(seconds, 3)
         return verdict
 
-    def _records(self, opened: Opened) -> tuple[Submission | None, Costs | None]:
-        submission: Submission | None = None
-        costs: Costs | None = None
-        for name in ("submission.json", "costs.json"):
-            if name not in opened.files:
-                self.faults.add(f"{name} is missing")
-        if "submission.json" in opened.files:
-            submission = read_record(opened.root / "submission.json", Submission, self.limits, self.faults, "submission.json")
-        if "costs.json" in opened.files:
-            roomy = replace(self.limits, json_bytes=8 * self.limits.json_bytes)
-            costs = read_record(opened.root / "costs.json", Costs, roomy, self.faults, "costs.json")
-        return submission, costs
-
-    def _cells(self, opened: Opened, submission: Submission | None) -> tuple[list[ReadCell], list[CellRecord]]:
-        cells: list[ReadCell] = []
-        if not opened.cells:
-            self.faults.add("the bundle holds no cell (cells/<n>/predictions.json and units.parquet)")
-        for path in opened.cells:
-            cell = read_cell(opened, path, self.board, submission, self.limits, self.faults)
-            if cell is not None:
-                cells.append(cell)
-        names = [cell.record.cell.model_dump_json() for cell in cells]
-        for path, name in zip((cell.path for cell in cells), names, strict=True):
-            first = cells[names.index(name)].path
-            if first != path:
-                self.faults.add(f"{path}: is the same cell as {first}")
-        return cells, [cell.record for cell in cells]
-
-    def _check_costs(self, records: list[CellRecord], costs: Costs) -> None:
-        asked = {(r.cell.task, r.cell.target, r.cell.split, r.cell.budget) for r in records}
-        there = [cost.key for cost in costs.costs]
-        for key in sorted(asked - set(there)):
-            self.faults.add(f"costs.json: no cost of {'/'.join(key)}")
-        for key in sorted({key for key in there if there.count(key) > 1}):
-            self.faults.add(f"costs.json: {'/'.join(key)} occurs twice")
-        for key in sorted(set(there) - asked):
-            self.faults.add(f"costs.json: {'/'.join(key)} is no cell of this bundle")
-
-    def _describe(self, submission: Submission, costs: Costs, cells: list[ReadCell]) -> None:
+    def _describe(self, submission: Submission) -> None:
         verdict = self.verdict
         verdict.slug, verdict.title = submission.slug, submission.title
         verdict.submission = submission.model_dump(mode="json")
         verdict.model = submission.model.card()
         verdict.tracks = ["open", "deployment"] if submission.model.open_weights else ["deployment"]
-        verdict.simulated = any(cell.task.simulated for cell in cells)
         verdict.costs = [
-            PricedCost(task=cost.task, target=cost.target, split=cost.split, budget=cost.budget, cost=cost.cost()) for cost in costs.costs
+            PricedCost(task=cost.task, target=cost.target, split=cost.split, budget=cost.budget, cost=cost.cost())
+            for cost in submission.costs
         ]
-        verdict.cells = [
-            CellVerdict(
-                path=cell.path,
-                **cell.record.cell.model_dump(),
-                units=cell.units,
-                labels_used=cell.record.budget.labels_used,
-                predictions=cell.digest,
-            )
-            for cell in cells
-        ]
-        least = {cell.record.cell.seed for cell in cells}
-        first = min(least, default=0)
-        verdict.sketches = {plausibility.sketch_key(cell): cell.sketch for cell in cells if cell.sketch and cell.record.cell.seed == first}
-        verdict.flags += plausibility.identical(cells, submission, self._others())
-        verdict.flags += plausibility.impossible_costs(submission, costs)
 
-    def _others(self) -> dict[str, tuple[str, dict[str, list[float]]]]:
-        found: dict[str, tuple[str, dict[str, list[float]]]] = {}
-        for path in sorted(Path(self.others).glob("*/verdict.json")) if self.others is not None else ():
-            try:
-                other = Verdict.model_validate_json(path.read_bytes())
-            except ValueError:
-                self.verdict.notes.append(f"{path.parent.name}/verdict.json cannot be read, so its predictions were not compared")
-                continue
-            found[path.parent.name] = (other.model.tier if other.model else "", other.sketches)
-        return found
+    def _check_names(self, opened: Opened) -> None:
+        """A title or a slug of another team is refused: nobody may pass for somebody else."""
+        mine = opened.submission
+        assert mine is not None
+        authors = {author.name.casefold() for author in mine.authors}
+        for slug, other in self.others.items():
+            theirs = other.submission or {}
+            same_team = bool(authors & {str(author.get("name", "")).casefold() for author in theirs.get("authors", ())})
+            if slug == mine.slug and other.digest != opened.digest and not same_team:
+                self.faults.add(f"{RECORD}: the slug {slug} is another team's")
+            if slug != mine.slug and not same_team and other.title.casefold() == mine.title.casefold():
+                self.faults.add(f"{RECORD}: the title is that of submission {slug}")
 
-    def _score(self, cells: list[ReadCell], submission: Submission, costs: Costs, complete: list[str]) -> None:
-        reasons = {(cell.task.task, cell.record.cell.split): available(self.truth, cell.task, cell.record.cell.split) for cell in cells}
+    def _check_costs(self, cells: list[ReadCell], submission: Submission) -> None:
+        asked = {(*cell.name.family, cell.name.budget) for cell in cells}
+        there = [cost.key for cost in submission.costs]
+        for key in sorted(asked - set(there)):
+            self.faults.add(f"{RECORD}: costs: none of {'/'.join(key)}")
+        for key in sorted({key for key in there if there.count(key) > 1}):
+            self.faults.add(f"{RECORD}: costs: {'/'.join(key)} occurs twice")
+        for key in sorted(set(there) - asked):
+            self.faults.add(f"{RECORD}: costs: {'/'.join(key)} is no cell of this submission")
+
+    def _list(self, cells: list[ReadCell], submission: Submission) -> None:
+        verdict = self.verdict
+        verdict.simulated = any(cell.task.simulated for cell in cells)
+        verdict.cells = [CellVerdict(**cell.name.model_dump(), units=cell.units, labels_used=0, predictions=cell.digest) for cell in cells]
+        tables = [cell for cell in cells if not isinstance(cell.predictions, RasterPredictions)]
+        verdict.answers = {
+            str(cell.name): plausibility.pack(plausibility.answers(cell.predictions))  # type: ignore[arg-type]
+            for cell in tables
+            if cell.name.seed == 0
+        }
+        verdict.flags += plausibility.identical(tables, submission, self.others)
+        verdict.flags += plausibility.impossible_costs(submission)
+        if submission.inputs != "card":
+            verdict.flags.append(Flag(key="inputs", sentence=f"Inputs of its own instead of the card's: {submission.inputs}"))
+
+    def _score(self, cells: list[ReadCell], submission: Submission, complete: list[str]) -> None:
+        reasons = {(cell.task.task, cell.name.split): available(self.truth, cell.task, cell.name.split) for cell in cells}
         for (task, split), reason in sorted(reasons.items()):
             if reason is not None:
                 self.verdict.notes.append(f"{task}/{split} was not rescored: {reason}")
@@ -222,27 +194,25 @@ class Trial:
             return
         rescorer = Rescorer(self.truth, self.faults, self.verdict.notes)
         results: list[Result] = []
-        scored: list[tuple[ReadCell, Scored]] = []
         budgets: list[tuple[ReadCell, LabelBudget]] = []
-        for cell, told in zip(cells, self.verdict.cells, strict=True):
-            drawn = rescorer.budget(cell.record, cell.task, cell.path)
-            found = rescorer.score(cell)
+        for cell, kept in zip(cells, self.verdict.cells, strict=True):
+            drawn, found = rescorer.budget(cell.name, cell.task), rescorer.score(cell)
             if drawn is None or found is None:
                 continue
-            told.scores = {role: {name: round(value, 6) for name, value in values.items()} for role, values in found.scores.items()}
-            told.strata = [
-                stratum.model_copy(update={"scores": {name: round(value, 6) for name, value in stratum.scores.items()}})
-                for stratum in found.strata
-            ]
-            results.append(as_result(cell, found, drawn, submission, costs))
-            scored.append((cell, found))
+            _keep(kept, found, drawn)
+            results.append(as_result(cell, found, drawn, submission))
             budgets.append((cell, drawn))
         if len(results) < len(cells):
             return
         tasks = {cell.task.task: cell.task for cell in cells}
         self.verdict.rules = judge_rules(results, self.truth, tasks.values(), self.faults)
+        tables = [cell for cell in cells if not isinstance(cell.predictions, RasterPredictions)]
+        metrics = {task.task: (task.main_metric, higher_is_better(task.main_metric)) for task in tasks.values()}
         self.verdict.flags += plausibility.unmoved(budgets, submission)
-        self._look_closer(scored, rescorer, submission)
+        self.verdict.flags += plausibility.too_good(tables, rescorer)
+        self.verdict.flags += plausibility.follows_coordinates(tables, rescorer, submission)
+        rivals = {slug: other for slug, other in self.others.items() if slug != submission.slug}
+        self.verdict.flags += plausibility.against_board(self.verdict, metrics, rivals)
         self.verdict.pooled = pool(results)
         for result in results:
             family = f"{result.cell.task}/{result.cell.target}/{result.cell.split}"
@@ -253,11 +223,10 @@ class Trial:
         self.verdict.rankable = sorted(set(complete) - set(self.verdict.unranked))
         self._rescored = True
 
-    def _look_closer(self, scored: list[tuple[ReadCell, Scored]], rescorer: Rescorer, submission: Submission) -> None:
-        tables = [cell for cell, _ in scored if not isinstance(cell.predictions, RasterPredictions)]
-        self.verdict.flags += plausibility.too_good(tables, rescorer)
-        self.verdict.flags += plausibility.follows_coordinates(tables, rescorer, submission)
-        differing, worst = reported_differences(scored)
-        if differing:
-            sentence = f"Reported scores differ from those found here in {len(differing)} of {len(scored)} cells, by up to {worst:.3g}."
-            self.verdict.flags.append(Flag(key="reported", sentence=sentence, cells=differing[: plausibility.MOST_CELLS]))
+
+def _keep(kept: CellVerdict, found: Scored, drawn: LabelBudget) -> None:
+    kept.labels_used, kept.labels_inspected = drawn.labels_used, drawn.labels_inspected
+    kept.scores = {role: {name: round(value, 6) for name, value in values.items()} for role, values in found.scores.items()}
+    kept.strata = [
+        stratum.model_copy(update={"scores": {name: round(value, 6) for name, value in stratum.scores.items()}}) for stratum in found.strata
+    ]

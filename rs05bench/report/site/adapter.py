@@ -49,8 +49,8 @@ def adapt(directory: Path) -> Leaderboard:
     for folder, verdict, standing in submissions:
         if verdict.slug != folder.name or verdict.model is None:
             raise DataError(f"the verdict is of {verdict.slug!r}", source=folder, remedy="The folder's name is the submission's slug.")
-        if standing.bundle != verdict.bundle:
-            # Whatever was said of another bundle does not hold for this one.
+        if standing.digest != verdict.digest:
+            # What was stated of another submission does not hold for this one.
             standing = standing_of(verdict)
         entries[verdict.slug] = _entry(verdict, standing)
         for key, row in _rows(verdict, standing, tables):
@@ -158,7 +158,7 @@ def _as_result(model: ModelCard, table: Table, cell: CellVerdict) -> Result:
             budget=cell.budget,
             seed=cell.seed,
         ),
-        digest=cell.path,
+        digest=f"{cell.task}/{cell.target}/{cell.split}/{cell.fold}/{cell.budget}/{cell.seed}",
         kind=table.kind,
         main_metric=table.metric,
         higher_is_better=bool(find_metric(table.metric, METRICS).higher_is_better),
@@ -221,7 +221,7 @@ def _entry(verdict: Verdict, standing: Standing) -> Entry:
             for flag in verdict.flags
         ],
         digests={
-            "bundle": verdict.bundle,
+            "submission": verdict.digest,
             **{f"manifest {plain(name)}": str(digest) for name, digest in (sent.get("manifests") or {}).items()},
             **{f"card {plain(name)}": str(digest) for name, digest in (sent.get("cards") or {}).items()},
         },

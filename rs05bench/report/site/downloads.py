@@ -59,7 +59,7 @@ _COLUMNS: dict[str, str] = {
     **{f"{name}_{track}": "number" for track in TRACKS for name in ("rank", "rank_low", "rank_high")},
     **{f"{name}{end}": "number" for name in ("ood", "home", "drop") for end in ("", "_low", "_high")},
     "calibration": "number", "groups": "number", "seeds": "number", "missing": "text",
-    **dict.fromkeys(_COSTS, "number"), "hardware": "text", "bundle": "text",
+    **dict.fromkeys(_COSTS, "number"), "hardware": "text", "digest": "text",
 }  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def _cell(table: Table, row: Row, entry: Entry, budget: str, ranks: Ranks) -> di
         "groups": point.ood.groups if point.ood else None,
         "seeds": point.ood.seeds if point.ood else None,
         "missing": point.missing,
-        "bundle": entry.digests.get("bundle", ""),
+        "digest": entry.digests.get("submission", ""),
     }
     for track in TRACKS:
         place = ranks[track, budget].get(row.slug)

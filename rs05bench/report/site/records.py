@@ -13,8 +13,8 @@ StandingName = Literal["self-reported", "rescored", "reproduced", "verified"]
 TRACKS = {"deployment": "All models", "open": "Open weights only"}
 STANDING_MEANING = {
     "self-reported": "what the authors say; the predictions were not scored here",
-    "rescored": "scored here from the predictions sent; nobody has run the model again",
-    "reproduced": "a maintainer has run it again and came within tolerance",
+    "rescored": "scored here from the predictions sent; not run again yet",
+    "reproduced": "run again, by the machine for models of this package or by somebody else, within tolerance",
     "verified": "reproduced, and signed off by its authors",
 }
 

@@ -1,27 +1,18 @@
-"""Traces of carelessness and deceit are flagged; an honest bundle raises no flag."""
+"""Traces of carelessness and deceit are flagged; an honest submission raises no flag."""
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 
 from rs05bench.protocol.submission import plausibility
+from rs05bench.protocol.submission.make import pin
 from rs05bench.protocol.submission.shelf import add_submission
-from tests.protocol.submission.world import CLASSES, unit_table, write_bundle, write_sums
+from tests.protocol.submission.test_verify import edited, recorded
+from tests.protocol.submission.world import CLASSES, seed_of, write_submission
 
-
-def rewrite(bundle, predict) -> None:
-    """Rewrites every cell's probabilities by a function of unit ids, fold, budget and seed."""
-    for path in (bundle / "cells").iterdir():
-        cell = json.loads((path / "predictions.json").read_text())["cell"]
-        frame = pd.read_parquet(path / "units.parquet")
-        p = predict(frame["unit_id"].tolist(), cell)
-        pq.write_table(unit_table(frame["unit_id"].tolist(), frame["role"].tolist(), p.astype(np.float32)), path / "units.parquet")
-    write_sums(bundle)
+P = [f"p_{name}" for name in CLASSES]
 
 
 def keys(verdict) -> set[str]:
@@ -29,68 +20,119 @@ def keys(verdict) -> set[str]:
     return {flag.key for flag in verdict.flags}
 
 
-def test_an_honest_bundle_raises_no_flag(world, verify):
+def answered(frame: pd.DataFrame, p: np.ndarray) -> pd.DataFrame:
+    return frame.assign(**dict(zip(P, (p / p.sum(axis=1, keepdims=True)).astype(np.float32).T, strict=True)))
+
+
+def truth(frame: pd.DataFrame) -> np.ndarray:
+    return np.array([seed_of(unit) % 3 for unit in frame["unit_id"]])
+
+
+def sure(frame: pd.DataFrame, code: np.ndarray, seed: int = 0) -> pd.DataFrame:
+    """Mostly certain of a class, with some noise."""
+    p = np.full((len(frame), 3), 0.1) + 0.01 * np.random.default_rng(seed).random((len(frame), 3))
+    p[np.arange(len(frame)), code] = 0.8
+    return answered(frame, p)
+
+
+@pytest.fixture
+def board(world, tmp_path):
+    folder = tmp_path / "board"
+    folder.mkdir()
+    world.board.save(folder / "tasks.yaml")
+    return folder
+
+
+def add(folder, board, world):
+    pin(folder, "https://example.org/predictions.parquet")
+    found, verdict, _ = add_submission(folder, board, world.root / "truth")
+    assert found is not None, verdict.faults
+    return verdict
+
+
+def test_an_honest_submission_raises_no_flag(world, verify):
     assert keys(verify(world.good)) == set()
 
 
-def test_test_labels_that_were_copied(world, bundle, verify):
-    labels = pd.read_parquet(world.root / "truth/labels/labels.parquet").set_index("unit_id")["cover"]
-    rng = np.random.default_rng(0)
-
-    def copied(units, cell):
-        p = np.full((len(units), 3), 0.1) + 0.01 * rng.random((len(units), 3))
-        p[np.arange(len(units)), [CLASSES.index(labels[unit]) for unit in units]] = 0.8
-        return p / p.sum(axis=1, keepdims=True)
-
-    rewrite(bundle, copied)
-    assert "too-good" in keys(verify(bundle))
+def test_test_labels_that_were_copied(sent, verify):
+    assert "too-good" in keys(verify(edited(sent, lambda f: sure(f, truth(f)))))
 
 
-def test_predictions_that_follow_coordinates(world, bundle, verify, monkeypatch):
+def test_labels_copied_in_one_role_only_are_seen(sent, verify):
+    """The held-out units are a part of a cell's rows, and its headline."""
+
+    def change(frame):
+        code = np.where(frame["role"] == "test_ood", truth(frame), np.random.default_rng(0).integers(0, 3, len(frame)))
+        return sure(frame, code)
+
+    assert "too-good" in keys(verify(edited(sent, change)))
+
+
+def test_predictions_that_follow_coordinates(world, sent, verify, monkeypatch):
     monkeypatch.setattr(plausibility, "LEAST_PLACES", 30)
     units = pd.read_parquet(world.root / "truth/manifests/tiny/leave-region-out@v1.units.parquet").set_index("unit_id")
 
-    def smooth(ids, cell):
-        where = units.loc[ids, ["lon", "lat"]].to_numpy()
-        slope = (where[:, 0] // 5 * 0.25 + where[:, 0] % 5 + 0.001 * cell["seed"]).clip(0, 1) * 0.8
-        return np.column_stack([slope, 0.9 - slope, np.full(len(ids), 0.1)])
+    def smooth(frame):
+        where = units.loc[frame["unit_id"], ["lon", "lat"]].to_numpy()
+        slope = (where[:, 0] // 5 * 0.25 + where[:, 0] % 5 + 0.001 * frame["seed"].to_numpy()).clip(0, 1) * 0.8
+        return answered(frame, np.column_stack([slope, 0.9 - slope, np.full(len(frame), 0.1)]))
 
-    assert "coordinates" not in keys(verify(bundle))
-    rewrite(bundle, smooth)
-    assert "coordinates" in keys(verify(bundle))
-
-
-def test_what_neighbours_in_space_explain():
-    where = np.random.default_rng(0).random((400, 2))
-    assert plausibility._explained(where, where[:, 0]) > 0.95
-    assert plausibility._explained(where, np.random.default_rng(1).random(400)) < 0.1
+    assert "coordinates" not in keys(verify(sent))
+    assert "coordinates" in keys(verify(edited(sent, smooth)))
 
 
-def test_predictions_that_rest_on_no_label(bundle, verify):
-    rewrite(bundle, lambda units, cell: np.tile([0.5, 0.3, 0.2], (len(units), 1)) + 0.0)
-    assert "unmoved" in keys(verify(bundle))
+def test_answers_that_rest_on_no_label_are_seen_under_noise(sent, verify):
+    def same(frame):
+        code = np.array([seed_of(unit + "x") % 3 for unit in frame["unit_id"]])
+        return sure(frame, code, seed=1)
+
+    assert "unmoved" in keys(verify(edited(sent, same)))
 
 
-def test_predictions_of_another_team(world, tmp_path, verify):
-    board = tmp_path / "board"
-    board.mkdir()
-    world.board.save(board / "tasks.yaml")
-    assert add_submission(world.good, board, world.root / "truth")[2] == "rescored"
-    thief = write_bundle(tmp_path / "thief", world.root, world.board, slug="other-team")
+def test_the_answers_of_another_team_are_seen_under_noise(world, board, tmp_path, verify):
+    good = write_submission(tmp_path / "good", world.root, world.board)
+    add(good, board, world)
+    thief = write_submission(tmp_path / "thief", world.root, world.board, slug="other-team")
+    assert "identical" not in keys(verify(thief, others=board / "submissions"))
+    stolen = pd.read_parquet(good / "predictions.parquet")
+    noisy = stolen[P].to_numpy() ** 1.05 + 2e-4 * np.random.default_rng(0).random((len(stolen), 3))
+    flags = verify(edited(thief, lambda f: answered(stolen, noisy)), others=board / "submissions").flags
+    assert "forest-tiny" in next(flag.sentence for flag in flags if flag.key == "identical")
 
-    def stolen(units, cell):
-        path = next(
-            path for path in (world.good / "cells").iterdir() if json.loads((path / "predictions.json").read_text())["cell"] == cell
-        )
-        frame = pd.read_parquet(path / "units.parquet").set_index("unit_id").loc[units]
-        p = frame[[f"p_{name}" for name in CLASSES]].to_numpy() + 2e-4 * np.random.default_rng(0).random((len(units), 3))
-        return p / p.sum(axis=1, keepdims=True)
 
-    honest = verify(thief, others=board / "submissions")
-    assert "identical" not in keys(honest)
-    rewrite(thief, stolen)
-    flags = [flag for flag in verify(thief, others=board / "submissions").flags if flag.key == "identical"]
-    assert "forest-tiny" in flags[0].sentence
+def test_far_above_and_below_the_board(world, board, tmp_path, verify):
+    for slug in ("one", "two", "three"):
+        folder = write_submission(tmp_path / slug, world.root, world.board, slug=f"team-{slug}")
+        if slug == "one":
+            recorded(folder, model__tier="floor", model__name="floor/random")
+        add(folder, board, world)
+
+    def often(frame):
+        rng = np.random.default_rng(3)
+        wrong = (truth(frame) + rng.integers(1, 3, len(frame))) % 3
+        return sure(frame, np.where(rng.random(len(frame)) < 0.93, truth(frame), wrong))
+
+    best = edited(write_submission(tmp_path / "best", world.root, world.board, slug="team-best"), often)
+    assert "far-above" in keys(verify(best, others=board / "submissions"))
+    worst = edited(
+        write_submission(tmp_path / "worst", world.root, world.board, slug="team-worst"),
+        lambda f: sure(f, (truth(f) + 1 + np.random.default_rng(5).integers(0, 2, len(f))) % 3),
+    )
+    assert "below-floor" in keys(verify(worst, others=board / "submissions"))
+
+
+def test_names_of_others_are_refused(world, board, tmp_path, verify):
+    add(write_submission(tmp_path / "first", world.root, world.board, slug="team-one"), board, world)
+    other = write_submission(tmp_path / "second", world.root, world.board, slug="team-two")
+    recorded(other, title="A forest of bands (team-one)")
+    assert any("title is that of submission team-one" in fault for fault in verify(other, others=board / "submissions").faults)
+    recorded(other, title="Ours", slug="team-one")
+    assert any("another team's" in fault for fault in verify(other, others=board / "submissions").faults)
+
+
+def test_inputs_of_its_own_are_shown(sent, verify):
+    verdict = verify(recorded(sent, inputs="Clay v1.5 patch embeddings of the same Sentinel-2 scenes, one vector per point"))
+    assert keys(verdict) == {"inputs"}
 
 
 @pytest.mark.parametrize(
@@ -102,9 +144,21 @@ def test_predictions_of_another_team(world, tmp_path, verify):
         {"parameters_total": 10, "parameters_trainable": 20},
     ],
 )
-def test_costs_the_hardware_cannot_have_had(bundle, verify, cost):
-    record = json.loads((bundle / "costs.json").read_text())
-    record["costs"][0] |= cost
-    (bundle / "costs.json").write_text(json.dumps(record))
-    write_sums(bundle)
-    assert keys(verify(bundle)) == {"cost"}
+def test_costs_the_hardware_cannot_have_had(world, sent, verify, cost):
+    from tests.protocol.submission.world import record
+
+    costs = record(world.board)["costs"]
+    costs[0] |= cost
+    assert keys(verify(recorded(sent, costs=costs))) == {"cost"}
+
+
+def test_packed_answers_come_back():
+    values = np.array([0, 5, -3, 2], dtype=np.int16)
+    assert plausibility.unpack(plausibility.pack(values)).tolist() == values.tolist()
+    assert len(plausibility.unpack("no such text")) == 0
+
+
+def test_what_neighbours_in_space_explain():
+    where = np.random.default_rng(0).random((400, 2))
+    assert plausibility._explained(where, where[:, 0]) > 0.95
+    assert plausibility._explained(where, np.random.default_rng(1).random(400)) < 0.1

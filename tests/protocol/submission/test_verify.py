@@ -1,209 +1,278 @@
-"""A bundle without a fault is accepted, and its scores are those of the scorer, whatever it says of itself."""
+"""A submission without a fault is scored again; every fault of another is named; nothing hostile is followed."""
 
 from __future__ import annotations
 
-import json
+import hashlib
+import os
 import shutil
-import subprocess
-import sys
-import tarfile
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from sklearn.metrics import f1_score
 
-from rs05bench.protocol.submission import check_bundle, child, verdict_page, verify_bundle
+from rs05bench.errors import DataError
 from rs05bench.protocol.submission.limits import Limits
-from tests.protocol.submission.world import CLASSES, write_bundle, write_sums
+from rs05bench.protocol.submission.verify import check_submission, verify_submission
+from tests.protocol.submission.world import CLASSES, seed_of, write_parquet, write_submission
 
 
-def test_a_bundle_without_a_fault_is_accepted(world, verify):
+def edited(folder, change):
+    """Rewrites predictions.parquet by a function of its frame."""
+    path = folder / "predictions.parquet"
+    write_parquet(path, change(pd.read_parquet(path)))
+    return folder
+
+
+def recorded(folder, **fields):
+    """Rewrites fields of submission.yaml; a dotted name reaches inside."""
+    path = folder / "submission.yaml"
+    record = yaml.safe_load(path.read_text())
+    for name, value in fields.items():
+        *inside, last = name.split("__")
+        place = record
+        for part in inside:
+            place = place[part]
+        place[last] = value
+    path.write_text(yaml.safe_dump(record))
+    return folder
+
+
+def test_scores_are_those_of_scikit_learn(world, verify):
     verdict = verify(world.good)
-    assert verdict.faults == []
-    assert verdict.outcome == "accepted"
+    assert verdict.outcome == "accepted", verdict.faults
+    assert verdict.flags == []
     assert verdict.rankable == ["tiny/cover/leave-region-out"]
-    assert verdict.tracks == ["open", "deployment"]
-    assert len(verdict.cells) == 30
+    frame = pd.read_parquet(world.good / "predictions.parquet")
+    for cell in verdict.cells[:4]:
+        rows = frame[(frame["fold"] == cell.fold) & (frame["budget"] == cell.budget) & (frame["seed"] == cell.seed)]
+        rows = rows[rows["role"] == "test_ood"]
+        truth = [seed_of(unit) % 3 for unit in rows["unit_id"]]
+        guess = rows[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(1)
+        assert cell.scores["test_ood"]["macro_f1"] == pytest.approx(f1_score(truth, guess, average="macro"), abs=1e-5)
+    assert {cell.labels_used for cell in verdict.cells if cell.budget == "2-per-class"} == {6}
 
 
-def test_scores_are_those_of_scikit_learn_over_the_sent_predictions(world, verify):
-    verdict = verify(world.good)
-    labels = pd.read_parquet(world.root / "truth/labels/labels.parquet").set_index("unit_id")["cover"]
-    for cell in verdict.cells[::7]:
-        frame = pd.read_parquet(world.good / cell.path / "units.parquet")
-        held = frame[frame["role"] == "test_ood"]
-        guess = np.array(CLASSES)[held[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(axis=1)]
-        expected = f1_score(labels[held["unit_id"]], guess, average="macro", labels=CLASSES)
-        assert cell.scores["test_ood"]["macro_f1"] == pytest.approx(expected, abs=2e-6)
-
-
-def test_reported_scores_change_nothing_but_a_flag(bundle, verify):
-    before = verify(bundle)
-    path = bundle / "cells/1/predictions.json"
-    record = json.loads(path.read_text()) | {"reported": {"test_ood": {"macro_f1": 0.999}}}
-    path.write_text(json.dumps(record))
-    write_sums(bundle)
-    after = verify(bundle)
-    assert after.outcome == "accepted"
-    assert [cell.scores for cell in after.cells] == [cell.scores for cell in before.cells]
-    assert [flag.key for flag in after.flags] == ["reported"]
-
-
-def test_without_labels_a_bundle_is_complete_and_not_rescored(world, verify):
-    verdict = verify(world.good, truth=False)
-    assert (verdict.outcome, verdict.rankable) == ("complete", [])
-    assert all(cell.scores == {} for cell in verdict.cells)
-
-
-@pytest.mark.slow
-def test_chips_are_rescored(world, verify):
-    verdict = verify(world.good_chips)
-    assert verdict.faults == []
-    assert verdict.outcome == "accepted"
-    assert verdict.rankable == ["tiny-chips/burnt/leave-region-out"]
+def test_maps_are_scored(world, verify):
+    verdict = verify(world.good_maps)
+    assert verdict.outcome == "accepted", verdict.faults
     assert 0 < verdict.cells[0].scores["test_ood"]["miou"] < 1
 
 
-@pytest.mark.parametrize("ending", ["zip", "tar.gz", "tar"])
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_folder_zip_and_tar_are_the_same_bundle(world, verify, tmp_path, ending, wrapped):
-    target = tmp_path / f"b.{ending}"
-    if ending == "zip":
-        root, base = (world.good.parent, world.good.name) if wrapped else (world.good, ".")
-        shutil.make_archive(str(tmp_path / "b"), "zip", root, base)
-    else:
-        with tarfile.open(target, "w:gz" if ending == "tar.gz" else "w") as archive:
-            archive.add(world.good, "my bundle".replace(" ", "-") if wrapped else ".")
-    verdict = verify(target, truth=False)
-    assert verdict.faults == []
-    assert verdict.bundle == verify(world.good, truth=False).bundle
-
-
-def test_the_child_process_gives_the_same_verdict(world, verify):
-    apart = verify_bundle(world.good, world.root / "board", truth=world.root / "truth")
-    here = verify(world.good)
-    assert apart.outcome == "accepted"
-    assert apart.cells == here.cells
-    assert apart.notes == here.notes
-
-
-def test_what_needs_too_much_memory_is_refused_by_the_child(world, bundle):
-    rows = 2_000_000
-    numbers = pa.array(np.zeros(rows))
-    words = pa.array(["x"]).take(pa.array(np.zeros(rows, dtype=np.int64)))
-    table = pa.table({"unit_id": words, "role": words} | {f"p_{name}": numbers for name in CLASSES})
-    pq.write_table(table, bundle / "cells/1/units.parquet", compression="zstd")
-    write_sums(bundle)
-    verdict = verify_bundle(bundle, world.root / "board", limits=Limits(memory_bytes=24 << 20))
-    assert verdict.outcome == "refused"
-    assert "memory" in " ".join(verdict.faults)
-
-
-def test_what_needs_too_much_time_is_refused_by_the_child(world, monkeypatch):
-    # Reading that never ends, in the child's own limits: a machine of any speed needs too long for it.
-    reading = "import rs05bench.protocol.submission.verify as verify, itertools; verify.judge = lambda *_, **__: sum(itertools.repeat(0)); "
-    monkeypatch.setattr(child, "_START", child._START.replace("from", reading + "from", 1))
-    verdict = verify_bundle(world.good, world.root / "board", truth=world.root / "truth", limits=Limits(seconds=1))
-    assert (verdict.outcome, verdict.faults) == ("refused", ["reading the bundle needs more than 1 s of processor time"])
-
-
-def test_a_library_that_breaks_down_is_told_in_plain_words(world, monkeypatch):
-    # As a parser written in C++ does that throws where nothing catches: the process is gone, and the parent has to find the words.
-    breaking = (
-        "import rs05bench.protocol.submission.reading as reading, os; "
-        'reading._check_footer = lambda *_: (os.write(2, b"terminate called\\n  what():  histogram size mismatch\\n"), os.abort()); '
-    )
-    monkeypatch.setattr(child, "_START", child._START.replace("from", breaking + "from", 1))
-    verdict = verify_bundle(world.good, world.root / "board")
-    assert verdict.outcome == "refused"
-    assert verdict.faults == [
-        "cells/1/units.parquet: the library that reads it broke down on its content, and nothing more of the bundle was read "
-        "(SIGABRT; 'what():  histogram size mismatch')"
-    ]
-    assert verdict.notes == []
-
-
-def test_no_spoiled_byte_of_a_table_ends_the_process_or_gets_past_the_reader(world, tmp_path):
-    # pyarrow 26 ends the process on a histogram of a wrong length where a column's own metadata are asked for, and reads an index beyond
-    # its dictionary without a word.
-    code = """
-import random, sys
-from pathlib import Path
-from rs05bench.protocol.submission.faults import HostileError
-from rs05bench.protocol.submission.limits import LIMITS
-from rs05bench.protocol.submission.reading import read_table
-good, spoiled = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
-columns = {"unit_id": "text", "role": "text", "p_crop": "number", "p_tree": "number", "p_water": "number"}
-refused = 0
-for at in range(0, len(good), 2):
-    spoiled.write_bytes(good[:at] + bytes([good[at] ^ (1 << random.Random(at).randrange(8))]) + good[at + 1 :])
-    try:
-        read_table(spoiled, columns, LIMITS, "units.parquet")
-    except HostileError:
-        refused += 1
-print(refused)
-"""
-    run = [sys.executable, "-c", code, str(world.good / "cells/1/units.parquet"), str(tmp_path / "spoiled.parquet")]
-    done = subprocess.run(run, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-500:]
-    assert int(done.stdout) > 100
-
-
-def test_check_tells_every_fault_at_once(world, bundle):
-    shutil.rmtree(bundle / "cells/7")
-    (bundle / "cells/4/units.parquet").unlink()
-    record = json.loads((bundle / "submission.json").read_text())
-    record["authors"], record["code"] = [], "javascript:alert(1)"
-    (bundle / "submission.json").write_text(json.dumps(record))
-    costs = json.loads((bundle / "costs.json").read_text())
-    costs["costs"][0]["fit_s"] = -1
-    (bundle / "costs.json").write_text(json.dumps(costs))
-    told = "\n".join(check_bundle(bundle, world.root / "board", isolated=False).faults)
-    for piece in ("cells/4: units.parquet is missing", "authors", "code", "fit_s", "has 4 seeds", "is in SHA256SUMS, and missing"):
-        assert piece in told
-
-
-def test_the_page_runs_nothing_a_stranger_wrote(bundle, verify):
-    record = json.loads((bundle / "submission.json").read_text())
-    hostile = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'"
-    record["title"] = record["overlap"] = record["notes"] = record["licence"] = hostile
-    record["authors"][0]["name"] = hostile
-    (bundle / "submission.json").write_text(json.dumps(record))
-    write_sums(bundle)
-    verdict = verify(bundle)
-    page = verdict_page(verdict)
-    assert verdict.outcome == "accepted"
-    assert "<script" not in page
-    assert "<img" not in page
-    assert "&lt;script&gt;" in page
-    assert "default-src 'none'" in page
-
-
-def test_the_page_of_a_refusal_lists_the_faults(bundle, verify):
-    (bundle / "SHA256SUMS").unlink()
-    page = verdict_page(verify(bundle))
-    assert "Refused" in page
-    assert "SHA256SUMS is missing" in page
-
-
-def test_labels_other_than_the_frozen_ones_score_nothing(world, verify, tmp_path):
-    truth = shutil.copytree(world.root / "truth", tmp_path / "truth")
-    frame = pd.read_parquet(truth / "labels/labels.parquet")
-    frame.loc[0, "cover"] = CLASSES[(CLASSES.index(frame.loc[0, "cover"]) + 1) % 3]
-    frame.to_parquet(truth / "labels/labels.parquet", index=False)
-    verdict = verify_bundle(world.good, world.root / "board", truth=truth, isolated=False)
+def test_without_labels_a_submission_is_complete_and_not_scored(world):
+    verdict = check_submission(world.good, world.root / "board")
     assert verdict.outcome == "complete"
-    assert "frozen digest" in verdict.notes[0]
+    assert not any(cell.scores for cell in verdict.cells)
 
 
-def test_protocol_submission_imports_fast_and_needs_no_gpu_stack():
-    code = "import rs05bench.protocol.submission, sys; print({'torch', 'rasterio', 'pandas'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+def test_the_digest_is_of_answers_and_claims_and_not_of_the_address(sent, verify):
+    first = verify(sent, truth=False).digest
+    sha = hashlib.sha256((sent / "predictions.parquet").read_bytes()).hexdigest()
+    recorded(sent, predictions={"address": "https://example.org/predictions.parquet", "sha256": sha})
+    assert verify(sent, truth=False).digest == first
+    assert verify(recorded(sent, notes="Other words."), truth=False).digest != first
 
 
-def test_a_second_bundle_differs_by_its_digest(world, tmp_path, verify):
-    other = write_bundle(tmp_path / "other", world.root, world.board, slug="other-forest")
-    assert verify(other, truth=False).bundle != verify(world.good, truth=False).bundle
+FAULTS = {
+    "a fold": (lambda f: f[f["fold"] != f["fold"].iloc[0]], "lacks fold"),
+    "a seed": (lambda f: f[f["seed"] != 3], "lacks seed 3"),
+    "other seeds": (lambda f: f.assign(seed=f["seed"] + 7), "lacks seed 0, 1, 2, 3, 4"),
+    "a budget": (lambda f: f[f["budget"] != "2-per-class"], "budget 2-per-class is missing"),
+    "a unit": (lambda f: f.drop(index=f.index[5]), "test units"),
+    "a unit twice": (lambda f: pd.concat([f, f.iloc[[5]]]), "occurs twice in one role"),
+    "a foreign unit": (lambda f: f.assign(unit_id=f["unit_id"].where(f.index != 5, "nobody")), "not the same ones"),
+    "another role": (lambda f: f.assign(role=f["role"].where(f.index != 5, "train")), "role 'train' is not asked for"),
+    "a role swapped": (lambda f: f.assign(role=f["role"].map({"test_id": "test_ood", "test_ood": "test_id"})), "not the same ones"),
+    "another task": (lambda f: f.assign(task="huge"), "task 'huge' is not on the board"),
+    "another split": (lambda f: f.assign(split="random"), "split 'random' does not count"),
+    "another fold": (lambda f: f.assign(fold="../../x"), "does not exist"),
+    "another budget": (lambda f: f.assign(budget="9-per-class"), "budget '9-per-class' does not count"),
+    "a class lacking": (lambda f: f.drop(columns="p_crop"), "p_crop"),
+    "no number": (lambda f: f.assign(p_crop=f["p_crop"].where(f.index != 5, np.nan)), "missing or not finite"),
+    "infinite": (lambda f: f.assign(p_crop=f["p_crop"].where(f.index != 5, np.inf)), "missing or not finite"),
+    "percent": (lambda f: f.assign(**{f"p_{c}": f[f"p_{c}"] * 100 for c in CLASSES}), "divide by 100"),
+    "bytes": (lambda f: f.assign(**{f"p_{c}": f[f"p_{c}"] * 255 for c in CLASSES}), "divide by 255"),
+    "no sum": (lambda f: f.assign(p_crop=f["p_crop"] * 0.5), "sum to 1"),
+    "negative": (lambda f: f.assign(p_crop=-f["p_crop"]), "from 0 to 1"),
+    "a column too many": (lambda f: f.assign(truth=1.0), "should not be there"),
+    "values too": (lambda f: f.assign(y=1.0), "has none of that name"),
+    "text for numbers": (lambda f: f.assign(p_crop=f["p_crop"].astype(str)), "expected floating-point"),
+    "seeds as numbers with points": (lambda f: f.assign(seed=f["seed"].astype(float)), "expected whole numbers"),
+    "seeds below zero": (lambda f: f.assign(seed=f["seed"] - 9), "greater than or equal to 0"),
+    "ids as numbers": (lambda f: f.assign(unit_id=range(len(f))), "expected text"),
+    "a long id": (lambda f: f.assign(unit_id=f["unit_id"].where(f.index != 5, "x" * 500)), "longer than 200"),
+    "nothing": (lambda f: f.iloc[:0], "holds no row"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_faulty_table_is_refused_and_the_fault_named(sent, verify, case):
+    change, words = FAULTS[case]
+    verdict = verify(edited(sent, change))
+    assert verdict.outcome == "refused"
+    assert any(words in fault for fault in verdict.faults), verdict.faults
+    assert verdict.rankable == []
+
+
+RECORDS = {
+    "an unknown field": ({"colour": "red"}, "colour"),
+    "a number in quotes": ({"costs": [{"task": "tiny", "fit_s": "0.2"}]}, "costs.0"),
+    "a false statement": ({"statement__may_publish": False}, "statement.may_publish"),
+    "1 for true": ({"statement__may_publish": 1}, "statement.may_publish"),
+    "the template": ({"title": "<one line for people>"}, "still holds what the template asks for"),
+    "an invisible letter": ({"title": "A\u200bforest"}, "U+200B"),
+    "a future day": ({"submitted": "2999-01-01"}, "has not come"),
+    "another scheme": ({"code": "javascript:alert(1)"}, "https://"),
+    "a password in an address": ({"code": "https://me:secret@example.org/x"}, "https://"),
+    "a path for a name": ({"slug": "../../etc"}, "slug"),
+    "an Arabic digit": ({"authors": [{"name": "Z", "orcid": "0000-0000-0000-000\u0663"}]}, "orcid"),
+    "another manifest": ({"manifests": {"tiny/leave-region-out@v1": "0" * 64}}, "the digest of manifest"),
+    "another card": ({"cards": {"tiny": "0" * 64}}, "the digest of card"),
+    "no cost": ({"costs": []}, "costs"),
+    "pretraining and not pretrained": ({"model__pretraining": ["ImageNet"]}, "pretrained must be true"),
+    "another pin": ({"predictions": {"address": "https://example.org/p", "sha256": "0" * 64}}, "pins 000000000000"),
+    "a branch for a commit": ({"predictions": {"address": "hf://datasets/a/b", "sha256": "0" * 64}}, "needs `revision`"),
+}
+
+
+@pytest.mark.parametrize("case", RECORDS)
+def test_a_faulty_record_is_refused_and_the_field_named(sent, verify, case):
+    fields, words = RECORDS[case]
+    verdict = verify(recorded(sent, **fields))
+    assert verdict.outcome == "refused"
+    assert any(words in fault for fault in verdict.faults), verdict.faults
+    assert not any("function-" in fault for fault in verdict.faults)
+
+
+BROKEN = {
+    "no YAML": b"title: [",
+    "a list": b"- a\n- b\n",
+    "aliases of aliases": b"a: &a [x, x]\n"
+    + b"".join(b"%c: &%c [*%c, *%c]\n" % (99 + i, 99 + i, 97 if i == 0 else 98 + i, 97 if i == 0 else 98 + i) for i in range(20)),
+    "deep": b"a: " + b"[" * 5000,
+    "not UTF-8": b"\xff\xfe\x00",
+    "python": b"!!python/object/apply:os.system [true]",
+    "too large": b"# " + b"x" * (2 << 20),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_record_that_cannot_be_read_is_refused(sent, verify, case):
+    (sent / "submission.yaml").write_bytes(BROKEN[case])
+    assert verify(sent).outcome == "refused"
+
+
+def _linked(folder):
+    (folder / "predictions.parquet").rename(folder.parent / "real.parquet")
+    (folder / "predictions.parquet").symlink_to(folder.parent / "real.parquet")
+
+
+def _piped(folder):
+    (folder / "predictions.parquet").unlink()
+    os.mkfifo(folder / "predictions.parquet")
+
+
+HOSTILE = {
+    "a link for the table": (_linked, "is a link"),
+    "a pipe for the table": (_piped, "not a regular file"),
+    "a link to a folder": (lambda f: (f / "maps").symlink_to("/etc"), "is a link"),
+    "a further file": (lambda f: (f / "evil.pth").write_text("import os"), "holds no such file"),
+    "a hidden folder": (lambda f: (f / ".git").mkdir(), "holds no such folder"),
+    "a map nobody names": (lambda f: ((f / "maps").mkdir(), (f / "maps" / "x.tif").write_bytes(b"II*\0")), "no row of"),
+    "no Parquet": (lambda f: (f / "predictions.parquet").write_bytes(b"PK\x03\x04" * 100), "not a Parquet file"),
+    "half a Parquet": (
+        lambda f: (f / "predictions.parquet").write_bytes((f / "predictions.parquet").read_bytes()[:-200]),
+        "predictions.parquet",
+    ),
+    "no table": (lambda f: (f / "predictions.parquet").unlink(), "predictions.parquet is missing"),
+    "no record": (lambda f: (f / "submission.yaml").unlink(), "submission.yaml is missing"),
+    "nested": (
+        lambda f: pq.write_table(pa.table({"task": [["a"]], "unit_id": [{"a": 1}]}), f / "predictions.parquet"),
+        "predictions.parquet",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_what_is_hostile_is_refused(sent, verify, case):
+    spoil, words = HOSTILE[case]
+    spoil(sent)
+    verdict = verify(sent)
+    assert verdict.outcome == "refused"
+    assert any(words in fault for fault in verdict.faults), verdict.faults
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(rows=10), "at most 10 are allowed"),
+        (Limits(table_bytes=100), "has more than 100 bytes"),
+        (Limits(parquet_bytes=1000), "unpacks to"),
+        (Limits(bytes=100), "together"),
+        (Limits(files=1), "more than 1 files"),
+    ],
+)
+def test_limits_hold(sent, verify, limits, words):
+    verdict = verify(sent, limits=limits)
+    assert verdict.outcome == "refused"
+    assert any(words in fault for fault in verdict.faults), verdict.faults
+
+
+def test_other_writers_of_parquet_are_read(sent, verify):
+    """Version 2 pages with delta encodings, half precision, and dictionaries."""
+    path = sent / "predictions.parquet"
+    table = pq.read_table(path)
+    before = verify(sent).cells[0].scores
+    encodings = dict.fromkeys(("task", "split", "fold", "budget", "unit_id", "role"), "DELTA_BYTE_ARRAY")
+    pq.write_table(table, path, data_page_version="2.0", use_dictionary=False, column_encoding=encodings)
+    assert verify(sent).cells[0].scores == before
+    narrow = pd.read_parquet(path).astype({f"p_{name}": np.float16 for name in CLASSES})
+    write_parquet(path, narrow)
+    verdict = verify(sent)
+    assert verdict.outcome == "accepted", verdict.faults
+    assert verdict.cells[0].scores["test_ood"]["macro_f1"] == pytest.approx(before["test_ood"]["macro_f1"], abs=0.03)
+
+
+def test_a_fault_of_ours_is_not_a_fault_of_theirs(world, sent, tmp_path):
+    truth = shutil.copytree(world.root / "truth", tmp_path / "truth")
+    (truth / "labels" / "labels.parquet").write_bytes(b"broken")
+    try:
+        verdict = verify_submission(sent, world.root / "board", truth=truth)
+    except (DataError, OSError, ValueError):
+        return
+    assert verdict.outcome == "complete", verdict.faults
+
+
+def test_several_tasks_in_one_table(world, tmp_path, verify):
+    """A submission may be of several tasks: columns of the others are empty."""
+    both = write_submission(tmp_path / "both", world.root, world.board)
+    maps = write_submission(tmp_path / "maps-only", world.root, world.board, "tiny-chips")
+    shutil.copytree(maps / "maps", both / "maps")
+    write_parquet(
+        both / "predictions.parquet",
+        pd.concat([pd.read_parquet(both / "predictions.parquet"), pd.read_parquet(maps / "predictions.parquet")]),
+    )
+    one, other = (yaml.safe_load((folder / "submission.yaml").read_text()) for folder in (both, maps))
+    recorded(
+        both, costs=one["costs"] + other["costs"], manifests=one["manifests"] | other["manifests"], cards=one["cards"] | other["cards"]
+    )
+    verdict = verify(both)
+    assert verdict.outcome == "accepted", verdict.faults
+    assert len(verdict.rankable) == 2
+
+
+@pytest.mark.slow
+def test_the_map_is_of_its_chip(maps, verify):
+    from rasterio.transform import from_origin
+
+    from tests.protocol.submission.world import write_tif
+
+    first = pd.read_parquet(maps / "predictions.parquet")["map"].iloc[0]
+    (maps / first).unlink()
+    write_tif(maps / first, np.zeros((16, 16), np.float32), transform=from_origin(6e5, 5e6, 30, 30))
+    verdict = verify(maps)
+    assert verdict.outcome == "refused"
+    assert any("do not lie where their masks do" in fault for fault in verdict.faults)

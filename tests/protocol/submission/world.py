@@ -1,12 +1,10 @@
-"""A tiny leaderboard: one table task, one chip task, their frozen labels, and bundles written by hand.
+"""A tiny leaderboard: one table task, two chip tasks, their frozen labels, and submissions written by hand.
 
-Bundles are written here with json, hashlib, pyarrow and rasterio only, as a team without rs05bench would write them.
+Submissions are written here with yaml, pyarrow and rasterio only, as a team without rs05bench would write them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import rasterio
+import yaml
 from rasterio.transform import from_origin
 
-from rs05bench.protocol import TaskCard, UnitTable, build_manifest, draw_budget
+from rs05bench.protocol import TaskCard, UnitTable, build_manifest
 from rs05bench.protocol.labels import write_masks
 from rs05bench.protocol.submission.board import Board, freeze_task
 
@@ -97,75 +96,57 @@ def write_tif(path: Path, band: np.ndarray, **profile: Any) -> None:
         out.write(band, 1)
 
 
-def write_bundle(folder: Path, root: Path, board: Board, task_name: str = "tiny", *, seeds: int = 5, slug: str = "forest-tiny") -> Path:
-    """Writes a bundle without a fault: every fold, budget and seed."""
+def write_submission(folder: Path, root: Path, board: Board, task_name: str = "tiny", *, seeds: int = 5, slug: str = "forest-tiny") -> Path:
+    """Writes a submission without a fault: every fold, budget and seed."""
+    folder.mkdir(parents=True)
     task = board.task(task_name)
     assert task is not None
-    split = task.splits["leave-region-out"]
-    truth = root / "truth"
-    card = TaskCard.load(truth / "cards" / f"{task_name}.yaml")
-    manifest = _manifest(truth, task_name)
-    labels = _label_map(truth) if task.kind == "classification" else None
-    number = 0
-    for budget in split.budgets:
-        for fold in split.folds:
+    manifest = _manifest(root / "truth", task_name)
+    parts, samples = [], []
+    for budget in task.splits["leave-region-out"].budgets:
+        for fold in task.splits["leave-region-out"].folds:
             for seed in range(seeds):
-                number += 1
-                drawn = draw_budget(card, manifest, fold, budget, seed, labels)
-                record = {
-                    "schema_version": 1, "kind": task.kind, "classes": task.classes,
-                    "cell": {"task": task_name, "target": task.targets[0], "split": "leave-region-out",
-                             "fold": fold, "budget": budget, "seed": seed},
-                    "preprocessing": task.preprocessing, "budget": {"labels_used": drawn.labels_used, "digest": drawn.digest},
-                }  # fmt: skip
-                cell = folder / "cells" / str(number)
-                cell.mkdir(parents=True)
-                (cell / "predictions.json").write_text(json.dumps(record))
+                cell = {"task": task_name, "split": "leave-region-out", "fold": fold, "budget": budget, "seed": seed}
                 rows = manifest.fold(fold)
                 rows = rows[rows["role"].astype(str).isin(["test_id", "test_ood"])]
-                write = _write_units if task.kind == "classification" else _write_chips if task_name == "tiny-chips" else _write_classes
-                write(cell, rows["unit_id"].tolist(), rows["role"].astype(str).tolist(), f"{budget}/{fold}/{seed}/{slug}")
-    (folder / "submission.json").write_text(json.dumps(submission(board, task_name, slug)))
-    (folder / "costs.json").write_text(json.dumps(costs(board, task_name)))
-    write_sums(folder)
+                units, roles, salt = rows["unit_id"].tolist(), rows["role"].astype(str).tolist(), f"{budget}/{fold}/{seed}/{slug}"
+                frame = pd.DataFrame({"unit_id": units, "role": roles})
+                if task.kind == "classification":
+                    p = probabilities(units, salt)
+                    frame = frame.assign(**{f"p_{name}": p[:, i] for i, name in enumerate(CLASSES)})
+                else:
+                    frame["map"], sampled = _write_maps(folder, len(parts), units, roles, salt, task.classes or [])
+                    samples += [sampled.assign(**cell)] if sampled is not None else []
+                parts.append(frame.assign(**cell))
+    write_parquet(folder / "predictions.parquet", pd.concat(parts, ignore_index=True))
+    if samples:
+        write_parquet(folder / "samples.parquet", pd.concat(samples, ignore_index=True))
+    (folder / "submission.yaml").write_text(yaml.safe_dump(record(board, task_name, slug)))
     return folder
 
 
-def submission(board: Board, task_name: str = "tiny", slug: str = "forest-tiny") -> dict[str, Any]:
-    """A card without a fault."""
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Writes a table with pyarrow's defaults."""
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
+
+
+def record(board: Board, task_name: str = "tiny", slug: str = "forest-tiny") -> dict[str, Any]:
+    """A record without a fault."""
     task = board.task(task_name)
     assert task is not None
+    cost = {"fit_s": 0.2, "predict_s": 0.02, "predict_s_per_1000": 0.1, "peak_memory_mb": 20.0, "hardware": "A processor"}
     return {
-        "format": "rs05bench-submission", "format_version": 1, "slug": slug, "title": "A forest of bands",
-        "authors": [{"name": "Zoë Álvarez", "affiliation": "Institute", "github": "zoe"}], "submitted": "2026-01-31",
+        "format": "rs05bench-submission", "format_version": 2, "slug": slug, "title": f"A forest of bands ({slug})",
+        "authors": [{"name": f"Zoë Álvarez of {slug}", "affiliation": "Institute", "github": "zoe"}], "submitted": "2026-01-31",
         "model": {"name": "raw/rf", "tier": "raw", "inputs": "raw", "learner": "rf", "licence": "MIT", "open_weights": True},
         "overlap": "Nothing was pretrained.", "licence": "CC-BY-4.0", "code": "https://example.org/code",
         "hardware": [{"name": "A processor", "kind": "cpu", "cores": 2}],
         "environment": {"python": "3.12", "packages": {"scikit-learn": "1.6"}},
+        "costs": [{"task": task_name, "target": task.targets[0], "split": "leave-region-out", "budget": budget, **cost}
+                  for budget in task.splits["leave-region-out"].budgets],
         "manifests": {f"{task_name}/leave-region-out@v1": task.splits["leave-region-out"].manifest}, "cards": {task_name: task.card},
         "statement": {"test_labels_unused": True, "budget_counts_all": True, "may_publish": True},
     }  # fmt: skip
-
-
-def costs(board: Board, task_name: str = "tiny") -> dict[str, Any]:
-    """Costs without a fault."""
-    task = board.task(task_name)
-    assert task is not None
-    base = {"fit_s": 0.2, "predict_s": 0.02, "predict_s_per_1000": 0.1, "peak_memory_mb": 20.0, "labels_used": 6, "hardware": "A processor"}
-    return {
-        "schema_version": 1,
-        "costs": [
-            {"task": task_name, "target": task.targets[0], "split": "leave-region-out", "budget": budget, **base}
-            for budget in task.splits["leave-region-out"].budgets
-        ],
-    }
-
-
-def write_sums(folder: Path) -> None:
-    """Writes SHA256SUMS as `sha256sum` does."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  ./{name}\n" for name in names]
-    (folder / "SHA256SUMS").write_text("".join(lines))
 
 
 def probabilities(units: list[str], salt: str) -> np.ndarray:
@@ -175,47 +156,31 @@ def probabilities(units: list[str], salt: str) -> np.ndarray:
     return (raw / raw.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def unit_table(units: list[str], roles: list[str], p: np.ndarray) -> pa.Table:
-    """The table of a cell."""
-    return pa.table({"unit_id": units, "role": roles} | {f"p_{name}": p[:, i] for i, name in enumerate(CLASSES)})
-
-
-def _write_units(cell: Path, units: list[str], roles: list[str], salt: str) -> None:
-    pq.write_table(unit_table(units, roles, probabilities(units, salt)), cell / "units.parquet")
-
-
-def _write_chips(cell: Path, units: list[str], roles: list[str], salt: str) -> None:
-    (cell / "chips").mkdir()
-    files = [f"chips/{i:03d}.tif" for i in range(len(units))]
-    for unit, file in zip(units, files, strict=True):
-        write_tif(cell / file, np.random.default_rng(seed_of(unit + salt)).random((SIDE, SIDE)).astype(np.float32), compress="deflate")
-    pq.write_table(pa.table({"unit_id": units, "role": roles, "file": files}), cell / "units.parquet")
-
-
-def _write_classes(cell: Path, units: list[str], roles: list[str], salt: str) -> None:
-    """Maps of three classes, right a little more often than chance, and all probabilities at some pixels."""
-    (cell / "chips").mkdir()
-    files = [f"chips/{i:03d}.tif" for i in range(len(units))]
-    samples: dict[str, list[Any]] = {name: [] for name in ("unit_id", "role", "pixel", "p_soil", "p_grass", "p_tree")}
+def _write_maps(
+    folder: Path, cell: int, units: list[str], roles: list[str], salt: str, classes: list[str]
+) -> tuple[list[str], pd.DataFrame | None]:
+    """Maps of a cell: probabilities of the second class, or classes with all probabilities at some pixels."""
+    (folder / "maps" / str(cell)).mkdir(parents=True)
+    files = [f"maps/{cell}/{at:03d}.tif" for at in range(len(units))]
+    if len(classes) == 2:
+        for unit, file in zip(units, files, strict=True):
+            write_tif(
+                folder / file, np.random.default_rng(seed_of(unit + salt)).random((SIDE, SIDE)).astype(np.float32), compress="deflate"
+            )
+        return files, None
+    samples = []
     for unit, role, file in zip(units, roles, files, strict=True):
-        rng = np.random.default_rng(seed_of(unit + salt))
-        raw = rng.random((3, SIDE, SIDE)) + 0.5 * (np.arange(3)[:, None, None] == mask_of(unit, 3))
+        raw = np.random.default_rng(seed_of(unit + salt)).random((len(classes), SIDE, SIDE))
+        raw += 0.5 * (np.arange(len(classes))[:, None, None] == mask_of(unit, len(classes)))
         p = (raw / raw.sum(axis=0)).astype(np.float32)
-        write_tif(cell / file, p.argmax(axis=0).astype(np.uint8), compress="deflate")
+        write_tif(folder / file, p.argmax(axis=0).astype(np.uint8), compress="deflate")
         # Chips of 256 pixels have no 1,024: all are kept.
-        count = SIDE * SIDE
-        for name, values in zip(samples, ([unit] * count, [role] * count, range(count), *p.reshape(3, -1)), strict=True):
-            samples[name].extend(values)
-    pq.write_table(pa.table({"unit_id": units, "role": roles, "file": files}), cell / "units.parquet")
-    pq.write_table(pa.table(samples), cell / "samples.parquet")
+        values = {f"p_{name}": p[at].ravel() for at, name in enumerate(classes)}
+        samples.append(pd.DataFrame({"unit_id": unit, "role": role, "pixel": np.arange(SIDE * SIDE), **values}))
+    return files, pd.concat(samples, ignore_index=True)
 
 
 def _manifest(truth: Path, task: str) -> Any:
     from rs05bench.protocol import SplitManifest
 
     return SplitManifest.load(truth / "manifests" / task / "leave-region-out@v1.parquet")
-
-
-def _label_map(truth: Path) -> dict[str, str]:
-    frame = pd.read_parquet(truth / "labels" / "labels.parquet")
-    return dict(zip(frame["unit_id"], frame["cover"], strict=True))

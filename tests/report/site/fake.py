@@ -115,7 +115,7 @@ def make_verdict(board: Board, number: int, *, seeds: int = 5, leave_out: tuple[
                         ]
                         cells.append(
                             CellVerdict(
-                                path=f"cells/{len(cells)}", task=task.task, target="class",
+                                task=task.task, target="class",
                                 split=split, fold=fold, budget=budget, seed=seed,
                                 units=100, labels_used=labels, predictions=DIGEST,
                                 scores={
@@ -165,7 +165,7 @@ def make_verdict(board: Board, number: int, *, seeds: int = 5, leave_out: tuple[
     ]
     flags = [Flag(key="cost", sentence=texts.get("flag", "Made-up flag: cheaper than its hardware allows."))] if number % 5 == 0 else []
     return Verdict(
-        outcome="accepted", slug=slug, title=title, bundle=f"{number:064d}", verified_at="2026-01-02T00:00:00Z", version="0",
+        outcome="accepted", slug=slug, title=title, digest=f"{number:064d}", verified_at="2026-01-02T00:00:00Z", version="0",
         submission=submission,
         model=model, tracks=["deployment", "open"] if weights else ["deployment"], simulated=any(task.simulated for task in board.tasks),
         rankable=rankable, flags=flags, cells=cells, pooled=pooled, costs=costs,
@@ -180,12 +180,12 @@ def make_standing(verdict: Verdict, level: str) -> Standing:
     ]
     done = level in ("reproduced", "verified")
     rerun = (
-        Rerun(by="a made-up maintainer", hardware=HARDWARE[0], date=day, bundle="f" * 64, code="0000000", compared=compared)
+        Rerun(by="a made-up maintainer", hardware=HARDWARE[0], date=day, digest="f" * 64, code="0000000", compared=compared)
         if done
         else None
     )
     signed = SignOff(by="Nobody", date=day, statement="Made up.", record="https://example.org") if level == "verified" else None
-    return Standing(slug=verdict.slug, bundle=verdict.bundle, level=level, rerun=rerun, sign_off=signed)
+    return Standing(slug=verdict.slug, digest=verdict.digest, level=level, rerun=rerun, sign_off=signed)
 
 
 def write_submission(root: Path, verdict: Verdict, level: str) -> Path:

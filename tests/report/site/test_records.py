@@ -42,13 +42,13 @@ def test_the_drop_compares_the_same_ground(board: Path, records: Leaderboard):
     assert point.drop.value == pytest.approx(np.mean(list(point.drops.values())))
 
 
-def test_only_reproduced_and_verified_rank(records: Leaderboard):
+def test_what_was_scored_here_ranks(records: Leaderboard):
     table = records.tables[0]
     ranked = set(rank_table(table, records)["deployment", "10-per-class"])
     standings = {slug: entry.standing for slug, entry in records.entries.items()}
-    assert ranked == {slug for slug in standings if standings[slug] in ("reproduced", "verified")}
-    rescored = next(row for row in table.rows if standings[row.slug] == "rescored")
-    assert "rerun" in why_unranked(table, rescored, "10-per-class")
+    assert ranked == {slug for slug in standings if standings[slug] != "self-reported"} - {"made-up-008"}  # it lacks a budget
+    unscored = next(row for row in table.rows if standings[row.slug] == "self-reported")
+    assert "not scored" in why_unranked(table, unscored, "10-per-class")
 
 
 def test_ranks_follow_the_score_and_count_from_one(records: Leaderboard):
@@ -95,12 +95,12 @@ def test_a_fold_that_lacks_is_told_and_bars_the_rank(tmp_path: Path):
     assert "8 of 9 folds" in why_unranked(table, table.rows[0], "5-per-class")
 
 
-def test_a_standing_of_another_bundle_does_not_hold(tmp_path: Path):
+def test_a_standing_of_another_submission_does_not_hold(tmp_path: Path):
     board = make_board(ONE)
     board.save(tmp_path / "tasks.yaml")
     verdict = make_verdict(board, 3, seeds=2)
     folder = write_submission(tmp_path, verdict, "verified")
-    make_standing(verdict, "verified").model_copy(update={"bundle": "a" * 64}).save(folder / "standing.json")
+    make_standing(verdict, "verified").model_copy(update={"digest": "a" * 64}).save(folder / "standing.json")
     assert read_leaderboard(tmp_path).entries[verdict.slug].standing == "rescored"
 
 
