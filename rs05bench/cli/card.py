@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from rs05bench.datasets.card_check import CardReport
+    from rs05bench.datasets.card_init import TableFacts
     from rs05bench.protocol import TaskCard
 
 
@@ -29,32 +30,62 @@ def init(
     groups: Annotated[str | None, typer.Option(help="Group columns, separated by commas, the one to hold out first.")] = None,
     unit: Annotated[str | None, typer.Option(help="Columns that together name a unit; empty for file name and row.")] = None,
     features: Annotated[str | None, typer.Option(help="Further feature columns beside the embedding; empty for none.")] = None,
-    crs: Annotated[str | None, typer.Option(help="CRS of the coordinate columns; default EPSG:4326.")] = None,
+    crs: Annotated[str | None, typer.Option(help="CRS of the coordinate columns: EPSG:32633, 33N; default EPSG:4326.")] = None,
+    product: Annotated[str | None, typer.Option(help="What numbered columns are: alphaearth, tessera, .., or any name.")] = None,
+    class_names: Annotated[str | None, typer.Option("--class-names", help="Names of integer classes in order, by commas.")] = None,
     name: Annotated[str | None, typer.Option(help="Task name; default from the table's name.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take what the columns suggest.")] = False,
 ) -> None:
     """Look at a table's columns, ask about what they cannot tell, and write a task card."""
     import re
 
-    from rs05bench.datasets.card_init import look, propose, questions, write_commented
+    from rs05bench.datasets.card_init import look, next_steps, propose, settle
+    from rs05bench.datasets.card_writing import write_commented
+    from rs05bench.datasets.tables.zones import named_crs
     from rs05bench.errors import DataError
 
-    out = out or (table.with_suffix(".yaml") if table.is_file() else table / f"{table.resolve().name}.yaml")
+    is_folder = table.is_dir()
+    out = out or (
+        table / f"{table.resolve().name}.yaml" if is_folder else table.with_name(f"{table.name.partition('#')[0]}").with_suffix(".yaml")
+    )
     if out.exists():
         raise DataError("exists already", source=out, remedy="Give another name with --out, or remove it.")
-    given = {"target": target, "kind": kind, "groups": groups, "unit": unit, "features": features, "crs": crs}
+    given = {
+        "target": target, "kind": kind, "groups": groups, "unit": unit, "features": features, "product": product,
+        "class_names": class_names, "crs": named_crs(crs) if crs else None,
+    }  # fmt: skip
     answers: dict[str, str] = {field: value for field, value in given.items() if value is not None}
     facts = look(table)
-    typer.echo(_seen(facts.frame.shape, facts.bands, facts.x, facts.y, facts.geometry, facts.year))
+    typer.echo(_seen(facts))
     for remark in facts.remarks:
         typer.echo(f"  {remark}")
+    _ask(facts, answers, table, yes=yes)
+    task = name or re.sub(r"[^a-z0-9.-]+", "-", (table.resolve().name if is_folder else table.stem).lower()).strip("-.") or "task"
+    card, comments = propose(facts, answers, name=task)
+    folder = table if is_folder else table.parent
+    card, said = settle(card, folder)
+    for line in said:
+        typer.echo(f"  {line}")
+    write_commented(card, comments, out)
+    if steps := next_steps(facts, table):
+        typer.echo(f"Wrote {out}.\n{steps}")
+        return
+    typer.echo(f"Wrote {out}. Next: rs05bench card check {out}" + ("" if folder.resolve() == out.parent.resolve() else f" --data {folder}"))
+
+
+def _ask(facts: TableFacts, answers: dict[str, str], table: Path, *, yes: bool) -> None:
+    """Asks what is open, or takes what the columns suggest; Enter always goes on."""
+    from rs05bench.datasets.card_init import questions
+    from rs05bench.datasets.tables.zones import named_crs
+    from rs05bench.errors import DataError
+
     while open_questions := questions(facts, answers):
         for question in open_questions:
             if yes and question.suggestion is None:
                 raise DataError(
-                    f"cannot tell: {question.text} (columns: {', '.join(question.choices[:20])})",
+                    f"cannot tell: {question.text} (fit: {', '.join(question.choices[:20])})",
                     source=table,
-                    remedy=f"Say it with --{question.field}.",
+                    remedy=f"Give it with --{question.field.replace('_', '-')}.",
                 )
             if yes:
                 answers[question.field] = question.suggestion or ""
@@ -62,13 +93,10 @@ def init(
             if question.choices:
                 typer.echo(f"  {', '.join(question.choices[:20])}{', …' if len(question.choices) > 20 else ''}")
             hint = " (separate with commas, '-' for none)" if question.several else ""
-            answer = typer.prompt(f"{question.text}{hint}", default=question.suggestion or None)
-            answers[question.field] = "" if str(answer).strip() == "-" else str(answer)
-    task = name or re.sub(r"[^a-z0-9.-]+", "-", (table.stem if table.is_file() else table.resolve().name).lower()).strip("-.") or "task"
-    card, comments = propose(facts, answers, name=task)
-    write_commented(card, comments, out)
-    folder = table.parent if table.is_file() else table
-    typer.echo(f"Wrote {out}. Next: rs05bench card check {out}" + ("" if folder.resolve() == out.parent.resolve() else f" --data {folder}"))
+            # An empty default is an answer too: without it, Enter would ask again for ever.
+            answer = str(typer.prompt(f"{question.text}{hint}", default=question.suggestion, show_default=bool(question.suggestion)))
+            answer = "" if answer.strip() == "-" else answer
+            answers[question.field] = named_crs(answer) if question.field == "crs" else answer
 
 
 def check(
@@ -100,10 +128,11 @@ def _tiers(card: TaskCard) -> dict[str, str]:
     return {name: tier_of(name, card) for name in card.features}
 
 
-def _seen(shape: tuple[int, int], bands: list[str], x: str | None, y: str | None, geometry: bool, year: str | None) -> str:
-    where = f"position in {x}, {y}" if x and y else "geometries" if geometry else "no position"
-    when = f"year in {year}" if year else "no year"
-    return f"{shape[0]:,} rows, {len(bands)} AlphaEarth bands, {where}, {when}."
+def _seen(facts: TableFacts) -> str:
+    where = f"position in {facts.x}, {facts.y}" if facts.x and facts.y else "geometries" if facts.geometry else "no position"
+    when = f"year in {facts.year}" if facts.year else "no year"
+    found = [f"{len(family.columns)} columns of {family.product or 'an embedding'} ({family.label})" for family in facts.families]
+    return f"{len(facts.frame):,} rows, {', '.join(found) or 'no embedding'}, {where}, {when}."
 
 
 def _print(card: TaskCard, report: CardReport) -> None:
@@ -127,6 +156,8 @@ def _print(card: TaskCard, report: CardReport) -> None:
     years = ", ".join(f"{year}: {count:,}" for year, count in report.years.items())
     console.print(report.task, style="bold", end="  ")
     console.print(card.title)
+    for flag in report.flags:
+        console.print(f"NOT A TEST OF THE GROUND: {flag.sentence}.", style="bold red")
     facts: list[tuple[str, ...]] = [("units", f"{report.units:,}"), ("position", where), *([("years", years)] if years else [])]
     if report.classes is not None:
         names = dict(zip(card.classes or [], card.class_names or card.classes or [], strict=False))
@@ -157,10 +188,13 @@ def _print(card: TaskCard, report: CardReport) -> None:
     budgets = [
         (item.budget, f"train {item.train}, val {item.val}" if item.possible else "not possible", item.reason) for item in report.budgets
     ]
+    if report.blocks:
+        rows("Blocks", [(report.blocks,)])
     rows("Budgets (first fold, seed 0)", budgets)
     rows("Look at", [(hint,) for hint in report.hints])
-    verdict = "The card is right." if report.right else "The card can be read, but not everything it asks for is possible."
-    console.print(verdict)
+    look_at = len(report.hints) + len(report.flags)
+    things = f"{look_at} thing{'' if look_at == 1 else 's'} to look at" if look_at else "nothing to look at"
+    console.print(f"Readable; {things}." if report.right else f"Readable, but not everything it asks for is possible; {things}.")
 
 
 def _counts(values: dict[str, int], limit: int = 8) -> str:

@@ -10,11 +10,14 @@ import numpy as np
 from pydantic import BaseModel
 
 from rs05bench.datasets.embedding_table import Derive, EmbeddingTable
+from rs05bench.datasets.tables.design import DesignFlag, counts_below
 from rs05bench.datasets.tables.reading import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN
 from rs05bench.errors import BenchError
 from rs05bench.protocol import SplitManifest, TaskCard, build_manifest, draw_budget
 from rs05bench.protocol.intake.tablefile import GEO_COLUMN
 from rs05bench.protocol.splits import Split
+
+FEW_OF_A_CLASS = 10
 
 
 class SplitCheck(BaseModel):
@@ -57,6 +60,8 @@ class CardReport(BaseModel):
         dropped: Reason -> rows.
         splits: Each split of the card.
         budgets: Each budget of the card.
+        flags: Designs under which scores say nothing: labels that follow from the place, the year or a group.
+        blocks: Blocks and buffer of the card, and those that suit the area where they differ much.
         hints: What a careful person would look at.
     """
 
@@ -76,6 +81,8 @@ class CardReport(BaseModel):
     dropped: dict[str, int]
     splits: list[SplitCheck]
     budgets: list[BudgetCheck]
+    flags: list[DesignFlag]
+    blocks: str
     hints: list[str]
 
     @property
@@ -115,6 +122,8 @@ def check_card(card: TaskCard, data_dir: str | Path, *, derive: Derive | None = 
         dropped={str(reason): int(count) for reason, count in table.dropped.groupby("reason", sort=False)["count"].sum().items()},
         splits=splits,
         budgets=[_try_budget(card, main, budget, labels.to_dict()) for budget in card.budgets],
+        flags=table.design_flags(),
+        blocks=table.block_words(),
         hints=_hints(card, table, splits),
     )
 
@@ -158,8 +167,25 @@ def _has_bands(columns: list[str]) -> bool:
     return sum(re.match(r"A[0-6]\d", column) is not None for column in columns) >= 32
 
 
+def _like_a_band(column: str) -> bool:
+    return len(column) == 3 and column[0] == "A" and not column[1:].isdigit()
+
+
 def _hints(card: TaskCard, table: EmbeddingTable, splits: list[SplitCheck]) -> list[str]:
     hints = list(table.remarks)
+    if (
+        rare := counts_below({str(name): int(count) for name, count in table.labels().value_counts().items()}, FEW_OF_A_CLASS)
+        if (card.kind == "classification")
+        else {}
+    ):
+        hints.append(
+            f"classes with fewer than {FEW_OF_A_CLASS} units: {', '.join(f'{name} ({count})' for name, count in rare.items())}; "
+            "their scores are chance, and budgets per class cannot draw them"
+        )
+    for name, members in card.features.items():
+        for pattern in members.columns:
+            if re.fullmatch(r"A\?\?", pattern) and (more := [column for column in table.feature_sets[name] if _like_a_band(column)]):
+                hints.append(f"features.{name}: {pattern} takes {', '.join(more)} too; A[0-6][0-9] takes the bands only")
     if card.coordinates is None and {GEO_COLUMN, "geometry"} & set(table.frame.columns):
         hints.append("the files hold geometries and the card declares no coordinates: {geometry: true} would give distances and maps")
     if not any(Split(item.split).rule.may_be_main and item.possible for item in splits):

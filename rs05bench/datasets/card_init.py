@@ -1,11 +1,12 @@
 """A task card from a look at a table: what the columns tell is filled in, what they cannot tell is asked.
 
 `look` reads the table once, `questions` says what is still open (with a suggestion where there is one), `propose` makes the card from the
-answers, and `write_commented` writes it so that a person can go on by hand.
+answers, and `settle` tries it on the table and leaves out what these data do not allow, so that the next command never refuses it.
 """
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,24 +15,42 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from rs05bench.datasets.tables.leaks import named_after, refuse_leaks
+from rs05bench.datasets.card_check import check_card
+from rs05bench.datasets.tables.block_size import BlockSize, fit_blocks
+from rs05bench.datasets.tables.families import Family, find_families
+from rs05bench.datasets.tables.leaks import class_probabilities, refuse_leaks
 from rs05bench.datasets.tables.reading import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN, read_files
+from rs05bench.datasets.tables.roles import (
+    EASTING,
+    LATITUDE,
+    LONGITUDE,
+    MOSTLY_EMPTY,
+    NORTHING,
+    constant,
+    determines,
+    exact_copies,
+    is_id,
+    is_position,
+    is_split,
+    telling,
+)
+from rs05bench.datasets.tables.zones import candidate_crs, to_degrees
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
-from rs05bench.protocol.atomic import writing
-from rs05bench.protocol.geodesy import DEGREE_M
+from rs05bench.protocol.intake.keys import as_keys, two_spellings
+from rs05bench.protocol.intake.sentinels import no_embedding, sentinels
 from rs05bench.protocol.intake.tablefile import GEO_COLUMN
 from rs05bench.protocol.intake.times import parse_times
 
-_BAND = re.compile(r"A[0-6]\d")
 _WIDE_BAND = re.compile(r"(A[0-6]\d)_((?:19|20)\d{2})")
-_LONGITUDE, _LATITUDE = ("longitude", "lon", "long", "lng", "x"), ("latitude", "lat", "y")
-_TARGET = ("label", "class", "target", "landcover", "crop", "crop_type", "y")
-_GROUP = ("region", "state", "county", "city", "site", "fire", "biome", "ecoregion", "tile", "country", "province", "district")
+_TARGET = ("label", "class", "target", "landcover", "land_cover", "lulc", "crop", "crop_type", "cls", "class_name", "category", "y")
+_GROUP = ("region", "state", "county", "city", "site", "fire", "biome", "ecoregion", "tile", "country", "province", "district", "zone")
 _MOST_CLASSES = 50
 _PER_CLASS, _UNITS = (5, 20), (20, 50, 100, 200)
+_FEW_UNITS = 60
+_ROWS_LOST = 0.2
+"""Share of rows that missing features may cost before they are kept and imputed instead."""
 
 
 @dataclass(frozen=True)
@@ -41,30 +60,39 @@ class TableFacts:
     Attributes:
         frame: The table.
         files: Globs that find it.
-        bands: Columns of AlphaEarth's bands.
+        families: Embeddings: numbered columns that belong together.
         wide_years: Years of wide columns (`A00_2018`).
         x: Column of longitude or easting.
         y: Column of latitude or northing.
+        projected: Whether x and y are metres of some CRS, not degrees.
         geometry: Whether the file has geometries.
-        year: Column of the year.
+        year: Column of the year; that of the date where only dates hold it.
         time: Column of the date.
         names: Columns that hold text, or whole numbers with few values, by how many values they have.
-        numbers: Columns that hold numbers and are none of the above.
-        remarks: What was taken for granted in reading the files.
+        numbers: Columns that hold numbers and may be features.
+        aside: Columns that may be neither: ids, splits somebody made, positions -> why.
+        remarks: What was taken for granted in reading the files, and what looks odd.
     """
 
     frame: pd.DataFrame
     files: list[str]
-    bands: list[str]
+    families: list[Family]
     wide_years: list[int]
     x: str | None
     y: str | None
+    projected: bool
     geometry: bool
     year: str | None
     time: str | None
     names: dict[str, int]
     numbers: list[str]
+    aside: dict[str, str]
     remarks: list[str]
+
+    @property
+    def bands(self) -> list[str]:
+        """Columns of all embeddings."""
+        return [column for family in self.families for column in family.columns]
 
 
 @dataclass(frozen=True)
@@ -93,31 +121,49 @@ def look(table: str | Path) -> TableFacts:
         DataError: It cannot be read.
     """
     path = Path(table)
-    files = [path.name] if path.is_file() else ["*.csv"]
-    frame, remarks = read_files(path, files, text=(), source=str(path))
+    name, mark, layer = path.name.rpartition("#")
+    whole = path.is_file() or not mark
+    files = ["*.csv"] if path.is_dir() else [glob.escape(path.name) if whole else f"{glob.escape(name)}#{layer}"]
+    frame, remarks = read_files(path if path.is_dir() else path.parent, files, text=(), source=str(path))
     columns = [name for name in map(str, frame.columns) if name not in (FILE_COLUMN, ROW_COLUMN, INDEX_COLUMN, GEO_COLUMN, "geometry")]
     wide = [match for name in columns if (match := _WIDE_BAND.fullmatch(name))]
-    bands = [name for name in columns if _BAND.fullmatch(name)] or [match.string for match in wide]
-    x, y = _named(columns, _LONGITUDE), _named(columns, _LATITUDE)
-    year = next((name for name in columns if re.fullmatch(r"(?i)year|.*_year", name) and _holds_years(frame[name])), None)
+    families = find_families(frame, [name for name in columns if name not in {match.string for match in wide}])
+    if wide and not families:
+        families = [Family("A", tuple(match.string for match in wide), "alphaearth")]
+    components = {column for family in families for column in family.columns}
+    rest = [name for name in columns if name not in components]
+    x, y, projected = _position(frame, rest)
+    year = next((name for name in rest if re.fullmatch(r"(?i)year|jahr|annee|ano|yr|.*_year", name) and _holds_years(frame[name])), None)
     time = next(
-        (name for name in columns if re.fullmatch(r"(?i)date|time|timestamp|datetime|.*_date", name) and _holds_dates(frame[name])), None
+        (name for name in rest if re.fullmatch(r"(?i)(.*_)?(date|time|timestamp|datetime)", name) and _holds_dates(frame[name])), None
     )
-    taken = {*bands, x, y, year, time}
-    names = {name: int(frame[name].nunique()) for name in columns if name not in taken and _names_things(frame[name])}
-    numbers = [name for name in columns if name not in taken and pd.api.types.is_numeric_dtype(frame[name])]
+    if year is None and time is not None:
+        year = time
+    taken = {x, y, year, time}
+    aside = {name: why for name in rest if name not in taken and (why := _aside(name, frame, frame.get(year, None)))}
+    names = {name: int(frame[name].nunique()) for name in rest if name not in taken and _names_things(frame[name])}
+    numbers = [name for name in rest if name not in taken and name not in aside and pd.api.types.is_numeric_dtype(frame[name])]
     has_geometry = GEO_COLUMN in frame or "geometry" in frame
     wide_years = sorted({int(match[2]) for match in wide})
-    return TableFacts(frame, files, bands, wide_years, x, y, has_geometry, year, time, names, numbers, remarks)
+    facts = TableFacts(frame, files, families, wide_years, x, y, projected, has_geometry, year, time, names, numbers, aside, remarks)
+    remarks += _oddities(facts)
+    return facts
 
 
 def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
     """What is still open, in the order to ask; later ones depend on earlier answers, so call it again after each."""
     frame = facts.frame
-    candidates = [name for name in (*facts.names, *facts.numbers) if name not in (facts.x, facts.y)]
-    candidates = list(dict.fromkeys(candidates))
+    candidates = [name for name in dict.fromkeys((*facts.names, *facts.numbers)) if name not in facts.aside]
     if "target" not in answers:
         likely = [name for name in candidates if name.lower() in _TARGET or re.search(r"(?i)(^|_)(label|class|target)$", name)]
+        if not likely and not facts.families and facts.geometry:
+            likely = [name for name, count in facts.names.items() if name not in facts.aside and 2 <= count <= _MOST_CLASSES]
+        words = [name for name in likely if not pd.api.types.is_numeric_dtype(frame[name].dtype)]
+        likely = words if len(likely) > 1 and len(words) == 1 else likely
+        if not likely:
+            free = {name: count for name, count in facts.names.items() if name not in facts.aside and 2 <= count <= _MOST_CLASSES}
+            likely = [name for name in free if not any(word in name.lower() for word in _GROUP)]
+            likely = likely if len(likely) == 1 else []
         return [Question("target", "Which column is predicted?", likely[0] if len(likely) == 1 else None, tuple(candidates))]
     target = str(answers["target"])
     if target not in frame.columns:
@@ -127,21 +173,37 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
     if "kind" not in answers:
         kind = "classification" if _looks_like_classes(frame[target]) else "regression"
         return [Question("kind", f"Is {target!r} a class or a quantity?", kind, ("classification", "regression"))]
-    rest = {name: count for name, count in facts.names.items() if name != target and not named_after(name, target)}
+    kind = str(answers["kind"])
+    if "class_names" not in answers and kind == "classification" and _codes(frame[target]) and not _names_of_codes(facts, target):
+        values = _class_values(frame[target])
+        text = f"What do the codes {', '.join(values[:12])} mean? (as many names; nothing keeps the codes)"
+        return [Question("class_names", text, "", several=True)]
+    told = telling(frame, [name for name in (*facts.names, *facts.numbers) if name != target], target, kind)
+    rest = {name: count for name, count in facts.names.items() if name != target and name not in told}
     if "groups" not in answers:
-        likely = [name for name, count in rest.items() if 2 <= count <= len(frame) // 5 and _is_group(name, frame[name])]
+        free = {name: count for name, count in rest.items() if name not in facts.aside}
+        likely = [name for name, count in free.items() if 2 <= count <= len(frame) // 5 and _is_group(name, frame[name])]
         text = "Which columns group the units (region, state, site, ..), the one to hold out first?"
-        return [Question("groups", text, ",".join(likely), tuple(rest), several=True)]
+        return [Question("groups", text, ",".join(likely), tuple(free), several=True)]
     if "unit" not in answers:
         text = "Which columns together name a unit? (nothing: file name and row number)"
         return [Question("unit", text, ",".join(_unique_key(frame, rest, facts.year)), tuple(rest), several=True)]
+    if "crs" not in answers and facts.projected:
+        found = candidate_crs(frame[facts.x], frame[facts.y])
+        text = f"{facts.x}, {facts.y} are metres: of which CRS? (a UTM zone such as 33N, or an EPSG code)"
+        return [Question("crs", text, found[0] if len(found) == 1 else None, tuple(found))]
+    if "product" not in answers and (unknown := [family for family in facts.families if not family.product]):
+        text = f"Which embedding are the {len(unknown[0].columns)} columns {unknown[0].label}?"
+        return [Question("product", text, "embedding", ("alphaearth", "tessera", "clay", "embedding"))]
     if "features" not in answers:
         used = {target, *_listed(answers["groups"]), *_listed(answers["unit"])}
-        free = [name for name in facts.numbers if name not in used and not named_after(name, target)]
-        if str(answers["kind"]) == "classification":
-            free = [name for name in free if name not in class_probabilities(frame, free, target)]
+        sparse = [name for name in facts.numbers if frame[name].isna().mean() > MOSTLY_EMPTY]
+        still = set(constant(frame, facts.numbers))
+        left = [name for name in facts.numbers if name not in {*used, *told, *sparse, *still}]
+        if kind == "classification":
+            left = [name for name in left if name not in class_probabilities(frame, left, target)]
         text = "Which further columns may be features? Leave out whatever was made from the label."
-        return [Question("features", text, ",".join(free), tuple(free), several=True)] if free else []
+        return [Question("features", text, ",".join(left), tuple(left), several=True)] if left else []
     return []
 
 
@@ -150,7 +212,8 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
 
     Args:
         facts: From `look`.
-        answers: `target`, `kind`, `groups`, `unit`, `features`; lists as lists or separated by commas. Also, optionally, `crs`.
+        answers: `target`, `kind`, `groups`, `unit`, `features`, and where they were asked `crs`, `product`, `class_names`; lists as lists
+            or separated by commas.
         name: Task name.
 
     Raises:
@@ -158,16 +221,18 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
     """
     target, kind = str(answers["target"]), str(answers["kind"])
     groups, unit, further = (_listed(answers.get(field)) for field in ("groups", "unit", "features"))
-    frame = facts.frame
+    frame, source = facts.frame, ", ".join(facts.files)
     for field, columns in (("groups", groups), ("unit", unit), ("features", further)):
         if missing := [column for column in columns if column not in frame.columns]:
-            raise DataError(f"{field}: there is no column {missing[0]!r}", source=", ".join(facts.files))
-    features = {"alphaearth": ["A??"]} if facts.bands else {}
-    safe, leaking = _without_leaks(facts, further, target, kind)
+            raise DataError(f"{field}: there is no column {missing[0]!r}", source=source)
+    _refuse_spellings(frame, [*groups, *([target] if kind == "classification" else [])], source)
+    columns = list(map(str, frame.columns))
+    features, tiers = _embedding_sets(facts, str(answers.get("product") or "embedding"), columns)
+    safe, never = _without_leaks(facts, further, target, kind)
     if safe:
         features["raw"] = safe
-    if len(features) == 2:
-        features["hybrid"] = ["alphaearth", "raw"]
+    if features.keys() - {"raw"} and safe:
+        features["hybrid"] = [next(iter(features)), "raw"]
     year = facts.year or ("year" if facts.wide_years else None)
     data: dict[str, Any] = {
         "kind": kind,
@@ -178,117 +243,140 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
         "groups": groups,
         "files": facts.files,
         "features": features,
-        "never_features": leaking,
+        "tiers": tiers,
+        "never_features": list(never),
     }
+    crs = str(answers.get("crs") or "EPSG:4326")
     if facts.x and facts.y:
-        data["coordinates"] = {"x": facts.x, "y": facts.y, "crs": answers.get("crs") or "EPSG:4326"}
+        data["coordinates"] = {"x": facts.x, "y": facts.y, "crs": crs}
     elif facts.geometry:
         data["coordinates"] = {"geometry": True}
     if year:
         data["year"] = year
     if facts.time:
         data["time"] = facts.time
-    years = facts.wide_years or ([] if facts.year is None else sorted(frame[facts.year].dropna().unique().tolist()))
-    data["splits"] = _splits(groups, "coordinates" in data, len(years))
-    if "coordinates" in data and groups and facts.x and facts.y and not answers.get("crs"):
-        data["split_options"] = _block_size(frame, facts.x, facts.y, groups[0])
+    years = facts.wide_years or _years_of(frame, facts.year)
+    meaningless = [group for group in groups if determines(as_keys(frame[group]), as_keys(frame[target]), kind)]
+    data["splits"] = _splits([group for group in groups if group not in meaningless], "coordinates" in data, len(years))
+    size = _blocks(facts, crs, frame[target], groups[0] if groups else None, kind) if facts.x and facts.y else None
+    if size is not None:
+        data["split_options"] = {"block_size_m": size.block_m, "buffer_m": size.buffer_m}
     data["budgets"] = _budgets(frame[target], kind)
     if kind == "classification":
         data["classes"] = _class_values(frame[target])
-    card = TaskCard.parse({key: value for key, value in data.items() if value not in ([], None)}, source=name)
-    return card, _comments(facts, leaking, years)
+        names = _listed(answers.get("class_names")) or _names_of_codes(facts, target)
+        if len(names) == len(data["classes"]):
+            data["class_names"] = names
+    if _rows_lost(frame, features) > _ROWS_LOST:
+        data["missing"] = "keep"
+    card = TaskCard.parse({key: value for key, value in data.items() if value not in ([], {}, None)}, source=name)
+    return card, _comments(frame, never, years, size, meaningless)
 
 
-def class_probabilities(frame: pd.DataFrame, columns: Sequence[str], target: str) -> list[str]:
-    """Columns that look like a classifier's probabilities behind the label (Dynamic World exports them beside it).
-
-    Columns within 0 to 1, at least as many as there are classes, where the largest one tells the label in nine rows of ten; or, where they
-    sum to 1 in every row, half-way between chance and always (annual means of probabilities need not peak at the annual label).
-    """
-    within = [name for name in columns if bool(frame[name].between(0, 1).all()) and frame[name].nunique() > 2]
-    labels = pd.factorize(frame[target].astype(str))[0]
-    if len(within) < max(2, labels.max() + 1):
-        return []
-    largest = frame[within].to_numpy().argmax(axis=1)
-    told = pd.crosstab(largest, labels).max(axis=1).sum()
-    chance = np.bincount(labels).max() / len(labels)
-    sums_to_one = bool(np.allclose(frame[within].sum(axis=1), 1.0, atol=0.01))
-    return within if told >= ((1 + chance) / 2 if sums_to_one else 0.9) * len(labels) else []
-
-
-def write_commented(card: TaskCard, comments: Mapping[str, str], path: str | Path) -> Path:
-    """Writes a card with a comment before each field that has one; refuses to overwrite.
+def settle(card: TaskCard, folder: Path) -> tuple[TaskCard, list[str]]:
+    """The card without the splits and budgets that these data do not allow, and what a careful person would look at.
 
     Raises:
-        DataError: The file exists.
+        DataError: The card and the table contradict each other in a way that no answer was asked for.
     """
-    path = Path(path)
-    if path.exists():
-        raise DataError("exists already", source=path, remedy="Give another name with --out, or remove it.")
-    data = {"schema_version": card.schema_version, **card.model_dump(mode="json", exclude_defaults=True)}
-    lines = [
-        "# A task card of rs05bench: what is predicted, from what, and how it is split. Check it with: rs05bench card check " + path.name
-    ]
-    for key, value in data.items():
-        lines += [f"# {line}" for line in comments.get(key, "").splitlines()]
-        lines.append(_field(key, value))
-    lines += [f"# {line}" for line in comments.get("", "").splitlines()]
-    with writing(path) as draft:
-        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        TaskCard.load(draft)  # what is kept is what a sweep can read
-    return path
+    report = check_card(card, folder)
+    left = [item for item in report.splits if not item.possible]
+    said = [f"left out: {item.split} ({item.reason})" for item in left]
+    said += [f"left out: {item.budget} labels ({item.reason})" for item in report.budgets if not item.possible]
+    splits = [item.split for item in report.splits if item.possible] or card.splits
+    budgets = [item.budget for item in report.budgets if item.possible] or card.budgets
+    settled = TaskCard.parse(
+        {**card.model_dump(mode="json", exclude_defaults=True), "splits": splits, "budgets": budgets}, source=card.name
+    )
+    return settled, [*(flag.sentence for flag in report.flags), *said]
 
 
-def _field(key: str, value: Any) -> str:
-    """One field as YAML: lists on a line, a mapping of lists a line an entry."""
-    if isinstance(value, dict) and any(isinstance(item, (list, dict)) for item in value.values()):
-        return "\n".join([f"{key}:", *(f"  {name}: {_flow(item)}" for name, item in value.items())])
-    return f"{key}: {_flow(value)}"
-
-
-def _flow(value: Any) -> str:
+def next_steps(facts: TableFacts, table: Path) -> str:
+    """What to do with labels that come without any feature; empty where there are features."""
+    if facts.families or facts.numbers or not (facts.geometry or (facts.x and facts.y)):
+        return ""
+    out = table.with_name(f"{table.stem}_embeddings.parquet")
+    years = "" if facts.year else " --years 2024"
     return (
-        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6)
-        .removesuffix("\n")
-        .removesuffix("\n...")
+        f"The table has labels and no features. Next: rs05bench extract {table} --from mirror{years} --out {out}, "
+        f"then rs05bench card init {out} and rs05bench advise {out.with_suffix('.yaml')}"
     )
 
 
-def _comments(facts: TableFacts, leaking: Sequence[str], years: Sequence[Any]) -> dict[str, str]:
+# Features ------------------------------------------------------------------------------------------------------------------------------
+
+
+def _embedding_sets(facts: TableFacts, answer: str, columns: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Feature sets of the embeddings, and their tier where the name does not say it."""
+    if facts.wide_years:
+        return {"alphaearth": ["A[0-6][0-9]"]}, {}
+    sets: dict[str, list[str]] = {}
+    tiers: dict[str, str] = {}
+    for family in facts.families:
+        name = re.sub(r"[^a-z0-9]+", "-", (family.product or answer).lower()).strip("-") or "embedding"
+        stem = re.sub(r"[^a-z0-9]+", "-", family.stem.lower()).strip("-")
+        name = name if name not in sets else f"{name}-{stem or len(sets)}"
+        sets[name] = family.patterns(columns)
+        tiers[name] = "embedding"
+    return sets, tiers
+
+
+def _without_leaks(facts: TableFacts, further: Sequence[str], target: str, kind: str) -> tuple[list[str], dict[str, str]]:
+    """The further features that may be features, and the columns that never may, with the reason."""
+    behind = class_probabilities(facts.frame, facts.numbers, target) if kind == "classification" else []
+    never = {name: "the probabilities the label was read from" for name in behind if name not in further}
+    never |= telling(facts.frame, [name for name in (*facts.names, *facts.numbers) if name != target], target, kind)
+    never |= {name: "mostly empty" for name in facts.numbers if facts.frame[name].isna().mean() > MOSTLY_EMPTY and name != target}
+    never |= {name: why for name, why in facts.aside.items() if pd.api.types.is_numeric_dtype(facts.frame[name].dtype)}
+    never.pop(target, None)
+    frame = facts.frame.assign(unit_id=[str(row) for row in range(len(facts.frame))])
+    if kind == "regression":
+        frame[target] = pd.to_numeric(frame[target], errors="coerce")
+    safe: list[str] = []
+    for column in further:
+        if column in never:
+            continue
+        try:
+            refuse_leaks({"raw": [column]}, frame, target, kind, source="")
+        except DataError as error:
+            never[column] = error.problem.partition(" of features.raw ")[2] or "gives the label away"
+        else:
+            safe.append(column)
+    return safe, never
+
+
+def _rows_lost(frame: pd.DataFrame, features: Mapping[str, list[str]]) -> float:
+    """Share of rows that lack a feature."""
+    named = [column for items in features.values() for column in items if column in frame.columns]
+    return float(frame[named].isna().any(axis=1).mean()) if named else 0.0
+
+
+# The rest of the card ------------------------------------------------------------------------------------------------------------------
+
+
+def _comments(
+    frame: pd.DataFrame, never: Mapping[str, str], years: Sequence[Any], size: BlockSize | None, meaningless: Sequence[str]
+) -> dict[str, str]:
     comments = {
         "unit": "Columns that together name a unit. Without them the id is file name and row.",
         "groups": "Columns a split may hold out. Say `leave-<group>-out` or `within-<group>` under splits.",
         "coordinates": "x is longitude or easting, y latitude or northing. Check the CRS: nothing in a CSV says it.",
         "features": "Named sets of columns; * and ? are wild. Nothing that was made from the label, or measured after it, belongs here.",
         "splits": "A random split is a sanity check only and can never be a main result.",
-        "split_options": "Test and validation are blocks of this size (metres); units nearer than the buffer to a test unit are unused.",
+        "split_options": f"{size.sentence}." if size else "",
         "budgets": "Labels in all, validation included.",
+        "missing": "Many rows lack a feature: they stay, and models fill the gap. `drop` leaves them out.",
         "": "Fill in before you publish: licence, citation, source, overlap (does a feature's pretraining know the labels?), notes.",
     }
-    if leaking:
-        comments["never_features"] = "These give the label away: named after it, a copy of it, or the probabilities it was read from."
+    if never:
+        comments["never_features"] = "\n".join(
+            ["These columns are no features:", *(f"  {name}: {why}" for name, why in list(never.items())[:12])]
+        )
     if len(years) == 1:
         comments["year"] = f"One year only ({years[0]}): no year can be held out."
-    return comments
-
-
-def _without_leaks(facts: TableFacts, further: Sequence[str], target: str, kind: str) -> tuple[list[str], list[str]]:
-    safe: list[str] = []
-    behind = class_probabilities(facts.frame, facts.numbers, target) if kind == "classification" else []
-    leaking = [name for name in behind if name not in further] + [
-        name for name in facts.numbers if name != target and named_after(name, target) and name not in further
-    ]
-    frame = facts.frame.assign(unit_id=[str(row) for row in range(len(facts.frame))])
-    if kind == "regression":
-        frame[target] = pd.to_numeric(frame[target], errors="coerce")
-    for column in further:
-        try:
-            refuse_leaks({"raw": [column]}, frame, target, kind, source="")
-        except DataError:
-            leaking.append(column)
-        else:
-            safe.append(column)
-    return safe, leaking
+    if meaningless:
+        comments["splits"] += f"\nThe label is a function of {', '.join(meaningless)}: holding it out tests nothing, so no split does."
+    return {field: text for field, text in comments.items() if text}
 
 
 def _splits(groups: Sequence[str], located: bool, n_years: int) -> list[str]:
@@ -300,44 +388,123 @@ def _splits(groups: Sequence[str], located: bool, n_years: int) -> list[str]:
     return [*splits, "random"]
 
 
-def _block_size(frame: pd.DataFrame, x: str, y: str, group: str) -> dict[str, float]:
-    """About a tenth of the extent of a middling region, rounded to 1, 2 or 5; the buffer a tenth of that."""
-    place = frame[[x, y]].apply(pd.to_numeric, errors="coerce")
-    spread = place.groupby(frame[group]).agg(lambda v: v.max() - v.min())
-    metres = np.hypot(spread[x] * np.cos(np.radians(place[y].groupby(frame[group]).mean())), spread[y]) * DEGREE_M
-    tenth = float(np.nanmedian(metres)) / 10.0
-    if not np.isfinite(tenth) or tenth < 20.0:
-        return {}
-    power = 10.0 ** np.floor(np.log10(tenth))
-    size = float(max(step * power for step in (1, 2, 5) if step * power <= tenth))
-    return {"block_size_m": size, "buffer_m": size / 10.0}
+def _blocks(facts: TableFacts, crs: str, target: pd.Series, group: str | None, kind: str) -> BlockSize | None:
+    assert facts.x is not None
+    assert facts.y is not None
+    lon, lat = to_degrees(facts.frame[facts.x], facts.frame[facts.y], crs)
+    labels = as_keys(target) if kind == "classification" else pd.to_numeric(target, errors="coerce")
+    return fit_blocks(lon, lat, labels, None if group is None else facts.frame[group], kind)
 
 
 def _budgets(target: pd.Series, kind: str) -> list[str]:
-    random = [f"{n}-units" for n in _UNITS if n <= target.notna().sum() // 3] or ["20-units"]
-    clustered = ["50-units-in-5-blocks"] if "50-units" in random else []
+    """Random draws of units first: they look at no label. Rare classes set only what is drawn per class."""
+    units = [f"{n}-units" for n in _UNITS if n <= target.notna().sum() // 3] or [f"{max(int(target.notna().sum()) // 3, 5)}-units"]
+    units += ["50-units-in-5-blocks"] if "50-units" in units else []
     if kind != "classification":
-        return [*random, *clustered]
+        return units
     smallest = int(target.value_counts().min())
-    return [*random, *clustered, *(f"{n}-per-class" for n in _PER_CLASS if n <= smallest // 3)]
+    return [*units, *(f"{n}-per-class" for n in _PER_CLASS if n <= smallest // 3)]
 
 
 def _class_values(target: pd.Series) -> list[str]:
-    values = target.dropna()
-    if pd.api.types.is_float_dtype(values) and bool((values % 1 == 0).all()):
-        values = values.astype(int)
-    return [str(value) for value in sorted(values.unique().tolist())]
+    values = sorted(set(as_keys(target).dropna()))
+    numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+    return [values[row] for row in np.argsort(numbers.to_numpy(), kind="stable")] if numbers.notna().all() else values
+
+
+def _codes(target: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(target.dtype) and not pd.api.types.is_bool_dtype(target.dtype)
+
+
+def _names_of_codes(facts: TableFacts, target: str) -> list[str]:
+    """Names of integer classes from a column of words that goes with them one to one."""
+    if not _codes(facts.frame[target]):
+        return []
+    codes = as_keys(facts.frame[target])
+    for column in facts.names:
+        if column == target or pd.api.types.is_numeric_dtype(facts.frame[column].dtype):
+            continue
+        pairs = pd.DataFrame({"code": codes, "name": as_keys(facts.frame[column])}).dropna().drop_duplicates()
+        if len(pairs) == codes.nunique() and pairs["name"].is_unique and pairs["code"].is_unique:
+            names = dict(zip(pairs["code"], pairs["name"], strict=True))
+            return [names[code] for code in _class_values(facts.frame[target])]
+    return []
 
 
 def _unique_key(frame: pd.DataFrame, rest: Mapping[str, int], year: str | None) -> list[str]:
-    ids = [name for name in rest if re.search(r"(?i)(^|_)(id|geoid|fid|code|name)$|id$", name)]
+    ids = [name for name in rest if not is_split(name) and is_id(name, frame[name], frame[year] if year else None)]
+    ids += [name for name in rest if name not in ids and re.search(r"(?i)(^|_)(code|name)$", name)]
     for name in ids:
         if frame[name].notna().all() and frame[name].is_unique:
             return [name]
     for name in ids:
-        if year and not frame.duplicated([name, year]).any():
+        if year and name != year and frame[name].notna().all() and not frame.duplicated([name, year]).any():
             return [name, year]
     return []
+
+
+def _refuse_spellings(frame: pd.DataFrame, columns: Sequence[str], source: str) -> None:
+    for column in columns:
+        if found := two_spellings(as_keys(frame[column]).unique()):
+            raise DataError(
+                f"column {column!r} holds one key in two spellings: {found[0]}",
+                source=source,
+                remedy="Write it one way in the table, then call card init again.",
+            )
+
+
+# What columns are ----------------------------------------------------------------------------------------------------------------------
+
+
+def _position(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[str | None, str | None, bool]:
+    """Columns of x and y, and whether they are metres."""
+    for xs, ys in ((LONGITUDE, LATITUDE), (EASTING, NORTHING)):
+        x, y = _named(columns, xs), _named(columns, ys)
+        if x is None or y is None:
+            continue
+        values = frame[[x, y]].apply(pd.to_numeric, errors="coerce").abs().max()
+        if values.isna().any():
+            continue
+        return x, y, bool(values[x] > 360 or values[y] > 90)
+    return None, None, False
+
+
+def _aside(name: str, frame: pd.DataFrame, year: pd.Series | None) -> str:
+    if is_position(name):
+        return "a coordinate"
+    if is_split(name) and frame[name].nunique() <= 20:
+        return "a split somebody made"
+    return "an id" if is_id(name, frame[name], year) else ""
+
+
+def _oddities(facts: TableFacts) -> list[str]:
+    """What a careful person would say at first sight."""
+    frame, said = facts.frame, []
+    if len(frame) < _FEW_UNITS:
+        said.append(f"{len(frame)} rows are few: differences between models will not show, and intervals will be wide")
+    where = [name for name in (facts.x, facts.y, facts.year) if name]
+    if copies := exact_copies(frame, [*facts.bands, *facts.numbers, *where]):
+        said.append(f"{copies:,} rows are exact copies of other rows (same values, same place): remove them, or they count twice")
+    if still := constant(frame, [*facts.bands, *facts.numbers]):
+        said.append(f"{len(still)} columns hold one value only ({_some(still)}): they tell nothing")
+    for family in facts.families:
+        none = no_embedding(frame[list(family.columns)].to_numpy(dtype=np.float64, na_value=np.nan))
+        if none.any():
+            said.append(f"{int(none.sum()):,} rows hold a code instead of the embedding {family.label}: they count as missing")
+    cells: dict[float, int] = {}
+    for name in (*facts.bands, *facts.numbers):
+        for code, count in sentinels(frame[name]).items():
+            cells[code] = cells.get(code, 0) + count
+    said += [f"{code:g} stands in {count:,} cells: a code for a missing value, counted as missing" for code, count in cells.items()]
+    if unknown := [family for family in facts.families if not family.product]:
+        said.append(f"{len(unknown[0].columns)} numbered columns {unknown[0].label} look like an embedding")
+    if facts.aside:
+        said.append(f"no features: {', '.join(f'{name} ({why})' for name, why in list(facts.aside.items())[:6])}")
+    return said
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{names[0]} .. {names[-1]}"
 
 
 def _is_group(name: str, values: pd.Series) -> bool:
@@ -364,10 +531,18 @@ def _holds_years(values: pd.Series) -> bool:
     return len(numbers) > 0 and bool(((numbers >= 1970) & (numbers <= 2100) & (numbers % 1 == 0)).all())
 
 
+def _years_of(frame: pd.DataFrame, year: str | None) -> list[int]:
+    if year is None:
+        return []
+    if _holds_years(frame[year]):
+        return sorted({int(value) for value in pd.to_numeric(frame[year], errors="coerce").dropna()})
+    return sorted({int(value) for value in parse_times(frame[year])[0].first.dt.year.dropna()})
+
+
 def _holds_dates(values: pd.Series) -> bool:
     some = values.dropna().head(50)
     times, unread = parse_times(some)
-    return len(some) > 0 and not unread.any() and times.first.notna().any()
+    return len(some) > 0 and not unread.any() and bool(times.first.notna().any())
 
 
 def _named(columns: Sequence[str], words: Sequence[str]) -> str | None:

@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rs05bench.datasets.tables.block_size import BlockSize, fit_blocks
+from rs05bench.datasets.tables.design import DesignFlag, design_flags
 from rs05bench.datasets.tables.leaks import refuse_leaks
 from rs05bench.datasets.tables.positions import refuse_swapped, representative_points
 from rs05bench.datasets.tables.reading import FILE_COLUMN, ROW_COLUMN, read_files
@@ -128,6 +130,28 @@ class EmbeddingTable:
     def units(self) -> UnitTable:
         """The units, without their labels."""
         return self._units
+
+    def design_flags(self) -> list[DesignFlag]:
+        """Labels that follow from the place, the year or a group."""
+        return design_flags(self._units.frame, self.labels(), self._units.groups, self.card.kind)
+
+    def fitted_blocks(self) -> BlockSize | None:
+        """Blocks and buffer that suit the area and its labels; None where the units are too few or have no positions."""
+        units = self._units.frame
+        group = self.card.split_options.region or (self.card.groups[0] if self.card.groups else None)
+        regions = units[group] if group in units.columns else None
+        return fit_blocks(units["lon"].to_numpy(), units["lat"].to_numpy(), self.labels(), regions, self.card.kind)
+
+    def block_words(self) -> str:
+        """Blocks and buffer of the card, and those that suit the area where they differ by more than five times."""
+        options, fitted = self.card.split_options, self.fitted_blocks()
+        if fitted is None or options.block_by is not None:
+            return ""
+        words = f"{options.block_size_m:,.0f} m blocks, {options.buffer_m:,.0f} m buffer"
+        if max(options.block_size_m / fitted.block_m, fitted.block_m / options.block_size_m) > 5:
+            setting = f"split_options: {{block_size_m: {fitted.block_m:.0f}, buffer_m: {fitted.buffer_m:.0f}}}"
+            words += f"; this area suits {fitted.sentence}: {setting}"
+        return words
 
     def features(self, name: str) -> tuple[list[str], NDArray[np.float32]]:
         """Columns and values (n, d) of a feature set, a row a unit in the order of `units()`; NaN where missing.
@@ -392,10 +416,21 @@ class EmbeddingTable:
                     f"{int(none.sum()):,} of {len(frame):,} rows hold {code:g} in every column of the embedding {name!r}: "
                     "masked, not a vector; counted as missing"
                 )
-        for column in place.keys() - embedded:
-            for code, count in sentinels(pd.Series(values[:, place[column]])).items():
-                values[values[:, place[column]] == code, place[column]] = np.inf
-                self.remarks.append(f"{column} is {code:g} in {count:,} rows, a code for a missing value: counted as missing")
+        cells: dict[float, dict[str, int]] = {}
+        for column, at_column in place.items():
+            for code, count in sentinels(pd.Series(values[:, at_column])).items():
+                values[values[:, at_column] == code, at_column] = np.inf
+                cells.setdefault(code, {})[column] = count
+        for code, found in cells.items():
+            names = ", ".join(list(found)[:4]) + (", …" if len(found) > 4 else "")
+            self.remarks.append(
+                f"{code:g} stands in {sum(found.values()):,} cells of {names}: a code for a missing value, counted as missing"
+            )
+        still = [column for column, at_column in place.items() if _one_value(values[:, at_column])]
+        if still:
+            self.remarks.append(
+                f"{len(still)} feature columns hold one value only ({', '.join(still[:4])}{', …' if len(still) > 4 else ''})"
+            )
         return values
 
     def _drop(self, frame: pd.DataFrame, rows: NDArray[np.bool_], reason: str) -> pd.DataFrame:
@@ -465,6 +500,11 @@ class EmbeddingTable:
                 source=self.source,
                 remedy="There is nothing to learn: check the filters and the label column.",
             )
+
+
+def _one_value(values: NDArray[np.float64]) -> bool:
+    known = values[np.isfinite(values)]
+    return len(known) > 1 and bool((known == known[0]).all())
 
 
 def _joined(keys: list[pd.Series]) -> NDArray[np.object_]:

@@ -92,3 +92,20 @@ def _recoded(values: NDArray[np.float64], labels: pd.Series) -> str | None:
         if min(sizes) == 1:
             return f"marks exactly the units of class {classes[codes == int(np.argmin(sizes))][0]!r}"
     return None
+
+
+def class_probabilities(frame: pd.DataFrame, columns: Sequence[str], target: str) -> list[str]:
+    """Columns that look like a classifier's probabilities behind the label (Dynamic World exports them beside it).
+
+    Columns within 0 to 1, at least as many as there are classes, where the largest one tells the label in nine rows of ten; or, where they
+    sum to 1 in every row, half-way between chance and always (annual means of probabilities need not peak at the annual label).
+    """
+    within = [name for name in columns if bool(frame[name].between(0, 1).all()) and frame[name].nunique() > 2]
+    labels = pd.factorize(frame[target].astype(str))[0]
+    if len(within) < max(2, labels.max() + 1):
+        return []
+    largest = frame[within].to_numpy().argmax(axis=1)
+    told = pd.crosstab(largest, labels).max(axis=1).sum()
+    chance = np.bincount(labels).max() / len(labels)
+    sums_to_one = bool(np.allclose(frame[within].sum(axis=1), 1.0, atol=0.01))
+    return within if told >= ((1 + chance) / 2 if sums_to_one else 0.9) * len(labels) else []

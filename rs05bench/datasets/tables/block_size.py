@@ -1,0 +1,97 @@
+"""Blocks and buffers that suit an area: from its extent, the number of units and how far their labels are alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rs05bench.protocol.audit.autocorrelation import variogram
+from rs05bench.protocol.geodesy import great_circle_m
+
+PER_BLOCK = 8
+"""Units a block should hold on average: fewer, and a block tests nothing; many more, and there are few blocks."""
+FEWEST_BLOCKS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSize:
+    """Blocks and buffer in metres, and why.
+
+    Attributes:
+        block_m: Side of a block.
+        buffer_m: Distance kept from test units.
+        extent_m: Diagonal of the middle region.
+        range_m: Distance over which labels are alike; None where nearby ones are no more alike than distant ones.
+        sentence: For people.
+    """
+
+    block_m: float
+    buffer_m: float
+    extent_m: float
+    range_m: float | None
+    sentence: str
+
+
+def fit_blocks(
+    lon: NDArray[np.float64], lat: NDArray[np.float64], labels: pd.Series, regions: pd.Series | None, kind: str
+) -> BlockSize | None:
+    """Block and buffer for units in degrees; None where there are too few to draw blocks from.
+
+    A block is about a tenth of the diagonal of the middle region, smaller where that leaves fewer than `FEWEST_BLOCKS` blocks, and larger
+    where blocks would hold fewer than `PER_BLOCK` units. The buffer is the range of the labels, at most a fifth of a block: in a small area
+    a buffer of the whole range would leave nothing to train on, and the sentence says so.
+    """
+    ok = np.isfinite(lon) & np.isfinite(lat)
+    if ok.sum() < 20:
+        return None
+    region = np.zeros(len(lon), dtype=object) if regions is None else regions.to_numpy(dtype=object)
+    extents, areas, sizes = [], [], []
+    for one in pd.unique(region[ok]):
+        rows = ok & (region == one)
+        if rows.sum() < 3:
+            continue
+        west, south, east, north = lon[rows].min(), lat[rows].min(), lon[rows].max(), lat[rows].max()
+        wide = float(
+            great_circle_m(np.array([west]), np.array([(south + north) / 2]), np.array([east]), np.array([(south + north) / 2]))[0]
+        )
+        high = float(great_circle_m(np.array([west]), np.array([south]), np.array([west]), np.array([north]))[0])
+        extents.append(float(np.hypot(wide, high)))
+        areas.append(max(wide, 1.0) * max(high, 1.0))
+        sizes.append(int(rows.sum()))
+    extent = float(np.median(extents)) if extents else 0.0
+    if extent < 50.0:
+        return None
+    middle = int(np.argsort(extents)[len(extents) // 2])
+    enough = float(np.sqrt(areas[middle] * PER_BLOCK / sizes[middle]))
+    most = float(np.sqrt(areas[middle] / FEWEST_BLOCKS))
+    size = _round(min(max(extent / 25.0, enough), max(most, 1.0)))
+    reach = _range(lon[ok], lat[ok], labels[ok], kind)
+    buffer = _round(min(reach, size / 5) if reach else size / 10)
+    sentence = (
+        f"blocks of {_metres(size)} with a buffer of {_metres(buffer)}, from an extent of {_metres(extent)} and {int(ok.sum()):,} units"
+    )
+    if reach and reach > buffer:
+        sentence += f"; labels are alike up to about {_metres(reach)}, so test units have relatives in training and scores here are high"
+    return BlockSize(size, buffer, extent, reach, sentence)
+
+
+def _range(lon: NDArray[np.float64], lat: NDArray[np.float64], labels: pd.Series, kind: str) -> float | None:
+    known = labels.notna().to_numpy()
+    if known.sum() < 30:
+        return None
+    values = pd.factorize(labels[known])[0].astype(np.float64) if kind == "classification" else labels[known].to_numpy(np.float64)
+    found = variogram(values, lon[known], lat[known], categorical=kind == "classification")
+    return None if found.range_km is None else found.range_km * 1000
+
+
+def _round(metres: float) -> float:
+    """Down to 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** np.floor(np.log10(max(metres, 1.0)))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= max(metres, 1.0)))
+
+
+def _metres(value: float) -> str:
+    return f"{value / 1000:,.3g} km" if value >= 1000 else f"{value:.0f} m"
