@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rs05bench.datamodules.pixels import PixelSources, PixelStore
 from rs05bench.datasets.chip_units import Layers, chip_unit_table, layers_of, open_chip_dataset
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.checked_arrays import CheckedArrays
 from rs05bench.protocol.geodesy import pixel_metres
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
 READERS = {"burn-scars": "burn-scar.yaml", "crop-chips": "crop.yaml"}
-EMBEDDING_BANDS = 64
-MASKED = -128
-KEPT_BYTES = 1 << 30
-"""Chips that train or validate are kept in memory up to this much, bytes, and beyond it as memory maps on disk: a patch of a compressed
-file costs as much as the whole chip, and is asked for at every pass."""
 
 
 def chip_card(reader: str, root: str | Path, layers: Collection[str] | None = None) -> TaskCard:
@@ -128,6 +116,10 @@ class ChipSource:
         embeddings: AlphaEarth tiles (a folder, files, addresses or the published index); None where models need none.
         extra: A folder of layers for hybrid models, and which of them (None takes all).
 
+    Attributes:
+        dataset: Images and masks of all chips.
+        pixels: The same chips without their masks: images, embeddings, layers.
+
     Raises:
         DataError: The files are not what the reader expects.
     """
@@ -143,12 +135,12 @@ class ChipSource:
     ) -> None:
         if card.reader not in READERS:
             raise DataError(f"reader {card.reader!r} reads no chips (those that do: {', '.join(READERS)})", source=card.name)
-        self.card, self.root, self.embeddings, self._extra = card, Path(root), embeddings, extra
+        self.card, self.root = card, Path(root)
         self.layers = dict(layers or {})
         self.dataset = open_chip_dataset(card, self.root, self.layers, fill=float("nan"))
-        self._tiles: dict[str, Any] = {}
-        self._kept: dict[str, dict[str, Tensor]] = {}
-        self._kept_bytes = 0
+        images = {unit_id: self.dataset.image(unit_id) for unit_id in self.dataset.unit_ids}
+        sources = PixelSources(card.name, self.root, self.dataset.native_resolution, embeddings, extra)
+        self.pixels = PixelStore(images, self.dataset.format, sources)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -193,202 +185,14 @@ class ChipSource:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 over ids, the bytes of every mask, and the size of every image."""
-        digest = hashlib.sha256()
-        for unit_id, chip in sorted(self.dataset._chips.items()):
-            digest.update(f"{unit_id}\t{Path(chip.image.path).stat().st_size}\t".encode())
-            digest.update(hashlib.sha256(Path(chip.mask.path).read_bytes()).digest())
-        return digest.hexdigest()
+        return self.dataset.digest
 
     def read_labels(self, unit_id: str) -> tuple[NDArray[np.int16], tuple[float, float]]:
         """What is scored of a chip: labels (H, W) with -1 elsewhere, and the size of a pixel in metres."""
-        chip = self.dataset._chips[unit_id]
-        labels = self.dataset.read(chip).labels
-        return labels, pixel_metres(chip.image.crs, chip.image.transform, len(labels))
-
-    def chip(self, unit_id: str, *, keep: bool = False) -> dict[str, Tensor]:
-        """A chip: `image` (NaN where missing), `mask` int16, `time` (dates, 2) year and day of year, `location` latitude and longitude.
-
-        Args:
-            unit_id: The chip.
-            keep: Whether it is likely to be asked for again: then it is decoded once, and kept in memory or, where that is full, as a
-                memory map in the cache folder that all processes share.
-        """
-        import torch
-
-        if unit_id in self._kept:
-            return self._kept[unit_id]
-        if not keep:
-            return self._decoded(unit_id)
-        image = self.dataset._chips[unit_id].image
-        size = image.height * image.width * (4 * len(self.dataset.bands) * self.dataset.dates + 2)
-        # Workers of a loader share the maps; memory of their own would be as many copies.
-        if self._kept_bytes + size <= KEPT_BYTES and torch.utils.data.get_worker_info() is None:
-            self._kept_bytes += size
-            self._kept[unit_id] = self._decoded(unit_id)
-            return self._kept[unit_id]
-        return self._mapped(unit_id)
-
-    def _decoded(self, unit_id: str) -> dict[str, Tensor]:
-        sample = self.dataset.chip(unit_id)
-        return self._facts(unit_id) | {"image": sample["image"], "mask": sample["mask"].short()}
-
-    def _mapped(self, unit_id: str) -> dict[str, Tensor]:
-        """A chip whose pixels stay on disk, decoded; read into memory where the cache cannot be written."""
-        import torch
-
-        chip = self.dataset._chips[unit_id]
-        key = type(self.dataset).__name__
-        for path in (Path(chip.image.path), Path(chip.mask.path)):
-            key += f"|{path}|{path.stat().st_size}|{path.stat().st_mtime_ns}"
-        stem = _cache_folder() / "pixels" / hashlib.sha256(key.encode()).hexdigest()
-        paths = {name: stem.with_suffix(f".{name}.npy") for name in ("image", "mask")}
-        kept = {name: self._cached(path, "c") for name, path in paths.items()}
-        pixels = {name: torch.from_numpy(array) for name, array in kept.items() if array is not None}
-        if len(pixels) < len(paths):
-            decoded = self._decoded(unit_id)
-            for name, path in paths.items():
-                self._keep(path, decoded[name].numpy())
-            return decoded
-        self._kept[unit_id] = self._facts(unit_id) | pixels
-        return self._kept[unit_id]
-
-    def size(self, unit_id: str) -> tuple[int, int]:
-        """Rows and columns of a chip; reads no pixel."""
-        image = self.dataset._chips[unit_id].image
-        return image.height, image.width
-
-    def _facts(self, unit_id: str) -> dict[str, Tensor]:
-        """When and where a chip was taken; reads no pixel."""
-        import torch
-
-        dates, lonlat = self.dataset.when_and_where(unit_id)
-        dates = dates if len(dates) == self.dataset.dates else [dates[0]] * self.dataset.dates
-        return {
-            "time": torch.tensor([[date.year, date.day_of_year] for date in dates], dtype=torch.float32),
-            "location": torch.tensor(lonlat[::-1], dtype=torch.float64).float(),
-        }
+        labels = self.dataset.read(unit_id).labels
+        crs, transform = self.place(unit_id)
+        return labels, pixel_metres(crs, transform, len(labels))
 
     def place(self, unit_id: str) -> tuple[str, Any]:
         """CRS and affine transform of a chip."""
-        chip = self.dataset._chips[unit_id]
-        return chip.crs, chip.image.transform
-
-    def embedding(self, unit_id: str, year: int) -> NDArray[np.int8]:
-        """The AlphaEarth embedding on a chip's own grid, int8 (64, H, W), -128 where there is none.
-
-        Computed once a chip and year, ever: kept as a memory map under `RS05BENCH_CACHE` (default `~/.cache/rs05bench`), named by the
-        tiles, the grid and the year.
-        """
-        chip = self.dataset._chips[unit_id]
-        key = f"{self._tiles_digest}|{chip.crs}|{tuple(chip.image.transform)}|{chip.image.height}x{chip.image.width}|{year}"
-        path = _cache_folder() / "chips" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
-        kept = self._cached(path)
-        if kept is not None:
-            return kept
-        values = self._read_embedding(unit_id, year)
-        self._keep(path, values)
-        return values
-
-    @functools.cached_property
-    def _arrays(self) -> CheckedArrays:
-        return CheckedArrays()
-
-    def _cached(self, path: Path, mode: Literal["r", "c"] = "r") -> NDArray[Any] | None:
-        """What the cache holds; None where that is nothing, damaged, or cannot be read: it is then computed."""
-        with suppress(OSError):
-            return self._arrays.load(path, mode)
-        return None
-
-    def _keep(self, path: Path, values: NDArray[Any]) -> None:
-        """A cache that cannot be written costs time, not the result."""
-        with suppress(OSError):
-            self._arrays.save(path, values)
-
-    @functools.cached_property
-    def extra_layers(self) -> dict[str, Any]:
-        """The layers that hybrid models see beside bands and embedding; none where the card names none."""
-        if self._extra is None:
-            return {}
-        from rs05bench.datasets.layers import open_layers
-
-        return dict(open_layers(*self._extra))
-
-    @property
-    def extra_columns(self) -> list[str]:
-        """What the channels of `extra` are."""
-        return [column for layer in self.extra_layers.values() for column in layer.window_columns()]
-
-    def extra(self, unit_id: str) -> NDArray[np.float32]:
-        """The layers on a chip's own grid, float32 (channels, H, W), NaN where missing; computed once a chip and kept as `embedding` is."""
-        chip = self.dataset._chips[unit_id]
-        shape = (chip.image.height, chip.image.width)
-        key = f"{self._extra_digest}|{chip.crs}|{tuple(chip.image.transform)}|{shape}"
-        path = _cache_folder() / "chips" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
-        kept = self._cached(path)
-        if kept is not None:
-            return kept
-        windows = [layer.on_window(chip.crs, chip.image.transform, shape) for layer in self.extra_layers.values()]
-        values = np.concatenate(windows).astype(np.float32)
-        self._keep(path, values)
-        return values
-
-    @functools.cached_property
-    def _extra_digest(self) -> str:
-        """Identity of the layers: their columns, and name, size and time of change of their files."""
-        assert self._extra is not None
-        digest = hashlib.sha256("|".join(self.extra_columns).encode())
-        for path in sorted(path for path in self._extra[0].rglob("*") if path.is_file()):
-            there = path.stat()
-            digest.update(f"{path}\t{there.st_size}\t{there.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
-
-    def _read_embedding(self, unit_id: str, year: int) -> NDArray[np.int8]:
-        chip = self.dataset._chips[unit_id]
-        height, width = chip.image.height, chip.image.width
-        transform = chip.image.transform
-        tiles = self._tiles_in(chip.crs)
-        north, west = transform.f, transform.c
-        south, east = north + transform.e * height, west + transform.a * width
-        when = slice(pd.Timestamp(year, 1, 1), pd.Timestamp(year, 12, 31))
-        try:
-            values = tiles[west : east : transform.a, south : north : -transform.e, when]["image"].numpy()
-        except IndexError:
-            return np.full((EMBEDDING_BANDS, height, width), MASKED, dtype=np.int8)
-        if values.dtype == np.int8:
-            return np.asarray(values)
-        from rs05bench.embeddings import encode
-
-        return np.asarray(encode(values))
-
-    @functools.cached_property
-    def _tiles_digest(self) -> str:
-        """Identity of the tiles: their paths, and size and time of change of local ones."""
-        if self.embeddings is None:
-            raise self._no_tiles()
-        from rs05bench.datasets import AlphaEarthEmbedding
-
-        digest = hashlib.sha256()
-        for path in sorted(str(path) for path in AlphaEarthEmbedding(self.embeddings).tiles["path"]):
-            there = Path(path).stat() if Path(path).exists() else None
-            digest.update(f"{path}\t{there.st_size if there else ''}\t{there.st_mtime_ns if there else ''}\n".encode())
-        return digest.hexdigest()
-
-    def _no_tiles(self) -> DataError:
-        return DataError(
-            f"{self.card.name} was opened without AlphaEarth tiles, and this model needs them",
-            source=self.root,
-            remedy="Give embeddings=FOLDER (rs05bench extract fetches them, rs05bench simulate makes some).",
-        )
-
-    def _tiles_in(self, crs: str) -> Any:
-        if self.embeddings is None:
-            raise self._no_tiles()
-        if crs not in self._tiles:
-            from rs05bench.datasets import AlphaEarthEmbedding
-
-            self._tiles[crs] = AlphaEarthEmbedding(self.embeddings, crs=crs, res=self.dataset.native_resolution, decoded=False)
-        return self._tiles[crs]
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("RS05BENCH_CACHE") or Path.home() / ".cache" / "rs05bench")
+        return self.pixels.place(unit_id)

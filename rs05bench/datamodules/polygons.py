@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
+from rs05bench.datamodules.base import Opened
 from rs05bench.datamodules.table import TableDataModule
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_json, writing
@@ -19,6 +21,7 @@ from rs05bench.protocol.documents import read_json_mapping
 from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.splits import Split
+from rs05bench.protocol.taskdata import TaskData, TaskSource
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -34,6 +37,7 @@ class _PolygonDataModule(TableDataModule):
 
     name: ClassVar[str]
     file: ClassVar[str]
+    known: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -54,34 +58,39 @@ class _PolygonDataModule(TableDataModule):
         on_progress: Progress | None = None,
         **reading: Any,
     ) -> None:
-        given = TaskCard.load(card) if isinstance(card, str | Path) else card
-        base = given or TaskCard.load(Path(__file__).parent / "cards" / f"{self.name}.yaml")
-        path = find_polygons(Path(root), self.file)
-        tiles = _find_tiles(path, embeddings)
-        self.table = embedding_table(
+        _refuse(reading, self.known)
+        base = card if isinstance(card, TaskCard) else TaskCard.load(card or Path(__file__).parent / "cards" / f"{self.name}.yaml")
+        super().__init__(
+            base, root, split, fold, budget, seed,
+            features=features, target=target, manifest=manifest, batch_size=batch_size, num_workers=num_workers,
+        )  # fmt: skip
+        self.root, self._base, self._embeddings, self._cache = Path(root), base, embeddings, cache
+        self._reading, self._on_progress = reading, on_progress
+
+    def prepare_data(self) -> None:
+        """Makes the table of units with the embedding over their polygons, where it is missing or its sources changed."""
+        _ = self.table
+
+    @functools.cached_property
+    def table(self) -> Path:
+        """The table everything is read from; its card is next to it."""
+        path = find_polygons(self.root, self.file)
+        tiles = _find_tiles(path, self._embeddings)
+        made = embedding_table(
             path,
             tiles,
-            Path(cache) if cache else _cache_beside(path),
-            base.name,
-            lambda: self._units(path, base, **reading),
-            reading,
-            on_progress,
+            Path(self._cache) if self._cache else _cache_beside(path),
+            self._base.name,
+            lambda: self._units(path, self._base, **self._reading),
+            self._reading,
+            self._on_progress,
         )
-        fitted = fit_card(base, self.table, simulated=is_simulated(path, tiles))
-        fitted.save(self.table.with_suffix(".yaml"))
-        super().__init__(
-            fitted,
-            self.table.parent,
-            split,
-            fold,
-            budget,
-            seed,
-            features=features,
-            target=target,
-            manifest=manifest,
-            batch_size=batch_size,
-            num_workers=num_workers,
-        )
+        fit_card(self._base, made, simulated=is_simulated(path, tiles)).save(made.with_suffix(".yaml"))
+        return made
+
+    def _open(self) -> Opened[TaskData, TaskSource]:
+        self._given_card, self.data_dir = self.table.with_suffix(".yaml"), self.table.parent
+        return super()._open()
 
     def _units(self, path: Path, card: TaskCard, **reading: Any) -> gpd.GeoDataFrame:
         """Columns of the units (ids, groups, year, labels) and their geometry in WGS84."""
@@ -118,15 +127,15 @@ class CropParcelDataModule(_PolygonDataModule):
 
     name = "crop-parcels"
     file = "parcels.gpkg"
+    known = ("label", "parcel", "year")
 
     def _units(self, path: Path, card: TaskCard, **reading: Any) -> gpd.GeoDataFrame:
         from rs05bench.datasets.geography import read_polygons
         from rs05bench.datasets.parcels import Parcels
 
         label, parcel, year = (
-            str(reading.pop(key, default)) for key, default in (("label", "crop"), ("parcel", "parcel_id"), ("year", "year"))
+            str(reading.get(key, default)) for key, default in (("label", "crop"), ("parcel", "parcel_id"), ("year", "year"))
         )
-        _refuse(reading, ("label", "parcel", "year"))
         parcels = Parcels(path, label=label, unit=[parcel, year], year=year)
         units = parcels.units()
         own = read_polygons(path)
@@ -150,12 +159,12 @@ class UrbanDataModule(_PolygonDataModule):
 
     name = "urban-tracts"
     file = "tracts.gpkg"
+    known = ("metros",)
 
     def _units(self, path: Path, card: TaskCard, **reading: Any) -> gpd.GeoDataFrame:
         from rs05bench.datasets.chips import WGS84
         from rs05bench.datasets.urban import UrbanIndicators
 
-        _refuse(reading, ("metros",))
         units = UrbanIndicators(path, **reading).table()
         geod = WGS84.get_geod()
         assert geod is not None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from rs05bench.errors import DataError, ProtocolError
+from rs05bench.datamodules.base import Opened, ProtocolDataModule
+from rs05bench.errors import DataError
 from rs05bench.protocol.audit import with_published_verdict
 from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.card import TaskCard
@@ -17,7 +17,7 @@ from rs05bench.protocol.manifest import SplitManifest, build_manifest
 from rs05bench.protocol.taskdata import TaskData, TaskSource
 
 
-class TableDataModule(lightning.LightningDataModule):
+class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
     """Shows a fold of a table task under a label budget.
 
     Batches are dicts: `features` float32 (batch, d), `unit_id` list of text, and for fitting also `label` (batch,), int64 class index or
@@ -56,22 +56,36 @@ class TableDataModule(lightning.LightningDataModule):
         batch_size: int | None = None,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(split, fold, budget, seed, card=card, data_dir=data_dir, features=features, target=target, batch_size=batch_size)
+        self._given_card, self.data_dir, self._manifest = card, Path(data_dir), manifest
+        self._features, self._target, self._batch_size, self.num_workers = features, target, batch_size, num_workers
+
+    def _open(self) -> Opened[TaskData, TaskSource]:
         from rs05bench.datamodules.sources import open_source
 
-        self.card = card if isinstance(card, TaskCard) else TaskCard.load(card)
-        self.source: TaskSource = open_source(self.card, data_dir)
-        self.manifest = manifest or with_published_verdict(build_manifest(self.card, self.source.units(), split))
-        self.split = split
-        self.fold = fold or self.manifest.folds[0]
-        self.seed = seed
-        if not self.card.features:
-            raise DataError("declares no feature set", source=self.card.name, remedy="Add one under `features`.")
-        self.features = features or next(iter(self.card.features))
-        self.view = TaskData.build(self.source, self.manifest, self.fold, budget, seed, split=split, target=target)
-        self.target = self.view.target
-        self.batch_size = batch_size or self.card.training.batch_size
-        self.num_workers = num_workers
+        card = self._given_card if isinstance(self._given_card, TaskCard) else TaskCard.load(self._given_card)
+        if not card.features:
+            raise DataError("declares no feature set", source=card.name, remedy="Add one under `features`.")
+        source = open_source(card, self.data_dir)
+        manifest = self._manifest or with_published_verdict(build_manifest(card, source.units(), self.split))
+        fold = self._fold or manifest.folds[0]
+        view = TaskData.build(source, manifest, fold, self._budget, self.seed, split=self.split, target=self._target)
+        return Opened(source, manifest, view)
+
+    @property
+    def features(self) -> str:
+        """Feature set of the batches."""
+        return self._features or next(iter(self.card.features))
+
+    @property
+    def target(self) -> str:
+        """The target."""
+        return self.view.target
+
+    @property
+    def batch_size(self) -> int:
+        """Units a batch."""
+        return self._batch_size or self.card.training.batch_size
 
     @property
     def budget(self) -> LabelBudget:
@@ -83,11 +97,6 @@ class TableDataModule(lightning.LightningDataModule):
         """Class values in order, or None for a regression."""
         return self.view.classes
 
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of every trained tier (rule 4)."""
-        return self.card.training.steps
-
     def train_dataloader(self) -> DataLoader[Any]:
         """Labelled training units, shuffled by the seed."""
         order = torch.Generator().manual_seed(self.seed)
@@ -96,17 +105,6 @@ class TableDataModule(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """Labelled validation units."""
         return self._loader(_Rows(self.view, "val", self.features, labels=True))
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Not there: labels of test units are never shown.
-
-        Raises:
-            ProtocolError: Always.
-        """
-        raise ProtocolError(
-            "a data module has no test labels",
-            remedy="Predict with predict_dataloader, then: rs05bench score PREDICTIONS --manifest M --labels DIR.",
-        )
 
     def predict_dataloader(self, role: str | None = None) -> Any:
         """Units of a role without labels; without a role a loader for `test_id` and one for `test_ood`."""

@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from rs05bench.datasets.chips import IGNORE, MASK_TYPES, Chip, ChipDataset, Sample, pair_files
+from rs05bench.datasets.chip_image import IGNORE, Chip
+from rs05bench.datasets.chips import MASK_TYPES, ChipDataset, Sample, pair_files
 from rs05bench.datasets.files import find_rasters, missing_data, read_list, require_data, verify_receipt
 from rs05bench.datasets.fires import fire_ids
 from rs05bench.datasets.geography import Layer, add_groups
@@ -113,7 +114,7 @@ class HLSBurnScars(ChipDataset):
         units["tile"] = [unit_id.split(".")[0].removeprefix("T") for unit_id in units["unit_id"]]
         units["fire"] = fire_ids(units, days=fire_days, distance=fire_distance)
         units = add_groups(units, self.layers)
-        shares = [_shares(self.read_labels(chip)) for chip in self._chips.values()]
+        shares = [_shares(self.read_labels(unit_id)) for unit_id in units["unit_id"]]
         units["burn_fraction"] = [burnt for burnt, _ in shares]
         units["labelled_fraction"] = [labelled for _, labelled in shares]
         return units

@@ -16,7 +16,8 @@ from pyproj import CRS
 from torchgeo.datasets import CDL
 
 from rs05bench.datasets.cdl_classes import CDL_TABLE, CROP_CLASSES, CROP_COLOURS
-from rs05bench.datasets.chips import MASK_TYPES, Chip, ChipDataset, Sample, pair_files
+from rs05bench.datasets.chip_image import Chip
+from rs05bench.datasets.chips import MASK_TYPES, ChipDataset, Sample, pair_files
 from rs05bench.datasets.files import find_rasters, hidden, missing_data, read_list, require_data, verify_receipt
 from rs05bench.datasets.geography import Layer, add_groups
 from rs05bench.datasets.mgrs import nearest_tile, parse_tile

@@ -7,10 +7,11 @@ unless somebody asks: the index is in WGS84, `chip(unit_id)` gives native pixels
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import copy
+import hashlib
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import geopandas as gpd
 import numpy as np
@@ -26,61 +27,15 @@ from pyproj import CRS
 from rasterio.enums import Resampling
 from torchgeo.datasets import GeoDataset
 
-from rs05bench.datasets.rasters import RasterHeader, missing_pixels, read_pixels
+from rs05bench.datasets.chip_image import IGNORE, Chip, ChipImage, ImageFormat, Reading, with_labels
 from rs05bench.errors import DataError
 from rs05bench.protocol.geodesy import DEGREE_M
 
 Sample = dict[str, Any]
 WGS84 = CRS.from_epsg(4326)
 MASK_TYPES = ("int8", "int16", "int32", "uint8", "uint16")
-IGNORE = -1
-"""Label of a pixel that is neither trained on nor scored."""
 
-
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """One image with its mask, not yet read.
-
-    Attributes:
-        unit_id: Unique id.
-        image: Header of the image.
-        mask: Header of the mask.
-        crs: The CRS the pixels truly are in, as an authority string (may correct what the file says).
-        start: First moment the image shows.
-        end: Last moment.
-        official: The published split it belongs to: train, val, test or empty.
-    """
-
-    unit_id: str
-    image: RasterHeader
-    mask: RasterHeader
-    crs: str
-    start: pd.Timestamp
-    end: pd.Timestamp
-    official: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The pixels of one chip.
-
-    Attributes:
-        image: float32, shape (bands, H, W) or (dates, bands, H, W), NaN where there is no data (all bands of that date).
-        labels: int16, shape (H, W): class index, `IGNORE` where there is no label or no image at all.
-    """
-
-    image: NDArray[np.float32]
-    labels: NDArray[np.int16]
-
-    @property
-    def valid(self) -> NDArray[np.bool_]:
-        """Where the image holds data: the image's shape without its bands."""
-        return ~np.isnan(self.image[..., 0, :, :])
-
-    @property
-    def any_valid(self) -> NDArray[np.bool_]:
-        """Where any date holds data, shape (H, W)."""
-        return self.valid if self.image.ndim == 3 else self.valid.any(axis=0)
+_DEGREE = 111_320.0  # metres in a degree of latitude, for the resolution of an index in degrees
 
 
 class ChipDataset(GeoDataset, abc.ABC):
@@ -135,6 +90,7 @@ class ChipDataset(GeoDataset, abc.ABC):
             self._resampling = Resampling[resampling]
         except KeyError:
             raise DataError(f"unknown resampling {resampling!r}; e.g. nearest, bilinear, cubic, average") from None
+        self.format = ImageFormat(self.bands, self.dates, self.scale, self._nodata_anywhere, self._nodata_everywhere, self._plausible)
         self._chips = {chip.unit_id: chip for chip in sorted(chips, key=lambda chip: chip.unit_id)}
         self._asked_crs = crs is not None
         self._footprints: dict[str, shapely.Polygon] = {}
@@ -250,45 +206,67 @@ class ChipDataset(GeoDataset, abc.ABC):
         Raises:
             DataError: Unknown unit, or damaged pixels.
         """
-        if unit_id not in self._chips:
-            raise DataError(f"no unit {unit_id!r}; there are {len(self._chips)}, e.g. {', '.join(self.unit_ids[:3])}", source=self.root)
-        chip = self._chips[unit_id]
-        sample = self._sample(self.read(chip))
+        chip = self._chip(unit_id)
+        sample = self._sample(self.read(unit_id))
         sample["transform"] = torch.tensor(tuple(chip.image.transform)[:9])
         sample["crs"] = chip.crs
         sample["unit_id"] = unit_id
-        sample["lonlat"] = torch.tensor(_centre(chip), dtype=torch.float64)
+        sample["lonlat"] = torch.tensor(chip.centre, dtype=torch.float64)
         sample.update(self._when(chip))
         return self.transforms(sample) if self.transforms is not None else sample
 
-    def when_and_where(self, unit_id: str) -> tuple[list[pd.Timestamp], tuple[float, float]]:
-        """The dates of a chip's image (one where the files name one), and longitude and latitude of its centre; reads no pixel."""
-        chip = self._chips[unit_id]
-        return [pd.Timestamp(date) for date in str(self._when(chip)["date"]).split(",")], _centre(chip)
+    def image(self, unit_id: str) -> ChipImage:
+        """The image of a chip without its mask; reads no pixel."""
+        chip = self._chip(unit_id)
+        dates = [pd.Timestamp(date) for date in str(self._when(chip)["date"]).split(",")]
+        dates = dates if len(dates) == self.dates else [dates[0]] * self.dates
+        return ChipImage(unit_id, chip.image, chip.crs, tuple(dates), chip.centre)
 
-    def read(self, chip: Chip) -> Reading:
+    def read(self, unit_id: str) -> Reading:
         """Pixels and labels of one chip, checked, with every convention for missing data turned into one.
 
         Raises:
-            DataError: Damaged pixels, values in other units, or labels that do not exist.
+            DataError: Unknown unit, damaged pixels, values in other units, or labels that do not exist.
         """
-        image = read_pixels(chip.image).astype(np.float32)
-        if self.dates > 1:
-            image = image.reshape(self.dates, len(self.bands), *image.shape[-2:])
-        declared = () if chip.image.nodata is None or chip.image.nodata == 0 else (float(chip.image.nodata),)
-        missing = missing_pixels(image, anywhere=(*self._nodata_anywhere, *declared), everywhere=self._nodata_everywhere)
-        image[np.broadcast_to(missing[..., None, :, :], image.shape)] = np.nan
-        self._check_units(chip, image, missing)
-        labels = self._labels(chip)
-        # A pixel without any image cannot be predicted by anybody: it is not scored either.
-        labels[missing if missing.ndim == 2 else missing.all(axis=0)] = IGNORE
-        return Reading(image, labels)
+        chip = self._chip(unit_id)
+        return with_labels(self.format.read(chip.image), self._labels(chip))
 
-    def read_labels(self, chip: Chip) -> NDArray[np.int16]:
+    def read_labels(self, unit_id: str) -> NDArray[np.int16]:
         """The mask file alone, as class indices."""
-        return self._labels(chip)
+        return self._labels(self._chip(unit_id))
+
+    def mask_path(self, unit_id: str) -> Path:
+        """The mask file of a chip."""
+        return self._chip(unit_id).mask.path
+
+    def only(self, unit_ids: Collection[str]) -> Self:
+        """This data set with some of its chips alone: nothing of it leads to the others.
+
+        Raises:
+            DataError: A unit is unknown.
+        """
+        wanted = {unit_id: self._chip(unit_id) for unit_id in sorted(unit_ids)}
+        part = copy.copy(self)
+        part._chips = wanted
+        part._footprints = {unit_id: self._footprints[unit_id] for unit_id in wanted}
+        part.index = self._rows()[self._rows()["unit_id"].isin(wanted)]
+        return part
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over ids, the bytes of every mask, and the size of every image."""
+        digest = hashlib.sha256()
+        for unit_id, chip in self._chips.items():
+            digest.update(f"{unit_id}\t{chip.image.path.stat().st_size}\t".encode())
+            digest.update(hashlib.sha256(chip.mask.path.read_bytes()).digest())
+        return digest.hexdigest()
 
     # --- for subclasses -----------------------------------------------------------------------------------------------------------------
+
+    def _chip(self, unit_id: str) -> Chip:
+        if unit_id not in self._chips:
+            raise DataError(f"no unit {unit_id!r}; there are {len(self._chips)}, e.g. {', '.join(self.unit_ids[:3])}", source=self.root)
+        return self._chips[unit_id]
 
     @abc.abstractmethod
     def _labels(self, chip: Chip) -> NDArray[np.int16]:
@@ -301,7 +279,7 @@ class ChipDataset(GeoDataset, abc.ABC):
         """Ids, positions, time and published split of every chip, sorted by id, WGS84."""
         chips = list(self._chips.values())
         shapes = self.index_geometry(WGS84)
-        centres = np.array([_centre(chip) for chip in chips], dtype=float).reshape(-1, 2)
+        centres = np.array([chip.centre for chip in chips], dtype=float).reshape(-1, 2)
         return gpd.GeoDataFrame(
             {
                 "unit_id": [chip.unit_id for chip in chips],
@@ -357,21 +335,9 @@ class ChipDataset(GeoDataset, abc.ABC):
             "valid": torch.from_numpy(reading.valid),
         }
 
-    def _check_units(self, chip: Chip, image: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:
-        if missing.all():
-            return
-        low, high = float(np.nanmin(image)), float(np.nanmax(image))
-        if low < self._plausible[0] or high > self._plausible[1]:
-            raise DataError(
-                f"expected values from {self._plausible[0]:g} to {self._plausible[1]:g} (times {self.scale:g} is reflectance), "
-                f"found {low:g} to {high:g}",
-                source=chip.image.path,
-                remedy="Is it in other units, or does it mark missing data by a value of its own? Declare that value as the file's nodata.",
-            )
-
     def _warp(self, chip: Chip, transform: Any, shape: tuple[int, int]) -> Reading:
         """One chip on another grid: labels by nearest neighbour, image by the chosen resampling, missing data never blended in."""
-        reading = self.read(chip)
+        reading = self.read(chip.unit_id)
         lead = reading.image.shape[:-2]
         flat = np.ascontiguousarray(reading.image.reshape(-1, *reading.image.shape[-2:]))
         common = {
@@ -428,12 +394,6 @@ def _move(shapes: list[Any], source: CRS, target: CRS) -> list[Any]:
         return shapes
     step = max(shape.length for shape in shapes) / 32
     return list(gpd.GeoSeries(shapely.segmentize(shapes, step), crs=source).to_crs(target))
-
-
-def _centre(chip: Chip) -> tuple[float, float]:
-    west, south, east, north = chip.image.bounds
-    lon, lat = rasterio.warp.transform(chip.crs, "EPSG:4326", [(west + east) / 2], [(south + north) / 2])
-    return lon[0], lat[0]
 
 
 def _window(bounds: tuple[float, float, float, float], transform: Any, shape: tuple[int, int]) -> rasterio.windows.Window:

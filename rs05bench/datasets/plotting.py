@@ -26,7 +26,7 @@ _PANEL = 3.4
 
 def plot_burn(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool, suptitle: str | None) -> Figure:
     """Natural colour, burn composite, mask and, if there is one, the prediction."""
-    image, valid = _array(sample["image"]), _array(sample["valid"]).astype(bool)
+    image, valid = _image_of(sample)
     panels = 4 if "prediction" in sample else 3
     figure, axes = _figure(panels)
     for axis, bands, title in (
@@ -50,7 +50,7 @@ def plot_burn(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool
 
 def plot_crop(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool, suptitle: str | None) -> Figure:
     """Three dates in one common stretch, the mask and, if there is one, the prediction."""
-    image, valid = _array(sample["image"]), _array(sample["valid"]).astype(bool)
+    image, valid = _image_of(sample)
     panels = 5 if "prediction" in sample else 4
     figure, axes = _figure(panels)
     dates = str(sample.get("date", "")).split(",")
@@ -197,6 +197,13 @@ def _default_title(sample: dict[str, Any]) -> str | None:
         return None
     day = str(sample.get("date", ""))
     return " · ".join(part for part in (str(unit), "" if "," in day else day, str(sample.get("crs", ""))) if part)
+
+
+def _image_of(sample: dict[str, Any]) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """The image of a sample, and where it holds data: what the sample says, else where no band is NaN (a sample of a batch)."""
+    image = _array(sample["image"])
+    valid = ~np.isnan(image).any(axis=-3) if "valid" not in sample else _array(sample["valid"]).astype(bool)
+    return image, valid
 
 
 def _array(value: Any) -> NDArray[Any]:

@@ -25,7 +25,6 @@ from rs05bench.protocol.scoring_chips import ChipScorer
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.taskdata import TaskData, TaskSource
 
-_READ_IMAGES_ONLY = ("raw", "frozen", "decoder", "adapter", "lora", "full")
 PREDICTED_ROLES = ("val", "test_id", "test_ood")
 MOST_VALIDATION_CHIPS = 32
 
@@ -92,14 +91,13 @@ class Bench:
         return models.create(cell.model, card=self.card, seed=cell.seed, **options)
 
     def data(self, cell: Cell) -> Any:
-        """What the cell's model may see: a `TaskData`, or for chips a data module."""
+        """What the cell's model may see: a `TaskData`, or for chips a `ChipView`."""
         if self.card.kind == "segmentation":
             from rs05bench.datamodules.chips import ChipDataModule
 
             source: Any = self.source
-            return ChipDataModule(
-                source.root, cell.split, cell.fold, cell.budget, cell.seed, manifest=self.manifest(cell.split), source=source
-            )
+            manifest = self.manifest(cell.split)
+            return ChipDataModule(source.root, cell.split, cell.fold, cell.budget, cell.seed, manifest=manifest, source=source).view
         return TaskData.build(
             self.source, self.manifest(cell.split), cell.fold, cell.budget, cell.seed, split=cell.split, target=cell.target
         )
@@ -128,7 +126,8 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
     """
     data = bench.data(cell) if data is None else data
     model = bench.model(cell) if model is None else model
-    show_what_is_read(data, model)
+    if bench.card.kind == "segmentation":
+        data.show_what_is_read(model.card.tier)
     content = bench.content(cell)
     reset_device_peak()
     begin = now()
@@ -188,14 +187,6 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
     )
     info = {"cell": cell.model_dump(mode="json"), "model": card.model_dump(mode="json"), "digests": digests}
     return result, replace(predictions, info=info)
-
-
-def show_what_is_read(data: Any, model: Model) -> None:
-    """Leaves embeddings out of the batches of models that read images only: reading 64 bands would be part of their cost."""
-    if isinstance(getattr(data, "show_embedding", None), bool):
-        data.show_embedding = data.source.embeddings is not None and model.card.tier not in _READ_IMAGES_ONLY
-    if isinstance(getattr(data, "show_extra", None), bool):
-        data.show_extra = bool(data.source.extra_layers) and model.card.tier == "hybrid"
 
 
 def predict_roles(model: Model, data: Any, bench: Bench, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions | RasterPredictions:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rs05bench.errors import DataError
-from rs05bench.experiment.cell import make_bench, show_what_is_read
+from rs05bench.experiment.cell import make_bench
 from rs05bench.experiment.map_grid import grid_for_years
 from rs05bench.experiment.mapping import ALL_LABELS, MapResult, Progress, all_labels, draw, everything, train
 from rs05bench.protocol.card import TaskCard
@@ -136,8 +136,9 @@ def _by_network(request: MapRequest, on_progress: Progress | None) -> MapResult:
     manifest, split, fold = _trained_on(request, source)
     if not request.images:
         grid_for_years(index, where, _years(request))  # a year without tiles is said before the training, which takes long
-    data = ChipDataModule(source.root, split or "spatial-block", fold, request.budget, request.seed, manifest=manifest, source=source)
-    show_what_is_read(data, model)
+    at = (source.root, split or "spatial-block", fold, request.budget, request.seed)
+    data = ChipDataModule(*at, manifest=manifest, source=source).view
+    data.show_what_is_read(model.card.tier)
     fitted = fit_or_load(model, data, request.keep or request.out / "model")
     area = pixel_area(data, fitted.card.inputs, seed=request.seed)
     if request.images:

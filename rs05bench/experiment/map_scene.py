@@ -19,6 +19,7 @@ from rs05bench.protocol.cog import open_raster_file
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
+    from rs05bench.datasets.chip_image import ImageFormat
     from rs05bench.embeddings import TileIndex
     from rs05bench.embeddings.grid import Grid
     from rs05bench.models.inference import Window
@@ -102,7 +103,7 @@ class ImageScene:
         path: GeoTIFF with the bands of the training chips, all dates of the first, then the next. A network that reads AlphaEarth alone
             takes only its grid.
         model: The network; says what it reads.
-        data: The data module it was trained on; says which bands an image has, and which layers and year go with it.
+        data: The view it was trained on; says which bands an image has, and which layers and year go with it.
         index: AlphaEarth tiles.
         year: Year of the embedding; default the one in the image's name, shifted as the card's `embedding_year_offset` says.
         area: Which part is drawn, WGS84 degrees; None for all.
@@ -123,8 +124,8 @@ class ImageScene:
         try:
             whole = self._whole()
             self._seen, self.frame = image_frame(whole, area, margin=margin, source=path)
-            self._anywhere, self._everywhere = self._nodata(getattr(data.source, "dataset", None))
-            self._layers = list(data.source.extra_layers.values()) if data.show_extra else []
+            self._format: ImageFormat = data.format
+            self._layers = list(data.layers) if data.shown.extra else []
             self._index, self._year = index, self._embedding_year(model, data, index, year)
             self.tags |= {} if self._year is None or index is None else _tile_tags(index, self._year)
         except BaseException:
@@ -144,12 +145,6 @@ class ImageScene:
                 "is not a north-up raster with a coordinate reference system", source=self.path, remedy="Warp it first (gdalwarp)."
             )
         return Grid(name_of(src.crs), place.c, place.f, place.a, -place.e, src.height, src.width)
-
-    def _nodata(self, dataset: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        anywhere = tuple(getattr(dataset, "_nodata_anywhere", (-9999.0, 9999.0)))
-        if self._src.nodata is not None and self._src.nodata != 0:
-            anywhere += (float(self._src.nodata),)
-        return anywhere, tuple(getattr(dataset, "_nodata_everywhere", (0.0,)))
 
     def _embedding_year(self, model: Any, data: Any, index: TileIndex | None, year: int | None) -> int | None:
         """The year of the embedding; None for a network that reads none."""
@@ -196,15 +191,8 @@ class ImageScene:
     def _image(self, window: Window) -> NDArray[np.float32]:
         from rasterio.windows import Window as Pixels
 
-        from rs05bench.datasets.rasters import missing_pixels
-
         pixels = Pixels(self._seen.column + window.column, self._seen.row + window.row, window.width, window.height)
-        image: NDArray[np.float32] = self._src.read(window=pixels).astype(np.float32)
-        if self._dates > 1:
-            image = image.reshape(self._dates, len(self._bands), *image.shape[-2:])
-        missing = missing_pixels(image, anywhere=self._anywhere, everywhere=self._everywhere)
-        image[np.broadcast_to(missing[..., None, :, :], image.shape)] = np.nan
-        return image
+        return self._format.mark_missing(self._src.read(window=pixels).astype(np.float32), self._src.nodata)
 
     def _embedded(self, part: Grid) -> NDArray[np.int8]:
         from rs05bench.embeddings import encode

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.experiment.cell import make_bench, run_cell, show_what_is_read
+from rs05bench.experiment.cell import make_bench, run_cell
 from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.result import Cell, Result
@@ -157,7 +157,7 @@ def export_cell(
     )
     made: Any = bench.model(cell)
     module = bench.data(cell)
-    show_what_is_read(module, made)
+    module.show_what_is_read(made.card.tier)
     if not module.unit_ids("val"):
         raise ProtocolError(
             f"{split}, fold {cell.fold!r}, {budget}: no validation chip, and TerraTorch's data module needs some",

@@ -37,9 +37,7 @@ def run(data: Any, model: Model | str, **options: Any) -> Result:
         options=given,
     )
     bench = Bench(data.source, {Split(data.split).base: data.manifest})
-    # A table's data module shows a `TaskData`; chips are shown by the data module itself, with its workers and batches.
-    shown = data if data.view is data else None
-    result, predictions = run_cell(bench, cell, model=None if isinstance(model, str) else model, data=shown)
+    result, predictions = run_cell(bench, cell, model=None if isinstance(model, str) else model, data=data.view)
     if isinstance(predictions, RasterPredictions):
         predictions.discard()
     return result

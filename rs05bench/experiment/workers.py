@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from rs05bench.errors import STOPPING, BenchError, MachineError, machine_error, refusal
-from rs05bench.experiment.cell import MOST_VALIDATION_CHIPS, PREDICTED_ROLES, Bench, features_folder, run_cell, show_what_is_read
+from rs05bench.experiment.cell import MOST_VALIDATION_CHIPS, PREDICTED_ROLES, Bench, features_folder, run_cell
 from rs05bench.experiment.memory import give_back_memory
 from rs05bench.experiment.metering import Meter, device_name
 from rs05bench.experiment.probes import solve_together
@@ -186,7 +186,8 @@ def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
         data = bench.data(cell)
         bench.features = None
         model = bench.model(cell)
-        show_what_is_read(data, model)
+        if bench.card.kind == "segmentation":
+            data.show_what_is_read(model.card.tier)
         _rehearse(bench.model(cell), data)
         give_back_memory()
         meter = Meter().start()

@@ -12,6 +12,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,9 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from rs05bench.errors import DataError
 from rs05bench.models.networks import EncoderNetwork
+from rs05bench.models.plan import Resumable
 from rs05bench.protocol.atomic import remove_folder, writing
 from rs05bench.protocol.checked_arrays import CheckedArrays
 
@@ -142,14 +145,26 @@ class EncodedLoader:
         self.samples: list[dict[str, Any]] | None = None
         self.sizes: list[int] = []
         self.passes = 0
+        self._skip = 0
+
+    def begin(self, batches: int) -> None:
+        """Go on where a training of so many batches stopped: what later passes draw from is gathered again, from the cache."""
+        if batches >= len(self):
+            for _ in self._first_pass():
+                pass
+        self.passes, self._skip = divmod(batches, len(self))
+        if self.samples is None and isinstance(self.loader, DataLoader) and isinstance(self.loader.sampler, Resumable):
+            self.loader.sampler.begin(batches)
+            self._skip = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Batches with ``features`` (a list of maps) and ``size``."""
         self.passes += 1
+        skip, self._skip = self._skip, 0
         if self.samples is None:
-            yield from self._first_pass()
+            yield from islice(self._first_pass(), skip, None)
             return
-        for rows in self._batches(len(self.samples)):
+        for rows in self._batches(len(self.samples))[skip:]:
             samples = [self.samples[row] for row in rows]
             yield collate([sample | {"features": self._features(sample["key"])} for sample in samples])
 
@@ -194,7 +209,7 @@ class EncodedLoader:
         """
         rows = np.arange(count)
         generator = np.random.default_rng([self.seed, self.passes])
-        grouped = len(set(self.sizes[:-1])) > 1 or getattr(getattr(self.loader, "batch_sampler", None), "whole", False)
+        grouped = len(set(self.sizes[:-1])) > 1 or getattr(getattr(self.loader, "sampler", None), "whole", False)
         if self.shuffle and not grouped:
             generator.shuffle(rows)
         batches = np.split(rows, np.cumsum(self.sizes)[:-1])

@@ -67,6 +67,7 @@ class DeepModel:
 
         It trains with the middle rate of the declared grid; `fit` is what tries them all and keeps the best weights.
         """
+        data = data.view
         with seeded(self.seed):
             self.facts_ = self.inspect(data)
         plan = TrainingPlan.of(data, **self.plan_options())

@@ -54,12 +54,17 @@ class Watched:
     """
 
     def __init__(self, data: Any, *, labels: bool = True) -> None:
-        self.__dict__.update(_data=data, _labels_shown=labels, asked=[], fitting=False)
+        # Mangled, so that a model which reaches for `_data` meets `__getattr__` and is noted.
+        self.__data, self.__labels = data, labels
+        self.asked: list[str] = []
+        self.fitting = False
 
     def __getattr__(self, name: str) -> Any:
+        if name == "view":  # of a data module's view: itself
+            return self
         if name.startswith("_") and not name.startswith("__"):
             self.asked.append(f"reached into the private {name!r} of its data")
-        value = getattr(self._data, name)
+        value = getattr(self.__data, name)
         if not callable(value):
             return value
 
@@ -73,7 +78,7 @@ class Watched:
         if name in ("y", "train_dataloader", "val_dataloader"):
             if name == "y" and role not in _LABEL_ROLES:
                 self.asked.append(f"asked for the labels of {role!r}")
-            if not self._labels_shown:
+            if not self.__labels:
                 raise ProtocolError("labels were asked for while predicting")
         elif name == "test_dataloader":
             self.asked.append("asked for a loader with test labels")
@@ -136,11 +141,11 @@ def _checks(make: Make, data: Any) -> Iterator[Check]:
 
 @contextmanager
 def _fitting(watched: Watched) -> Iterator[None]:
-    watched.__dict__["fitting"] = True
+    watched.fitting = True
     try:
         yield
     finally:
-        watched.__dict__["fitting"] = False
+        watched.fitting = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,15 +20,13 @@ def fit_identity(name: str, seed: int, options: Mapping[str, Any], plan: Trainin
         seed: Its seed.
         options: Its options; where it runs and where things are kept do not count.
         plan: How it is trained.
-        data: The data module or `TaskData`; the digests of its card, manifest, budget and files count, where it has them.
+        data: The data module or `TaskData`; the digests of its card, its budget and of what it shows count, where it has them.
         facts: What was found in the data.
     """
-    manifest = getattr(getattr(data, "manifest", None), "card", None) or {}
     shown = {
         "card": getattr(getattr(data, "card", None), "digest", None),
-        "manifest": manifest.get("digest"),
         "budget": getattr(getattr(data, "budget", None), "digest", None),
-        "data": getattr(getattr(data, "source", None), "digest", None),
+        "data": getattr(data, "digest", None),
         "split": getattr(data, "split", None),
         "fold": getattr(data, "fold", None),
         "target": getattr(data, "target", None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from rs05bench.errors import DataError
 
@@ -31,6 +31,10 @@ class ChipData(Protocol):
     num_frames: int
     steps: int
 
+    @property
+    def view(self) -> Self:
+        """What a model is handed; of a view itself."""
+
     def train_dataloader(self) -> Iterable[Mapping[str, Any]]:
         """Batches with labels of the budget's training units."""
 
@@ -39,6 +43,14 @@ class ChipData(Protocol):
 
     def predict_dataloader(self, role: str) -> Iterable[Mapping[str, Any]]:
         """Batches without labels."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A loader, or its sampler, that can go on where a training stopped."""
+
+    def begin(self, batches: int) -> None:
+        """The next pass starts after so many batches of all passes."""
 
 
 @dataclass(frozen=True)

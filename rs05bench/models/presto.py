@@ -419,6 +419,10 @@ class _SeriesLoader:
         self.batch = batch
         self.seed = seed
         self.passes = 0
+        self._skip = 0
+
+    def begin(self, batches: int) -> None:
+        self.passes, self._skip = divmod(batches, len(self))
 
     def __len__(self) -> int:
         return -(-len(next(iter(self.tensors.values()))) // self.batch)
@@ -429,6 +433,7 @@ class _SeriesLoader:
         if self.seed is not None:
             np.random.default_rng([self.seed, self.passes]).shuffle(order)
         self.passes += 1
-        for start in range(0, count, self.batch):
+        skip, self._skip = self._skip, 0
+        for start in range(skip * self.batch, count, self.batch):
             rows = order[start : start + self.batch]
             yield {name: value[rows] for name, value in self.tensors.items()}

@@ -32,6 +32,7 @@ class TierTask(lightning.LightningModule):
 
     # Only what trains is in a checkpoint; the frozen rest is rebuilt.
     strict_loading = False
+    reads_missing = True
 
     def __init__(self, model: str, seed: int = 0, options: dict[str, Any] | None = None) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class TierTask(lightning.LightningModule):
                 )
             # Lightning calls this on the Trainer's device; data are read, and weights drawn, on the host, as `fit` does.
             with torch.device("cpu"):
-                self.tier = self.deep.module(data)
+                self.tier = self.deep.module(data.view)
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -38,6 +39,8 @@ class TierModule(lightning.LightningModule):
 
     # Only what trains is in a checkpoint; the frozen rest is rebuilt.
     strict_loading = False
+    # Data modules then leave missing pixels NaN.
+    reads_missing = True
 
     def __init__(
         self,
@@ -160,6 +163,15 @@ class KeepBest(Callback):
         self.since = 0
         self.last_look = 0
         self.curve: list[tuple[int, float]] = []
+        self.generators: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Go on with the generators, and the patience, of an interrupted fit."""
+        if self.generators is not None:
+            restore_generators(self.generators)
+            self.generators = None
+        if self.patience and self.since >= self.patience:
+            trainer.should_stop = True
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Compare, keep, stop, and write the resumable checkpoint."""
@@ -186,13 +198,38 @@ class KeepBest(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """For resuming."""
-        return {"best": self.best, "best_loss": self.best_loss, "best_step": self.best_step, "since": self.since, "curve": self.curve}
+        kept = {"best": self.best, "best_loss": self.best_loss, "best_step": self.best_step, "since": self.since, "curve": self.curve}
+        return {**kept, "generators": generator_states()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From a checkpoint."""
         self.best, self.best_loss, self.best_step = state_dict["best"], state_dict["best_loss"], state_dict["best_step"]
         self.since, self.curve = state_dict["since"], [tuple(point) for point in state_dict["curve"]]
         self.last_look = self.curve[-1][0] if self.curve else 0
+        self.generators = state_dict["generators"]
+
+
+def generator_states() -> dict[str, Any]:
+    """States of all global generators that training draws on (dropout, augmentation), as tensors and plain numbers."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 (kornia and TerraMind draw from it)
+    version, numbers, spare = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(gauss)],
+        "python": [version, list(numbers), spare],
+    }
+
+
+def restore_generators(states: Mapping[str, Any]) -> None:
+    """Puts the states of `generator_states` back."""
+    torch.set_rng_state(states["torch"].cpu())
+    if states["cuda"]:
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    version, numbers, spare = states["python"]
+    random.setstate((version, tuple(numbers), spare))
 
 
 def _rows(value: Any, rows: slice) -> Any:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,13 +21,14 @@ import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from rs05bench.errors import BenchError, DataError
 from rs05bench.models.cache import EncodedLoader, FeatureCache
 from rs05bench.models.devices import precision_of, repeatable
 from rs05bench.models.logs import open_logs
 from rs05bench.models.networks import EncoderNetwork, trainable_state
-from rs05bench.models.plan import ChipData, FitHistory, TrainingPlan
+from rs05bench.models.plan import ChipData, FitHistory, Resumable, TrainingPlan
 from rs05bench.models.summary import TrainingSummary, summarise
 from rs05bench.models.tier_module import KeepBest, TierModule
 from rs05bench.protocol.atomic import write_json
@@ -141,7 +143,9 @@ class _Fit:
         keeper = KeepBest(self.plan.patience, last)
         with seeded(self.seed), _quiet(), repeatable(self.accelerator, strict=strict):
             trainer = _trainer(self.plan, keeper, self.accelerator, validated=self.validated)
-            loaders = self._loaders()
+            # What a resumed fit has trained on is passed over: its next batch is the one the interrupted fit would have had.
+            done = 0 if last is None or not last.is_file() else int(torch.load(last, weights_only=True)["global_step"])
+            loaders = self._loaders(done * self.plan.accumulate)
             trainer.fit(module, ckpt_path=last if last is not None and last.is_file() else None, weights_only=True, **loaders)
             if self.validated and keeper.last_look < trainer.global_step:
                 # The steps after the last whole interval are looked at too.
@@ -160,30 +164,37 @@ class _Fit:
         )
         return history, keeper.best if keeper.best is not None else trainable_state(self.network)
 
-    def _loaders(self) -> dict[str, Any]:
-        """What the Trainer is given: cached features of a frozen encoder, the data module with its hooks, or plain loaders."""
+    def _loaders(self, skip: int) -> dict[str, Any]:
+        """What the Trainer is given: cached features of a frozen encoder, the data module with its hooks, or plain loaders.
+
+        Args:
+            skip: Training batches to pass over.
+        """
         data, network = self.data, self.network
         frozen = isinstance(network, EncoderNetwork) and network.encoder_frozen and not augments(data)
         if isinstance(data, lightning.LightningDataModule) and not frozen:
             # Through the data module, so that its hooks (augmentation on the device) run.
-            return {"datamodule": data if self.plan.accumulate == 1 else _Endless(data)}
+            return {"datamodule": _Endless(data, skip)}
         train, val = data.train_dataloader(), _validation(data)
         if isinstance(network, EncoderNetwork) and frozen:
             train = EncodedLoader(train, network, self.store, shuffle=True, seed=self.seed)
             val = None if val is None else EncodedLoader(val, network, self.store, shuffle=False, seed=self.seed)
-        loaders = {"train_dataloaders": train if self.plan.accumulate == 1 else _Cycle(train)}
+        loaders = {"train_dataloaders": _Stream(train, skip)}
         return loaders | ({} if val is None else {"val_dataloaders": val})
 
 
 class _Endless(lightning.LightningDataModule):
-    """A data module whose training pass never ends: Lightning steps at the end of every pass, whatever was accumulated by then."""
+    """A data module whose training pass never ends, from some batch on.
 
-    def __init__(self, data: lightning.LightningDataModule) -> None:
+    Lightning steps at the end of every pass, whatever was accumulated by then; and it resumes a pass at its first batch.
+    """
+
+    def __init__(self, data: lightning.LightningDataModule, skip: int) -> None:
         super().__init__()
-        self.data = data
+        self.data, self.skip = data, skip
 
     def train_dataloader(self) -> Any:
-        return _Cycle(self.data.train_dataloader())
+        return _Stream(self.data.train_dataloader(), self.skip)
 
     def val_dataloader(self) -> Any:
         return self.data.val_dataloader()
@@ -193,15 +204,28 @@ class _Endless(lightning.LightningDataModule):
         return self.data.on_after_batch_transfer(batch, dataloader_idx)
 
 
-class _Cycle:
-    """A loader over and over."""
+class _Stream:
+    """A loader over and over, from some batch on."""
 
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
+    def __init__(self, loader: Any, skip: int) -> None:
+        self.loader, self.skip = loader, skip
 
     def __iter__(self) -> Iterator[Any]:
+        skip = self.skip
+        order = self.loader.sampler if isinstance(self.loader, DataLoader) else self.loader
+        if skip and isinstance(order, Resumable):
+            order.begin(skip)
+            skip = 0
+        yield from islice(self._passes(), skip, None)
+
+    def _passes(self) -> Iterator[Any]:
         while True:
-            yield from self.loader
+            given = 0
+            for batch in self.loader:
+                given += 1
+                yield batch
+            if not given:
+                return
 
 
 @contextmanager

@@ -239,7 +239,7 @@ def _seen(source: Any, unit: str) -> NDArray[np.floating] | None:
     """A picture of what the model saw: burnt ground stands out in SWIR 2, NIR and red; of several dates the middle one is shown."""
     from rs05bench.datasets.plotting import composite
 
-    image = np.asarray(source.chip(unit)["image"])
+    image = source.pixels.image(unit)
     image = image if image.ndim == 3 else image[len(image) // 2]
     bands = list(source.dataset.bands)
     wanted = ("B12", "B8A", "B04") if source.card.reader == "burn-scars" else ("B04", "B03", "B02")

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from rs05bench.datamodules import BurnScarDataModule, CropDataModule
-from rs05bench.datamodules.chips import augment
+from rs05bench.datamodules.augment import augment
 from rs05bench.datamodules.chipsource import ChipSource, chip_card
+from rs05bench.datasets.burn_scars import HLSBurnScars
+from rs05bench.datasets.chip_image import ImageFormat
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models.registry import create
 
@@ -65,11 +67,11 @@ def test_a_pixel_budget_hides_labels_and_not_images(source):
     full, some = burn(source), burn(source, "10pct-pixels")
     assert some.unit_ids("train") == full.unit_ids("train")
     unit = some.unit_ids("train")[0]
-    all_labels = full.source.chip(unit)["mask"]
+    all_labels = torch.from_numpy(full.source.dataset.read(unit).labels)
     labels = some.budget.pixel_mask(unit, 96, 96) & (all_labels.numpy() != -1)
     assert 0.08 < labels.mean() < 0.12
-    counted = some.labelled_pixels()
-    everything = full.labelled_pixels()
+    counted = some.view.labelled_pixels()
+    everything = full.view.labelled_pixels()
     assert counted["train"] == pytest.approx(0.1 * everything["train"], rel=0.05)
     patch = next(batch for batch in some.train_dataloader())
     assert torch.isfinite(patch["image"]).float().mean() > 0.95
@@ -80,7 +82,7 @@ def test_the_same_pixels_are_shown_to_every_model_and_nest_in_the_fraction(sourc
     for budget in ("1pct-pixels", "10pct-pixels"):
         for name, options in (("images", {}), ("embeddings", {"batch_size": 2})):
             dm = burn(source, budget, **options)
-            dm.show_embedding = name == "embeddings"
+            dm.view.shown.embedding = name == "embeddings"
             masks[budget, name] = {unit: torch.stack(patches).sum(0) for unit, patches in _sorted(dm).items()}
     for budget in ("1pct-pixels", "10pct-pixels"):
         one, two = masks[budget, "images"], masks[budget, "embeddings"]
@@ -120,7 +122,7 @@ def test_a_batch_is_one_whole_fire(source):
     batches = [batch["unit_id"] for batch in dm.train_dataloader()]
     assert all(len({fire[unit] for unit in batch}) == 1 for batch in batches)
     assert len({fire[batch[0]] for batch in batches}) == len(batches) == len(dm.train_dataloader()) == 4
-    assert min(map(len, batches)) > dm.batch_size
+    assert min(map(len, batches)) > dm.batch_size == 2
     again = [batch["unit_id"] for batch in burn(source, "5-fires").train_dataloader()]
     assert batches == again
     assert [batch["unit_id"] for batch in burn(source, "5-fires", seed=1).train_dataloader()] != batches
@@ -200,11 +202,11 @@ def test_training_reads_no_mask_but_the_budgets(chip_folder, monkeypatch):
     dm = BurnScarDataModule(
         chip_folder / "hls_burn_scars", "leave-state-out", "CA", "5-fires", card=card.model_copy(update={"training": schedule})
     )
+    dm.setup("fit")
     read: list[str] = []
-    inner = dm.source.dataset.read
-    monkeypatch.setattr(dm.source.dataset, "read", lambda chip: read.append(chip.unit_id) or inner(chip))
-    monkeypatch.setattr(dm.source.dataset, "read_labels", lambda chip: pytest.fail(f"{chip.unit_id}: read beside the loaders"))
-    model = create("raw/unet", accelerator="cpu").fit(dm)
+    inner = HLSBurnScars._labels
+    monkeypatch.setattr(HLSBurnScars, "_labels", lambda self, chip: read.append(chip.unit_id) or inner(self, chip))
+    model = create("raw/unet", accelerator="cpu").fit(dm.view)
     assert model.history_.validation, "early stopping must have looked at something"
     allowed = {*dm.unit_ids("train"), *dm.unit_ids("val")}
     assert set(read) == allowed
@@ -235,7 +237,7 @@ def _mean(dm):
 
 def test_patches_are_the_same_for_every_model_and_cover_the_chip(source):
     dm = burn(source, "2-fires")
-    seen = {(unit, rows.start, columns.start) for unit, rows, columns in dm.train_dataloader().dataset.items}
+    seen = {(unit, rows.start, columns.start) for unit, rows, columns in dm.train_dataloader().dataset.patches.items}
     unit = dm.unit_ids("train")[0]
     assert {place[1:] for place in seen if place[0] == unit} == {(0, 0), (0, 32), (32, 0), (32, 32)}
 
@@ -419,7 +421,7 @@ def test_every_tier_has_a_module_for_a_trainer_of_ones_own(source):
 def test_groups_without_a_layer_say_what_to_give(tmp_path, chip_folder):
     (tmp_path / "chips").symlink_to(chip_folder / "hls_burn_scars")
     with pytest.raises(DataError, match="biome"):
-        BurnScarDataModule(tmp_path / "chips", split="leave-biome-out")
+        BurnScarDataModule(tmp_path / "chips", split="leave-biome-out").setup("fit")
 
 
 def test_embeddings_that_were_not_given_are_asked_for(chip_folder):
@@ -447,31 +449,33 @@ def test_a_tier_whose_encoder_is_frozen_sees_the_pixels_as_they_are(name, source
 
 def test_chips_beyond_what_memory_keeps_are_mapped_and_the_same(source, chip_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr("rs05bench.datamodules.chipsource.KEPT_BYTES", 0)
+    monkeypatch.setattr("rs05bench.datamodules.kept.KEPT_BYTES", 0)
     mapped = ChipSource(chip_folder / "hls_burn_scars", source.card)
     reads = []
-    decoded = mapped._decoded
-    monkeypatch.setattr(mapped, "_decoded", lambda unit: (reads.append(unit), decoded(unit))[1])
+    decoded = ImageFormat.read
+    monkeypatch.setattr(ImageFormat, "read", lambda self, header: (reads.append(header.path), decoded(self, header))[1])
     dm, plain = burn(mapped, "5-fires"), burn(source, "5-fires")
-    for _ in range(2):
-        for one, two in zip(dm.train_dataloader(), plain.train_dataloader(), strict=True):
-            assert one["unit_id"] == two["unit_id"]
-            for name in ("image", "mask", "time", "location"):
-                assert torch.equal(one[name].nan_to_num(), two[name].nan_to_num())
-    assert sorted(reads) == sorted(set(dm.unit_ids("train")))
+    expected = [batch for loader in [plain.train_dataloader()] for _ in range(2) for batch in loader]
+    reads.clear()
+    got = [batch for loader in [dm.train_dataloader()] for _ in range(2) for batch in loader]
+    for one, two in zip(got, expected, strict=True):
+        assert one["unit_id"] == two["unit_id"]
+        for name in ("image", "mask", "time", "location"):
+            assert torch.equal(one[name].nan_to_num(), two[name].nan_to_num())
+    assert len(reads) == len(set(reads)) == len(dm.unit_ids("train"))
     assert len(list((tmp_path / "pixels").iterdir())) == 2 * len(reads)
 
 
 def test_a_map_that_was_cut_short_is_made_again(source, chip_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr("rs05bench.datamodules.chipsource.KEPT_BYTES", 0)
+    monkeypatch.setattr("rs05bench.datamodules.kept.KEPT_BYTES", 0)
     unit = source.units().frame["unit_id"].iloc[0]
-    whole = ChipSource(chip_folder / "hls_burn_scars", source.card).chip(unit, keep=True)["image"]
+    whole = ChipSource(chip_folder / "hls_burn_scars", source.card).pixels.image(unit, keep=True)
     for path in (tmp_path / "pixels").iterdir():
         path.write_bytes(path.read_bytes()[:200])
     again = ChipSource(chip_folder / "hls_burn_scars", source.card)
     for _ in range(2):
-        assert torch.equal(again.chip(unit, keep=True)["image"].nan_to_num(), whole.nan_to_num())
+        assert np.array_equal(again.pixels.image(unit, keep=True), whole, equal_nan=True)
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ import torch
 from rasterio.transform import from_origin
 from rasterio.warp import transform_bounds
 
-from rs05bench.datamodules import BurnScarDataModule, chipsource
-from rs05bench.datamodules.chips import augment
+from rs05bench.datamodules import BurnScarDataModule
+from rs05bench.datamodules.augment import augment
 from rs05bench.datamodules.chipsource import chip_card, open_chips
 from rs05bench.datasets.layers import open_layers
 from rs05bench.errors import DataError
@@ -26,7 +26,7 @@ def layers(chip_folder, tmp_path_factory):
     boxes = []
     for unit in source.frame["unit_id"]:
         crs, transform = source.place(unit)
-        height, width = source.size(unit)
+        height, width = source.pixels.size(unit)
         south, east = transform.f + transform.e * height, transform.c + transform.a * width
         boxes.append(transform_bounds(crs, "EPSG:4326", transform.c, south, east, transform.f))
     for number, (west, south, east, north) in enumerate(boxes):
@@ -54,34 +54,34 @@ def source(chip_folder, layers, tmp_path, monkeypatch):
 def test_layers_lie_on_the_chip_and_are_kept(source, layers, tmp_path):
     unit = source.frame["unit_id"].iloc[0]
     crs, transform = source.place(unit)
-    expected = open_layers(layers)["dem"].on_window(crs, transform, source.size(unit))
-    assert source.extra_columns == ["dem_elevation_m", "dem_slope_deg", "dem_aspect_sin", "dem_aspect_cos"]
-    assert np.array_equal(source.extra(unit), expected, equal_nan=True)
+    expected = open_layers(layers)["dem"].on_window(crs, transform, source.pixels.size(unit))
+    assert source.pixels.extra_columns == ["dem_elevation_m", "dem_slope_deg", "dem_aspect_sin", "dem_aspect_cos"]
+    assert np.array_equal(source.pixels.extra(unit), expected, equal_nan=True)
     assert np.isfinite(expected).mean() > 0.95
     kept = list((tmp_path / "cache/chips").glob("*.npy"))
     assert len(kept) == 1
     kept[0].unlink()
     CheckedArrays().save(kept[0], np.full_like(expected, 7))
-    assert (source.extra(unit) == 7).all()
+    assert (source.pixels.extra(unit) == 7).all()
 
 
 def test_one_changed_byte_of_any_cache_is_found_and_the_entry_made_again(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(chipsource, "KEPT_BYTES", 0)  # pixels are kept on the disk
+    monkeypatch.setattr("rs05bench.datamodules.kept.KEPT_BYTES", 0)  # pixels are kept on the disk
     unit = source.frame["unit_id"].iloc[0]
 
     def read():
-        sample = source.chip(unit, keep=True)
-        return [source.extra(unit), source.embedding(unit, 2018), sample["image"].numpy(), sample["mask"].numpy()]
+        pixels = source.pixels
+        return [pixels.extra(unit), pixels.embedding(unit, 2018), pixels.image(unit, keep=True)]
 
     expected = [np.array(values) for values in read()]
     files = sorted((tmp_path / "cache").rglob("*.npy"))
-    assert len(files) == 4
+    assert len(files) == 3
     for at in (3, 90, -20, -2):  # magic, header, data, checksum
         for path in files:
             changed = bytearray(path.read_bytes())
             changed[at] ^= 0x40
             path.write_bytes(changed)
-        source._kept.clear()
+        source.pixels._kept._kept.clear()
         for found, wanted in zip(read(), expected, strict=True):
             np.testing.assert_array_equal(found, wanted)
 
@@ -91,7 +91,7 @@ def test_batches_hold_them_cut_and_turned_with_the_image(source):
     batch = next(iter(dm.train_dataloader()))
     assert batch["extra"].shape == (*batch["image"].shape[:1], 4, *batch["image"].shape[-2:])
     whole = next(iter(dm.predict_dataloader("test_ood")))
-    assert np.array_equal(whole["extra"][0].numpy(), source.extra(whole["unit_id"][0]), equal_nan=True)
+    assert np.array_equal(whole["extra"][0].numpy(), source.pixels.extra(whole["unit_id"][0]), equal_nan=True)
     torch.manual_seed(0)
     marked = batch | {"extra": batch["image"].reshape(len(batch["image"]), -1, *batch["image"].shape[-2:])[:, :4].clone()}
     turned = augment(marked, ["hflip", "vflip", "rot90"])
@@ -101,7 +101,7 @@ def test_batches_hold_them_cut_and_turned_with_the_image(source):
 
 def test_only_who_reads_them_is_shown_them(source):
     dm = BurnScarDataModule(source.root, split="leave-state-out", fold="CA", source=source)
-    dm.show_extra = False
+    dm.view.shown.extra = False
     assert "extra" not in next(iter(dm.train_dataloader()))
 
 
@@ -110,10 +110,10 @@ def test_a_hybrid_network_has_a_channel_for_each(source):
 
     dm = BurnScarDataModule(source.root, split="leave-state-out", fold="CA", source=source)
     assert inspect_data(dm)["extra"] == 4
-    dm.show_extra = False
+    dm.view.shown.extra = False
     assert inspect_data(dm)["extra"] == 0
 
 
 def test_a_folder_that_is_none_is_refused(chip_folder):
     with pytest.raises(DataError, match="is not a folder of layers"):
-        BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-state-out", extra=chip_folder / "none")
+        BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-state-out", extra=chip_folder / "none").setup()

@@ -110,4 +110,4 @@ def test_any_lightning_module_trains_on_it(folder):
 def test_a_card_without_features_says_so(folder):
     card = TaskCard.parse({**CARD, "features": {}})
     with pytest.raises(DataError, match="feature"):
-        TableDataModule(card, folder, "leave-state-out")
+        TableDataModule(card, folder, "leave-state-out").setup()

@@ -11,6 +11,8 @@ import rasterio
 import shapely
 from pyproj import Transformer
 
+from rs05bench.datamodules.patches import Shown
+from rs05bench.datasets.chip_image import ImageFormat
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.map_frame import image_frame
 from rs05bench.experiment.map_images import draw_images, draw_tiles
@@ -44,7 +46,7 @@ class PerPixel:
 @pytest.fixture
 def data() -> SimpleNamespace:
     card = SimpleNamespace(name="fires", title="Fires", simulated=True, class_names=None, preprocessing={})
-    shown = {"show_extra": False, "source": SimpleNamespace(dataset=None, extra_layers={})}
+    shown = {"shown": Shown(), "layers": [], "format": ImageFormat(BANDS, 1, 1.0, (-9999.0, 9999.0), (0.0,), (-100.0, 100.0))}
     return SimpleNamespace(card=card, target="fire", classes=("no", "yes"), bands=BANDS, num_frames=1, resolution_m=30.0, **shown)
 
 

@@ -107,7 +107,7 @@ def test_a_kept_model_of_other_units_is_refused(request_of, tmp_path):
     roles = drawn.table["role"].astype(str)
     roles.iloc[np.flatnonzero(roles == "train")[0]] = "buffer"
     drawn = replace(drawn, table=drawn.table.assign(role=roles))
-    data = ChipDataModule(source.root, asked.split, None, asked.budget, 0, manifest=drawn, source=source)
+    data = ChipDataModule(source.root, asked.split, None, asked.budget, 0, manifest=drawn, source=source).view
     model = create("raw/unet", card=asked.card, seed=0, accelerator="cpu")
     with pytest.raises(DataError, match="manifest '"):
         fit_or_load(model, data, asked.keep)
@@ -146,11 +146,11 @@ def test_what_a_map_of_chips_would_ignore_is_refused(request_of, tmp_path):
 
 
 def test_a_model_of_bands_reads_no_embedding(request_of, chip_folder, tmp_path, monkeypatch):
-    from rs05bench.datamodules.chipsource import ChipSource
+    from rs05bench.datamodules.pixels import PixelStore
 
     asked = request_of()
     said = {**asked.card.preprocessing, "folder": "hls_burn_scars", "embeddings": "alphaearth"}
-    monkeypatch.setattr(ChipSource, "embedding", lambda *_: pytest.fail("read an embedding"))
+    monkeypatch.setattr(PixelStore, "embedding", lambda *_: pytest.fail("read an embedding"))
     card = asked.card.model_copy(update={"preprocessing": said})
     make_map(request_of(card=card, data=chip_folder, out=tmp_path / "map", keep=tmp_path / "kept"))
 

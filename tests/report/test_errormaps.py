@@ -191,8 +191,12 @@ class ChipSource:
     def read_labels(self, unit: str):
         return self.world.masks[unit], (30.0, 30.0)
 
-    def chip(self, unit: str):
-        return {"image": np.random.default_rng(0).random((6, SIDE, SIDE)).astype(np.float32)}
+    @property
+    def pixels(self):
+        return self
+
+    def image(self, unit: str):
+        return np.random.default_rng(0).random((6, SIDE, SIDE)).astype(np.float32)
 
 
 @pytest.fixture(scope="module", params=[TWO, THREE], ids=["two classes", "three classes"])

@@ -97,7 +97,7 @@ def test_a_scene_is_predicted_on_the_gpu_as_on_the_host(chips: Callable, tmp_pat
 
 
 def test_augmentation_turns_pixels_where_they_are():
-    from rs05bench.datamodules.chips import augment
+    from rs05bench.datamodules.augment import augment
 
     image = torch.rand(3, 2, 6, 16, 16, device="cuda")
     image[0, 0, :, 2, 3] = torch.nan
