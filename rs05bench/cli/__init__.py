@@ -12,11 +12,13 @@ from pathlib import Path
 
 import typer
 
+from rs05bench.cli._groups import FIRST, Grouped, add_examples
+
 app = typer.Typer(
     name="rs05bench",
     help="Public Earth embeddings or local fine-tuning? Data, frozen splits, one fair protocol, one scorer.",
-    no_args_is_help=True,
-    add_completion=False,
+    cls=Grouped,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,6 +27,7 @@ app = typer.Typer(
 
 @app.callback()
 def _options(
+    context: typer.Context,
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
     version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
 ) -> None:
@@ -33,11 +36,14 @@ def _options(
 
         typer.echo(__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(FIRST, nl=False)
 
 
 def _register() -> None:
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
         importlib.import_module(f"{__name__}.{path.stem}").register(app)
+    add_examples(app)
 
 
 def main() -> None:
