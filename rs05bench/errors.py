@@ -112,7 +112,7 @@ def refusal(error: BaseException) -> int | None:
     Returns:
         A code of `errno`, or None where the error is not the machine's.
     """
-    for part in _chain(error):
+    for part in chain(error):
         if isinstance(part, MemoryError):
             return errno.ENOMEM
         if isinstance(part, OSError) and part.errno in _REFUSALS:
@@ -130,12 +130,12 @@ def machine_error(error: BaseException) -> MachineError | None:
         return error
     code = refusal(error)
     if code is None:
-        plain = next((part for part in _chain(error) if isinstance(part, OSError)), None)
+        plain = next((part for part in chain(error) if isinstance(part, OSError)), None)
         return None if plain is None else MachineError(str(plain.strerror or plain), source=_where(plain))
     if code == errno.ENOENT and "temporary directory" in str(error):
         return MachineError("no temporary folder can be written to", remedy="Set TMPDIR to a folder that has room and can be written to.")
     problem, remedy = _REFUSALS[code]
-    source = next((where for part in _chain(error) if (where := _where(part)) is not None), None)
+    source = next((where for part in chain(error) if (where := _where(part)) is not None), None)
     if source is None and code in (errno.ENOSPC, errno.EDQUOT):
         source = _full_folder()
     if remedy is _FULL and source is not None and Path(source).is_relative_to(tempfile.gettempdir()):
@@ -143,7 +143,7 @@ def machine_error(error: BaseException) -> MachineError | None:
     return MachineError(problem, source=source, remedy=remedy)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """An error and what it was raised from, the nearest first."""
     seen: set[int] = set()
     part: BaseException | None = error

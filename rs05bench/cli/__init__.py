@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import warnings
 from pathlib import Path
 
 import typer
@@ -48,8 +50,13 @@ def _register() -> None:
 
 def main() -> None:
     """Runs the command; an error of ours or of the machine becomes one message on standard error and exit status 2."""
+    from rs05bench.cli._output import show_names_as_they_are
     from rs05bench.errors import BenchError, machine_error
 
+    show_names_as_they_are()
+    warnings.showwarning = lambda message, *_: typer.echo(f"Warning: {message}", err=True)  # without our file and line
+    if hasattr(signal, "SIGTERM"):  # leave by the way that cleans up
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _register()
     try:
         try:

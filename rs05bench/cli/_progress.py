@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,8 +25,6 @@ class Bar:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        import sys
-
         self._bars: Any = None
         self._task: Any = None
         self._shown = not quiet and sys.stderr.isatty()
@@ -35,8 +34,8 @@ class Bar:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-            self._bars = Progress(*columns, console=Console(stderr=True))
+            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
+            self._bars = Progress(*columns, console=Console(file=sys.__stderr__))
             self._bars.start()
             self._task = self._bars.add_task("", total=None)
         return self
@@ -61,8 +60,6 @@ class SweepProgress:
     """
 
     def __init__(self, *, quiet: bool = False, jsonl: bool = False, tier: Callable[[str], str] | None = None) -> None:
-        import sys
-
         self.shown = not quiet and not jsonl and sys.stderr.isatty()
         self.jsonl = jsonl
         self._tier = tier or _family
@@ -87,15 +84,15 @@ class SweepProgress:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         columns = (
-            TextColumn("{task.description:<18}"),
+            TextColumn("{task.description:<18}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("[red]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="red", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
         # Cells of a tier come in bursts, hence a long memory for its speed.
-        self._bars = Progress(*columns, console=Console(stderr=True), speed_estimate_period=300)
+        self._bars = Progress(*columns, console=Console(file=sys.__stderr__), speed_estimate_period=300)
         if reused:
             self._bars.console.print(f"{reused} of {len(cells)} cells are there already")
         there = Counter(self._tier(cell.model) for cell in cells[:reused])
@@ -193,7 +190,6 @@ def run_with_progress(
 
 def _line(record: dict[str, Any]) -> None:
     import json
-    import sys
 
     print(json.dumps(record, ensure_ascii=False), file=sys.stdout, flush=True)
 
@@ -210,10 +206,11 @@ def _family(model: str) -> str:
 def print_table(table: pd.DataFrame, *, limit: int = 60) -> None:
     """Prints a table for people: short columns, three decimals."""
     from pandas.api.types import is_numeric_dtype
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from rs05bench.cli._output import console
+
+    out = console()
     shown = [
         column
         for column in table.columns
@@ -228,6 +225,6 @@ def print_table(table: pd.DataFrame, *, limit: int = 60) -> None:
         grid.add_row(
             *(str(row[column]) for column in names), *(f"{row[column]:.3f}" if row[column] == row[column] else "" for column in numbers)
         )
-    console.print(grid)
+    out.print(grid)
     if len(table) > limit:
-        console.print(f"… {len(table) - limit} rows more; --csv or --json prints all")
+        out.print(f"… {len(table) - limit} rows more; --csv or --json prints all")

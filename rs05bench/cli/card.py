@@ -136,10 +136,11 @@ def _seen(facts: TableFacts) -> str:
 
 
 def _print(card: TaskCard, report: CardReport) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False)  # brackets in a card are lists, not colours
+    from rs05bench.cli._output import console as plain_console
+
+    console = plain_console()  # brackets in a card are lists, not colours
 
     def rows(title: str, lines: Sequence[tuple[str, ...]]) -> None:
         if not lines:

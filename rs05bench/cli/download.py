@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,8 +87,6 @@ class _Bars:
     """One bar a file on a terminal; nothing when piped."""
 
     def __init__(self) -> None:
-        import sys
-
         self._shown = sys.stderr.isatty()
         self._progress: Any = None
         self._tasks: dict[tuple[str, str], Any] = {}
@@ -97,8 +96,14 @@ class _Bars:
             from rich.console import Console
             from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-            self._progress = Progress(*columns, console=Console(stderr=True))
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+            )
+            self._progress = Progress(*columns, console=Console(file=sys.__stderr__))
             self._progress.start()
         return self
 

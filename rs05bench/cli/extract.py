@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,8 +82,6 @@ class _Bar:
     """A bar on a terminal, nothing in a pipe."""
 
     def __init__(self, *, quiet: bool) -> None:
-        import sys
-
         self._shown = not quiet and sys.stderr.isatty()
         self._bar: Any = None
         self._task: Any = None
@@ -105,13 +104,13 @@ class _Bar:
         assert isinstance(state, State)
         if self._bar is None:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._bar = Progress(*columns, console=Console(file=sys.__stderr__))
             if state.resumed:
                 self._bar.console.print(f"{state.resumed} of {state.total} were there already")
             self._task = self._bar.add_task("extract", total=state.total, note="")

@@ -77,15 +77,16 @@ def _show(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None
 
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from rs05bench.cli._output import console
 
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(column.replace("_", " "), no_wrap=column in ("name", "split", "tier"))
     for row in rows:
         grid.add_row(*(_text(row[column]) for column in columns))
-    Console(highlight=False).print(grid)
+    console().print(grid)
 
 
 def _text(value: Any) -> str:

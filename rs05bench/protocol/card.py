@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.documents import read_yaml
+from rs05bench.protocol.documents import field_name, read_yaml
 from rs05bench.protocol.feature_sets import FeatureSet
 from rs05bench.protocol.hashing import json_digest
 from rs05bench.protocol.names import parse_budget
@@ -400,7 +400,7 @@ class TaskCard(_Record):
         try:
             card = cls.model_validate(data)
         except ValidationError as error:
-            faults = [f"{'.'.join(str(part) for part in item['loc']) or 'card'}: {item['msg']}" for item in error.errors()]
+            faults = [f"{field_name(item['loc']) or 'card'}: {item['msg']}" for item in error.errors()]
         if card is not None:
             faults = card.faults()
         if faults or card is None:

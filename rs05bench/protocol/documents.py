@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,11 @@ def read_json_mapping(path: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise DataError(f"expected fields with their values, found a {_word(data)}", source=path)
     return data
+
+
+def field_name(place: Sequence[int | str]) -> str:
+    """The name of a field in a pydantic error, as the author of the document wrote it: without pydantic's names for alternatives."""
+    return ".".join(str(part) for part in place if not (isinstance(part, str) and re.search(r"[\[\]()]|-(before|after|str)$", part)))
 
 
 def _word(value: Any) -> str:

@@ -164,4 +164,6 @@ def available(truth: Truth | None, task: BoardTask, split: str) -> str | None:
                 truth.labels(task, target)
     except BenchError as error:
         return str(error)
+    except Exception as error:  # whatever a library says of a damaged file of ours
+        return f"the frozen labels cannot be read ({type(error).__name__}: {error})"
     return None

@@ -64,15 +64,24 @@ def _uncollected() -> Iterator[None]:
 
 
 def _build(board: Leaderboard, target: Path) -> Path:
-    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / MARK).is_file())):
-        raise DataError("is not a site built before, and holds files", source=target, remedy="Give an empty or a new folder.")
-    try:
-        with writing(target) as part:
-            part.mkdir()
-            write_site(board, part)
-    except OSError as error:
-        raise DataError(f"the site cannot be written: {error}", source=target) from error
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise DataError("is not a folder", source=target, remedy="Give an empty or a new folder.")
+    if foreign := sorted(_files(target) - _built(target)):
+        raise DataError(f"holds {foreign[0]}, which is not of a site built before", source=target, remedy="Give an empty or a new folder.")
+    with writing(target) as part:
+        part.mkdir()
+        write_site(board, part)
     return target / "index.html"
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def _built(folder: Path) -> set[str]:
+    """The files that a build before this one wrote."""
+    mark = folder / MARK
+    return {MARK, *mark.read_text(encoding="utf-8").splitlines()} if mark.is_file() else set()
 
 
 def write_site(board: Leaderboard, root: Path) -> None:
@@ -86,8 +95,8 @@ def write_site(board: Leaderboard, root: Path) -> None:
     pages.write("about.html", "about.html.j2", "", here="about", standings=STANDING_MEANING, tiers=TIER_STYLES)
     pages.write("README.md", "README.md.j2", "")
     (root / ".nojekyll").touch()
-    (root / MARK).touch()
     write_downloads(board, ranks, root / "data")
+    (root / MARK).write_text("\n".join(sorted(_files(root))) + "\n", encoding="utf-8")
 
 
 class Pages:

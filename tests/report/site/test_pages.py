@@ -14,6 +14,7 @@ import yaml
 
 from rs05bench.errors import DataError
 from rs05bench.report.site import build_site
+from rs05bench.report.site.build import MARK
 from rs05bench.report.site.downloads import safe_csv
 from tests.report.site.fake import make_board, make_leaderboard, make_verdict, write_submission
 
@@ -210,14 +211,21 @@ def test_an_older_site_is_replaced_whole(tmp_path: Path):
     root = make_leaderboard(tmp_path / "board", 2, splits=(("fuel-moisture", "leave-region-out", False),), seeds=2)
     out = build_site(root, tmp_path / "out").parent
     (out / "models/gone.html").write_text("old", encoding="utf-8")
+    with (out / MARK).open("a", encoding="utf-8") as mark:  # a page that the earlier build wrote
+        mark.write("models/gone.html\n")
     build_site(root, out)
     assert not (out / "models/gone.html").exists()
+    (out / "thesis.tex").write_text("mine", encoding="utf-8")
+    with pytest.raises(DataError, match=r"holds thesis\.tex"):
+        build_site(root, out)
+    assert (out / "thesis.tex").read_text() == "mine"
+    (out / "thesis.tex").unlink()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_folder_that_is_no_site_is_left_alone(board: Path, tmp_path: Path):
     (tmp_path / "thesis.tex").write_text("mine", encoding="utf-8")
-    with pytest.raises(DataError, match="holds files"):
+    with pytest.raises(DataError, match=r"holds thesis\.tex"):
         build_site(board, tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
