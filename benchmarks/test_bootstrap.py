@@ -10,7 +10,7 @@ import pytest
 
 from rs05bench.protocol.comparison import Comparison, compare
 from rs05bench.protocol.inference.contrast import build_contrast, cluster_weights
-from rs05bench.protocol.metrics import ClusterConfusion
+from rs05bench.protocol.metrics import Clusters, Confusion
 from rs05bench.protocol.result import Cell, ModelCard, Result, Stratum
 
 CLASSES = tuple(f"class {k}" for k in range(10))
@@ -70,7 +70,7 @@ def test_interval_from_sums(benchmark) -> None:
     truth, guess, block = units()
 
     def run() -> float:
-        stats = ClusterConfusion.from_labels(block.astype(str), truth, guess, CLASSES)
+        stats = Confusion.of(truth, guess, CLASSES, clusters=Clusters.of(block.astype(str)))
         contrast = build_contrast("macro_f1", [(1.0, stats)])
         weights = cluster_weights(contrast.strata, 200, np.random.default_rng(0))
         return float(np.quantile(contrast.value(weights), 0.975))

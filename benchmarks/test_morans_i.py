@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rs05bench.protocol.metrics import knn_weights, local_morans_i, morans_i
+from rs05bench.protocol.metrics import knn_weights, morans_i
 from rs05bench.protocol.metrics.spatial import SpatialWeights
 
 UNITS, NEIGHBOURS, PERMUTATIONS = 100_000, 8, 999
@@ -48,18 +48,3 @@ def test_esda(benchmark, sample: tuple[np.ndarray, SpatialWeights], as_libpysal:
 
     benchmark.extra_info["side"] = "esda"
     benchmark.pedantic(Moran, args=(sample[0], as_libpysal), kwargs={"permutations": PERMUTATIONS}, rounds=2, warmup_rounds=0)
-
-
-@pytest.mark.benchmark(group="local Moran's I, 100,000 units, 999 permutations")
-def test_local_ours(benchmark, sample: tuple[np.ndarray, SpatialWeights]) -> None:
-    benchmark.extra_info["side"] = "ours"
-    benchmark.pedantic(local_morans_i, args=sample, kwargs={"permutations": PERMUTATIONS}, rounds=2, warmup_rounds=0)
-
-
-@pytest.mark.benchmark(group="local Moran's I, 100,000 units, 999 permutations")
-def test_local_esda(benchmark, sample: tuple[np.ndarray, SpatialWeights], as_libpysal: Any) -> None:
-    from esda import Moran_Local
-
-    benchmark.extra_info["side"] = "esda"
-    arguments = {"permutations": PERMUTATIONS, "n_jobs": 1, "seed": 0, "alternative": "directed"}
-    benchmark.pedantic(Moran_Local, args=(sample[0], as_libpysal), kwargs=arguments, rounds=1, warmup_rounds=0)

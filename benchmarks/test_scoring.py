@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rs05bench.protocol.metrics import SegmentationScorer
+from rs05bench.protocol.metrics import BandTable, MapRules, Tally, stack
 from rs05bench.protocol.metrics.boundary import boundary
 
 CHIPS, RIVAL_CHIPS, SIZE, PIXEL, TOLERANCE = 264, 12, 512, 30.0, 60.0
@@ -35,11 +35,11 @@ def chips() -> list[Chip]:
 
 
 def ours(chips: list[Chip], count: int) -> dict[str, float]:
-    scorer = SegmentationScorer(("land", "burnt"), tolerance_m=TOLERANCE)
+    rules, table, found = MapRules(("land", "burnt"), TOLERANCE), BandTable(), []
     for i in range(count):
         truth, guess, p = chips[i % len(chips)]
-        scorer.update(truth, guess, pixel_size_m=PIXEL, cluster=f"fire {i // 4}", probabilities=p)
-    return scorer.scores()
+        found.append(Tally((*rules.chip(truth, guess, pixel_size_m=PIXEL).kinds, *rules.band(truth, p, table).kinds)))
+    return stack(found).scores("segmentation")
 
 
 def naive(chips: list[Chip], count: int) -> dict[str, float]:

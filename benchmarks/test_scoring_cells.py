@@ -5,8 +5,11 @@ A sweep does this for every cell, so it must stay small beside the quickest fit.
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from rs05bench.protocol.budget import LabelBudget
+from rs05bench.protocol.scored_labels import UnitLabels
 from rs05bench.protocol.scoring import Scorer
 from tests.protocol.toy import World, guess
 
@@ -17,8 +20,9 @@ def test_scoring_one_cell(benchmark, kind: str) -> None:
     manifest = world.manifest("leave-state-out")
     fold = manifest.folds[0]
     predictions = guess(world.card, manifest, fold, world.labels, 3, 0.6, 0.3)
-    scorer = Scorer.build(world.card, manifest, fold, world.labels)
-    validation = sorted(predictions.of_role("val").unit_id)
+    scorer = Scorer.build(world.card, manifest, fold, UnitLabels.of(world.card, world.labels))
+    none = np.array([], dtype=object)
+    validation = LabelBudget("full", 0, none, predictions.of_role("val").unit_id, none)
     benchmark.extra_info["target"] = "5 ms"
     benchmark.extra_info["test units"] = len(scorer.unit_id)
     scored = benchmark.pedantic(scorer.score, args=(predictions,), kwargs={"validation": validation}, rounds=20, warmup_rounds=2)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rs05bench.protocol.card import TaskCard
     from rs05bench.protocol.comparison import compare
     from rs05bench.protocol.manifest import load_manifest
+    from rs05bench.protocol.rescoring import score
 
 __version__ = "0.1.0.dev0"
 
@@ -30,6 +31,7 @@ _HOME = {
     "load_manifest": "protocol.manifest",
     "load_task": "datasets.task_list",
     "run": "experiment.run",
+    "score": "protocol.rescoring",
     "tasks": "datasets.task_list",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "models",
     "protocol",
     "run",
+    "score",
     "tasks",
 ]
 

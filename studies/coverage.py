@@ -12,7 +12,7 @@ from collections import defaultdict
 import numpy as np
 
 from rs05bench.protocol.inference import score_interval
-from rs05bench.protocol.metrics import ClusterConfusion, ClusterMoments, metric_from_stats
+from rs05bench.protocol.metrics import Clusters, Confusion, Moments
 
 GRID, SIDE, GAP = 256, 16, 16  # 64 test blocks of 16 x 16 cells, 16 cells of buffer between them
 CLASSES = tuple("abcd")
@@ -42,9 +42,7 @@ def units_of(blocks: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, 
     return corner[0] + rng.integers(0, SIDE, len(of)), corner[1] + rng.integers(0, SIDE, len(of)), of
 
 
-def simulate(
-    fields: Fields, n_blocks: int, rng: np.random.Generator
-) -> tuple[ClusterConfusion, ClusterConfusion, ClusterMoments, ClusterMoments]:
+def simulate(fields: Fields, n_blocks: int, rng: np.random.Generator) -> tuple[Confusion, Confusion, Moments, Moments]:
     """One study area: a classification and a regression, each by block and by single unit."""
     blocks = rng.choice((GRID // (SIDE + GAP)) ** 2, n_blocks, replace=False)
     row, column, of = units_of(blocks, rng)
@@ -58,10 +56,10 @@ def simulate(
     p = 50 + 0.8 * (y - 50) + 5 * residual[row, column] + 2 * rng.standard_normal(len(of))
     name, single = of.astype(str), np.arange(len(of)).astype(str)
     return (
-        ClusterConfusion.from_labels(name, truth, predicted, CLASSES),
-        ClusterConfusion.from_labels(single, truth, predicted, CLASSES),
-        ClusterMoments.from_values(name, y, p),
-        ClusterMoments.from_values(single, y, p),
+        Confusion.of(truth, predicted, CLASSES, clusters=Clusters.of(name)),
+        Confusion.of(truth, predicted, CLASSES, clusters=Clusters.of(single)),
+        Moments.of(y, p, clusters=Clusters.of(name)),
+        Moments.of(y, p, clusters=Clusters.of(single)),
     )
 
 
@@ -72,7 +70,7 @@ def cover(e_folding: float, n_blocks: int, replicates: int, draws: int, seed: in
     """(metric, method) -> (coverage, mean width)."""
     fields = Fields(e_folding)
     ends = defaultdict(list)
-    pooled: list[ClusterConfusion | ClusterMoments] = []
+    pooled: list[Confusion | Moments] = []
     for replicate in range(replicates):
         rng = np.random.default_rng([seed, n_blocks, replicate])
         by_block, by_unit, moments, moments_unit = simulate(fields, n_blocks, rng)
@@ -91,7 +89,7 @@ def cover(e_folding: float, n_blocks: int, replicates: int, draws: int, seed: in
         total = pooled[0 if metric == "macro_f1" else 1]
         for other in pooled[2 if metric == "macro_f1" else 3 :: 2]:
             total = total + other  # type: ignore[operator]
-        truth = metric_from_stats(total, metric)
+        truth = total.evaluate(metric)
         for method in (*METHODS, "units (naive)"):
             low, high = np.array(ends[metric, method]).T
             result[metric, method] = (float(((low <= truth) & (truth <= high)).mean()), float((high - low).mean()))

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from rs05bench.protocol.inference import paired_difference, wilcoxon_signed_rank
-from rs05bench.protocol.metrics import ClusterConfusion
+from rs05bench.protocol.metrics import Confusion
 
 CLASSES = ("wrong", "right")
 UNITS = 40
@@ -44,12 +44,12 @@ def simulate(folds: int, blocks: int, seeds: int, effect: float, seed_noise: flo
     return rng.binomial(UNITS, sigmoid(shared + own + luck + skill))
 
 
-def stats_of(right: np.ndarray) -> ClusterConfusion:
+def stats_of(right: np.ndarray) -> Confusion:
     """Sums of one fit: each block's right and wrong units as confusion counts of the class `right`."""
     flat = right.ravel()
     counts = np.zeros((flat.size, 2, 2), np.int64)
     counts[:, 1, 1], counts[:, 1, 0] = flat, UNITS - flat
-    return ClusterConfusion(tuple(f"b{i:04d}" for i in range(flat.size)), CLASSES, counts)
+    return Confusion(tuple(f"b{i:04d}" for i in range(flat.size)), counts, CLASSES)
 
 
 def units_of(right: np.ndarray, rng: np.random.Generator) -> np.ndarray:

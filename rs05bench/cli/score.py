@@ -23,12 +23,13 @@ def score(
     """Score predictions against a frozen manifest and a label pack; needs no torch."""
     import json
 
+    from rs05bench.protocol import rescoring
     from rs05bench.protocol.labels import LabelPack
     from rs05bench.protocol.manifest import open_manifest
-    from rs05bench.protocol.rescoring import score_files
 
     split, pack = open_manifest(manifest), LabelPack.load(labels, verify=True)
-    scored, chosen = score_files(predictions, split, pack, fold=fold)
+    scored = rescoring.score(predictions, split, pack, fold=fold)
+    chosen = scored.fold
     if as_json:
         record = {
             "task": pack.card.name,

@@ -16,6 +16,7 @@ from rs05bench.datasets.chip_units import Layers, chip_unit_table, layers_of, op
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.geodesy import pixel_metres
+from rs05bench.protocol.scored_labels import MaskLabels
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
 
@@ -171,6 +172,10 @@ class ChipSource:
         if "labelled_fraction" not in shares.columns:
             return pd.Series(1.0, index=shares.index)
         return shares["labelled_fraction"].where(shares["labelled_fraction"] > 0)
+
+    def scored(self, target: str) -> MaskLabels:
+        """What predicted maps are scored with."""
+        return MaskLabels.of(self.card, self.classes, self.read_labels)
 
     def features(self, name: str) -> tuple[list[str], NDArray[np.float32]]:
         """Not for chips: models read them through the data module.

@@ -26,9 +26,10 @@ from rs05bench.datasets.tables.reshaping import join, melt_years
 from rs05bench.datasets.tables.wording import did_you_mean, some_columns
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import TaskCard, UnitTable
+from rs05bench.protocol.classes import class_values
 from rs05bench.protocol.intake.keys import as_keys, find_keys, refuse_two_spellings, two_spellings
 from rs05bench.protocol.intake.sentinels import no_embedding, sentinels
-from rs05bench.protocol.taskdata import class_values
+from rs05bench.protocol.scored_labels import UnitLabels
 
 READERS = ("table", "presto")
 _NUMBERED = re.compile(r"(?:.*\D)?\d{1,4}(?:_(?:mean|max|std))?")  # a component of an embedding: A00, emb_17, tessera_3_mean
@@ -183,6 +184,10 @@ class EmbeddingTable:
         if target not in self.card.targets:
             raise DataError(f"no target {target!r} (there are {self.card.targets})", source=self.source)
         return pd.Series(self.frame[target].to_numpy(), index=pd.Index(self.frame["unit_id"], name="unit_id"), name=target)
+
+    def scored(self, target: str | None = None) -> UnitLabels:
+        """What predictions of a target (default the first) are scored with."""
+        return UnitLabels.of(self.card, self.labels(target))
 
     # Reading ---------------------------------------------------------------------------------------------------------------------------
 

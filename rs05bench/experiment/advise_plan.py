@@ -164,6 +164,6 @@ def _expected(models: Sequence[str], budgets: int, pace: dict[str, list[float]])
 
 def task_classes(bench: Bench, card: TaskCard, target: str) -> tuple[str, ...] | None:
     """Classes of a target; None for a regression."""
-    from rs05bench.protocol.taskdata import class_values
+    from rs05bench.protocol.classes import class_values
 
     return class_values(card, bench.source.labels(target)) if card.kind == "classification" else None

@@ -15,7 +15,7 @@ from rs05bench.protocol.adaptation_curve import AdaptationPoint, adaptation_curv
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.drop import drop_estimates
 from rs05bench.protocol.inference.intervals import Estimate
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.pooled_contrast import contrast
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.splits import Split
@@ -130,7 +130,7 @@ class _Reader:
         }
         if not scores:
             return None
-        goodness = find_metric(self.metric, METRICS).goodness
+        goodness = find_metric(self.metric).goodness
         order = sorted(scores, key=lambda name: (-goodness(scores[name].value), name))
         first = order[0]
         rivals = [name for name in order[1:] if not name.startswith("floor/")]
@@ -147,7 +147,7 @@ class _Reader:
 def _metric(pool: Pool, point: Point, card: TaskCard) -> str:
     cell = pool.points[point][0]
     kept = next((sums for role in cell.sums if (sums := pool.kept(cell, role)) is not None), None)
-    if kept is not None and kept.gives(card.main_metric) and find_metric(card.main_metric, METRICS).higher_is_better is not None:
+    if kept is not None and kept.gives(card.main_metric) and find_metric(card.main_metric).higher_is_better is not None:
         return card.main_metric
     return "macro_f1" if card.kind == "classification" else "r2"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ from rs05bench.experiment.metering import device_name, now, reset_device_peak
 from rs05bench.experiment.provenance import hardware_name, provenance
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.predictions import Predictions
-from rs05bench.protocol.rasters import RasterPredictions, RasterWriter
+from rs05bench.protocol.map_predictions import MapPredictions, MapPredictionWriter
+from rs05bench.protocol.predictions import Predictions, TablePredictions
 from rs05bench.protocol.result import Cell, Cost, Model, Result
 from rs05bench.protocol.scoring import Scorer, higher_is_better
-from rs05bench.protocol.scoring_chips import ChipScorer
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.taskdata import TaskData, TaskSource
 
@@ -42,7 +41,7 @@ class Bench:
     source: TaskSource
     manifests: dict[str, SplitManifest]
     features: Path | None = None
-    _scorers: dict[tuple[str, str, str], Scorer | ChipScorer] = field(default_factory=dict, repr=False)
+    _scorers: dict[tuple[str, str, str], Scorer] = field(default_factory=dict, repr=False)
 
     @property
     def card(self) -> TaskCard:
@@ -62,17 +61,11 @@ class Bench:
         always = {"card": self.card.digest, "manifest": str(self.manifest(cell.split).card["digest"]), "data": self.source.digest}
         return always | file_digests(cell)
 
-    def scorer(self, cell: Cell) -> Scorer | ChipScorer:
+    def scorer(self, cell: Cell) -> Scorer:
         """The scorer of a cell's fold and target."""
         key = (cell.split.base, cell.fold, cell.target)
         if key not in self._scorers:
-            manifest = self.manifest(cell.split)
-            if self.card.kind == "segmentation":
-                source: Any = self.source
-                made: Scorer | ChipScorer = ChipScorer.build(self.card, manifest, cell.fold, source.classes, source.read_labels)
-            else:
-                made = Scorer.build(self.card, manifest, cell.fold, self.source.labels(cell.target))
-            self._scorers[key] = made
+            self._scorers[key] = Scorer.build(self.card, self.manifest(cell.split), cell.fold, self.source.scored(cell.target))
         return self._scorers[key]
 
     def model(self, cell: Cell) -> Model:
@@ -108,7 +101,7 @@ def features_folder(store: str | Path) -> Path:
     return Path(os.environ.get("RS05BENCH_CACHE") or store) / "features"
 
 
-def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any = None) -> tuple[Result, Predictions | RasterPredictions]:
+def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any = None) -> tuple[Result, Predictions]:
     """Runs one cell.
 
     Args:
@@ -118,8 +111,8 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
         data: What the model may see, where it was made already.
 
     Returns:
-        The result with the wall time of this run as its cost, and the predictions it was scored from. Those of chips lie in a temporary
-        folder, which `ResultStore.write` moves to its place.
+        The result with the wall time of this run as its cost, and the predictions it was scored from. Those of chips are in a temporary
+        folder, which `discard` removes.
 
     Raises:
         ProtocolError: The cell breaks a rule, e.g. nothing to train on.
@@ -136,11 +129,8 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
         fitted = now()
         predictions = predict_roles(model, data, bench)
         done = now()
-    scorer: Any = bench.scorer(cell)
     card, budget = model.card, data.budget
-    # Of chips the budget also says which pixels show their label.
-    scored = scorer.score(predictions, validation=budget if bench.card.kind == "segmentation" else budget.val)
-    predicted = len(predictions.table) if isinstance(predictions, RasterPredictions) else len(predictions)
+    scored = bench.scorer(cell).score(predictions, validation=budget)
     manifest = bench.manifest(cell.split)
     absent = dict(getattr(data, "absent", {}))
     digests = content | {"preprocessing": bench.card.preprocessing_digest, "predictions": predictions.digest}
@@ -175,7 +165,7 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
         cost=Cost(
             fit_s=fitted - begin,
             predict_s=done - fitted,
-            predict_s_per_1000=(done - fitted) / max(predicted, 1) * 1000,
+            predict_s_per_1000=(done - fitted) / max(len(predictions), 1) * 1000,
             parameters_total=card.parameters_total,
             parameters_trainable=card.parameters_trainable,
             labels_used=budget.labels_used,
@@ -186,10 +176,10 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
         main=bool(manifest.card["can_be_main"]) and not any(role in absent for role in ("test_id", "test_ood")),
     )
     info = {"cell": cell.model_dump(mode="json"), "model": card.model_dump(mode="json"), "digests": digests}
-    return result, replace(predictions, info=info)
+    return result, predictions.with_info(info)
 
 
-def predict_roles(model: Model, data: Any, bench: Bench, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions | RasterPredictions:
+def predict_roles(model: Model, data: Any, bench: Bench, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions:
     """Predicts every role that has units; chips are written to a temporary folder one by one.
 
     Raises:
@@ -199,17 +189,18 @@ def predict_roles(model: Model, data: Any, bench: Bench, roles: Sequence[str] = 
     if not wanted:
         raise ProtocolError(f"fold {data.fold!r} has no unit to predict")
     if bench.card.kind != "segmentation":
-        return Predictions.concat([model.predict(data, role) for role in wanted])
+        tables = (model.predict(data, role) for role in wanted)
+        return TablePredictions.concat([table for table in tables if isinstance(table, TablePredictions)])
     source: Any = bench.source
     folder = Path(tempfile.mkdtemp(prefix="rs05bench-"))
-    with RasterWriter(folder, source.classes) as writer:
+    with MapPredictionWriter(folder, source.classes) as writer:
         for role in wanted:
             chips: Any = model.predict(data, role)
             # Maps of validation chips serve the temperature alone, and that needs few.
             for unit, probabilities in islice(chips, MOST_VALIDATION_CHIPS if role == "val" else None):
                 crs, transform = source.place(unit)
                 writer.write(unit, role, probabilities, crs=crs, transform=transform)
-    return RasterPredictions.load(folder)
+    return MapPredictions.read(folder)
 
 
 def make_bench(

@@ -20,11 +20,11 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.predictions import Predictions
-from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.rescoring import TableLabels, rescore
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.safe_paths import checked_digest, child, plain_files
 from rs05bench.protocol.scoring import Scored
+from rs05bench.protocol.stored_predictions import read_predictions
 
 TOLERANCE = 1e-6
 """Two computations of one score differ by less."""
@@ -136,7 +136,7 @@ class _Foreign:
             raise DataError(f"the manifest of {cell.split!r} it rests on is {'missing' if manifest is None else 'another one'}")
         return card, manifest
 
-    def scored_again(self, result: Result) -> tuple[Result, Predictions | RasterPredictions]:
+    def scored_again(self, result: Result) -> tuple[Result, Predictions]:
         """A result with the scores of its predictions.
 
         Raises:
@@ -163,11 +163,11 @@ class _Foreign:
         }
         return result.model_copy(update=kept), predictions
 
-    def _predictions(self, result: Result, card: TaskCard) -> Predictions | RasterPredictions:
+    def _predictions(self, result: Result, card: TaskCard) -> Predictions:
         folder = self.theirs.folder(result.digest) / "predictions"
         if not folder.is_dir():
             raise _NotScored("it came without predictions, so its scores cannot be computed again")
-        found = RasterPredictions.load(folder) if card.kind == "segmentation" else Predictions.load(folder)
+        found = read_predictions(folder)
         if found.digest != result.digests.get("predictions"):
             raise DataError("its predictions are not those it was scored from")
         return found

@@ -66,7 +66,8 @@ def fit_predict(
     result, predictions = run_cell(bench, cell)
     folder.mkdir(parents=True, exist_ok=True)
     with writing(folder / "predictions") as part:
-        predictions.save(part)
+        predictions.write(part)
+    predictions.discard()
     with writing(folder / "manifest") as part:
         manifest.save(part)
     with writing(folder / "card.yaml") as part:

@@ -27,7 +27,7 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.results import COST_COLUMNS, KEYS, arranged, cost_of, drops_of, row_of
 from rs05bench.experiment.store import ResultStore, entries_of
 from rs05bench.protocol.atomic import write_text, writing
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.result import Cell, ModelCard, Result, Stratum
 from rs05bench.protocol.splits import Split
 
@@ -237,7 +237,7 @@ def _light(row: dict[str, Any]) -> Result:
         digest=row["digest"],
         kind=row["kind"],
         main_metric=row["main_metric"],
-        higher_is_better=bool(find_metric(row["main_metric"], METRICS).higher_is_better),
+        higher_is_better=bool(find_metric(row["main_metric"]).higher_is_better),
         simulated=row["simulated"],
         model=ModelCard.model_construct(name=row["model"], tier=row["tier"], inputs="", learner=""),
         scores={},

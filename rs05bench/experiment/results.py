@@ -9,7 +9,7 @@ import pandas as pd
 
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.comparison import cell_drops
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.result import Cost, Result
 
 KEYS = ("task", "target", "split", "fold", "model", "tier", "budget", "seed")
@@ -63,7 +63,7 @@ def row_of(result: Any) -> dict[str, Any]:
     for name in metrics_of(result):
         row[f"{name}_id"] = result.scores.get("test_id", {}).get(name)
         row[f"{name}_ood"] = result.scores.get("test_ood", {}).get(name)
-        if find_metric(name, METRICS).higher_is_better is not None:
+        if find_metric(name).higher_is_better is not None:
             row[f"{name}_drop"] = None
             row[f"{name}_raw_drop"] = raw_drop(result, name)
     row["digest"] = result.digest
@@ -73,7 +73,7 @@ def row_of(result: Any) -> dict[str, Any]:
 def raw_drop(result: Any, metric: str) -> float | None:
     """Score on `test_id` minus score on `test_ood`, other units on each side (positive for worse); None where one is missing."""
     at_home, held = result.scores.get("test_id", {}).get(metric), result.scores.get("test_ood", {}).get(metric)
-    return None if at_home is None or held is None else find_metric(metric, METRICS).drop(at_home, held)
+    return None if at_home is None or held is None else find_metric(metric).drop(at_home, held)
 
 
 def cost_of(cost: Any) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def drops_of(results: Sequence[Any]) -> dict[str, dict[str, float | None]]:
     """Drops on the same ground of every result, `<metric>_drop` by digest; results are matched among those given."""
     found: dict[str, dict[str, float | None]] = {result.digest: {} for result in results}
     for name in dict.fromkeys(name for result in results for name in metrics_of(result)):
-        if find_metric(name, METRICS).higher_is_better is None:
+        if find_metric(name).higher_is_better is None:
             continue
         shown = [result for result in results if name in metrics_of(result)]
         drops = cell_drops(shown, name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from rs05bench.experiment.cell import Bench, run_cell
-from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Cell, Model, Result
 from rs05bench.protocol.splits import Split
 
@@ -38,6 +37,5 @@ def run(data: Any, model: Model | str, **options: Any) -> Result:
     )
     bench = Bench(data.source, {Split(data.split).base: data.manifest})
     result, predictions = run_cell(bench, cell, model=None if isinstance(model, str) else model, data=data.view)
-    if isinstance(predictions, RasterPredictions):
-        predictions.discard()
+    predictions.discard()
     return result

@@ -18,9 +18,9 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_json_mapping
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.predictions import Predictions
-from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Cell, Cost, Result
 from rs05bench.protocol.safe_paths import child
+from rs05bench.protocol.stored_predictions import read_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ class ResultStore:
                     found.add(cell.name)
         return found
 
-    def write(self, result: Result, predictions: Predictions | RasterPredictions | None) -> Path:
+    def write(self, result: Result, predictions: Predictions | None) -> Path:
         """Stores a result whole; a cell that is there already stays as it is."""
         target = self.folder(result.digest)
         if result.digest in self:
@@ -66,7 +66,7 @@ class ResultStore:
         with writing(target, existing="keep") as work:
             work.mkdir()
             if predictions is not None:
-                predictions.save(work / "predictions")
+                predictions.write(work / "predictions")
             (work / "result.json").write_text(result.model_dump_json(exclude_none=True), encoding="utf-8")
         (child(self.root, "failures", f"{result.digest}.json")).unlink(missing_ok=True)
         return target
@@ -92,7 +92,7 @@ class ResultStore:
 
     def predictions(self, digest: str) -> Predictions:
         """The predictions a result was scored from."""
-        return Predictions.load(self.folder(digest) / "predictions")
+        return read_predictions(self.folder(digest) / "predictions")
 
     def fail(self, digest: str, cell: Cell, error: str, log: str = "") -> None:
         """Keeps what went wrong with a cell."""

@@ -19,7 +19,6 @@ from rs05bench.experiment.store import ResultStore
 from rs05bench.models.logs import logging_to
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.predictions import Predictions
-from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Cell, Cost
 from rs05bench.protocol.splits import Split
 
@@ -147,7 +146,7 @@ def _run_one(bench: Bench, store: ResultStore, digest: str, cell: Cell, keep: bo
         if fitted is not None:
             result.cost.fit_s = fitted.seconds
         store.write(result, predictions if keep else None)
-        _discard(predictions)
+        predictions.discard()
     except MemoryError:
         error, log = "memory limit: an allocation was refused", traceback.format_exc()
     except Exception as problem:
@@ -247,9 +246,3 @@ def _gflops(model: Any, data: Any) -> float | None:
     count = getattr(model, "gflops_per_unit", None)
     counted = count(data) if callable(count) else None
     return counted or None
-
-
-def _discard(predictions: Predictions | RasterPredictions) -> None:
-    """Removes what is left of predictions that lie in a temporary folder."""
-    if isinstance(predictions, RasterPredictions):
-        predictions.discard()

@@ -17,7 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import BenchError, ProtocolError
-from rs05bench.protocol import ModelCard, Predictions, SplitManifest, TaskCard, TaskData, UnitTable, build_manifest
+from rs05bench.protocol import ModelCard, SplitManifest, TaskCard, TaskData, UnitTable, build_manifest
+from rs05bench.protocol.predictions import TablePredictions
+from rs05bench.protocol.scored_labels import UnitLabels
 
 Status = Literal["passed", "failed", "skipped"]
 Make = Callable[[int], Any]
@@ -161,7 +163,7 @@ class _Plain:
 
 
 def _plain(predictions: Any) -> _Plain:
-    if isinstance(predictions, Predictions):
+    if isinstance(predictions, TablePredictions):
         values = predictions.probabilities if predictions.probabilities is not None else predictions.y
         units, roles = [str(unit) for unit in predictions.unit_id], {str(role) for role in predictions.role}
         return _Plain(units, list(np.asarray(values)), predictions.classes, roles, predictions.interval)
@@ -364,6 +366,10 @@ class ContractTable:
     def labels(self, target: str) -> pd.Series:
         """The labels."""
         return self._labels
+
+    def scored(self, target: str) -> UnitLabels:
+        """What predictions are scored with."""
+        return UnitLabels.of(self.card, self._labels)
 
     @property
     def digest(self) -> str:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rs05bench.protocol.cross_validation import ManifestCV
     from rs05bench.protocol.manifest import SplitManifest, build_manifest, load_manifest
     from rs05bench.protocol.predictions import Predictions
+    from rs05bench.protocol.rescoring import score
     from rs05bench.protocol.result import Cell, Cost, Model, ModelCard, Result
-    from rs05bench.protocol.scoring import score
     from rs05bench.protocol.splitters import draw_folds, possible_splits
     from rs05bench.protocol.taskdata import TaskData, TaskSource
     from rs05bench.protocol.units import UnitTable
@@ -41,7 +41,7 @@ _HOME = {
     "draw_folds": "splitters",
     "load_manifest": "manifest",
     "possible_splits": "splitters",
-    "score": "scoring",
+    "score": "rescoring",
 }
 
 __all__ = [

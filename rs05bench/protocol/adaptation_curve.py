@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rs05bench.protocol.inference.intervals import Estimate, ood_drop, score_interval
-from rs05bench.protocol.kept import Stats
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import Sums, find_metric
 from rs05bench.protocol.pooling import Fits, Point, Pool, line_up
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.splits import Split
@@ -90,7 +89,7 @@ def _point(pool: Pool, curve: dict[int, Point], k: int, metric: str, draws: int)
 
 def grounds_better(one: Fits, other: Fits, metric: str) -> tuple[int, int]:
     """On how many grounds one side is better than the other (mean over common seeds), and how many could be compared."""
-    goodness = find_metric(metric, METRICS).goodness
+    goodness = find_metric(metric).goodness
     seeds = sorted(set(one) & set(other))
     means: list[dict[str, float]] = []
     for side in (one, other):
@@ -101,7 +100,7 @@ def grounds_better(one: Fits, other: Fits, metric: str) -> tuple[int, int]:
     return sum(means[0][ground] > means[1][ground] for ground in both), len(both)
 
 
-def _by_ground(stats: Stats, metric: str) -> dict[str, float]:
+def _by_ground(stats: Sums, metric: str) -> dict[str, float]:
     grouped = stats.regroup([name.split("\t", 1)[0] for name in stats.clusters])
     scores = np.atleast_1d(grouped.evaluate(metric, np.asarray(grouped.vectors, dtype=np.float64)))
     return dict(zip(grouped.clusters, scores.tolist(), strict=True))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import ProtocolError
-from rs05bench.protocol.kept import Stats
+from rs05bench.protocol.metrics import Sums
 
 Array = NDArray[np.float64]
 
@@ -29,10 +29,10 @@ class CombinedStats:
     """
 
     coefficients: tuple[float, ...]
-    parts: tuple[Stats, ...]
+    parts: tuple[Sums, ...]
 
     @classmethod
-    def of(cls, terms: Sequence[tuple[float, Stats]]) -> CombinedStats:
+    def of(cls, terms: Sequence[tuple[float, Sums]]) -> CombinedStats:
         """Checks that all parts are over the same clusters.
 
         Raises:
@@ -73,7 +73,7 @@ class CombinedStats:
 
     def __add__(self, other: CombinedStats) -> CombinedStats:
         """See `SufficientStats`."""
-        return replace(self, parts=tuple(one + two for one, two in zip(self.parts, other.parts, strict=True)))  # type: ignore[operator]
+        return replace(self, parts=tuple(one + two for one, two in zip(self.parts, other.parts, strict=True)))
 
     def _pieces(self, totals: NDArray) -> list[NDArray]:
         ends = np.cumsum([part.vectors.shape[1] for part in self.parts])

@@ -24,8 +24,7 @@ from rs05bench.protocol.inference.estimate import LEVEL, Estimate, limits
 from rs05bench.protocol.inference.hypothesis_tests import holm
 from rs05bench.protocol.inference.over_blocks import over_blocks
 from rs05bench.protocol.inference.over_groups import over_groups
-from rs05bench.protocol.kept import Stats
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import Sums, find_metric
 from rs05bench.protocol.pooling import LEAST_UNITS, GroupScores, Point, Pool, common_blocks, shift_of
 from rs05bench.protocol.result import Result
 
@@ -162,7 +161,7 @@ class Drop:
     @property
     def worst(self) -> GroupDrop | None:
         """The group with the worst held-out score."""
-        goodness = find_metric(self.metric, METRICS).goodness
+        goodness = find_metric(self.metric).goodness
         ranked = [entry for entry in self.groups if np.isfinite(entry.held_out)]
         return min(ranked, key=lambda entry: goodness(entry.held_out)) if ranked else None
 
@@ -313,7 +312,7 @@ def score_of(pool: Pool, point: Point, role: str, metric: str | None = None, shi
     )
 
 
-def score_of_sums(fits: Sequence[Stats], metric: str, group_of: Mapping[str, str]) -> Estimate:
+def score_of_sums(fits: Sequence[Sums], metric: str, group_of: Mapping[str, str]) -> Estimate:
     """The score of some units from their sums.
 
     Args:
@@ -339,7 +338,7 @@ def score_of_sums(fits: Sequence[Stats], metric: str, group_of: Mapping[str, str
 def drop_of(pool: Pool, point: Point, metric: str | None = None, shift: str | None = None) -> Drop | None:
     """The drop of a point; None where no group is tested both in training and held out, or the metric has no direction."""
     name = metric or pool.metric(point)
-    known = find_metric(name, METRICS)
+    known = find_metric(name)
     if known.higher_is_better is None:
         return None
     drop = _estimate(pool, Side.drop(point, shift), name, test=True, turn=1.0 if known.higher_is_better else -1.0)
@@ -371,7 +370,7 @@ def cell_drops(results: Iterable[Result] | Pool, metric: str | None = None) -> d
     found: dict[str, float] = {}
     for point, cells in pool.points.items():
         name = metric or pool.metric(point)
-        known = find_metric(name, METRICS)
+        known = find_metric(name)
         home = pool.inside(point, "test_id", name)
         for result in cells if known.higher_is_better is not None else ():
             alone = Pool({point: [result]}).inside(point, "test_ood", name)
@@ -410,7 +409,7 @@ def _difference(pool: Pool, first: Side, second: Side, metric: str | None) -> Di
     if any(point not in pool.points for side in (first, second) for point in side.points):
         return None
     name = metric or pool.metric(first.terms[0].point)
-    better = find_metric(name, METRICS).higher_is_better
+    better = find_metric(name).higher_is_better
     if better is None:
         raise ProtocolError(f"{name!r} has its best value inside its range: which of two is better is not a difference of means")
     both = Side(first.terms + tuple(replace(term, weight=-term.weight) for term in second.terms))

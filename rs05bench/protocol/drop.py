@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rs05bench.protocol.inference.intervals import Estimate, ood_drop, relative_drop, score_interval
-from rs05bench.protocol.kept import Stats, counted
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import Sums, find_metric
 from rs05bench.protocol.pooling import Fits, Point, Pool, line_up
 from rs05bench.protocol.result import Result
 
@@ -60,7 +59,7 @@ def matched_drops(results: Sequence[Result], metric: str | None = None) -> dict[
     drops: dict[str, list[GroundDrop]] = {}
     for family in families.values():
         name = metric or family[0].main_metric
-        turned = find_metric(name, METRICS)
+        turned = find_metric(name)
         home: dict[str, list[tuple[float, int]]] = defaultdict(list)
         for result in family:
             for stratum in result.strata:
@@ -97,7 +96,7 @@ def raw_drop(result: Result, metric: str | None = None) -> float | None:
     at_home, held = result.scores.get("test_id", {}).get(name), result.scores.get("test_ood", {}).get(name)
     if at_home is None or held is None:
         return None
-    return find_metric(name, METRICS).drop(at_home, held)
+    return find_metric(name).drop(at_home, held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,7 @@ def drop_estimates(results: Iterable[Result] | Pool, metric: str | None = None, 
     found = []
     for point, cells in pool.points.items():
         name = metric or pool.metric(point)
-        if find_metric(name, METRICS).higher_is_better is None:
+        if find_metric(name).higher_is_better is None:
             continue
         home = pool.fits(point, name, "test_id")
         regions = pool.regions(point) if home else {}
@@ -209,9 +208,9 @@ def _drop(
             continue
         of_ground = ood_drop(here, there, metric, groups=inside, draws=draws)
         value = _mean(here, metric)
-        units = round(float(counted(there[0]).sum()))
+        units = round(float(there[0].units.sum()))
         grounds.append(GroundEstimate(ground, units, value, _mean(there, metric), of_ground, relative_drop(of_ground, value)))
-    goodness = find_metric(metric, METRICS).goodness
+    goodness = find_metric(metric).goodness
     ranked = [entry for entry in grounds if np.isfinite(entry.held_out)]
     worst = min(ranked, key=lambda entry: goodness(entry.held_out)).ground if ranked else None
     raws = [value for value in (raw_drop(cell, metric) for cell in cells) if value is not None]
@@ -242,7 +241,7 @@ def _only(side: Fits, ground: str) -> Fits:
     return {seed: stats.select(kept[seed]) for seed, stats in side.items() if kept[seed]}
 
 
-def _mean(fits: Sequence[Stats], metric: str) -> float:
+def _mean(fits: Sequence[Sums], metric: str) -> float:
     return float(np.mean([stats.evaluate(metric, stats.vectors.sum(0)) for stats in fits]))
 
 
@@ -325,7 +324,7 @@ def group_table(results: Iterable[Result] | Pool, column: str, metric: str | Non
                 (side,), groups = line_up([fits], regions)
                 if side:
                     found[role] = score_interval(side, name, groups=groups, draws=draws)
-                    units = max(units, round(float(counted(side[0]).sum())))
+                    units = max(units, round(float(side[0].units.sum())))
             if found:
                 rows.append(GroupRow(point, name, column, value, units, found.get("test_id"), found.get("test_ood")))
     return rows
@@ -337,5 +336,5 @@ def worst_group(rows: Sequence[GroupRow], *, least_units: int = 30) -> GroupRow 
     for row in rows:
         estimate = row.held_out or row.at_home
         if estimate is not None and row.units >= least_units and np.isfinite(estimate.value):
-            ranked.append((find_metric(row.metric, METRICS).goodness(estimate.value), row))
+            ranked.append((find_metric(row.metric).goodness(estimate.value), row))
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None

@@ -114,11 +114,6 @@ def chord_to_metres(chord: Floats) -> Floats:
     return 2.0 * EARTH_RADIUS_M * np.arcsin(np.clip(chord / 2.0, 0.0, 1.0))
 
 
-def metres_to_chord(metres: float) -> float:
-    """Chord on the unit sphere of a great-circle distance in metres."""
-    return float(2 * np.sin(min(metres / EARTH_RADIUS_M, np.pi) / 2))
-
-
 def sphere_tree(lon: Floats, lat: Floats) -> Any:
     """A k-d tree over points on the sphere; every coordinate must be finite."""
     from scipy.spatial import cKDTree

@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 
 from rs05bench.protocol.inference.estimate import LEVEL, Estimate, limits
 from rs05bench.protocol.inference.over_blocks import over_blocks
-from rs05bench.protocol.kept import Stats
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import Sums, find_metric
 
 LEAST_UNITS = 30
 """A group of fewer units is scored, and called neither worst nor best."""
 PERMUTATIONS = 199
 
 
-def group_report(metric: str, names: list[str], of_group: list[Stats], units: NDArray[np.integer]) -> dict[str, Any]:
+def group_report(metric: str, names: list[str], of_group: list[Sums], units: NDArray[np.integer]) -> dict[str, Any]:
     """Scores of declared groups, the worst and the gap, as plain data.
 
     Args:
@@ -32,7 +31,7 @@ def group_report(metric: str, names: list[str], of_group: list[Stats], units: ND
         and bounds that hold for all pairs of groups at once (`low`, `high`): the worst and the best of several groups always differ, and
         bounds for two groups named beforehand would leave out zero far too often. Only groups of at least 30 units can be worst or best.
     """
-    known = find_metric(metric, METRICS)
+    known = find_metric(metric)
     groups: dict[str, dict[str, Any]] = {}
     ranked: list[tuple[float, int]] = []
     for index, (name, stats) in enumerate(zip(names, of_group, strict=True)):
@@ -51,13 +50,13 @@ def group_report(metric: str, names: list[str], of_group: list[Stats], units: ND
     return record
 
 
-def _gap(metric: str, of_group: list[Stats]) -> dict[str, float]:
+def _gap(metric: str, of_group: list[Sums]) -> dict[str, float]:
     """The largest difference between groups against what it is when the parts of blocks are dealt to groups by chance.
 
     A part is what one group has of one block; parts are dealt whole, each group getting as many as it has, so units of a block stay
     together.
     """
-    goodness = np.vectorize(find_metric(metric, METRICS).goodness, otypes=[float])
+    goodness = np.vectorize(find_metric(metric).goodness, otypes=[float])
     vectors = [np.asarray(stats.vectors, dtype=np.float64) for stats in of_group]
     parts = [part[part.any(axis=1)] for part in vectors]
     every, sizes = np.concatenate(parts), [len(part) for part in parts]

@@ -19,7 +19,7 @@ from rs05bench.protocol.card import MAIN_METRIC, TaskCard
 from rs05bench.protocol.comparison import Difference, Side, differences
 from rs05bench.protocol.feature_sets import Content, content_of, is_image
 from rs05bench.protocol.inference.estimate import Estimate
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.splits import Split
@@ -378,7 +378,7 @@ def _largest_budget(pool: Pool, point: Point) -> str:
 def _metric(pool: Pool, point: Point) -> str:
     """The task's main metric, or its kind's where the best value of that lies inside its range (a bias)."""
     name = pool.metric(point)
-    return name if find_metric(name, METRICS).higher_is_better is not None else MAIN_METRIC[pool.points[point][0].kind]
+    return name if find_metric(name).higher_is_better is not None else MAIN_METRIC[pool.points[point][0].kind]
 
 
 def _named(point: Point) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.protocol.metrics.cluster_boundary import ClusterBoundary
-from rs05bench.protocol.metrics.cluster_calibration import ClusterCalibration
-from rs05bench.protocol.metrics.cluster_confusion import ClusterConfusion
-from rs05bench.protocol.metrics.cluster_moments import MOMENTS, ClusterMoments
+from rs05bench.protocol.metrics import Boundary, Calibration, Confusion, Moments, Sums, Tally
 
 FORMAT = 1
 PLACE_KEYS = ("shift", "ground", "region", "block")
 MOST_ROWS = 1500
 """More rows than this are added up: first over the declared groups that are not fairness groups, then over all, then to whole regions."""
-_DIGITS = 10
-
-Stats = ClusterConfusion | ClusterMoments | ClusterCalibration | ClusterBoundary
 Names = NDArray[np.object_]
+_KINDS: dict[str, type[Sums]] = {kind.kind: kind for kind in (Confusion, Moments, Calibration, Boundary)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,27 +38,27 @@ class KeptSums:
     """
 
     keys: Mapping[str, Names]
-    stats: tuple[Stats, ...]
+    stats: tuple[Sums, ...]
 
     def __len__(self) -> int:
         return len(next(iter(self.keys.values())))
 
-    def of(self, metric: str) -> Stats:
+    def of(self, metric: str) -> Sums:
         """The kind of sums that gives a metric.
 
         Raises:
             ProtocolError: None does.
         """
-        for stats in self.stats:
-            if gives(stats, metric):
-                return stats
-        raise ProtocolError(f"the sums kept with results do not give {metric!r}", remedy="Score it from the stored predictions.")
+        found = Tally(self.stats).find(metric)
+        if found is None:
+            raise ProtocolError(f"the sums kept with results do not give {metric!r}", remedy="Score it from the stored predictions.")
+        return found
 
     def gives(self, metric: str) -> bool:
         """Whether a metric follows from these sums."""
-        return any(gives(stats, metric) for stats in self.stats)
+        return Tally(self.stats).find(metric) is not None
 
-    def add_up(self, metric: str, *columns: str, where: NDArray[np.bool_] | None = None) -> Stats:
+    def add_up(self, metric: str, *columns: str, where: NDArray[np.bool_] | None = None) -> Sums:
         """The sums of a metric with rows added up to clusters named by some key columns (joined by tabs).
 
         Args:
@@ -80,7 +75,7 @@ class KeptSums:
     @property
     def units(self) -> NDArray[np.float64]:
         """(R,) scored units (pixels, for maps) of each row."""
-        return counted(self.stats[0])
+        return self.stats[0].units
 
     def pack(self) -> str:
         """Text that holds all of it: JSON, deflated, in base64. `unpack` is the inverse."""
@@ -88,7 +83,7 @@ class KeptSums:
         for name, values in self.keys.items():
             different, codes = np.unique(values.astype(str), return_inverse=True)
             keys[name] = different.tolist() if len(different) == 1 else {"values": different.tolist(), "codes": codes.ravel().tolist()}
-        record = {"format": FORMAT, "rows": len(self), "keys": keys, "stats": [_to_record(stats) for stats in self.stats]}
+        record = {"format": FORMAT, "rows": len(self), "keys": keys, "stats": [stats.pack() for stats in self.stats]}
         text = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
         return base64.b64encode(zlib.compress(text.encode(), 6)).decode("ascii")
 
@@ -103,42 +98,10 @@ class KeptSums:
             record = json.loads(zlib.decompress(base64.b64decode(text, validate=True)))
             rows = int(record["rows"])
             keys = {name: _column(entry, rows) for name, entry in record["keys"].items()}
-            return cls(keys, tuple(_READERS[entry["kind"]](entry, rows) for entry in record["stats"]))
+            clusters = tuple(map(str, range(rows)))
+            return cls(keys, tuple(_KINDS[entry["kind"]].unpack(entry, clusters) for entry in record["stats"]))
         except (ValueError, KeyError, TypeError, IndexError, zlib.error) as error:
             raise DataError(f"the kept sums of a result cannot be read: {error}") from error
-
-
-def gives(stats: Stats, metric: str) -> bool:
-    """Whether some sums give a metric."""
-    key = (type(stats), getattr(stats, "classes", None), metric)
-    if key not in _GIVES:
-        try:
-            stats.evaluate(metric, np.zeros(stats.vectors.shape[1]))
-            _GIVES[key] = True
-        except ProtocolError:
-            _GIVES[key] = False
-    return _GIVES[key]
-
-
-_GIVES: dict[tuple[type, tuple[str, ...] | None, str], bool] = {}
-
-
-def counted(stats: Stats) -> NDArray[np.float64]:
-    """(C,) scored units (pixels, for maps) of each cluster."""
-    if isinstance(stats, ClusterConfusion):
-        return np.asarray(stats.counts, dtype=np.float64).sum((1, 2))
-    if isinstance(stats, ClusterMoments):
-        return stats.sums[:, 0]
-    if isinstance(stats, ClusterCalibration):
-        return stats.sums[:, : (stats.sums.shape[1] - 2) // 3].sum(1)
-    return np.asarray(stats.counts, dtype=np.float64).sum((1, 2))
-
-
-def scaled(stats: Stats, factor: float) -> Stats:
-    """The sums times a factor: a unit that several folds test counts for its share in each."""
-    if isinstance(stats, ClusterConfusion | ClusterBoundary):
-        return replace(stats, counts=np.asarray(stats.counts, dtype=np.float64) * factor)
-    return replace(stats, sums=stats.sums * factor)
 
 
 def joined(keys: Mapping[str, Names], columns: Sequence[str]) -> Names:
@@ -178,63 +141,3 @@ def _column(entry: Any, rows: int) -> Names:
     if len(values) != rows:
         raise ValueError(f"a key has {len(values)} rows of {rows}")
     return values
-
-
-def _to_record(stats: Stats) -> dict[str, Any]:
-    if isinstance(stats, ClusterConfusion):
-        return {"kind": "confusion", "classes": list(stats.classes), "background": stats.background, **_sparse(stats.counts)}
-    if isinstance(stats, ClusterBoundary):
-        return {"kind": "boundary", "classes": list(stats.classes), **_sparse(stats.counts)}
-    if isinstance(stats, ClusterMoments):
-        return {"kind": "moments", "origin": stats.origin, **_sparse(stats.sums)}
-    return {"kind": "calibration", "width": stats.sums.shape[1], **_sparse(stats.sums)}
-
-
-def _sparse(values: NDArray[Any]) -> dict[str, list[Any]]:
-    """Places and values of what is not zero; places as steps, whole numbers as integers, others to ten digits."""
-    flat = np.asarray(values).ravel()
-    at = np.flatnonzero(flat)
-    found = flat[at].astype(np.float64)
-    whole = found == np.rint(found)
-    numbers: list[Any] = [
-        int(value) if exact else float(f"{value:.{_DIGITS}g}") for value, exact in zip(found.tolist(), whole, strict=True)
-    ]
-    return {"steps": np.diff(at, prepend=0).tolist(), "values": numbers}
-
-
-def _dense(record: Mapping[str, Any], shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    flat = np.zeros(int(np.prod(shape)), dtype=np.float64)
-    flat[np.cumsum(np.asarray(record["steps"], dtype=np.intp))] = record["values"]
-    whole = dtype is np.int64 and bool((flat == np.rint(flat)).all())
-    return (flat.astype(np.int64) if whole else flat).reshape(shape)
-
-
-def _rows(rows: int) -> tuple[str, ...]:
-    return tuple(map(str, range(rows)))
-
-
-def _confusion(record: Mapping[str, Any], rows: int) -> Stats:
-    classes = tuple(record["classes"])
-    shape = (rows, len(classes), len(classes))
-    return ClusterConfusion(_rows(rows), classes, _dense(record, shape, np.int64), record["background"])
-
-
-def _boundary(record: Mapping[str, Any], rows: int) -> Stats:
-    classes = tuple(record["classes"])
-    return ClusterBoundary(_rows(rows), classes, _dense(record, (rows, len(classes), 4), np.int64))
-
-
-def _moments(record: Mapping[str, Any], rows: int) -> Stats:
-    return ClusterMoments(_rows(rows), float(record["origin"]), _dense(record, (rows, len(MOMENTS)), np.float64))
-
-
-def _calibration(record: Mapping[str, Any], rows: int) -> Stats:
-    return ClusterCalibration(_rows(rows), _dense(record, (rows, int(record["width"])), np.float64))
-
-
-_READERS: dict[str, Callable[[Mapping[str, Any], int], Stats]] = {
-    "confusion": _confusion,
-    "boundary": _boundary,
-    "moments": _moments,
-    "calibration": _calibration,
-}

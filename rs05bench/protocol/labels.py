@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.cog import open_raster_file, write_cog
+from rs05bench.protocol.cog import write_cog
 from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.geodesy import pixel_metres
 from rs05bench.protocol.hashing import array_digest, content_digest
 from rs05bench.protocol.safe_paths import inside
+from rs05bench.protocol.scored_labels import MaskLabels, ScoredLabels, UnitLabels
 
 SCHEMA_VERSION = 1
 NOT_SCORED = 255
@@ -103,7 +104,7 @@ class LabelPack:
         row = self.table.loc[unit_id]
         path = self.directory / str(row["file"])
         try:
-            with open_raster_file(path) as source:
+            with rasterio.open(path) as source:
                 values = source.read(1)
         except rasterio.errors.RasterioError as error:
             raise DataError(f"cannot be read: {error}", source=path) from error
@@ -112,6 +113,16 @@ class LabelPack:
         if mask.max(initial=-1) >= len(self.card.classes or ()):
             raise DataError(f"holds class {int(mask.max())}, and the task has {len(self.card.classes or ())}", source=path)
         return mask, (float(row["pixel_m_x"]), float(row["pixel_m_y"]))
+
+    def scored(self, target: str | None = None) -> ScoredLabels:
+        """What predictions of a target (default the first) are scored with."""
+        if self.chips:
+            return MaskLabels.of(self.card, tuple(self.card.classes or ()), self.read)
+        return UnitLabels.of(self.card, self.series(target))
+
+    def visible(self, target: str | None = None) -> pd.Series:
+        """What a budget is drawn from: the labels of a target; of chips only that there is a mask."""
+        return pd.Series(1.0, index=self.table.index) if self.chips else self.series(target)
 
     def verify(self) -> None:
         """Recomputes the digest from the files.

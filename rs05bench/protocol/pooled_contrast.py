@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import ProtocolError
 from rs05bench.protocol.combined import CombinedStats
 from rs05bench.protocol.inference.intervals import Estimate, paired_difference
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.pooling import Fits, line_up
 
 
@@ -35,7 +35,7 @@ def contrast(
     Returns:
         The estimate (None where the sides share nothing), and the differences (folds, seeds).
     """
-    turn = 1.0 if find_metric(metric, METRICS).higher_is_better else -1.0
+    turn = 1.0 if find_metric(metric).higher_is_better else -1.0
     terms = [*positive, *negative]
     lined, groups = line_up([fits for _, fits in terms], regions)
     if not lined[0]:

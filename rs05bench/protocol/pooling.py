@@ -6,22 +6,23 @@ share in each.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.protocol.inference.intervals import Estimate, score_interval
-from rs05bench.protocol.kept import KeptSums, Stats, joined
-from rs05bench.protocol.metrics.cluster_boundary import ClusterBoundary
-from rs05bench.protocol.metrics.cluster_confusion import ClusterConfusion
+from rs05bench.protocol.kept import KeptSums, joined
+from rs05bench.protocol.metrics import Sums
 from rs05bench.protocol.result import ModelCard, Result
 from rs05bench.protocol.splits import Split
 
-Fits = dict[int, Stats]
+Fits = dict[int, Sums]
 """Sums of one side, by seed."""
 
 
@@ -134,7 +135,7 @@ class Pool:
         Returns:
             Empty where nothing was kept that gives the metric.
         """
-        parts: dict[int, list[Stats]] = defaultdict(list)
+        parts: dict[int, list[Sums]] = defaultdict(list)
         for result in self.points[point]:
             kept = self.kept(result, role)
             if kept is None or not kept.gives(metric) or (where is not None and where[0] not in kept.keys):
@@ -230,7 +231,7 @@ def _inside(results: Sequence[Result], role: str, metric: str, shift: str | None
     return GroupScores(tuple(groups), tuple(seeds), table, np.array([units[group] for group in groups], dtype=np.int64))
 
 
-def line_up(sides: Sequence[Fits], regions: Mapping[str, str]) -> tuple[list[list[Stats]], dict[str, str]]:
+def line_up(sides: Sequence[Fits], regions: Mapping[str, str]) -> tuple[list[list[Sums]], dict[str, str]]:
     """Sides over their common seeds and clusters, and the region of each cluster.
 
     The clusters that come out are blocks: a block seen in two years is resampled as one.
@@ -253,7 +254,7 @@ def line_up(sides: Sequence[Fits], regions: Mapping[str, str]) -> tuple[list[lis
     return [[side[seed].select(common).regroup(blocks) for seed in seeds] for side in sides], groups
 
 
-def common_blocks(sides: Sequence[Fits]) -> list[list[Stats]]:
+def common_blocks(sides: Sequence[Fits]) -> list[list[Sums]]:
     """Sides over their common seeds and blocks.
 
     A block seen in two years is one block.
@@ -275,17 +276,14 @@ def _finest(kept: KeptSums) -> str:
     return "block" if "block" in kept.keys else "region"
 
 
-def share(parts: Sequence[Stats]) -> Stats:
+def share(parts: Sequence[Sums]) -> Sums:
     """The union over folds; a cluster that several folds test counts for its share in each."""
     times: dict[str, int] = defaultdict(int)
-    total: Any = None
     for part in parts:
         for name in part.clusters:
             times[name] += 1
-        total = part if total is None else total + part
+    total = functools.reduce(operator.add, parts)
     share = np.array([1.0 / times[name] for name in total.clusters])
     if (share == 1.0).all():
         return total
-    if isinstance(total, ClusterConfusion | ClusterBoundary):
-        return replace(total, counts=np.asarray(total.counts, dtype=np.float64) * share.reshape(-1, *[1] * (total.counts.ndim - 1)))
-    return replace(total, sums=total.sums * share[:, None])
+    return total.scale(share)

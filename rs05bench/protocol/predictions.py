@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,114 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import write_json
+from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.hashing import content_digest
+from rs05bench.protocol.metrics import ClassAnswers, UnitAnswers, UnitSums, ValueAnswers
+from rs05bench.protocol.metrics.temperature import fit_temperature
+from rs05bench.protocol.scored_labels import ScoredLabels, UnitLabels
 
 SCHEMA_VERSION = 1
 PROBABILITY_PREFIX = "p_"
+RECORD, TABLE = "predictions.json", "units.parquet"
+
+
+class Predictions(ABC):
+    """What a model says of the units of a fold: of a table, or maps of chips.
+
+    Attributes:
+        classes: Class values; None for numbers.
+        info: Model card, cell, digests, versions; written to `predictions.json`.
+    """
+
+    classes: tuple[str, ...] | None
+    info: dict[str, Any]
+
+    @staticmethod
+    def of_classes(unit_id: NDArray[Any], role: str, probabilities: NDArray[Any], classes: Sequence[str]) -> TablePredictions:
+        """Predictions of class probabilities (n, K) for one role."""
+        ids = np.asarray(unit_id, dtype=object)
+        roles = np.full(len(ids), role, dtype=object)
+        return TablePredictions(ids, roles, None, np.asarray(probabilities, dtype=np.float32), tuple(classes))
+
+    @staticmethod
+    def of_values(unit_id: NDArray[Any], role: str, y: NDArray[Any], interval: NDArray[Any] | None = None) -> TablePredictions:
+        """Predictions of numbers (n,) for one role, with their 90 % intervals (n, 2)."""
+        ids = np.asarray(unit_id, dtype=object)
+        bounds = None if interval is None else np.asarray(interval, dtype=np.float64)
+        return TablePredictions(ids, np.full(len(ids), role, dtype=object), np.asarray(y, dtype=np.float64), None, None, bounds)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many units are predicted, over all roles."""
+
+    @abstractmethod
+    def unit_ids(self, role: str) -> NDArray[np.object_]:
+        """Units predicted under a role, in stored order."""
+
+    @abstractmethod
+    def sums(self, role: str, labels: ScoredLabels, units: NDArray[np.object_], temperature: float | None = None) -> UnitSums:
+        """Sums of the predictions beside the truth.
+
+        Args:
+            role: The role the units have.
+            labels: Their labels.
+            units: (n,) unit ids; each must be predicted under the role.
+            temperature: Scales the probabilities for the scores after scaling; None for none.
+
+        Raises:
+            DataError: Units are missing or predicted under another role; the classes differ; labels of another kind.
+        """
+
+    @abstractmethod
+    def temperature(self, labels: ScoredLabels, budget: LabelBudget | None) -> float | None:
+        """The temperature fitted on the labels the budget shows of its validation units, and on no other; None without any."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 over units, roles and values; the same for two copies."""
+
+    @abstractmethod
+    def write(self, directory: str | Path) -> Path:
+        """Writes the predictions into a directory, `predictions.json` last."""
+
+    @abstractmethod
+    def with_info(self, info: dict[str, Any]) -> Predictions:
+        """The same predictions with other info."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Removes files that were only there until the predictions were stored; nothing for predictions in memory."""
+
+    def _check(self, labels: ScoredLabels, wanted: type[ScoredLabels], source: str | Path) -> None:
+        """Refuses labels of another kind or over other classes."""
+        if not isinstance(labels, wanted):
+            held, given = ("a table", "masks of chips") if wanted is UnitLabels else ("maps of chips", "a value per unit")
+            raise DataError(
+                f"holds predictions of {held}, and the labels are {given}", source=source, remedy="Give those of the same task."
+            )
+        if labels.classes is not None and self.classes != labels.classes:
+            raise DataError(f"predictions are over the classes {self.classes}, and the task has {labels.classes}", source=source)
+
+
+def missing_units(predictions: Predictions, role: str, missing: NDArray[np.object_], n: int, source: str | Path) -> DataError:
+    """The error for units that are not predicted under their role."""
+    for other in ("test_id", "test_ood"):
+        elsewhere = set(predictions.unit_ids(other)).intersection(missing) if other != role else set()
+        if elsewhere:
+            return DataError(f"unit {min(elsewhere)!r} is predicted as {other}, and its role here is {role}", source=source)
+    return DataError(
+        f"{len(missing)} of {n} units of role {role} have no prediction, e.g. {missing[0]!r}",
+        source=source,
+        remedy="Predict every unit of the roles test_id and test_ood.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Predictions:
-    """Predictions for units, one row a unit.
+class TablePredictions(Predictions):
+    """Predictions for units of a table, one row per unit.
 
     Attributes:
         unit_id: Shape (n,), text.
@@ -44,38 +142,65 @@ class Predictions:
     interval: NDArray[np.float64] | None = None
     info: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of_classes(cls, unit_id: NDArray[Any], role: str, probabilities: NDArray[Any], classes: Sequence[str]) -> Predictions:
-        """Predictions of class probabilities for one role."""
-        ids = np.asarray(unit_id, dtype=object)
-        return cls(ids, np.full(len(ids), role, dtype=object), None, np.asarray(probabilities, dtype=np.float32), tuple(classes))
-
-    @classmethod
-    def of_values(cls, unit_id: NDArray[Any], role: str, y: NDArray[Any], interval: NDArray[Any] | None = None) -> Predictions:
-        """Predictions of numbers for one role."""
-        ids = np.asarray(unit_id, dtype=object)
-        bounds = None if interval is None else np.asarray(interval, dtype=np.float64)
-        return cls(ids, np.full(len(ids), role, dtype=object), np.asarray(y, dtype=np.float64), None, None, bounds)
-
     def __len__(self) -> int:
         return len(self.unit_id)
 
-    def of_role(self, role: str) -> Predictions:
+    def unit_ids(self, role: str) -> NDArray[np.object_]:
+        """Units predicted under a role."""
+        return self.unit_id[self.role == role]
+
+    def sums(self, role: str, labels: ScoredLabels, units: NDArray[np.object_], temperature: float | None = None) -> UnitAnswers:
+        """See `Predictions.sums`."""
+        source = self.info.get("source", "predictions")
+        self._check(labels, UnitLabels, source)
+        assert isinstance(labels, UnitLabels)
+        if labels.classes is None and self.y is None:
+            raise DataError("the task is a regression, and the predictions hold no column 'y'", source=source)
+        mine = np.flatnonzero(self.role == role)
+        found = pd.Index(self.unit_id[mine], dtype=object).get_indexer(pd.Index(units, dtype=object))
+        if (found < 0).any():
+            raise missing_units(self, role, units[found < 0], len(units), source)
+        rows, truth = mine[found], labels.encoded[labels.at(units)]
+        if labels.classes is None:
+            interval = None if self.interval is None else self.interval[rows]
+            return ValueAnswers.of(truth, np.asarray(self.y)[rows], interval, origin=labels.origin)
+        answers = ClassAnswers.of(truth, np.asarray(self.probabilities)[rows], labels.classes, ignore_index=None)
+        return answers if temperature is None else answers.scaled_by(temperature)
+
+    def temperature(self, labels: ScoredLabels, budget: LabelBudget | None) -> float | None:
+        """See `Predictions.temperature`."""
+        if budget is None or not len(budget.val) or labels.classes is None or not isinstance(labels, UnitLabels):
+            return None
+        held = {str(unit) for unit in budget.val}
+        mine = np.flatnonzero(self.role == "val")
+        mine = mine[[unit in held for unit in self.unit_id[mine]]]
+        at = labels.at(self.unit_id[mine])
+        mine, at = mine[at >= 0], at[at >= 0]
+        return fit_temperature(labels.encoded[at], np.asarray(self.probabilities)[mine]) if len(mine) else None
+
+    def with_info(self, info: dict[str, Any]) -> TablePredictions:
+        """See `Predictions.with_info`."""
+        return replace(self, info=info)
+
+    def discard(self) -> None:
+        """Nothing: they are in memory."""
+
+    def of_role(self, role: str) -> TablePredictions:
         """The part predicted under one role."""
         return self.take(np.flatnonzero(self.role == role))
 
-    def take(self, rows: NDArray[Any]) -> Predictions:
+    def take(self, rows: NDArray[Any]) -> TablePredictions:
         """The predictions at some rows."""
 
         def pick(values: Any) -> Any:
             return None if values is None else values[rows]
 
-        return Predictions(
+        return TablePredictions(
             self.unit_id[rows], self.role[rows], pick(self.y), pick(self.probabilities), self.classes, pick(self.interval), self.info
         )
 
     @staticmethod
-    def concat(parts: Sequence[Predictions]) -> Predictions:
+    def concat(parts: Sequence[TablePredictions]) -> TablePredictions:
         """Joins predictions of several roles."""
         first = parts[0]
 
@@ -83,7 +208,9 @@ class Predictions:
             values = [getattr(part, name) for part in parts]
             return None if any(value is None for value in values) else np.concatenate(values)
 
-        return Predictions(join("unit_id"), join("role"), join("y"), join("probabilities"), first.classes, join("interval"), first.info)
+        return TablePredictions(
+            join("unit_id"), join("role"), join("y"), join("probabilities"), first.classes, join("interval"), first.info
+        )
 
     def frame(self) -> pd.DataFrame:
         """The table as it is written: `unit_id`, `role`, then `y` (with `lower`, `upper`) or `p_<class>` columns."""
@@ -105,7 +232,7 @@ class Predictions:
         head = ",".join(self.classes or ("y",))
         return content_digest([head, *(f"{role}\t{unit}\t{text[at * width : (at + 1) * width]}" for role, unit, at in rows)])
 
-    def save(self, directory: str | Path) -> Path:
+    def write(self, directory: str | Path) -> Path:
         """Writes `predictions.json` and `units.parquet` into a directory (made where missing)."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -120,11 +247,11 @@ class Predictions:
             "digest": self.digest,
             **self.info,
         }
-        (directory / "predictions.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(directory / RECORD, record, indent=2)
         return directory
 
     @classmethod
-    def load(cls, directory: str | Path) -> Predictions:
+    def read(cls, directory: str | Path) -> TablePredictions:
         """Reads predictions that anyone could have made, and checks them.
 
         Raises:
@@ -157,11 +284,11 @@ class Predictions:
         return predictions
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, classes: Sequence[str] | None, *, source: str | Path) -> Predictions:
+    def from_frame(cls, frame: pd.DataFrame, classes: Sequence[str] | None, *, source: str | Path) -> TablePredictions:
         """Checks a table of predictions.
 
         Raises:
-            DataError: As `load`.
+            DataError: As `read`.
         """
         missing = [column for column in ("unit_id", "role") if column not in frame.columns]
         columns = [f"{PROBABILITY_PREFIX}{value}" for value in classes] if classes else ["y"]

@@ -17,7 +17,7 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.comparison import Side, cell_drops, differences
 from rs05bench.protocol.feature_sets import Content, content_of, is_image
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import Result
@@ -330,7 +330,7 @@ def _beats_floors(pool: Pool, point: Point, points: Sequence[Point]) -> bool:
     """Whether a model is above every floor of its budget: beyond chance where there are groups enough to tell, else by its score."""
     floors = [other for other in points if other.budget == point.budget and pool.model(other).tier == "floor"]
     name = pool.metric(point)
-    if not floors or find_metric(name, METRICS).higher_is_better is None:
+    if not floors or find_metric(name).higher_is_better is None:
         return False
     role = "test_ood" if pool.inside(point, "test_ood", name).groups else "test_id"
     made = differences(pool, [(Side.score(point, role), Side.score(floor, role)) for floor in floors])

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.kept import choose_keys, joined
 from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.metrics import Clusters
 from rs05bench.protocol.metrics.spatial import SpatialWeights, knn_weights
+from rs05bench.protocol.scored_labels import ScoredLabels
 
 TEST_ROLES = ("test_id", "test_ood")
 MOST_GROUPS = 200
@@ -54,6 +56,20 @@ class Part:
         """Rows of its sums."""
         return len(next(iter(self.keys.values())))
 
+    @property
+    def shifts(self) -> list[str]:
+        """What changes from training to some of the units, each kind once."""
+        return sorted({shift for shift, _, _ in self.strata})
+
+    def under(self, shift: str) -> NDArray[np.intp]:
+        """Rows of the units under a shift."""
+        return np.flatnonzero(np.isin(self.stratum_of, [i for i, (of, _, _) in enumerate(self.strata) if of == shift]))
+
+    @property
+    def regions(self) -> Clusters:
+        """Group that the split moves (a region, or a year) of each unit."""
+        return Clusters.of(np.array([group for _, _, group in self.strata])[self.stratum_of])
+
     @cached_property
     def weights(self) -> SpatialWeights | None:
         """Neighbours, where every unit has a position and they are not too many."""
@@ -62,16 +78,16 @@ class Part:
         return knn_weights(self.lonlat)
 
 
-def lay_out(card: TaskCard, manifest: SplitManifest, rows: pd.DataFrame, labelled: pd.Index) -> tuple[Part, ...]:
+def lay_out(card: TaskCard, manifest: SplitManifest, rows: pd.DataFrame, labels: ScoredLabels) -> tuple[Part, ...]:
     """The test roles of a fold that have units.
 
     Args:
         card: The task.
         manifest: Its split.
         rows: The fold's test rows that are scored; `Part.units` counts in these.
-        labelled: Units with a label.
+        labels: What is scored against.
     """
-    columns = key_columns(card, manifest, labelled)
+    columns = key_columns(card, manifest, labels)
     placed = manifest.units.set_index("unit_id")
     table = described(card, manifest, rows, placed)
     table["group"] = table["ground"] if manifest.split.rule.name == "leave-year" else table["region"]
@@ -80,9 +96,10 @@ def lay_out(card: TaskCard, manifest: SplitManifest, rows: pd.DataFrame, labelle
     return tuple(_part(card, name, np.flatnonzero(role == name), table, columns, lonlat) for name in TEST_ROLES if (role == name).any())
 
 
-def key_columns(card: TaskCard, manifest: SplitManifest, labelled: pd.Index) -> list[str]:
+def key_columns(card: TaskCard, manifest: SplitManifest, labels: ScoredLabels) -> list[str]:
     """The columns that name a row of kept sums, the same in every fold of a split."""
-    tested = manifest.table[manifest.table["role"].isin(TEST_ROLES) & manifest.table["unit_id"].isin(labelled)]
+    tested = manifest.table[manifest.table["role"].isin(TEST_ROLES)]
+    tested = tested[labels.scored(tested["unit_id"].to_numpy(dtype=object))]
     table = described(card, manifest, tested, manifest.units.set_index("unit_id"))
     # Shift and role differ between folds; within one, a unit has one of each.
     table["shift"] = ""

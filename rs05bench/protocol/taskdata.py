@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.budget import LabelBudget, draw_budget
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.classes import class_values, encode_labels
 from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.scored_labels import ScoredLabels
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
 
@@ -37,6 +39,9 @@ class TaskSource(Protocol):
 
     def labels(self, target: str) -> pd.Series:
         """The labels of a target, indexed by `unit_id`: class values as text, or numbers; missing where there is none."""
+
+    def scored(self, target: str) -> ScoredLabels:
+        """What predictions of a target are scored with."""
 
     @property
     def digest(self) -> str:
@@ -225,39 +230,3 @@ def _labels_of(source: TaskSource, target: str, units: pd.DataFrame) -> tuple[ND
         values = labels.reindex(units["unit_id"]).to_numpy(dtype=object)
         kept[target] = units, values, class_values(source.card, labels) if source.card.kind != "regression" else None
     return kept[target][1:]
-
-
-def class_values(card: TaskCard, labels: pd.Series) -> tuple[str, ...]:
-    """The classes of a task in order: the card's, else the sorted values found (whole numbers in number order)."""
-    if card.classes is not None:
-        return tuple(card.classes)
-    values = sorted(set(labels.dropna().astype(str)))
-    return tuple(sorted(values, key=float) if all(_is_number(value) for value in values) else values)
-
-
-def encode_labels(labels: pd.Series | NDArray[Any], classes: tuple[str, ...] | None, source: str) -> NDArray[Any]:
-    """Labels as int64 class index (classes given) or float64, shape (n,).
-
-    Raises:
-        DataError: A class that is not among `classes`.
-    """
-    if classes is None:
-        return np.asarray(labels, dtype=np.float64)
-    index = {value: code for code, value in enumerate(classes)}
-    text = [str(value) for value in labels]
-    unknown = sorted(set(text) - set(index))
-    if unknown:
-        raise DataError(
-            f"labels {unknown[:5]} are not among the classes {list(classes)}",
-            source=source,
-            remedy="Add them to `classes`, or drop those units.",
-        )
-    return np.array([index[value] for value in text], dtype=np.int64)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

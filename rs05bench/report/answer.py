@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.report.drawing import Figure, Spec, records
 from rs05bench.report.figures import POINT, SAID
 from rs05bench.report.style import elsewhere, metric_name, number, tier_scale, with_interval
@@ -58,7 +58,7 @@ def says_nothing(low: float, high: float, metric: str) -> bool:
     """Whether an interval spans so much of a metric's scale that it is no result."""
     if not (np.isfinite(low) and np.isfinite(high)):
         return True
-    least, most = find_metric(metric, METRICS).range
+    least, most = find_metric(metric).range
     span = most - least if np.isfinite(most - least) else 2.0 if metric == "r2" else np.inf
     return bool((high - low) > WIDEST * span)
 
@@ -94,7 +94,7 @@ DEEP = ("frozen", "decoder", "adapter", "lora", "full")
 
 def _below_floor(study: Study, lead: Lead) -> list[str]:
     """Networks that score below the best baseline without imagery or below the per-pixel baseline have not learnt the task."""
-    split, goodness = str(study.section.lead_split), find_metric(study.section.metric, METRICS).goodness
+    split, goodness = str(study.section.lead_split), find_metric(study.section.metric).goodness
     scores = {
         tier: goodness(float(point["value"]))
         for tier, model in study.representatives.items()
@@ -129,7 +129,7 @@ def _panel(chapter: Chapter) -> Spec:
     held, home = frame[frame["role"] == "test_ood"], frame[frame["role"] == "test_id"]
     values = frame["value"].dropna()
     reach = 0.6 * max(float(np.ptp(values)), 0.05)
-    low, high = find_metric(metric, METRICS).range
+    low, high = find_metric(metric).range
     ends = [max(float(values.min()) - reach, low), min(float(values.max()) + reach, high)]
     x: Spec = {"type": "quantitative", "scale": {"domain": ends, "nice": False, "zero": False}, "title": metric_name(metric)}
     x["axis"] = {"tickCount": 5}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import CogLayout, open_raster_file, write_cog
-from rs05bench.protocol.rasters import RasterPredictions
+from rs05bench.protocol.map_predictions import MapPredictions
 from rs05bench.protocol.result import Result
 from rs05bench.report.failures import mistakes
 from rs05bench.report.loading import Section
@@ -47,7 +47,7 @@ def errors_of_chips(section: Section, cells: Sequence[Result], role: str, best: 
     source: Any = open_source(section.card, data)
     if {result.digests.get("data", source.digest) for result in cells} != {source.digest}:
         raise DataError(f"{section.card.name}: these chips are not those of the results", source=data)
-    fits = [RasterPredictions.load(section.store.folder(cell.digest) / "predictions") for cell in cells if cell.cell.model == best]
+    fits = [MapPredictions.read(section.store.folder(cell.digest) / "predictions") for cell in cells if cell.cell.model == best]
     names = tuple(section.card.class_names or fits[0].classes)
     units = pd.Series(sorted({str(unit) for fit in fits for unit in fit.table.loc[fit.table["role"] == role, "unit_id"]}))
     placed = place_units(section, cells[0].cell.split, units).set_axis(pd.Index(units))
@@ -92,7 +92,7 @@ class _Chip:
 
 
 def write_chip_maps(
-    fits: Sequence[RasterPredictions],
+    fits: Sequence[MapPredictions],
     read_labels: ReadLabels,
     role: str,
     folder: str | Path,
@@ -119,7 +119,7 @@ def write_chip_maps(
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    where: dict[str, list[tuple[RasterPredictions, str]]] = {}
+    where: dict[str, list[tuple[MapPredictions, str]]] = {}
     for fit in fits:
         for unit, file in fit.table.loc[fit.table["role"] == role, ["unit_id", "file"]].itertuples(index=False):
             where.setdefault(str(unit), []).append((fit, str(file)))
@@ -159,7 +159,7 @@ def write_chip_maps(
     return ChipMaps(table, counts, files, pictures)
 
 
-def _read(unit: str, fits: Sequence[tuple[RasterPredictions, str]], read_labels: ReadLabels) -> _Chip:
+def _read(unit: str, fits: Sequence[tuple[MapPredictions, str]], read_labels: ReadLabels) -> _Chip:
     truth, _ = read_labels(unit)
     classes = fits[0][0].classes
     bands = [fit.band(file) for fit, file in fits]

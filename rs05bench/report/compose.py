@@ -19,7 +19,7 @@ from rs05bench.report.facts import facts
 from rs05bench.report.loading import Section
 from rs05bench.report.sources import sources
 from rs05bench.report.style import bracket, metric_name, number, seconds, split_title
-from rs05bench.report.tables import Confusion, Table
+from rs05bench.report.tables import ConfusionTable, Table
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Chapter:
     tiers: dict[str, str]
     figures: dict[str, list[Figure]]
     worst: Table | None
-    confusion: Confusion | None
+    confusion: ConfusionTable | None
     per_class: Table | None
     tables: list[Table]
     notes: list[str] = field(default_factory=list)
@@ -114,7 +114,7 @@ def _overview(study: data.Study) -> tuple[pd.DataFrame, list[str]]:
     return rows.reset_index(drop=True), _digests(study, keys)
 
 
-def _classes(study: data.Study, leaders: list[data.Lead]) -> tuple[Confusion | None, Table | None]:
+def _classes(study: data.Study, leaders: list[data.Lead]) -> tuple[ConfusionTable | None, Table | None]:
     """The confusion matrix and the classes of the leader, held out."""
     counts = failures.confusion(study, leaders[-1].model) if leaders else None
     if counts is None:
@@ -131,7 +131,7 @@ def _classes(study: data.Study, leaders: list[data.Lead]) -> tuple[Confusion | N
         rows,
         frame,
     )
-    return Confusion.of(np.asarray(counts.counts).sum(0), study.class_names or counts.classes, f"{leaders[-1].model}, held out"), table
+    return ConfusionTable.of(np.asarray(counts.values).sum(0), study.class_names or counts.classes, f"{leaders[-1].model}, held out"), table
 
 
 def _digests(study: data.Study, keys: Iterable[Key]) -> list[str]:

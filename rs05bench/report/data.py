@@ -12,8 +12,8 @@ import pandas as pd
 
 from rs05bench.protocol.comparison import Difference, Drop, Side, differences, drop_of, score_of, score_of_sums
 from rs05bench.protocol.inference.estimate import Estimate
-from rs05bench.protocol.kept import KeptSums, Stats
-from rs05bench.protocol.metrics import ClusterConfusion
+from rs05bench.protocol.kept import KeptSums
+from rs05bench.protocol.metrics import Confusion, Sums
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import TIERS, Result
 from rs05bench.report.evidence import ELSEWHERE, HOME, Key, checked_pool
@@ -52,9 +52,9 @@ class Study:
         """Names of the classes for people; None where the card gives none."""
         return tuple(self.section.card.class_names) if self.section.card.class_names else None
 
-    def names(self, sums: Stats) -> tuple[str, ...]:
+    def names(self, sums: Sums) -> tuple[str, ...]:
         """Names of the classes of some sums; empty for a regression."""
-        return self.class_names or (sums.classes if isinstance(sums, ClusterConfusion) else ())
+        return self.class_names or (sums.classes if isinstance(sums, Confusion) else ())
 
     def key(self, split: str, model: str, budget: str) -> Key:
         """The key of a point."""
@@ -64,7 +64,7 @@ class Study:
         """The key of a model under the lead split's largest budget."""
         return Key(str(self.section.lead_split), model, str(self.lead_budget))
 
-    def fits(self, key: Key, metric: str, role: str, where: tuple[str, str] | None = None) -> list[Stats]:
+    def fits(self, key: Key, metric: str, role: str, where: tuple[str, str] | None = None) -> list[Sums]:
         """Kept sums of a point, a fit each, in order of seeds; only rows with a value in a group column where one is named."""
         point = self.points.get(key)
         return [] if point is None else list(self.pool.fits(point, metric, role, where=where).values())
@@ -144,7 +144,7 @@ def estimate_scores(study: Study) -> pd.DataFrame:
     )
 
 
-def interval(fits: Sequence[Stats], metric: str, groups: Mapping[str, str]) -> Estimate:
+def interval(fits: Sequence[Sums], metric: str, groups: Mapping[str, str]) -> Estimate:
     """The score of some units from their sums: the mean over the groups that `groups` gives each cluster, with interval."""
     return score_of_sums(fits, metric, groups)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.result import Result
 from rs05bench.report.failures import mistakes, offset
 from rs05bench.report.loading import Section, read_runs
@@ -126,7 +126,7 @@ def _error_map(section: Section, root: Path, data: str | Path | None, split: str
 
 
 def _best(cells: Sequence[Result], role: str, metric: str) -> str:
-    goodness = find_metric(metric, METRICS).goodness
+    goodness = find_metric(metric).goodness
     scores: dict[str, list[float]] = {}
     for cell in cells:
         if metric in cell.scores.get(role, {}):

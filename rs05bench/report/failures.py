@@ -5,17 +5,17 @@ Everything follows from the sums that results keep by test block, of tables and 
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rs05bench.protocol.metrics import ClusterConfusion
-from rs05bench.protocol.metrics.cluster_calibration import ClusterCalibration
-from rs05bench.report.data import WHERE, Stats, Study, interval, plain_estimate
+from rs05bench.protocol.metrics import Calibration, Confusion
+from rs05bench.report.data import WHERE, Study, Sums, interval, plain_estimate
 from rs05bench.report.evidence import ELSEWHERE, HOME
 
 MOST_GROUP_VALUES = 12
@@ -46,7 +46,7 @@ def offset(bias: float) -> str:
     return f"too {'high' if bias > 0 else 'low'} by {abs(bias):.3g} on average"
 
 
-def held_out_sums(study: Study, model: str, metric: str) -> Stats | None:
+def held_out_sums(study: Study, model: str, metric: str) -> Sums | None:
     """Sums by test block of a model held out under the lead split's largest budget, over seeds; None where none are kept."""
     total: Any = None
     for fit in study.fits(study.lead_key(model), metric, ELSEWHERE):
@@ -75,13 +75,13 @@ def block_errors(study: Study, model: str) -> pd.DataFrame:
     return frame[frame["predictions"] > 0].reset_index(drop=True)
 
 
-def _errors(sums: Stats, regression: bool, names: Sequence[str]) -> dict[str, Any]:
+def _errors(sums: Sums, regression: bool, names: Sequence[str]) -> dict[str, Any]:
     vectors = np.asarray(sums.vectors, dtype=np.float64)
     if regression:
         bias = np.atleast_1d(sums.evaluate("bias", vectors))
         error = np.atleast_1d(sums.evaluate("mae", vectors))
         return {"predictions": vectors[:, 0].round().astype(int), "error": error, "bias": bias, "usual_mistake": list(map(offset, bias))}
-    counts = np.asarray(_confusion(sums).counts, dtype=np.float64)
+    counts = np.asarray(_confusion(sums).values, dtype=np.float64)
     return {
         "predictions": counts.sum((1, 2)).round().astype(int),
         "error": 1 - np.trace(counts, axis1=1, axis2=2) / np.maximum(counts.sum((1, 2)), 1e-12),
@@ -90,8 +90,8 @@ def _errors(sums: Stats, regression: bool, names: Sequence[str]) -> dict[str, An
     }
 
 
-def _confusion(sums: Stats) -> ClusterConfusion:
-    if not isinstance(sums, ClusterConfusion):
+def _confusion(sums: Sums) -> Confusion:
+    if not isinstance(sums, Confusion):
         raise TypeError("confusion counts were expected")
     return sums
 
@@ -170,19 +170,15 @@ def _reliability(study: Study, tier: str, model: str) -> list[dict[str, Any]]:
     """Confidence against share right, over folds and seeds."""
     rows: list[dict[str, Any]] = []
     for role in (HOME, ELSEWHERE):
-        total = None
-        for kept in study.kept(study.lead_key(model), role):
-            sums = kept.of("ece") if kept.gives("ece") else None
-            if isinstance(sums, ClusterCalibration):
-                total = sums.sums.sum(0) if total is None else total + sums.sums.sum(0)
-        if total is None:
+        parts = [kept.of("ece") for kept in study.kept(study.lead_key(model), role) if kept.gives("ece")]
+        calibrations = [sums.regroup(["all"] * len(sums.clusters)) for sums in parts if isinstance(sums, Calibration)]
+        if not calibrations:
             continue
-        count, confidence, right = total[:-2].reshape(3, -1)
+        curve = functools.reduce(operator.add, calibrations).curve()
         head = {"tier": tier, "model": model, "role": role, "where": WHERE[role]}
         rows += [
-            head | {"confidence": c / n, "right": r / n, "predictions": round(n)}
-            for n, c, r in zip(count, confidence, right, strict=True)
-            if n > 0
+            head | {"confidence": c, "right": a, "predictions": round(n)}
+            for n, c, a in zip(curve.count, curve.confidence, curve.accuracy, strict=True)
         ]
     return rows
 
@@ -202,18 +198,18 @@ def _coverage(study: Study, tier: str, model: str, split: str, budget: str) -> l
     return rows
 
 
-def confusion(study: Study, model: str) -> ClusterConfusion | None:
+def confusion(study: Study, model: str) -> Confusion | None:
     """Confusion counts of a model held out under the lead split's largest budget, the mean over seeds; None for a regression."""
     if study.regression:
         return None
     seeds = len(study.fits(study.lead_key(model), WRONG[False], ELSEWHERE))
     total = held_out_sums(study, model, WRONG[False])
-    return None if total is None else replace(_confusion(total), counts=np.asarray(_confusion(total).counts, dtype=np.float64) / seeds)
+    return None if total is None else _confusion(total).scale(1 / seeds)
 
 
-def per_class(counts: ClusterConfusion, names: Sequence[str]) -> pd.DataFrame:
+def per_class(counts: Confusion, names: Sequence[str]) -> pd.DataFrame:
     """Precision, recall, F1 and IoU of each class."""
-    matrix = np.asarray(counts.counts, dtype=np.float64).sum(0)
+    matrix = np.asarray(counts.values, dtype=np.float64).sum(0)
     right, labelled, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return pd.DataFrame(

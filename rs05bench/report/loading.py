@@ -11,7 +11,7 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.metrics import METRICS, ClusterMoments, find_metric
+from rs05bench.protocol.metrics import Boundary, Confusion, Moments, find_metric
 from rs05bench.protocol.result import Cost, ModelCard, Result
 from rs05bench.protocol.rules import RuleVerdict, check_rules
 from rs05bench.protocol.splits import Split
@@ -53,13 +53,13 @@ class Section:
         """The metric the section is about: the card's, or the kind's own where sums per block do not give the card's."""
         name = self.results[0].main_metric
         if self.card.kind == "regression":
-            return name if name in ClusterMoments.metrics else "r2"
-        return "macro_f1" if "probabilities" in find_metric(name, METRICS).needs else name
+            return name if find_metric(name).sums is Moments else "r2"
+        return name if find_metric(name).sums in (Confusion, Boundary) else "macro_f1"
 
     @property
     def higher_is_better(self) -> bool:
         """Its direction."""
-        return bool(find_metric(self.metric, METRICS).higher_is_better)
+        return bool(find_metric(self.metric).higher_is_better)
 
     @property
     def labels_word(self) -> str:

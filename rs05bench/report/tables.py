@@ -38,7 +38,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Confusion:
+class ConfusionTable:
     """A confusion matrix as text.
 
     Attributes:
@@ -52,7 +52,7 @@ class Confusion:
     rows: list[tuple[str, list[str], str]]
 
     @classmethod
-    def of(cls, counts: NDArray[np.float64], names: Sequence[str], title: str) -> Confusion:
+    def of(cls, counts: NDArray[np.float64], names: Sequence[str], title: str) -> ConfusionTable:
         """From counts (K, K) of true class by predicted class."""
         rows = []
         for name, row in zip(names, np.asarray(counts, dtype=np.float64), strict=True):

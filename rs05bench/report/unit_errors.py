@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.predictions import Predictions
+from rs05bench.protocol.classes import class_values, encode_labels
+from rs05bench.protocol.predictions import TablePredictions
 from rs05bench.protocol.result import Result
-from rs05bench.protocol.taskdata import class_values, encode_labels
 from rs05bench.report.failures import offset
 from rs05bench.report.loading import Section
 from rs05bench.report.thumbnails import Picture
@@ -90,7 +90,7 @@ def errors_of_table(section: Section, cells: Sequence[Result], role: str, best: 
     classes = None if section.card.kind == "regression" else class_values(section.card, known)
     frames = []
     for cell in cells:
-        predictions = section.store.predictions(cell.digest).of_role(role)
+        predictions = TablePredictions.read(section.store.folder(cell.digest) / "predictions").of_role(role)
         predictions = predictions.take(np.flatnonzero(known.index.get_indexer(pd.Index(predictions.unit_id, dtype=object)) >= 0))
         frames.append(_answers(predictions, known, classes, section.card.name).assign(model=cell.cell.model))
     answers = pd.concat(frames, ignore_index=True)
@@ -134,7 +134,7 @@ def _counts(answers: pd.DataFrame, table: pd.DataFrame, best: str, classes: int)
     return csr_matrix((np.ones(len(mine)), (row, column)), shape=(len(units), classes**2))
 
 
-def _answers(predictions: Predictions, known: pd.Series, classes: tuple[str, ...] | None, source: str) -> pd.DataFrame:
+def _answers(predictions: TablePredictions, known: pd.Series, classes: tuple[str, ...] | None, source: str) -> pd.DataFrame:
     truth = encode_labels(known.reindex(predictions.unit_id), classes, source)
     if classes is None:
         y = np.asarray(predictions.y, dtype=np.float64)

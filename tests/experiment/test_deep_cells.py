@@ -18,7 +18,7 @@ from rs05bench.errors import BenchError, DataError, ProtocolError
 from rs05bench.experiment.cell import Bench, run_cell
 from rs05bench.experiment.one_cell import export_cell, fit_predict, parse_options
 from rs05bench.protocol.manifest import build_manifest
-from rs05bench.protocol.rasters import RasterPredictions
+from rs05bench.protocol.map_predictions import MapPredictions
 from rs05bench.protocol.result import Cell, Result
 
 SPLIT, FOLD, BUDGET = "leave-state-out", "CA", "5-fires"
@@ -208,7 +208,7 @@ def test_fit_predict_keeps_a_result_and_maps_that_score_the_same(chip_folder, tm
     kept = Result.model_validate_json((tmp_path / "cell" / "result.json").read_text())
     assert kept.scores == result.scores
     assert kept.training["planned_steps"] == 2
-    predictions = RasterPredictions.load(tmp_path / "cell" / "predictions")
+    predictions = MapPredictions.read(tmp_path / "cell" / "predictions")
     assert predictions.digest == result.digests["predictions"]
     assert set(predictions.table["role"]) == {"val", "test_id", "test_ood"}
     with pytest.raises(DataError, match="already"):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from rs05bench.protocol import Cell, ModelCard, Result
-from rs05bench.protocol.rasters import RasterPredictions, RasterWriter
-from rs05bench.protocol.scoring_chips import ChipScorer
+from rs05bench.protocol.map_predictions import MapPredictions, MapPredictionWriter
+from rs05bench.protocol.scored_labels import MaskLabels
+from rs05bench.protocol.scoring import Scorer
 from tests.protocol.toy import World
 
 TWO = ("land", "burnt")
@@ -32,13 +34,13 @@ class ChipWorld(World):
             mask[:, -1] = -1
             self.masks[unit] = mask
 
-    def guess(self, folder: Path, fold: str, *, skill: float, seed: int = 0) -> RasterPredictions:
+    def guess(self, folder: Path, fold: str, *, skill: float, seed: int = 0) -> MapPredictions:
         """Maps of the fold's validation and test chips, too sure of themselves; worse where the state was held out."""
         from rasterio.transform import from_origin
 
         rng = np.random.default_rng(seed)
         k = len(self.names)
-        with RasterWriter(folder, self.names) as writer:
+        with MapPredictionWriter(folder, self.names) as writer:
             for unit, role in self.manifest("leave-state-out").fold(fold)[["unit_id", "role"]].astype(str).itertuples(index=False):
                 if role not in ("val", "test_id", "test_ood"):
                     continue
@@ -48,10 +50,12 @@ class ChipWorld(World):
                 logits = rng.normal(0, 1, (k, SIDE, SIDE)) + 5 * (said == np.arange(k)[:, None, None])
                 p = np.exp(logits)
                 writer.write(unit, role, p / p.sum(0), crs="EPSG:32610", transform=from_origin(0, 0, PIXEL, PIXEL))
-        return RasterPredictions.load(folder)
+        return MapPredictions.read(folder)
 
-    def scorer(self, fold: str) -> ChipScorer:
-        return ChipScorer.build(self.card, self.manifest("leave-state-out"), fold, self.names, lambda unit: (self.masks[unit], PIXEL))
+    def scorer(self, fold: str, mask: Callable[[str], np.ndarray] | None = None) -> Scorer:
+        read = mask or self.masks.__getitem__
+        labels = MaskLabels.of(self.card, self.names, lambda unit: (read(unit), PIXEL))
+        return Scorer.build(self.card, self.manifest("leave-state-out"), fold, labels)
 
     def chip_results(self, root: Path, *, model: str, tier: str, skill: float, seeds: tuple[int, ...] = (0, 1)) -> list[Result]:
         """Cells of every fold and seed of a model."""

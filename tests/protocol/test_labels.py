@@ -20,9 +20,9 @@ from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.labels import LabelPack, is_open, write_labels, write_masks
 from rs05bench.protocol.manifest import SplitManifest, build_manifest
+from rs05bench.protocol.map_predictions import MapPredictionWriter
 from rs05bench.protocol.predictions import Predictions
-from rs05bench.protocol.rasters import RasterWriter
-from rs05bench.protocol.rescoring import score_files
+from rs05bench.protocol.rescoring import score
 from rs05bench.protocol.units import UnitTable
 
 
@@ -130,8 +130,8 @@ def test_scores_from_files_equal_the_stored_result_of_every_cell(swept):
     for digest in digests:
         result = store.read(digest)
         manifest = store.manifest(result.cell.task, result.cell.split)
-        scored, fold = score_files(store.folder(digest) / "predictions", manifest, pack)
-        assert fold == result.cell.fold
+        scored = score(store.folder(digest) / "predictions", manifest, pack)
+        assert scored.fold == result.cell.fold
         assert scored.scores == result.scores
         assert scored.per_group == result.per_group
         assert scored.strata == result.strata
@@ -170,10 +170,10 @@ def test_predictions_of_another_manifest_or_task_are_refused(swept):
     frozen = store.manifest("crop", "leave-state-out")
     other = SplitManifest(frozen.task, frozen.split, frozen.table.iloc[:-1], frozen.units, {}, frozen.version)
     with pytest.raises(DataError, match="were made under the manifest"):
-        score_files(folder, other, pack)
+        score(folder, other, pack)
     named = LabelPack(pack.directory, pack.card.model_copy(update={"name": "else"}), pack.record, pack.table)
     with pytest.raises(DataError, match="of the task 'crop'"):
-        score_files(folder, frozen, named)
+        score(folder, frozen, named)
 
 
 def test_files_made_by_hand_are_scored(tmp_path):
@@ -184,11 +184,11 @@ def test_files_made_by_hand_are_scored(tmp_path):
     pack = write_labels(tmp_path / "labels", card, {"crop": truth})
     tested = manifest.table.loc[manifest.table["role"].astype(str) == "test_id", "unit_id"].astype(str).to_numpy()
     probabilities = np.stack([truth[tested] == "corn", truth[tested] == "soy"], axis=1).astype(np.float32)
-    Predictions.of_classes(tested, "test_id", probabilities, ["corn", "soy"]).save(tmp_path / "predictions")
-    scored, _ = score_files(tmp_path / "predictions", manifest, pack)
+    Predictions.of_classes(tested, "test_id", probabilities, ["corn", "soy"]).write(tmp_path / "predictions")
+    scored = score(tmp_path / "predictions", manifest, pack)
     assert scored.scores["test_id"]["macro_f1"] == 1.0
     with pytest.raises(DataError, match=r"predictions\.json is missing"):
-        score_files(tmp_path, manifest, pack)
+        score(tmp_path, manifest, pack)
 
 
 def test_maps_are_scored_against_masks(tmp_path):
@@ -200,11 +200,11 @@ def test_maps_are_scored_against_masks(tmp_path):
     masks = {unit: rng.integers(-1, 2, (16, 16)).astype(np.int16) for unit in ids}
     pack = write_masks(tmp_path / "labels", card, ((unit, mask, *place) for unit, mask in masks.items()))
     tested = manifest.table.loc[manifest.table["role"].astype(str) == "test_id", "unit_id"].astype(str)
-    with RasterWriter(tmp_path / "predictions", ["corn", "soy"]) as writer:
+    with MapPredictionWriter(tmp_path / "predictions", ["corn", "soy"]) as writer:
         for unit in tested:
             soy = (masks[unit] == 1).astype(np.float32)
             writer.write(unit, "test_id", np.stack([1 - soy, soy]), crs=place[0], transform=place[1])
-    scored, _ = score_files(tmp_path / "predictions", manifest, pack)
+    scored = score(tmp_path / "predictions", manifest, pack)
     assert scored.scores["test_id"]["miou"] == 1.0
     table = yaml.safe_load((tmp_path / "labels" / "card.yaml").read_text())
     assert table["name"] == "chips"

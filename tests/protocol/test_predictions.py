@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from rs05bench.protocol import Predictions
+from rs05bench.protocol.predictions import TablePredictions
 
 IDS = np.array(["b/10", "b/9", "ä", "a"], dtype=object)
 
@@ -18,7 +19,7 @@ def two_roles():
     rng = np.random.default_rng(0)
     P = rng.dirichlet(np.ones(3), size=8)
     parts = [Predictions.of_classes(IDS, role, P[at : at + 4], ("x", "y", "z")) for role, at in (("test_ood", 0), ("test_id", 4))]
-    return Predictions.concat(parts)
+    return TablePredictions.concat(parts)
 
 
 def test_the_digest_is_that_of_the_rows_in_order_of_role_and_unit(two_roles):
@@ -37,12 +38,12 @@ def test_the_order_of_rows_does_not_matter_and_a_number_does(two_roles):
 
 
 def test_what_is_saved_comes_back_and_is_plain_parquet(two_roles, tmp_path):
-    two_roles.save(tmp_path)
-    assert Predictions.load(tmp_path).digest == two_roles.digest
+    two_roles.write(tmp_path)
+    assert TablePredictions.read(tmp_path).digest == two_roles.digest
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "units.parquet"), two_roles.frame(), check_dtype=False)
 
 
 def test_intervals_are_kept(tmp_path):
     given = Predictions.of_values(IDS, "test_id", np.arange(4.0), np.column_stack([np.arange(4.0) - 1, np.arange(4.0) + 1]))
-    given.save(tmp_path)
-    np.testing.assert_array_equal(Predictions.load(tmp_path).interval, given.interval)
+    given.write(tmp_path)
+    np.testing.assert_array_equal(TablePredictions.read(tmp_path).interval, given.interval)

@@ -11,8 +11,9 @@ from sklearn.metrics import f1_score, jaccard_score
 
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard, UnitTable, build_manifest
-from rs05bench.protocol.rasters import RasterPredictions, RasterWriter, sample_pixels
-from rs05bench.protocol.scoring_chips import ChipScorer
+from rs05bench.protocol.map_predictions import MapPredictions, MapPredictionWriter, sample_pixels
+from rs05bench.protocol.scored_labels import MaskLabels
+from rs05bench.protocol.scoring import Scorer
 
 TRANSFORM = from_origin(500_000, 4_000_000, 30, 30)
 
@@ -38,7 +39,7 @@ def write(directory, card, manifest, fold, classes, *, skip=(), shape=(40, 30)):
     rng = np.random.default_rng(0)
     rows = manifest.fold(fold)
     truth, given = {}, {}
-    with RasterWriter(directory, classes) as writer:
+    with MapPredictionWriter(directory, classes) as writer:
         for unit, role in rows[["unit_id", "role"]].astype(str).itertuples(index=False):
             if role not in ("test_id", "test_ood") or unit in skip:
                 continue
@@ -53,8 +54,8 @@ def test_scores_equal_scikit_learn(task, tmp_path):
     card, manifest = task
     fold = manifest.folds[0]
     truth, given = write(tmp_path, card, manifest, fold, ("no", "burn"))
-    scored = ChipScorer.build(card, manifest, fold, ("no", "burn"), lambda unit: (truth[unit], 30.0)).score(
-        RasterPredictions.load(tmp_path)
+    scored = Scorer.build(card, manifest, fold, MaskLabels.of(card, ("no", "burn"), lambda unit: (truth[unit], 30.0))).score(
+        MapPredictions.read(tmp_path)
     )
     rows = manifest.fold(fold)
     for role in ("test_id", "test_ood"):
@@ -72,12 +73,12 @@ def test_many_classes_keep_a_map_and_a_fixed_sample(task, tmp_path):
     classes = ("a", "b", "c")
     card = card.model_copy(update={"classes": list(classes)})
     truth, given = write(tmp_path, card, manifest, manifest.folds[0], classes)
-    loaded = RasterPredictions.load(tmp_path)
+    loaded = MapPredictions.read(tmp_path)
     unit, _, shown, _ = next(loaded.chips(["test_ood"]))
     assert (shown == given[unit].argmax(0)).all()
     rows = loaded.samples[loaded.samples["unit_id"] == unit]
     assert list(rows["pixel"]) == list(sample_pixels(unit, 40, 30))
-    scored = ChipScorer.build(card, manifest, manifest.folds[0], classes, lambda unit: (truth[unit], 30.0)).score(loaded)
+    scored = Scorer.build(card, manifest, manifest.folds[0], MaskLabels.of(card, classes, lambda unit: (truth[unit], 30.0))).score(loaded)
     assert scored.scores["test_ood"]["ece"] >= 0
 
 
@@ -85,7 +86,7 @@ def test_two_copies_have_one_digest_and_a_changed_pixel_another(task, tmp_path):
     card, manifest = task
     for name in ("one", "two"):
         write(tmp_path / name, card, manifest, manifest.folds[0], ("no", "burn"))
-    one, two = RasterPredictions.load(tmp_path / "one"), RasterPredictions.load(tmp_path / "two")
+    one, two = MapPredictions.read(tmp_path / "one"), MapPredictions.read(tmp_path / "two")
     assert one.digest == two.digest
     path = tmp_path / "two" / two.table["file"][0]
     with rasterio.open(path) as source:
@@ -103,13 +104,15 @@ def test_a_missing_chip_is_named(task, tmp_path):
     unit = rows.loc[rows["role"].astype(str) == "test_ood", "unit_id"].iloc[0]
     truth, _ = write(tmp_path, card, manifest, fold, ("no", "burn"), skip=(unit,))
     with pytest.raises(DataError, match=f"have no prediction, e.g. '{unit}'"):
-        ChipScorer.build(card, manifest, fold, ("no", "burn"), lambda unit: (truth[unit], 30.0)).score(RasterPredictions.load(tmp_path))
+        Scorer.build(card, manifest, fold, MaskLabels.of(card, ("no", "burn"), lambda unit: (truth[unit], 30.0))).score(
+            MapPredictions.read(tmp_path)
+        )
 
 
 def test_probabilities_off_by_255_are_refused(task, tmp_path):
     card, manifest = task
     write(tmp_path, card, manifest, manifest.folds[0], ("no", "burn"))
-    loaded = RasterPredictions.load(tmp_path)
+    loaded = MapPredictions.read(tmp_path)
     path = tmp_path / loaded.table["file"][0]
     with rasterio.open(path) as source:
         profile, values = source.profile, source.read(1)
@@ -123,8 +126,8 @@ def test_a_band_of_exactly_one_half_is_the_first_class_as_with_argmax(tmp_path):
     from rasterio.transform import from_origin
 
     p = np.array([[0.5, 0.5001], [0.51, 0.0]], dtype=np.float32)
-    with RasterWriter(tmp_path, ["no", "burn"]) as writer:
+    with MapPredictionWriter(tmp_path, ["no", "burn"]) as writer:
         writer.write("a", "test_ood", np.stack([1 - p, p]), crs="EPSG:32610", transform=from_origin(0, 0, 30, 30))
-    ((_, _, said, band),) = RasterPredictions.load(tmp_path).chips(["test_ood"])
+    ((_, _, said, band),) = MapPredictions.read(tmp_path).chips(["test_ood"])
     # .5001 is .5 in half precision, in which bands are kept.
     assert said.tolist() == [[0, 0], [1, 0]] == np.stack([1 - band, band]).argmax(0).tolist()

@@ -13,7 +13,7 @@ from rs05bench.datasets.rasters import read_header
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file, write_cog
 from rs05bench.protocol.labels import write_masks
-from rs05bench.protocol.rasters import RasterPredictions, RasterWriter
+from rs05bench.protocol.map_predictions import MapPredictions, MapPredictionWriter
 from tests.protocol.test_labels import chips_card
 
 PLACE = {"crs": "EPSG:32610", "transform": Affine(30, 0, 5e5, 0, -30, 4e6)}
@@ -56,9 +56,9 @@ def label_pack(tmp_path):
 
 
 def predictions(tmp_path):
-    with RasterWriter(tmp_path / "maps", ("no", "burn")) as writer:
+    with MapPredictionWriter(tmp_path / "maps", ("no", "burn")) as writer:
         writer.write("chip", "test_ood", np.full((2, 16, 16), 0.5), **PLACE)
-    found = RasterPredictions.load(tmp_path / "maps")
+    found = MapPredictions.read(tmp_path / "maps")
     file = str(found.table["file"].iloc[0])
     return found.directory / file, lambda: found.band(file)
 

@@ -10,10 +10,12 @@ import pytest
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import Predictions, Result
+from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.group_report import group_report
 from rs05bench.protocol.inference import score_interval
 from rs05bench.protocol.kept import KeptSums, choose_keys
-from rs05bench.protocol.metrics import ClusterConfusion, classification_scores, metric_from_stats, regression_scores
+from rs05bench.protocol.metrics import Clusters, Confusion, Moments, classification_scores, regression_scores
+from rs05bench.protocol.scored_labels import UnitLabels
 from rs05bench.protocol.scoring import Scorer
 from tests.protocol.toy import CLASSES, World, guess, make_result
 
@@ -28,7 +30,7 @@ def scored(world):
     manifest = world.manifest("leave-state-out")
     fold = manifest.folds[0]
     predictions = guess(world.card, manifest, fold, world.labels, 3, 0.6, 0.3)
-    return manifest, fold, predictions, Scorer.build(world.card, manifest, fold, world.labels).score(predictions)
+    return manifest, fold, predictions, Scorer.build(world.card, manifest, fold, UnitLabels.of(world.card, world.labels)).score(predictions)
 
 
 def plain_scores(world, predictions: Predictions, units) -> dict[str, float]:
@@ -71,7 +73,7 @@ def test_kept_sums_give_the_scores_back_after_packing(world, scored):
         again = KeptSums.unpack(kept.pack())
         assert {name: list(values) for name, values in again.keys.items()} == {name: list(values) for name, values in kept.keys.items()}
         for metric in metrics:
-            assert metric_from_stats(again.of(metric), metric) == pytest.approx(found.scores[role][metric], rel=1e-8)
+            assert again.of(metric).evaluate(metric) == pytest.approx(found.scores[role][metric], rel=1e-8)
 
 
 def test_kept_sums_split_by_block_and_group_hold_exactly_those_units(world, scored):
@@ -86,7 +88,6 @@ def test_kept_sums_split_by_block_and_group_hold_exactly_those_units(world, scor
 
 def test_an_interval_from_kept_sums_is_that_of_the_predictions(world, scored):
     manifest, fold, predictions, found = scored
-    from rs05bench.protocol.metrics import ClusterConfusion, ClusterMoments
 
     rows = manifest.fold(fold)
     here = rows[rows["role"].astype(str) == "test_id"]
@@ -94,10 +95,10 @@ def test_an_interval_from_kept_sums_is_that_of_the_predictions(world, scored):
     at = [row[unit] for unit in here["unit_id"]]
     truth, block = world.labels.reindex(here["unit_id"]), here["block"].astype(str).to_numpy()
     if world.card.kind == "regression":
-        direct, metric = ClusterMoments.from_values(block, truth.to_numpy(), predictions.y[at]), "r2"
+        direct, metric = Moments.of(truth.to_numpy(), predictions.y[at], clusters=Clusters.of(block)), "r2"
     else:
         codes = np.array([CLASSES.index(value) for value in truth])
-        direct, metric = ClusterConfusion.from_labels(block, codes, predictions.probabilities[at].argmax(1), CLASSES), "macro_f1"
+        direct, metric = Confusion.of(codes, predictions.probabilities[at].argmax(1), CLASSES, clusters=Clusters.of(block)), "macro_f1"
     groups = dict(zip(block, here["region"].astype(str), strict=True))
     kept = KeptSums.unpack(found.sums["test_id"].pack()).add_up(metric, "block")
     one, other = (score_interval(stats, metric, groups=groups, draws=200) for stats in (direct, kept))
@@ -133,10 +134,10 @@ def test_above_the_declared_limit_rows_are_added_up(monkeypatch):
     sizes = {}
     for most, columns in ((10_000, [*place, "state", "biome"]), (1, place[:3])):
         monkeypatch.setattr("rs05bench.protocol.kept.MOST_ROWS", most)
-        found = Scorer.build(world.card, manifest, fold, world.labels).score(predictions)
+        found = Scorer.build(world.card, manifest, fold, UnitLabels.of(world.card, world.labels)).score(predictions)
         kept = found.sums["test_id"]
         assert list(kept.keys) == columns
-        assert metric_from_stats(kept.of("macro_f1"), "macro_f1") == pytest.approx(found.scores["test_id"]["macro_f1"])
+        assert kept.of("macro_f1").evaluate("macro_f1") == pytest.approx(found.scores["test_id"]["macro_f1"])
         sizes[most] = len(kept)
     assert sizes[10_000] > sizes[1] == len(set(kept.keys["region"]))
 
@@ -162,16 +163,18 @@ def test_the_temperature_is_fitted_on_the_budget_s_validation_labels_only():
     manifest = world.manifest("leave-state-out")
     fold = manifest.folds[0]
     predictions = guess(world.card, manifest, fold, world.labels, 5, 0.6, 0.3)
-    scorer = Scorer.build(world.card, manifest, fold, world.labels)
+    scorer = Scorer.build(world.card, manifest, fold, UnitLabels.of(world.card, world.labels))
     assert "ece_scaled" not in scorer.score(predictions).scores["test_id"]
     val = sorted(predictions.of_role("val").unit_id)
     budget, rest = val[: len(val) // 2], val[len(val) // 2 :]
-    found = scorer.score(predictions, validation=budget).scores["test_ood"]
+    none = np.array([], dtype=object)
+    drawn = LabelBudget("full", 0, none, np.array(budget, dtype=object), none)
+    found = scorer.score(predictions, validation=drawn).scores["test_ood"]
     # Ruining what the budget does not hold changes nothing; ruining what it holds does.
     for units, changes in ((rest, False), (budget, True)):
         p = predictions.probabilities.copy()
         p[np.isin(predictions.unit_id, units)] = [1.0, 0.0, 0.0]
-        other = scorer.score(dataclasses.replace(predictions, probabilities=p), validation=budget).scores["test_ood"]
+        other = scorer.score(dataclasses.replace(predictions, probabilities=p), validation=drawn).scores["test_ood"]
         assert (other["temperature"] != found["temperature"]) is changes
     # The scaled NLL by brute force over temperatures, in plain NumPy.
     rows = predictions.of_role("val")
@@ -213,7 +216,7 @@ def test_residuals_that_cluster_have_a_high_moran_and_no_map_has_none(world, sco
 def test_morans_i_is_left_out_without_positions_and_on_splits_that_are_no_main_result(world):
     random = world.manifest("random")
     scores = (
-        Scorer.build(world.card, random, "random", world.labels)
+        Scorer.build(world.card, random, "random", UnitLabels.of(world.card, world.labels))
         .score(guess(world.card, random, "random", world.labels, 0, 0.6, 0.3))
         .scores
     )
@@ -222,7 +225,9 @@ def test_morans_i_is_left_out_without_positions_and_on_splits_that_are_no_main_r
     nowhere = dataclasses.replace(manifest, units=manifest.units.assign(lon=np.nan, lat=np.nan))
     fold = manifest.folds[0]
     scores = (
-        Scorer.build(world.card, nowhere, fold, world.labels).score(guess(world.card, manifest, fold, world.labels, 0, 0.6, 0.3)).scores
+        Scorer.build(world.card, nowhere, fold, UnitLabels.of(world.card, world.labels))
+        .score(guess(world.card, manifest, fold, world.labels, 0, 0.6, 0.3))
+        .scores
     )
     assert "morans_i" not in scores["test_id"]
 
@@ -235,7 +240,9 @@ def test_fairness_names_the_worst_group_and_the_gap():
     predictions = guess(world.card, manifest, fold, world.labels, 5, 0.9, 0.9)
     p = predictions.probabilities.copy()
     p[[biome[unit] == "steppe" for unit in predictions.unit_id]] = [0.2, 0.3, 0.5]
-    found = Scorer.build(world.card, manifest, fold, world.labels).score(dataclasses.replace(predictions, probabilities=p))
+    found = Scorer.build(world.card, manifest, fold, UnitLabels.of(world.card, world.labels)).score(
+        dataclasses.replace(predictions, probabilities=p)
+    )
     report = found.fairness["test_id"]["biome"]
     assert (report["worst"], report["best"]) == ("steppe", "forest")
     scores = found.per_group["test_id"]["biome"]
@@ -255,7 +262,7 @@ def test_the_gap_of_equal_groups_is_rarely_called_one():
         for row in right:
             counts = np.zeros((blocks, 2, 2), np.int64)
             counts[:, 1, 1], counts[:, 1, 0] = row, 6 - row
-            of_group.append(ClusterConfusion(tuple(f"b{i}" for i in range(blocks)), ("no", "yes"), counts))
+            of_group.append(Confusion(tuple(f"b{i}" for i in range(blocks)), ("no", "yes"), counts))
         gap = group_report("overall_accuracy", [f"g{i}" for i in range(10)], of_group, np.full(10, 240))["gap"]
         assert (gap["low"] > 0) == (gap["p"] < 0.05 + 1e-9) or abs(gap["p"] - 0.05) < 0.01
         called += gap["low"] > 0
@@ -271,7 +278,7 @@ def test_units_without_a_label_are_not_scored():
     labels = world.labels.copy()
     labels[tested[:5]] = np.nan
     predictions = guess(world.card, manifest, fold, world.labels, 5, 0.6, 0.3)
-    found = Scorer.build(world.card, manifest, fold, labels).score(predictions)
+    found = Scorer.build(world.card, manifest, fold, UnitLabels.of(world.card, labels)).score(predictions)
     assert found.scores["test_id"]["n"] == len(tested) - 5 == found.sums["test_id"].units.sum()
 
 
@@ -281,13 +288,13 @@ def test_a_missing_prediction_is_an_error():
     fold = manifest.folds[0]
     predictions = guess(world.card, manifest, fold, world.labels, 5, 0.6, 0.3)
     short = predictions.take(np.flatnonzero(np.arange(len(predictions)) != int(np.flatnonzero(predictions.role == "test_id")[0])))
-    with pytest.raises(DataError, match=r"1 of .* test units have no prediction"):
-        Scorer.build(world.card, manifest, fold, world.labels).score(short)
+    with pytest.raises(DataError, match=r"1 of .* units of role test_id have no prediction"):
+        Scorer.build(world.card, manifest, fold, UnitLabels.of(world.card, world.labels)).score(short)
 
 
 def test_the_order_of_rows_changes_nothing(world, scored):
     manifest, fold, predictions, found = scored
     shuffled = predictions.take(np.random.default_rng(0).permutation(len(predictions)))
-    again = Scorer.build(world.card, manifest, fold, world.labels).score(shuffled)
+    again = Scorer.build(world.card, manifest, fold, UnitLabels.of(world.card, world.labels)).score(shuffled)
     assert again.packed() == found.packed()
     pd.testing.assert_frame_equal(pd.DataFrame(again.scores), pd.DataFrame(found.scores))

@@ -14,11 +14,11 @@ from rs05bench.protocol.inference import paired_difference
 from rs05bench.protocol.inference.contrast import cluster_weights
 from rs05bench.protocol.kept import KeptSums
 from rs05bench.protocol.labels import write_masks
-from rs05bench.protocol.metrics import SegmentationScorer, metric_from_stats
-from rs05bench.protocol.metrics.calibration import apply_temperature, brier, classwise_ece, ece, fit_temperature, nll
+from rs05bench.protocol.map_predictions import MapPredictions
+from rs05bench.protocol.metrics import Calibration, classification_scores, stack
+from rs05bench.protocol.metrics.temperature import apply_temperature, fit_temperature
 from rs05bench.protocol.pooling import Point, Pool, line_up
-from rs05bench.protocol.rasters import RasterPredictions
-from rs05bench.protocol.rescoring import score_files
+from rs05bench.protocol.rescoring import score
 from tests.protocol.chip_world import PIXEL, SIDE, THREE, TWO, ChipWorld
 
 pytest.importorskip("rasterio")
@@ -63,7 +63,7 @@ def test_scores_follow_from_what_is_kept(scored, metric):
     assert set(found.sums) == {"test_id", "test_ood"}
     for role, kept in found.sums.items():
         again = KeptSums.unpack(kept.pack())
-        assert metric_from_stats(again.of(metric), metric) == pytest.approx(found.scores[role][metric], abs=1e-9)
+        assert again.of(metric).evaluate(metric) == pytest.approx(found.scores[role][metric], abs=1e-9)
 
 
 def test_rows_are_the_blocks_of_the_chips(world, scored):
@@ -77,12 +77,16 @@ def test_rows_are_the_blocks_of_the_chips(world, scored):
         assert got == expected.to_dict()
 
 
-def test_declared_groups_are_scored_with_intervals(scored):
+def test_declared_groups_are_scored_with_intervals(world, scored):
     *_, found = scored
+    manifest = world.manifest("leave-state-out")
+    rows = manifest.fold(scored[0]).merge(manifest.units[["unit_id", "biome"]], on="unit_id")
     for role, columns in found.fairness.items():
         for name, entry in columns["biome"]["groups"].items():
+            here = rows[(rows["role"].astype(str) == role) & (rows["biome"] == name)]
             assert entry["value"] == pytest.approx(found.per_group[role]["biome"][name]["miou"])
-            assert entry["units"] == entry["clusters"] == found.per_group[role]["biome"][name]["units"]
+            assert entry["units"] == len(here) == found.per_group[role]["biome"][name]["units"]
+            assert entry["clusters"] == here["block"].nunique(), "what is resampled is the test block"
 
 
 @pytest.mark.parametrize("metric", ["miou", "iou_burnt", "f1_burnt", "macro_f1", "boundary_f1", "area_error"])
@@ -95,16 +99,18 @@ def test_a_bootstrap_from_the_sums_is_one_over_the_chips_themselves(world, score
     kept = KeptSums.unpack(found.sums["test_id"].pack())
     stats = kept.add_up(metric, "block")
     weights = cluster_weights(np.zeros(len(stats.clusters), np.intp), 20, np.random.default_rng(3))
-    from_sums = metric_from_stats(stats, metric, weights)
+    from_sums = stats.evaluate(metric, np.asarray(weights, dtype=np.float64) @ stats.vectors)
     chips = [(unit, predicted) for unit, _, predicted, _ in predictions.chips(["test_id"])]
     for weight, value in zip(weights, from_sums, strict=True):
-        scorer = SegmentationScorer(TWO, world.scorer(fold).tolerance_m)
-        for times, block in zip(weight, stats.clusters, strict=True):
-            for unit, predicted in chips:
-                if block_of[unit] == block:
-                    for _ in range(int(times)):
-                        scorer.update(world.masks[unit], predicted, pixel_size_m=PIXEL)
-        assert value == pytest.approx(scorer.scores()[metric], abs=1e-12)
+        rules = world.scorer(fold).labels.rules
+        drawn = [
+            rules.chip(world.masks[unit], predicted, pixel_size_m=PIXEL)
+            for times, block in zip(weight, stats.clusters, strict=True)
+            for unit, predicted in chips
+            if block_of[unit] == block
+            for _ in range(int(times))
+        ]
+        assert value == pytest.approx(stack(drawn).scores("segmentation")[metric], abs=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -154,10 +160,11 @@ def test_the_temperature_is_fitted_on_the_validation_pixels_the_budget_shows(cla
     for role in ("test_id", "test_ood"):
         y, p = pixels(world, predictions, role)
         assert found[role]["temperature"] == pytest.approx(temperature, rel=1e-8)
-        assert found[role]["ece_classwise"] == pytest.approx(classwise_ece(y, p), abs=1e-9)
+        assert found[role]["ece_classwise"] == pytest.approx(classification_scores(y, p, classes)["ece_classwise"], abs=1e-9)
         after = apply_temperature(p, temperature)
-        for name, score in (("ece", ece), ("ece_classwise", classwise_ece), ("brier", brier), ("nll", nll)):
-            assert found[role][f"{name}_scaled"] == pytest.approx(score(y, after), abs=1e-8), name
+        expected = classification_scores(y, after, classes)
+        for name in ("ece", "ece_classwise", "brier", "nll"):
+            assert found[role][f"{name}_scaled"] == pytest.approx(expected[name], abs=1e-8), name
         assert found[role]["nll_scaled"] < found[role]["nll"]
 
 
@@ -172,14 +179,10 @@ def test_pixels_the_budget_hides_and_chips_it_does_not_hold_change_no_temperatur
     for unit, mask in world.masks.items():
         hidden = ~labels.pixel_mask(unit, *mask.shape) if unit in set(labels.val) else np.ones(mask.shape, bool)
         spoilt[unit] = np.where(hidden & (mask >= 0), 1 - mask, mask)
-    other = type(scorer)(
-        scorer.card, manifest, fold, TWO, lambda unit: (spoilt[unit] if unit in set(labels.val) else world.masks[unit], PIXEL), 60.0
-    )
+    other = world.scorer(fold, lambda unit: spoilt[unit] if unit in set(labels.val) else world.masks[unit])
     assert other.score(predictions, validation=labels).scores["test_id"]["temperature"] == temperature
     shown = {unit: np.where(labels.pixel_mask(unit, *mask.shape) & (mask >= 0), 1 - mask, mask) for unit, mask in world.masks.items()}
-    wrong = type(scorer)(
-        scorer.card, manifest, fold, TWO, lambda unit: (shown[unit] if unit in set(labels.val) else world.masks[unit], PIXEL), 60.0
-    )
+    wrong = world.scorer(fold, lambda unit: shown[unit] if unit in set(labels.val) else world.masks[unit])
     assert wrong.score(predictions, validation=labels).scores["test_id"]["temperature"] > 5 * temperature
 
 
@@ -187,7 +190,7 @@ def test_without_predicted_validation_chips_there_is_no_temperature(world, score
     fold, predictions, _ = scored
     labels = draw_budget(world.card, world.manifest("leave-state-out"), fold, "full", 0)
     table = predictions.table[predictions.table["role"] != "val"]
-    bare = RasterPredictions(predictions.directory, predictions.classes, table, None, {})
+    bare = MapPredictions(predictions.directory, predictions.classes, table, None, {})
     assert "temperature" not in world.scorer(fold).score(bare, validation=labels).scores["test_id"]
 
 
@@ -197,7 +200,7 @@ def test_the_reliability_curve_is_that_of_all_pixels(world, scored):
         y, p = pixels(world, predictions, role)
         assert sum(curve["units"]) == len(y)
         gap = sum(n * abs(c - a) for n, c, a in zip(curve["units"], curve["confidence"], curve["accuracy"], strict=True)) / len(y)
-        assert gap == pytest.approx(ece(y, p), abs=1e-5)
+        assert gap == pytest.approx(Calibration.of(y, p).evaluate("ece"), abs=1e-5)
 
 
 def test_sums_of_chips_stay_small(scored):
@@ -214,12 +217,12 @@ def test_files_give_the_scores_back_the_temperature_included(world, budget, tmp_
     fold = manifest.folds[0]
     predictions = world.guess(tmp_path / "made", fold, skill=0.8)
     cell = {"task": "toy", "target": "y", "split": "leave-state-out", "fold": fold, "budget": budget, "seed": 3}
-    kept = dataclasses.replace(predictions, info={"cell": cell}).save(tmp_path / "predictions")
+    kept = dataclasses.replace(predictions, info={"cell": cell}).write(tmp_path / "predictions")
     place = from_origin(500_000, 4_000_000, PIXEL, PIXEL)
     pack = write_masks(tmp_path / "labels", world.card, ((unit, mask, "EPSG:32610", place) for unit, mask in world.masks.items()))
-    scored, chosen = score_files(kept, manifest, pack)
-    expected = world.scorer(fold).score(RasterPredictions.load(kept), validation=draw_budget(world.card, manifest, fold, budget, 3))
-    assert chosen == fold
+    scored = score(kept, manifest, pack)
+    expected = world.scorer(fold).score(MapPredictions.read(kept), validation=draw_budget(world.card, manifest, fold, budget, 3))
+    assert scored.fold == fold
     assert "nll_scaled" in scored.scores["test_ood"]
     assert scored.scores == expected.scores
     assert scored.packed() == expected.packed()

@@ -12,7 +12,6 @@ import pytest
 from rs05bench.errors import DataError
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.comparison import compare
-from rs05bench.protocol.metrics import metric_from_stats
 from rs05bench.protocol.result import Result
 from rs05bench.report import Report, write_report
 from tests.protocol.chip_world import ChipWorld
@@ -80,7 +79,7 @@ def test_the_map_shows_the_share_of_wrong_pixels_of_each_block(runs, report):
         kept = result.kept("test_ood")
         sums = kept.add_up("overall_accuracy", "block")
         for block in sums.clusters:
-            wrong.setdefault(block, []).append(1 - float(metric_from_stats(sums.select([block]), "overall_accuracy")))
+            wrong.setdefault(block, []).append(1 - float(sums.select([block]).evaluate("overall_accuracy")))
     assert set(table.index) == set(wrong)
     for block, values in wrong.items():
         assert table.loc[block, "error"] == pytest.approx(np.mean(values), abs=1e-9)

@@ -16,8 +16,8 @@ from rs05bench.cli.errors import register
 from rs05bench.errors import DataError
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol import Cell, ModelCard, Result
+from rs05bench.protocol.map_predictions import MapPredictions, MapPredictionWriter
 from rs05bench.protocol.metrics import confusion_matrix
-from rs05bench.protocol.rasters import RasterPredictions, RasterWriter
 from rs05bench.report.chip_maps import write_chip_maps
 from rs05bench.report.errormaps import typical_failures, write_error_maps
 from rs05bench.report.style import layer_name
@@ -156,9 +156,9 @@ def test_chips_become_cogs_of_error_confidence_and_disagreement(tmp_path):
         p[:, 16:] = 0.75
         if not right:
             p[16:, :4] = 0.9
-        with RasterWriter(tmp_path / f"fit{seed}", ["land", "burnt"]) as writer:
+        with MapPredictionWriter(tmp_path / f"fit{seed}", ["land", "burnt"]) as writer:
             writer.write("chip/a", "test_ood", np.stack([1 - p, p]), crs="EPSG:32610", transform=transform)
-        fits.append(RasterPredictions.load(tmp_path / f"fit{seed}"))
+        fits.append(MapPredictions.read(tmp_path / f"fit{seed}"))
     # Twice the wrong one: its answer is the usual one.
     made = write_chip_maps([fits[0], fits[1], fits[1]], lambda unit: (truth, 30.0), "test_ood", tmp_path / "maps")
     (row,) = made.table.itertuples(index=False)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import ProtocolError
-from rs05bench.protocol.metrics.sufficient import SufficientStats
+from rs05bench.protocol.metrics import SufficientStats
 
 Array = NDArray[np.float64]
 _CELLS_AT_ONCE = 4_000_000

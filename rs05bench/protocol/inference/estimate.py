@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 
 LEVEL = 0.95
 LEAST = 3
@@ -84,6 +84,6 @@ class Estimate:
 
 def limits(metric: str, coefficients: Sequence[float]) -> tuple[float, float]:
     """The least and the greatest that a weighted sum of scores can be: an interval never reaches beyond."""
-    low, high = find_metric(metric, METRICS).range
+    low, high = find_metric(metric).range
     ends = [sorted((weight * low, weight * high)) for weight in coefficients if weight]
     return float(sum(end[0] for end in ends)), float(sum(end[1] for end in ends))

@@ -18,8 +18,7 @@ import numpy as np
 
 from rs05bench.errors import ProtocolError
 from rs05bench.protocol.inference.contrast import Contrast, build_contrast
-from rs05bench.protocol.metrics import METRICS, find_metric, metric_from_stats
-from rs05bench.protocol.metrics.sufficient import SufficientStats
+from rs05bench.protocol.metrics import SufficientStats, find_metric
 
 FEW_GROUPS = 20
 ENOUGH_TO_STUDENTISE = 7  # degrees of freedom: with fewer, some draws have next to no error of their own
@@ -96,7 +95,7 @@ def score_interval(
     fits = _as_list(stats)
     terms = [(1.0 / len(fits), fit) for fit in fits]
     estimate = _estimate(terms, metric, groups, level, draws, method, rng, test=False)
-    bounds = find_metric(metric, METRICS).range
+    bounds = find_metric(metric).range
     return replace(estimate, low=max(estimate.low, bounds[0]), high=min(estimate.high, bounds[1]))
 
 
@@ -149,7 +148,7 @@ def ood_drop(
     rng: np.random.Generator | None = None,
 ) -> Estimate:
     """How much worse a model is on the same blocks when their region was held out; positive = worse, whatever the metric's direction."""
-    better = find_metric(metric, METRICS).higher_is_better
+    better = find_metric(metric).higher_is_better
     if better is None:
         raise ProtocolError(
             f"{metric!r} has its best value inside its range: its drop is not a difference of means", remedy="Use an error or a score."
@@ -244,7 +243,7 @@ def _points(terms: list[tuple[float, SufficientStats]], metric: str, group_of: M
     totals: dict[str, float] = dict.fromkeys(sorted(set(group_of.values())), 0.0)
     for coefficient, stats in terms:
         by_group = stats.regroup([group_of[name] for name in stats.clusters])
-        scores = np.atleast_1d(metric_from_stats(by_group, metric, np.eye(len(by_group.clusters))))
+        scores = np.atleast_1d(by_group.evaluate(metric, by_group.vectors))
         here = dict(zip(by_group.clusters, scores.tolist(), strict=True))
         totals = {group: total + coefficient * here.get(group, float("nan")) for group, total in totals.items()}
     return totals

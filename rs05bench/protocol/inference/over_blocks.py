@@ -14,7 +14,7 @@ import numpy as np
 from rs05bench.errors import ProtocolError
 from rs05bench.protocol.inference.contrast import Contrast, build_contrast
 from rs05bench.protocol.inference.estimate import LEAST, LEVEL, Estimate
-from rs05bench.protocol.metrics.sufficient import SufficientStats
+from rs05bench.protocol.metrics import SufficientStats
 
 ENOUGH_TO_STUDENTISE = 7  # degrees of freedom: with fewer, some draws have next to no error of their own
 DRAWS = 2000

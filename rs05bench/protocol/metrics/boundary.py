@@ -8,53 +8,109 @@ distances between pixel centres (Felzenszwalb & Huttenlocher 2012 in OpenCV's `D
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.metrics.declaration import metric
+from rs05bench.protocol.metrics.sums import Sums, dense_counts, ratio
 
 Mask = NDArray[np.bool_]
 _LARGEST_DISC = 4  # pixels; above it a distance transform is cheaper than growing by a disc
 
 
-@dataclass(frozen=True)
-class BoundaryCounts:
-    """Boundary pixels and how many of them have a partner; adds up over chips."""
+class BoundaryCounts(NamedTuple):
+    """Boundary pixels of one class and how many of them have a partner; adds up over chips."""
 
     predicted_matched: int = 0
     predicted: int = 0
     true_matched: int = 0
     true: int = 0
 
-    def __add__(self, other: BoundaryCounts) -> BoundaryCounts:
-        """Counts of both."""
-        return BoundaryCounts(
-            self.predicted_matched + other.predicted_matched,
-            self.predicted + other.predicted,
-            self.true_matched + other.true_matched,
-            self.true + other.true,
-        )
+
+@dataclass(frozen=True, eq=False)
+class Boundary(Sums):
+    """Boundary pixels and their partners per cluster and class of interest.
+
+    Attributes:
+        values: (C, L, 4) `BoundaryCounts`.
+        names: L names of the classes of interest.
+    """
+
+    names: tuple[str, ...] = ()
+    kind = "boundary"
 
     @property
-    def precision(self) -> float:
-        """Share of the predicted boundary that is near the true one; NaN when nothing was drawn."""
-        return self.predicted_matched / self.predicted if self.predicted else float("nan")
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes of interest."""
+        return self.names
+
+    def parts(self, totals: NDArray[Any]) -> BoundaryParts:
+        """Matched and drawn boundary of each class."""
+        return BoundaryParts(*np.moveaxis(totals.reshape(*totals.shape[:-1], len(self.names), 4), -1, 0))
 
     @property
-    def recall(self) -> float:
-        """Share of the true boundary that is near the predicted one; NaN when there is none."""
-        return self.true_matched / self.true if self.true else float("nan")
+    def units(self) -> NDArray[np.float64]:
+        """(C,) boundary pixels, of either side."""
+        return np.asarray(self.values, dtype=np.float64)[..., 1::2].sum((1, 2))
 
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of the two; 0 when only one side has a boundary, NaN when neither has."""
-        if not self.predicted and not self.true:
-            return float("nan")
-        if not self.predicted_matched or not self.true_matched:
-            return 0.0
-        return 2 * self.precision * self.recall / (self.precision + self.recall)
+    def header(self) -> dict[str, Any]:
+        """Classes of interest."""
+        return {"classes": list(self.names)}
+
+    @classmethod
+    def unpack(cls, record: Mapping[str, Any], clusters: tuple[str, ...]) -> Boundary:
+        """Inverse of `pack`."""
+        names = tuple(record["classes"])
+        return cls(clusters, dense_counts(record, (len(clusters), len(names), 4)), names)
+
+
+class BoundaryParts(NamedTuple):
+    """What the formulas take, (..., L) each; see `BoundaryCounts`."""
+
+    predicted_matched: NDArray[Any]
+    predicted: NDArray[Any]
+    true_matched: NDArray[Any]
+    true: NDArray[Any]
+
+
+@metric(
+    "boundary_f1_<class>",
+    sums=Boundary,
+    tasks=("segmentation",),
+    range=(0, 1),
+    better="higher",
+    words="harmonic mean of the share of the drawn boundary within the tolerance (metres) of the true one and the share of the true one "
+    "within it of the drawn one; counts added over chips; 0 when only one side has a boundary",
+    source="Csurka et al. 2013, doi:10.5244/C.27.32",
+)
+def _boundary_f1_of_class(parts: BoundaryParts) -> NDArray[Any]:
+    exists = np.real(parts.predicted + parts.true) > 0
+    precision, recall = (
+        np.where(np.real(below) > 0, above / np.where(np.real(below) > 0, below, 1), 0)
+        for above, below in ((parts.predicted_matched, parts.predicted), (parts.true_matched, parts.true))
+    )
+    meet = np.real(precision + recall) > 0
+    return np.where(exists, np.where(meet, 2 * precision * recall / np.where(meet, precision + recall, 1), 0), np.nan)
+
+
+@metric(
+    "boundary_f1",
+    sums=Boundary,
+    tasks=("segmentation",),
+    range=(0, 1),
+    better="higher",
+    title="boundary F1",
+    words="mean of `boundary_f1_<class>` over the classes of interest (not the background) that have a boundary",
+    source="Csurka et al. 2013, doi:10.5244/C.27.32",
+)
+def _boundary_f1(parts: BoundaryParts) -> NDArray[Any]:
+    exists = np.real(parts.predicted + parts.true) > 0
+    return ratio(np.where(exists, _boundary_f1_of_class(parts), 0).sum(-1), exists.sum(-1))
 
 
 def boundary(mask: Mask, valid: Mask | None = None) -> Mask:

@@ -1,27 +1,175 @@
 """Is a stated confidence worth its name? Calibration of class probabilities.
 
 ECE is taken on the confidence of the predicted class, bins closed on the right, as Guo et al. (2017) define it
-(https://arxiv.org/abs/1706.04599); equal-mass bins after Nixon et al. (2019, https://arxiv.org/abs/1904.01685), with equal
-confidences always in one bin, so that the order of the rows cannot change the number.
+(https://arxiv.org/abs/1706.04599).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.metrics.declaration import LABELLED, metric, variant
+from rs05bench.protocol.metrics.sums import Clusters, Sums, dense, magnitude, ratio
 
 Array = NDArray[np.float64]
-Bins = Literal["width", "mass"]
 
 # Predictions are stored as float32: a probability below its resolution is taken as that resolution, so that one certain mistake
 # (a forest without a single vote for the true class) costs 15.9 nats and not infinity.
 SMALLEST_PROBABILITY = 2.0**-23
 N_BINS = 15
+
+
+class CalibrationParts(NamedTuple):
+    """What the formulas take: (..., bins) units, confidence and hits of each bin, (...,) the sums of Brier and NLL."""
+
+    n: NDArray[Any]
+    confidence: NDArray[Any]
+    hits: NDArray[Any]
+    brier: NDArray[Any]
+    nll: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration(Sums):
+    """Calibration sums per cluster: bins of the confidence, Brier and NLL.
+
+    Attributes:
+        values: (C, 3 bins + 2): count, confidence and hits of each equal-width bin, then the sums of Brier and NLL.
+    """
+
+    kind = "calibration"
+
+    @classmethod
+    def of(
+        cls,
+        truth: NDArray[np.integer],
+        probabilities: NDArray[Any],
+        *,
+        clusters: Clusters | None = None,
+        ignore_index: int | None = -1,
+        bins: int = N_BINS,
+    ) -> Calibration:
+        """Sums units with labels (n,) and probabilities (n, K) by their cluster; default one cluster.
+
+        Raises:
+            DataError: See `checked_probabilities`.
+        """
+        where = Clusters.one(len(truth)) if clusters is None else clusters
+        scored = np.ones(len(where.code), bool) if ignore_index is None else np.asarray(truth) != ignore_index
+        y, p = checked_probabilities(truth, probabilities, ignore_index=ignore_index)
+        return cls.of_rows(ProbabilityRows.of(y, p, bins), Clusters(where.names, where.code[scored]), bins=bins)
+
+    @classmethod
+    def of_rows(cls, rows: ProbabilityRows, clusters: Clusters, *, weights: Array | None = None, bins: int = N_BINS) -> Calibration:
+        """Adds `ProbabilityRows` up by cluster, each as often as its weight."""
+        n = len(clusters.names)
+        cell = clusters.code * bins + rows.bin
+
+        def summed(index: NDArray[np.intp], length: int, column: Array | None) -> Array:
+            if column is None:
+                return np.bincount(index, weights=weights, minlength=length).astype(np.float64)
+            return np.bincount(index, weights=column if weights is None else column * weights, minlength=length)
+
+        binned = [summed(cell, n * bins, column).reshape(n, bins) for column in (None, rows.confidence, rows.correct)]
+        terms = [summed(clusters.code, n, column)[:, None] for column in (rows.brier, rows.nll)]
+        return cls(clusters.names, np.concatenate([*binned, *terms], axis=1))
+
+    @property
+    def bins(self) -> int:
+        """Number of bins."""
+        return (self.values.shape[1] - 2) // 3
+
+    def parts(self, totals: NDArray[Any]) -> CalibrationParts:
+        """Bins and terms."""
+        bins = self.bins
+        binned = totals[..., : 3 * bins].reshape(*totals.shape[:-1], 3, bins)
+        return CalibrationParts(binned[..., 0, :], binned[..., 1, :], binned[..., 2, :], totals[..., -2], totals[..., -1])
+
+    @property
+    def units(self) -> Array:
+        """(C,) units with a probability."""
+        return np.asarray(self.values[:, : self.bins], dtype=np.float64).sum(1)
+
+    def curve(self) -> Reliability:
+        """The reliability curve of all clusters together."""
+        parts = self.parts(self.vectors.sum(0))
+        return Reliability.of_sums(parts.n, parts.confidence, parts.hits)
+
+    def header(self) -> dict[str, Any]:
+        """How many numbers a row has."""
+        return {"width": self.values.shape[1]}
+
+    @classmethod
+    def unpack(cls, record: Mapping[str, Any], clusters: tuple[str, ...]) -> Calibration:
+        """Inverse of `pack`."""
+        return cls(clusters, dense(record, (len(clusters), int(record["width"]))))
+
+
+class ClassBins(NamedTuple):
+    """What the formulas take: (..., K, bins) sums of probability minus hit, and (...,) units."""
+
+    gap: NDArray[Any]
+    n: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCalibration(Sums):
+    """Calibration sums of every class's probability; too many numbers to be kept with results.
+
+    Attributes:
+        values: (C, K bins + 1): sum of (probability - hit) in each class's bins, then the units.
+        n_classes: K.
+    """
+
+    n_classes: int = 1
+    kind = "class calibration"
+
+    @classmethod
+    def of(
+        cls, truth: NDArray[np.integer], probabilities: NDArray[Any], *, weights: Array | None = None, bins: int = N_BINS
+    ) -> ClassCalibration:
+        """Sums labels (n,) and probabilities (n, K) that `checked_probabilities` gave, each as often as its weight; one cluster."""
+        n, k = probabilities.shape
+        index = bin_of(probabilities.ravel(), bins) + np.tile(np.arange(k) * bins, n)
+        gap = probabilities.copy()
+        gap[np.arange(n), truth] -= 1  # sum of (p - hit) in a bin = count x (confidence - accuracy)
+        times = np.ones(n) if weights is None else weights
+        sums = np.bincount(index, weights=(gap * times[:, None]).ravel(), minlength=k * bins)
+        return cls(("all",), np.append(sums, times.sum())[None], k)
+
+    def parts(self, totals: NDArray[Any]) -> ClassBins:
+        """Bins of each class."""
+        return ClassBins(totals[..., :-1].reshape(*totals.shape[:-1], self.n_classes, -1), totals[..., -1])
+
+    @property
+    def units(self) -> Array:
+        """(C,) units with probabilities."""
+        return np.asarray(self.values[:, -1], dtype=np.float64)
+
+
+class ProbabilityRows(NamedTuple):
+    """What each unit with checked probabilities adds to calibration sums, (n,) each."""
+
+    bin: NDArray[np.intp]
+    confidence: Array
+    correct: Array
+    brier: Array
+    nll: Array
+
+    @classmethod
+    def of(cls, y: NDArray[np.intp], p: Array, bins: int = N_BINS) -> ProbabilityRows:
+        """From labels (n,) and probabilities (n, K) that `checked_probabilities` gave."""
+        confidence, hit = p.max(1), p[np.arange(len(y)), y]
+        correct = (p.argmax(1) == y).astype(np.float64)
+        surprise = -np.log(np.clip(hit, SMALLEST_PROBABILITY, 1.0))
+        return cls(bin_of(confidence, bins), confidence, correct, (p * p).sum(1) - 2 * hit + 1, surprise)
 
 
 def checked_probabilities(y_true: NDArray, probabilities: NDArray, *, ignore_index: int | None = -1) -> tuple[NDArray[np.intp], Array]:
@@ -55,184 +203,96 @@ def checked_probabilities(y_true: NDArray, probabilities: NDArray, *, ignore_ind
 class Reliability:
     """A reliability curve: for each bin that holds something, how many, how confident, how right."""
 
-    count: NDArray[np.int64]
+    count: Array
     confidence: Array
     accuracy: Array
 
-    @property
-    def error(self) -> float:
-        """Mean |accuracy - confidence|, weighted by count: the calibration error. NaN when empty."""
-        total = self.count.sum()
-        return float((self.count * np.abs(self.accuracy - self.confidence)).sum() / total) if total else float("nan")
+    @classmethod
+    def of(cls, confidence: Array, correct: NDArray[Any], bins: int = N_BINS) -> Reliability:
+        """From the confidence (n,) of each unit and whether it was right, in bins of equal width."""
+        index = bin_of(confidence, bins)
+        sums = [np.bincount(index, weights=column, minlength=bins) for column in (np.ones(len(index)), confidence, correct)]
+        return cls.of_sums(*sums)
+
+    @classmethod
+    def of_sums(cls, count: Array, confidence: Array, hits: Array) -> Reliability:
+        """From the sums of each bin."""
+        held = count > 0
+        return cls(count[held], confidence[held] / count[held], hits[held] / count[held])
+
+    def record(self) -> dict[str, list[float]]:
+        """`confidence`, `accuracy` and `units` of each bin, as results hold them."""
+        return {
+            "confidence": [round(float(value), 6) for value in self.confidence],
+            "accuracy": [round(float(value), 6) for value in self.accuracy],
+            "units": [float(value) for value in self.count],
+        }
 
 
-def bin_of(confidence: Array, bins: int = N_BINS, scheme: Bins = "width") -> NDArray[np.intp]:
-    """Bin index of each confidence; a bin is (lower, upper], the first also holds 0."""
-    if scheme == "width":
-        inner = np.arange(1, bins) / bins
-    else:
-        inner = np.unique(np.quantile(confidence, np.arange(1, bins) / bins, method="inverted_cdf")) if len(confidence) else np.empty(0)
-    return np.searchsorted(inner, confidence, side="left")
+def bin_of(confidence: Array, bins: int = N_BINS) -> NDArray[np.intp]:
+    """Bin of equal width of each confidence; a bin is (lower, upper], the first also holds 0."""
+    return np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
 
 
-def reliability_curve(confidence: Array, correct: NDArray, *, bins: int = N_BINS, scheme: Bins = "width") -> Reliability:
-    """Confidence against observed frequency, in bins of equal width or of equal mass."""
-    index = bin_of(confidence, bins, scheme)
-    count = np.bincount(index, minlength=bins)
-    held = count > 0
-    confidence_sum = np.bincount(index, weights=confidence, minlength=bins)
-    correct_sum = np.bincount(index, weights=correct, minlength=bins)
-    return Reliability(count[held], confidence_sum[held] / count[held], correct_sum[held] / count[held])
+def calibration_error(confidence: Array, correct: Array, index: NDArray[np.intp]) -> float:
+    """Mean |accuracy - confidence| over bins, weighted by count (Guo et al. 2017), of bins given by index. NaN when empty."""
+    gap = np.bincount(index, weights=confidence - correct)
+    return float(np.abs(gap).sum() / len(confidence)) if len(confidence) else float("nan")
 
 
-def ece(y_true: NDArray, probabilities: NDArray, *, bins: int = N_BINS, scheme: Bins = "width") -> float:
-    """Expected calibration error of the predicted class (Guo et al. 2017). Range 0-1, lower is better."""
-    y, p = checked_probabilities(y_true, probabilities)
-    return reliability_curve(p.max(1), p.argmax(1) == y, bins=bins, scheme=scheme).error if len(y) else float("nan")
+@metric(
+    "ece",
+    sums=Calibration,
+    tasks=LABELLED,
+    range=(0, 1),
+    better="lower",
+    words="mean |accuracy - confidence| of the predicted class over 15 bins of equal width, weighted by count",
+    source="Guo et al. 2017, arXiv:1706.04599",
+)
+def _ece(parts: CalibrationParts) -> NDArray:
+    return ratio(magnitude(parts.hits - parts.confidence).sum(-1), parts.n.sum(-1))
 
 
-def classwise_ece(y_true: NDArray, probabilities: NDArray, *, bins: int = N_BINS) -> float:
-    """Mean over classes of the calibration error of that class's probability (Kull et al. 2019, static). Range 0-1.
-
-    Every class counts, also one that never occurs: giving it probability is an error that this score exists to see.
-    """
-    y, p = checked_probabilities(y_true, probabilities)
-    return _classwise(y, p, bins) if len(y) else float("nan")
-
-
-def _classwise(y: NDArray[np.intp], p: Array, bins: int) -> float:
-    n, k = p.shape
-    index = bin_of(p.ravel(), bins) + np.tile(np.arange(k) * bins, n)
-    gap = p.copy()
-    gap[np.arange(n), y] -= 1  # sum of (p - hit) in a bin = count x (confidence - accuracy)
-    return float(np.abs(np.bincount(index, weights=gap.ravel(), minlength=k * bins)).sum() / (n * k))
+@metric(
+    "ece_classwise",
+    sums=ClassCalibration,
+    tasks=LABELLED,
+    range=(0, 1),
+    better="lower",
+    words="mean over classes, those that never occur included, of the calibration error of that class's probability",
+    source="Kull et al. 2019, arXiv:1910.12656",
+)
+def _ece_classwise(parts: ClassBins) -> NDArray:
+    return ratio(magnitude(parts.gap).sum((-2, -1)), parts.n * parts.gap.shape[-2])
 
 
-def brier(y_true: NDArray, probabilities: NDArray) -> float:
-    """Brier score in its original form (Brier 1950): the squared error summed over all classes. Range 0-2, lower is better.
-
-    For two classes it is twice the one-column form that scikit-learn reports.
-    """
-    y, p = checked_probabilities(y_true, probabilities)
-    return float(brier_terms(y, p).mean()) if len(y) else float("nan")
-
-
-def brier_terms(y: NDArray[np.intp], p: Array) -> Array:
-    """Each unit's part of the Brier score; inputs already checked."""
-    hit = p[np.arange(len(y)), y]
-    return (p * p).sum(1) - 2 * hit + 1
+@metric(
+    "brier",
+    sums=Calibration,
+    tasks=LABELLED,
+    range=(0, 2),
+    better="lower",
+    words="squared error of the probabilities, summed over all classes (for two classes twice the one-column form)",
+    source="Brier 1950",
+)
+def _brier(parts: CalibrationParts) -> NDArray:
+    return ratio(parts.brier, parts.n.sum(-1))
 
 
-def nll(y_true: NDArray, probabilities: NDArray) -> float:
-    """Mean negative log-likelihood in nats, probabilities floored at 2^-23. Range 0-15.95, lower is better."""
-    y, p = checked_probabilities(y_true, probabilities)
-    return float(nll_terms(y, p).mean()) if len(y) else float("nan")
+@metric(
+    "nll",
+    sums=Calibration,
+    tasks=LABELLED,
+    range=(0, -math.log(SMALLEST_PROBABILITY)),
+    better="lower",
+    words="mean -log probability of the truth, in nats, probabilities floored at 2^-23",
+    source="Good 1952",
+)
+def _nll(parts: CalibrationParts) -> NDArray:
+    return ratio(parts.nll, parts.n.sum(-1))
 
 
-def nll_terms(y: NDArray[np.intp], p: Array) -> Array:
-    """Each unit's part of the negative log-likelihood; inputs already checked."""
-    return -np.log(np.clip(p[np.arange(len(y)), y], SMALLEST_PROBABILITY, 1.0))
-
-
-@dataclass(frozen=True)
-class BrierParts:
-    """Murphy's parts (1973) of the Brier score: score = reliability - resolution + uncertainty + within-bin."""
-
-    score: float
-    reliability: float
-    resolution: float
-    uncertainty: float
-    within_bin: float
-
-
-def brier_decomposition(y_true: NDArray, probabilities: NDArray, *, bins: int = N_BINS) -> BrierParts:
-    """Split the Brier score by class-wise bins (Murphy 1973), with the within-bin terms of Stephenson et al. (2008) as one remainder.
-
-    The four parts add up to the score exactly; the remainder is 0 when all probabilities in a bin are equal.
-    """
-    y, p = checked_probabilities(y_true, probabilities)
-    n, k = p.shape
-    if not n:
-        return BrierParts(*[float("nan")] * 5)
-    index = bin_of(p.ravel(), bins) + np.tile(np.arange(k) * bins, n)
-    hits = np.zeros((n, k))
-    hits[np.arange(n), y] = 1
-    count = np.bincount(index, minlength=k * bins).astype(float)
-    safe = np.maximum(count, 1)
-    forecast = np.bincount(index, weights=p.ravel(), minlength=k * bins) / safe
-    observed = np.bincount(index, weights=hits.ravel(), minlength=k * bins) / safe
-    base = hits.mean(0)
-    reliability = float((count * (forecast - observed) ** 2).sum() / n)
-    resolution = float((count * (observed - np.repeat(base, bins)) ** 2).sum() / n)
-    uncertainty = float((base * (1 - base)).sum())
-    score = float(brier_terms(y, p).mean())
-    return BrierParts(score, reliability, resolution, uncertainty, score - reliability + resolution - uncertainty)
-
-
-def calibration_scores(y: NDArray[np.intp], p: Array, *, bins: int = N_BINS) -> dict[str, float]:
-    """All calibration scores of checked labels and probabilities, sharing the work: ece, ece_mass, ece_classwise, brier, nll."""
-    found = width_scores(y, p, bins=bins)
-    confidence, correct = p.max(1), p.argmax(1) == y
-    mass = reliability_curve(confidence, correct, bins=bins, scheme="mass").error if len(y) else float("nan")
-    return {"ece": found.pop("ece"), "ece_mass": mass, **found}
-
-
-def width_scores(y: NDArray[np.intp], p: Array, *, bins: int = N_BINS) -> dict[str, float]:
-    """Calibration scores that need no quantiles, of checked labels and probabilities: ece, ece_classwise, brier, nll."""
-    if not len(y):
-        return dict.fromkeys(("ece", "ece_classwise", "brier", "nll"), float("nan"))
-    return {
-        "ece": reliability_curve(p.max(1), p.argmax(1) == y, bins=bins).error,
-        "ece_classwise": _classwise(y, p, bins),
-        "brier": float(brier_terms(y, p).mean()),
-        "nll": float(nll_terms(y, p).mean()),
-    }
-
-
-def fit_temperature(y_true: NDArray, probabilities: NDArray, *, weights: NDArray | None = None, tolerance: float = 1e-10) -> float:
-    """The temperature that minimises the NLL (Guo et al. 2017), to be fitted on the validation role only.
-
-    The NLL is convex in 1/T, so Newton steps held inside a shrinking bracket find the one minimum. 1/T is kept in [0.01, 100].
-
-    Args:
-        y_true: (n,) class indices; without weights -1 is left out.
-        probabilities: (n, K).
-        weights: (n,) how often each row occurs; None = once.
-        tolerance: Relative change of 1/T at which it is found.
-
-    Returns:
-        T; 1.0 when there is nothing to fit on.
-    """
-    y, p = checked_probabilities(y_true, probabilities, ignore_index=-1 if weights is None else None)
-    if not len(y):
-        return 1.0
-
-    def average(values: Array) -> float:
-        return float(values.mean() if weights is None else np.average(values, weights=weights))
-
-    logits = np.log(np.clip(p, SMALLEST_PROBABILITY, 1.0))
-    of_truth = logits[np.arange(len(y)), y]
-    low, high, beta = 0.01, 100.0, 1.0
-    for _ in range(100):
-        q = _softmax(beta * logits)
-        mean = (q * logits).sum(1)
-        slope = average(mean - of_truth)
-        low, high = (beta, high) if slope < 0 else (low, beta)
-        curvature = average((q * logits * logits).sum(1) - mean * mean)
-        step = beta - slope / curvature if curvature > 0 else float("nan")
-        following = step if low < step < high else (low * high) ** 0.5
-        if abs(following - beta) <= tolerance * beta:
-            break
-        beta = following
-    return float(1.0 / beta)
-
-
-def apply_temperature(probabilities: NDArray, temperature: float) -> Array:
-    """Probabilities (n, K) sharpened (T < 1) or softened (T > 1): softmax(log p / T)."""
-    p = np.clip(np.asarray(probabilities, dtype=np.float64), SMALLEST_PROBABILITY, 1.0)
-    return _softmax(np.log(p) / temperature)
-
-
-def _softmax(logits: Array) -> Array:
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    return shifted / shifted.sum(1, keepdims=True)
+SCALED = ("ece", "ece_classwise", "brier", "nll")
+"""Scores that are also given after temperature scaling, as `<score>_scaled`."""
+for _name in SCALED:
+    variant(f"{_name}_scaled", of=_name, words=f"`{_name}` after temperature scaling", source="Guo et al. 2017, arXiv:1706.04599")

@@ -1,7 +1,4 @@
-"""Do errors cluster on the map? Moran's I of residuals, global and local.
-
-Moran (1950); moments and permutation test after Cliff & Ord (1981); local I after Anselin (1995, https://doi.org/10.1111/j.1538-4632.1995.tb00338.x).
-"""
+"""Do errors cluster on the map? Moran's I of residuals: Moran (1950); moments and permutation test after Cliff & Ord (1981)."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.geodesy import metres_to_chord
+from rs05bench.protocol.geodesy import unit_vectors
 
 Array = NDArray[np.float64]
 
@@ -64,12 +61,6 @@ class SpatialWeights:
         """Orders drawn with seed 0, by their number: the same for every model, so they are drawn once."""
         return {}
 
-    def row_standardised(self) -> SpatialWeights:
-        """The same neighbours, the weights of a unit adding to 1 (an island keeps none)."""
-        of = np.repeat(np.arange(self.n), self.degree)
-        total = np.bincount(of, weights=self.weights, minlength=self.n)
-        return SpatialWeights(self.start, self.neighbours, self.weights / total[of])
-
 
 def knn_weights(lonlat: NDArray, k: int = 8) -> SpatialWeights:
     """The k nearest units by great-circle distance, each of weight 1/k.
@@ -92,19 +83,6 @@ def knn_weights(lonlat: NDArray, k: int = 8) -> SpatialWeights:
     return SpatialWeights(np.arange(n + 1) * k, found[~own].astype(np.intp), np.full(n * k, 1.0 / k))
 
 
-def distance_weights(lonlat: NDArray, radius_m: float) -> SpatialWeights:
-    """All units within a great-circle distance in metres (the end included), row-standardised; a unit may have none."""
-    from scipy.spatial import cKDTree
-
-    points = _on_sphere(lonlat)
-    chord = metres_to_chord(radius_m) * (1 + 1e-12)
-    pairs = cKDTree(points).query_pairs(chord, output_type="ndarray")
-    of, to = np.concatenate([pairs, pairs[:, ::-1]]).T
-    order = np.lexsort((to, of))
-    start = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=len(points)))])
-    return SpatialWeights(start, to[order], np.ones(len(of))).row_standardised()
-
-
 def _on_sphere(lonlat: NDArray) -> Array:
     # On the unit sphere the straight distance grows with the great-circle distance, so a plain k-d tree finds the same neighbours.
     places = np.asarray(lonlat, dtype=np.float64)
@@ -112,8 +90,7 @@ def _on_sphere(lonlat: NDArray) -> Array:
         raise DataError(
             f"expected finite longitudes and latitudes (n, 2), found {places.shape}", remedy="Leave units without a location out."
         )
-    lon, lat = np.radians(places.T)
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    return unit_vectors(*places.T)
 
 
 @dataclass(frozen=True)
@@ -195,82 +172,6 @@ def _deals(weights: SpatialWeights, permutations: int, rng: np.random.Generator 
     if rng is None:
         weights.usual_deals[permutations] = made
     return made
-
-
-@dataclass(frozen=True, eq=False)
-class LocalMoran:
-    """Local Moran's I of each unit.
-
-    Args:
-        value: (n,) I of each unit, as esda scales it: for row-standardised weights they add up to (n - 1) I; NaN for islands and constants.
-        p: (n,) one-sided pseudo p-value by conditional permutation.
-        quadrant: (n,) 1 high among high, 2 low among high, 3 low among low, 4 high among low; 0 where undefined.
-    """
-
-    value: Array
-    p: Array
-    quadrant: NDArray[np.int8]
-
-
-def local_morans_i(
-    values: NDArray, weights: SpatialWeights, *, permutations: int = 999, rng: np.random.Generator | None = None
-) -> LocalMoran:
-    """Local Moran's I with conditional permutation: each unit keeps its value, its neighbours are dealt from all others.
-
-    The same hands are dealt to every unit; only a hand that holds the unit itself is changed (the last unit takes its place), so each unit
-    sees a uniform draw from the others at the cost of one matrix product.
-
-    Args:
-        values: (n,), none missing.
-        weights: Neighbours, row-standardised for the usual meaning.
-        permutations: Hands dealt.
-        rng: Source of chance; seed 0 when None.
-    """
-    z = _centred(values, weights)
-    n, spread = len(z), float(z @ z)
-    if not spread > 0:
-        return LocalMoran(np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int8))
-    z = z / np.sqrt(spread / (n - 1))
-    lag = weights.matrix() @ z
-    island = weights.degree == 0
-    value = np.where(island, np.nan, z * lag)
-    quadrant = np.where(lag > 0, np.where(z > 0, 1, 2), np.where(z > 0, 4, 3)).astype(np.int8)
-    quadrant[island] = 0
-    widest = int(weights.degree.max(initial=0))
-    p = np.full(n, np.nan)
-    if permutations and widest and n > widest + 1:
-        larger = _conditional_counts(z, lag, weights, permutations, widest, rng or np.random.default_rng(0))
-        # Compared on z x lag: a negative z turns the order of the lags round.
-        p = np.where(island, np.nan, (np.minimum(larger, permutations - larger) + 1.0) / (permutations + 1))
-    return LocalMoran(value, p, quadrant)
-
-
-def _conditional_counts(
-    z: Array, lag: Array, weights: SpatialWeights, permutations: int, widest: int, rng: np.random.Generator
-) -> NDArray[np.intp]:
-    n = len(z)
-    hands = np.stack([rng.choice(n - 1, widest, replace=False, shuffle=True) for _ in range(permutations)])
-    dealt = z[hands]
-    # Which hands hold a unit, in unit order: there the last unit stands in for it.
-    card_of = hands.ravel()
-    by_unit = np.argsort(card_of, kind="stable")
-    bounds = np.searchsorted(card_of[by_unit], np.arange(n + 1))
-    counts = np.empty(n, np.intp)
-    chunk = max(1, 4_000_000 // permutations)
-    for begin in range(0, n, chunk):
-        end = min(n, begin + chunk)
-        row = np.repeat(np.arange(end - begin), weights.degree[begin:end])
-        first, last = weights.start[begin], weights.start[end]
-        column = np.arange(first, last) - weights.start[begin:end][row]
-        padded = np.zeros((end - begin, widest))
-        padded[row, column] = weights.weights[first:last]
-        lags = padded @ dealt.T  # (chunk, permutations)
-        holding = by_unit[bounds[begin] : bounds[end]]
-        unit = card_of[holding]
-        lags[unit - begin, holding // widest] += padded[unit - begin, holding % widest] * (z[n - 1] - z[unit])
-        sign = np.where(z[begin:end] < 0, -1.0, 1.0)
-        counts[begin:end] = (lags * sign[:, None] >= (lag[begin:end] * sign)[:, None]).sum(1)
-    return counts
 
 
 def _centred(values: NDArray, weights: SpatialWeights) -> Array:

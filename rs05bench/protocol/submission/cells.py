@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from rs05bench.errors import BenchError
-from rs05bench.protocol.predictions import PROBABILITY_PREFIX, Predictions
-from rs05bench.protocol.rasters import SAMPLE_PIXELS, RasterPredictions, sample_pixels
+from rs05bench.protocol.map_predictions import SAMPLE_PIXELS, MapPredictions, sample_pixels
+from rs05bench.protocol.predictions import PROBABILITY_PREFIX, Predictions, TablePredictions
 from rs05bench.protocol.scoring import TEST_ROLES
 from rs05bench.protocol.submission.board import Board, BoardTask, units_digest
 from rs05bench.protocol.submission.faults import Faults, HostileError, shown
@@ -42,7 +42,7 @@ class ReadCell:
 
     name: CellName
     task: BoardTask
-    predictions: Predictions | RasterPredictions
+    predictions: Predictions
     units: int
     digest: str
     places: dict[str, ChipPlace] = field(default_factory=dict, repr=False)
@@ -169,7 +169,7 @@ def _read_units(rows: pd.DataFrame, name: CellName, task: BoardTask, faults: Fau
         frame[wanted] = np.where(np.abs(sums - 1) > 5e-4, np.clip(numbers, 0, 1) / sums, numbers)
     if frame.duplicated(["unit_id", "role"]).any():
         return None  # Kept as a fault already.
-    predictions = Predictions.from_frame(frame, classes, source=TABLE)
+    predictions = TablePredictions.from_frame(frame, classes, source=TABLE)
     return ReadCell(name, task, predictions, len(frame), predictions.digest)
 
 
@@ -200,7 +200,7 @@ def _read_maps(
         kept = _samples_of(name, classes, samples, shapes, faults)
     if faults.count > before or frame.duplicated(["unit_id", "role"]).any():
         return None
-    predictions = RasterPredictions(opened.root, tuple(classes), frame, kept, {})
+    predictions = MapPredictions(opened.root, tuple(classes), frame, kept, {})
     return ReadCell(name, task, predictions, len(frame), predictions.digest, places)
 
 

@@ -22,8 +22,8 @@ from rs05bench.protocol.budget import draw_budget
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_yaml_mapping
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.predictions import PROBABILITY_PREFIX, Predictions
-from rs05bench.protocol.rasters import RasterPredictions
+from rs05bench.protocol.map_predictions import MapPredictions
+from rs05bench.protocol.predictions import PROBABILITY_PREFIX, TablePredictions
 from rs05bench.protocol.result import Cost, ModelCard, Result
 from rs05bench.protocol.scoring import TEST_ROLES
 from rs05bench.protocol.splits import Split
@@ -77,7 +77,7 @@ def make_submission(
                 part, sampled = _copy_maps(result, path, folder, number)
                 samples += [sampled] if sampled is not None else []
             else:
-                found = Predictions.load(path)
+                found = TablePredictions.read(path)
                 part = found.take(np.flatnonzero(np.isin(found.role.astype(str), TEST_ROLES))).frame()
             parts.append(_named(result, part))
         write_table(folder / TABLE, pd.concat(parts, ignore_index=True))
@@ -333,7 +333,7 @@ def _record(card: Mapping[str, Any], chosen: Sequence[tuple[Result, Path]], boar
 
 
 def _copy_maps(result: Result, predictions: Path, folder: Path, number: int) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    found = RasterPredictions.load(predictions)
+    found = MapPredictions.read(predictions)
     kept = found.table[found.table["role"].isin(TEST_ROLES)].reset_index(drop=True)
     place = folder / MAPS / str(number)
     place.mkdir(parents=True)

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.protocol.budget import LabelBudget
-from rs05bench.protocol.predictions import Predictions
+from rs05bench.protocol.metrics import ClassAnswers, UnitAnswers
+from rs05bench.protocol.predictions import TablePredictions
+from rs05bench.protocol.scoring import Scorer
 from rs05bench.protocol.submission.cells import ReadCell
 from rs05bench.protocol.submission.rescore import Rescorer
 from rs05bench.protocol.submission.schema import CostRecord, Submission
@@ -44,7 +46,7 @@ def too_good(cells: Sequence[ReadCell], rescorer: Rescorer) -> list[Flag]:
     members: dict[tuple[str, ...], list[str]] = defaultdict(list)
     classes: dict[tuple[str, ...], bool] = {}
     for cell in cells:
-        if not isinstance(cell.predictions, Predictions):
+        if not isinstance(cell.predictions, TablePredictions):
             continue
         guess, truth, roles = _lined_up(cell, rescorer)
         for role in sorted(set(roles)):
@@ -81,7 +83,7 @@ def _too_good(classes: bool, guess: NDArray[np.float64], truth: NDArray[np.float
     return f"R2 {r2:.4f}, {exact:.0%} of the labels reproduced to seven digits" if exact >= EXACT_SHARE or r2 >= TOO_GOOD_R2 else None
 
 
-def answers(predictions: Predictions) -> NDArray[np.int16]:
+def answers(predictions: TablePredictions) -> NDArray[np.int16]:
     """What each unit was answered, in order of role and unit: a class, or which hundredth of the answers' spread a number is in."""
     order = np.lexsort((predictions.unit_id.astype(str), predictions.role.astype(str)))
     if predictions.probabilities is not None:
@@ -122,12 +124,12 @@ def unmoved(cells: Sequence[tuple[ReadCell, LabelBudget]], submission: Submissio
         return []
     families: dict[tuple[str, ...], list[tuple[ReadCell, LabelBudget]]] = defaultdict(list)
     for cell, drawn in cells:
-        if isinstance(cell.predictions, Predictions):
+        if isinstance(cell.predictions, TablePredictions):
             families[(*cell.name.family, cell.name.fold)].append((cell, drawn))
     stuck = []
     for members in families.values():
         given = [(frozenset(drawn.train), frozenset(drawn.val)) for _, drawn in members]
-        said = [answers(cell.predictions) for cell, _ in members if isinstance(cell.predictions, Predictions)]
+        said = [answers(cell.predictions) for cell, _ in members if isinstance(cell.predictions, TablePredictions)]
         pairs = [(i, i + 1) for i in range(len(members) - 1) if given[i] != given[i + 1]]
         if pairs and 2 * sum(_agree(said[i], said[j]) for i, j in pairs) >= len(pairs):
             stuck.append([cell for cell, _ in members])
@@ -155,11 +157,11 @@ def identical(cells: Sequence[ReadCell], submission: Submission, others: Mapping
         tier = other.model.tier if other.model else ""
         if slug == submission.slug or (tier == "floor" and submission.model.tier == "floor"):
             continue  # Floors have no freedom: two teams' must be equal.
-        common = [cell for cell in cells if str(cell.name) in other.answers and isinstance(cell.predictions, Predictions)]
+        common = [cell for cell in cells if str(cell.name) in other.answers and isinstance(cell.predictions, TablePredictions)]
         same = [
             cell
             for cell in common
-            if isinstance(cell.predictions, Predictions) and _agree(answers(cell.predictions), unpack(other.answers[str(cell.name)]))
+            if isinstance(cell.predictions, TablePredictions) and _agree(answers(cell.predictions), unpack(other.answers[str(cell.name)]))
         ]
         if len(common) >= 3 and len(same) >= SAME_CELLS * len(common):
             flags.append(
@@ -268,12 +270,11 @@ def follows_coordinates(cells: Sequence[ReadCell], rescorer: Rescorer, submissio
     for cell in cells:
         name = cell.name
         key = (*name.family, name.fold, name.budget)
-        if key in seen or not isinstance(cell.predictions, Predictions):
+        if key in seen or not isinstance(cell.predictions, TablePredictions):
             continue
         seen.add(key)
         placed = rescorer.truth.manifest(cell.task, name.split).units.set_index("unit_id")
-        scorer = rescorer.scorer(cell.task, name.split, name.fold, name.target)
-        where = placed.loc[scorer.unit_id, ["lon", "lat"]].to_numpy(dtype=np.float64)
+        where = placed.loc[_units(rescorer.scorer(cell)), ["lon", "lat"]].to_numpy(dtype=np.float64)
         known = np.isfinite(where).all(axis=1)
         if known.sum() < LEAST_PLACES or len(np.unique(where[known], axis=0)) < LEAST_PLACES // 2:
             continue
@@ -298,16 +299,24 @@ def follows_coordinates(cells: Sequence[ReadCell], rescorer: Rescorer, submissio
 def _lined_up(
     cell: ReadCell, rescorer: Rescorer, *, soft: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.object_]]:
-    """Predictions, labels and roles of the labelled test units; for classes codes, or (soft) one column per class."""
-    name = cell.name
-    scorer = rescorer.scorer(cell.task, name.split, name.fold, name.target)
-    picked = scorer._align(cell.predictions)  # type: ignore[arg-type]
-    truth = np.asarray(scorer.truth, dtype=np.float64)
-    if picked.probabilities is None:
-        return np.asarray(picked.y, dtype=np.float64), truth, picked.role
-    if soft:
-        return picked.probabilities.astype(np.float64), np.eye(picked.probabilities.shape[1])[scorer.truth], picked.role
-    return picked.probabilities.argmax(axis=1).astype(np.float64), truth, picked.role
+    """Predictions, labels and roles of the labelled test units, by role role; classes as codes, or (soft) one column per class."""
+    scorer = rescorer.scorer(cell)
+    guesses, truths, roles = [], [], []
+    for part in scorer.parts:
+        answers = cell.predictions.sums(part.role, scorer.labels, scorer.unit_id[part.units])
+        roles.append(np.full(len(part.units), part.role, dtype=object))
+        if soft and isinstance(answers, ClassAnswers):
+            guesses.append(answers.probabilities)
+            truths.append(np.eye(len(answers.classes))[answers.truth])
+        elif isinstance(answers, UnitAnswers):
+            guesses.append(np.asarray(answers.predicted, dtype=np.float64))
+            truths.append(np.asarray(answers.truth, dtype=np.float64))
+    return np.concatenate(guesses), np.concatenate(truths), np.concatenate(roles)
+
+
+def _units(scorer: Scorer) -> NDArray[np.object_]:
+    """Labelled test units in the order of `_lined_up`."""
+    return np.concatenate([scorer.unit_id[part.units] for part in scorer.parts])
 
 
 def _explained(where: NDArray[np.float64], values: NDArray[np.float64]) -> float:

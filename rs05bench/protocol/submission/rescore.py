@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import BenchError
 from rs05bench.protocol.budget import LabelBudget, draw_budget
-from rs05bench.protocol.rasters import RasterPredictions
 from rs05bench.protocol.result import Cost, Result
 from rs05bench.protocol.rules import RuleVerdict, check_rules
 from rs05bench.protocol.scoring import Scored, Scorer, higher_is_better
-from rs05bench.protocol.scoring_chips import ChipScorer
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import BoardTask
 from rs05bench.protocol.submission.cells import ReadCell
@@ -47,28 +45,21 @@ class Rescorer:
     notes: list[str] = field(default_factory=list)
     _scorers: dict[tuple[str, str, str, str], Scorer] = field(default_factory=dict)
 
-    def scorer(self, task: BoardTask, split: str, fold: str, target: str) -> Scorer:
-        """The scorer of a fold of a table task."""
-        key = (task.task, Split(split).base, fold, target)
+    def scorer(self, cell: ReadCell) -> Scorer:
+        """The scorer of a cell's fold."""
+        name, task = cell.name, cell.task
+        key = (task.task, Split(name.split).base, name.fold, name.target)
         if key not in self._scorers:
-            labels = self.truth.labels(task, target)
-            self._scorers[key] = Scorer.build(self.truth.card(task), self.truth.manifest(task, split), fold, labels)
+            manifest = self.truth.manifest(task, name.split)
+            self._scorers[key] = Scorer.build(self.truth.card(task), manifest, name.fold, self.truth.scored(task, name.target))
         return self._scorers[key]
 
     def score(self, cell: ReadCell) -> Scored | None:
         """Scores one cell; None where its predictions cannot be scored, which is told."""
-        name = cell.name
         try:
-            if isinstance(cell.predictions, RasterPredictions):
-                if not self._lie_right(cell):
-                    return None
-                card, manifest = self.truth.card(cell.task), self.truth.manifest(cell.task, name.split)
-                masks = self.truth.masks(cell.task)
-                chips = ChipScorer.build(card, manifest, name.fold, tuple(cell.task.classes or ()), masks.read)
-                return chips.score(cell.predictions)
-            return self.scorer(cell.task, name.split, name.fold, name.target).score(cell.predictions)
+            return self.scorer(cell).score(cell.predictions) if self._lie_right(cell) else None
         except BenchError as error:
-            self.faults.add(f"{name}: cannot be scored: {error}")
+            self.faults.add(f"{cell.name}: cannot be scored: {error}")
             return None
 
     def _lie_right(self, cell: ReadCell) -> bool:

@@ -17,6 +17,7 @@ from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest, load_manifest
+from rs05bench.protocol.scored_labels import MaskLabels, ScoredLabels, UnitLabels
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import BoardTask, labels_digest
 from rs05bench.protocol.submission.reading import ChipPlace, chip_place
@@ -67,6 +68,16 @@ class Truth:
                 raise DataError("is another manifest than the board's", source=path, remedy="Make it again from the frozen data.")
             self._manifests[key] = manifest
         return self._manifests[key]
+
+    def scored(self, task: BoardTask, target: str) -> ScoredLabels:
+        """What predictions of a target are scored with.
+
+        Raises:
+            DataError: None there has the digest the board names.
+        """
+        if task.kind == "segmentation":
+            return MaskLabels.of(self.card(task), tuple(task.classes or ()), self.masks(task).read)
+        return UnitLabels.of(self.card(task), self.labels(task, target))
 
     def labels(self, task: BoardTask, target: str) -> pd.Series:
         """Labels of a target by unit, as the card's kind has them: text or numbers.

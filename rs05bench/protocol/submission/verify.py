@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from rs05bench.protocol.budget import LabelBudget
-from rs05bench.protocol.rasters import RasterPredictions
+from rs05bench.protocol.map_predictions import MapPredictions
+from rs05bench.protocol.predictions import TablePredictions
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.scoring import Scored, higher_is_better
 from rs05bench.protocol.submission import plausibility
@@ -174,13 +175,14 @@ class Trial:
         verdict = self.verdict
         verdict.simulated = any(cell.task.simulated for cell in cells)
         verdict.cells = [CellVerdict(**cell.name.model_dump(), units=cell.units, labels_used=0, predictions=cell.digest) for cell in cells]
-        tables = [cell for cell in cells if not isinstance(cell.predictions, RasterPredictions)]
         verdict.answers = {
-            str(cell.name): plausibility.pack(plausibility.answers(cell.predictions))  # type: ignore[arg-type]
-            for cell in tables
-            if cell.name.seed == 0
+            str(cell.name): plausibility.pack(plausibility.answers(cell.predictions))
+            for cell in cells
+            if cell.name.seed == 0 and isinstance(cell.predictions, TablePredictions)
         }
-        verdict.flags += plausibility.identical(tables, submission, self.others)
+        verdict.flags += plausibility.identical(
+            [cell for cell in cells if isinstance(cell.predictions, TablePredictions)], submission, self.others
+        )
         verdict.flags += plausibility.impossible_costs(submission)
         if submission.inputs != "card":
             verdict.flags.append(Flag(key="inputs", sentence=f"Inputs of its own instead of the card's: {submission.inputs}"))
@@ -206,7 +208,7 @@ class Trial:
             return
         tasks = {cell.task.task: cell.task for cell in cells}
         self.verdict.rules = judge_rules(results, self.truth, tasks.values(), self.faults)
-        tables = [cell for cell in cells if not isinstance(cell.predictions, RasterPredictions)]
+        tables = [cell for cell in cells if not isinstance(cell.predictions, MapPredictions)]
         metrics = {task.task: (task.main_metric, higher_is_better(task.main_metric)) for task in tasks.values()}
         self.verdict.flags += plausibility.unmoved(budgets, submission)
         self.verdict.flags += plausibility.too_good(tables, rescorer)

@@ -17,7 +17,7 @@ from rs05bench.protocol.comparison import drop_of, score_of
 from rs05bench.protocol.hashing import hash_order
 from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.pooling import Pool
 from rs05bench.protocol.result import Cell, ModelCard, Result
@@ -161,7 +161,7 @@ def _as_result(model: ModelCard, table: Table, cell: CellVerdict) -> Result:
         digest=f"{cell.task}/{cell.target}/{cell.split}/{cell.fold}/{cell.budget}/{cell.seed}",
         kind=table.kind,
         main_metric=table.metric,
-        higher_is_better=bool(find_metric(table.metric, METRICS).higher_is_better),
+        higher_is_better=bool(find_metric(table.metric).higher_is_better),
         simulated=table.simulated,
         model=model,
         scores=cell.scores,

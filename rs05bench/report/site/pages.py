@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.foldmap import MEANING
 from rs05bench.report.site import svg
@@ -94,7 +94,7 @@ def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ran
     marker = TIER_STYLES[entry.model.tier].marker
     title = task.title if len(task.targets) == 1 else f"{task.title}: {table.target}"
     metric, where = metric_name(table.metric), elsewhere(table.split)
-    goodness = find_metric(table.metric, METRICS).goodness
+    goodness = find_metric(table.metric).goodness
     worst = sorted(point.by_group, key=lambda group: goodness(point.by_group[group]))
     worst_folds = sorted(point.by_fold, key=lambda fold: goodness(point.by_fold[fold]))
     labels = {fold: score(value) for fold, value in point.by_fold.items()}
@@ -218,7 +218,7 @@ def audit_words(info: SplitInfo) -> str:
 def _baseline(tables: Sequence[Table], board: Leaderboard, what: str, tiers: Sequence[str]) -> dict[str, Any]:
     best: tuple[float, Row, str] | None = None
     for table in tables[:1]:
-        goodness = find_metric(table.metric, METRICS).goodness
+        goodness = find_metric(table.metric).goodness
         budget = table.budgets[len(table.budgets) // 2]
         for row in table.rows:
             point = row.points.get(budget)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rs05bench.protocol.inference.ranking import RankRange, rank_ranges
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.report.site.records import TRACKS, Leaderboard, Row, Table
 
 Ranks = dict[tuple[str, str], dict[str, RankRange]]
@@ -26,7 +26,7 @@ def why_unranked(table: Table, row: Row, budget: str) -> str:
 
 def rank_table(table: Table, board: Leaderboard) -> Ranks:
     """Ranks of a table for every track and budget."""
-    turned = find_metric(table.metric, METRICS)
+    turned = find_metric(table.metric)
     found: Ranks = {}
     for track in TRACKS:
         for budget in table.budgets:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rs05bench.protocol.inference.ranking import RankRange
-from rs05bench.protocol.metrics import METRICS, find_metric
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.site.ranking import Ranks, why_unranked
 from rs05bench.report.site.records import STANDING_MEANING, TRACKS, Leaderboard, Point, Row, Spread, Table
@@ -127,7 +127,7 @@ def whisker(spread: Spread | None, ends: tuple[float, float]) -> dict[str, float
 def table_view(table: Table, board: Leaderboard, ranks: Ranks) -> dict[str, Any]:
     """Everything a table's page shows."""
     chosen = table.budgets[len(table.budgets) // 2]
-    better = find_metric(table.metric, METRICS)
+    better = find_metric(table.metric)
     spreads = [point.ood for row in table.rows for point in row.points.values() if point.ood]
     ends = domain(value for spread in spreads for value in (spread.value, spread.low, spread.high))
     rows = [_row(table, row, board, ranks, chosen, ends) for row in table.rows]
@@ -173,7 +173,7 @@ def shown_budgets(budgets: list[str], chosen: str) -> list[str]:
 
 def _row(table: Table, row: Row, board: Leaderboard, ranks: Ranks, chosen: str, ends: tuple[float, float]) -> dict[str, Any]:
     entry = board.entries[row.slug]
-    better = find_metric(table.metric, METRICS)
+    better = find_metric(table.metric)
     point = row.points.get(chosen)
     place = ranks[MIDDLE_TRACK, chosen].get(row.slug)
     machines = sorted({p.cost.hardware for p in row.points.values() if p.cost and p.cost.hardware})

@@ -11,7 +11,7 @@ from scipy import stats as reference
 from rs05bench.errors import ProtocolError
 from rs05bench.protocol.inference import ood_drop, paired_difference, score_interval
 from rs05bench.protocol.inference.contrast import build_contrast, cluster_weights
-from rs05bench.protocol.metrics import ClusterConfusion, ClusterMoments, metric_from_stats
+from rs05bench.protocol.metrics import Clusters, Confusion, Moments
 
 CLASSES = ("wrong", "right")
 
@@ -20,7 +20,7 @@ def accuracy_stats(right, of=20, prefix="b"):
     right = np.asarray(right)
     counts = np.zeros((len(right), 2, 2), np.int64)
     counts[:, 1, 1], counts[:, 1, 0] = right, of - right
-    return ClusterConfusion(tuple(f"{prefix}{i:03d}" for i in range(len(right))), CLASSES, counts)
+    return Confusion(tuple(f"{prefix}{i:03d}" for i in range(len(right))), counts, CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +32,12 @@ def many():
 def test_every_method_surrounds_the_score(many, method):
     found = score_interval(many, "overall_accuracy", method=method)
     assert found.low < found.value < found.high
-    assert found.value == pytest.approx(metric_from_stats(many, "overall_accuracy"))
+    assert found.value == pytest.approx(many.evaluate("overall_accuracy"))
     assert (found.scope, found.method, found.n_clusters) == ("between-groups", method, 60)
 
 
 def test_the_standard_error_of_a_mean_of_equal_clusters_is_the_textbook_one(many):
-    means = many.counts[:, 1, 1] / 20
+    means = many.values[:, 1, 1] / 20
     found = score_interval(many, "overall_accuracy", method="t")
     assert found.se == pytest.approx(means.std(ddof=1) / 60**0.5, rel=1e-12)
     ends = reference.t.interval(0.95, 59, means.mean(), found.se)
@@ -45,7 +45,7 @@ def test_the_standard_error_of_a_mean_of_equal_clusters_is_the_textbook_one(many
 
 
 def test_percentile_ends_equal_scipy_bootstrap_on_cluster_means(many):
-    means = many.counts[:, 1, 1] / 20
+    means = many.values[:, 1, 1] / 20
     for ours, theirs in (("percentile", "percentile"), ("bca", "BCa")):
         found = score_interval(many, "overall_accuracy", method=ours, draws=20_000)
         ends = reference.bootstrap((means,), np.mean, n_resamples=20_000, method=theirs, rng=np.random.default_rng(0)).confidence_interval
@@ -71,7 +71,7 @@ def test_few_groups_give_points_and_an_interval_within_them(many):
     assert (found.scope, found.n_groups, found.n_clusters) == ("within-groups", 6, 60)
     assert len(found.points) == 6
     own = many.select([name for name in many.clusters if groups[name] == "county 2"])
-    assert found.points["county 2"] == pytest.approx(metric_from_stats(own, "overall_accuracy"))
+    assert found.points["county 2"] == pytest.approx(own.evaluate("overall_accuracy"))
     assert "not for a new one" in found.note
 
 
@@ -111,7 +111,7 @@ def test_clusters_that_all_agree_have_no_width():
 
 
 def test_an_undefined_score_gives_no_interval():
-    stats = ClusterMoments.from_values(np.arange(30).astype(str), np.ones(30), np.arange(30.0))
+    stats = Moments.of(np.ones(30), np.arange(30.0), clusters=Clusters.of(np.arange(30).astype(str)))
     found = score_interval(stats, "r2")
     assert np.isnan([found.value, found.low]).all()
     assert "not defined" in found.note
@@ -123,7 +123,7 @@ def test_ends_stay_inside_the_range_of_the_metric():
 
 
 def test_pairing_removes_what_both_share(many):
-    better = accuracy_stats(np.minimum(20, many.counts[:, 1, 1] + np.random.default_rng(2).integers(0, 3, 60)))
+    better = accuracy_stats(np.minimum(20, many.values[:, 1, 1] + np.random.default_rng(2).integers(0, 3, 60)))
     paired = paired_difference(better, many, "overall_accuracy")
     alone = score_interval(many, "overall_accuracy")
     assert paired.se < 0.3 * alone.se
@@ -152,7 +152,7 @@ def test_a_comparison_on_other_clusters_is_refused(many):
 
 def test_fits_that_differ_widen_the_interval_of_a_difference(many):
     rng = np.random.default_rng(4)
-    right = many.counts[:, 1, 1]
+    right = many.values[:, 1, 1]
     quiet = [accuracy_stats(np.clip(right + 1 + rng.integers(-1, 2, 60), 0, 20)) for _ in range(5)]
     loud = [accuracy_stats(np.clip(right + shift, 0, 20)) for shift in (-3, -1, 1, 3, 5)]
     base = [many] * 5
@@ -165,19 +165,19 @@ def test_fits_that_differ_widen_the_interval_of_a_difference(many):
 
 
 def test_the_value_over_fits_is_the_mean_of_their_scores(many):
-    other = accuracy_stats(np.clip(many.counts[:, 1, 1] - 2, 0, 20))
+    other = accuracy_stats(np.clip(many.values[:, 1, 1] - 2, 0, 20))
     found = score_interval([many, other], "macro_f1")
-    assert found.value == pytest.approx((metric_from_stats(many, "macro_f1") + metric_from_stats(other, "macro_f1")) / 2)
+    assert found.value == pytest.approx((many.evaluate("macro_f1") + other.evaluate("macro_f1")) / 2)
 
 
 def test_a_drop_is_positive_for_worse_in_both_directions(many):
-    worse = accuracy_stats(np.clip(many.counts[:, 1, 1] - 3, 0, 20))
+    worse = accuracy_stats(np.clip(many.values[:, 1, 1] - 3, 0, 20))
     assert ood_drop(many, worse, "overall_accuracy").value > 0
     rng = np.random.default_rng(5)
     y, cluster = rng.normal(size=600), rng.integers(0, 30, 600).astype(str)
-    near, far = (ClusterMoments.from_values(cluster, y, y + s * rng.normal(size=600)) for s in (0.5, 1.0))
+    near, far = (Moments.of(y, y + s * rng.normal(size=600), clusters=Clusters.of(cluster)) for s in (0.5, 1.0))
     found = ood_drop(near, far, "rmse")
-    assert found.value == pytest.approx(metric_from_stats(far, "rmse") - metric_from_stats(near, "rmse"))
+    assert found.value == pytest.approx(far.evaluate("rmse") - near.evaluate("rmse"))
     assert found.p < 0.01
     with pytest.raises(ProtocolError, match="best value inside"):
         ood_drop(near, far, "bias")

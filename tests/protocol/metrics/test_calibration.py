@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from rs05bench.protocol.metrics.calibration import (
-    apply_temperature,
-    brier,
-    brier_decomposition,
-    classwise_ece,
-    ece,
-    fit_temperature,
-    nll,
-    reliability_curve,
-)
+from rs05bench.protocol.metrics import Calibration, ClassCalibration, Reliability, classification_scores
+from rs05bench.protocol.metrics.temperature import apply_temperature, fit_temperature
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +17,19 @@ def sample():
     return np.array([rng.choice(4, p=row) for row in p]), p
 
 
+def nll(y, p) -> float:
+    return Calibration.of(y, p).evaluate("nll")
+
+
 def test_brier_and_nll_equal_scikit_learn(sample):
     y, p = sample
     p = p.clip(1e-4, 1)  # above the floor of both
     p /= p.sum(1, keepdims=True)
     assert nll(y, p) == pytest.approx(reference.log_loss(y, p), abs=1e-12)
-    assert brier(y, p) == pytest.approx(((p - np.eye(4)[y]) ** 2).sum(1).mean(), abs=1e-12)
+    assert Calibration.of(y, p).evaluate("brier") == pytest.approx(((p - np.eye(4)[y]) ** 2).sum(1).mean(), abs=1e-12)
     binary = np.stack([1 - p[:, 0], p[:, 0]], axis=1)
-    assert brier(y == 0, binary) == pytest.approx(2 * reference.brier_score_loss(y == 0, p[:, 0]), abs=1e-12)
+    two = Calibration.of((y == 0).astype(int), binary)
+    assert two.evaluate("brier") == pytest.approx(2 * reference.brier_score_loss(y == 0, p[:, 0]), abs=1e-12)
 
 
 @pytest.mark.parametrize("bins", [10, 15])
@@ -41,13 +38,19 @@ def test_ece_equals_torchmetrics_off_the_bin_edges(sample, bins):
     functional = pytest.importorskip("torchmetrics.functional.classification")
     y, p = sample
     theirs = functional.multiclass_calibration_error(torch.tensor(p), torch.tensor(y), num_classes=4, n_bins=bins, norm="l1")
-    assert ece(y, p, bins=bins) == pytest.approx(float(theirs), abs=1e-6)  # torchmetrics adds in float32
+    assert Calibration.of(y, p, bins=bins).evaluate("ece") == pytest.approx(float(theirs), abs=1e-6)  # torchmetrics adds in float32
 
 
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
     # Guo et al. 2017: bins are (lower, upper]; .5 and .4 share no bin of width .1, .45 and .5 do.
-    curve = reliability_curve(np.array([0.4, 0.45, 0.5]), np.array([1, 0, 1]), bins=10)
+    curve = Reliability.of(np.array([0.4, 0.45, 0.5]), np.array([1, 0, 1]), bins=10)
     assert curve.count.tolist() == [1, 2]
+
+
+def mass_ece(confidence, correct) -> float:
+    """`ece_mass` of two classes, of which the first is said with this confidence."""
+    y = np.where(correct, 0, 1)
+    return classification_scores(y, np.stack([confidence, 1 - confidence], axis=1), ("a", "b"))["ece_mass"]
 
 
 def test_equal_mass_bins_do_not_depend_on_the_order_of_ties():
@@ -56,28 +59,24 @@ def test_equal_mass_bins_do_not_depend_on_the_order_of_ties():
     values = set()
     for _ in range(5):
         order = rng.permutation(200)
-        values.add(round(reliability_curve(confidence[order], correct[order], bins=7, scheme="mass").error, 12))
+        values.add(round(mass_ece(confidence[order], correct[order]), 12))
     assert len(values) == 1
 
 
 def test_equal_mass_bins_hold_equally_many():
-    confidence = np.random.default_rng(2).random(150)
-    assert reliability_curve(confidence, confidence > 0.5, bins=15, scheme="mass").count.tolist() == [10] * 15
+    rng = np.random.default_rng(2)
+    confidence, correct = np.sort(rng.uniform(0.5, 1, 150)), rng.random(150) < 0.8
+    tens = [abs((confidence - correct)[i : i + 10].mean()) for i in range(0, 150, 10)]
+    assert mass_ece(confidence, correct) == pytest.approx(np.mean(tens), abs=1e-12)
 
 
 def test_classwise_ece_is_the_mean_of_the_classes_one_by_one(sample):
     y, p = sample
-    one_by_one = [reliability_curve(p[:, k], y == k).error for k in range(4)]
-    assert classwise_ece(y, p) == pytest.approx(np.mean(one_by_one), abs=1e-12)
-
-
-def test_brier_parts_add_up_and_vanish_within_equal_forecasts():
-    rng = np.random.default_rng(3)
-    share = rng.choice([0.1, 0.5, 0.9], 300)
-    y = (rng.random(300) < share).astype(int)
-    parts = brier_decomposition(y, np.stack([1 - share, share], axis=1))
-    assert parts.reliability - parts.resolution + parts.uncertainty == pytest.approx(parts.score, abs=1e-12)
-    assert parts.within_bin == pytest.approx(0, abs=1e-12)
+    one_by_one = []
+    for k in range(4):
+        curve = Reliability.of(p[:, k], y == k)
+        one_by_one.append((curve.count * np.abs(curve.accuracy - curve.confidence)).sum() / len(y))
+    assert ClassCalibration.of(y, p).evaluate("ece_classwise") == pytest.approx(np.mean(one_by_one), abs=1e-12)
 
 
 def test_temperature_undoes_an_over_sharpening(sample):

@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as reference
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.metrics import METRICS, area_adjusted_accuracy, classification_scores, confusion_matrix, metric
+from rs05bench.protocol.metrics import METRICS, area_adjusted_accuracy, classification_scores, confusion_matrix, find_metric
 
 CLASSES = ("corn", "soy", "rice", "fallow", "water")
 
@@ -127,9 +127,9 @@ def test_area_adjusted_accuracy_refuses_a_stratum_without_sample():
 
 
 def test_a_class_score_is_found_under_its_family():
-    assert metric("f1_winter_wheat") is METRICS["f1_<class>"]
-    assert metric("boundary_f1_burnt") is METRICS["boundary_f1_<class>"]
-    assert metric("boundary_f1") is METRICS["boundary_f1"]
+    assert find_metric("f1_winter_wheat") is METRICS["f1_<class>"]
+    assert find_metric("boundary_f1_burnt") is METRICS["boundary_f1_<class>"]
+    assert find_metric("boundary_f1") is METRICS["boundary_f1"]
 
 
 def test_a_drop_is_positive_for_worse_whatever_the_direction():

@@ -10,14 +10,46 @@ import numpy as np
 import pytest
 
 from rs05bench.errors import ProtocolError
-from rs05bench.protocol.metrics import METRICS, SegmentationScorer, classification_scores, metric, regression_scores
+from rs05bench.protocol.metrics import (
+    METRICS,
+    BandTable,
+    Confusion,
+    MapRules,
+    Tally,
+    classification_scores,
+    find_metric,
+    markdown_table,
+    metric,
+    regression_scores,
+)
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 
 
-def test_the_page_has_a_row_for_every_metric():
-    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
-    assert {row.split("`")[1] for row in rows} == set(METRICS)
+def test_the_page_has_the_table_of_the_declarations():
+    assert markdown_table() in PAGE.read_text()
+
+
+def test_a_metric_is_added_by_its_declaration_alone():
+    added = dict(METRICS)
+    try:
+
+        @metric("error_rate", sums=Confusion, tasks=("classification",), range=(0, 1), better="lower", words="share wrong")
+        def _error_rate(parts):
+            return 1 - parts.hits.sum(-1) / parts.truth.sum(-1)
+
+        found = classification_scores(np.array([0, 1, 1, 0]), np.eye(2)[[0, 1, 0, 0]], ("a", "b"))
+        assert found["error_rate"] == 0.25
+        assert find_metric("error_rate").drop(0.1, 0.4) == pytest.approx(0.3)
+        assert "`error_rate`" in markdown_table()
+    finally:
+        METRICS.pop("error_rate", None)
+    assert added == METRICS
+
+
+def test_a_name_is_declared_once():
+    with pytest.raises(ProtocolError, match="declared twice"):
+        metric("r2", words="", range=(0, 1), better="higher", tasks=("regression",))(lambda parts: parts)
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +57,14 @@ def computed():
     rng = np.random.default_rng(0)
     p, y = rng.dirichlet(np.ones(3), 200), rng.integers(0, 3, 200)
     values = rng.normal(size=200)
-    scorer = SegmentationScorer(("land", "burnt"), tolerance_m=30)
-    scorer.update(rng.integers(0, 2, (20, 20)), rng.integers(0, 2, (20, 20)), pixel_size_m=30, probabilities=rng.random((20, 20)))
+    rules = MapRules(("land", "burnt"), tolerance_m=30)
+    truth = rng.integers(0, 2, (20, 20))
+    chip = rules.chip(truth, rng.integers(0, 2, (20, 20)), pixel_size_m=30)
+    chip = Tally((*chip.kinds, *rules.band(truth, rng.random((20, 20)), BandTable()).kinds))
     return {
         "classification": classification_scores(y, p, ("a", "b", "c")),
         "regression": regression_scores(values, values + 1, np.stack([values, values + 2], axis=1)),
-        "segmentation": scorer.scores(),
+        "segmentation": chip.scores("segmentation"),
     }
 
 
@@ -39,15 +73,15 @@ def test_every_score_that_is_computed_is_described_and_in_its_range(computed, ta
     for name, value in computed[task].items():
         if name == "n":
             continue
-        described = metric(name)
+        described = find_metric(name)
         assert task in described.tasks, name
-        assert described.range[0] <= value <= described.range[1], name
+        assert np.isnan(value) or described.range[0] <= value <= described.range[1], name
 
 
 @pytest.mark.parametrize("name", ["f1_", "f2_corn", ""])
 def test_an_unknown_metric_is_refused_with_the_known_ones(name):
     with pytest.raises(ProtocolError, match="macro_f1"):
-        metric(name)
+        find_metric(name)
 
 
 def test_scoring_needs_no_heavy_library():

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.cog import open_raster_file, write_cog
+from rs05bench.protocol.atomic import write_json
+from rs05bench.protocol.budget import LabelBudget
+from rs05bench.protocol.cog import write_cog
 from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.hashing import array_digest, content_digest, hash_pixels
-from rs05bench.protocol.predictions import PROBABILITY_PREFIX
+from rs05bench.protocol.metrics import BandTable, Calibration, ClassCalibration, Clusters, RegionalAreas, Tally, stack
+from rs05bench.protocol.metrics.maps import band_counts, fit_band_temperature, fit_sampled_temperature
+from rs05bench.protocol.metrics.spatial import SpatialWeights
+from rs05bench.protocol.predictions import PROBABILITY_PREFIX, RECORD, Predictions, missing_units
 from rs05bench.protocol.safe_paths import inside
+from rs05bench.protocol.scored_labels import MaskLabels, ScoredLabels
 
 SCHEMA_VERSION = 1
 SAMPLE_PIXELS = 1024
@@ -37,7 +43,7 @@ def sample_pixels(unit_id: str, rows: int, columns: int) -> NDArray[np.int64]:
 
 
 @dataclass
-class RasterWriter:
+class MapPredictionWriter:
     """Writes the predictions of chips one by one; use it as a context manager.
 
     Args:
@@ -52,7 +58,7 @@ class RasterWriter:
     _rows: list[dict[str, Any]] = field(default_factory=list, repr=False)
     _samples: list[pd.DataFrame] = field(default_factory=list, repr=False)
 
-    def __enter__(self) -> RasterWriter:
+    def __enter__(self) -> MapPredictionWriter:
         (Path(self.directory) / "chips").mkdir(parents=True, exist_ok=True)
         return self
 
@@ -112,11 +118,11 @@ class RasterWriter:
             "digest": _digest(table),
             **self.info,
         }
-        (root / "predictions.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(root / RECORD, record, indent=2)
 
 
 @dataclass(frozen=True, slots=True)
-class RasterPredictions:
+class MapPredictions(Predictions):
     """Predictions of chips on disk; chips are read one at a time.
 
     Attributes:
@@ -134,7 +140,7 @@ class RasterPredictions:
     info: dict[str, Any]
 
     @classmethod
-    def load(cls, directory: str | Path) -> RasterPredictions:
+    def read(cls, directory: str | Path) -> MapPredictions:
         """Reads the tables of predictions that anyone could have made.
 
         Raises:
@@ -162,15 +168,107 @@ class RasterPredictions:
         info = {key: value for key, value in record.items() if key not in ("schema_version", "kind", "classes", "digest")}
         return cls(root, tuple(map(str, classes)), table, samples, info)
 
-    def save(self, directory: str | Path) -> Path:
-        """Moves the predictions to a folder that is not there yet, with `info` in their `predictions.json`."""
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def unit_ids(self, role: str) -> NDArray[np.object_]:
+        """Chips predicted under a role."""
+        return self.table.loc[self.table["role"] == role, "unit_id"].to_numpy(dtype=object)
+
+    def with_info(self, info: dict[str, Any]) -> MapPredictions:
+        """See `Predictions.with_info`."""
+        return replace(self, info=info)
+
+    def write(self, directory: str | Path) -> Path:
+        """Writes the predictions into a folder that does not exist yet."""
         target = Path(directory)
-        record = json.loads((self.directory / "predictions.json").read_text(encoding="utf-8"))
-        (self.directory / "predictions.json").write_text(
-            json.dumps({**record, **self.info}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        shutil.move(self.directory, target)
+        shutil.copytree(self.directory, target, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns(RECORD))
+        record = json.loads((self.directory / RECORD).read_text(encoding="utf-8"))
+        write_json(target / RECORD, {**record, **self.info}, indent=2)
         return target
+
+    def sums(self, role: str, labels: ScoredLabels, units: NDArray[np.object_], temperature: float | None = None) -> ChipSums:
+        """See `Predictions.sums`; every chip is read once.
+
+        Raises:
+            DataError: Also where a chip is of another shape than its mask.
+        """
+        self._check(labels, MaskLabels, self.directory)
+        assert isinstance(labels, MaskLabels)
+        rules = labels.rules
+        files = dict(self.table.loc[self.table["role"] == role, ["unit_id", "file"]].itertuples(index=False))
+        missing = np.array([unit for unit in units if unit not in files], dtype=object)
+        if len(missing):
+            raise missing_units(self, role, missing, len(units), self.directory)
+        tables = [BandTable(None), *([] if temperature is None else [BandTable(temperature)])]
+        sampled = self._samples_of(role)
+        maps: list[Tally] = []
+        calibrations: list[list[Tally]] = [[] for _ in tables]
+        areas: list[float] = []
+        for unit in units:
+            truth, pixel = labels.read(unit)
+            band = self._band_like(unit, files[unit], truth.shape)
+            predicted = (band > 0.5).astype(np.uint8) if len(self.classes) == 2 else band  # a tie goes to the first class
+            maps.append(rules.chip(truth, predicted, pixel_size_m=pixel, name=unit))
+            width, height = (pixel, pixel) if isinstance(pixel, int | float) else pixel
+            areas.append(width * height / 1e4)
+            for table, found in zip(tables, calibrations, strict=True):
+                if len(self.classes) == 2:
+                    found.append(rules.band(truth, band, table, name=unit))
+                elif self.samples is not None:
+                    at, p = self._sampled(sampled, unit, truth.size)
+                    found.append(rules.sample(truth.ravel()[at], p, temperature=table.temperature, name=unit))
+        plain, *scaled = [stack(found) if found else None for found in calibrations]
+        each = stack(maps)
+        if plain is not None and plain.units.any():
+            each = Tally((*each.kinds, *plain.kinds))
+        after = scaled[0].regroup(Clusters.one(len(units))) if scaled and scaled[0] is not None else None
+        return ChipSums(each, np.array(areas), after)
+
+    def temperature(self, labels: ScoredLabels, budget: LabelBudget | None) -> float | None:
+        """See `Predictions.temperature`: of the pixels the budget shows of its validation chips."""
+        held = set() if budget is None else {str(unit) for unit in budget.val}
+        files = self.table.loc[(self.table["role"] == "val") & self.table["unit_id"].isin(held), ["unit_id", "file"]]
+        if budget is None or files.empty or not isinstance(labels, MaskLabels):
+            return None
+        counts: NDArray[np.int64] | None = None
+        chips: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        sampled = self._samples_of("val")
+        for unit, file in files.sort_values("unit_id").itertuples(index=False):
+            truth, _ = labels.read(unit)
+            shown = budget.pixel_mask(unit, *truth.shape) & (truth >= 0)
+            if len(self.classes) == 2:
+                band = self._band_like(unit, file, truth.shape)
+                found = band_counts(truth[shown], band[shown])
+                counts = found if counts is None else counts + found
+                continue
+            pixel, p = self._sampled(sampled, unit, truth.size)
+            seen = shown.ravel()[pixel]
+            chips.append((truth.ravel()[pixel][seen], p[seen]))
+        if counts is not None:
+            return fit_band_temperature(counts) if counts.any() else None
+        return fit_sampled_temperature(chips) if any(len(y) for y, _ in chips) else None
+
+    def _samples_of(self, role: str) -> dict[str, pd.DataFrame]:
+        """Sampled probabilities of a role's chips."""
+        if self.samples is None:
+            return {}
+        return {str(unit): rows for unit, rows in self.samples[self.samples["role"] == role].groupby("unit_id", sort=False)}
+
+    def _sampled(self, sampled: Mapping[str, pd.DataFrame], unit: str, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The sampled pixels of a chip (flat indices), and their probabilities (n, K)."""
+        rows = sampled.get(unit)
+        pixel = np.empty(0, np.int64) if rows is None else rows["pixel"].to_numpy(dtype=np.int64)
+        if rows is None or len(pixel) == 0 or pixel.min() < 0 or pixel.max() >= size:
+            raise DataError(f"chip {unit!r} has no sampled probabilities inside its map", source=self.directory)
+        p = rows[[f"{PROBABILITY_PREFIX}{value}" for value in self.classes]].to_numpy(dtype=np.float64)
+        return pixel, p / p.sum(axis=1, keepdims=True)
+
+    def _band_like(self, unit: str, file: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        band = self.band(file)
+        if band.shape != shape:
+            raise DataError(f"chip {unit!r} is {band.shape}, and its mask {shape}", source=self.directory)
+        return band
 
     def discard(self) -> None:
         """Removes the files."""
@@ -193,7 +291,7 @@ class RasterPredictions:
 
         path = self.directory / file
         try:
-            with open_raster_file(path) as source:
+            with rasterio.open(path) as source:
                 if source.count != 1:
                     raise DataError(f"has {source.count} bands, expected 1", source=path)
                 values = source.read(1)
@@ -223,6 +321,54 @@ class RasterPredictions:
                 yield str(unit), str(role), (band > 0.5).astype(np.uint8), band
             else:
                 yield str(unit), str(role), band, None
+
+
+@dataclass(frozen=True, eq=False)
+class ChipSums:
+    """Sums of chips, see `UnitSums`.
+
+    Attributes:
+        each: Sums of each chip, in order.
+        pixel_ha: (n,) area of a pixel of each chip, hectares.
+        scaled: Calibration of all chips after scaling.
+    """
+
+    each: Tally
+    pixel_ha: NDArray[np.float64]
+    scaled: Tally | None = None
+
+    def sums(self, clusters: Clusters) -> Tally:
+        """See `UnitSums.sums`; the calibration of every class is left out, as results keep none."""
+        return Tally(tuple(kind for kind in self.each.kinds if not isinstance(kind, ClassCalibration))).regroup(clusters)
+
+    def scores(self, task: str, regions: Clusters | None = None) -> dict[str, float]:
+        """See `UnitSums.scores`."""
+        found = self.each.scores(task)
+        return found if regions is None else found | Tally((self._areas(regions),)).scores(task) | {"n": found["n"]}
+
+    def _areas(self, regions: Clusters) -> RegionalAreas:
+        counts = self.each.kinds[0]
+        parts = counts.parts(counts.vectors)
+        errors = np.zeros((len(regions.names), len(counts.classes)))
+        np.add.at(errors, regions.code, (parts.predicted - parts.truth) * self.pixel_ha[:, None])
+        return RegionalAreas.of(errors, counts.classes)
+
+    def value(self, metric: str) -> float:
+        """NaN: every score of maps follows from sums."""
+        return float("nan")
+
+    def take(self, rows: NDArray[np.intp]) -> ChipSums:
+        """See `UnitSums.take`."""
+        return ChipSums(self.each.take(rows), self.pixel_ha[rows])
+
+    def curve(self) -> dict[str, list[float]] | None:
+        """See `UnitSums.curve`."""
+        found = self.each.find("ece")
+        return found.curve().record() if isinstance(found, Calibration) else None
+
+    def beside(self, neighbours: SpatialWeights | None) -> ChipSums:
+        """The same: patterns of whole chips are not scored."""
+        return self
 
 
 def _digest(table: pd.DataFrame) -> str:
