@@ -78,15 +78,15 @@ EXAMPLES: dict[str, str] = {
     "card init": "rs05bench card init parcels.csv",
     "card show": "rs05bench card show parcels.yaml",
     "demo": "rs05bench demo",
-    "download": "rs05bench download hls-burn-scars --out data",
+    "download": "rs05bench download hls-burn-scars --root data",
     "errors": "rs05bench errors runs --out errors",
-    "export-terratorch": "rs05bench export-terratorch card.yaml --data chips --out terratorch",
+    "export-terratorch": "rs05bench export-terratorch card.yaml --data chips --model prithvi-300/lora --split leave-state-out --out t",
     "extract": "rs05bench extract fields.gpkg --from mirror --years 2024 --out fields.parquet",
-    "fit-predict": "rs05bench fit-predict parcels.yaml --model alphaearth/logistic --out predictions",
+    "fit-predict": "rs05bench fit-predict parcels.yaml --data . --model alphaearth/logistic --split leave-county-out --out predictions",
     "hub pull": "rs05bench hub pull OWNER/NAME --out here --revision COMMIT",
     "hub push": "rs05bench hub push OWNER/NAME --manifest crop/leave-state-out@v1",
     "hypotheses": "rs05bench hypotheses runs",
-    "import": "rs05bench import theirs --into runs",
+    "import": "rs05bench import theirs --out runs",
     "labels build": "rs05bench labels build card.yaml --data data --out labels",
     "labels verify": "rs05bench labels verify labels",
     "layers": "rs05bench layers parcels.csv --layers terrain,climate-zone --out with-layers.csv",
@@ -99,7 +99,7 @@ EXAMPLES: dict[str, str] = {
     "leaderboard standing": "rs05bench leaderboard standing",
     "leaderboard truth": "rs05bench leaderboard truth aef-landcover --data DATA --out truth",
     "leaderboard verify": "rs05bench leaderboard verify mine --truth truth",
-    "manifest build": "rs05bench manifest build parcels.yaml --split leave-county-out --out manifests",
+    "manifest build": "rs05bench manifest build parcels.yaml --data . --splits leave-county-out --out manifests",
     "manifest diff": "rs05bench manifest diff one.parquet other.parquet",
     "manifest list": "rs05bench manifest list",
     "manifest show": "rs05bench manifest show crop/leave-state-out@v1",
@@ -107,7 +107,7 @@ EXAMPLES: dict[str, str] = {
     "map": "rs05bench map parcels.yaml --model alphaearth/logistic --area county.gpkg --years 2024 --from mirror --out map",
     "models": "rs05bench models",
     "models check": "rs05bench models check my_model.py:MyModel",
-    "plan": "rs05bench plan parcels.yaml --models shallow --seeds 0-4",
+    "plan": "rs05bench plan grid.yaml",
     "prune": "rs05bench prune runs",
     "report": "rs05bench report runs --out report",
     "results": "rs05bench results runs",
@@ -148,8 +148,10 @@ def add_examples(app: typer.Typer) -> None:
         command.short_help, command.epilog = lines.get(name), _example(name)
     for group in app.registered_groups:
         inner = group.typer_instance
+        group.epilog = _example(str(group.name))
         if inner is None:
             continue
+        inner.info.epilog = _example(str(group.name))
         for command in inner.registered_commands:
             command.epilog = _example(f"{group.name} {command.name}")
 

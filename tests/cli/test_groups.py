@@ -55,6 +55,8 @@ def test_every_command_has_an_example_that_it_takes(command):
         options = {option for parameter in one.params for option in (*parameter.opts, *parameter.secondary_opts)}
         unknown = {word for word in rest if word.startswith("--")} - options
         assert not unknown, (name, unknown)
+        needed = {parameter.opts[0] for parameter in one.params if parameter.required and parameter.opts[0].startswith("--")}
+        assert needed <= set(rest), (name, needed)
         text = RUN.invoke(app, [*words[1 : len(words) - len(rest)], "--help"]).output
         assert "Example: rs05bench" in text, name
 
