@@ -22,6 +22,9 @@ def advise(
     target: Annotated[str | None, typer.Option("--target", help="Target; default the card's first.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the results here; a second run takes them up.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Worker processes; default all cores.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--full", help="Also every budget, costs, each class's score and what is taken for what.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything behind the advice, as JSON.")] = False,
 ) -> None:
     """Run a quick sweep on your own table and say which method to use, what to expect, and what more labels would buy."""
@@ -30,7 +33,7 @@ def advise(
     import tempfile
 
     from rs05bench.experiment.advice import to_dict
-    from rs05bench.experiment.advice_text import lines
+    from rs05bench.experiment.advice_text import full, lines
     from rs05bench.experiment.advise import advise as ask
 
     def tell(stage: str) -> None:
@@ -60,6 +63,6 @@ def advise(
     if as_json:
         typer.echo(json.dumps(to_dict(found), indent=2, ensure_ascii=False))
         return
-    for line in lines(found):
+    for line in [*lines(found), *(full(found) if everything else [])]:
         kept_nowhere = out is None and line.endswith(found.store)
         typer.echo(f"  {line.removesuffix(f' Results: {found.store}') if kept_nowhere else line}")

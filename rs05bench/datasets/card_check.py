@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from rs05bench.datasets.embedding_table import Derive, EmbeddingTable
-from rs05bench.datasets.tables.design import DesignFlag, counts_below
+from rs05bench.datasets.tables.block_size import block_words, fit_task
+from rs05bench.datasets.tables.design import DesignFlag, counts_below, design_flags
 from rs05bench.datasets.tables.reading import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN
 from rs05bench.errors import BenchError
 from rs05bench.protocol import SplitManifest, TaskCard, build_manifest, draw_budget
@@ -122,8 +123,8 @@ def check_card(card: TaskCard, data_dir: str | Path, *, derive: Derive | None = 
         dropped={str(reason): int(count) for reason, count in table.dropped.groupby("reason", sort=False)["count"].sum().items()},
         splits=splits,
         budgets=[_try_budget(card, main, budget, labels.to_dict()) for budget in card.budgets],
-        flags=table.design_flags(),
-        blocks=table.block_words(),
+        flags=design_flags(units, labels, table.units().groups, card.kind),
+        blocks=block_words(card, fit_task(card, table.units(), labels)),
         hints=_hints(card, table, splits),
     )
 

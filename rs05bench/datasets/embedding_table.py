@@ -17,8 +17,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rs05bench.datasets.tables.block_size import BlockSize, fit_blocks
-from rs05bench.datasets.tables.design import DesignFlag, design_flags
 from rs05bench.datasets.tables.leaks import refuse_leaks
 from rs05bench.datasets.tables.positions import refuse_swapped, representative_points
 from rs05bench.datasets.tables.reading import FILE_COLUMN, ROW_COLUMN, read_files
@@ -131,28 +129,6 @@ class EmbeddingTable:
     def units(self) -> UnitTable:
         """The units, without their labels."""
         return self._units
-
-    def design_flags(self) -> list[DesignFlag]:
-        """Labels that follow from the place, the year or a group."""
-        return design_flags(self._units.frame, self.labels(), self._units.groups, self.card.kind)
-
-    def fitted_blocks(self) -> BlockSize | None:
-        """Blocks and buffer that suit the area and its labels; None where the units are too few or have no positions."""
-        units = self._units.frame
-        group = self.card.split_options.region or (self.card.groups[0] if self.card.groups else None)
-        regions = units[group] if group in units.columns else None
-        return fit_blocks(units["lon"].to_numpy(), units["lat"].to_numpy(), self.labels(), regions, self.card.kind)
-
-    def block_words(self) -> str:
-        """Blocks and buffer of the card, and those that suit the area where they differ by more than five times."""
-        options, fitted = self.card.split_options, self.fitted_blocks()
-        if fitted is None or options.block_by is not None:
-            return ""
-        words = f"{options.block_size_m:,.0f} m blocks, {options.buffer_m:,.0f} m buffer"
-        if max(options.block_size_m / fitted.block_m, fitted.block_m / options.block_size_m) > 5:
-            setting = f"split_options: {{block_size_m: {fitted.block_m:.0f}, buffer_m: {fitted.buffer_m:.0f}}}"
-            words += f"; this area suits {fitted.sentence}: {setting}"
-        return words
 
     def features(self, name: str) -> tuple[list[str], NDArray[np.float32]]:
         """Columns and values (n, d) of a feature set, a row a unit in the order of `units()`; NaN where missing.

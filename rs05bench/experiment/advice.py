@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from rs05bench.protocol.adaptation_curve import AdaptationPoint
-from rs05bench.protocol.inference.intervals import Estimate
+from rs05bench.datasets.tables.design import DesignFlag
+from rs05bench.protocol.inference.estimate import Estimate
 
 HOME, ELSEWHERE = "test_id", "test_ood"
 SEEDS = 5
 """Draws of labels that are run when there is time."""
 
+Verdict = Literal["model", "leads", "floor", "perfect-floor"]
+
 
 @dataclass(frozen=True)
-class Choice:
-    """The best model of one place at one budget.
+class Place:
+    """What was found in one place: in-domain, or in the group held out.
 
     Attributes:
-        model: Its name.
-        score: Its score there.
-        rival: The best other model that is no floor.
-        lead: How much better it is than the rival on the same test blocks; None where they cannot be compared.
-        alike: Models whose difference to the best cannot be told from zero, cheapest first, the best among them.
-        over_floor: How much better it is than the best floor, which sees no image; None where it is a floor or there is none.
+        role: `test_id` or `test_ood`.
+        best: The model with the best score that is not a baseline without imagery.
+        score: Its score there, the mean over groups.
+        floor: The best baseline without imagery; empty where none was run.
+        floor_score: Its score there.
+        over_floor: How much better the model is than the baseline on the same test units; None where they cannot be compared.
+        alike: Models without a significant difference to the best and within `CLOSE` of it, cheapest first, the best among them.
     """
 
-    model: str
+    role: str
+    best: str
     score: Estimate
-    rival: str | None
-    lead: Estimate | None
+    floor: str
+    floor_score: Estimate | None
+    over_floor: Estimate | None
     alike: tuple[str, ...]
-    over_floor: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -49,23 +53,30 @@ class Advice:
         units: Labelled units.
         groups: Groups.
         classes: Classes; None for a regression.
-        bands: AlphaEarth bands among the features.
-        columns: Other feature columns.
+        features: Feature set -> number of columns.
         labels: Labels the advice is for.
         labels_used: Labels used, the mean over folds.
-        here: Best at home.
-        elsewhere: Best where the group is held out; None when nothing is held out.
-        recommended: The model to use: cheapest of those that cannot be told from the best elsewhere (or here).
-        reaches: Place -> score of the recommended model.
-        drop: Drop of the best elsewhere on the same ground.
-        floors: Floor -> place (`test_id`, `test_ood`) -> score.
-        place_counts: How much better the nearest labelled neighbour is than the majority or mean at home; None without positions.
-        by_budget: (labels, best here, best elsewhere) at each budget that was run.
-        more_here: What more labels here bring to the recommended model, at home and elsewhere.
-        more: How many more.
-        more_there: What labels from the new group bring.
-        larger: (learner, simpler learner, difference elsewhere or here) on the recommended model's inputs.
-        inputs: (feature set, other, difference) of the best two kinds of input with the same learner.
+        flags: Designs under which no score here says anything of the ground.
+        here: In-domain.
+        elsewhere: Where the group is held out; None when nothing is held out.
+        verdict: `model` (it beats the baselines), `leads` (ahead of them, but not significantly), `floor` (no model is ahead of the best
+            baseline) or `perfect-floor` (a baseline without imagery is right nearly always: a broken design).
+        recommended: What to use: a model, or the baseline where no model is ahead of it.
+        reaches: Place -> score of it.
+        drop: Drop of the best model elsewhere, on the same test units.
+        floors: Baseline -> place -> score.
+        place_share: Share of the best model's gain over majority or mean in-domain that the nearest labelled place reaches; None without
+            positions.
+        place_gain: How much better the nearest labelled place is than majority or mean in-domain.
+        by_budget: (labels, best here, its score, best elsewhere, its score) at each budget that was run.
+        more: How many further labels are asked about.
+        more_random: Place -> what as many more labels drawn at random bring.
+        more_clustered: Place -> the same number of labels in a few visited places, against all of them at random.
+        more_there: What labels from the new group bring there; None where it was not run.
+        unsettled: (question, difference) of what these data do not settle.
+        settled: (statement, difference) of what they do.
+        blocks: Blocks and buffer, for people.
+        confusion: True class -> answer -> units, of the recommended model where it is judged; None for a regression.
         fit_s: Seconds to fit the recommended model.
         predict_s_per_1000: Seconds to predict 1,000 units.
         hardware: On what.
@@ -77,7 +88,6 @@ class Advice:
         notes: What a reader has to know.
         simulated: Whether the data are simulated.
         store: Where the results lie.
-        in_time: Whether a group is one place, so that new units there are new dates.
     """
 
     task: str
@@ -88,23 +98,28 @@ class Advice:
     units: int
     groups: int
     classes: int | None
-    bands: int
-    columns: int
+    features: dict[str, int]
     labels: int
     labels_used: float
-    here: Choice
-    elsewhere: Choice | None
+    flags: list[DesignFlag]
+    here: Place
+    elsewhere: Place | None
+    verdict: Verdict
     recommended: str
     reaches: dict[str, Estimate]
     drop: Estimate | None
     floors: dict[str, dict[str, Estimate]]
-    place_counts: Estimate | None
+    place_share: float | None
+    place_gain: Estimate | None
     by_budget: list[tuple[float, str, float, str | None, float | None]]
-    more_here: dict[str, Estimate]
     more: int
-    more_there: AdaptationPoint | None
-    larger: tuple[str, str, Estimate] | None
-    inputs: tuple[str, str, Estimate] | None
+    more_random: dict[str, Estimate]
+    more_clustered: dict[str, Estimate]
+    more_there: Estimate | None
+    unsettled: list[tuple[str, Estimate]]
+    settled: list[tuple[str, Estimate]]
+    blocks: str
+    confusion: dict[str, dict[str, int]] | None
     fit_s: float
     predict_s_per_1000: float
     hardware: str
@@ -116,12 +131,17 @@ class Advice:
     notes: list[str] = field(default_factory=list)
     simulated: bool = False
     store: str = ""
-    in_time: bool = False
+
+    @property
+    def judged(self) -> Place:
+        """The place a recommendation is for: where the group is held out, else here."""
+        return self.elsewhere or self.here
 
 
 def to_dict(advice: Advice) -> dict[str, Any]:
     """Plain data; NaN as None."""
-    record: dict[str, Any] = _plain(asdict(advice))
+    flags = [flag.model_dump() for flag in advice.flags]
+    record: dict[str, Any] = _plain(asdict(advice) | {"flags": flags})
     return record
 
 

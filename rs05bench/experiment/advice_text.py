@@ -1,11 +1,11 @@
-"""Advice in words: what `rs05bench advise` prints, for a person with a field to map and a week to do it in."""
+"""Advice in words: what `rs05bench advise` prints, for a person with a field to map and a week to do it in. A dozen lines at most."""
 
 from __future__ import annotations
 
 import math
 
-from rs05bench.experiment.advice import ELSEWHERE, HOME, SEEDS, Advice
-from rs05bench.protocol.inference.intervals import Estimate
+from rs05bench.experiment.advice import ELSEWHERE, HOME, SEEDS, Advice, Place
+from rs05bench.protocol.inference.estimate import Estimate
 
 METRIC_NAMES = {
     "macro_f1": "macro-F1",
@@ -15,184 +15,147 @@ METRIC_NAMES = {
     "overall_accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
 }
-
 LEARNERS = {"logistic": "logistic regression", "ridge": "ridge regression", "rf": "a random forest"}
-
 MEANINGS = {
-    "macro_f1": "macro-F1 is the mean over classes of how well each is found and how rarely it is said wrongly: 1 is perfect.",
-    "r2": "R2 is the share of the variation that is explained: 1 is perfect, 0 is no better than the mean, below 0 is worse.",
+    "macro_f1": "macro-F1 is the mean over classes of how well each is found: 1 is perfect.",
+    "r2": "R2 is the share of the variation that is explained: 1 is perfect, 0 is no better than the mean.",
 }
-
-PART = 0.2
-"""From this share of the best model's gain over the plain floor on, coordinates alone are said to explain part of the score."""
+PART, MOST, ALL = 0.2, 0.6, 0.9
+"""Shares of the best model's gain from which coordinates alone are said to give part, most or all of the score."""
+_FEW_GROUPS = 8
 
 
 def lines(advice: Advice) -> list[str]:
-    """The advice, a line a statement; the first says what the data are, the second what to do."""
-    group = advice.group or "place"
-    said = [_data(advice), _do(advice)]
-    width = max(len(choice.model) for choice in (advice.here, advice.elsewhere or advice.here))
-    first = f"Here (new {'dates' if advice.in_time else 'places'}, same {group})"
-    second = f"Next {group}"
-    said.append(f"{first:<{len(first) + 3}}{advice.here.model:<{width}}   {_metric(advice)} {_score(advice.here.score)}")
-    if advice.elsewhere:
-        drop = f"   drop {_score(advice.drop)}" if advice.drop else ""
-        said.append(
-            f"{second:<{len(first) + 3}}{advice.elsewhere.model:<{width}}   {_metric(advice)} {_score(advice.elsewhere.score)}{drop}"
-        )
-    said += [
-        line
-        for line in (_over_floor(advice), _alike(advice), _place(advice), _there(advice), _here(advice), _larger(advice), _inputs(advice))
-        if line
-    ]
-    said += [*_budgets(advice), _cost(advice), MEANINGS.get(advice.metric, ""), *advice.notes, _basis(advice)]
+    """The advice, a line a statement, the recommendation first; flags of the design, and the word for simulated data, before it."""
+    said: list[str] = []
     if advice.simulated:
-        said.insert(0, "SIMULATED data: this shows what the command does and says nothing about the Earth.")
-    return [line for line in said if line]
+        said.append("SIMULATED data: this shows what the command does and says nothing about the Earth.")
+    said += [f"NOT A TEST OF THE GROUND: {flag.sentence}." for flag in advice.flags]
+    said.append(_do(advice))
+    said.append(_line(advice, advice.here))
+    if advice.elsewhere:
+        said.append(_line(advice, advice.elsewhere))
+    said += [line for line in (_each_group(advice), _place(advice), _more(advice), _there(advice), _open(advice)) if line]
+    said.append(_basis(advice))
+    notes = " ".join([*advice.notes, MEANINGS.get(advice.metric, "")]).strip()
+    return [*said, notes] if notes else said
 
 
-def _data(advice: Advice) -> str:
-    group = advice.group or "place"
-    classes = f", {advice.classes} classes" if advice.classes else ""
-    bands = f"{advice.bands} AlphaEarth bands" if advice.bands else "no AlphaEarth bands"
-    others = _count(advice.columns, "other feature column")
-    return (
-        f"{advice.labels} labels (validation included) out of {advice.units:,} units in {_count(advice.groups, group)}{classes}; "
-        f"{bands} and {others} found."
-    )
+def full(advice: Advice) -> list[str]:
+    """What `--full` adds: the best at every budget, blocks, costs, each class's score and what is taken for what."""
+    said = ["", *_budgets(advice)]
+    said += [f"Blocks: {advice.blocks}."] if advice.blocks else []
+    if math.isfinite(advice.fit_s):
+        said.append(
+            f"{advice.recommended}: {advice.labels_used:.0f} labels, {_seconds(advice.fit_s)} to fit, "
+            f"{_seconds(advice.predict_s_per_1000)} per 1,000 units ({advice.hardware or 'this machine'}, measured next to other work)."
+        )
+    return [*said, *_confusion(advice)]
 
 
 def _do(advice: Advice) -> str:
-    judged = advice.elsewhere or advice.here
-    if advice.recommended.startswith("floor/"):
+    judged, name = advice.judged, advice.recommended
+    where = f"in a new {advice.group}" if advice.elsewhere else "here"
+    score = advice.reaches.get(judged.role)
+    reached = f"{_metric(advice)} {_score(score)}" if score else ""
+    if advice.verdict == "perfect-floor":
         return (
-            f"No model beats {advice.recommended}, which sees no image: with {advice.labels} labels these inputs do not tell. "
-            "Label more, or get other inputs."
+            f"Use no model yet: {name}, a baseline without imagery, reaches {reached} {where}. "
+            "The labels follow from where they are, so no score shows that a model sees them. Collect labels of every class everywhere."
         )
-    where = f"in the next {advice.group}" if advice.elsewhere else "here"
-    if advice.recommended == judged.model:
-        alone = _leads(judged.lead) and len(judged.alike) == 1
-        why = f"the best {where}" if alone else f"the best {where}, though not by more than chance"
-    else:
-        why = f"cheapest of those that cannot be told from the best {where} ({judged.model})"
-    shown = {HOME: advice.here.model, ELSEWHERE: advice.elsewhere.model if advice.elsewhere else advice.here.model}
-    words = {HOME: "here", ELSEWHERE: f"in the next {advice.group}"}
-    others = [f"{_number(score.value)} {words[role]}" for role, score in advice.reaches.items() if shown[role] != advice.recommended]
-    said = f"Use {advice.recommended}: {why}{f'; it reaches {_both(others)}' if others else ''}."
-    return f"{said} That is {_in_words(advice)}."
+    if advice.verdict == "floor":
+        return (
+            f"Use {name}, a baseline without imagery: {reached} {where}, and no model is ahead of it "
+            f"({judged.best} reaches {_number(judged.score.value)}). With {advice.labels} labels these inputs add nothing that shows; "
+            "look at the inputs before labelling more."
+        )
+    text = f"Use {name} ({_in_words(advice)}): {reached} {where} with {advice.labels} labels."
+    if advice.verdict == "leads" and judged.over_floor is not None:
+        text += f" It is not shown to beat {judged.floor}, which sees no image: {_difference(judged.over_floor)}."
+    if name != judged.best:
+        text += f" {judged.best} is as good and costs more."
+    return text
 
 
-def _in_words(advice: Advice) -> str:
-    """The recommended model for people who do not know its name."""
-    inputs, _, learner = advice.recommended.partition("/")
-    other = f"the {advice.columns} other feature columns" if advice.columns != 1 else "the other feature column"
-    read = {"alphaearth": f"the {advice.bands} AlphaEarth bands", "raw": other, "hybrid": "AlphaEarth bands and other columns together"}
-    return f"{LEARNERS.get(learner, learner)} on {read.get(inputs, f'the feature set {inputs}')}"
+def _line(advice: Advice, place: Place) -> str:
+    words = f"Next {advice.group}" if place.role == ELSEWHERE else f"Here (same {advice.group or 'area'})"
+    drop = f"   drop {_score(advice.drop)}" if place.role == ELSEWHERE and advice.drop is not None else ""
+    floor = f"   without imagery {_number(place.floor_score.value)} ({place.floor})" if place.floor_score is not None else ""
+    return f"{words:<24}{place.best}   {_metric(advice)} {_score(place.score)}{floor}{drop}"
 
 
-def _both(parts: list[str]) -> str:
-    return " and ".join(parts)
-
-
-def _over_floor(advice: Advice) -> str:
-    """Where the best model is not told from a floor, nobody should map with it."""
-    said = []
-    for choice, where in ((advice.here, "here"), (advice.elsewhere, f"in the next {advice.group}")):
-        if choice is not None and choice.over_floor is not None and not _leads(choice.over_floor):
-            said.append(f"{where} ({choice.model} is {_signed(choice.over_floor)})")
-    if not said:
+def _each_group(advice: Advice) -> str:
+    points = advice.judged.score.points
+    if not 1 < len(points) <= _FEW_GROUPS:
         return ""
-    return (
-        f"Caution: not told from a floor, which sees no image, {' nor '.join(said)}: a map of that ground rests on hope. "
-        "Label more, or get other inputs."
-    )
-
-
-def _alike(advice: Advice) -> str:
-    judged = advice.elsewhere or advice.here
-    others = [name for name in judged.alike if name != judged.model]
-    if not others:
-        return ""
-    where = f"In the next {advice.group}" if advice.elsewhere else "Here"
-    return f"{where} these data cannot tell {judged.model} from {_listed(others)}: the intervals of the differences hold zero."
+    shown = ", ".join(f"{name} {_number(value)}" for name, value in sorted(points.items()))
+    return f"Each {advice.group or 'group'}: {shown}."
 
 
 def _place(advice: Advice) -> str:
-    plain = next((name for name in advice.floors if name != "floor/nearest"), None)
-    base = advice.floors.get(plain, {}) if plain else {}
-    word = "majority" if advice.classes else "mean"
-    nearest = advice.floors.get("floor/nearest")
-    if nearest is None:
-        alone = f" Always saying the {word} reaches {_number(base[HOME].value)} here" if HOME in base else ""
-        alone += (
-            f" and {_number(base[ELSEWHERE].value)} in the next {advice.group}." if ELSEWHERE in base and alone else "." if alone else ""
-        )
-        return f"The units have no positions, so what knowing the place alone gives cannot be told.{alone}"
+    nearest = advice.floors.get("floor/nearest", {})
     if HOME not in nearest:
-        return ""
-    text = f"Coordinates alone reach {_number(nearest[HOME].value)} at home"
+        return "The units have no positions, so what the place alone gives is not known." if advice.place_share is None else ""
+    text = f"Coordinates alone reach {_number(nearest[HOME].value)} here"
     if ELSEWHERE in nearest:
-        text += f" and {_number(nearest[ELSEWHERE].value)} next door"
-    if HOME in base:
-        text += f" (always saying the {word}: {_number(base[HOME].value)})"
-    if advice.place_counts is None or not advice.place_counts.low > 0:
-        return f"{text}: knowing the place explains none of the score here, as far as these data tell."
-    best = advice.here.score.value - base[HOME].value
-    share = advice.place_counts.value / abs(best) if best else 1.0
-    return f"{text}: {'part' if share >= PART else 'little'} of the score here is knowing the place."
+        text += f" and {_number(nearest[ELSEWHERE].value)} in a new {advice.group}"
+    share = advice.place_share or 0.0
+    if advice.verdict == "floor" and advice.recommended == "floor/nearest":
+        return f"{text}, as much as any model."
+    if share >= ALL:
+        return f"{text}: all of the score. The classes lie in different places."
+    if share >= MOST:
+        return f"{text}: most of the score is knowing the place."
+    if share >= PART:
+        return f"{text}: part of the score is knowing the place."
+    gain = advice.place_gain
+    if gain is None or gain.value <= 0:
+        return f"{text}: no more than always giving the same answer."
+    return f"{text}: no effect of the place detected ({_range(gain)})." if not gain.significant else f"{text}: a small part of the score."
+
+
+def _more(advice: Advice) -> str:
+    role = advice.judged.role
+    gain = advice.more_random.get(role) or advice.more_random.get(HOME)
+    if gain is None:
+        return "What more labels would bring was not reached in the time given." if advice.stopped else ""
+    text = f"{advice.more} more labels at random: {_difference(gain)}"
+    clustered = advice.more_clustered.get(role) or advice.more_clustered.get(HOME)
+    if clustered is not None:
+        text += f"; all labels in a few visited places instead: {_difference(clustered)}"
+    return f"{text}{_draws(gain)}."
 
 
 def _there(advice: Advice) -> str:
-    entry = advice.more_there
-    if entry is None or entry.gain is None:
-        return "" if advice.elsewhere is None else "What labels from the new place would bring was not reached in the time given."
-    count = f"{entry.extra_labels:.0f} more labels in the new {advice.group}"
-    seen = f"better in {entry.better_on} of {_count(entry.grounds, advice.group or 'fold' if entry.grounds == advice.groups else 'fold')}"
-    seen += _draws(entry.gain)
-    if entry.gain.low > 0:
-        return f"{count} would bring about {_signed(entry.gain)} ({seen})."
-    if entry.gain.high < 0:
-        return f"{count} made it worse by {_number(-entry.gain.value)} ({seen}): mixing them in plainly does not help."
-    return f"{count} would bring nothing that these data can show: {_signed(entry.gain)} ({seen})."
-
-
-def _here(advice: Advice) -> str:
-    if not advice.more_here:
+    if advice.elsewhere is None:
         return ""
-    parts = []
-    for role, word in ((HOME, "here"), (ELSEWHERE, f"in the next {advice.group}")):
-        gain = advice.more_here.get(role)
-        if gain is not None:
-            parts.append(f"{_signed(gain)} {word}{'' if gain.low > 0 or gain.high < 0 else ' (not told from nothing)'}")
-    once = _draws(next(iter(advice.more_here.values())))
-    return f"{advice.more} more labels from where you have labels already: {' and '.join(parts)}{once}."
+    if advice.more_there is None:
+        return "" if not advice.stopped else f"What labels from the new {advice.group} would bring was not reached in the time given."
+    gain = advice.more_there
+    better = sum(value > 0 for value in gain.points.values())
+    seen = f"better in {better} of {len(gain.points)}" if gain.points else ""
+    return f"{advice.more} labels from the new {advice.group} as well: {_difference(gain)}{f', {seen}' if seen else ''}{_draws(gain)}."
 
 
-def _draws(gain: Estimate) -> str:
-    """With one draw of labels, chance of the draw is not in the interval."""
-    return ", by one draw of labels only: another may differ" if gain.n_seeds < 2 else ""
+def _open(advice: Advice) -> str:
+    settled = "; ".join(f"{what} ({_difference(effect)})" for what, effect in advice.settled)
+    unsettled = "; ".join(f"{what}: {_difference(effect)}" for what, effect in advice.unsettled)
+    text = f"{settled}. " if settled else ""
+    return f"{text}Not settled by these data: {unsettled}." if unsettled else text.strip()
 
 
-def _larger(advice: Advice) -> str:
-    if advice.larger is None:
-        return ""
-    forest, linear, gain = advice.larger
-    if gain.low > 0:
-        return f"The larger learner pays: {forest} is {_signed(gain)} over {linear}."
-    if gain.high < 0:
-        return f"A larger model is not supported by these data: {forest} is {_signed(gain)} against {linear}."
-    return f"A larger model is not supported by these data: {forest} and {linear} differ by {_signed(gain)}."
-
-
-def _inputs(advice: Advice) -> str:
-    if advice.inputs is None:
-        return ""
-    embedding, raw, gain = advice.inputs
-    if gain.low > 0:
-        return f"The embedding is worth having: {embedding} is {_signed(gain)} over {raw}."
-    if gain.high < 0:
-        return f"The embedding does not pay here: {embedding} is {_signed(gain)} against {raw}."
-    return f"Whether the embedding beats the raw columns cannot be told: {embedding} against {raw} {_signed(gain)}."
+def _basis(advice: Advice) -> str:
+    group = advice.group or "area"
+    classes = f", {advice.classes} classes" if advice.classes else ""
+    sets = ", ".join(f"{name} ({count} columns)" for name, count in advice.features.items()) or "no features"
+    left = ""
+    if advice.stopped:
+        left = f" The time was up after {_count(advice.seeds, 'draw')} of labels of {SEEDS}; more minutes narrow the intervals."
+    blocks = f", {advice.blocks.partition(';')[0]}" if advice.blocks else ""
+    return (
+        f"{advice.units:,} labelled units in {_count(advice.groups, group)}{classes}; {sets}. {advice.cells:,} fits, "
+        f"split {advice.split}{blocks}, {advice.seconds:.0f} s.{left} Results: {advice.store}"
+    )
 
 
 def _budgets(advice: Advice) -> list[str]:
@@ -205,31 +168,32 @@ def _budgets(advice: Advice) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _cost(advice: Advice) -> str:
-    if not math.isfinite(advice.fit_s):
-        return ""
-    return (
-        f"{advice.recommended} costs {advice.labels_used:.0f} labels, {_seconds(advice.fit_s)} to fit "
-        f"and {_seconds(advice.predict_s_per_1000)} per 1,000 units on one core "
-        f"({advice.hardware or 'this machine'}, measured beside other work)."
-    )
+def _confusion(advice: Advice) -> list[str]:
+    if not advice.confusion:
+        return []
+    where = f"in a new {advice.group}" if advice.elsewhere else "here"
+    said = [f"What {advice.recommended} takes for what {where} (first draw of labels):"]
+    width = max(map(len, advice.confusion))
+    taken = {name: sum(row.get(name, 0) for row in advice.confusion.values()) for name in advice.confusion}
+    for truth, row in advice.confusion.items():
+        total, hit = sum(row.values()), row.get(truth, 0)
+        f1 = 2 * hit / (total + taken[truth]) if total + taken[truth] else float("nan")
+        wrong = sorted(((count, name) for name, count in row.items() if name != truth), reverse=True)[:3]
+        others = ", ".join(f"{name} {count}" for count, name in wrong)
+        said.append(f"  {truth:<{width}}  F1 {_number(f1)}  right {hit} of {total}{f'; taken for {others}' if others else ''}")
+    return said
 
 
-def _basis(advice: Advice) -> str:
-    left = (
-        f" The time was up before all {SEEDS} draws of labels were run ({advice.seeds} {'is' if advice.seeds == 1 else 'are'} complete); "
-        "more minutes narrow the intervals."
-        if advice.stopped
-        else ""
-    )
-    return (
-        f"From {advice.cells:,} fits ({len(advice.models)} models, {_count(advice.seeds, 'draw')} of labels, split {advice.split}) "
-        f"in {advice.seconds:.0f} s.{left} Intervals are 95 %. Results: {advice.store}"
-    )
+def _in_words(advice: Advice) -> str:
+    """The recommended model for people who do not know its name."""
+    inputs, _, learner = advice.recommended.partition("/")
+    count = advice.features.get(inputs)
+    return f"{LEARNERS.get(learner, learner)} on {f'the {count} columns of {inputs}' if count else inputs}"
 
 
-def _leads(lead: Estimate | None) -> bool:
-    return lead is not None and lead.low > 0
+def _draws(gain: Estimate) -> str:
+    """With one draw of labels, chance of the draw is not in the interval."""
+    return " (one draw of labels only: another may differ)" if gain.n_seeds < 2 else ""
 
 
 def _metric(advice: Advice) -> str:
@@ -237,14 +201,27 @@ def _metric(advice: Advice) -> str:
 
 
 def _score(estimate: Estimate) -> str:
-    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
-        return f"{_number(estimate.value)} (no interval: too few test blocks)"
+    if not _bounded(estimate):
+        return f"{_number(estimate.value)} (no interval: too few groups)"
     return f"{_number(estimate.value)} [{_number(estimate.low)}, {_number(estimate.high)}]"
 
 
-def _signed(estimate: Estimate) -> str:
+def _difference(estimate: Estimate) -> str:
+    """A difference with its interval; what an interval around zero leaves possible is written out."""
     sign = "+" if estimate.value >= 0 else ""
-    return f"{sign}{_score(estimate)}"
+    if not _bounded(estimate):
+        return f"{sign}{_number(estimate.value)} (no interval: too few groups)"
+    if estimate.significant:
+        return f"{sign}{_number(estimate.value)} [{_number(estimate.low)}, {_number(estimate.high)}]"
+    return f"{sign}{_number(estimate.value)}, no effect detected ({_range(estimate)})"
+
+
+def _range(estimate: Estimate) -> str:
+    return f"between {_number(estimate.low)} and {_number(estimate.high)} is possible" if _bounded(estimate) else "no interval"
+
+
+def _bounded(estimate: Estimate) -> bool:
+    return math.isfinite(estimate.low) and math.isfinite(estimate.high)
 
 
 def _number(value: float | None) -> str:
@@ -267,8 +244,3 @@ def _count(number: int, word: str) -> str:
         return f"1 {word}"
     plural = f"{word[:-1]}ies" if word.endswith("y") and word[-2] not in "aeiou" else f"{word}s"
     return f"{number} {plural}"
-
-
-def _listed(names: list[str]) -> str:
-    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} others"]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rs05bench.errors import DataError
 from rs05bench.experiment.advice import Advice
-from rs05bench.experiment.advise_plan import make_plan, open_task, run_stages
-from rs05bench.experiment.advise_reading import read_results
+from rs05bench.experiment.advise_plan import make_plan, open_task, run_stages, with_fitted_blocks
+from rs05bench.experiment.advise_reading import Run, read_results
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.pooling import Point, Pool
@@ -63,6 +63,9 @@ def advise(
             remedy="Sweep its models: rs05bench sweep CARD --out RUNS.",
         )
     target = target or card.targets[0]
+    card = with_fitted_blocks(card, data)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    card_path = card.save(Path(out) / "advised-card.yaml")
     bench, split = open_task(card, data)
     plan = make_plan(bench, card, split, target, labels, more)
     stopped = run_stages(plan, card_path, data, Path(out), target, begin + 60 * minutes, jobs, on_stage)
@@ -82,7 +85,7 @@ def advise(
             source=card_path,
             remedy="Give more time with --minutes, or look at the failures in --out.",
         )
-    return read_results(bench, card, plan, Pool.of(complete), stopped, time.perf_counter() - begin, str(out), target)
+    return read_results(bench, card, plan, Pool.of(complete), Run(stopped, time.perf_counter() - begin, str(out)), target)
 
 
 def _complete(results: Iterable[Result], folds: int) -> list[Result]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rs05bench.datasets.tables.block_size import fit_task
+from rs05bench.datasets.tables.design import design_flags
 from rs05bench.errors import DataError
 from rs05bench.experiment.advice import SEEDS
 from rs05bench.experiment.cell import Bench, make_bench
@@ -24,6 +26,8 @@ LEAST_LABELS = 10
 SPARE = 1.3
 """A stage is begun only when this many times its expected duration is left."""
 MOST_FEATURE_SETS = 4
+VISITS = 5
+"""Places that are visited where labels are not drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Plan:
     models: tuple[str, ...]
     labels: int
     more: int
+    visits: int = 5
 
     def stages(self) -> list[tuple[tuple[str, ...], str, tuple[str, ...], int]]:
         """(models, split, budgets, seed) in the order they are run."""
@@ -54,6 +59,21 @@ class Plan:
         return [stage for stage in found if stage[0] and stage[3] >= 0]
 
 
+def with_fitted_blocks(card: TaskCard, data: str | Path) -> TaskCard:
+    """The card with blocks and buffer that suit the area, where it does not set them itself."""
+    from rs05bench.datamodules.sources import open_source
+
+    options = card.split_options
+    if {"block_size_m", "buffer_m", "block_by"} & options.model_fields_set:
+        return card
+    source = open_source(card, data)
+    fitted = fit_task(card, source.units(), source.labels(card.targets[0]))
+    if fitted is None:
+        return card
+    setting = {"block_size_m": fitted.block_m, "buffer_m": fitted.buffer_m}
+    return card.model_copy(update={"split_options": options.model_copy(update=setting)})
+
+
 def open_task(card: TaskCard, data: str | Path) -> tuple[Bench, str]:
     """Opens a task under the most telling split that its data allow.
 
@@ -65,10 +85,19 @@ def open_task(card: TaskCard, data: str | Path) -> tuple[Bench, str]:
     source = open_source(card, data)
     verdicts = possible_splits(card, source.units())
     possible = [split for split, reason in verdicts.items() if not reason and not Split(split).extra]
+    # Where the label is a function of the group, holding the group out tests nothing: another split is asked where there is one.
+    units, labels = source.units(), source.labels(card.targets[0])
+    empty = {flag.split for flag in design_flags(units.frame, labels, units.groups, card.kind) if flag.split}
+    possible = [split for split in possible if _moved(Split(split)) not in empty] or possible
     if not possible:
         raise DataError(f"no split is possible on these data: {next(iter(verdicts.values()), '')}", source=card.name)
     split = min(possible, key=lambda name: Split(name).rule.rank)
     return make_bench(card, data, [split], source), split
+
+
+def _moved(split: Split) -> str:
+    """What a split moves: its group, `year`, or nothing."""
+    return split.group or ("year" if split.rule.needs_year else "")
 
 
 def make_plan(bench: Bench, card: TaskCard, split: str, target: str, labels: int | None, more: int) -> Plan:
@@ -88,10 +117,13 @@ def make_plan(bench: Bench, card: TaskCard, split: str, target: str, labels: int
         sizes.append(wanted // 2)
     if wanted + more <= there:
         sizes.append(wanted + more)
+    budgets = [f"{size}-units" for size in sizes]
+    if wanted + more <= there:
+        budgets.append(f"{wanted + more}-units-in-{VISITS}-blocks")
     plus = None
     if Split(split).rule.name == "leave-group":
         plus = f"{split}+{more}-units"
-    return Plan(split, plus, tuple(f"{size}-units" for size in sizes), tuple(_models(bench, card)), wanted, more)
+    return Plan(split, plus, tuple(budgets), tuple(_models(bench, card)), wanted, more, VISITS)
 
 
 def _models(bench: Bench, card: TaskCard) -> list[str]:

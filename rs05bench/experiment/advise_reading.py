@@ -1,27 +1,50 @@
-"""Reading a quick sweep: who is best where, what more labels bring, what a larger model brings, and how sure all of it is."""
+"""Reading a quick sweep: who is best where, whether it beats what needs no image, what more labels bring, and what stays open.
+
+Scores, differences and intervals are those of `rs05bench.protocol.comparison`; nothing is computed here but which of them to show.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
+from rs05bench.datasets.tables.block_size import block_words, fit_task
+from rs05bench.datasets.tables.design import design_flags
 from rs05bench.errors import DataError
-from rs05bench.experiment.advice import ELSEWHERE, HOME, Advice, Choice
+from rs05bench.experiment.advice import ELSEWHERE, HOME, Advice, Place, Verdict
 from rs05bench.experiment.advise_plan import Plan, task_classes
 from rs05bench.experiment.cell import Bench
-from rs05bench.protocol.adaptation_curve import AdaptationPoint, adaptation_curve
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.drop import drop_estimates
-from rs05bench.protocol.inference.intervals import Estimate
-from rs05bench.protocol.metrics import find_metric
-from rs05bench.protocol.pooled_contrast import contrast
+from rs05bench.protocol.comparison import Comparison, Side, compare, differences
+from rs05bench.protocol.inference.estimate import LEAST, Estimate
+from rs05bench.protocol.metrics import Confusion, find_metric
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.splits import Split
 
+CLOSE = 0.02
+"""Scores nearer than this, without a significant difference, are as good as equal: the cheaper model is recommended."""
+PERFECT = 0.98
+PLAIN = ("floor/majority", "floor/mean")
 
-def read_results(bench: Bench, card: TaskCard, plan: Plan, pool: Pool, stopped: str, seconds: float, store: str, target: str) -> Advice:
+
+@dataclass(frozen=True)
+class Run:
+    """What was run, for the record.
+
+    Attributes:
+        stopped: What was left out because the time was up.
+        seconds: Time it took.
+        store: Where the results lie.
+    """
+
+    stopped: str
+    seconds: float
+    store: str
+
+
+def read_results(bench: Bench, card: TaskCard, plan: Plan, pool: Pool, run: Run, target: str) -> Advice:
     """The advice that a sweep's complete cells give.
 
     Args:
@@ -29,9 +52,7 @@ def read_results(bench: Bench, card: TaskCard, plan: Plan, pool: Pool, stopped: 
         card: Its card.
         plan: What was to be run.
         pool: Cells of seeds that have every fold.
-        stopped: What was left out because the time was up.
-        seconds: Time it took.
-        store: Where the results lie.
+        run: How it was run.
         target: Target.
 
     Raises:
@@ -39,109 +60,183 @@ def read_results(bench: Bench, card: TaskCard, plan: Plan, pool: Pool, stopped: 
     """
     base = {point.model: point for point in pool.points if point.split == plan.split and point.budget == plan.budgets[0]}
     metric = _metric(pool, next(iter(base.values())), card)
-    reader = _Reader(pool, metric)
-    here = reader.best(base, HOME)
+    found = compare(Pool({point: pool.points[point] for point in base.values()}), metric=metric)
+    here = _place(pool, found, base, HOME, metric)
+    elsewhere = _place(pool, found, base, ELSEWHERE, metric)
     if here is None:
         raise DataError("no model could be scored", source=card.name)
-    elsewhere = reader.best(base, ELSEWHERE)
-    judged, role = (elsewhere, ELSEWHERE) if elsewhere else (here, HOME)
-    recommended = judged.alike[0]
+    judged = elsewhere or here
+    verdict = _verdict(judged, metric)
+    recommended = judged.floor if verdict in ("floor", "perfect-floor") else judged.alike[0]
     chosen = base[recommended]
-    floors = {
-        name: {place: score for place in (HOME, ELSEWHERE) if (score := reader.score(point, place)) is not None}
-        for name, point in base.items()
-        if name.startswith("floor/")
-    }
-    plain = next((point for name, point in base.items() if name in ("floor/majority", "floor/mean")), None)
-    nearest = base.get("floor/nearest")
+    drop = found.drop(base[judged.best]) if elsewhere else None
+    settled, unsettled = _open_questions(found, base, recommended, judged)
+    gain, share = _of_the_place(found, base, here)
     name = Split(plan.split)
-    units = bench.source.units().frame
+    units, labels = bench.source.units().frame, bench.source.labels(target)
     column = card.group_column(name.group) or card.split_options.region or (card.groups[0] if card.groups else None)
-    features = sorted({item for features in card.features for item in bench.source.features(features)[0]})
-    bands = [item for item in features if len(item) == 3 and item[0] == "A" and item[1:].isdigit()]
     cells = [cell for cells in pool.points.values() for cell in cells]
     cost = _costs(pool, chosen)
+    larger = f"{plan.labels + plan.more}-units"
     return Advice(
         task=card.name,
         kind=card.kind,
         metric=metric,
         group=name.group or ("year" if name.rule.needs_year else None),
         split=plan.split,
-        units=int(bench.source.labels(target).notna().sum()),
+        units=int(labels.notna().sum()),
         groups=int(units[column].nunique()) if column else 1,
         classes=len(task_classes(bench, card, target) or ()) or None,
-        bands=len(bands),
-        columns=len(features) - len(bands),
+        features={features: len(bench.source.features(features)[0]) for features in card.features},
         labels=plan.labels,
         labels_used=pool.labels(chosen),
+        flags=design_flags(units, labels, bench.source.units().groups, card.kind),
         here=here,
         elsewhere=elsewhere,
+        verdict=verdict,
         recommended=recommended,
-        reaches={place: score for place in (HOME, ELSEWHERE) if (score := reader.score(chosen, place)) is not None},
-        drop=_drop_of(pool, base[judged.model], metric) if elsewhere else None,
-        floors=floors,
-        place_counts=reader.difference(nearest, plain, HOME) if nearest and plain else None,
-        by_budget=_by_budget(pool, plan, reader),
-        more_here=_more_here(pool, plan, reader, chosen),
+        reaches=_scores(found, chosen),
+        drop=drop.drop if drop else None,
+        floors={model: _scores(found, point) for model, point in base.items() if model.startswith("floor/")},
+        place_share=share,
+        place_gain=gain,
+        by_budget=_by_budget(pool, plan, metric),
         more=plan.more,
-        more_there=_more_there(pool, chosen, metric),
-        larger=_larger(base, reader, recommended, role),
-        inputs=_inputs(base, reader, recommended, role),
+        more_random=_gains(pool, chosen._replace(budget=larger), chosen, metric),
+        more_clustered=_gains(pool, chosen._replace(budget=f"{larger}-in-{plan.visits}-blocks"), chosen._replace(budget=larger), metric),
+        more_there=_gain(pool, chosen._replace(split=plan.plus or ""), chosen, ELSEWHERE, metric),
+        unsettled=unsettled,
+        settled=settled,
+        blocks=block_words(card, fit_task(card, bench.source.units(), labels)),
+        confusion=_confusion(pool, chosen, judged.role, task_classes(bench, card, target)),
         fit_s=cost[0],
         predict_s_per_1000=cost[1],
         hardware=cost[2],
         models=tuple(base),
         seeds=len({cell.cell.seed for cell in cells if cell.cell.split == plan.split and cell.cell.budget == plan.budgets[0]}),
         cells=len(cells),
-        seconds=seconds,
-        stopped=stopped,
-        notes=_notes(judged.score, base, name.rule.may_be_main, metric, card),
+        seconds=run.seconds,
+        stopped=run.stopped,
+        notes=_notes(judged.score, name.rule.may_be_main, metric, card),
         simulated=card.simulated,
-        store=store,
-        in_time=bool(column) and int(units.groupby(column)["place"].nunique().max()) == 1,
+        store=run.store,
     )
 
 
-@dataclass
-class _Reader:
-    """Scores and differences of one metric, computed once."""
+def _place(pool: Pool, found: Comparison, base: dict[str, Point], role: str, metric: str) -> Place | None:
+    goodness = find_metric(metric).goodness
+    scores = {model: entry.estimate for model, point in base.items() if (entry := found.score(point, role)) is not None}
+    scores = {model: score for model, score in scores.items() if np.isfinite(score.value)}
+    models = sorted((name for name in scores if not name.startswith("floor/")), key=lambda name: (-goodness(scores[name].value), name))
+    floors = sorted((name for name in scores if name.startswith("floor/")), key=lambda name: (-goodness(scores[name].value), name))
+    if not models:
+        return None
+    best = models[0]
+    floor = floors[0] if floors else ""
+    over = found.difference(base[best], base[floor], role) if floor else None
+    alike = [best]
+    for other in models[1:]:
+        lead = found.difference(base[best], base[other], role)
+        if lead is not None and not lead.effect.significant and lead.effect.value < CLOSE:
+            alike.append(other)
+    alike.sort(key=lambda name: _costs(pool, base[name])[0])
+    return Place(role, best, scores[best], floor, scores.get(floor), over.effect if over else None, tuple(alike))
 
-    pool: Pool
-    metric: str
-    _scores: dict[tuple[Point, str], Estimate | None] = field(default_factory=dict)
 
-    def score(self, point: Point, role: str) -> Estimate | None:
-        """Score of a point with interval."""
-        if (point, role) not in self._scores:
-            self._scores[point, role] = self.pool.score(point, role, self.metric)
-        return self._scores[point, role]
+def _verdict(judged: Place, metric: str) -> Verdict:
+    goodness = find_metric(metric).goodness
+    if judged.floor_score is None:
+        return "model"
+    if judged.floor_score.value >= PERFECT and metric != "mae":
+        return "perfect-floor"
+    if goodness(judged.floor_score.value) >= goodness(judged.score.value):
+        return "floor"
+    return "model" if judged.over_floor is not None and judged.over_floor.significant else "leads"
 
-    def difference(self, one: Point, other: Point, role: str) -> Estimate | None:
-        """How much better one is than the other on the same blocks, positive for better."""
-        sides = [self.pool.fits(point, self.metric, role) for point in (one, other)]
-        if not all(sides):
-            return None
-        return contrast([(1.0, sides[0])], [(1.0, sides[1])], self.metric, self.pool.regions(one) | self.pool.regions(other))[0]
 
-    def best(self, points: dict[str, Point], role: str) -> Choice | None:
-        """The best of some models, and who cannot be told from it."""
-        scores = {
-            name: score for name, point in points.items() if (score := self.score(point, role)) is not None and np.isfinite(score.value)
-        }
-        if not scores:
-            return None
-        goodness = find_metric(self.metric).goodness
-        order = sorted(scores, key=lambda name: (-goodness(scores[name].value), name))
-        first = order[0]
-        rivals = [name for name in order[1:] if not name.startswith("floor/")]
-        leads = {name: self.difference(points[first], points[name], role) for name in order[1:]}
-        alike = [first, *(name for name in order[1:] if (lead := leads[name]) is not None and not lead.low > 0)]
-        alike.sort(key=lambda name: _costs(self.pool, points[name])[0])
-        # A floor is recommended only where nothing beats it: it would give no map of its own.
-        models = [name for name in alike if not name.startswith("floor/")] or alike
-        rival = rivals[0] if rivals else None
-        floor = next((name for name in order[1:] if name.startswith("floor/")), None) if not first.startswith("floor/") else None
-        return Choice(first, scores[first], rival, leads[rival] if rival else None, tuple(models), leads[floor] if floor else None)
+def _of_the_place(found: Comparison, base: dict[str, Point], here: Place) -> tuple[Estimate | None, float | None]:
+    """How much the nearest labelled place is better than majority or mean, and its share of the best model's gain."""
+    plain = next((base[name] for name in PLAIN if name in base), None)
+    nearest = base.get("floor/nearest")
+    if plain is None or nearest is None:
+        return None, None
+    gain = found.difference(nearest, plain, HOME)
+    whole = found.difference(base[here.best], plain, HOME)
+    if gain is None or whole is None:
+        return None, None
+    share = gain.effect.value / whole.effect.value if whole.effect.value > 0 else 1.0
+    return gain.effect, float(np.clip(share, 0.0, 1.0)) if gain.effect.value > 0 else 0.0
+
+
+def _open_questions(
+    found: Comparison, base: dict[str, Point], recommended: str, judged: Place
+) -> tuple[list[tuple[str, Estimate]], list[tuple[str, Estimate]]]:
+    """Forest or linear model, embedding or raw columns: what these data settle, and what they do not."""
+    settled: list[tuple[str, Estimate]] = []
+    unsettled: list[tuple[str, Estimate]] = []
+    inputs, _, learner = (judged.best if recommended.startswith("floor/") else recommended).partition("/")
+    linear = next((f"{inputs}/{name}" for name in ("logistic", "ridge") if f"{inputs}/{name}" in base), "")
+    pairs = [(f"{inputs}/rf", linear)]
+    sets = [name.partition("/")[0] for name in base if name.endswith(f"/{learner}") and not name.startswith("floor/")]
+    if "raw" in sets:
+        pairs += [(f"{name}/{learner}", f"raw/{learner}") for name in sets if name not in ("raw", "hybrid")][:1]
+    for one, other in pairs:
+        if one not in base or other not in base:
+            continue
+        entry = found.difference(base[one], base[other], judged.role)
+        if entry is None:
+            continue
+        if entry.effect.significant:
+            first, second = (one, other) if entry.effect.value > 0 else (other, one)
+            settled.append((f"{first} beats {second}", entry.effect))
+        else:
+            unsettled.append((f"{one} against {other}", entry.effect))
+    return settled, unsettled
+
+
+def _scores(found: Comparison, point: Point) -> dict[str, Estimate]:
+    return {role: entry.estimate for role in (HOME, ELSEWHERE) if (entry := found.score(point, role)) is not None}
+
+
+def _gains(pool: Pool, one: Point, other: Point, metric: str) -> dict[str, Estimate]:
+    return {role: gain for role in (HOME, ELSEWHERE) if (gain := _gain(pool, one, other, role, metric)) is not None}
+
+
+def _gain(pool: Pool, one: Point, other: Point, role: str, metric: str) -> Estimate | None:
+    """How much better one point is than another in a role; None where either was not run."""
+    (entry,) = differences(pool, [(Side.score(one, role), Side.score(other, role))], metric)
+    return entry.effect if entry else None
+
+
+def _by_budget(pool: Pool, plan: Plan, metric: str) -> list[tuple[float, str, float, str | None, float | None]]:
+    found: list[tuple[float, str, float, str | None, float | None]] = []
+    for budget in plan.budgets:
+        points = {point.model: point for point in pool.points if point.split == plan.split and point.budget == budget}
+        if not points or "-in-" in budget:
+            continue
+        compared = compare(Pool({point: pool.points[point] for point in points.values()}), metric=metric)
+        here, there = (_place(pool, compared, points, role, metric) for role in (HOME, ELSEWHERE))
+        if here is not None:
+            labels = float(budget.removesuffix("-units"))
+            found.append((labels, here.best, here.score.value, there.best if there else None, there.score.value if there else None))
+    return sorted(found)
+
+
+def _confusion(pool: Pool, point: Point, role: str, classes: tuple[str, ...] | None) -> dict[str, dict[str, int]] | None:
+    """What is taken for what, over the folds of the first draw."""
+    if not classes:
+        return None
+    first = min(cell.cell.seed for cell in pool.points[point])
+    total = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    for cell in pool.points[point]:
+        kept = pool.kept(cell, role) if cell.cell.seed == first else None
+        for stats in kept.stats if kept is not None else ():
+            if isinstance(stats, Confusion) and stats.values.shape[-1] == len(classes):
+                total += stats.values.reshape(-1, len(classes), len(classes)).sum(axis=0).astype(np.int64)
+    return {
+        truth: {said: int(total[row, column]) for column, said in enumerate(classes) if total[row, column]}
+        for row, truth in enumerate(classes)
+    }
 
 
 def _metric(pool: Pool, point: Point, card: TaskCard) -> str:
@@ -163,71 +258,14 @@ def _costs(pool: Pool, point: Point) -> tuple[float, float, str]:
     return median(cost.fit_s for cost in costs), median(cost.predict_s_per_1000 for cost in costs), hardware or ""
 
 
-def _drop_of(pool: Pool, point: Point, metric: str) -> Estimate | None:
-    found = drop_estimates(Pool({point: pool.points[point]}), metric)
-    return found[0].drop if found else None
-
-
-def _by_budget(pool: Pool, plan: Plan, reader: _Reader) -> list[tuple[float, str, float, str | None, float | None]]:
-    found: list[tuple[float, str, float, str | None, float | None]] = []
-    for budget in plan.budgets:
-        points = {point.model: point for point in pool.points if point.split == plan.split and point.budget == budget}
-        here, there = reader.best(points, HOME), reader.best(points, ELSEWHERE)
-        if here is not None:
-            labels = float(budget.removesuffix("-units"))
-            found.append((labels, here.model, here.score.value, there.model if there else None, there.score.value if there else None))
-    return sorted(found)
-
-
-def _more_here(pool: Pool, plan: Plan, reader: _Reader, chosen: Point) -> dict[str, Estimate]:
-    larger = chosen._replace(budget=f"{plan.labels + plan.more}-units")
-    if larger not in pool.points:
-        return {}
-    found = {role: reader.difference(larger, chosen, role) for role in (HOME, ELSEWHERE)}
-    return {role: gain for role, gain in found.items() if gain is not None}
-
-
-def _more_there(pool: Pool, chosen: Point, metric: str) -> AdaptationPoint | None:
-    mine = {
-        point: cells
-        for point, cells in pool.points.items()
-        if point.model == chosen.model and point.budget == chosen.budget and Split(point.split).base == chosen.split
-    }
-    return next((entry for entry in adaptation_curve(Pool(mine), metric) if entry.gain is not None), None)
-
-
-def _larger(base: dict[str, Point], reader: _Reader, recommended: str, role: str) -> tuple[str, str, Estimate] | None:
-    """The forest against the linear model, on the recommended model's inputs."""
-    inputs = recommended.split("/")[0]
-    forest = base.get(f"{inputs}/rf")
-    linear = next((base[f"{inputs}/{learner}"] for learner in ("logistic", "ridge") if f"{inputs}/{learner}" in base), None)
-    if inputs == "floor" or forest is None or linear is None:
-        return None
-    gain = reader.difference(forest, linear, role)
-    return None if gain is None else (forest.model, linear.model, gain)
-
-
-def _inputs(base: dict[str, Point], reader: _Reader, recommended: str, role: str) -> tuple[str, str, Estimate] | None:
-    """AlphaEarth against raw columns with the recommended model's learner, where the card has both."""
-    learner = recommended.split("/")[1]
-    tiers = {reader.pool.model(point).tier: point for name, point in base.items() if name.endswith(f"/{learner}")}
-    if "embedding" not in tiers or "raw" not in tiers:
-        return None
-    gain = reader.difference(tiers["embedding"], tiers["raw"], role)
-    return None if gain is None else (tiers["embedding"].model, tiers["raw"].model, gain)
-
-
-def _notes(score: Estimate, base: dict[str, Point], main: bool, metric: str, card: TaskCard) -> list[str]:
+def _notes(score: Estimate, main: bool, metric: str, card: TaskCard) -> list[str]:
     notes = []
-    if score.scope == "within-groups":
-        notes.append("The intervals hold for these groups, not for any new one: there are too few of them to say more.")
-    if len(base) > 2:
-        notes.append(
-            f"The best of {len(base)} models was picked on the same test blocks that score it, so its score is a little flattered."
-        )
     if not main:
-        notes.append("Only a random split was possible: neighbours stand on both sides, and the scores promise too much.")
+        notes.append("Only a random split was possible: neighbours are on both sides, and the scores are too high.")
+    if score.over == "groups" and score.n_groups < LEAST:
+        notes.append(f"{score.n_groups} groups give no interval; look at each group's value.")
+    if score.over == "blocks":
+        notes.append("Intervals resample the test blocks of this one area: they hold here, not in a new area.")
     if metric != card.main_metric:
-        notes.append(f"Shown in {metric}, for {card.main_metric} cannot be given with intervals from what results keep.")
-    notes.append("Models that train on images (frozen encoders, LoRA) were not run: a table holds no images.")
+        notes.append(f"Shown in {metric}: {card.main_metric} has no interval from what results keep.")
     return notes

@@ -13,12 +13,13 @@ from typer.testing import CliRunner
 
 from rs05bench.errors import DataError
 from rs05bench.experiment.advice import to_dict
-from rs05bench.experiment.advice_text import lines
+from rs05bench.experiment.advice_text import full, lines
 from rs05bench.experiment.advise import advise
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol import TaskCard
-from rs05bench.protocol.inference import Estimate
+from rs05bench.protocol.comparison import compare
+from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.pooling import Point, Pool
 
 CARD = """
@@ -67,130 +68,167 @@ def asked(tmp_path_factory):
     return folder, found, stages
 
 
+def estimate(value: float, low: float, high: float, *, seeds: int = 3, p: float = 0.5) -> Estimate:
+    return Estimate(value, low, high, 0.95, (high - low) / 4, "groups", 4, n_seeds=seeds, p=p)
+
+
 def test_without_time_the_first_round_is_run_and_what_is_left_is_said(asked):
     _, found, stages = asked
     assert len(stages) == 1
     assert found.seeds == 1
     assert set(found.models) == {"floor/majority", "floor/nearest", "raw/logistic", "alphaearth/logistic", "hybrid/logistic"}
-    assert found.stopped
     text = "\n".join(lines(found))
-    assert "The time was up before" in text
+    assert "The time was up after 1 draw of labels" in text
     assert "was not reached in the time given" in text
 
 
-def test_every_number_follows_from_the_stored_cells(asked):
+def test_every_number_is_that_of_the_comparison_of_the_stored_cells(asked):
     folder, found, _ = asked
     pool = Pool.of(ResultStore(folder / "runs").results())
-    point = Point("fields", "crop", "leave-county-out", found.elsewhere.model, "40-units")
-    scores = {p.model: pool.score(p, "test_ood").value for p in pool.points}
-    assert found.elsewhere.score.value == pytest.approx(max(scores.values())) == pytest.approx(scores[point.model])
-    assert found.here.score.value == pytest.approx(max(pool.score(p, "test_id").value for p in pool.points))
+    compared = compare(pool)
+    scores = {point.model: compared.score(point, "test_ood").estimate.value for point in pool.points}
+    models = {name: value for name, value in scores.items() if not name.startswith("floor/")}
+    floors = {name: value for name, value in scores.items() if name.startswith("floor/")}
+    assert found.elsewhere.best == max(models, key=models.get)
+    assert found.elsewhere.score.value == max(models.values())
+    assert found.elsewhere.floor_score.value == max(floors.values())
+    points = {point.model: point for point in pool.points}
+    difference = compared.difference(points[found.elsewhere.best], points[found.elsewhere.floor], "test_ood")
+    assert found.elsewhere.over_floor.value == pytest.approx(difference.effect.value)
     assert found.labels_used == 40
-    assert (found.units, found.groups, found.classes, found.bands, found.columns) == (320, 4, 2, 64, 2)
-    assert found.cells == len(list(ResultStore(folder / "runs").results())) == 20
+    assert (found.units, found.groups, found.classes, found.features["alphaearth"], found.features["raw"]) == (320, 4, 2, 64, 2)
+    assert sum(sum(row.values()) for row in found.confusion.values()) > 0
 
 
-def test_the_first_lines_say_what_the_data_are_and_what_to_do(asked):
+def test_the_recommendation_stands_first_and_a_dozen_lines_are_enough(asked):
     _, found, _ = asked
     text = lines(found)
-    assert text[0].startswith("40 labels (validation included) out of 320 units in 4 counties, 2 classes; 64 AlphaEarth bands and 2 other")
-    assert text[1].startswith(f"Use {found.recommended}:")
-    assert any(line.startswith("Here (new places, same county)") for line in text)
+    assert text[0].startswith(f"Use {found.recommended} (")
+    assert any(line.startswith("Here (same county)") for line in text)
     assert any(line.startswith("Next county") and "drop" in line for line in text)
-    assert any(line.startswith("Coordinates alone reach") and "score here" in line for line in text)
-
-
-def test_the_recommended_model_is_never_a_floor_where_a_model_is_as_good(asked):
-    _, found, _ = asked
-    assert found.recommended in found.elsewhere.alike
-    assert not found.recommended.startswith("floor/")
+    assert any(line.startswith("Each county: c0") for line in text)
+    assert len(text) <= 12
 
 
 def test_cells_that_are_there_already_answer_what_labels_would_buy(asked, tmp_path):
     folder, first, _ = asked
     shutil.copytree(folder / "runs", tmp_path / "runs")
-    models = [first.recommended]
-    sweep(
-        folder / "card.yaml",
-        folder,
-        tmp_path / "runs",
-        models=models,
-        splits=["leave-county-out+15"],
-        budgets=["40-units"],
-        jobs=1,
-        costs=False,
-    )
-    sweep(
-        folder / "card.yaml",
-        folder,
-        tmp_path / "runs",
-        models=models,
-        splits=["leave-county-out"],
-        budgets=["70-units"],
-        jobs=1,
-        costs=False,
-    )
+    for split, budgets in (("leave-county-out+30-units", ["40-units"]), ("leave-county-out", ["70-units", "70-units-in-5-blocks"])):
+        sweep(
+            folder / "card.yaml",
+            folder,
+            tmp_path / "runs",
+            models=[first.recommended],
+            splits=[split],
+            budgets=budgets,
+            jobs=1,
+            costs=False,
+        )
     found = advise(folder / "card.yaml", folder, tmp_path / "runs", labels=40, minutes=0, jobs=1)
-    pool = Pool.of(ResultStore(tmp_path / "runs").results())
+    compared = compare(Pool.of(ResultStore(tmp_path / "runs").results()), by="budget")
     base = Point("fields", "crop", "leave-county-out", found.recommended, "40-units")
-    plus = pool.score(base._replace(split="leave-county-out+15"), "test_ood").value
-    assert found.more_there.extra_labels == 30
-    assert found.more_there.gain.value == pytest.approx(plus - pool.score(base, "test_ood").value)
-    larger = pool.score(base._replace(budget="70-units"), "test_id").value
-    assert found.more_here["test_id"].value == pytest.approx(larger - pool.score(base, "test_id").value)
+    larger = compared.difference(base._replace(budget="70-units"), base, "test_ood").effect.value
+    spread = compared.difference(base._replace(budget="70-units-in-5-blocks"), base._replace(budget="70-units"), "test_ood").effect.value
+    assert found.more_random["test_ood"].value == pytest.approx(larger)
+    assert found.more_clustered["test_ood"].value == pytest.approx(spread)
+    assert found.more_there is not None
     assert [row[0] for row in found.by_budget] == [40.0, 70.0]
-    assert any("30 more labels in the new county" in line for line in lines(found))
-
-
-def test_inputs_that_say_nothing_are_called_so(tmp_path):
-    write_table(tmp_path, signal=0.0)
-    found = advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", labels=40, minutes=0, jobs=1)
     text = "\n".join(lines(found))
-    assert "cannot tell" in text or "No model beats" in text
-    assert "the embedding is worth having" not in text.lower()
+    assert "30 more labels at random" in text
+    assert "in a few visited places instead" in text
+    assert "30 labels from the new county as well" in text
 
 
-def estimate(value: float, low: float, high: float, seeds: int = 3) -> Estimate:
-    return Estimate(value, low, high, 0.95, (high - low) / 4, "t", "within-groups", 4, 40, seeds, 0.5)
+def test_where_no_model_is_ahead_of_a_baseline_the_baseline_is_the_answer(tmp_path):
+    write_table(tmp_path)
+    table = pd.read_csv(tmp_path / "fields.csv")
+    table[[name for name in table.columns if name[0] in "bA"]] = 0.25
+    table["crop"] = np.where(table["lat"] % 0.2 < 0.1, "rice", "corn")  # stripes that the nearest label knows
+    table.to_csv(tmp_path / "fields.csv", index=False)
+    found = advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", labels=40, minutes=0, jobs=1)
+    assert found.verdict in ("floor", "perfect-floor")
+    assert found.recommended.startswith("floor/")
+    assert any(f"{found.recommended}, a baseline without imagery" in line for line in lines(found))
+    assert not any(line.startswith("Use alphaearth") for line in lines(found))
+
+
+def test_a_perfect_baseline_is_a_broken_design(asked):
+    _, found, _ = asked
+    text = lines(dataclasses.replace(found, verdict="perfect-floor", recommended="floor/nearest"))
+    assert text[0].startswith("Use no model yet: floor/nearest")
+    assert "labelling more" not in text[0]
+
+
+def test_a_label_that_follows_from_the_place_is_said_before_anything_else(tmp_path):
+    write_table(tmp_path)
+    table = pd.read_csv(tmp_path / "fields.csv")
+    table["crop"] = np.where(table["county"].isin(["c0", "c1"]), "rice", "corn")
+    table.to_csv(tmp_path / "fields.csv", index=False)
+    card = (tmp_path / "card.yaml").read_text().replace("[leave-county-out, random]", "[leave-county-out, spatial-block, random]")
+    (tmp_path / "card.yaml").write_text(card)
+    found = advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", labels=40, minutes=0, jobs=1)
+    assert {"county", "place"} <= {flag.what for flag in found.flags}
+    assert found.split == "spatial-block"
+    assert lines(found)[0].startswith("NOT A TEST OF THE GROUND: the label is a function of county: 4 of 4")
+
+
+def test_one_small_area_is_answered_for_itself(tmp_path):
+    write_table(tmp_path)
+    table = pd.read_csv(tmp_path / "fields.csv")
+    rng = np.random.default_rng(1)
+    table["lon"], table["lat"] = -100 + rng.random(len(table)) * 0.05, 40 + rng.random(len(table)) * 0.04
+    table.drop(columns="county").to_csv(tmp_path / "fields.csv", index=False)
+    (tmp_path / "card.yaml").write_text(
+        "kind: classification\nname: fields\ntargets: [crop]\ncoordinates: {x: lon, y: lat}\nfiles: [fields.csv]\n"
+        "features: {raw: [b1, b2], alphaearth: ['A[0-9][0-9]']}\nsplits: [spatial-block, random]\n"
+    )
+    found = advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", labels=60, minutes=0, jobs=1)
+    assert found.split == "spatial-block"
+    assert found.elsewhere is None
+    text = "\n".join(lines(found))
+    assert "here with 60 labels" in text
+    assert "they hold here, not in a new area" in text
+    assert "m blocks" in text
 
 
 @pytest.mark.parametrize(
-    ("gain", "said"),
-    [
-        (estimate(0.05, 0.02, 0.08), "The embedding is worth having"),
-        (estimate(0.05, -0.02, 0.12), "cannot be told"),
-        (estimate(-0.05, -0.08, -0.02), "does not pay here"),
-    ],
+    ("share", "said"),
+    [(0.95, "all of the score. The classes lie in different places"), (0.7, "most of the score"), (0.4, "part of the score")],
 )
-def test_what_the_embedding_is_worth_is_worded_by_its_interval(asked, gain, said):
-    _, found, _ = asked
-    text = lines(dataclasses.replace(found, inputs=("alphaearth/logistic", "raw/logistic", gain)))
-    assert any(said in line for line in text)
+def test_how_much_of_the_score_is_place_is_worded_by_its_share(asked, share, said):
+    assert any(said in line for line in lines(dataclasses.replace(asked[1], verdict="model", place_share=share)))
+
+
+def test_absence_of_evidence_is_written_as_such(asked):
+    open_ = [("hybrid/rf against hybrid/logistic", estimate(0.02, -0.05, 0.09))]
+    text = "\n".join(lines(dataclasses.replace(asked[1], settled=[], unsettled=open_)))
+    assert (
+        "Not settled by these data: hybrid/rf against hybrid/logistic: +.02, no effect detected (between -.05 and .09 is possible)" in text
+    )
+    gain = {"test_ood": estimate(0.18, -0.01, 0.37)}
+    text = "\n".join(lines(dataclasses.replace(asked[1], more_random=gain)))
+    assert "30 more labels at random: +.18, no effect detected (between -.01 and .37 is possible)" in text
+    assert "nothing" not in text
 
 
 def test_a_gain_seen_in_one_draw_of_labels_is_called_so(asked):
-    _, found, _ = asked
-    many = lines(dataclasses.replace(found, more_here={"test_id": estimate(0.05, 0.02, 0.08)}))
-    once = lines(dataclasses.replace(found, more_here={"test_id": estimate(0.05, 0.02, 0.08, seeds=1)}))
-    assert not any("one draw of labels" in line for line in many)
-    assert any(
-        "30 more labels from where you have labels already: +.05 [.02, .08] here, by one draw of labels only" in line for line in once
-    )
+    sure = estimate(0.05, 0.02, 0.08, p=0.01)
+    many = lines(dataclasses.replace(asked[1], more_random={"test_ood": sure}))
+    once = lines(dataclasses.replace(asked[1], more_random={"test_ood": dataclasses.replace(sure, n_seeds=1)}))
+    assert not any("one draw of labels only" in line for line in many)
+    assert any("30 more labels at random: +.05 [.02, .08] (one draw of labels only" in line for line in once)
 
 
-@pytest.mark.parametrize(("share", "said"), [(0.5, "part of the score here"), (0.05, "little of the score here")])
-def test_how_much_of_the_score_is_place_is_worded_by_its_share(asked, share, said):
-    _, found, _ = asked
-    base = found.floors["floor/majority"]["test_id"].value
-    counts = estimate(share * (found.here.score.value - base), 0.001, 1.0)
-    assert any(said in line for line in lines(dataclasses.replace(found, place_counts=counts)))
+def test_too_few_groups_give_no_interval(asked):
+    bare = estimate(0.5, float("nan"), float("nan"))
+    text = lines(dataclasses.replace(asked[1], reaches={"test_ood": bare}))
+    assert ".50 (no interval: too few groups)" in text[0]
 
 
 def test_units_without_positions_are_called_so(asked):
-    _, found, _ = asked
-    floors = {"floor/majority": found.floors["floor/majority"]}
-    text = lines(dataclasses.replace(found, floors=floors, place_counts=None))
-    assert any("have no positions, so what knowing the place alone gives cannot be told" in line for line in text)
+    floors = {"floor/majority": asked[1].floors["floor/majority"]}
+    text = lines(dataclasses.replace(asked[1], floors=floors, place_share=None))
+    assert any("have no positions, so what the place alone gives is not known" in line for line in text)
 
 
 def test_simulated_data_are_called_so_first(asked):
@@ -200,6 +238,13 @@ def test_simulated_data_are_called_so_first(asked):
 def test_everything_behind_it_is_plain_json(asked):
     record = json.loads(json.dumps(to_dict(asked[1]), allow_nan=False))
     assert record["elsewhere"]["score"]["value"] == asked[1].elsewhere.score.value
+
+
+def test_each_class_is_shown_in_full(asked):
+    text = "\n".join(full(asked[1]))
+    for name, row in asked[1].confusion.items():
+        assert f"{name}  F1" in text
+        assert f"right {row.get(name, 0)} of {sum(row.values())}" in text
 
 
 def test_too_few_labels_and_chips_are_refused(asked, tmp_path):
@@ -218,38 +263,9 @@ def test_the_command_prints_it(asked):
     folder, found, _ = asked
     cli._register()
     done = CliRunner().invoke(
-        cli.app, ["advise", str(folder / "card.yaml"), "--labels", "40", "--minutes", "0", "--out", str(folder / "runs"), "--jobs", "1"]
+        cli.app,
+        ["advise", str(folder / "card.yaml"), "--labels", "40", "--minutes", "0", "--out", str(folder / "runs"), "--jobs", "1", "--full"],
     )
     assert done.exit_code == 0, done.output
     assert f"Use {found.recommended}" in done.output
-
-
-def test_a_best_model_that_others_equal_is_not_called_better_than_chance(asked):
-    found = asked[1]
-    best = dataclasses.replace(found.elsewhere, model="raw/logistic", lead=estimate(0.1, 0.05, 0.15), alike=("raw/logistic",))
-    alone = lines(dataclasses.replace(found, recommended="raw/logistic", elsewhere=best))[1]
-    assert alone.startswith("Use raw/logistic: the best in the next county")
-    assert "chance" not in alone
-    assert alone.endswith("That is logistic regression on the 2 other feature columns.")
-    equalled = dataclasses.replace(best, alike=("raw/logistic", "hybrid/logistic"))
-    assert "not by more than chance" in lines(dataclasses.replace(found, recommended="raw/logistic", elsewhere=equalled))[1]
-
-
-def test_a_model_that_is_not_told_from_a_floor_is_warned_of(asked):
-    found = asked[1]
-    sure = dataclasses.replace(found.elsewhere, over_floor=estimate(0.2, 0.1, 0.3))
-    home = dataclasses.replace(found.here, over_floor=estimate(0.2, 0.1, 0.3))
-    assert not any(line.startswith("Caution") for line in lines(dataclasses.replace(found, here=home, elsewhere=sure)))
-    unsure = dataclasses.replace(found.elsewhere, over_floor=estimate(0.04, -0.2, 0.2))
-    (said,) = [line for line in lines(dataclasses.replace(found, here=home, elsewhere=unsure)) if line.startswith("Caution")]
-    assert "in the next county" in said
-    assert " here" not in said
-
-
-def test_the_gain_over_the_floor_is_that_of_the_same_blocks(asked):
-    folder, found, _ = asked
-    pool = Pool.of(ResultStore(folder / "runs").results())
-    points = {point.model: point for point in pool.points}
-    floors = {name: pool.score(point, "test_ood").value for name, point in points.items() if name.startswith("floor/")}
-    best = pool.score(points[found.elsewhere.model], "test_ood").value
-    assert found.elsewhere.over_floor.value == pytest.approx(best - max(floors.values()))
+    assert "takes for what" in done.output

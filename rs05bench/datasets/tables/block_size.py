@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from rs05bench.protocol.audit.autocorrelation import variogram
 from rs05bench.protocol.geodesy import great_circle_m
+
+if TYPE_CHECKING:
+    from rs05bench.protocol import TaskCard, UnitTable
 
 PER_BLOCK = 8
 """Units a block should hold on average: fewer, and a block tests nothing; many more, and there are few blocks."""
@@ -76,6 +80,26 @@ def fit_blocks(
     if reach and reach > buffer:
         sentence += f"; labels are alike up to about {_metres(reach)}, so test units have relatives in training and scores here are high"
     return BlockSize(size, buffer, extent, reach, sentence)
+
+
+def fit_task(card: TaskCard, units: UnitTable, labels: pd.Series) -> BlockSize | None:
+    """Blocks and buffer that suit a task's area and labels; None where the units are too few or have no positions."""
+    frame = units.frame
+    group = card.split_options.region or (card.groups[0] if card.groups else None)
+    regions = frame[group] if group in frame.columns else None
+    return fit_blocks(frame["lon"].to_numpy(), frame["lat"].to_numpy(), labels, regions, card.kind)
+
+
+def block_words(card: TaskCard, fitted: BlockSize | None) -> str:
+    """Blocks and buffer of a card, and those that suit the area where they differ by more than five times."""
+    options = card.split_options
+    if fitted is None or options.block_by is not None:
+        return ""
+    words = f"{options.block_size_m:,.0f} m blocks, {options.buffer_m:,.0f} m buffer"
+    if max(options.block_size_m / fitted.block_m, fitted.block_m / options.block_size_m) > 5:
+        setting = f"split_options: {{block_size_m: {fitted.block_m:.0f}, buffer_m: {fitted.buffer_m:.0f}}}"
+        words += f"; this area suits {fitted.sentence}: {setting}"
+    return words
 
 
 def _range(lon: NDArray[np.float64], lat: NDArray[np.float64], labels: pd.Series, kind: str) -> float | None:
