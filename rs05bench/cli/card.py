@@ -34,13 +34,21 @@ def init(
     product: Annotated[str | None, typer.Option(help="What numbered columns are: alphaearth, tessera, .., or any name.")] = None,
     class_names: Annotated[str | None, typer.Option("--class-names", help="Names of integer classes in order, by commas.")] = None,
     name: Annotated[str | None, typer.Option(help="Task name; default from the table's name.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Of chips: band names of one date, in file order, separated by commas.")] = None,
+    scale: Annotated[str | None, typer.Option(help="Of chips: number that stands for a reflectance of 1, or none.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Of chips: class of each mask value, e.g. '1=forest,2=not forest'.")] = None,
+    year: Annotated[str | None, typer.Option(help="Of chips whose names hold no date: their year.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take what the columns suggest.")] = False,
 ) -> None:
-    """Look at a table's columns, ask about what they cannot tell, and write a task card."""
+    """Look at a table's columns, or at a folder of chips, ask about what they cannot tell, and write a task card.
+
+    Groups of chips: longitude:DEGREES, latitude:DEGREES, TABLE.csv:ID:COLUMN or LAYER.gpkg:COLUMN.
+    """
     import re
 
     from rs05bench.datasets.card_init import look, next_steps, propose, settle
     from rs05bench.datasets.card_writing import write_commented
+    from rs05bench.datasets.chip_init import holds_chips
     from rs05bench.datasets.tables.zones import named_crs
     from rs05bench.errors import DataError
 
@@ -50,6 +58,10 @@ def init(
     )
     if out.exists():
         raise DataError("exists already", source=out, remedy="Give another name with --out, or remove it.")
+    if is_folder and holds_chips(table):
+        named = {"bands": bands, "scale": scale, "classes": classes, "groups": groups, "year": year}
+        _init_chips(table, out, {field: value for field, value in named.items() if value is not None}, name=name, yes=yes)
+        return
     given = {
         "target": target, "kind": kind, "groups": groups, "unit": unit, "features": features, "product": product,
         "class_names": class_names, "crs": named_crs(crs) if crs else None,
@@ -97,6 +109,27 @@ def _ask(facts: TableFacts, answers: dict[str, str], table: Path, *, yes: bool) 
             answer = str(typer.prompt(f"{question.text}{hint}", default=question.suggestion, show_default=bool(question.suggestion)))
             answer = "" if answer.strip() == "-" else answer
             answers[question.field] = named_crs(answer) if question.field == "crs" else answer
+
+
+def _init_chips(folder: Path, out: Path, answers: dict[str, str], *, name: str | None, yes: bool) -> None:
+    import re
+
+    from rs05bench.datasets.card_writing import write_commented
+    from rs05bench.datasets.chip_init import look_at_chips, propose_chips, questions_of_chips
+    from rs05bench.errors import DataError
+
+    facts = look_at_chips(folder)
+    typer.echo(f"{len(facts.images)} images of {facts.bands} bands with masks; mask values {', '.join(map(str, facts.values))}.")
+    for remark in facts.remarks:
+        typer.echo(f"  {remark}")
+    for field, text, suggestion in questions_of_chips(facts, answers):
+        if yes and suggestion is None:
+            raise DataError(f"cannot tell: {text}", source=folder, remedy=f"Say it with --{field}.")
+        answers[field] = suggestion or "" if yes else str(typer.prompt(text, default=suggestion))
+    task = name or re.sub(r"[^a-z0-9.-]+", "-", folder.resolve().name.lower()).strip("-.") or "task"
+    card, comments = propose_chips(facts, answers, name=task)
+    write_commented(card, comments, out)
+    typer.echo(f"Wrote {out}. Next: rs05bench card check {out}" + ("" if folder.resolve() == out.parent.resolve() else f" --data {folder}"))
 
 
 def check(

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from rs05bench.datamodules.base import Opened, ProtocolDataModule
 from rs05bench.datamodules.chip_view import ChipView, Loading
-from rs05bench.datamodules.chipsource import ChipSource, Layers, chip_card, layers_beside
+from rs05bench.datamodules.chipsource import ChipSource, Layers, chip_card, layers_beside, open_chips
 from rs05bench.protocol.audit import with_published_verdict
 from rs05bench.protocol.budget import LabelBudget, draw_budget
 from rs05bench.protocol.card import TaskCard
@@ -68,8 +68,10 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
 
     def _open(self) -> Opened[ChipView, ChipSource]:
         card, manifest, layers, embeddings, extra, source = self._given
+        given = TaskCard.load(card) if isinstance(card, str | Path) else card
+        if source is None and given is not None and given.reader == "chips":  # everything else stands in the card
+            source = open_chips(given, self.root)
         if source is None:
-            given = TaskCard.load(card) if isinstance(card, str | Path) else card
             if given is None and layers is None:
                 layers = layers_beside(self.root, self.reader, self.split)
             folder = None if extra is None else (Path(extra), None)

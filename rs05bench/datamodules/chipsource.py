@@ -134,8 +134,6 @@ class ChipSource:
         embeddings: Any | None = None,
         extra: tuple[Path, tuple[str, ...] | None] | None = None,
     ) -> None:
-        if card.reader not in READERS:
-            raise DataError(f"reader {card.reader!r} reads no chips (those that do: {', '.join(READERS)})", source=card.name)
         self.card, self.root = card, Path(root)
         self.layers = dict(layers or {})
         self.dataset = open_chip_dataset(card, self.root, self.layers, fill=float("nan"))

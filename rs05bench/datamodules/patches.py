@@ -17,6 +17,7 @@ from rs05bench.datamodules.kept import KeptArrays, file_key
 from rs05bench.datamodules.pixels import PixelStore
 from rs05bench.datasets.chip_image import IGNORE, with_labels
 from rs05bench.datasets.chips import ChipDataset
+from rs05bench.errors import DataError
 from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.hashing import hash_unit
 
@@ -78,6 +79,10 @@ class Patches(Dataset[dict[str, Any]]):
             "location": torch.from_numpy(self.pixels.location(unit)),
         }
         if self.shown.embedding:
+            if np.isnan(time[-1, 0]):
+                raise DataError(
+                    f"chip {unit!r} has no date, so no year of an embedding belongs to it", remedy="Say preprocessing.chips.year."
+                )
             year = int(time[-1, 0]) + self.shown.year_offset
             held["embedding"] = torch.from_numpy(np.array(self.pixels.embedding(unit, year)[:, rows, columns]))
         if self.shown.extra:

@@ -18,9 +18,10 @@ def open_source(card: TaskCard, data_dir: str | Path) -> TaskSource:
     Raises:
         DataError: A file is missing or not what the card says.
     """
-    from rs05bench.datamodules.chipsource import READERS, open_chips
+    from rs05bench.datamodules.chipsource import open_chips
+    from rs05bench.datasets.chip_units import CHIP_READERS
 
-    if card.reader in READERS:
+    if card.reader in CHIP_READERS:
         return open_chips(card, data_dir)
     from rs05bench.datasets.embedding_table import EmbeddingTable
     from rs05bench.models.features import derive

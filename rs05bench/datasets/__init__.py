@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rs05bench.datasets.burn_scars import HLSBurnScars
     from rs05bench.datasets.cdl_crop import CDL13, CDLCrop
+    from rs05bench.datasets.chip_folder import ChipFolder
+    from rs05bench.datasets.chip_layout import ChipLayout
     from rs05bench.datasets.embedding_rasters import AlphaEarthEmbedding, EmbeddingRasters, TesseraEmbedding
     from rs05bench.datasets.embedding_table import EmbeddingTable
     from rs05bench.datasets.parcels import Parcels
@@ -22,6 +24,8 @@ _HOME = {
     "CDLCrop": "cdl_crop",
     "EmbeddingRasters": "embedding_rasters",
     "EmbeddingTable": "embedding_table",
+    "ChipFolder": "chip_folder",
+    "ChipLayout": "chip_layout",
     "HLSBurnScars": "burn_scars",
     "Parcels": "parcels",
     "TesseraEmbedding": "embedding_rasters",
@@ -32,6 +36,8 @@ __all__ = [
     "CDL13",
     "AlphaEarthEmbedding",
     "CDLCrop",
+    "ChipFolder",
+    "ChipLayout",
     "EmbeddingRasters",
     "EmbeddingTable",
     "HLSBurnScars",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -65,8 +65,8 @@ class HLSBurnScars(ChipDataset):
     classes = ("not burned", "burn scar")
     scale = 1.0
     # Published with the Prithvi fine-tuning configuration for this dataset (NASA-IMPACT/hls-foundation-os, configs/burn_scars.py).
-    mean: ClassVar[tuple[float, ...]] = (0.03335, 0.05701, 0.05890, 0.23232, 0.19729, 0.11945)
-    std: ClassVar[tuple[float, ...]] = (0.02269, 0.02681, 0.04004, 0.07792, 0.08709, 0.07242)
+    mean = (0.03335, 0.05701, 0.05890, 0.23232, 0.19729, 0.11945)
+    std = (0.02269, 0.02681, 0.04004, 0.07792, 0.08709, 0.07242)
     licence = "CC-BY-4.0"
     homepage = "https://huggingface.co/datasets/ibm-nasa-geospatial/hls_burn_scars"
     citation = (

@@ -7,14 +7,16 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from pydantic import BaseModel
 
+from rs05bench.datasets.chip_units import CHIP_READERS, chip_unit_table, layers_of, open_chip_dataset
 from rs05bench.datasets.embedding_table import Derive, EmbeddingTable
 from rs05bench.datasets.tables.block_size import block_words, fit_task
 from rs05bench.datasets.tables.design import DesignFlag, counts_below, design_flags
 from rs05bench.datasets.tables.reading import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN
 from rs05bench.errors import BenchError
-from rs05bench.protocol import SplitManifest, TaskCard, build_manifest, draw_budget
+from rs05bench.protocol import SplitManifest, TaskCard, UnitTable, build_manifest, draw_budget
 from rs05bench.protocol.intake.tablefile import GEO_COLUMN
 from rs05bench.protocol.splits import Split
 
@@ -98,10 +100,12 @@ def check_card(card: TaskCard, data_dir: str | Path, *, derive: Derive | None = 
     Raises:
         DataError: The card and the data contradict each other.
     """
+    if card.reader in CHIP_READERS:
+        return _check_chips(card, data_dir)
     table = EmbeddingTable(card, data_dir, derive=derive)
     units, labels = table.units().frame, table.labels()
     manifests: list[SplitManifest] = []
-    splits = [_try_split(card, table, split, manifests) for split in card.splits]
+    splits = [_try_split(card, table.units(), split, manifests) for split in card.splits]
     main = next((item for item in manifests if Split(item.split).rule.may_be_main), manifests[0] if manifests else None)
     regression = card.kind == "regression"
     located = np.isfinite(units["lon"]) & np.isfinite(units["lat"])
@@ -129,9 +133,45 @@ def check_card(card: TaskCard, data_dir: str | Path, *, derive: Derive | None = 
     )
 
 
-def _try_split(card: TaskCard, table: EmbeddingTable, split: str, manifests: list[SplitManifest]) -> SplitCheck:
+def _check_chips(card: TaskCard, data_dir: str | Path) -> CardReport:
+    """The same for chips: classes are counted in labelled pixels."""
+    root = Path(data_dir) / card.preprocessing.get("folder", "")
+    dataset = open_chip_dataset(card, root, layers_of(card, data_dir))
+    frame = pd.DataFrame(dataset.units().drop(columns="geometry"))
+    units = chip_unit_table(card, frame, source=str(root))
+    masks = [dataset.read(unit_id).labels for unit_id in units.frame["unit_id"]]  # every pixel is read: a damaged file shows now
+    labels = {unit: 1.0 if (mask >= 0).any() else np.nan for unit, mask in zip(units.frame["unit_id"], masks, strict=True)}
+    manifests: list[SplitManifest] = []
+    splits = [_try_split(card, units, split, manifests) for split in card.splits]
+    main = next((item for item in manifests if Split(item.split).rule.may_be_main), manifests[0] if manifests else None)
+    place = units.frame[["lon", "lat"]]
+    hints = [f"{name} is empty" for name in ("licence", "citation", "overlap") if not getattr(card, name)]
+    if not any(Split(item.split).rule.may_be_main and item.possible for item in splits):
+        hints.append("no split that can be a main result is possible: a random split is a sanity check only")
+    return CardReport(
+        task=card.name,
+        kind=card.kind,
+        units=len(units.frame),
+        located=len(units.frame),
+        bounds=(*place.min().round(4), *place.max().round(4)),
+        years={str(year): int(count) for year, count in units.frame["year"].value_counts().sort_index().items()},
+        target=card.targets[0],
+        classes={name: int(sum((mask == index).sum() for mask in masks)) for index, name in enumerate(card.classes or dataset.classes)},
+        quantiles=None,
+        groups={name: {str(key): int(count) for key, count in units.frame[name].value_counts().items()} for name in units.groups},
+        features={},
+        missing={},
+        unused=[],
+        dropped={},
+        splits=splits,
+        budgets=[_try_budget(card, main, budget, labels) for budget in card.budgets],
+        hints=hints,
+    )
+
+
+def _try_split(card: TaskCard, units: UnitTable, split: str, manifests: list[SplitManifest]) -> SplitCheck:
     try:
-        manifest = build_manifest(card, table.units(), split)
+        manifest = build_manifest(card, units, split)
     except BenchError as error:
         return SplitCheck(split=split, possible=False, reason=getattr(error, "problem", str(error)))
     manifests.append(manifest)

@@ -37,10 +37,12 @@ def write_commented(card: TaskCard, comments: Mapping[str, str], path: str | Pat
 
 
 def _field(key: str, value: Any) -> str:
-    """One field as YAML: lists on a line, a mapping of lists a line an entry."""
-    if isinstance(value, dict) and any(isinstance(item, (list, dict)) for item in value.values()):
-        return "\n".join([f"{key}:", *(f"  {name}: {_flow(item)}" for name, item in value.items())])
-    return f"{key}: {_flow(value)}"
+    """One field as YAML: lists on a line, a mapping of lists a line an entry, and so on inside where a line would be long."""
+    line = f"{key}: {_flow(value)}"
+    if isinstance(value, dict) and (len(line) > 120 or any(isinstance(item, (list, dict)) for item in value.values())):
+        inner = [_field(_flow(name), item) for name, item in value.items()]
+        return "\n".join([f"{key}:", *(f"  {part}" for field in inner for part in field.split("\n"))])
+    return line
 
 
 def _flow(value: Any) -> str:

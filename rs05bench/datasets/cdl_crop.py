@@ -73,8 +73,8 @@ class CDLCrop(ChipDataset):
     scale = 1e-4
     # Published with the Prithvi fine-tuning configuration for this dataset (NASA-IMPACT/hls-foundation-os,
     # multi_temporal_crop_classification.py).
-    mean: ClassVar[tuple[float, ...]] = (494.905781, 815.239594, 924.335066, 2968.881459, 2634.621962, 1739.579917)
-    std: ClassVar[tuple[float, ...]] = (284.925432, 357.84876, 575.566823, 896.601013, 951.900334, 921.407808)
+    mean = (494.905781, 815.239594, 924.335066, 2968.881459, 2634.621962, 1739.579917)
+    std = (284.925432, 357.84876, 575.566823, 896.601013, 951.900334, 921.407808)
     licence = "CC-BY-4.0"
     homepage = "https://huggingface.co/datasets/ibm-nasa-geospatial/multi-temporal-crop-classification"
     citation = (

@@ -120,7 +120,9 @@ class ImageFormat:
         """
         image = pixels.reshape(self.dates, len(self.bands), *pixels.shape[-2:]) if self.dates > 1 else pixels
         declared = () if nodata is None or nodata == 0 else (float(nodata),)
-        missing = missing_pixels(image, anywhere=(*self.nodata_anywhere, *declared), everywhere=self.nodata_everywhere)
+        # A declared 0 is also what dark water measures: missing only where all bands are 0.
+        zero = (0.0,) if nodata == 0 else ()
+        missing = missing_pixels(image, anywhere=(*self.nodata_anywhere, *declared), everywhere=(*self.nodata_everywhere, *zero))
         image[np.broadcast_to(missing[..., None, :, :], image.shape)] = np.nan
         return image
 

@@ -15,7 +15,7 @@ from rs05bench.protocol.units import UnitTable
 if TYPE_CHECKING:
     from rs05bench.datasets.chips import ChipDataset
 
-CHIP_READERS = ("burn-scars", "crop-chips")
+CHIP_READERS = ("burn-scars", "crop-chips", "chips")
 
 Layers = Mapping[str, tuple[Any, str]]
 
@@ -34,6 +34,11 @@ def open_chip_dataset(card: TaskCard, root: str | Path, layers: Layers | None = 
         from rs05bench.datasets.cdl_crop import CDLCrop
 
         return CDLCrop(root, layers=layers, **options)
+    if card.reader == "chips":
+        from rs05bench.datasets.chip_folder import ChipFolder
+        from rs05bench.datasets.chip_layout import ChipLayout
+
+        return ChipFolder(root, ChipLayout.of(card), layers=layers, **options)
     raise DataError(f"reader {card.reader!r} reads no chips (those that do: {', '.join(CHIP_READERS)})", source=card.name)
 
 
@@ -77,6 +82,8 @@ def chip_unit_table(card: TaskCard, frame: pd.DataFrame, *, source: str) -> Unit
         frame[name] = frame[name].fillna("outside").replace("", "outside")
     frame["place"] = frame["unit_id"]
     frame["time"] = frame["date"]
+    if card.year is None:  # chips whose names tell no date
+        frame = frame.drop(columns=["year", "date", "time"])
     official = card.official
     if official is not None and "official" in frame.columns:
         roles = {

@@ -39,7 +39,7 @@ _DEGREE = 111_320.0  # metres in a degree of latitude, for the resolution of an 
 
 
 class ChipDataset(GeoDataset, abc.ABC):
-    """Base of `HLSBurnScars` and `CDLCrop`.
+    """Base of `HLSBurnScars`, `CDLCrop` and `ChipFolder`.
 
     Samples hold `image` (float32, missing pixels are `fill`), `mask` (int64: index into `classes`, `IGNORE` = -1 elsewhere), `valid`
     (bool: where
@@ -51,25 +51,25 @@ class ChipDataset(GeoDataset, abc.ABC):
     wins.
     """
 
-    bands: ClassVar[tuple[str, ...]] = ("B02", "B03", "B04", "B8A", "B11", "B12")
+    bands: tuple[str, ...] = ("B02", "B03", "B04", "B8A", "B11", "B12")
     all_bands: tuple[str, ...] = bands
     rgb_bands: tuple[str, ...] = ("B04", "B03", "B02")
-    classes: ClassVar[tuple[str, ...]]
-    dates: ClassVar[int] = 1
-    scale: ClassVar[float] = 1.0
-    mean: ClassVar[tuple[float, ...]]
-    std: ClassVar[tuple[float, ...]]
-    native_resolution: ClassVar[float] = 30.0
+    classes: tuple[str, ...]
+    dates: int = 1
+    scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    native_resolution: float = 30.0
     name: ClassVar[str]
     licence: ClassVar[str]
     citation: ClassVar[str]
     homepage: ClassVar[str]
     ignore_index: ClassVar[int] = IGNORE
     # Values that no sensor delivers in this product's units, and those that are also real measurements (see `missing_pixels`).
-    _nodata_anywhere: ClassVar[tuple[float, ...]] = (-9999.0, 9999.0)
-    _nodata_everywhere: ClassVar[tuple[float, ...]] = (0.0,)
+    _nodata_anywhere: tuple[float, ...] = (-9999.0, 9999.0)
+    _nodata_everywhere: tuple[float, ...] = (0.0,)
     # Beyond these a valid pixel is in other units or not an image at all.
-    _plausible: ClassVar[tuple[float, float]]
+    _plausible: tuple[float, float]
 
     def __init__(
         self,

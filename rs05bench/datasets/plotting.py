@@ -71,6 +71,27 @@ def plot_crop(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool
     return _finish(figure, suptitle or _default_title(sample))
 
 
+def plot_chip(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool, suptitle: str | None) -> Figure:
+    """Every date in three bands and one common stretch, the mask and, if there is one, the prediction."""
+    image, valid = _image_of(sample)
+    image, valid = (image[None], valid[None]) if image.ndim == 3 else (image, valid)
+    shown = ["mask"] + (["prediction"] if "prediction" in sample else [])
+    figure, axes = _figure(len(image) + len(shown))
+    limits = stretch(image, dataset.bands, dataset.rgb_bands, valid)
+    for number, (axis, date) in enumerate(zip(axes, image, strict=False)):
+        axis.imshow(composite(date, dataset.bands, dataset.rgb_bands, valid[number], limits), interpolation="none")
+        when = f"date {number + 1}: " if len(image) > 1 else ""
+        _title(axis, when + ", ".join(dict.fromkeys(dataset.rgb_bands)), show_titles)
+    colours, present = class_colours(len(dataset.classes)), set()
+    for axis, key in zip(axes[len(image) :], shown, strict=True):
+        labels = _array(sample[key])
+        present |= set(np.unique(labels).tolist())
+        axis.imshow(paint(labels, colours), interpolation="none")
+        _title(axis, key, show_titles)
+    _class_legend(figure, dataset.classes, colours, present, gaps=not valid.all())
+    return _finish(figure, suptitle or _default_title(sample))
+
+
 def plot_classes(
     sample: dict[str, Any], classes: Sequence[str], colours: Sequence[str] = (), *, show_titles: bool, suptitle: str | None
 ) -> Figure:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rs05bench.errors import DataError
-from rs05bench.models.backbones.bands import canonical_bands
+from rs05bench.models.backbones.bands import named_bands
 
 Inputs = Literal["raw", "alphaearth", "hybrid"]
 EMBEDDING_BANDS = 64
@@ -41,7 +41,7 @@ class InputStack(nn.Module):
     def __init__(self, inputs: Inputs, bands: Sequence[str], scale: float) -> None:
         super().__init__()
         self.inputs = inputs
-        self.bands = canonical_bands(bands) if inputs != "alphaearth" else ()
+        self.bands = named_bands(bands) if inputs != "alphaearth" else ()
         self.scale = float(scale)
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:

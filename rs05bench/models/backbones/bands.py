@@ -130,6 +130,16 @@ def canonical_bands(bands: Sequence[str], *, source: str = "the data module") ->
     return tuple(known)
 
 
+def named_bands(bands: Sequence[str]) -> tuple[str, ...]:
+    """Canonical names where a band has one, its own name elsewhere: networks from scratch take any band (radar, heights).
+
+    Examples:
+        >>> named_bands(["B04", "VV"])
+        ('RED', 'VV')
+    """
+    return tuple(_ALIASES.get(str(band).upper(), str(band)) for band in bands)
+
+
 def match_bands(slots: Sequence[Slot], data_bands: Sequence[str], *, require_all: bool, encoder: str) -> Matching:
     """Find the data band for every slot of an encoder.
 

@@ -1,0 +1,308 @@
+"""A task card from a look at a folder of chips: names, sizes and values tell much; bands, scale, classes and groups are asked or given."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rs05bench.datasets.chip_folder import mask_header, mask_values
+from rs05bench.datasets.chip_layout import official_of
+from rs05bench.datasets.rasters import RasterHeader, read_header, read_pixels
+from rs05bench.errors import DataError
+from rs05bench.protocol import TaskCard
+
+_IMAGES, _MASKS = {".tif", ".tiff"}, {".tif", ".tiff", ".png", ".npy"}
+_MASK_WORD = re.compile(r"(?:^|[._-])(mask|label|labels|gt|annotation|target|seg)(?:$|[._-])", re.IGNORECASE)
+_MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "annotation", "gt", "target", "targets"}
+_DATE = r"(?P<date>(?:19|20)\d{6}|(?:19|20)\d{5})(?!\d)"
+
+
+@dataclass(frozen=True)
+class FolderFacts:
+    """What a folder of chips shows of itself.
+
+    Attributes:
+        root: The folder.
+        images: Header by common name.
+        masks: Header by common name.
+        image_glob: Finds the images.
+        mask_glob: Finds the masks.
+        image_suffix: End of image names that mask names lack.
+        mask_suffix: End of mask names that image names lack.
+        values: Mask value -> chips that hold it.
+        largest: Largest pixel value looked at.
+        alone: Names of images without a mask.
+        unequal: Names of chips whose mask has another size, with both sizes.
+        dated: Whether every image's name holds a date.
+        parts: Published parts that folders name.
+    """
+
+    root: Path
+    images: dict[str, RasterHeader]
+    masks: dict[str, RasterHeader]
+    image_glob: str
+    mask_glob: str
+    image_suffix: str
+    mask_suffix: str
+    values: dict[int, int]
+    largest: float
+    alone: list[str]
+    unequal: dict[str, str]
+    dated: bool
+    parts: list[str]
+
+    @property
+    def bands(self) -> int:
+        """Bands of a file."""
+        return next(iter(self.images.values())).count
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should look at."""
+        said = [f"{name}: {sizes}; left out" for name, sizes in self.unequal.items()]
+        return said + ([f"{len(self.alone)} images have no mask, e.g. {self.alone[0]}; left out"] if self.alone else [])
+
+
+def holds_chips(root: Path) -> bool:
+    """Whether a folder holds rasters and no table: a card of chips is then meant."""
+    files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return any(path.suffix.lower() in _IMAGES for path in files) and not any(
+        path.parent == root and path.suffix == ".csv" for path in files
+    )
+
+
+def look_at_chips(root: Path) -> FolderFacts:
+    """Pairs images and masks by name and reads their headers, the masks' values and one image.
+
+    Raises:
+        DataError: No image, no mask, or names that do not pair.
+    """
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    masks = [path for path in files if path.suffix.lower() in _MASKS and _is_mask(path, root)]
+    images = [path for path in files if path.suffix.lower() in _IMAGES and path not in set(masks)]
+    for found, what in (
+        (images, "image (GeoTIFF)"),
+        (masks, "mask (in a folder `masks` or `labels`, or with `mask` or `label` in its name)"),
+    ):
+        if not found:
+            raise DataError(f"no {what} was found", source=root, remedy="Write the card by hand: docs/howto/chips.md shows one.")
+    image_suffix, mask_suffix = _suffixes(images, masks)
+    by_name = [
+        {path.name[: -len(path.suffix)].removesuffix(suffix): path for path in paths}
+        for paths, suffix in ((images, image_suffix), (masks, mask_suffix))
+    ]
+    both = sorted(set(by_name[0]) & set(by_name[1]))
+    if not both:
+        raise DataError(
+            f"no image and mask share a name (e.g. {images[0].name} and {masks[0].name})",
+            source=root,
+            remedy="Rename them, or write the card by hand.",
+        )
+    image_headers = {name: read_header(by_name[0][name], whole=False) for name in both}
+    mask_headers = {name: mask_header(by_name[1][name]) for name in both}
+    counts = Counter(header.count for header in image_headers.values())
+    if len(counts) > 1:
+        raise DataError(
+            f"images have different numbers of bands: {dict(counts)}", source=root, remedy="Keep images of one kind in a folder."
+        )
+    unequal = {
+        name: f"the mask has {mask_headers[name].height} x {mask_headers[name].width} pixels, the image {header.height} x {header.width}"
+        for name, header in image_headers.items()
+        if (header.height, header.width) != (mask_headers[name].height, mask_headers[name].width)
+    }
+    values: Counter[int] = Counter()
+    for header in mask_headers.values():
+        values.update(int(value) for value in np.unique(mask_values(header)) if np.isfinite(value))
+    first = image_headers[both[0]]
+    pixels = read_pixels(first).astype(np.float64)
+    good = pixels[np.isfinite(pixels) & (pixels != (first.nodata if first.nodata is not None else np.nan))]
+    return FolderFacts(
+        root,
+        image_headers,
+        mask_headers,
+        _glob(images, root),
+        _glob(masks, root),
+        image_suffix,
+        mask_suffix,
+        dict(sorted(values.items())),
+        float(good.max()) if good.size else 0.0,
+        sorted(set(by_name[0]) - set(by_name[1])),
+        unequal,
+        all(re.search(_DATE, header.path.name) for header in image_headers.values()),
+        sorted({part for path in images if (part := official_of(path, root))}),
+    )
+
+
+def questions_of_chips(facts: FolderFacts, answers: Mapping[str, str]) -> list[tuple[str, str, str | None]]:
+    """What is still open: field, question, suggestion (None where an answer is needed)."""
+    known = {3: "RED,GREEN,BLUE", 4: "RED,GREEN,BLUE,NIR_BROAD", 6: "BLUE,GREEN,RED,NIR_NARROW,SWIR_1,SWIR_2"}
+    largest, dtype = facts.largest, next(iter(facts.images.values())).dtype
+    scale = "255" if dtype == "uint8" else "1" if largest <= 3 else "10000" if largest <= 40_000 else None
+    labels = [value for value in facts.values if value >= 0 and value != 255] or list(facts.values)
+    named = ",".join(f"{value}={value}" for value in labels)
+    asked = [
+        ("bands", f"Names of the {facts.bands} bands of a file, in order (one date)", known.get(facts.bands)),
+        (
+            "scale",
+            f"Number that stands for a reflectance of 1 (largest value seen: {largest:g}); 'none' for values that are no reflectance",
+            scale,
+        ),
+        ("classes", f"Class of each mask value ({', '.join(map(str, facts.values))}), as value=name", named),
+        ("groups", "Groups to hold out: longitude:DEGREES, latitude:DEGREES, TABLE.csv:ID:COLUMN or LAYER.gpkg:COLUMN", "longitude:5"),
+    ]
+    return [item for item in asked if item[0] not in answers]
+
+
+def propose_chips(facts: FolderFacts, answers: Mapping[str, str], *, name: str) -> tuple[TaskCard, dict[str, str]]:
+    """The card of a folder, and a comment for some of its fields.
+
+    Args:
+        facts: From `look_at_chips`.
+        answers: `bands`, `scale`, `classes`, `groups` as text, and perhaps `year`.
+        name: Task name.
+
+    Raises:
+        DataError: An answer does not fit the folder.
+    """
+    bands = [part.strip() for part in answers["bands"].split(",") if part.strip()]
+    if not bands or facts.bands % len(bands):
+        raise DataError(
+            f"{len(bands)} bands are named, and a file has {facts.bands}",
+            source=facts.root,
+            remedy="Name the bands of one date, with --bands.",
+        )
+    labels = _labels(answers["classes"], facts)
+    groups, layers = _groups(answers["groups"])
+    ignored = [value for value in facts.values if value not in labels]
+    scale = answers["scale"].strip().lower()
+    try:
+        number = None if scale in ("none", "null", "") else float(scale)
+    except ValueError:
+        raise DataError(f"scale {scale!r} is not a number", source=facts.root, remedy="Give 1, 255, 10000 or none.") from None
+    chips: dict[str, object] = {
+        "images": facts.image_glob,
+        "masks": facts.mask_glob,
+        **({"image_suffix": facts.image_suffix} if facts.image_suffix else {}),
+        **({"mask_suffix": facts.mask_suffix} if facts.mask_suffix else {}),
+        "bands": bands,
+        "dates": facts.bands // len(bands),
+        "scale": number,
+        "labels": labels,
+        **({"ignore": ignored} if ignored else {}),
+        **({"date": _DATE} if facts.dated else {"year": int(answers["year"])} if answers.get("year") else {}),
+        "groups": groups,
+        **({"leave_out": left} if (left := sorted([*facts.alone, *facts.unequal])) else {}),
+    }
+    side = min(min(header.height, header.width) for header in facts.images.values())
+    names = [*groups, *layers]
+    official = {"column": "official", "train": ["train"], "test": ["test"] if "test" in facts.parts else ["val"]}
+    official |= {"val": ["val"]} if {"test", "val"} <= set(facts.parts) else {}
+    published = "train" in facts.parts and len(facts.parts) > 1
+    card = TaskCard.parse(
+        {
+            "kind": "segmentation",
+            "name": name,
+            "title": f"{' / '.join(labels.values())} on chips of {facts.root.resolve().name}",
+            "targets": ["label"],
+            "classes": list(labels.values()),
+            "unit": ["unit_id"],
+            "groups": names,
+            "coordinates": {"x": "lon", "y": "lat"},
+            **({"year": "year", "time": "date"} if facts.dated or answers.get("year") else {}),
+            "files": [facts.image_glob],
+            "reader": "chips",
+            "splits": [f"leave-{group.replace('_', '-')}-out" for group in names] + (["official"] if published else []) + ["random"],
+            "split_options": {"buffer_m": 1000, "test_fraction": 0.3, "max_folds": 5, **({"region": names[0]} if names else {})},
+            **({"official": official} if published else {}),
+            "budgets": ["10pct", "50pct", "1pct-pixels", "10pct-pixels", "full"],
+            "training": {"steps": 200, "batch_size": 4, "learning_rates": [0.001, 0.0003], "augmentation": ["hflip", "vflip", "rot90"]},
+            "preprocessing": {"patch_size": min(256, side), "chips": chips, **({"layers": layers} if layers else {})},
+        }
+    )
+    comments = {
+        "splits": "What is held out as a whole. `random` is a sanity check and never a main result.",
+        "preprocessing": "How images and masks are named, their bands, the value of a reflectance of 1, and the class of each mask value."
+        + ("\nleft out: " + "; ".join(facts.remarks) if facts.remarks else ""),
+    }
+    return card, comments
+
+
+def _labels(text: str, facts: FolderFacts) -> dict[int, str]:
+    labels: dict[int, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        value, equals, label = part.partition("=")
+        if not equals or not re.fullmatch(r"-?\d+", value.strip()) or not label.strip():
+            raise DataError(
+                f"class {part!r} is not of the form value=name", source=facts.root, remedy="For instance --classes '1=forest,2=not forest'."
+            )
+        labels[int(value)] = label.strip()
+    absent = [value for value in labels if value not in facts.values]
+    if absent:
+        raise DataError(
+            f"no mask holds the value {absent[0]} (there are {list(facts.values)})", source=facts.root, remedy="Correct --classes."
+        )
+    return labels
+
+
+def _groups(text: str) -> tuple[dict[str, dict[str, object]], dict[str, list[str]]]:
+    groups: dict[str, dict[str, object]] = {}
+    layers: dict[str, list[str]] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        first, *rest = part.split(":")
+        if first in ("longitude", "latitude") and len(rest) == 1:
+            groups[f"{first}_band"] = {"place": first, "width": float(rest[0])}
+        elif first.lower().endswith(".csv") and len(rest) == 2:
+            groups[_column(rest[1])] = {"file": first, "id": rest[0], "column": rest[1]}
+        elif len(rest) == 1 and Path(first).suffix:
+            layers[_column(rest[0])] = [first, rest[0]]
+        else:
+            raise DataError(
+                f"group {part!r} is not understood",
+                remedy="Give longitude:5, latitude:5, TABLE.csv:ID:COLUMN or LAYER.gpkg:COLUMN, separated by commas.",
+            )
+    return groups, layers
+
+
+def _column(name: str) -> str:
+    return re.sub(r"\W+", "_", name).strip("_").lower()
+
+
+def _is_mask(path: Path, root: Path) -> bool:
+    folders = {part.lower() for part in path.relative_to(root).parts[:-1]}
+    return bool(folders & _MASK_FOLDERS) or path.suffix.lower() in (".png", ".npy") or _MASK_WORD.search(path.stem) is not None
+
+
+def _suffixes(images: list[Path], masks: list[Path]) -> tuple[str, str]:
+    """Ends of names that only one side has, e.g. `_merged` and `.mask`."""
+    image_stems, mask_stems = ({path.name[: -len(path.suffix)] for path in paths} for paths in (images, masks))
+    if image_stems & mask_stems:
+        return "", ""
+    best = ("", "")
+    shared = 0
+    ends = [
+        {"", *(re.search(r"[._-][A-Za-z]+$", stem)[0] for stem in stems if re.search(r"[._-][A-Za-z]+$", stem))}
+        for stems in (image_stems, mask_stems)
+    ]  # type: ignore[index]
+    for image_end in sorted(ends[0]):
+        for mask_end in sorted(ends[1]):
+            names = [
+                {stem.removesuffix(end) for stem in stems if stem.endswith(end)}
+                for stems, end in ((image_stems, image_end), (mask_stems, mask_end))
+            ]
+            if len(names[0] & names[1]) > shared:
+                best, shared = (image_end, mask_end), len(names[0] & names[1])
+    return best
+
+
+def _glob(paths: list[Path], root: Path) -> str:
+    """The narrowest glob of the form `**/images/*.tif` that finds them all."""
+    endings = {path.suffix for path in paths}
+    ending = endings.pop() if len(endings) == 1 else ".*"
+    parents = {path.parent.name if path.parent != root else "" for path in paths}
+    folder = parents.pop() if len(parents) == 1 else ""
+    return f"**/{folder}/*{ending}" if folder else f"**/*{ending}"

@@ -1,0 +1,250 @@
+"""A folder of chips and masks becomes a task by a YAML card; what does not fit is one clear error."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+import typer
+import yaml
+from PIL import Image
+from rasterio.transform import from_origin
+from typer.testing import CliRunner
+
+from rs05bench.cli import card as card_family
+from rs05bench.datamodules.chips import ChipDataModule
+from rs05bench.datamodules.chipsource import ChipSource, chip_card, open_chips
+from rs05bench.datasets.burn_scars import HLSBurnScars
+from rs05bench.datasets.chip_folder import ChipFolder
+from rs05bench.datasets.chip_layout import ChipLayout, PlaceBands
+from rs05bench.errors import DataError
+from rs05bench.protocol.card import TaskCard
+from tests.datasets.data import write_raster
+
+SIDE = 32
+RGB = {"images": "**/images/*.tif", "masks": "**/masks/*.png", "bands": ["RED", "GREEN", "BLUE"], "scale": 255, "labels": {1: "a", 4: "b"}}
+
+
+def write_folder(root, *, mask="png", count=6, crs="EPSG:4326"):
+    """8-bit pictures in degrees, over three longitude bands, in training/ and validation/; masks hold 1, 4 and 9."""
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        part = root / ("training" if number < count - 2 else "validation")
+        image = rng.integers(1, 255, (3, SIDE, SIDE)).astype(np.uint8)
+        labels = np.where(image[0] > 128, 4, 1).astype(np.uint8)
+        labels[0] = 9
+        place = from_origin(-63.0 + 4 * number, -5.0, 1e-4, 1e-4)
+        write_raster(part / "images" / f"chip_{number}.tif", image, crs, place)
+        (part / "masks").mkdir(exist_ok=True)
+        if mask == "png":
+            Image.fromarray(labels).save(part / "masks" / f"chip_{number}.png")
+        elif mask == "npy":
+            np.save(part / "masks" / f"chip_{number}.npy", labels)
+        else:
+            write_raster(part / "masks" / f"chip_{number}.tif", labels[None], crs, place)
+    return root
+
+
+def layout(**changes):
+    return ChipLayout(**{**RGB, "ignore": [9], **changes})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_folder(tmp_path / "data")
+
+
+@pytest.mark.parametrize(("mask", "ending"), [("png", "png"), ("npy", "npy"), ("tif", "tif")])
+def test_masks_of_any_format_are_the_same_labels(tmp_path, mask, ending):
+    ds = ChipFolder(write_folder(tmp_path, mask=mask), layout(masks=f"**/masks/*.{ending}"))
+    sample = ds.chip("chip_0")
+    with rasterio.open(tmp_path / "training/images/chip_0.tif") as src:
+        red = src.read(1)
+    assert np.array_equal(sample["image"][0].numpy(), red)
+    assert np.array_equal(sample["mask"][1:].numpy(), (red[1:] > 128).astype(int))
+    assert (sample["mask"][0] == -1).all()
+
+
+def test_units_know_place_part_and_labels(folder):
+    units = ChipFolder(folder, layout(groups={"band": {"place": "longitude", "width": 5}})).units().set_index("unit_id")
+    assert units["band"].tolist() == ["65W-60W", "60W-55W", "55W-50W", "55W-50W", "50W-45W", "45W-40W"]
+    assert units["official"].tolist() == ["train"] * 4 + ["val"] * 2
+    assert units["year"].isna().all()
+    assert units["labelled_fraction"].tolist() == pytest.approx([31 / 32] * 6)
+
+
+@pytest.mark.parametrize(("degrees", "name"), [(-0.1, "5W-0E"), (0.0, "0E-5E"), (179.9, "175E-180E"), (-180.0, "180W-175W")])
+def test_bands_of_longitude_start_at_multiples_of_their_width(degrees, name):
+    assert PlaceBands(place="longitude", width=5).of(degrees) == name
+
+
+def test_groups_come_from_a_table_whose_codes_keep_their_zeros(folder):
+    rows = "".join(f"chip_{number},0{number % 2}\n" for number in range(6))
+    (folder / "groups.csv").write_text("id,region\n" + rows)
+    source = {"region": {"file": "groups.csv", "id": "id", "column": "region"}}
+    assert ChipFolder(folder, layout(groups=source)).units()["region"].tolist() == ["00", "01"] * 3
+    (folder / "groups.csv").write_text("id,region\nchip_0,00\n")
+    with pytest.raises(DataError, match=r"groups.csv: names no region for 5 of 6 chips, e\.g\. 'chip_1'"):
+        ChipFolder(folder, layout(groups=source)).units()
+
+
+def test_names_that_occur_in_two_folders_take_the_folders_name(tmp_path):
+    write_folder(tmp_path)
+    for kind, ending in (("images", "tif"), ("masks", "png")):
+        shutil.copy(tmp_path / "training" / kind / f"chip_0.{ending}", tmp_path / "validation" / kind / f"chip_0.{ending}")
+    ds = ChipFolder(tmp_path, layout())
+    assert {"training-chip_0", "validation-chip_0"} <= set(ds.unit_ids)
+
+
+def test_dates_come_from_names_or_the_card(tmp_path):
+    write_raster(tmp_path / "x_20230615_img.tif", np.full((1, 8, 8), 0.2, np.float32), "EPSG:32620", from_origin(5e5, 5e6, 10, 10))
+    write_raster(tmp_path / "x_20230615_mask.tif", np.ones((1, 8, 8), np.uint8), "EPSG:32620", from_origin(5e5, 5e6, 10, 10))
+    said = {"images": "*.tif", "masks": "*.tif", "image_suffix": "_img", "mask_suffix": "_mask", "bands": ["VV"], "scale": None}
+    ds = ChipFolder(tmp_path, layout(**said, date=r"(?P<date>\d{8})"))
+    assert ds.units()["year"].tolist() == [2023]
+    assert ds.image("x_20230615").dates[0].day_of_year == 166
+    assert ds.native_resolution == pytest.approx(10, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda root: (root / "training/masks/chip_1.png").unlink(), r"1 of 6 images have no mask, e\.g\. chip_1\.tif"),
+        (lambda root: (root / "training/images/chip_1.tif").unlink(), r"1 of 6 masks have no image, e\.g\. chip_1\.png"),
+        (
+            lambda root: Image.fromarray(np.ones((32, 35), np.uint8)).save(root / "training/masks/chip_2.png"),
+            r"chip_2\.tif: its mask chip_2\.png has 32 x 35 pixels, the image 32 x 32",
+        ),
+        (
+            lambda root: Image.fromarray(np.ones((32, 32, 3), np.uint8)).save(root / "training/masks/chip_2.png"),
+            r"chip_2\.png: has 3 bands; a mask has one",
+        ),
+    ],
+)
+def test_files_that_do_not_pair_are_one_error_that_names_them(folder, change, says):
+    change(folder)
+    with pytest.raises(DataError, match=says) as caught:
+        ChipFolder(folder, layout())
+    if "bands" not in says:
+        assert "leave_out" in str(caught.value)
+
+
+def test_a_chip_that_is_left_out_stops_nothing(folder):
+    Image.fromarray(np.ones((32, 35), np.uint8)).save(folder / "training/masks/chip_2.png")
+    assert "chip_2" not in ChipFolder(folder, layout(leave_out=["chip_2"])).unit_ids
+
+
+@pytest.mark.parametrize("scale", [1, 10_000])
+def test_8_bit_values_are_no_reflectance(folder, scale):
+    with pytest.raises(DataError, match=r"8-bit values \(0 to 255\)"):
+        ChipFolder(folder, layout(scale=scale))
+
+
+def test_values_the_card_does_not_name_are_refused(folder):
+    with pytest.raises(DataError, match=r"holds the values 9, which preprocessing\.chips does not name"):
+        ChipFolder(folder, layout(ignore=[])).chip("chip_0")
+    with pytest.raises(DataError, match=r"has 3 bands; preprocessing\.chips says RED, NIR_BROAD \(2\)"):
+        ChipFolder(folder, layout(bands=["RED", "NIR_BROAD"]))
+
+
+def test_plot_shows_dates_mask_and_prediction(folder):
+    ds = ChipFolder(folder, layout())
+    sample = ds.chip("chip_0")
+    assert len(ds.plot(sample | {"prediction": sample["mask"]}).axes) == 3
+
+
+# --- the card ---------------------------------------------------------------------------------------------------------------------------
+
+
+def command(*words):
+    app = typer.Typer()
+    card_family.register(app)
+    app.callback()(lambda: None)
+    result = CliRunner().invoke(app, ["card", *map(str, words)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def init(folder, card, *options):
+    return command("init", folder, "--out", card, "--yes", *options)
+
+
+def test_card_init_looks_asks_and_leaves_out_what_does_not_fit(folder, tmp_path):
+    Image.fromarray(np.ones((32, 35), np.uint8)).save(folder / "training/masks/chip_2.png")
+    (folder / "training/masks/chip_3.png").unlink()
+    done = init(folder, tmp_path / "c.yaml", "--classes", "1=grass,4=tree", "--name", "mine")
+    assert done.exit_code == 0, done.output
+    assert "32 x 35" in done.output
+    assert "1 images have no mask" in done.output
+    said = yaml.safe_load((tmp_path / "c.yaml").read_text())["preprocessing"]["chips"]
+    assert said["scale"] == 255
+    assert said["labels"] == {"1": "grass", "4": "tree"}
+    assert said["ignore"] == [9]
+    assert said["leave_out"] == ["chip_2", "chip_3"]
+    source = open_chips(TaskCard.load(tmp_path / "c.yaml"), folder)
+    assert len(source.units().frame) == 4
+
+
+def test_a_card_of_init_is_right_and_a_model_runs_on_it(folder, tmp_path):
+    import rs05bench as rb
+
+    done = init(folder, tmp_path / "c.yaml", "--classes", "1=grass,4=tree")
+    checked = command("check", tmp_path / "c.yaml", "--data", folder)
+    assert "official" in checked.output, done.output
+    card = TaskCard.load(tmp_path / "c.yaml")
+    training = card.training.model_copy(update={"steps": 2, "val_every": 1, "learning_rates": [1e-3]})
+    source = open_chips(card.model_copy(update={"training": training}), folder)
+    dm = ChipDataModule(folder, "official", source=source)
+    result = rb.run(dm, "raw/unet", accelerator="cpu")
+    assert 0 <= result.scores["test_id"]["miou"] <= 1
+
+
+def test_the_same_chips_through_two_readers_are_the_same_to_the_bit(chip_folder):
+    """Burn scars by their own reader, and by a card over the same files."""
+    root = chip_folder / "hls_burn_scars"
+    own = HLSBurnScars(root)
+    said = {
+        "images": "**/*_merged.tif",
+        "masks": "**/*.mask.tif",
+        "image_suffix": "_merged",
+        "mask_suffix": ".mask",
+        "id": r"T\w{5}\.\d{7}",
+        "bands": list(own.bands),
+        "scale": 1,
+        "labels": dict(enumerate(own.classes)),
+        "ignore": [-1],
+        "nodata": [-9999, 9999, float(np.float32(-0.9999))],
+        "date": r"(?P<date>\d{7})\.v",
+    }
+    other = ChipFolder(root, ChipLayout(**said))
+    assert other.unit_ids == own.unit_ids
+    for unit in own.unit_ids:
+        for key in ("mask", "valid"):
+            assert torch.equal(own.chip(unit)[key], other.chip(unit)[key])
+        assert torch.equal(own.chip(unit)["image"], other.chip(unit)["image"])
+    import rs05bench as rb
+
+    card = chip_card("burn-scars", root)
+    training = card.training.model_copy(update={"steps": 2, "val_every": 1, "learning_rates": [1e-3]})
+    card = card.model_copy(
+        update={"groups": [], "budgets": ["full"], "splits": ["random"], "training": training, "split_options": type(card.split_options)()}
+    )
+    mine = card.model_copy(update={"reader": "chips", "preprocessing": {**card.preprocessing, "chips": said}})
+    results = [rb.run(ChipDataModule(root, "random", source=ChipSource(root, one)), "raw/unet", accelerator="cpu") for one in (card, mine)]
+    assert results[0].scores == results[1].scores
+
+
+@pytest.mark.real
+def test_the_amazon_chips_are_a_task_by_one_command(real, tmp_path):
+    root = real("amazon_forest")
+    done = init(root, tmp_path / "c.yaml", "--classes", "1=forest,2=not forest")
+    assert "Amazon_181.tiff_34: the mask has 512 x 515 pixels" in done.output
+    source = open_chips(TaskCard.load(tmp_path / "c.yaml"), root)
+    units = source.frame
+    assert len(units) == 44
+    assert units["official"].value_counts().to_dict() == {"train": 29, "val": 15}
+    assert units["labelled_fraction"].min() == 1.0
