@@ -140,7 +140,9 @@ def _check_chips(card: TaskCard, data_dir: str | Path) -> CardReport:
     frame = pd.DataFrame(dataset.units().drop(columns="geometry"))
     units = chip_unit_table(card, frame, source=str(root))
     masks = [dataset.read(unit_id).labels for unit_id in units.frame["unit_id"]]  # every pixel is read: a damaged file shows now
-    labels = {unit: 1.0 if (mask >= 0).any() else np.nan for unit, mask in zip(units.frame["unit_id"], masks, strict=True)}
+    labels: dict[str, object] = {
+        unit: 1.0 if (mask >= 0).any() else np.nan for unit, mask in zip(units.frame["unit_id"], masks, strict=True)
+    }
     manifests: list[SplitManifest] = []
     splits = [_try_split(card, units, split, manifests) for split in card.splits]
     main = next((item for item in manifests if Split(item.split).rule.may_be_main), manifests[0] if manifests else None)
@@ -163,6 +165,8 @@ def _check_chips(card: TaskCard, data_dir: str | Path) -> CardReport:
         missing={},
         unused=[],
         dropped={},
+        flags=[],
+        blocks="",
         splits=splits,
         budgets=[_try_budget(card, main, budget, labels) for budget in card.budgets],
         hints=hints,

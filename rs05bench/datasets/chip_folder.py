@@ -269,7 +269,8 @@ def mask_header(path: Path) -> RasterHeader:
     """
     if path.suffix.lower() == ".npy":
         values = _array(path)
-        return RasterHeader(path, *values.shape, 1, str(values.dtype), "", Affine.identity(), None)
+        height, width = values.shape
+        return RasterHeader(path, height, width, 1, str(values.dtype), "", Affine.identity(), None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

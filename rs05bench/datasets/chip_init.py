@@ -284,10 +284,7 @@ def _suffixes(images: list[Path], masks: list[Path]) -> tuple[str, str]:
         return "", ""
     best = ("", "")
     shared = 0
-    ends = [
-        {"", *(re.search(r"[._-][A-Za-z]+$", stem)[0] for stem in stems if re.search(r"[._-][A-Za-z]+$", stem))}
-        for stems in (image_stems, mask_stems)
-    ]  # type: ignore[index]
+    ends = [{"", *(match[0] for stem in stems if (match := re.search(r"[._-][A-Za-z]+$", stem)))} for stems in (image_stems, mask_stems)]
     for image_end in sorted(ends[0]):
         for mask_end in sorted(ends[1]):
             names = [
