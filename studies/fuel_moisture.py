@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.experiment.grid import parse_seeds
-from rs05bench.experiment.results import read_table
+from rs05bench.experiment.query import read_index
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol.card import TaskCard
@@ -72,7 +72,7 @@ def run(data: Path, store: Path, budgets: list[str], seeds: list[int], jobs: int
 
 def report(card: TaskCard, store: Path, budgets: list[str]) -> None:
     """Print the tables."""
-    table = whole_seeds(read_table(ResultStore(store)), budgets)
+    table = whole_seeds(read_index(ResultStore(store)), budgets)
     if table.empty:
         print("No seed is complete yet.")
         return
@@ -183,7 +183,7 @@ def paired(table: pd.DataFrame, split: str, budget: str, model: str, other: str)
 
 def costs(store: Path, budget: str) -> None:
     """Print what the cells measured alone cost."""
-    table = read_table(ResultStore(store))
+    table = read_index(ResultStore(store))
     chosen = table[(table["budget"] == budget) & (table["split"] == "official")]
     alone = chosen[chosen["alone"].astype(bool)] if "alone" in chosen else chosen.iloc[:0]
     how = "each cell alone in a fresh process on one core"

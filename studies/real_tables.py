@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from rs05bench.experiment.grid import parse_seeds
-from rs05bench.experiment.results import read_table
+from rs05bench.experiment.query import read_index
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
 
@@ -107,7 +107,7 @@ def main() -> None:
             store = stores / setting.store
             if not options.print_only:
                 run(setting, real / setting.folder, store, parse_seeds(options.seeds), options.jobs)
-            report(setting, read_table(ResultStore(store)))
+            report(setting, read_index(ResultStore(store)))
 
 
 def run(setting: Setting, data: Path, store: Path, seeds: list[int], jobs: int) -> None:

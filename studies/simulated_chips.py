@@ -104,7 +104,7 @@ The largest budget, one cell a model, measured alone in a fresh process of one t
 
 def run(matrix: Matrix, root: Path, jobs: int) -> pd.DataFrame:
     """One grid, then the cost of one cell a model; a row a cell."""
-    from rs05bench.experiment.results import read_table
+    from rs05bench.experiment.query import read_index
     from rs05bench.experiment.store import ResultStore
     from rs05bench.experiment.sweep import sweep
 
@@ -115,7 +115,7 @@ def run(matrix: Matrix, root: Path, jobs: int) -> pd.DataFrame:
         raise SystemExit("\n".join(f"{outcome.model}: {outcome.error}" for outcome in done.failed))
     grid["folds"] = matrix.folds[:1]
     sweep(card, card.parent, out, **grid, budgets=matrix.budgets[-1:], seeds=SEEDS[:1], jobs=1, costs=True)
-    return read_table(ResultStore(out))
+    return read_index(ResultStore(out))
 
 
 def write_burn(folder: Path) -> None:

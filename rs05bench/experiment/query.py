@@ -1,22 +1,18 @@
 """The index of a store: all results as one Parquet table, kept up to date by what is new, and asked with SQL.
 
-`index/rows-*.parquet` are append-only segments, a row a result as it was read; `index/table.parquet` is what they add up to, with the
-drops on the same ground, which need results of several folds, and the costs measured alone. The table says which results and costs it was
-made from. Before it is used it is compared with the folders that are there: a result that came is added, one that went is left out, and a
-folder named by its content cannot hold another. Where no folder has changed since it was last compared (`index/seen.json`), which 257 times
-of change tell, nothing is listed. The index may be deleted at any time.
+`index/table.parquet` has a row per result, with the drops on the same test units, which need results of several folds, and the costs
+measured alone. Its metadata name the results and costs it was made from. Before it is used it is compared with the folders that are there: a result
+that came is added, one that went is left out, and a folder named by its content cannot hold another. Where no folder has changed since it
+was last compared (`index/seen.json`), which 257 times of change tell, nothing is listed. The index may be deleted at any time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -27,16 +23,17 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.results import COST_COLUMNS, KEYS, arranged, cost_of, drops_of, row_of
 from rs05bench.experiment.store import ResultStore, entries_of
 from rs05bench.protocol.atomic import write_text, writing
+from rs05bench.protocol.hashing import content_digest, json_digest, text_digest
 from rs05bench.protocol.metrics import find_metric
-from rs05bench.protocol.result import Cell, ModelCard, Result, Stratum
+from rs05bench.protocol.result import Cell, Cost, ModelCard, Result, Stratum
 from rs05bench.protocol.splits import Split
 
-VERSION = "2"
-MOST_SEGMENTS = 16
-"""More segments than this are written as one."""
+VERSION = "3"
 SETTLED_S = 3.0
 """A folder that changed within so many seconds may still change unseen."""
 _STAMP = b"rs05bench"
+_OWN = ("family", "strata")
+"""Columns that only the index needs: which results share drops, and their scores by group."""
 
 
 def read_index(store: ResultStore, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -50,11 +47,11 @@ def read_index(store: ResultStore, columns: Sequence[str] | None = None) -> pd.D
         DataError: No such column; a result that cannot be read.
     """
     found = compact(store)
+    there = [name for name in (pq.read_schema(found).names if isinstance(found, Path) else found.columns) if name not in _OWN]
     if columns is not None:
-        _known(columns, pq.read_schema(found).names if isinstance(found, Path) else found.columns)
-    if isinstance(found, Path):
-        return pd.read_parquet(found, columns=None if columns is None else list(columns))
-    return found if columns is None else found[list(columns)]
+        _known(columns, there)
+    shown = there if columns is None else list(columns)
+    return pd.read_parquet(found, columns=shown) if isinstance(found, Path) else found[shown]
 
 
 def select(store: ResultStore, where: str | None = None, columns: Sequence[str] | None = None, order: str | None = None) -> pd.DataFrame:
@@ -93,14 +90,16 @@ def select(store: ResultStore, where: str | None = None, columns: Sequence[str] 
 def _offer(base: Any, found: Path | pd.DataFrame) -> None:
     """Makes the table known to DuckDB as `cells`, and no other file: a condition is no way to those."""
     if not isinstance(found, Path):
-        base.register("given", pa.Table.from_pandas(found, preserve_index=False))
+        base.register("given", pa.Table.from_pandas(found.drop(columns=list(_OWN), errors="ignore"), preserve_index=False))
         base.execute("create table cells as select * from given")
         base.execute("set enable_external_access = false")
         return
     name = str(found.resolve()).replace("'", "''")
     base.execute(f"set allowed_paths = ['{name}']")
     base.execute("set enable_external_access = false")
-    base.execute(f"create view cells as select * from read_parquet('{name}')")  # reads only the columns that are asked for
+    base.execute(
+        f"create view cells as select * exclude ({', '.join(_OWN)}) from read_parquet('{name}')"
+    )  # reads only the columns that are asked for
 
 
 def compact(store: ResultStore) -> Path | pd.DataFrame:
@@ -131,7 +130,7 @@ def _state(store: ResultStore) -> str | None:
         times += [(name, (store.root / name).stat().st_mtime_ns) for name in ("cells", "costs")]
     if any(time.time() - moment / 1e9 < SETTLED_S for _, moment in times):
         return None
-    return hashlib.sha256(repr((VERSION, sorted(times))).encode()).hexdigest()
+    return text_digest(repr((VERSION, sorted(times))))
 
 
 def _seen(path: Path) -> dict[str, Any]:
@@ -146,56 +145,59 @@ def _compared(store: ResultStore) -> Path | pd.DataFrame:
     """Compares the index with every folder, and brings it up to date."""
     digests = store.digests()
     costs = sorted((path.name, path.stat().st_mtime_ns) for path in (store.root / "costs").glob("[!.]*.json"))
-    stamp = hashlib.sha256("\n".join([VERSION, *sorted(digests), *(f"{name} {time}" for name, time in costs)]).encode()).hexdigest()
-    folder = store.root / "index"
-    path = folder / "table.parquet"
+    lines = [*sorted(digests), *(f"{name} {time}" for name, time in costs)]
+    stamp, path = f"{VERSION}:{content_digest(lines)}", store.root / "index" / "table.parquet"
     if _stamp(path) == stamp:
         return path
-    segments, rows = _segments(folder)
-    known = set(rows["digest"]) if len(rows) else set()
-    new = pd.DataFrame([_read(store, digest) for digest in sorted(digests - known)])
-    rows = pd.concat([rows, new], ignore_index=True) if len(rows) and len(new) else (new if len(new) else rows)
-    if not len(rows):
+    before = _before(path)
+    rows = before if before is None else before[before["digest"].isin(digests)]
+    new = pd.DataFrame([_read(store, digest) for digest in sorted(digests - set(() if rows is None else rows["digest"]))])
+    parts = [part for part in (rows, new) if part is not None and len(part)]
+    if not parts:
         return arranged([])
-    gone = ~rows["digest"].isin(digests)
-    touched = set(rows.loc[gone, "family"]) | (set(new["family"]) if len(new) else set())
-    rows = rows[~gone].drop_duplicates("digest").reset_index(drop=True)
-    table = arranged(_with_costs(_with_drops(rows, touched, path), store).drop(columns=["family", "strata"]))
+    touched = set() if before is None else set(before.loc[~before["digest"].isin(digests), "family"])
+    touched |= set(new["family"]) if len(new) else set()
+    table = arranged(_with_costs(_with_drops(pd.concat(parts, ignore_index=True), touched), store))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if len(new):
-            merge = len(segments) >= MOST_SEGMENTS
-            _put(rows if merge else new, folder / f"rows-{uuid.uuid4().hex[:12]}.parquet")
-            for segment in segments if merge else []:
-                segment.unlink(missing_ok=True)
         _put(table, path, stamp)
     except OSError:
         return table
     return path
 
 
+def _before(path: Path) -> pd.DataFrame | None:
+    """The table as it was; None where there is none of this version that can be read, and then every result is read again."""
+    if not (_stamp(path) or "").startswith(f"{VERSION}:"):
+        return None
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        return None
+
+
 def _read(store: ResultStore, digest: str) -> dict[str, Any]:
-    """One result as a row of a segment: plain JSON, since records of pydantic cost twenty times as much."""
+    """One result as a row: its records are not checked again, which would cost twenty times as much."""
     path = store.folder(digest) / "result.json"
     try:
         record = json.loads(path.read_bytes())
-        cell = SimpleNamespace(**{"options": {}, **record["cell"]})
-        result = SimpleNamespace(
+        cell = Cell.model_construct(**record["cell"])
+        result = Result.model_construct(
             cell=cell,
             digest=digest,
             kind=record["kind"],
             main_metric=record["main_metric"],
+            higher_is_better=bool(find_metric(record["main_metric"]).higher_is_better),
             main=record.get("main", True),
             simulated=record["simulated"],
             scores=record["scores"],
-            model=SimpleNamespace(**{"random_twin": False, "open_weights": True, **record["model"]}),
+            model=ModelCard.model_construct(**record["model"]),
         )
-        cost = SimpleNamespace(**(dict.fromkeys(COST_COLUMNS) | {"alone": False} | record.get("cost", {})))
+        cost = Cost.model_construct(**record.get("cost", {}))
         family = [cell.task, cell.target, cell.split, cell.model, cell.budget, cell.seed, sorted(cell.options.items())]
         return {
             **row_of(result),
             **cost_of(cost),
-            "family": hashlib.sha1(json.dumps(family).encode(), usedforsecurity=False).hexdigest()[:16],
+            "family": json_digest(family)[:16],
             "strata": json.dumps(record.get("strata", [])),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -204,27 +206,15 @@ def _read(store: ResultStore, digest: str) -> dict[str, Any]:
         ) from error
 
 
-def _with_drops(rows: pd.DataFrame, touched: set[str], path: Path) -> pd.DataFrame:
-    """Fills in the drops: anew for families that changed, from the table as it was for the others."""
+def _with_drops(rows: pd.DataFrame, touched: set[str]) -> pd.DataFrame:
+    """Fills in the drops of families that changed; those of the others stay as they are."""
     columns = [name for name in rows.columns if name.endswith("_drop") and not name.endswith("_raw_drop")]
-    rows[columns] = None
-    before = pd.read_parquet(path) if path.is_file() and _stamp(path) else None
-    if before is not None:
-        kept = before.set_index("digest")
-        there = [name for name in columns if name in kept.columns]
-        # A segment may know a result that went and came back: what counts is what the table was made from.
-        touched = touched | set(rows.loc[~rows["digest"].isin(kept.index), "family"])
-        same = ~rows["family"].isin(touched)
-        values = kept.reindex(rows.loc[same, "digest"])[there]
-        for name in there:
-            rows.loc[same, name] = values[name].to_numpy()
-        anew = ~same
-    else:
-        anew = pd.Series(True, index=rows.index)
-    fresh = rows[anew]
+    again = rows["family"].isin(touched)
+    fresh = rows[again]
     found = drops_of([_light(row) for row in fresh.to_dict("records")])
     for name in columns:
-        rows.loc[anew, name] = [found[digest].get(name) for digest in fresh["digest"]]
+        rows[name] = rows[name].astype(object)
+        rows.loc[again, name] = [found[digest].get(name) for digest in fresh["digest"]]
         rows[name] = pd.to_numeric(rows[name])
     return rows
 
@@ -252,22 +242,11 @@ def _with_costs(rows: pd.DataFrame, store: ResultStore) -> pd.DataFrame:
     if len(here):
         alone = pd.DataFrame([cost_of(costs[digest]) for digest in rows.loc[here, "digest"]], index=here)
         for name in COST_COLUMNS:
-            column = rows[name].astype(object)
+            # A column in which nothing was known is not in the table.
+            column = rows[name].astype(object) if name in rows.columns else pd.Series(None, index=rows.index, dtype=object)
             column.loc[here] = alone[name].astype(object)
             rows[name] = column.astype(bool) if name == "alone" else pd.to_numeric(column)
     return rows
-
-
-def _segments(folder: Path) -> tuple[list[Path], pd.DataFrame]:
-    paths = sorted(folder.glob("rows-*.parquet"))
-    parts = []
-    for path in list(paths):
-        try:
-            parts.append(pd.read_parquet(path))
-        except (OSError, ValueError):  # half written by a full disk, or cut by something else: its results are read again
-            path.unlink(missing_ok=True)
-            paths.remove(path)
-    return paths, pd.concat(parts, ignore_index=True).drop_duplicates("digest") if parts else pd.DataFrame()
 
 
 def _stamp(path: Path) -> str | None:

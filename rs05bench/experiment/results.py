@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.comparison import cell_drops
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.result import Cost, Result
@@ -48,13 +47,13 @@ def results_table(results: Sequence[Result], costs: Mapping[str, Cost] | None = 
     return arranged([row_of(result) | cost_of((costs or {}).get(result.digest, result.cost)) | drops[result.digest] for result in results])
 
 
-def metrics_of(result: Any) -> tuple[str, ...]:
+def metrics_of(result: Result) -> tuple[str, ...]:
     """Metrics a result's row shows: its main one and those of its kind."""
     return tuple(dict.fromkeys((result.main_metric, *COLUMNS.get(result.kind, ()))))
 
 
-def row_of(result: Any) -> dict[str, Any]:
-    """Names and scores of a result (a `Result`, or what `rs05bench.experiment.query` reads of one)."""
+def row_of(result: Result) -> dict[str, Any]:
+    """Names and scores of a result."""
     cell = result.cell
     row: dict[str, Any] = {name: getattr(cell, name) for name in KEYS if name != "tier"}
     row["tier"] = result.model.tier
@@ -70,18 +69,18 @@ def row_of(result: Any) -> dict[str, Any]:
     return row
 
 
-def raw_drop(result: Any, metric: str) -> float | None:
+def raw_drop(result: Result, metric: str) -> float | None:
     """Score on `test_id` minus score on `test_ood`, other units on each side (positive for worse); None where one is missing."""
     at_home, held = result.scores.get("test_id", {}).get(metric), result.scores.get("test_ood", {}).get(metric)
     return None if at_home is None or held is None else find_metric(metric).drop(at_home, held)
 
 
-def cost_of(cost: Any) -> dict[str, Any]:
+def cost_of(cost: Cost) -> dict[str, Any]:
     """Cost columns of a result."""
     return {name: getattr(cost, name) for name in COST_COLUMNS}
 
 
-def drops_of(results: Sequence[Any]) -> dict[str, dict[str, float | None]]:
+def drops_of(results: Sequence[Result]) -> dict[str, dict[str, float | None]]:
     """Drops on the same ground of every result, `<metric>_drop` by digest; results are matched among those given."""
     found: dict[str, dict[str, float | None]] = {result.digest: {} for result in results}
     for name in dict.fromkeys(name for result in results for name in metrics_of(result)):
@@ -103,10 +102,3 @@ def arranged(rows: Sequence[dict[str, Any]] | pd.DataFrame) -> pd.DataFrame:
     middle = [name for name in table.columns if name not in KEYS and name not in last]
     table = table[[*KEYS, *middle, *last]].dropna(axis=1, how="all")
     return table.sort_values([name for name in KEYS if name in table.columns], kind="stable").reset_index(drop=True)
-
-
-def read_table(store: ResultStore) -> pd.DataFrame:
-    """The table of all results in a store, from its index (`rs05bench.experiment.query`)."""
-    from rs05bench.experiment.query import read_index
-
-    return read_index(store)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError
-from rs05bench.experiment.executors import MOST_CRASHES, Batch, Needs, Tell
+from rs05bench.experiment.executors.batches import MOST_CRASHES, Batch, Needs, Tell
 from rs05bench.experiment.executors.machine import accelerators, free_memory_mb, resident_mb
 from rs05bench.experiment.executors.process import serve
 from rs05bench.experiment.store import ResultStore

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rs05bench.errors import DataError
-from rs05bench.experiment.executors import Batch, Needs, Tell
+from rs05bench.experiment.executors.batches import Batch, Needs, Tell
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.workers import Job, OpenTask, Outcome, open_bench, run_cells
 from rs05bench.protocol.result import Cell
