@@ -1,9 +1,10 @@
 """The index of a store: all results as one Parquet table, kept up to date by what is new, and asked with SQL.
 
 `index/table.parquet` has a row per result, with the drops on the same test units, which need results of several folds, and the costs
-measured alone. Its metadata name the results and costs it was made from. Before it is used it is compared with the folders that are there: a result
-that came is added, one that went is left out, and a folder named by its content cannot hold another. Where no folder has changed since it
-was last compared (`index/seen.json`), which 257 times of change tell, nothing is listed. The index may be deleted at any time.
+measured alone. Its metadata name the results and costs it was made from. Before it is used it is compared with the folders that are
+there: a result that came is added, one that went is left out, and a folder named by its content cannot hold another.
+Where no folder has changed since it was last compared (`index/seen.json`), which 257 times of change tell, nothing is
+listed. The index may be deleted at any time.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ def test_the_gap_of_equal_groups_is_rarely_called_one():
         for row in right:
             counts = np.zeros((blocks, 2, 2), np.int64)
             counts[:, 1, 1], counts[:, 1, 0] = row, 6 - row
-            of_group.append(Confusion(tuple(f"b{i}" for i in range(blocks)), ("no", "yes"), counts))
+            of_group.append(Confusion(tuple(f"b{i}" for i in range(blocks)), counts, ("no", "yes")))
         gap = group_report("overall_accuracy", [f"g{i}" for i in range(10)], of_group, np.full(10, 240))["gap"]
         assert (gap["low"] > 0) == (gap["p"] < 0.05 + 1e-9) or abs(gap["p"] - 0.05) < 0.01
         called += gap["low"] > 0

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.protocol import Cell, ModelCard, Predictions, Result, TaskCard, UnitTable, build_manifest
+from rs05bench.protocol.predictions import TablePredictions
+from rs05bench.protocol.scored_labels import UnitLabels
 from rs05bench.protocol.scoring import Scorer
 
 CLASSES = ("corn", "rice", "wheat")
@@ -74,13 +76,13 @@ def guess(card: TaskCard, manifest, fold: str, labels: pd.Series, seed: int, at_
         scores[np.arange(len(ids)), [CLASSES.index(value) for value in truth]] += skill
         p = np.exp(4 * scores)
         parts.append(Predictions.of_classes(ids, role, (p / p.sum(1, keepdims=True)).astype(np.float32), CLASSES))
-    return Predictions.concat(parts)
+    return TablePredictions.concat(parts)
 
 
 def make_result(
     card, manifest, fold, labels, predictions, *, model="alphaearth/rf", tier="embedding", budget="20-units", seed=0, split=None, extra=0
 ):
-    scored = Scorer.build(card, manifest, fold, labels).score(predictions)
+    scored = Scorer.build(card, manifest, fold, UnitLabels.of(card, labels)).score(predictions)
     content = CONTENT.get(model.split("/")[0], [])
     cell = Cell(task=card.name, target="y", split=split or manifest.split, fold=fold, model=model, budget=budget, seed=seed)
     return Result(
