@@ -25,7 +25,7 @@ SPLIT = "leave-biome-out"
 FOLDS = ("forest", "shrubland")
 BUDGETS = ("2-fires", "8-fires")
 SEEDS = (0, 1)
-STEPS = 6
+STEPS = 60
 
 
 def deep_part(

@@ -95,9 +95,23 @@ class Figure:
 
     def write(self, folder: Path, subtitle: str) -> None:
         """Writes the figure as `<key>.svg` and `<key>.png`, all panels side by side."""
+        picture = self._whole(subtitle)
+        (folder / f"{self.key}.svg").write_text(picture, encoding="utf-8")
+        self._png(picture, folder / f"{self.key}.png")
+
+    def write_png(self, path: Path, subtitle: str) -> None:
+        """Writes the figure as one picture."""
+        self._png(self._whole(subtitle), path)
+
+    def _png(self, picture: str, path: Path) -> None:
         import vl_convert
 
-        width = (self.width if len(self.panels) > 1 else WIDE) - 70
+        path.write_bytes(vl_convert.svg_to_png(picture, scale=2))
+
+    def _whole(self, subtitle: str) -> str:
+        import vl_convert
+
+        width = (self.width if len(self.panels) > 1 or self.fixed else WIDE) - 70
         whole = {
             "title": {"text": self.title, "subtitle": subtitle, "fontSize": 16, "offset": 14},
             "concat": [{**panel, "width": width, "height": self.outer_height - 70} for panel in self.panels],
@@ -106,9 +120,7 @@ class Figure:
             "padding": 16,
             "config": VEGA_CONFIG,
         }
-        picture = vl_convert.vegalite_to_svg(whole)
-        (folder / f"{self.key}.svg").write_text(picture, encoding="utf-8")
-        (folder / f"{self.key}.png").write_bytes(vl_convert.svg_to_png(picture, scale=2))
+        return str(vl_convert.vegalite_to_svg(whole))
 
 
 def _size(width: int, height: int) -> Spec:

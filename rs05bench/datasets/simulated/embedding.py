@@ -32,7 +32,7 @@ _HIDDEN = 160
 _MODEL_SEED = 20251  # the map is one published "model": the same in every world
 
 # Strengths, relative to a signal of unit standard deviation in each hidden unit. Calibrated in docs/simulated.md.
-SIGNAL, DIALECT, CONTEXT, CLIMATE, YEAR, NOISE = 1.80, 0.40, 0.25, 0.30, 0.15, 0.12
+SIGNAL, DIALECT, CONTEXT, CLIMATE, YEAR, NOISE = 1.80, 0.08, 0.08, 0.08, 0.05, 0.05
 
 
 @cache

@@ -96,16 +96,30 @@ class BoardTask(_Record):
     note: str = ""
 
 
+class BoardLinks(_Record):
+    """Where the board's site leads to.
+
+    Attributes:
+        repository: Address of the source code.
+        documentation: Address of the documentation.
+    """
+
+    repository: Annotated[str, Field(pattern=r"^(https://\S+)?$")] = ""
+    documentation: Annotated[str, Field(pattern=r"^(https://\S+)?$")] = ""
+
+
 class Board(_Record):
     """`leaderboard/tasks.yaml`.
 
     Attributes:
         schema_version: Always 1.
+        links: Addresses for the site.
         least_seeds: Seeds every cell must have.
         tasks: Tasks that count.
     """
 
     schema_version: Literal[1] = 1
+    links: BoardLinks = Field(default_factory=BoardLinks)
     least_seeds: Annotated[int, Field(ge=1)] = LEAST_SEEDS
     tasks: list[BoardTask] = Field(default_factory=list)
 

@@ -56,7 +56,8 @@ def adapt(directory: Path) -> Leaderboard:
         for key, row in _rows(verdict, standing, tables):
             rows[key].append(row)
     filled = [table.model_copy(update={"rows": rows[table.key]}) for table in tables]
-    return Leaderboard(entries=entries, tables=filled, tasks={task.task: _task(task, directory) for task in board.tasks})
+    tasks = {task.task: _task(task, directory) for task in board.tasks}
+    return Leaderboard(entries=entries, tables=filled, tasks=tasks, links=board.links)
 
 
 def _tables(task: BoardTask) -> Iterable[Table]:

@@ -11,27 +11,24 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from rs05bench import __version__
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.tiers import TIER_STYLES
+from rs05bench.report import setting
 from rs05bench.report.setting import script_safe
 from rs05bench.report.site.downloads import write_downloads
+from rs05bench.report.site.home import home_view
 from rs05bench.report.site.pages import model_view, task_view
+from rs05bench.report.site.pictures import Ground, table_figures
 from rs05bench.report.site.ranking import Ranks, rank_table
 from rs05bench.report.site.records import STANDING_MEANING, Leaderboard, Table, read_leaderboard
-from rs05bench.report.site.svg import Ground
 from rs05bench.report.site.view import table_view
-from rs05bench.report.style import MARKER_PATHS, elsewhere, metric_name, split_title
+from rs05bench.report.style import elsewhere, split_title
 
 MARK = ".rs05bench-site"
 """A file that says a folder is a built site, which the next build may replace."""
-DARK = (
-    "color-scheme: dark; --ink: #e6e9ec; --muted: #a3adb8; --line: #363d45; --hair: #262c33; --paper: #12161a; --wash: #1a2026; "
-    "--accent: #7cc0ee; --warn: #ff9b6a; --now: #16293a; --faint: #4a525c; --warn-paper: #3a2d0c; --warn-line: #a67c1f; "
-    "--warn-ink: #ffe2a0; --good: #63cfa8; --worse-0: #4a3427; --worse-1: #7b4a2c; --worse-2: #b26234; --worse-3: #e0824a; "
-    "--worse-4: #ffb07f; --reserve: #6a727b; --buffer: #3a4149;"
-)
 
 
 def build_site(leaderboard_dir: str | Path, out: str | Path) -> Path:
@@ -89,6 +86,7 @@ def write_site(board: Leaderboard, root: Path) -> None:
     pages = Pages(board, root)
     ranks = {table.key: rank_table(table, board) for table in board.tables}
     pages.assets()
+    pages.write("index.html", "home.html.j2", "", here="home", **home_view(board, ranks))
     pages.tables(ranks)
     pages.models(ranks)
     pages.tasks()
@@ -103,22 +101,10 @@ class Pages:
     """Writes pages from templates."""
 
     def __init__(self, board: Leaderboard, root: Path) -> None:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-
         self.board, self.root = board, root
-        self.environment = Environment(
-            loader=PackageLoader("rs05bench.report.site", "templates"),
-            autoescape=lambda name: name is not None and ".html" in name,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        from rs05bench import __version__
-
+        self.environment = setting.environment("rs05bench.report.site")
         self.common: dict[str, Any] = {
             "board": board,
-            "markers": {name: MARKER_PATHS[style.marker] for name, style in TIER_STYLES.items()},
-            "metric_name": metric_name,
             "version": __version__,
             "written": datetime.datetime.now(datetime.UTC).strftime("%d %B %Y"),
         }
@@ -135,30 +121,26 @@ class Pages:
         own = resources.files("rs05bench.report.site") / "assets"
         folder = self.root / "assets"
         folder.mkdir()
-        for name in ("theme.js", "site.js", "charts.js", "icon.svg"):
+        for name in ("theme.js", "site.js", "icon.svg"):
             (folder / name).write_text((own / name).read_text(encoding="utf-8"), encoding="utf-8")
-        css = (own / "site.css").read_text(encoding="utf-8").replace("{ DARK }", "{ " + DARK + " " + _tier_variables(dark=True) + " }")
-        (folder / "site.css").write_text(css + _tier_rules(), encoding="utf-8")
+        (folder / "site.css").write_text(setting.theme() + (own / "site.css").read_text(encoding="utf-8"), encoding="utf-8")
 
     def tables(self, ranks: dict[str, Ranks]) -> None:
-        """A page a table; the first is the front page too."""
+        """A page per table."""
         from markupsafe import Markup
 
-        for number, table in enumerate(self.board.tables):
+        for table in self.board.tables:
             view = table_view(table, self.board, ranks[table.key])
             context = {
                 "here": "table",
                 "view": view,
+                "figures": table_figures(table, self.board, view["chosen"]),
                 "content": Markup(script_safe(view["content"])),
                 "where": elsewhere(table.split),
                 "moved": _moved(table.split),
                 **self._neighbours(table),
             }
             self.write(f"tables/{table.key}.html", "table.html.j2", "../", **context)
-            if not number:
-                self.write("index.html", "table.html.j2", "", **context)
-        if not self.board.tables:
-            self.write("index.html", "tasks.html.j2", "", here="table")
 
     def _neighbours(self, table: Table) -> dict[str, Any]:
         first: dict[str, Table] = {}
@@ -197,21 +179,3 @@ class Pages:
 
 def _moved(split: str) -> str:
     return Split(split).moved
-
-
-def _lighter(colour: str, share: float) -> str:
-    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in parts)
-
-
-def _tier_variables(*, dark: bool) -> str:
-    return " ".join(f"--tier-{name}: {_lighter(style.colour, 0.32) if dark else style.colour};" for name, style in TIER_STYLES.items())
-
-
-def _tier_rules() -> str:
-    lines = [f":root {{ {_tier_variables(dark=False)} }}"]
-    for name in TIER_STYLES:
-        lines.append(f".tier-{name} {{ stroke: var(--tier-{name}); }}")
-        lines.append(f".fill.tier-{name} {{ fill: var(--tier-{name}); stroke: none; }}")
-        lines.append(f".dot.home.tier-{name} {{ fill: var(--tier-{name}); stroke: none; }}")
-    return "\n" + "\n".join(lines) + "\n"

@@ -7,15 +7,15 @@ from typing import Any
 
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.tiers import TIER_STYLES
-from rs05bench.report.foldmap import MEANING
-from rs05bench.report.site import svg
+from rs05bench.report.foldmap import MEANING, STYLE
+from rs05bench.report.site.pictures import Ground, fold_figure, group_map, model_figures, reliability_figures
 from rs05bench.report.site.ranking import Ranks
 from rs05bench.report.site.records import STANDING_MEANING, TRACKS, Entry, Leaderboard, Point, Row, SplitInfo, Table, Task
 from rs05bench.report.site.view import MISSING, budget_words, count_words, interval, rank_words, score
 from rs05bench.report.style import elsewhere, metric_name, seconds, signed, split_title
 
 MOST_MAPS = 6
-Grounds = Mapping[tuple[str, str], svg.Ground]
+Grounds = Mapping[tuple[str, str], Ground]
 """(task, split) -> the ground its error maps are drawn on."""
 BASELINES = (
     ("Floor (rule 6)", ("floor",)),
@@ -91,13 +91,11 @@ def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ran
     points = [row.points[budget] for budget in table.budgets if budget in row.points]
     middle = table.budgets[len(table.budgets) // 2]
     point = row.points.get(middle) or points[-1]
-    marker = TIER_STYLES[entry.model.tier].marker
+    reliable = reliability_figures(point, entry.model.name, entry.model.tier, table.key)
     title = task.title if len(task.targets) == 1 else f"{task.title}: {table.target}"
     metric, where = metric_name(table.metric), elsewhere(table.split)
     goodness = find_metric(table.metric).goodness
     worst = sorted(point.by_group, key=lambda group: goodness(point.by_group[group]))
-    worst_folds = sorted(point.by_fold, key=lambda fold: goodness(point.by_fold[fold]))
-    labels = {fold: score(value) for fold, value in point.by_fold.items()}
     calibration = "Coverage of 90 % intervals" if task.kind == "regression" else "ECE"
     return {
         "key": table.key,
@@ -109,17 +107,11 @@ def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ran
         "budget": budget_words(point.budget),
         "head": ["Budget", "Labels", "Rank", "Elsewhere", "At home", "Drop", calibration, "Fit", "Predict 1,000", "Memory", "Hardware"],
         "lines": [_line(budget, row.points.get(budget), ranks, row.slug) for budget in table.budgets],
-        "curve": svg.curve(points, entry.model.tier, marker, metric, f"{metric} against labels used, at home and elsewhere"),
-        "reliability": svg.reliability(point.curves, entry.model.tier, marker, "Accuracy against confidence, at home and elsewhere"),
+        "figures": [*model_figures(points, entry.model.name, entry.model.tier, table.metric, table.key), *reliable],
         "held_out": [
             (group, score(point.by_group[group]), signed(point.drops[group], 3) if group in point.drops else MISSING) for group in worst
         ],
-        "map": svg.error_map(
-            grounds[table.task, table.split],
-            {fold: goodness(value) for fold, value in point.by_fold.items()},
-            labels,
-            f"Map of {metric} by held-out region; worst: " + ", ".join(f"{fold} {labels[fold]}" for fold in worst_folds[:3]),
-        ),
+        "map": group_map(grounds[table.task, table.split], table, point, table.key),
         "groups": [
             (column, name, score(value), f"{units:,.0f}")
             for column, groups in point.groups.items()
@@ -170,20 +162,19 @@ def task_view(task: Task, board: Leaderboard) -> dict[str, Any]:
         "task": task,
         "metric": metric_name(task.metric),
         "facts": facts,
-        "roles": MEANING,
+        "roles": [(words, STYLE[role][0]) for role, words in MEANING.items()],
         "splits": [_split_view(task, info, board) for info in task.splits],
     }
 
 
 def _split_view(task: Task, info: SplitInfo, board: Leaderboard) -> dict[str, Any]:
     tables = [table for table in board.tables if (table.task, table.split) == (task.name, info.split)]
-    maps = []
-    for fold, place in list(info.places.items())[:MOST_MAPS]:
-        counts = info.counts.get(fold, {})
-        words = (
-            f"trains on {counts.get('train', 0):,}, tests {counts.get('test_id', 0):,} at home and {counts.get('test_ood', 0):,} held out"
-        )
-        maps.append({"fold": fold, "map": svg.fold_map(place, f"Map of fold {fold}: {words}"), "counts": words})
+    shown = dict(list(info.places.items())[:MOST_MAPS])
+    counts = {fold: info.counts.get(fold, {}) for fold in shown}
+    words = {
+        fold: f"{n.get('train', 0):,} train, {n.get('test_id', 0):,} at home, {n.get('test_ood', 0):,} held out"
+        for fold, n in counts.items()
+    }
     return {
         "info": info,
         "title": split_title(info.split),
@@ -191,7 +182,7 @@ def _split_view(task: Task, info: SplitInfo, board: Leaderboard) -> dict[str, An
         "audit": audit_words(info),
         "verdict": info.audit.get("verdict", ""),
         "baselines": [_baseline(tables, board, what, tiers) for what, tiers in BASELINES],
-        "maps": maps,
+        "map": fold_figure(shown, words, f"{info.split}-folds"),
         "more": max(0, len(info.places) - MOST_MAPS),
     }
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rs05bench.protocol.result import Cost, ModelCard
+from rs05bench.protocol.submission.board import BoardLinks
 
 StandingName = Literal["self-reported", "rescored", "reproduced", "verified"]
 TRACKS = {"deployment": "All models", "open": "Open weights only"}
@@ -251,11 +252,13 @@ class Leaderboard(_Record):
         entries: Slug -> submission.
         tables: Tables, in the order of the board.
         tasks: Task name -> task.
+        links: Where the site leads to.
     """
 
     entries: dict[str, Entry]
     tables: list[Table]
     tasks: dict[str, Task]
+    links: BoardLinks = Field(default_factory=BoardLinks)
 
 
 def read_leaderboard(directory: str | Path) -> Leaderboard:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.site.ranking import Ranks, why_unranked
 from rs05bench.report.site.records import STANDING_MEANING, TRACKS, Leaderboard, Point, Row, Spread, Table
-from rs05bench.report.style import MARKER_PATHS, metric_name, number, seconds, signed, split_title
+from rs05bench.report.style import metric_name, number, seconds, signed, split_title
 
 MISSING = "missing"
 MIDDLE_TRACK = "deployment"
@@ -68,8 +67,7 @@ def point_words(point: Point | None) -> dict[str, str]:
         "dropi": interval(point.drop),
         "cal": score(point.calibration),
         "fit": seconds(cost.fit_s) if cost and cost.fit_s is not None else MISSING,
-        "pred": f"{per} per 1,000" if per else "",
-        "hw": (cost.hardware or "") if cost else "",
+        "pred": f"{per}/1,000" if per else "",
     }
 
 
@@ -97,40 +95,11 @@ def _short(value: float | None) -> float | int | None:
     return None if value is None or not np.isfinite(value) else float(f"{value:.5g}")
 
 
-def domain(values: Iterable[float | None]) -> tuple[float, float]:
-    """Ends of a score axis; a few scores far below the others do not squeeze the rest."""
-    known = np.array([value for value in values if value is not None and np.isfinite(value)])
-    if not len(known):
-        return 0.0, 1.0
-    low, high = float(known.min()), float(known.max())
-    first, last = np.quantile(known, [0.1, 0.9])
-    reach = 1.5 * max(float(last - first), 0.05)
-    low, high = max(low, float(first) - reach), min(high, float(last) + reach)
-    return (low, high) if high > low else (low - 0.05, high + 0.05)
-
-
-def whisker(spread: Spread | None, ends: tuple[float, float]) -> dict[str, float] | None:
-    """Where a score and its interval stand on a line of 100."""
-    if spread is None:
-        return None
-    at = [
-        round(100 * min(max((value - ends[0]) / (ends[1] - ends[0]), 0.0), 1.0), 1)
-        for value in (
-            spread.value,
-            spread.low if spread.low is not None else spread.value,
-            spread.high if spread.high is not None else spread.value,
-        )
-    ]
-    return {"at": at[0], "low": at[1], "high": at[2]}
-
-
 def table_view(table: Table, board: Leaderboard, ranks: Ranks) -> dict[str, Any]:
     """Everything a table's page shows."""
     chosen = table.budgets[len(table.budgets) // 2]
     better = find_metric(table.metric)
-    spreads = [point.ood for row in table.rows for point in row.points.values() if point.ood]
-    ends = domain(value for spread in spreads for value in (spread.value, spread.low, spread.high))
-    rows = [_row(table, row, board, ranks, chosen, ends) for row in table.rows]
+    rows = [_row(table, row, board, ranks, chosen) for row in table.rows]
     # Missing goes last; NaN would not sort.
     rows.sort(key=lambda row: (row["rank"] is None, row["rank"] or 0, row["good"] is None, -(row["good"] or 0), row["name"], row["slug"]))
     machines = sorted({machine for row in rows for machine in row["hardware"]})
@@ -156,8 +125,7 @@ def table_view(table: Table, board: Leaderboard, ranks: Ranks) -> dict[str, Any]
             "chosen": chosen,
             "higher": bool(better.higher_is_better),
             "metric": metric_name(table.metric),
-            "tiers": {name: MARKER_PATHS[style.marker] for name, style in TIER_STYLES.items()},
-            "domain": ends,
+            "tiers": list(TIER_STYLES),
             "rows": {row["slug"]: row["content"] for row in rows},
         },
     }
@@ -171,7 +139,7 @@ def shown_budgets(budgets: list[str], chosen: str) -> list[str]:
     return [budgets[0], middle, budgets[-1]]
 
 
-def _row(table: Table, row: Row, board: Leaderboard, ranks: Ranks, chosen: str, ends: tuple[float, float]) -> dict[str, Any]:
+def _row(table: Table, row: Row, board: Leaderboard, ranks: Ranks, chosen: str) -> dict[str, Any]:
     entry = board.entries[row.slug]
     better = find_metric(table.metric)
     point = row.points.get(chosen)
@@ -193,7 +161,6 @@ def _row(table: Table, row: Row, board: Leaderboard, ranks: Ranks, chosen: str, 
         "title": entry.title,
         "authors": short_authors(entry.authors),
         "tier": entry.model.tier,
-        "marker": MARKER_PATHS[TIER_STYLES[entry.model.tier].marker],
         "open": entry.model.open_weights,
         "random_twin": entry.model.random_twin,
         "standing": entry.standing,
@@ -209,12 +176,12 @@ def _row(table: Table, row: Row, board: Leaderboard, ranks: Ranks, chosen: str, 
                 "budget": budget,
                 "value": score(here.ood.value) if (here := row.points.get(budget)) and here.ood else MISSING,
                 "interval": interval(here.ood) if here else "",
-                "whisker": whisker(here.ood, ends) if here else None,
                 "lacking": here.missing if here else "",
             }
             for budget in table.budgets
         ],
         "words": point_words(point),
+        "flags": sum(flag.verdict == "not looked at yet" for flag in entry.flags),
         "content": {
             "name": entry.model.name,
             "tier": entry.model.tier,

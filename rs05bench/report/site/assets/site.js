@@ -8,7 +8,7 @@
   const tierNames = [...document.querySelectorAll('input[name="tier"]')].map((box) => box.value);
   const STANDINGS = ["verified", "reproduced", "rescored", "self-reported"];
   const ASCENDING = { rank: 1, name: 1, tier: 1, weights: 1, standing: 1, drop: 1, cal: 1, cost: 1, ood: content.higher ? -1 : 1 };
-  const start = () => ({ budget: content.chosen, tiers: tierNames, weights: "", track: "deployment", hw: "", q: "", sort: "rank", flip: false, draw: "tier", cost: "9" });
+  const start = () => ({ budget: content.chosen, tiers: tierNames, weights: "", track: "deployment", hw: "", q: "", st: "", sort: "rank", flip: false });
   const has = (select, value) => [...byId(select).options].some((option) => option.value === value);
 
   function read() {
@@ -16,7 +16,7 @@
     const said = new URLSearchParams(location.hash.slice(1));
     if (content.budgets.includes(said.get("budget"))) state.budget = said.get("budget");
     if (said.has("tier")) state.tiers = tierNames.filter((name) => said.get("tier").split(",").includes(name));
-    for (const name of ["weights", "track", "hw", "draw", "cost"]) if (said.has(name) && has(name, said.get(name))) state[name] = said.get(name);
+    for (const name of ["weights", "track", "hw", "st"]) if (said.has(name) && has(name, said.get(name))) state[name] = said.get(name);
     state.q = said.get("q") || "";
     const sort = (said.get("sort") || "rank").replace(/^-/, "");
     if (document.querySelector(`[data-sort="${CSS.escape(sort)}"]`)) { state.sort = sort; state.flip = (said.get("sort") || "").startsWith("-"); }
@@ -25,7 +25,7 @@
 
   function address(state) {
     const plain = start(), said = new URLSearchParams();
-    for (const name of ["budget", "weights", "track", "hw", "q", "draw", "cost"]) if (state[name] !== plain[name]) said.set(name, state[name]);
+    for (const name of ["budget", "weights", "track", "hw", "st", "q"]) if (state[name] !== plain[name]) said.set(name, state[name]);
     if (state.tiers.length !== tierNames.length) said.set("tier", state.tiers.join(","));
     if (state.sort !== "rank" || state.flip) said.set("sort", (state.flip ? "-" : "") + state.sort);
     return said.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
@@ -38,7 +38,8 @@
   const rank = (row) => here(row).r[state.track];
   const visible = (row) =>
     state.tiers.includes(row.tier) && row.tracks.includes(state.track) &&
-    (!state.weights || row.open === (state.weights === "open")) && (!state.hw || row.hw.includes(state.hw)) &&
+    (!state.weights || row.open === (state.weights === "open")) &&
+    (!state.st || STANDINGS.indexOf(row.standing) <= STANDINGS.indexOf(state.st)) && (!state.hw || row.hw.includes(state.hw)) &&
     state.q.toLowerCase().split(/\s+/).every((word) => row.q.includes(word));
 
   function key(row) {
@@ -47,7 +48,7 @@
     switch (name) {
       case "rank": return rank(row) ? rank(row)[0] : null;
       case "name": return row.name.toLowerCase();
-      case "tier": return Object.keys(content.tiers).indexOf(row.tier);
+      case "tier": return content.tiers.indexOf(row.tier);
       case "weights": return row.open ? 0 : 1;
       case "ood": return here(row, budget || state.budget).n[1] ?? null;
       case "drop": return n[5] ?? null;
@@ -104,7 +105,7 @@
     byId("budget").value = content.budgets.indexOf(state.budget);
     byId("budget").setAttribute("aria-valuetext", content.words[state.budget]);
     byId("budget-said").textContent = content.words[state.budget];
-    for (const name of ["weights", "track", "hw", "draw", "cost"]) byId(name).value = state[name];
+    for (const name of ["weights", "track", "hw", "st"]) byId(name).value = state[name];
     if (byId("q").value !== state.q) byId("q").value = state.q;
     for (const box of document.querySelectorAll('input[name="tier"]')) box.checked = state.tiers.includes(box.value);
     byId("sort").value = has("sort", state.sort.split(":")[0]) ? state.sort.split(":")[0] : "rank";
@@ -129,9 +130,6 @@
     byId("gap").hidden = !parts.unranked.some((row) => !row.node.hidden);
     byId("nothing").hidden = count > 0 || !rows.length;
     byId("said").textContent = count === rows.length ? `${rows.length} submissions` : `${count} of ${rows.length} submissions`;
-    // Only ranked rows and those that complete the picture of a tier are worth a label.
-    const shown = sorted.filter((row) => !row.node.hidden).sort((a, b) => (rank(a) ? 0 : 1) - (rank(b) ? 0 : 1));
-    requestAnimationFrame(() => window.rs05charts(content, state, shown, (row) => Boolean(rank(row))));
     const hash = address(state);
     for (const link of document.querySelectorAll("a.keep")) link.hash = hash;
     if (hash !== written) { written = hash; history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search); }
@@ -139,7 +137,7 @@
 
   const change = (more) => { state = { ...state, ...more }; show(); };
   byId("budget").addEventListener("input", (event) => change({ budget: content.budgets[event.target.value] }));
-  for (const name of ["weights", "track", "hw", "draw", "cost"]) byId(name).addEventListener("change", (event) => change({ [name]: event.target.value }));
+  for (const name of ["weights", "track", "hw", "st"]) byId(name).addEventListener("change", (event) => change({ [name]: event.target.value }));
   byId("q").addEventListener("input", (event) => change({ q: event.target.value.trim() }));
   byId("sort").addEventListener("change", (event) => change({ sort: event.target.value === "ood" ? `ood:${state.budget}` : event.target.value, flip: false }));
   for (const box of document.querySelectorAll('input[name="tier"]'))
