@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from pathlib import Path
 
 import numpy as np
@@ -208,14 +207,6 @@ def _unused(card: TaskCard, table: EmbeddingTable) -> list[str]:
     ]
 
 
-def _has_bands(columns: list[str]) -> bool:
-    return sum(re.match(r"A[0-6]\d", column) is not None for column in columns) >= 32
-
-
-def _like_a_band(column: str) -> bool:
-    return len(column) == 3 and column[0] == "A" and not column[1:].isdigit()
-
-
 def _hints(card: TaskCard, table: EmbeddingTable, splits: list[SplitCheck]) -> list[str]:
     hints = list(table.remarks)
     if (
@@ -227,18 +218,14 @@ def _hints(card: TaskCard, table: EmbeddingTable, splits: list[SplitCheck]) -> l
             f"classes with fewer than {FEW_OF_A_CLASS} units: {', '.join(f'{name} ({count})' for name, count in rare.items())}; "
             "their scores are chance, and budgets per class cannot draw them"
         )
-    for name, members in card.features.items():
-        for pattern in members.columns:
-            if re.fullmatch(r"A\?\?", pattern) and (more := [column for column in table.feature_sets[name] if _like_a_band(column)]):
-                hints.append(f"features.{name}: {pattern} takes {', '.join(more)} too; A[0-6][0-9] takes the bands only")
     if card.coordinates is None and {GEO_COLUMN, "geometry"} & set(table.frame.columns):
         hints.append("the files hold geometries and the card declares no coordinates: {geometry: true} would give distances and maps")
     if not any(Split(item.split).rule.may_be_main and item.possible for item in splits):
         hints.append("no split that can be a main result is possible: a random split is a sanity check only")
     if not card.features:
         hints.append("the card names no features: only the floors can run")
-    elif not any(name.startswith("hybrid") for name in card.features) and any(map(_has_bands, table.feature_sets.values())):
-        hints.append("no hybrid feature set: rule 7 asks for one, e.g. hybrid: [alphaearth, raw]")
+    elif not any(name.startswith("hybrid") for name in card.features) and table.products:
+        hints.append(f"no hybrid feature set: rule 7 asks for one, e.g. hybrid: [{next(iter(table.products))}, raw]")
     if card.classes is None and card.kind == "classification":
         hints.append("classes are taken from the data; name them in the card, so that a file without one class does not change the task")
     for field in ("licence", "citation", "overlap"):

@@ -36,14 +36,15 @@ from rs05bench.datasets.tables.roles import (
     telling,
 )
 from rs05bench.datasets.tables.zones import candidate_crs, to_degrees
+from rs05bench.embeddings.products import no_vector, of_columns, product
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
 from rs05bench.protocol.intake.keys import as_keys, two_spellings
-from rs05bench.protocol.intake.sentinels import no_embedding, sentinels
+from rs05bench.protocol.intake.sentinels import sentinels
 from rs05bench.protocol.intake.tablefile import GEO_COLUMN
 from rs05bench.protocol.intake.times import parse_times
 
-_WIDE_BAND = re.compile(r"(A[0-6]\d)_((?:19|20)\d{2})")
+_WITH_YEAR = re.compile(r"(.+)_((?:19|20)\d{2})")
 _TARGET = ("label", "class", "target", "landcover", "land_cover", "lulc", "crop", "crop_type", "cls", "class_name", "category", "y")
 _GROUP = ("region", "state", "county", "city", "site", "fire", "biome", "ecoregion", "tile", "country", "province", "district", "zone")
 _MOST_CLASSES = 50
@@ -126,10 +127,10 @@ def look(table: str | Path) -> TableFacts:
     files = ["*.csv"] if path.is_dir() else [glob.escape(path.name) if whole else f"{glob.escape(name)}#{layer}"]
     frame, remarks = read_files(path if path.is_dir() else path.parent, files, text=(), source=str(path))
     columns = [name for name in map(str, frame.columns) if name not in (FILE_COLUMN, ROW_COLUMN, INDEX_COLUMN, GEO_COLUMN, "geometry")]
-    wide = [match for name in columns if (match := _WIDE_BAND.fullmatch(name))]
+    wide = [match for name in columns if (match := _WITH_YEAR.fullmatch(name)) and match[1] in product().bands]
     families = find_families(frame, [name for name in columns if name not in {match.string for match in wide}])
     if wide and not families:
-        families = [Family("A", tuple(match.string for match in wide), "alphaearth")]
+        families = [Family(wide[0][1][0], tuple(match.string for match in wide), product().family)]
     components = {column for family in families for column in family.columns}
     rest = [name for name in columns if name not in components]
     x, y, projected = _position(frame, rest)
@@ -306,17 +307,18 @@ def next_steps(facts: TableFacts, table: Path) -> str:
 # Features ------------------------------------------------------------------------------------------------------------------------------
 
 
-def _embedding_sets(facts: TableFacts, answer: str, columns: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
+def _embedding_sets(facts: TableFacts, answer: str, columns: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Feature sets of the embeddings, and their tier where the name does not say it."""
     if facts.wide_years:
-        return {"alphaearth": ["A[0-6][0-9]"]}, {}
-    sets: dict[str, list[str]] = {}
+        return {product().family: {"product": product().name}}, {}
+    sets: dict[str, Any] = {}
     tiers: dict[str, str] = {}
     for family in facts.families:
         name = re.sub(r"[^a-z0-9]+", "-", (family.product or answer).lower()).strip("-") or "embedding"
         stem = re.sub(r"[^a-z0-9]+", "-", family.stem.lower()).strip("-")
         name = name if name not in sets else f"{name}-{stem or len(sets)}"
-        sets[name] = family.patterns(columns)
+        known = of_columns(list(family.columns))
+        sets[name] = {"product": known.name} if known is not None else family.patterns(columns)
         tiers[name] = "embedding"
     return sets, tiers
 
@@ -488,7 +490,8 @@ def _oddities(facts: TableFacts) -> list[str]:
     if still := constant(frame, [*facts.bands, *facts.numbers]):
         said.append(f"{len(still)} columns hold one value only ({_some(still)}): they tell nothing")
     for family in facts.families:
-        none = no_embedding(frame[list(family.columns)].to_numpy(dtype=np.float64, na_value=np.nan))
+        vectors, known = frame[list(family.columns)].to_numpy(dtype=np.float64, na_value=np.nan), of_columns(list(family.columns))
+        none = (no_vector(vectors) if known is None else known.missing(vectors)) & ~np.isnan(vectors).any(axis=1)
         if none.any():
             said.append(f"{int(none.sum()):,} rows hold a code instead of the embedding {family.label}: they count as missing")
     cells: dict[float, int] = {}

@@ -22,11 +22,14 @@ from rs05bench.datasets.tables.positions import refuse_swapped, representative_p
 from rs05bench.datasets.tables.reading import FILE_COLUMN, ROW_COLUMN, read_files
 from rs05bench.datasets.tables.reshaping import join, melt_years
 from rs05bench.datasets.tables.wording import did_you_mean, some_columns
+from rs05bench.embeddings.card_products import HeldProduct, card_with_columns, patterns_of
+from rs05bench.embeddings.products import no_vector
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import TaskCard, UnitTable
 from rs05bench.protocol.classes import class_values
+from rs05bench.protocol.feature_sets import set_of
 from rs05bench.protocol.intake.keys import as_keys, find_keys, refuse_two_spellings, two_spellings
-from rs05bench.protocol.intake.sentinels import no_embedding, sentinels
+from rs05bench.protocol.intake.sentinels import sentinels
 from rs05bench.protocol.scored_labels import UnitLabels
 
 READERS = ("table", "presto")
@@ -64,6 +67,7 @@ class EmbeddingTable:
         self._drops: list[dict[str, Any]] = []
         self.remarks: list[str] = []
         self._sets: dict[str, list[str]] | None = None
+        self._shown, self.products = card, dict[str, HeldProduct]()
         self._arrays: dict[str, NDArray[np.float32]] = {}
         self._digest: str | None = None
         frame = self._read()
@@ -123,6 +127,8 @@ class EmbeddingTable:
             for name in self.feature_sets:
                 columns, array = self.features(name)
                 hashed.update(f"\n{name}\n{columns}\n".encode() + np.ascontiguousarray(array, dtype="<f4").tobytes())
+                if self.card.features[name].product is not None:  # an alias on a card is one version today and another tomorrow
+                    hashed.update(f"\n{self.products[name].product.name}\n".encode())
             self._digest = hashed.hexdigest()
         return self._digest
 
@@ -138,9 +144,11 @@ class EmbeddingTable:
         Raises:
             DataError: No such set.
         """
-        if name not in self.feature_sets:
-            raise DataError(f"no feature set {name!r} (there are {sorted(self.feature_sets)})", source=self.source)
-        columns = self.feature_sets[name]
+        columns = self.feature_sets.get(name)
+        if columns is None:  # a union of sets
+            if set_of(name, self.card.features) is None:
+                raise DataError(f"no feature set {name!r} (there are {sorted(self.feature_sets)})", source=self.source)
+            columns = self._shown.feature_columns(name, [str(column) for column in self.frame.columns], source=self.source)
         if name not in self._arrays:
             values = self.frame[columns].to_numpy(dtype=np.float32, na_value=np.nan)
             if self.card.reader == "presto":
@@ -210,7 +218,7 @@ class EmbeddingTable:
             where.x if where else None,
             where.y if where else None,
         ]
-        patterns = [item for members in card.features.values() for item in members.columns if item not in card.features]
+        patterns = [item for members in card.features.values() for item in patterns_of(members) if item not in card.features]
         return [*card.targets, *card.unit, *card.place, *card.groups, *card.fairness_groups, *filter(None, named), *patterns]
 
     def _filter(self, frame: pd.DataFrame, *, only_present: bool = False) -> pd.DataFrame:
@@ -255,7 +263,8 @@ class EmbeddingTable:
     def _columns_of(self, frame: pd.DataFrame) -> dict[str, list[str]]:
         own = {FILE_COLUMN, ROW_COLUMN, "unit_id", "geometry"}
         columns = [name for name in map(str, frame.columns) if name not in own]
-        return {name: self.card.feature_columns(name, columns, source=self.source) for name in self.card.features}
+        self._shown, self.products = card_with_columns(self.card, columns, source=self.source)
+        return {name: self._shown.feature_columns(name, columns, source=self.source) for name in self._shown.features}
 
     def _resolve(self, frame: pd.DataFrame) -> dict[str, list[str]]:
         sets = self._columns_of(frame)
@@ -383,19 +392,23 @@ class EmbeddingTable:
         place = {column: position for position, column in enumerate(columns)}
         embedded: set[str] = set()
         for name, members in self._resolve(frame).items():
-            group = [column for column in members if _NUMBERED.fullmatch(column)]
-            if len(group) < _FEWEST_BANDS or set(group) <= embedded:
+            held = self.products.get(name)
+            group = held.columns if held is not None else [column for column in members if _NUMBERED.fullmatch(column)]
+            group = [column for column in group if column in place]
+            if (held is None and len(group) < _FEWEST_BANDS) or set(group) <= embedded:
                 continue
             embedded |= set(group)
-            at = [place[column] for column in group]
-            none = no_embedding(values[:, at])
+            vectors = values[:, [place[column] for column in group]]
+            none = held.product.missing(vectors) if held is not None else no_vector(vectors)
+            none &= ~np.isnan(vectors).any(axis=1)  # those are counted as missing anyway
             if none.any():
                 row = int(np.flatnonzero(none)[0])
-                code = values[row, at[0]]
-                values[np.ix_(none, at)] = np.inf
+                of = [column for column in members if column in set(group) or column.rpartition("_")[0] in set(group)]
+                values[np.ix_(none, [place[column] for column in of])] = np.inf
+                what = f"a vector of {held.product.name}" if held is not None else "a vector"
                 self.remarks.append(
-                    f"{int(none.sum()):,} of {len(frame):,} rows hold {code:g} in every column of the embedding {name!r}: "
-                    "masked, not a vector; counted as missing"
+                    f"{int(none.sum()):,} of {len(frame):,} rows of {name!r} do not hold {what} (fill, all zero or out of range; "
+                    f"first {vectors[row, 0]:g}): counted as missing"
                 )
         cells: dict[float, dict[str, int]] = {}
         for column, at_column in place.items():

@@ -230,9 +230,18 @@ class EmbeddingProduct(_Part):
         return []
 
 
+ENCODERS = ("aef", "presto", "prithvi", "satlas", "terramind", "dinov3", "dofa", "galileo", "croma")
+"""Encoders whose features people bring in tables, beside the families of published products."""
+
+
 def families() -> set[str]:
     """The families there are: also the usual names of their feature sets and the inputs of networks that read them."""
     return {record.family for record in all_products().values()}
+
+
+def no_vector(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which rows (n, d) of an unknown embedding hold no vector: all components are one number, which no encoder gives."""
+    return (vectors == vectors[:, :1]).all(axis=1)
 
 
 @lru_cache(maxsize=1)

@@ -100,7 +100,8 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
 
 def model_card(spec: DeepSpec, network: nn.Module | None = None, options: dict[str, Any] | None = None) -> ModelCard:
     """The card of a deep model; parameter counts need the network."""
-    from rs05bench.models.tiers import ALPHAEARTH
+    from rs05bench.embeddings.products import families, product
+    from rs05bench.models.tiers import facts_of
     from rs05bench.protocol import ModelCard
 
     total = trainable = None
@@ -109,8 +110,8 @@ def model_card(spec: DeepSpec, network: nn.Module | None = None, options: dict[s
 
         total, trainable = parameter_counts(network)
     declared: dict[str, Any] = {"licence": "MIT", "open_weights": True}
-    if spec.inputs in ("alphaearth", "hybrid"):
-        declared = dict(ALPHAEARTH)
+    if spec.inputs in families() or spec.inputs == "hybrid":
+        declared = facts_of([product(*([] if spec.inputs == "hybrid" else [spec.inputs]))])
     elif spec.backbone is not None:
         if spec.inputs == "presto":
             licence, citation = PRESTO_LICENCE, PRESTO_CITATION

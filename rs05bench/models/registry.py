@@ -16,8 +16,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from rs05bench.embeddings.card_products import products_of
+from rs05bench.embeddings.products import DEFAULT, product
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.models.tiers import ALPHAEARTH, is_alphaearth, tier_of
+from rs05bench.models.place import PLACE_ENCODERS
+from rs05bench.models.tiers import facts_of, tier_of
+from rs05bench.protocol.feature_sets import set_of
 
 if TYPE_CHECKING:
     from rs05bench.protocol import ModelCard, TaskCard
@@ -68,7 +72,7 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
             f"model {name!r} is not of the form <input>/<learner>", remedy="For instance alphaearth/logistic; see rs05bench models."
         )
     _refuse_closed(name, inputs, learner, card)
-    if inputs == "floor" or (learner in SHALLOW_NAMES and _is_feature_set(inputs, card)):
+    if inputs == "floor" or (learner in SHALLOW_NAMES and (_is_feature_set(inputs, card) or _is_place(inputs, card))):
         if options:
             raise ProtocolError(
                 f"{name} takes no options (given: {', '.join(sorted(options))}): its tuning grid is declared by the protocol",
@@ -81,7 +85,7 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
         raise DataError(
             f"model {name!r}: {inputs!r} is no feature set of the card (there are {', '.join(sorted(card.features)) or 'none'})",
             source=card.name,
-            remedy=f"Add it under `features`, e.g. {inputs}: [A??].",
+            remedy=f"Add it under `features`, e.g. {inputs}: {{product: {DEFAULT}}}.",
         )
     raise _unknown(name, card)
 
@@ -96,7 +100,9 @@ def list_models(card: TaskCard | None = None) -> list[Listed]:
     kind = None if card is None else ("regression" if card.kind == "regression" else "classification")
     floors = [learner for learner in FLOOR_NAMES if card is None or _applies(learner, card)]
     found = [Listed(_built_in_card(f"floor/{learner}", card), "built in", _kinds(learner)) for learner in floors]
-    sets = list(card.features) if card is not None else ["raw", "alphaearth", "hybrid"]
+    sets = list(card.features) if card is not None else ["raw", product().family, "hybrid"]
+    if card is None or card.coordinates is not None:
+        sets += [encoder for encoder in PLACE_ENCODERS if encoder not in sets]
     found += [
         Listed(_built_in_card(f"{inputs}/{learner}", card), "built in", _kinds(learner)) for inputs in sets for learner in SHALLOW_NAMES
     ]
@@ -123,7 +129,9 @@ def model_card(name: str, task: TaskCard | None = None) -> ModelCard:
     inputs, slash, learner = name.partition("/")
     if ".py:" not in name and slash:
         _refuse_closed(name, inputs, learner, task)
-        if (inputs == "floor" and learner in FLOOR_NAMES) or (learner in SHALLOW_NAMES and _is_feature_set(inputs, task)):
+        if (inputs == "floor" and learner in FLOOR_NAMES) or (
+            learner in SHALLOW_NAMES and (_is_feature_set(inputs, task) or _is_place(inputs, task))
+        ):
             return _built_in_card(name, task)
         entry = _outside(name)
         if entry is not None and entry.card is not None:
@@ -146,11 +154,18 @@ def _built_in_card(name: str, task: TaskCard | None) -> ModelCard:
 
     known = LEARNERS[learner]
     facts: dict[str, Any] = {"licence": known.licence, "citation": known.citation}
-    if is_alphaearth(inputs, task):
-        facts = ALPHAEARTH | {"citation": f"{ALPHAEARTH['citation']}; {known.citation}"}
+    place = _is_place(inputs, task)
+    if read := products_of(inputs, task):
+        facts |= facts_of(read) | {"citation": f"{facts_of(read)['citation']}; {known.citation}"}
+    if place:
+        return ModelCard.model_validate(
+            {"name": name, "tier": "floor", "inputs": "place", "learner": learner, "content": ["coordinates"], **facts}
+        )
     tier = tier_of(inputs, task)
-    content = sorted(content_of(inputs, task.features)) if task is not None else []
-    return ModelCard.model_validate({"name": name, "tier": tier, "inputs": inputs, "learner": learner, "content": content, **facts})
+    content = set(content_of(inputs, task.features)) if task is not None else set()
+    if content and tier in ("embedding", "hybrid"):  # columns of an encoder that only the set's name tells
+        content = (content - {"other"} if tier == "embedding" else content) | {"embedding"}
+    return ModelCard.model_validate({"name": name, "tier": tier, "inputs": inputs, "learner": learner, "content": sorted(content), **facts})
 
 
 def _applies(floor: str, card: TaskCard) -> bool:
@@ -168,7 +183,12 @@ def _kinds(learner: str) -> tuple[str, ...]:
 
 def _is_feature_set(inputs: str, card: TaskCard | None) -> bool:
     # Without a card nothing can be checked yet; TaskData.X will name the sets there are.
-    return card is None or inputs in card.features
+    return card is None or set_of(inputs, card.features) is not None
+
+
+def _is_place(inputs: str, card: TaskCard | None) -> bool:
+    """Whether a model reads an encoding of positions; a feature set of the same name goes first."""
+    return inputs in PLACE_ENCODERS and (card is None or inputs not in card.features)
 
 
 def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: int) -> Model:
@@ -186,6 +206,10 @@ def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: 
         if learner not in FLOORS:
             raise DataError(f"no floor {learner!r}", remedy=f"There are floor/{', floor/'.join(FLOORS)}.")
         return cast("Model", FLOORS[learner](card=_built_in_card(name, card), seed=seed))
+    if _is_place(inputs, card):
+        from rs05bench.models.place import PlaceModel
+
+        return cast("Model", PlaceModel(inputs, learner, card=_built_in_card(name, card), seed=seed))
     from rs05bench.models.shallow import ShallowModel
 
     return cast("Model", ShallowModel(inputs, learner, card=_built_in_card(name, card), seed=seed))
@@ -193,17 +217,18 @@ def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: 
 
 def _refuse_closed(name: str, inputs: str, learner: str, card: TaskCard | None) -> None:
     adaptation, _, twin = learner.partition("@")
-    if not is_alphaearth(inputs, card):
+    closed = next((record for record in products_of(inputs, card) if record.open_weights is False), None)
+    if closed is None:
         return
     if adaptation in NEED_WEIGHTS:
         raise ProtocolError(
-            f"{name}: AlphaEarth's weights are closed, so nothing can be adapted; only its embeddings are public",
-            remedy="Use alphaearth/<shallow learner>, or adapt an open backbone, e.g. prithvi-300/lora.",
+            f"{name}: the weights of {closed.title} are closed, so nothing can be adapted; only its embeddings are public",
+            remedy=f"Use {closed.family}/<shallow learner>, or adapt an open backbone, e.g. prithvi-300/lora.",
         )
     if twin:
         raise ProtocolError(
-            f"{name}: a random-initialised twin needs the architecture's weights, and AlphaEarth's are closed",
-            remedy="Rule 11 is not applicable to AlphaEarth; the floor and the raw tier are its controls.",
+            f"{name}: a random-init control needs the architecture, and that of {closed.title} is closed",
+            remedy="Rule 11 is not applicable to it; the floor and the raw tier are its controls.",
         )
 
 

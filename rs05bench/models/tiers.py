@@ -5,59 +5,23 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from rs05bench.embeddings.card_products import names_components
+from rs05bench.embeddings.products import ENCODERS, EmbeddingProduct, families
+from rs05bench.protocol.feature_sets import set_of
+
 if TYPE_CHECKING:
     from rs05bench.protocol import TaskCard
-
-#: Feature sets that are embeddings by name.
-EMBEDDINGS = (
-    "alphaearth",
-    "aef",
-    "presto",
-    "prithvi",
-    "clay",
-    "satlas",
-    "terramind",
-    "dinov3",
-    "dofa",
-    "galileo",
-    "tessera",
-    "croma",
-    "embedding",
-)
-
-_ALPHAEARTH_ITEM = re.compile(r"A(\?\?|\*|[0-6]\?|\d{2}|\[.*)([_*].*)?")
-
-#: What AlphaEarth's encoder saw or was trained towards, for the overlap rule.
-#: Brown et al. 2025, AlphaEarth Foundations, https://arxiv.org/abs/2507.22291 (inputs, targets and text of the training set).
-ALPHAEARTH: dict[str, Any] = {
-    "licence": "CC BY 4.0",
-    "open_weights": False,
-    "pretrained": True,
-    "pretraining": [
-        "Sentinel-2", "Landsat 8/9", "Sentinel-1", "ALOS PALSAR-2", "GEDI", "Copernicus DEM GLO-30", "ERA5-Land", "GRACE", "NLCD",
-        "Wikipedia", "GBIF",
-    ],
-    "citation": "Brown et al. 2025, AlphaEarth Foundations, https://arxiv.org/abs/2507.22291",
-}  # fmt: skip
-
-
-def is_alphaearth(features: str, card: TaskCard | None) -> bool:
-    """Whether a feature set holds AlphaEarth's bands, by name or by pattern, directly or through another set."""
-    if features.split("-")[0].split("_")[0] in ("alphaearth", "aef"):
-        return True
-    members = card.features.get(features) if card is not None else None
-    items = members.columns if members is not None else []
-    return any(is_alphaearth(item, card) if card and item in card.features and item != features else _names_bands(item) for item in items)
 
 
 def tier_of(features: str, card: TaskCard | None) -> str:
     """`raw`, `embedding` or `hybrid`.
 
-    The card's `tiers` decide where they name the set. Else a set is an embedding when it is named like one or takes AlphaEarth's
-    columns, hybrid when embeddings come with other columns, and raw otherwise; calling it `hybrid` does not make it one.
+    The card's `tiers` decide where they name the set. Else a set is an embedding when it holds a product or is named like one, hybrid when
+    embeddings come with other columns, and raw otherwise; calling it `hybrid` does not make it one. The union `a+b` is what its parts are.
     """
     if card is None:
-        return _by_name(features) or "raw"
+        kinds = {_by_name(part) or "raw" for part in features.split("+")}
+        return kinds.pop() if len(kinds) == 1 else "hybrid"
     if features in card.tiers:
         return card.tiers[features]
     kinds = _kinds(features, card, ())
@@ -66,28 +30,41 @@ def tier_of(features: str, card: TaskCard | None) -> str:
     return kinds.pop() if kinds else "raw"
 
 
+def facts_of(products: list[EmbeddingProduct]) -> dict[str, Any]:
+    """What a model card says of the products behind a model's inputs: licences, openness, what they were pretrained on."""
+    if not products:
+        return {}
+    return {
+        "licence": "; ".join(dict.fromkeys(record.licence for record in products)),
+        "open_weights": all(record.open_weights is not False for record in products),
+        "pretrained": True,
+        "pretraining": list(dict.fromkeys(what for record in products for what in record.pretrained_on)),
+        "citation": "; ".join(dict.fromkeys(record.citation for record in products)),
+    }
+
+
 def _kinds(features: str, card: TaskCard, seen: tuple[str, ...]) -> set[str]:
     named = card.tiers.get(features)
     if named is not None:
         return {"embedding", "raw"} if named == "hybrid" else {named}
+    members = set_of(features, card.features)
+    if members is None:
+        return set()
+    if members.product is not None:
+        return {"embedding"}
     kinds: set[str] = set()
-    members = card.features.get(features)
-    for item in members.columns if members is not None else []:
+    for item in members.columns:
         if item in card.features and item not in (*seen, features):
             kinds |= _kinds(item, card, (*seen, features))
-        elif _names_bands(item) or _by_name(features) == "embedding":
+        elif names_components(item) or _by_name(features) == "embedding":
             kinds.add("embedding")
         else:
             kinds.add("raw")
     return kinds
 
 
-def _names_bands(item: str) -> bool:
-    return _ALPHAEARTH_ITEM.fullmatch(item) is not None
-
-
 def _by_name(features: str) -> str | None:
     word = re.split(r"[-_.+]", features.lower())[0]
     if word == "hybrid":
         return "hybrid"
-    return "embedding" if word in EMBEDDINGS else None
+    return "embedding" if word in families() or word in (*ENCODERS, "embedding") else None

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.documents import field_name, read_yaml
-from rs05bench.protocol.feature_sets import FeatureSet
+from rs05bench.protocol.feature_sets import FeatureSet, set_of
 from rs05bench.protocol.hashing import json_digest
 from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.split_options import SplitOptions
@@ -302,14 +302,14 @@ class TaskCard(_Record):
         """Columns of a feature set, in the table's order.
 
         Args:
-            name: A key of `features`.
+            name: A key of `features`, or several joined with `+`.
             columns: All columns of the table.
             source: The card's file, for the error message.
 
         Raises:
             DataError: Unknown set, a pattern that matches nothing, or one that matches a column that may not be a feature.
         """
-        if name not in self.features:
+        if set_of(name, self.features) is None:
             raise DataError(f"no feature set {name!r} (there are {sorted(self.features)})", source=source or self.name)
         matched = self._expand(name, columns, source, ())
         return [column for column in columns if column in matched]
@@ -318,7 +318,8 @@ class TaskCard(_Record):
         if name in seen:
             raise DataError(f"features.{name} contains itself ({' -> '.join([*seen, name])})", source=source or self.name)
         matched: set[str] = set()
-        members = self.features[name]
+        members = set_of(name, self.features)
+        assert members is not None
         if not members.columns:
             raise DataError(
                 f"features.{name} names the product {members.product} and no columns",

@@ -22,6 +22,7 @@ class FeatureSet(BaseModel):
     Attributes:
         columns: Columns, globs, or names of other sets. Empty where `product` says which columns they are.
         product: Name of the public embedding the columns hold, e.g. of a record of `rs05bench.embeddings`.
+        pooling: Which statistics of the product's components over a unit are taken (`<column>_std` ..); empty for the mean alone.
         content: What the columns are; where it is not declared it is read from known band names (`content_of`).
     """
 
@@ -30,6 +31,7 @@ class FeatureSet(BaseModel):
     columns: list[str] = Field(default_factory=list)
     product: str | None = None
     content: Content | None = None
+    pooling: list[Literal["mean", "std", "min", "max"]] = Field(default_factory=list)
 
     @model_validator(mode="before")
     @classmethod
@@ -60,7 +62,7 @@ _RADAR = (r"(s1|sentinel_?1|palsar\d?|sar)_?\W?.*", r"(vv|vh|hh|hv)((_div|_ratio
 _EMBEDDING = (
     r"a\d{2}",
     r"a(\?\?|\*|\[0.[69]\](\[0.9\]|\?))",
-    r"(alphaearth|aef|tessera|presto|prithvi|clay|satlas|galileo|dinov3|emb(edding)?)_.*",
+    r"emb(edding)?s?_.*",
 )
 _COORDINATES = (r"lon(gitude)?|lat(itude)?|easting|northing|x|y",)
 _COVARIATE = (
@@ -98,8 +100,16 @@ def content_of(features: str, sets: Mapping[str, FeatureSet]) -> frozenset[Conte
     return _content(features, sets, ())
 
 
+def set_of(features: str, sets: Mapping[str, FeatureSet]) -> FeatureSet | None:
+    """A feature set by its name; the union of several is named by joining theirs with `+`."""
+    parts = features.split("+")
+    if features in sets or len(parts) < 2 or not all(part in sets for part in parts):
+        return sets.get(features)
+    return FeatureSet(columns=parts)
+
+
 def _content(features: str, sets: Mapping[str, FeatureSet], seen: tuple[str, ...]) -> frozenset[Content]:
-    members = sets.get(features)
+    members = set_of(features, sets)
     if members is None or features in seen:
         return frozenset()
     if members.content is not None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.comparison import Side, cell_drops, differences
-from rs05bench.protocol.feature_sets import Content, content_of, is_image
+from rs05bench.protocol.feature_sets import Content, content_of, is_image, set_of
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.names import parse_budget
@@ -347,7 +347,7 @@ def _hybrid(runs: Runs) -> tuple[list[str], str]:
 def _has(runs: Runs, fault: str, features: str) -> bool:
     """Whether the task's data could give such a baseline; without its card they are taken to."""
     card = runs.cards.get(fault.partition(" / ")[0])
-    return card is None or not card.features or features in card.features
+    return card is None or not card.features or set_of(features, card.features) is not None
 
 
 def _curve(runs: Runs) -> tuple[list[str], str]:

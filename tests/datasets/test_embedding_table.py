@@ -481,3 +481,93 @@ def test_fuel_moisture_arrays_read_as_they_are(real):
     assert_allclose(sequence[5, 2, 10], raw[5, 2, 11] / 1e4, rtol=1e-6)  # B11 follows B8A: B9 is left out
     assert_array_equal(table.labels().to_numpy(), np.load(folder / "target.npy"))
     assert (table.units().frame["official"] == "test").sum() == np.load(folder / "is_test.npy").sum()
+
+
+def embedded(count=128, columns="T{:03d}", rows=60, seed=0):
+    """A table of an embedding with its columns shuffled, and a target that its first component gives."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((rows, count)).round(4)
+    names = [columns.format(number) for number in range(count)]
+    frame = pd.DataFrame(vectors, columns=names)[list(rng.permutation(names))]
+    place = {"longitude": rng.uniform(0, 5, rows), "latitude": rng.uniform(40, 45, rows), "region": [f"r{i % 4}" for i in range(rows)]}
+    return frame.assign(height=vectors[:, 0] + rng.normal(3, 1, rows), **place, AGB=1.0, AOI=2.0), vectors, names
+
+
+@pytest.mark.parametrize("columns", ["T{:03d}", "emb_{}", "embedding_{}"])
+def test_a_card_names_the_product_and_its_columns_are_found(tmp_path, columns):
+    frame, _, names = embedded(columns=columns)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    named = regression_card(features={"tessera": {"product": "tessera-v1.1-dclimate"}}, files=["t.csv"])
+    table = EmbeddingTable(named, tmp_path)
+    assert set(table.feature_sets["tessera"]) == set(names)
+    assert table.products["tessera"].columns == names
+    other = EmbeddingTable(regression_card(features={"tessera": {"product": "tessera-v1"}}, files=["t.csv"]), tmp_path)
+    assert table.digest != other.digest
+
+
+def test_a_list_valued_column_holds_the_product(tmp_path):
+    frame, vectors, names = embedded()
+    frame.drop(columns=names).assign(embedding=list(vectors)).to_parquet(tmp_path / "t.parquet")
+    table = EmbeddingTable(regression_card(features={"tessera": {"product": "tessera-v1.1-dclimate"}}, files=["t.parquet"]), tmp_path)
+    assert len(table.feature_sets["tessera"]) == 128
+
+
+def test_a_product_that_the_table_does_not_hold_is_refused_with_what_was_looked_for(tmp_path):
+    embedded(count=127)[0].to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match=r"features.tessera: expected 128 columns of tessera-v1.1-dclimate \(T000\.\., emb_0"):
+        EmbeddingTable(regression_card(features={"tessera": {"product": "tessera-v1.1-dclimate"}}, files=["t.csv"]), tmp_path)
+
+
+def test_two_variants_on_one_card_are_refused(tmp_path):
+    embedded()[0].to_csv(tmp_path / "t.csv", index=False)
+    both = {"a": {"product": "tessera-v1.1-dclimate"}, "b": {"product": "tessera-v1"}}
+    with pytest.raises(DataError, match="vectors of two variants are not comparable"):
+        EmbeddingTable(regression_card(features=both, files=["t.csv"]), tmp_path)
+
+
+def test_a_glob_that_takes_more_than_the_embedding_is_refused(tmp_path):
+    frame, _, names = embedded(count=64, columns="A{:02d}")
+    frame[names] /= np.linalg.norm(frame[names], axis=1)[:, None]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match=r"'A\?\?' takes the 64 columns of alphaearth-v1 and also AGB, AOI"):
+        EmbeddingTable(regression_card(features={"alphaearth": ["A??"]}, files=["t.csv"]), tmp_path)
+    table = EmbeddingTable(regression_card(features={"alphaearth": {"product": "alphaearth-v1"}}, files=["t.csv"]), tmp_path)
+    assert sorted(table.feature_sets["alphaearth"]) == names
+
+
+@pytest.mark.parametrize("value", [-9999, -1.00788, 0, 1.5])
+def test_vectors_that_are_none_are_missing_and_counted(tmp_path, value):
+    frame, _, names = embedded(count=64, columns="A{:02d}")
+    frame[names] /= np.linalg.norm(frame[names], axis=1)[:, None]
+    frame.loc[::10, names if value != 1.5 else names[3]] = value
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    table = EmbeddingTable(regression_card(features={"alphaearth": ["A[0-9][0-9]"]}, files=["t.csv"]), tmp_path)
+    assert len(table) == 54
+    assert table.dropped["count"].sum() == 6
+    assert any("6 of 60 rows of 'alphaearth' do not hold a vector of alphaearth-v1" in remark for remark in table.remarks)
+
+
+def test_a_union_of_sets_is_read_by_its_name(tmp_path):
+    frame, _, names = embedded()
+    frame.assign(elevation=np.arange(60.0)).to_csv(tmp_path / "t.csv", index=False)
+    sets = {"tessera": {"product": "tessera-v1"}, "layers": ["elevation"]}
+    table = EmbeddingTable(regression_card(features=sets, files=["t.csv"]), tmp_path)
+    columns, values = table.features("tessera+layers")
+    assert set(columns) == {*names, "elevation"}
+    assert values.shape == (60, 129)
+    with pytest.raises(DataError, match="no feature set 'tessera\\+absent'"):
+        table.features("tessera+absent")
+
+
+def test_pooling_takes_every_statistic_of_the_product(tmp_path):
+    frame, _, names = embedded()
+    stats = pd.DataFrame(
+        {f"{name}_{stat}": 1.0 * number for number, name in enumerate(names) for stat in ("std", "min", "max")}, index=frame.index
+    )
+    pd.concat([frame, stats], axis=1).to_csv(tmp_path / "t.csv", index=False)
+    pooled = {"tessera-pooled": {"product": "tessera-v1", "pooling": ["mean", "std", "min", "max"]}}
+    table = EmbeddingTable(regression_card(features=pooled, files=["t.csv"]), tmp_path)
+    assert len(table.feature_sets["tessera-pooled"]) == 4 * 128
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match="pooling mean, std needs the column 'T000_std'"):
+        EmbeddingTable(regression_card(features={"p": {"product": "tessera-v1", "pooling": ["mean", "std"]}}, files=["t.csv"]), tmp_path)

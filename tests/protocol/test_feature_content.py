@@ -16,7 +16,7 @@ FIELDS = {"kind": "regression", "name": "toy", "targets": ["y"], "groups": ["sta
     [
         ("optical", "B02 B8A b2 S2_B04_mean blue nir08 SWIR_1 NDVI NDVI_t3 dNBR NBR_pre evi_p90 B* HLS_red landsat_b5"),
         ("radar", "VV VH S1_VV S1_VV_div_VH vv_mean sentinel1_vh HH_t?"),
-        ("embedding", "A00 A63 A?? A[0-9][0-9] A07_std tessera_12 presto_* emb_3"),
+        ("embedding", "A00 A63 A?? A[0-9][0-9] A07_std emb_3"),
         ("covariate", "PopDensity pop_density RuralUrbanContinuumCode2013 CENSUSAREA Population"),
         ("coordinates", "lon lat longitude x"),
         ("layer", "elevation slope_deg dynamic_world_t? climate_zone road_m dist_water temperature_c"),

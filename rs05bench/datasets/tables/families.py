@@ -11,16 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rs05bench.embeddings.products import of_columns
+from rs05bench.embeddings.products import ENCODERS, TableScale, all_products, families, of_columns, product
 
 FEWEST = 16
 """Numbered columns of one name from which they are taken for an embedding: fewer are months, bands or dates."""
 
 _NUMBERED = re.compile(r"(?P<stem>.*?[^\d])?(?P<number>\d{1,4})(?P<end>_(?:mean|max|std))?")
-_BAND = re.compile(r"A[0-6]\d(?:_(?:mean|max|std))?")  # AlphaEarth's own names, however few of them a table holds
 _YEAR = re.compile(r"(?:19|20)\d{2}")
-#: Words in a column's name -> the product they mean, as feature sets are called.
-_NAMED = ("alphaearth", "tessera", "clay", "prithvi", "presto", "galileo", "satlas", "terramind", "dinov3", "dofa", "croma", "olmoearth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,8 @@ class Family:
 def find_families(frame: pd.DataFrame, columns: Sequence[str]) -> list[Family]:
     """The embeddings among columns, the longest first.
 
-    A family is AlphaEarth's bands by their own names, or at least `FEWEST` numeric columns of one stem numbered without a gap from 0 or 1.
+    A family is columns with the default product's own names, however few, or at least
+    `FEWEST` numeric columns of one stem numbered without a gap from 0 or 1.
     """
     found: dict[tuple[str, str], dict[int, str]] = {}
     for column in columns:
@@ -67,7 +65,7 @@ def find_families(frame: pd.DataFrame, columns: Sequence[str]) -> list[Family]:
     families: list[Family] = []
     for (stem, _), members in found.items():
         numbers = sorted(members)
-        bands = all(_BAND.fullmatch(column) for column in members.values())
+        bands = all(_is_band(column) for column in members.values())
         gapless = numbers[0] in (0, 1) and numbers[-1] - numbers[0] == len(numbers) - 1
         if bands or (len(numbers) >= FEWEST and gapless):
             ordered = tuple(members[number] for number in numbers)
@@ -76,24 +74,32 @@ def find_families(frame: pd.DataFrame, columns: Sequence[str]) -> list[Family]:
 
 
 def _product(stem: str, values: pd.DataFrame) -> str:
-    """By name, or by values that only AlphaEarth's bytes decode to."""
+    """By name, or by values that only a product's bytes decode to."""
     known = of_columns(list(map(str, values.columns)))
     if known is not None:
         return known.family
     word = stem.lower().strip("_-. ")
-    for name in _NAMED:
+    for name in sorted({*families(), *ENCODERS}):
         if name in word:
             return name
-    if word == "aef" or (word == "a" and values.shape[1] == 64) or all(_BAND.fullmatch(str(column)) for column in values.columns):
-        return "alphaearth"
-    return "alphaearth" if values.shape[1] == 64 and _decoded_bytes(values.to_numpy(dtype=np.float64, na_value=np.nan)) else ""
+    if all(_is_band(str(column)) for column in values.columns):
+        return product().family
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    for record in all_products().values():
+        if isinstance(record.scale, TableScale) and record.dimensions == values.shape[1] and _decoded_bytes(numbers, record.scale):
+            return record.family
+    return ""
 
 
-def _decoded_bytes(values: np.ndarray) -> bool:
-    """Whether values lie on AlphaEarth's lattice sign(q) (q / 127.5)^2; only larger ones tell, because small ones lie close together."""
+def _is_band(column: str) -> bool:
+    return re.sub(r"_(?:mean|max|min|std)$", "", column) in product().bands
+
+
+def _decoded_bytes(values: np.ndarray, scale: TableScale) -> bool:
+    """Whether values lie on the lattice of decoded bytes; only larger ones tell, because small ones lie close together."""
     known = np.abs(values[:2_000][np.isfinite(values[:2_000])])
     large = known[(known > 0.05) & (known <= 1)]
     if len(large) < 100:
         return False
-    nearest = (np.round(np.sqrt(large) * 127.5) / 127.5) ** 2
+    nearest = (np.round(large ** (1 / scale.power) * scale.divisor) / scale.divisor) ** scale.power
     return bool((np.abs(large - nearest) < 2e-4).mean() > 0.99)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from rs05bench.datasets.tables.reading import ROW_COLUMN, find_files
 from rs05bench.datasets.tables.wording import some_columns
+from rs05bench.embeddings.card_products import patterns_of
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.keys import refuse_lost_digits, two_spellings
 from rs05bench.protocol.intake.tablefile import read_tablefile
@@ -32,7 +33,7 @@ def melt_years(frame: pd.DataFrame, card: TaskCard) -> pd.DataFrame:
     """
     if card.year is None or card.year in frame.columns:
         return frame
-    wanted = [item for members in card.features.values() for item in members.columns if item not in card.features] + card.targets
+    wanted = [item for members in card.features.values() for item in patterns_of(members) if item not in card.features] + card.targets
     wide: dict[str, dict[int, str]] = {}
     for column in map(str, frame.columns):
         match = _WITH_YEAR.fullmatch(column)

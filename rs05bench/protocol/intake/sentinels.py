@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 #: The Census Bureau's annotations (https://www.census.gov/data/developers/data-sets/acs-1year/notes-on-acs-estimate-and-annotation-values.html).
 CENSUS = (-222222222.0, -333333333.0, -555555555.0, -666666666.0, -888888888.0, -999999999.0)
@@ -14,8 +13,6 @@ CENSUS = (-222222222.0, -333333333.0, -555555555.0, -666666666.0, -888888888.0, 
 NEVER = (-3.4028234663852886e38, 3.4028234663852886e38, -1.7976931348623157e308, 1.7976931348623157e308, -2147483648.0, *CENSUS)
 #: Codes where they stand far from everything else in their column.
 OFTEN = (-9999.0, -99999.0, -999999.0, -999.0, -99.0, -32768.0, -32767.0, 9999.0, 99999.0, 999999.0, 65535.0, 32767.0, 1e20, -1e20)
-#: -128 of AlphaEarth decoded as if it were a value: sign(-128) (128 / 127.5)^2.
-MASKED_DECODED = -((128 / 127.5) ** 2)
 _FAR = 3.0  # ranges of everything else between a code and its nearest neighbour
 
 
@@ -39,20 +36,6 @@ def sentinels(values: pd.Series[Any]) -> dict[float, int]:
             if min(abs(value - rest[0]), abs(value - rest[-1])) > reach:
                 found[float(value)] = int(counts[np.searchsorted(distinct, value)])
     return found
-
-
-def no_embedding(values: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    """Rows (n,) of an embedding (n, d) that hold none: every component the same code, a decoded mask, or zero.
-
-    A vector whose components are all equal points nowhere in particular; no encoder gives one.
-    """
-    if values.shape[1] < 2:
-        return np.zeros(len(values), dtype=bool)
-    with np.errstate(invalid="ignore"):
-        same = (values == values[:, :1]).all(axis=1)
-        first = values[:, 0]
-        codes = (first == 0) | (np.abs(first - MASKED_DECODED) < 1e-3) | (first <= -99.0) | (np.abs(first) >= 9999.0) | (first == -128.0)
-    return same & codes
 
 
 def _is(value: float, codes: tuple[float, ...]) -> bool:
