@@ -72,7 +72,7 @@ def test_interval_from_sums(benchmark) -> None:
     def run() -> float:
         stats = Confusion.of(truth, guess, CLASSES, clusters=Clusters.of(block.astype(str)))
         contrast = build_contrast("macro_f1", [(1.0, stats)])
-        weights = cluster_weights(contrast.strata, 200, np.random.default_rng(0))
+        weights = cluster_weights(BLOCKS, 200, np.random.default_rng(0))
         return float(np.quantile(contrast.value(weights), 0.975))
 
     benchmark.pedantic(run, rounds=10, warmup_rounds=1)

@@ -11,7 +11,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from rs05bench.protocol.inference import score_interval
+from rs05bench.protocol.inference.contrast import build_contrast
+from rs05bench.protocol.inference.over_blocks import over_blocks
 from rs05bench.protocol.metrics import Clusters, Confusion, Moments
 
 GRID, SIDE, GAP = 256, 16, 16  # 64 test blocks of 16 x 16 cells, 16 cells of buffer between them
@@ -63,7 +64,7 @@ def simulate(fields: Fields, n_blocks: int, rng: np.random.Generator) -> tuple[C
     )
 
 
-METHODS = ("percentile", "bca", "studentised", "t")
+METHODS = ("blocks", "units (naive)")
 
 
 def cover(e_folding: float, n_blocks: int, replicates: int, draws: int, seed: int) -> dict[tuple[str, str], tuple[float, float]]:
@@ -77,12 +78,12 @@ def cover(e_folding: float, n_blocks: int, replicates: int, draws: int, seed: in
         pooled.append(by_block.regroup(["all"] * n_blocks))
         pooled.append(moments.regroup(["all"] * n_blocks))
         for metric, stats, units in (("macro_f1", by_block, by_unit), ("r2", moments, moments_unit), ("mae", moments, moments_unit)):
-            for method in METHODS:
-                found = score_interval(stats, metric, method=method, draws=draws, rng=rng)
-                ends[metric, method].append((found.low, found.high))
-            # The naive interval treats every unit as its own witness; its normal form equals the naive bootstrap at these sample sizes.
-            naive = score_interval(units, metric, method="t")
-            ends[metric, "units (naive)"].append((naive.low, naive.high))
+            found = over_blocks([[(1.0, stats)]], metric, draws=draws, rng=rng)
+            ends[metric, "blocks"].append((found.low, found.high))
+            # The naive interval treats every unit as independent; its normal form equals the naive bootstrap at these sample sizes.
+            naive = build_contrast(metric, [(1.0, units)])
+            value, reach = float(naive.value()), 1.96 * float(naive.variance()[0]) ** 0.5
+            ends[metric, "units (naive)"].append((value - reach, value + reach))
     result = {}
     for metric in ("macro_f1", "r2", "mae"):
         # The truth is the score of the expected sums: all replicates of this setting together.
@@ -90,7 +91,7 @@ def cover(e_folding: float, n_blocks: int, replicates: int, draws: int, seed: in
         for other in pooled[2 if metric == "macro_f1" else 3 :: 2]:
             total = total + other  # type: ignore[operator]
         truth = total.evaluate(metric)
-        for method in (*METHODS, "units (naive)"):
+        for method in METHODS:
             low, high = np.array(ends[metric, method]).T
             result[metric, method] = (float(((low <= truth) & (truth <= high)).mean()), float((high - low).mean()))
     return result
@@ -113,11 +114,10 @@ def main() -> None:
         f"{SIDE} x {SIDE} cells with {GAP} cells of buffer, "
         f"about {UNITS_A_BLOCK} units a block (unequal), Gaussian fields with exponential covariance for the "
         f"classes, for where errors happen, for the target and "
-        "for the residuals. `units (naive)` takes every unit for an independent witness; all others resample "
-        "blocks. The true score is that of the expected sums "
+        "for the residuals. `units (naive)` takes every unit as independent; `blocks` is what the package does for one group. The true "
+        "score is that of the expected sums "
         "(all replicates together). Made by `studies/coverage.py`.\n"
     )
-    methods = (*METHODS, "units (naive)")
     for title, rows in (
         ("Number of blocks (e-folding distance of the errors 4 cells)", [(4.0, n) for n in (6, 10, 15, 20, 30, 50, 64)]),
         ("Reach of the autocorrelation (64 blocks)", [(e, 64) for e in (1.0, 8.0, 16.0)]),
@@ -125,14 +125,14 @@ def main() -> None:
         print(f"## {title}\n")
         for metric in ("macro_f1", "r2", "mae"):
             print(f"**{metric}**\n")
-            print("| blocks | e-folding, cells | " + " | ".join(methods) + " | mean width, studentised | mean width, naive |")
-            print("|---" * (len(methods) + 4) + "|")
+            print("| blocks | e-folding, cells | " + " | ".join(METHODS) + " | mean width, blocks | mean width, naive |")
+            print("|---" * (len(METHODS) + 4) + "|")
             for e_folding, n in rows:
                 if (e_folding, n) not in _DONE:
                     _DONE[e_folding, n] = cover(e_folding, n, options.replicates, options.draws, options.seed)
                 found = _DONE[e_folding, n]
-                shares = " | ".join(f"{100 * found[metric, m][0]:.1f}" for m in methods)
-                widths = f"{found[metric, 'studentised'][1]:.3g} | {found[metric, 'units (naive)'][1]:.3g}"
+                shares = " | ".join(f"{100 * found[metric, m][0]:.1f}" for m in METHODS)
+                widths = f"{found[metric, 'blocks'][1]:.3g} | {found[metric, 'units (naive)'][1]:.3g}"
                 print(f"| {n} | {e_folding:g} | {shares} | {widths} |")
             print()
     print(READING)
@@ -141,12 +141,10 @@ def main() -> None:
 
 READING = """## What the package does with this
 
-- `score_interval(..., method="auto")` takes the studentised interval for one fit. It loses least where blocks are few; with 50 blocks
-  and more all block methods come near the nominal level, and the naive interval of single units never does.
-- Below 20 groups the interval is still given, but `scope` says `within-groups` or `few-clusters`, the points of the groups stand beside
-  it, and it holds the truth less often than it claims.
-- Where errors reach across several blocks and their buffers (second part), blocks are witnesses of one another and no resampling of
-  blocks repairs it: choose blocks and buffers larger than the reach (the audit's autocorrelation range), or groups.
+- `rs05bench.compare` resamples blocks only where a split has one group, and then says `over = blocks`: Student's t below eight
+  blocks, the studentised bootstrap from there for one fit. With two groups and more it takes the groups ([coverage](new_groups.md)).
+- Where errors reach across several blocks and their buffers (second part), blocks are not independent and no resampling of blocks
+  repairs it: choose blocks and buffers larger than the reach of the residuals, or groups.
 """
 
 _DONE: dict[tuple[float, int], dict[tuple[str, str], tuple[float, float]]] = {}

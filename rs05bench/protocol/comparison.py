@@ -25,7 +25,7 @@ from rs05bench.protocol.inference.hypothesis_tests import holm
 from rs05bench.protocol.inference.over_blocks import over_blocks
 from rs05bench.protocol.inference.over_groups import over_groups
 from rs05bench.protocol.metrics import Sums, find_metric
-from rs05bench.protocol.pooling import LEAST_UNITS, GroupScores, Point, Pool, common_blocks, shift_of
+from rs05bench.protocol.pooling import LEAST_UNITS, GroupScores, Point, Pool, line_up, shift_of
 from rs05bench.protocol.result import Result
 
 By = Literal["model", "budget", "split", "options"]
@@ -441,7 +441,7 @@ def _estimate(pool: Pool, side: Side, metric: str, *, test: bool, turn: float = 
     if len(tables[0].groups) > 1:
         return found
     fits = [pool.fits(term.point, metric, term.role, shift=term.shift) for term in side.terms]
-    lined = common_blocks(fits) if all(fits) else []
+    lined = line_up(fits) if all(fits) else []
     if not lined or not lined[0]:
         note = f"{found.note} No sums were kept by test block.".strip()
         return replace(found, over="blocks", note=note) if np.isfinite(found.value) else None

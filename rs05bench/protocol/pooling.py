@@ -9,14 +9,13 @@ from __future__ import annotations
 import functools
 import operator
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.protocol.inference.intervals import Estimate, score_interval
 from rs05bench.protocol.kept import KeptSums, joined
 from rs05bench.protocol.metrics import Sums
 from rs05bench.protocol.result import ModelCard, Result
@@ -158,15 +157,6 @@ class Pool:
                     found.update(zip(joined(kept.keys, ["ground", _finest(kept)]), kept.keys["region"], strict=True))
         return found
 
-    def score(self, point: Point, role: str, metric: str | None = None, *, shift: str | None = None, draws: int = 1000) -> Estimate | None:
-        """Score of a point with its interval, pooled over folds and seeds; None where the sums do not give it."""
-        metric = metric or self.metric(point)
-        fits = self.fits(point, metric, role, shift=shift)
-        if not fits:
-            return None
-        (sides,), groups = line_up([fits], self.regions(point))
-        return score_interval(sides, metric, groups=groups, draws=draws)
-
     def inside(self, point: Point, role: str, metric: str, shift: str | None = None) -> GroupScores:
         """Scores of a point inside each group.
 
@@ -231,30 +221,7 @@ def _inside(results: Sequence[Result], role: str, metric: str, shift: str | None
     return GroupScores(tuple(groups), tuple(seeds), table, np.array([units[group] for group in groups], dtype=np.int64))
 
 
-def line_up(sides: Sequence[Fits], regions: Mapping[str, str]) -> tuple[list[list[Sums]], dict[str, str]]:
-    """Sides over their common seeds and clusters, and the region of each cluster.
-
-    The clusters that come out are blocks: a block seen in two years is resampled as one.
-
-    Args:
-        sides: Sums by seed.
-        regions: Region of each `ground<tab>block`.
-
-    Returns:
-        For each side its fits in order of seeds; empty lists where the sides have nothing in common.
-    """
-    seeds = sorted(set.intersection(*(set(side) for side in sides))) if sides else []
-    if not seeds:
-        return [[] for _ in sides], {}
-    common = sorted(set.intersection(*(set(side[seed].clusters) for side in sides for seed in seeds)))
-    if not common:
-        return [[] for _ in sides], {}
-    blocks = [name.split("\t", 1)[1] for name in common]
-    groups = {block: regions[name] for name, block in zip(common, blocks, strict=True)}
-    return [[side[seed].select(common).regroup(blocks) for seed in seeds] for side in sides], groups
-
-
-def common_blocks(sides: Sequence[Fits]) -> list[list[Sums]]:
+def line_up(sides: Sequence[Fits]) -> list[list[Sums]]:
     """Sides over their common seeds and blocks.
 
     A block seen in two years is one block.

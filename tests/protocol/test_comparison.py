@@ -210,6 +210,58 @@ def test_the_drop_of_a_cell_is_that_of_its_own_fold_and_seed(world, two):
         assert found[result.digest] == pytest.approx(home - held)
 
 
+def test_a_seed_that_lacks_a_fold_has_a_group_less(world, two):
+    results = two[0][0]
+    left_out = next(result for result in results if result.cell.seed == 1)
+    found = next(e for e in compare([r for r in results if r is not left_out]).scores if e.role == HELD).estimate
+    full = next(e for e in compare(results).scores if e.role == HELD).estimate
+    assert found.points[left_out.cell.fold] != full.points[left_out.cell.fold]
+    assert {k: v for k, v in found.points.items() if k != left_out.cell.fold} == {
+        k: v for k, v in full.points.items() if k != left_out.cell.fold
+    }
+
+
+def test_splits_in_which_no_group_is_tested_twice_have_no_drop(world):
+    assert compare(world.results("random")[0]).drops == ()
+
+
+def test_within_splits_compare_the_groups_own_model_with_those_of_others(world):
+    results, behind = world.results("within-state", seeds=(0,))
+    (found,) = compare(results).drops
+    state = world.manifest("within-state").units.set_index("unit_id")["state"]
+    for entry in found.groups:
+        scores = {True: [], False: []}
+        for fold in world.manifest("within-state").folds:
+            part = behind[fold, 0].of_role(HOME if fold == entry.group else HELD)
+            here = [i for i, unit in enumerate(part.unit_id) if state[unit] == entry.group]
+            said = np.array(part.classes, dtype=object)[part.probabilities[here].argmax(1)]
+            scores[fold == entry.group].append(f1_score(world.labels[part.unit_id[here]], said, average="macro"))
+        assert (entry.at_home, entry.held_out) == pytest.approx((np.mean(scores[True]), np.mean(scores[False])))
+
+
+def test_the_group_of_a_year_split_is_the_year():
+    world = World("regression", n=120, states=2, years=4, splits=["leave-year-out"])
+    results, behind = world.results("leave-year-out", seeds=(0,))
+    found = next(e for e in compare(results).scores if e.role == HELD).estimate
+    year = world.manifest("leave-year-out").units.set_index("unit_id")["year"].astype(str)
+    assert set(found.points) == set(year)
+    for fold in world.manifest("leave-year-out").folds:
+        part = behind[fold, 0].of_role(HELD)
+        (only,) = set(year[part.unit_id])
+        assert found.points[only] == pytest.approx(r2_score(world.labels[part.unit_id], part.y))
+
+
+def test_groups_of_few_units_are_left_out_where_three_others_are_left():
+    world = World("regression", n=200, states=5)
+    results, _ = world.results(seeds=(0,))
+    small = [
+        r.model_copy(update={"strata": [s.model_copy(update={"units": 4}) if s.group == "s1" else s for s in r.strata]}) for r in results
+    ]
+    found = next(e for e in compare(small).scores if e.role == HELD).estimate
+    assert set(found.points) == {"s0", "s2", "s3", "s4"}
+    assert "1 of 5 groups have fewer than 10 test units" in found.note
+
+
 def test_equal_models_differ_by_nothing(two):
     pool = Pool.of(two[0][0])
     point = next(iter(pool.points))

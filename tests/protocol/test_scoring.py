@@ -11,8 +11,8 @@ import pytest
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import Predictions, Result
 from rs05bench.protocol.budget import LabelBudget
+from rs05bench.protocol.comparison import score_of_sums
 from rs05bench.protocol.group_report import group_report
-from rs05bench.protocol.inference import score_interval
 from rs05bench.protocol.kept import KeptSums, choose_keys
 from rs05bench.protocol.metrics import Clusters, Confusion, Moments, classification_scores, regression_scores
 from rs05bench.protocol.scored_labels import UnitLabels
@@ -101,7 +101,7 @@ def test_an_interval_from_kept_sums_is_that_of_the_predictions(world, scored):
         direct, metric = Confusion.of(codes, predictions.probabilities[at].argmax(1), CLASSES, clusters=Clusters.of(block)), "macro_f1"
     groups = dict(zip(block, here["region"].astype(str), strict=True))
     kept = KeptSums.unpack(found.sums["test_id"].pack()).add_up(metric, "block")
-    one, other = (score_interval(stats, metric, groups=groups, draws=200) for stats in (direct, kept))
+    one, other = (score_of_sums([stats], metric, groups) for stats in (direct, kept))
     assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), rel=1e-6)
 
 

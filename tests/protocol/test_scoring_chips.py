@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 
 from rs05bench.protocol import draw_budget
-from rs05bench.protocol.drop import drop_estimates
+from rs05bench.protocol.comparison import compare
 from rs05bench.protocol.hypotheses import judge_hypotheses
-from rs05bench.protocol.inference import paired_difference
 from rs05bench.protocol.inference.contrast import cluster_weights
 from rs05bench.protocol.kept import KeptSums
 from rs05bench.protocol.labels import write_masks
 from rs05bench.protocol.map_predictions import MapPredictions
 from rs05bench.protocol.metrics import Calibration, classification_scores, stack
 from rs05bench.protocol.metrics.temperature import apply_temperature, fit_temperature
-from rs05bench.protocol.pooling import Point, Pool, line_up
+from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.rescoring import score
 from tests.protocol.chip_world import PIXEL, SIDE, THREE, TWO, ChipWorld
 
@@ -98,7 +97,7 @@ def test_a_bootstrap_from_the_sums_is_one_over_the_chips_themselves(world, score
     block_of = dict(zip(rows["unit_id"], rows["block"].astype(str), strict=True))
     kept = KeptSums.unpack(found.sums["test_id"].pack())
     stats = kept.add_up(metric, "block")
-    weights = cluster_weights(np.zeros(len(stats.clusters), np.intp), 20, np.random.default_rng(3))
+    weights = cluster_weights(len(stats.clusters), 20, np.random.default_rng(3))
     from_sums = stats.evaluate(metric, np.asarray(weights, dtype=np.float64) @ stats.vectors)
     chips = [(unit, predicted) for unit, _, predicted, _ in predictions.chips(["test_id"])]
     for weight, value in zip(weights, from_sums, strict=True):
@@ -122,19 +121,18 @@ def pool(world, tmp_path_factory) -> Pool:
 
 def test_maps_have_intervals_pairs_and_drops_over_folds_and_seeds(pool):
     lora, embedding = (Point("toy", "y", "leave-state-out", model, "10-units") for model in ("prithvi-300/lora", "alphaearth/conv1x1"))
-    for metric in ("miou", "iou_burnt", "f1_burnt", "boundary_f1"):
-        score = pool.score(lora, "test_ood", metric)
+    for metric in ("miou", "macro_f1", "boundary_f1"):
+        found = compare(pool, metric=metric)
+        score = found.score(lora, "test_ood").estimate
         assert score.low < score.value < score.high
-        assert score.n_seeds == 2
-        sides, groups = line_up([pool.fits(point, metric, "test_ood") for point in (lora, embedding)], pool.regions(lora))
-        gap = paired_difference(*sides, metric, groups=groups)
-        assert gap.value == pytest.approx(score.value - pool.score(embedding, "test_ood", metric).value)
+        assert set(score.points) == {"s0", "s1", "s2"}
+        gap = found.difference(lora, embedding, "test_ood").effect
+        assert gap.value == pytest.approx(score.value - found.score(embedding, "test_ood").estimate.value)
         assert gap.low > 0
         assert gap.p < 0.05
-    (drop,) = [entry for entry in drop_estimates(pool, "miou") if entry.point == lora]
-    assert drop.drop.low > 0
+    drop = compare(pool).drop(lora)
     assert drop.drop.value == pytest.approx(drop.at_home - drop.held_out)
-    assert {entry.ground for entry in drop.grounds} == {"s0", "s1", "s2"}
+    assert {entry.group for entry in drop.groups} == {"s0", "s1", "s2"}
 
 
 def test_hypotheses_are_judged_on_maps(pool):

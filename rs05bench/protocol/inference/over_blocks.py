@@ -111,7 +111,7 @@ def _by_t(value: float, se: float, df: float, level: float) -> tuple[float, floa
 def _studentised(
     contrast: Contrast, value: float, se: float, level: float, draws: int, rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    drawn, errors = contrast.draws(draws, rng, studentise=True)
+    drawn, errors = contrast.draws(draws, rng)
     # A draw of nearly equal blocks has no usable error of its own.
     usable = np.isfinite(drawn) & (errors > 1e-6 * se)
     t = (drawn[usable] - value) / errors[usable]

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.inference import score_interval
+from rs05bench.protocol.inference.over_blocks import over_blocks
 from rs05bench.protocol.metrics import (
     BandTable,
     Boundary,
@@ -210,7 +210,7 @@ def test_kept_sums_give_every_score_of_the_maps():
     for stats, names in zip(both, (("miou", "macro_f1", "area_error", "iou_burnt"), ("boundary_f1", "boundary_f1_water")), strict=True):
         for name in names:
             assert type(stats).unpack(stats.pack(), stats.clusters).evaluate(name) == pytest.approx(scores[name], abs=1e-12), name
-    found = score_interval(both[1], "boundary_f1")
+    found = over_blocks([[(1.0, both[1])]], "boundary_f1")
     assert found.low < scores["boundary_f1"] < found.high
 
 
