@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rs05bench.embeddings.codec import FloatCodec, TableCodec
 from rs05bench.errors import DataError
+from rs05bench.protocol.documents import read_yaml_mapping
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -257,12 +258,8 @@ def load_record(path: str | Path) -> EmbeddingProduct:
     Raises:
         DataError: Not a record; says which field and why.
     """
-    import yaml
-
     try:
-        return EmbeddingProduct.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"cannot be read: {error}", source=path) from None
+        return EmbeddingProduct.model_validate(read_yaml_mapping(path))
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}", source=path) from None

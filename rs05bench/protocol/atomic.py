@@ -57,7 +57,7 @@ def writing(path: str | os.PathLike[str], existing: Literal["replace", "keep"] =
         _place(part, target, work, existing)
     except OSError as error:
         # Libraries name no file, and the hidden one means nothing to anybody.
-        if error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(work):
+        if error.errno is not None and (error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(work)):
             error.filename = str(target)
         raise
     finally:

@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError, model_validator
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.documents import read_yaml_mapping
 
 if TYPE_CHECKING:
     from rs05bench.datasets.recipes.job import BuildJob
@@ -168,7 +168,7 @@ class Recipe(_Record):
             DataError: The file is missing, not YAML, or a field is not what it should be.
         """
         path = Path(path)
-        fields = _read(path)
+        fields = read_yaml_mapping(path, remedy="`rs05bench build --list` names the recipes of the package.")
         for kind in ("sources", "options"):
             listed = fields.get(kind, [])
             if not isinstance(listed, list):
@@ -226,21 +226,9 @@ class Recipe(_Record):
         return self.model_copy(update={"sources": tuple(source.described() for source in self.sources)})
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError("no such recipe", source=path) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"is not YAML: {error}", source=path) from error
-    if not isinstance(fields, dict):
-        raise DataError(f"a recipe is a mapping of fields, found {type(fields).__name__}", source=path)
-    return fields
-
-
 @lru_cache(maxsize=1)
 def _shared_records() -> dict[str, Any]:
-    return _read(Path(__file__).parent / "shared.yaml")
+    return read_yaml_mapping(Path(__file__).parent / "shared.yaml")
 
 
 def _shared(kind: str, name: str, path: Path) -> Any:

@@ -254,8 +254,8 @@ def test_a_recipe_of_ones_own_is_a_record_and_a_function(root, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- a list", "mapping of fields, found list"),
-        ("title: [", "is not YAML"),
+        ("- a list", "expected fields with their values, found a list"),
+        ("title: [", "line 1"),
         ("sources: counties", "sources is a list"),
         ("sources: [cuonties]", "no shared 'cuonties'"),
         ("title: T\ncolour: red", "colour: Extra inputs"),
