@@ -208,7 +208,7 @@ def print_table(table: pd.DataFrame, *, limit: int = 60) -> None:
     from pandas.api.types import is_numeric_dtype
     from rich.table import Table
 
-    from rs05bench.cli._output import console
+    from rs05bench.cli._output import console, visible
 
     out = console()
     shown = [
@@ -222,9 +222,8 @@ def print_table(table: pd.DataFrame, *, limit: int = 60) -> None:
     for column in [*names, *numbers]:
         grid.add_column(column, justify="left" if column in names else "right", no_wrap=True)
     for _, row in table.head(limit).iterrows():
-        grid.add_row(
-            *(str(row[column]) for column in names), *(f"{row[column]:.3f}" if row[column] == row[column] else "" for column in numbers)
-        )
+        words = [visible(str(row[column])) for column in names]
+        grid.add_row(*words, *(f"{row[column]:.3f}" if row[column] == row[column] else "" for column in numbers))
     out.print(grid)
     if len(table) > limit:
         out.print(f"… {len(table) - limit} rows more; --csv or --json prints all")

@@ -102,7 +102,7 @@ def results(
     elif as_json:
         typer.echo(table.to_json(orient="records", double_precision=10))
     elif as_csv:
-        typer.echo(table.to_csv(index=False), nl=False)
+        typer.echo(query.without_formulas(table).to_csv(index=False), nl=False)
     else:
         from rs05bench.cli._progress import print_table
 

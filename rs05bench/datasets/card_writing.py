@@ -10,7 +10,7 @@ import yaml
 
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
-from rs05bench.protocol.atomic import writing
+from rs05bench.protocol.atomic import write_text, writing
 
 
 def write_commented(card: TaskCard, comments: Mapping[str, str], path: str | Path) -> Path:
@@ -31,7 +31,7 @@ def write_commented(card: TaskCard, comments: Mapping[str, str], path: str | Pat
         lines.append(_field(key, value))
     lines += [f"# {line}" for line in comments.get("", "").splitlines()]
     with writing(path) as draft:
-        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_text(draft, "\n".join(lines) + "\n")
         TaskCard.load(draft)  # what is kept is what a sweep can read
     return path
 

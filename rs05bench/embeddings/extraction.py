@@ -20,7 +20,7 @@ import numpy as np
 from rs05bench.embeddings.output import Portions, inspect_chip, read_record, write_chip, write_parquet
 from rs05bench.embeddings.unitfile import parse_years, read_units
 from rs05bench.errors import DataError
-from rs05bench.protocol.atomic import writing
+from rs05bench.protocol.atomic import write_text, writing
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -173,7 +173,7 @@ def extract_chips(
     plan = _digest(units, source, work, ["chips", str(size)])
     if marker.exists() and json.loads(marker.read_text()).get("digest") != plan:
         raise DataError("holds chips of another extraction", source=folder, remedy="Choose another folder, or delete this one.")
-    marker.write_text(json.dumps({"digest": plan}))
+    write_text(marker, json.dumps({"digest": plan}))
     rows_out, empty, resumed, done = [], 0, 0, 0
     tiles: dict[str, int] = {}
     total = sum(len(rows) for _, rows in work)
@@ -208,7 +208,7 @@ def extract_chips(
                 progress(Progress(done, total, resumed, year, len(tiles)))
     record = _record(source, tiles, work, [f"chips of {size} px"], done)
     write_parquet(pd.DataFrame(rows_out).sort_values(["unit_id", "year"], ignore_index=True), folder / "chips.parquet", record)
-    (folder / "chips.record.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(folder / "chips.record.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return Extraction(folder, done, empty, tiles)
 
 
@@ -306,7 +306,7 @@ def _write_table(table: pd.DataFrame, units: gpd.GeoDataFrame, lonlat: NDArray[n
             joined.to_csv(part, index=False)
     else:
         write_parquet(gpd.GeoDataFrame(joined, geometry=units.geometry.iloc[rows].to_numpy(), crs=units.crs), out, record)
-    out.with_name(f"{out.stem}.record.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(out.with_name(f"{out.stem}.record.json"), json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return int(empty.sum())
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.errors import DataError
-from rs05bench.protocol.atomic import write_bytes, writing
+from rs05bench.protocol.atomic import write_bytes, write_text, writing
 from rs05bench.protocol.cog import CogLayout, open_raster_file, write_cog
 from rs05bench.protocol.hashing import file_digest
 
@@ -88,7 +88,7 @@ class Portions:
                 remedy="Delete this folder to start again, or name another output.",
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        plan.write_text(json.dumps({"digest": digest}))
+        write_text(plan, json.dumps({"digest": digest}))
 
     def load(self, number: int) -> tuple[pd.DataFrame, dict[str, int]] | None:
         """A finished portion and the tiles it was read from, None where it is not finished."""

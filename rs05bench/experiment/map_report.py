@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rs05bench.experiment.mapping import MapResult
+from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.splits import Split
@@ -147,11 +148,11 @@ def write_report(result: MapResult, record: dict[str, Any]) -> tuple[Path, Path]
     record["files"] = {
         key: {name: str(path.relative_to(result.out)) for name, path in named.items()} for key, named in result.files.items()
     }
-    (result.out / "map.json").write_text(json.dumps(record, indent=1, ensure_ascii=False, default=float) + "\n", encoding="utf-8")
+    write_text(result.out / "map.json", json.dumps(record, indent=1, ensure_ascii=False, default=float) + "\n")
     markdown = result.out / "report.md"
-    markdown.write_text(_markdown(record), encoding="utf-8")
+    write_text(markdown, _markdown(record))
     page = result.out / "report.html"
-    page.write_text(_page(record, result), encoding="utf-8")
+    write_text(page, _page(record, result))
     return markdown, page
 
 

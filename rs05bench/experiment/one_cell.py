@@ -171,5 +171,5 @@ def export_cell(
         if not module.write_patches(role, target, **contents):
             raise ProtocolError(f"{split}, fold {cell.fold!r}, {budget}: no {role} patch shows a label", remedy="Use a larger budget.")
     path = folder / "cell.yaml"
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path

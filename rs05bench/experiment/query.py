@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from rs05bench.protocol.result import Cell, Cost, ModelCard, Result, Stratum
 from rs05bench.protocol.splits import Split
 
 VERSION = "3"
+LONGEST_S = 120.0
+"""A query that takes longer is stopped."""
 SETTLED_S = 3.0
 """A folder that changed within so many seconds may still change unseen."""
 _STAMP = b"rs05bench"
@@ -75,17 +78,25 @@ def select(store: ResultStore, where: str | None = None, columns: Sequence[str] 
     found = compact(store)
     chosen = ", ".join(columns) if columns else "*"
     grouped = " group by all" if columns and any("(" in column for column in columns) else ""
+    text = f"select {chosen} from cells{f' where ({where})' if where else ''}{grouped}{f' order by {order}' if order else ''}"
     with duckdb.connect(config={"threads": 2}) as base:
+        stop = threading.Timer(LONGEST_S, base.interrupt)
+        stop.daemon = True
         _offer(base, found)
         try:
-            return base.execute(
-                f"select {chosen} from cells{f' where ({where})' if where else ''}{grouped}{f' order by {order}' if order else ''}"
-            ).df()
+            if len(base.extract_statements(text)) != 1:
+                raise DataError("holds more than one statement", source=where or chosen, remedy="Give one condition.")
+            stop.start()
+            return base.execute(text).df()
+        except duckdb.InterruptException as error:
+            raise DataError(f"takes longer than {LONGEST_S:.0f} s", source=where or chosen, remedy="Ask for less.") from error
         except duckdb.Error as error:
             names = ", ".join(row[0] for row in base.execute("select column_name from (describe cells)").fetchall())
             raise DataError(
                 f"is not understood: {str(error).splitlines()[0]}", source=where or chosen, remedy=f"Columns: {names}."
             ) from error
+        finally:
+            stop.cancel()
 
 
 def _offer(base: Any, found: Path | pd.DataFrame) -> None:
@@ -264,8 +275,20 @@ def _put(table: pd.DataFrame, path: Path, stamp: str = "") -> None:
         pq.write_table(content, part, compression="zstd")
 
 
+_FORMULA = tuple("=+-@\t\r")
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """A table that no spreadsheet takes for formulas: text that begins like one gets an apostrophe."""
+    guarded = table.copy()
+    for name in guarded.columns:
+        if not pd.api.types.is_numeric_dtype(guarded[name]):
+            guarded[name] = guarded[name].map(lambda value: f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value)
+    return guarded
+
+
 def export(table: pd.DataFrame, path: str | Path) -> Path:
-    """Writes a table as CSV or Parquet, by the file's ending.
+    """Writes a table as CSV (without what a spreadsheet would run) or Parquet, by the file's ending.
 
     Raises:
         DataError: Another ending.
@@ -273,11 +296,13 @@ def export(table: pd.DataFrame, path: str | Path) -> Path:
     import pyarrow.csv
 
     path = Path(path)
-    content = pa.Table.from_pandas(table, preserve_index=False)
+    content = pa.Table.from_pandas(without_formulas(table) if path.suffix == ".csv" else table, preserve_index=False)
     if path.suffix == ".csv":
-        pyarrow.csv.write_csv(content, path)
+        with writing(path) as part:
+            pyarrow.csv.write_csv(content, part)
     elif path.suffix in (".parquet", ".pq"):
-        pq.write_table(content, path, compression="zstd")
+        with writing(path) as part:
+            pq.write_table(content, part, compression="zstd")
     else:
         raise DataError("is neither .csv nor .parquet", source=path)
     return path

@@ -68,7 +68,7 @@ class ResultStore:
             if predictions is not None:
                 predictions.write(work / "predictions")
             (work / "result.json").write_text(result.model_dump_json(exclude_none=True), encoding="utf-8")
-        (child(self.root, "failures", f"{result.digest}.json")).unlink(missing_ok=True)
+        (_named(self.root, "failures", result.digest, ".json")).unlink(missing_ok=True)
         return target
 
     def read(self, digest: str) -> Result:
@@ -97,7 +97,7 @@ class ResultStore:
     def fail(self, digest: str, cell: Cell, error: str, log: str = "") -> None:
         """Keeps what went wrong with a cell."""
         write_json(
-            child(self.root, "failures", f"{digest}.json"),
+            _named(self.root, "failures", digest, ".json"),
             {"cell": cell.model_dump(mode="json"), "digest": digest, "error": error, "log": log},
         )
 
@@ -114,11 +114,11 @@ class ResultStore:
         """Removes a cell's result, its cost and its failure. The folder gets another name first, so that none is ever seen half there."""
         remove_folder(self.folder(digest))
         for kind in ("costs", "failures"):
-            child(self.root, kind, f"{digest}.json").unlink(missing_ok=True)
+            _named(self.root, kind, digest, ".json").unlink(missing_ok=True)
 
     def put_cost(self, digest: str, cost: Cost) -> None:
         """Keeps a cost measured alone, beside the result it belongs to."""
-        write_json(child(self.root, "costs", f"{digest}.json"), cost.model_dump(mode="json", exclude_none=True))
+        write_json(_named(self.root, "costs", digest, ".json"), cost.model_dump(mode="json", exclude_none=True))
 
     def costs(self) -> dict[str, Cost]:
         """Costs measured alone, by digest."""
@@ -126,7 +126,7 @@ class ResultStore:
 
     def put_card(self, card: TaskCard) -> Path:
         """Keeps the card results rest on."""
-        path = child(self.root, "cards", f"{card.name}.yaml")
+        path = _named(self.root, "cards", card.name, ".yaml")
         with writing(path) as part:
             card.save(part)
         return path
@@ -177,7 +177,7 @@ class ResultStore:
             digest: Digest of the data, as results name it.
             labels: A column a target, indexed by `unit_id`.
         """
-        path = child(self.root, "labels", f"{digest}.parquet")
+        path = _named(self.root, "labels", digest, ".parquet")
         if path.is_file():
             return path
         with writing(path) as part:
@@ -188,7 +188,7 @@ class ResultStore:
         """The labels behind results on these data: a column a target, indexed by `unit_id`; None where they were not kept."""
         import pandas as pd
 
-        path = child(self.root, "labels", f"{digest}.parquet")
+        path = _named(self.root, "labels", digest, ".parquet")
         if not path.is_file():
             return None
         try:
@@ -202,6 +202,11 @@ class ResultStore:
         for kind in ("cells", "manifests"):
             places += [Path(entry.path) for entry in entries_of(self.root / kind)]
         return sum(clear_leftovers(place) for place in places)
+
+
+def _named(root: Path, kind: str, name: str, ending: str) -> Path:
+    """A file of a store by a name from outside."""
+    return child(root, kind, name).with_name(f"{name}{ending}")
 
 
 def entries_of(folder: str | Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:

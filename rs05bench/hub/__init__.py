@@ -18,6 +18,7 @@ from typing import Any
 
 from rs05bench.errors import DataError
 from rs05bench.hub.card import INDEX, croissant, readme
+from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
@@ -75,10 +76,10 @@ def stage(
             )
         items[item["kind"], item["name"]] = item
     every = [items[key] for key in sorted(items)]
-    (root / INDEX).write_text(json.dumps({"schema_version": 1, "items": every}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (root / "README.md").write_text(readme(repo, every), encoding="utf-8")
+    write_text(root / INDEX, json.dumps({"schema_version": 1, "items": every}, indent=2, ensure_ascii=False) + "\n")
+    write_text(root / "README.md", readme(repo, every))
     metadata = croissant(repo, every)
-    (root / "croissant.json").write_text(json.dumps(metadata, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    write_text(root / "croissant.json", json.dumps(metadata, indent=2, ensure_ascii=False, default=str) + "\n")
     return every
 
 
@@ -163,7 +164,7 @@ def pull(
         placed = [(item, _place(Path(folder), item, target)) for item in items]
     target.mkdir(parents=True, exist_ok=True)
     pinned = {"repo": repo, "revision": commit, "items": {f"{item['kind']} {item['name']}": item["digest"] for item in items}}
-    (target / RECORD).write_text(json.dumps(pinned, indent=2) + "\n", encoding="utf-8")
+    write_text(target / RECORD, json.dumps(pinned, indent=2) + "\n")
     return commit, placed
 
 

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.documents import field_name, read_yaml
 from rs05bench.protocol.feature_sets import FeatureSet, set_of
 from rs05bench.protocol.hashing import json_digest
@@ -423,7 +424,7 @@ class TaskCard(_Record):
         """Writes the card as YAML, fields in declared order, defaults left out."""
         path = Path(path)
         data = {"schema_version": self.schema_version, **self.model_dump(mode="json", exclude_defaults=True)}
-        path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+        write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120))
         return path
 
 

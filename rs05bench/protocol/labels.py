@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.cog import write_cog
 from rs05bench.protocol.documents import read_json
@@ -201,7 +202,8 @@ def write_labels(
     else:
         blank = table.isna()
         table = table.astype(str).astype(object).mask(blank, None)
-    table.reset_index().to_parquet(root / "labels.parquet", index=False, compression="zstd")
+    with writing(root / "labels.parquet") as part:
+        table.reset_index().to_parquet(part, index=False, compression="zstd")
     _write_record(root, card, _table_digest(table), len(table), data_digest, redistributable)
     return LabelPack.load(root, verify=True)
 
@@ -223,7 +225,8 @@ def write_masks(
         x, y = pixel_metres(crs, transform, len(values))
         rows.append({"unit_id": unit, "file": file, "pixel_m_x": x, "pixel_m_y": y, "digest": _mask_digest(values.astype(np.int16))})
     table = pd.DataFrame(rows, columns=["unit_id", "file", "pixel_m_x", "pixel_m_y", "digest"])
-    table.to_parquet(root / "masks.parquet", index=False, compression="zstd")
+    with writing(root / "masks.parquet") as part:
+        table.to_parquet(part, index=False, compression="zstd")
     digest = _chips_digest(zip(table["unit_id"], table["digest"], strict=True))
     _write_record(root, card, digest, len(table), data_digest, redistributable)
     return LabelPack.load(root, verify=True)
@@ -259,7 +262,7 @@ def _write_record(root: Path, card: TaskCard, digest: str, units: int, data_dige
         "citation": card.citation,
         "redistributable": is_open(card.licence) if redistributable is None else redistributable,
     }
-    (root / "labels.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(root / "labels.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def _table_digest(table: pd.DataFrame) -> str:

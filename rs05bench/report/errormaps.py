@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.result import Result
 from rs05bench.report.failures import mistakes, offset
@@ -173,13 +174,14 @@ def _write_units(units: pd.DataFrame, stem: Path) -> list[str]:
     import geopandas
 
     table, places = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.gpkg")
-    units.to_csv(table, index=False)
+    with writing(table) as part:
+        units.to_csv(part, index=False)
     placed = units[np.isfinite(units["lon"]) & np.isfinite(units["lat"])]
     if placed.empty:
         return [table.name]
-    places.unlink(missing_ok=True)
-    for model, rows in placed.groupby("model", sort=True):
-        frame = rows.drop(columns=["lon", "lat"]).assign(year=pd.to_numeric(rows["year"], errors="coerce").astype("float64"))
-        geometry = geopandas.points_from_xy(rows["lon"], rows["lat"])
-        geopandas.GeoDataFrame(frame, geometry=geometry, crs="EPSG:4326").to_file(places, layer=layer_name(str(model)), driver="GPKG")
+    with writing(places) as part:
+        for model, rows in placed.groupby("model", sort=True):
+            frame = rows.drop(columns=["lon", "lat"]).assign(year=pd.to_numeric(rows["year"], errors="coerce").astype("float64"))
+            geometry = geopandas.points_from_xy(rows["lon"], rows["lat"])
+            geopandas.GeoDataFrame(frame, geometry=geometry, crs="EPSG:4326").to_file(part, layer=layer_name(str(model)), driver="GPKG")
     return [places.name, table.name]

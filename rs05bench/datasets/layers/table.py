@@ -14,7 +14,7 @@ import pandas as pd
 
 from rs05bench.datasets.layers.folder import open_layers
 from rs05bench.errors import DataError
-from rs05bench.protocol.atomic import writing
+from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.intake.keys import MISSING_WORDS, as_keys
 from rs05bench.protocol.intake.tablefile import parse_geojson, read_tablefile
 
@@ -121,7 +121,7 @@ def append_layers(
             for name, layer in opened.items()
         },
     }
-    target.with_name(f"{target.stem}.layers.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(target.with_name(f"{target.stem}.layers.json"), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return done
 
 

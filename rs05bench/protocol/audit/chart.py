@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.audit.record import AuditReport, Case, ManifestReport
 from rs05bench.protocol.audit.text import MARKS, ORDER, nearest_line, summary
 
@@ -52,7 +53,7 @@ def draw_map(report: AuditReport | ManifestReport, path: str | Path) -> Path:
     if target.suffix.lower() == ".png":
         _png(part, target)
     else:
-        target.write_text(_page(report, part), encoding="utf-8")
+        write_text(target, _page(report, part))
     return target
 
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from rs05bench.protocol.atomic import write_text
+
 Level = Literal["leak", "warning", "pass", "note", "not_checked"]
 Verdict = Literal["clean", "leaks", "unlocated"]
 Shift = Literal["none", "region", "year", "both"]
@@ -105,7 +107,7 @@ class AuditReport(BaseModel):
     def save(self, path: str | Path) -> Path:
         """Write the JSON and return where it is."""
         target = Path(path)
-        target.write_text(self.to_json() + "\n", encoding="utf-8")
+        write_text(target, self.to_json() + "\n")
         return target
 
 
@@ -154,7 +156,7 @@ class ManifestReport(BaseModel):
     def save(self, path: str | Path) -> Path:
         """Write the JSON and return where it is."""
         target = Path(path)
-        target.write_text(self.to_json() + "\n", encoding="utf-8")
+        write_text(target, self.to_json() + "\n")
         return target
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -295,12 +296,17 @@ def ranks(standing: Standing, verdict: Verdict, family: str, track: Track = "dep
 
 
 def read_submissions(folder: str | Path) -> Iterable[tuple[Path, Verdict, Standing]]:
-    """Submissions on the board: folder, verdict and standing, by name. Folders that were not verified yet are passed over."""
+    """Submissions on the board: folder, verdict and standing, by name.
+
+    Folders that were not verified yet are passed over, and so are, with a warning, those whose verdict cannot be read: one damaged file
+    does not stop the board.
+    """
     for path in sorted(Path(folder).glob("*/verdict.json")):
         try:
             verdict = Verdict.model_validate_json(path.read_bytes())
-        except ValueError as error:
-            raise DataError(f"is not a verdict: {error}", source=path, remedy="Verify it again: rs05bench leaderboard add.") from error
+        except ValueError:
+            warnings.warn(f"{path}: not a verdict, so this submission is left out; verify it again: leaderboard add", stacklevel=2)
+            continue
         standing = path.with_name("standing.json")
         yield path.parent, verdict, Standing.load(standing) if standing.is_file() else standing_of(verdict)
 

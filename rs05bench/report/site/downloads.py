@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from rs05bench.experiment.query import without_formulas
 from rs05bench.report.site.ranking import Ranks
 from rs05bench.report.site.records import TRACKS, Entry, Leaderboard, Point, Row, Spread, Table
 
@@ -127,11 +128,4 @@ def _write(frame: pd.DataFrame, stem: Path) -> None:
 
 def safe_csv(frame: pd.DataFrame, path: Path) -> None:
     """A CSV no spreadsheet takes for a formula: text that begins like one gets an apostrophe."""
-    guarded = frame.copy()
-    for name in guarded.columns:
-        if not pd.api.types.is_numeric_dtype(guarded[name]):
-            guarded[name] = guarded[name].map(lambda value: f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value)
-    guarded.to_csv(path, index=False, float_format="%.6g")
-
-
-_FORMULA = tuple("=+-@\t\r")
+    without_formulas(frame).to_csv(path, index=False, float_format="%.6g")
