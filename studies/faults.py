@@ -101,7 +101,7 @@ def commands(world: Path, out: Path) -> dict[str, list[str]]:
         "labels build": ["labels", "build", card, *data, "--out", str(out / "labels")],
         "manifest build": ["manifest", "build", card, *data, "--out", str(out / "manifests")],
         "budgets": ["budgets", card, *data, "--out", str(out / "budgets.csv")],
-        "card init": ["card", "init", str(world / "plots.csv"), "--target", "crop", "--out", str(out / "card.yaml")],
+        "card init": ["card", "init", str(world / "plots.csv"), "--target", "crop", "--yes", "--out", str(out / "card.yaml")],
         "simulate": ["simulate", "--size", "tiny", "--out", str(out / "simulated")],
         "leaderboard build": ["leaderboard", "build", "--board", str(ROOT / "leaderboard"), "--out", str(out / "site")],
     }

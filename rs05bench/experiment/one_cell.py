@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.cell import make_bench, run_cell
-from rs05bench.protocol.atomic import write_text, writing
+from rs05bench.protocol.atomic import clear_leftovers, hidden_sibling, write_text
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.result import Cell, Result
 from rs05bench.protocol.splits import Split
+
+_PIECES = ("result.json", "predictions", "card.yaml", "manifest")
 
 
 def fit_predict(
@@ -46,7 +49,8 @@ def fit_predict(
         DataError: The folder holds a result already, or there is no such fold.
     """
     folder = Path(out)
-    for name in ("result.json", "predictions", "card.yaml", "manifest"):
+    clear_leftovers(folder)
+    for name in _PIECES:
         if (folder / name).exists():
             raise DataError(f"holds {name} already", source=folder, remedy="Give another folder: results are never overwritten.")
     bench = make_bench(card, data, [split])
@@ -64,16 +68,19 @@ def fit_predict(
         options=options or {},
     )
     result, predictions = run_cell(bench, cell)
-    folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder / "predictions") as part:
-        predictions.write(part)
-    predictions.discard()
-    with writing(folder / "manifest") as part:
-        manifest.save(part)
-    with writing(folder / "card.yaml") as part:
-        card.save(part)
-    # Last, as in a store: a folder without it is unfinished.
-    write_text(folder / "result.json", result.model_dump_json(exclude_none=True, indent=2) + "\n")
+    work = hidden_sibling(folder / "result.json")
+    try:
+        work.mkdir(parents=True)
+        predictions.write(work / "predictions")
+        predictions.discard()
+        manifest.save(work / "manifest")
+        card.save(work / "card.yaml")
+        write_text(work / "result.json", result.model_dump_json(exclude_none=True, indent=2) + "\n")
+        # All are whole before the first gets its name; the result is last, as in a store.
+        for name in reversed(_PIECES):
+            (work / name).rename(folder / name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return result
 
 

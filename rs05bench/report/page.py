@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rs05bench.errors import DataError
 from rs05bench.protocol.splits import Split
 from rs05bench.report import setting
 from rs05bench.report.answer import REMEDIES, overview
@@ -54,10 +53,7 @@ def write_report(runs: str | Path, out: str | Path, *, images: bool = True) -> R
     chapters = [compose(section) for section in read.sections]
     top = overview(chapters)
     root = Path(out)
-    try:
-        _write_files(root / "figures", chapters, top, images=images)
-    except OSError as error:
-        raise DataError(f"the figures cannot be written: {error}", source=root) from error
+    _write_files(root / "figures", chapters, top, images=images)
     page = setting.write_page(root / "index.html", render(read, chapters, top, images=images))
     return Report(
         page,

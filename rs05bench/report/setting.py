@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from rs05bench.errors import DataError
+from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.style import MARKER_PATHS, metric_name
 
@@ -76,19 +76,8 @@ def page(template: str, *packages: str, **context: Any) -> str:
 
 
 def write_page(path: Path, text: str) -> Path:
-    """Writes a page whole: written next to its place, then moved there.
-
-    Raises:
-        DataError: It cannot be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise DataError(f"the page cannot be written: {error}", source=path) from error
-    return path
+    """Writes a page whole."""
+    return write_text(path, text)
 
 
 def script_safe(content: Any) -> str:
