@@ -101,6 +101,14 @@ def _list_commands(app, page: str, source: list[str]) -> None:
         source[0] += "".join(f"\n## {name}\n\n```text\n{text}\n```\n" for name, text in _helps(command, "rs05bench"))
 
 
+def _list_products(app, page: str, source: list[str]) -> None:
+    """The page of products shows what the records hold."""
+    if page == "embedding_products":
+        from rs05bench.embeddings.page import products_table
+
+        source[0] = source[0].replace("<!-- products -->", products_table())
+
+
 def _write_recipe_pages(app) -> None:
     """One page a recipe, from the record that the command prints too."""
     from rs05bench.datasets.recipes import all_recipes
@@ -121,3 +129,4 @@ def setup(app) -> None:
     app.connect("builder-inited", _write_recipe_pages)
     app.connect("autodoc-process-docstring", _spare_bars)
     app.connect("source-read", _list_commands)
+    app.connect("source-read", _list_products)

@@ -34,7 +34,12 @@ def draw_map(
     area: Annotated[Path | None, typer.Option("--area", help="Polygons to map (any vector file); images are cut to them.")] = None,
     bbox: Annotated[str | None, typer.Option("--bbox", help="west,south,east,north in degrees, instead of --area.")] = None,
     years: Annotated[str | None, typer.Option("--years", help="Years of the embedding, e.g. 2022-2024; with --images one.")] = None,
-    source: Annotated[str | None, typer.Option("--from", help="AlphaEarth tiles: a folder, a file, mirror, gcs or zarr.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", help="Tiles of the embedding: a folder, a file, a store, or a name such as mirror.")
+    ] = None,
+    product: Annotated[
+        str | None, typer.Option("--product", help="Embedding product of the tiles, or its record (YAML); default the card's.")
+    ] = None,
     layer: Annotated[
         list[str] | None, typer.Option("--layer", help="COLUMN=FILE: a one-band raster for a further feature column; repeat for more.")
     ] = None,
@@ -89,6 +94,7 @@ def draw_map(
         area=where,
         years=parse_years(years) if years else (),
         source=source,
+        product=product,
         layers=dict(_named(part) for part in layer or []),
         images=images or (),
         runs=runs,
