@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from rs05bench.datamodules.augment import augment
@@ -23,6 +26,7 @@ from rs05bench.errors import ProtocolError
 from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.map_predictions import MOST_VALIDATION_CHIPS, MapPredictions, MapPredictionWriter
 from rs05bench.protocol.taskdata import PREDICT_ROLES
 
 NO_TEST_LABELS = "a data module has no test labels"
@@ -113,6 +117,26 @@ class ChipView(lightning.LightningDataModule):
     def view(self) -> ChipView:
         """Itself."""
         return self
+
+    @property
+    def absent(self) -> dict[str, int]:
+        """Empty: every chip of the manifest is there."""
+        return {}
+
+    def gather(self, predict: Callable[[str], Iterable[tuple[str, NDArray[Any]]]], roles: Sequence[str]) -> MapPredictions:
+        """The predicted maps of some roles, written to a temporary folder one by one.
+
+        Args:
+            predict: Gives (unit, probabilities) of the chips of a role.
+            roles: The roles. Of `val` few chips are kept: they serve the temperature alone.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="rs05bench-"))
+        with MapPredictionWriter(folder, self.classes) as writer:
+            for role in roles:
+                for unit, probabilities in islice(predict(role), MOST_VALIDATION_CHIPS if role == "val" else None):
+                    crs, transform = self._pixels.place(unit)
+                    writer.write(unit, role, probabilities, crs=crs, transform=transform)
+        return MapPredictions.read(folder)
 
     @property
     def has_embedding(self) -> bool:

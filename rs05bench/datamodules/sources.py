@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.taskdata import TaskSource
+from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.result import Cell
+from rs05bench.protocol.taskdata import TaskData, TaskSource, TaskView
 
 
 def open_source(card: TaskCard, data_dir: str | Path) -> TaskSource:
@@ -27,3 +29,18 @@ def open_source(card: TaskCard, data_dir: str | Path) -> TaskSource:
     from rs05bench.models.features import derive
 
     return EmbeddingTable(card, data_dir, derive=derive)
+
+
+def open_view(source: TaskSource, manifest: SplitManifest, cell: Cell) -> TaskView:
+    """What the model of a cell may see: a `TaskData`, or for chips a `ChipView`.
+
+    Raises:
+        ProtocolError: The cell breaks a rule, e.g. nothing to train on.
+    """
+    from rs05bench.datamodules.chipsource import ChipSource
+
+    if isinstance(source, ChipSource):
+        from rs05bench.datamodules.chips import ChipDataModule
+
+        return ChipDataModule(source.root, cell.split, cell.fold, cell.budget, cell.seed, manifest=manifest, source=source).view
+    return TaskData.build(source, manifest, cell.fold, cell.budget, cell.seed, split=cell.split, target=cell.target)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.content import file_digests
@@ -17,15 +14,13 @@ from rs05bench.experiment.metering import device_name, now, reset_device_peak
 from rs05bench.experiment.provenance import hardware_name, provenance
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.map_predictions import MapPredictions, MapPredictionWriter
-from rs05bench.protocol.predictions import Predictions, TablePredictions
+from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.result import Cell, Cost, Model, Result
 from rs05bench.protocol.scoring import Scorer, higher_is_better
 from rs05bench.protocol.splits import Split
-from rs05bench.protocol.taskdata import TaskData, TaskSource
+from rs05bench.protocol.taskdata import TaskSource, TaskView
 
 PREDICTED_ROLES = ("val", "test_id", "test_ood")
-MOST_VALIDATION_CHIPS = 32
 
 
 @dataclass
@@ -83,17 +78,11 @@ class Bench:
             options.setdefault("cache", str(self.features))
         return models.create(cell.model, card=self.card, seed=cell.seed, **options)
 
-    def data(self, cell: Cell) -> Any:
+    def data(self, cell: Cell) -> TaskView:
         """What the cell's model may see: a `TaskData`, or for chips a `ChipView`."""
-        if self.card.kind == "segmentation":
-            from rs05bench.datamodules.chips import ChipDataModule
+        from rs05bench.datamodules.sources import open_view
 
-            source: Any = self.source
-            manifest = self.manifest(cell.split)
-            return ChipDataModule(source.root, cell.split, cell.fold, cell.budget, cell.seed, manifest=manifest, source=source).view
-        return TaskData.build(
-            self.source, self.manifest(cell.split), cell.fold, cell.budget, cell.seed, split=cell.split, target=cell.target
-        )
+        return open_view(self.source, self.manifest(cell.split), cell)
 
 
 def features_folder(store: str | Path) -> Path:
@@ -101,7 +90,7 @@ def features_folder(store: str | Path) -> Path:
     return Path(os.environ.get("RS05BENCH_CACHE") or store) / "features"
 
 
-def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any = None) -> tuple[Result, Predictions]:
+def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: TaskView | None = None) -> tuple[Result, Predictions]:
     """Runs one cell.
 
     Args:
@@ -119,20 +108,19 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
     """
     data = bench.data(cell) if data is None else data
     model = bench.model(cell) if model is None else model
-    if bench.card.kind == "segmentation":
-        data.show_what_is_read(model.card.tier)
+    data.show_what_is_read(model.card.tier)
     content = bench.content(cell)
     reset_device_peak()
     begin = now()
     with noted() as warned:
         model.fit(data)
         fitted = now()
-        predictions = predict_roles(model, data, bench)
+        predictions = predict_roles(model, data)
         done = now()
     card, budget = model.card, data.budget
     scored = bench.scorer(cell).score(predictions, validation=budget)
     manifest = bench.manifest(cell.split)
-    absent = dict(getattr(data, "absent", {}))
+    absent = dict(data.absent)
     digests = content | {"preprocessing": bench.card.preprocessing_digest, "predictions": predictions.digest}
     result = Result(
         cell=cell,
@@ -179,8 +167,8 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Any 
     return result, predictions.with_info(info)
 
 
-def predict_roles(model: Model, data: Any, bench: Bench, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions:
-    """Predicts every role that has units; chips are written to a temporary folder one by one.
+def predict_roles(model: Model, data: TaskView, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions:
+    """Predicts every role that has units.
 
     Raises:
         ProtocolError: No role has units.
@@ -188,23 +176,11 @@ def predict_roles(model: Model, data: Any, bench: Bench, roles: Sequence[str] = 
     wanted = [role for role in roles if len(data.unit_ids(role))]
     if not wanted:
         raise ProtocolError(f"fold {data.fold!r} has no unit to predict")
-    if bench.card.kind != "segmentation":
-        tables = (model.predict(data, role) for role in wanted)
-        return TablePredictions.concat([table for table in tables if isinstance(table, TablePredictions)])
-    source: Any = bench.source
-    folder = Path(tempfile.mkdtemp(prefix="rs05bench-"))
-    with MapPredictionWriter(folder, source.classes) as writer:
-        for role in wanted:
-            chips: Any = model.predict(data, role)
-            # Maps of validation chips serve the temperature alone, and that needs few.
-            for unit, probabilities in islice(chips, MOST_VALIDATION_CHIPS if role == "val" else None):
-                crs, transform = source.place(unit)
-                writer.write(unit, role, probabilities, crs=crs, transform=transform)
-    return MapPredictions.read(folder)
+    return data.gather(lambda role: model.predict(data, role), wanted)
 
 
 def make_bench(
-    card: TaskCard, data_dir: str | Path, splits: Sequence[str], source: Any | None = None, *, frozen: Sequence[str | Path] = ()
+    card: TaskCard, data_dir: str | Path, splits: Sequence[str], source: TaskSource | None = None, *, frozen: Sequence[str | Path] = ()
 ) -> Bench:
     """Opens a task's data with the manifests of some splits: those that are given frozen, and for the others those the data make.
 

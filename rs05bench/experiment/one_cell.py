@@ -141,11 +141,12 @@ def export_cell(
         ProtocolError: The cell is no deep cell on chips, or has no validation chip or no label to train or validate on.
         DataError: The folder is there already.
     """
+    from rs05bench.datamodules.chip_view import ChipView
     from rs05bench.models import deep
     from rs05bench.models.terratorch_export import export_terratorch, patch_contents
 
     spec = deep.catalogue().get(model)
-    if card.kind != "segmentation" or spec is None or spec.data != "chips":
+    if spec is None or spec.data != "chips":
         raise ProtocolError(f"{model} on {card.name} is no deep cell on chips, so TerraTorch cannot train it")
     # TerraTorch may be run from anywhere.
     folder = Path(out).absolute()
@@ -165,6 +166,8 @@ def export_cell(
     )
     made: Any = bench.model(cell)
     module = bench.data(cell)
+    if not isinstance(module, ChipView):
+        raise ProtocolError(f"{model} on {card.name} is no deep cell on chips, so TerraTorch cannot train it")
     module.show_what_is_read(made.card.tier)
     if not module.unit_ids("val"):
         raise ProtocolError(

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from rs05bench.errors import STOPPING, BenchError, MachineError, machine_error, refusal
-from rs05bench.experiment.cell import MOST_VALIDATION_CHIPS, PREDICTED_ROLES, Bench, features_folder, run_cell
+from rs05bench.experiment.cell import PREDICTED_ROLES, Bench, features_folder, run_cell
 from rs05bench.experiment.memory import give_back_memory
 from rs05bench.experiment.metering import Meter, device_name
 from rs05bench.experiment.probes import solve_together
@@ -18,6 +18,7 @@ from rs05bench.experiment.provenance import hardware_name, told_command
 from rs05bench.experiment.store import ResultStore
 from rs05bench.models.logs import logging_to
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.map_predictions import MOST_VALIDATION_CHIPS
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.result import Cell, Cost
 from rs05bench.protocol.splits import Split
@@ -185,8 +186,7 @@ def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
         data = bench.data(cell)
         bench.features = None
         model = bench.model(cell)
-        if bench.card.kind == "segmentation":
-            data.show_what_is_read(model.card.tier)
+        data.show_what_is_read(model.card.tier)
         _rehearse(bench.model(cell), data)
         give_back_memory()
         meter = Meter().start()

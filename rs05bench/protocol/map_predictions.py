@@ -34,6 +34,8 @@ SCHEMA_VERSION = 1
 SAMPLE_PIXELS = 1024
 SAMPLE_SEED = 0
 NODATA_CLASS = 255
+MOST_VALIDATION_CHIPS = 32
+"""Maps of so many validation chips are kept: they serve the temperature alone, and that needs few."""
 
 
 def sample_pixels(unit_id: str, rows: int, columns: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +17,7 @@ from rs05bench.protocol.budget import LabelBudget, draw_budget
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.classes import class_values, encode_labels
 from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.predictions import Predictions, TablePredictions
 from rs05bench.protocol.scored_labels import ScoredLabels
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
@@ -46,6 +47,43 @@ class TaskSource(Protocol):
     @property
     def digest(self) -> str:
         """SHA-256 over the data as read."""
+
+
+class TaskView(Protocol):
+    """What a model is handed of a task under a split and a budget, whatever the task is of; no attribute leads to a test label."""
+
+    @property
+    def card(self) -> TaskCard:
+        """The task card."""
+
+    @property
+    def fold(self) -> str:
+        """The fold."""
+
+    @property
+    def budget(self) -> LabelBudget:
+        """The labels in use."""
+
+    @property
+    def absent(self) -> Mapping[str, int]:
+        """Role -> units of the manifest that the data do not hold; empty where all are there."""
+
+    def unit_ids(self, role: str) -> Sequence[str] | NDArray[np.object_]:
+        """Units of a role."""
+
+    def show_what_is_read(self, tier: str) -> None:
+        """Leaves out of batches what models of a tier do not read: reading it would be part of their cost."""
+
+    def labelled_pixels(self) -> dict[str, int]:
+        """Labelled pixels by role; empty where a unit has one label."""
+
+    def gather(self, predict: Callable[[str], Any], roles: Sequence[str]) -> Predictions:
+        """The predictions of some roles together; those of maps are written to a temporary folder one by one.
+
+        Args:
+            predict: What a model predicts of a role.
+            roles: The roles.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +190,17 @@ class TaskData:
     def unit_ids(self, role: str) -> NDArray[np.object_]:
         """Unit ids of a role, shape (n,)."""
         return self.units["unit_id"].iloc[self._at(role)].to_numpy(dtype=object)
+
+    def show_what_is_read(self, tier: str) -> None:
+        """Nothing: a feature set is read when it is asked for."""
+
+    def labelled_pixels(self) -> dict[str, int]:
+        """None: a unit has one label."""
+        return {}
+
+    def gather(self, predict: Callable[[str], Any], roles: Sequence[str]) -> Predictions:
+        """See `TaskView.gather`."""
+        return TablePredictions.concat([predict(role) for role in roles])
 
     def X(self, role: str, features: str) -> NDArray[np.float32]:
         """Features of a role, shape (n, d) (or (n, ...) for sequences), float32; NaN where missing."""
