@@ -363,6 +363,28 @@ class TaskCard(_Record):
     def _never(self, column: str) -> bool:
         return any(fnmatch.fnmatchcase(column, pattern) for pattern in self.never_features)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        import pandas as pd
+
+        from rs05bench.protocol.notebook import bars, html
+
+        shown = {
+            "kind": self.kind,
+            "targets": ", ".join(self.targets),
+            "classes": ", ".join(str(name) for name in self.class_names or self.classes or ()),
+            "groups": ", ".join(self.groups),
+            "splits": ", ".join(self.splits),
+            "budgets": ", ".join(self.budgets),
+            "metric": self.main_metric,
+            "source": self.source,
+            "licence": self.licence,
+        }
+        table = pd.DataFrame([{"field": name, "value": value} for name, value in shown.items() if value])
+        sizes = {name: float(len(members.columns)) for name, members in self.features.items()}
+        picture = bars(list(sizes), list(sizes.values()), "#0072B2", "columns and patterns of each feature set") if sizes else None
+        return html(self.title or self.name, table, picture)
+
     @property
     def digest(self) -> str:
         """SHA-256 over what results rest on (not over the bytes of the file, nor over words for people)."""

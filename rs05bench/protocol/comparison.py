@@ -225,6 +225,12 @@ class Comparison:
                 return _turned(entry)
         return None
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from rs05bench.protocol.notebook import comparison_html
+
+        return comparison_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: `by`, `reference`, and the lists `scores`, `drops` and `differences`."""
         return {

@@ -78,6 +78,12 @@ class SplitManifest:
     version: int = 1
     _members: dict[str, FoldMembers] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from rs05bench.protocol.notebook import manifest_html
+
+        return manifest_html(self)
+
     @property
     def folds(self) -> list[str]:
         """Names of the folds, in order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -258,6 +259,15 @@ class Result(_Record):
             axes[1].set_ylabel("accuracy")
             axes[1].legend(frameon=False)
         cell = self.cell
-        simulated = " (simulated)" if self.simulated else ""
-        figure.suptitle(f"{cell.model}\n{cell.task}{simulated}, {cell.split}\n{cell.fold}, {cell.budget}", fontsize=9)
+        parts = [cell.model, f"{cell.task}{' (simulated)' if self.simulated else ''}, {cell.split}", f"{cell.fold}, {cell.budget}"]
+        # Names are long, and a title that does not fit is cut at both ends.
+        figure.suptitle("\n".join(textwrap.fill(part, 84 if self.calibration else 40) for part in parts), fontsize=9)
         return figure
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from rs05bench.protocol.notebook import html
+
+        cell = self.cell
+        table = self.table().reset_index(names="score")
+        return html(f"{cell.model} on {cell.task}, {cell.split}, {cell.fold}, {cell.budget}, seed {cell.seed}", table, self.plot())

@@ -89,6 +89,17 @@ class AuditReport(BaseModel):
         """The findings that make the verdict ``leaks``."""
         return [finding for finding in self.findings if finding.level == "leak"]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        import pandas as pd
+
+        from rs05bench.protocol.notebook import bars, html
+
+        rows = [{"check": found.check, "level": found.level, "what": found.sentence} for found in self.findings]
+        near = {f"within {km} km": float(count) for km, count in self.within_km.items()}
+        picture = bars(list(near), list(near.values()), "#D55E00", "test units near a training unit") if near else None
+        return html(f"Audit: {self.verdict}", pd.DataFrame(rows), picture, f"{self.n_train:,} training and {self.n_test:,} test units.")
+
     def finding(self, check: str) -> Finding:
         """The finding of one check, for example ``"shared_ids"`` or ``"shared_group:tile"``.
 
