@@ -1,10 +1,10 @@
-"""Rebuilds the manifests that are shipped with the package, and checks that they are still the same.
+"""Rebuilds the manifests that are shipped with the package, and compares each with the newest version shipped.
 
-    python tools/freeze_manifests.py            compare every shipped manifest with a new build; exits 1 when one differs
-    python tools/freeze_manifests.py --write    write those that are not there yet; one that is there and differs is refused
+    python tools/freeze_manifests.py            exits 1 when one differs
+    python tools/freeze_manifests.py --write    write those that are not shipped yet, and the next version of those that differ
 
-Frozen means frozen: what was released is never overwritten, a change is a new version (`--version 2`). Data sets that are not on this
-machine (RS05BENCH_REAL, default ../shared/real) are skipped.
+Frozen means frozen: what was released is never overwritten, a change is a new version. Data sets that are not on this machine
+(RS05BENCH_REAL, default ../shared/real) are skipped.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rs05bench.protocol.audit import with_verdict
-from rs05bench.protocol.manifest import SplitManifest, build_manifest, shipped_manifests
+from rs05bench.protocol.manifest import SplitManifest, build_manifest, newest_version, shipped_manifests
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "rs05bench" / "protocol" / "manifests"
@@ -28,42 +29,43 @@ SIMULATED_SIZE, SIMULATED_SEED = "small", 0
 def main() -> int:
     """Compares, and writes where asked to; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write manifests that are not there yet")
-    parser.add_argument("--replace", action="store_true", help="before the first release only: write those that differ as well")
-    parser.add_argument("--version", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="write what is not shipped yet, and the next version of what differs")
     parser.add_argument("--only", default="", help="names that start with this")
     chosen = parser.parse_args()
     there, differ = shipped_manifests(), 0
-    for name, manifest in built(chosen.version, chosen.only):
-        frozen = SplitManifest.load(there[name]) if name in there else None
+    for manifest in built(chosen.only):
+        newest = newest_version(manifest.name.rpartition("@v")[0], there)
+        frozen = SplitManifest.load(there[newest]) if newest else None
         # The card's words and counts may be mended; the digest covers what the split is.
         same = frozen is not None and frozen.digest == manifest.digest
         state = "same" if same else "new" if frozen is None else "DIFFERS"
         differ += state == "DIFFERS"
-        print(f"{state:8} {manifest.digest[:16]} {manifest.card['audit']['verdict']:9} {name}", flush=True)
-        if (frozen is None and chosen.write) or (chosen.replace and (not same or frozen is None or frozen.card != manifest.card)):
-            manifest.save((SHIPPED / name).parent, compression_level=19)
-    return 1 if differ and not chosen.replace else 0
+        version = 1 if frozen is None else frozen.version + (not same)
+        numbered = replace(manifest, version=version, card=manifest.card | {"version": version})
+        print(f"{state:8} {manifest.digest[:16]} {manifest.card['audit']['verdict']:9} {numbered.name}", flush=True)
+        if chosen.write and not same:
+            numbered.save((SHIPPED / numbered.name).parent, compression_level=19)
+    return 1 if differ and not chosen.write else 0
 
 
-def built(version: int, only: str) -> Iterator[tuple[str, SplitManifest]]:
-    """Every manifest this machine has the data for, with its name."""
+def built(only: str) -> Iterator[SplitManifest]:
+    """Every manifest this machine has the data for."""
     from rs05bench.datasets.published import PUBLISHED
 
     real = (ROOT / os.environ.get("RS05BENCH_REAL", "../shared/real")).resolve()
     for known in PUBLISHED.values():
         for split in known.task.splits:
-            name = f"{known.name}/{split}@v{version}"
+            name = f"{known.name}/{split}"
             if not name.startswith(only):
                 continue
             if not (real / known.folder).exists():
                 print(f"skipped  {name}: no {known.folder}", file=sys.stderr)
                 continue
-            yield name, known.build(real / known.folder, split, version=version)
-    yield from simulated(version, only)
+            yield known.build(real / known.folder, split)
+    yield from simulated(only)
 
 
-def simulated(version: int, only: str) -> Iterator[tuple[str, SplitManifest]]:
+def simulated(only: str) -> Iterator[SplitManifest]:
     """Every split of the simulated tables."""
     from rs05bench.datamodules.sources import open_source
     from rs05bench.datasets.simulated import TASKS, write_tables
@@ -81,9 +83,8 @@ def simulated(version: int, only: str) -> Iterator[tuple[str, SplitManifest]]:
         finally:
             shutil.rmtree(folder)
         for split in dict.fromkeys(split.split("+")[0] for split in card.splits):
-            name = f"simulated/{task}/{split}@v{version}"
-            if name.startswith(only):
-                yield name, with_verdict(build_manifest(card, units, split, version=version, labels=labels))
+            if f"simulated/{task}/{split}".startswith(only):
+                yield with_verdict(build_manifest(card, units, split, labels=labels))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,27 +30,34 @@ def build(
     data: Annotated[Path, typer.Option(help="Where the data lie.")],
     splits: Annotated[str | None, typer.Option(help="Splits, separated by commas; default those of the card.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write them to OUT/<task>/; without it only their digests are printed.")] = None,
-    version: Annotated[int, typer.Option(help="Version to write into their names.")] = 1,
+    version: Annotated[
+        int | None, typer.Option(help="Version to write into their names; default that of the shipped one they equal, else the next.")
+    ] = None,
 ) -> None:
     """Draw the splits of a task, audit and freeze them, and print their digests.
 
     A digest that equals a shipped manifest's is marked so.
     """
     from rs05bench.errors import DataError
-    from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
+    from rs05bench.protocol.manifest import SplitManifest, newest_version, shipped_manifests
 
     shipped = shipped_manifests()
     wanted = list(dict.fromkeys(part.strip().partition("+")[0] for part in splits.split(",") if part.strip())) if splits else None
     failed = 0
-    for split, made in _built(card, data, wanted, version):
+    for split, made in _built(card, data, wanted):
         if isinstance(made, DataError):
             failed += 1
             typer.echo(f"{split}: not possible on these data: {made.problem}", err=True)
             continue
-        note = ""
-        if made.name in shipped:
-            same = SplitManifest.load(shipped[made.name]).card["digest"] == made.card["digest"]
-            note = "  equals the shipped one" if same else "  DIFFERS from the shipped one"
+        note, number = "", 1
+        newest = newest_version(made.name.rpartition("@v")[0], shipped)
+        if newest is not None:
+            frozen = SplitManifest.load(shipped[newest])
+            same = frozen.card["digest"] == made.card["digest"]
+            note = f"  equals the shipped {newest}" if same else f"  DIFFERS from the shipped {newest}"
+            number = frozen.version + (not same)
+        number = version or number
+        made = replace(made, version=number, card=made.card | {"version": number})
         typer.echo(f"{made.card['digest']}  {made.card['audit']['verdict']:9}  {made.name}{note}")
         if out is not None:
             made.save(out / made.task)
@@ -150,7 +158,7 @@ def diff(
         raise typer.Exit(1)
 
 
-def _built(card: str, data: Path, wanted: list[str] | None, version: int) -> Any:
+def _built(card: str, data: Path, wanted: list[str] | None) -> Any:
     """Split, and its manifest or the reason there is none."""
     from rs05bench.cli._tasks import find_card
     from rs05bench.datasets.published import PUBLISHED
@@ -162,7 +170,7 @@ def _built(card: str, data: Path, wanted: list[str] | None, version: int) -> Any
         known = PUBLISHED[card]
         for split in wanted or known.task.splits:
             # A missing file is no property of a split: it stops the command.
-            yield split, known.build(data, split, version=version)
+            yield split, known.build(data, split)
         return
     from rs05bench.datamodules.sources import open_source
 
@@ -172,7 +180,7 @@ def _built(card: str, data: Path, wanted: list[str] | None, version: int) -> Any
     labels = {target: source.labels(target) for target in task.targets} if task.kind == "classification" else None
     for split in wanted or dict.fromkeys(split.partition("+")[0] for split in task.splits):
         try:
-            yield split, with_verdict(build_manifest(task, units, split, version=version, labels=labels))
+            yield split, with_verdict(build_manifest(task, units, split, labels=labels))
         except DataError as error:
             yield split, error
 

@@ -65,6 +65,9 @@ def build_network(spec: DeepSpec, facts: dict[str, Any], options: dict[str, Any]
         with seeded(seed):
             return _scratch(spec, facts, outputs)
     given = {"resolution_m": facts["resolution_m"], **{key: options[key] for key in BACKBONE_OPTIONS if key in options}}
+    if spec.random_twin:
+        # A control is another network for every seed.
+        given.setdefault("init_seed", seed)
     linear = _head(spec, options) == "linear"
     backbone = _backbone(
         spec,

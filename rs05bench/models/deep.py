@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rs05bench.errors import DataError
 from rs05bench.models.backbones.catalogue import BACKBONES, PRESTO_CITATION, PRESTO_LICENCE, PRESTO_PRETRAINING
+from rs05bench.models.learner_names import SHALLOW_NAMES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rs05bench.protocol import ModelCard, TaskCard
 
 _ADAPTATIONS = ("frozen", "decoder", "adapter", "lora", "full")
+_ON_FEATURES = tuple(f"frozen-{learner}" for learner in SHALLOW_NAMES)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class DeepSpec:
     learner: str
     random_twin: bool = False
     data: str = "chips"
+
+    @property
+    def shallow(self) -> str | None:
+        """The shallow learner of ``frozen-<learner>``, which goes on the encoder's features; None for a network's own head."""
+        return self.learner.removeprefix("frozen-") if self.learner.startswith("frozen-") else None
 
     @property
     def backbone(self) -> str | None:
@@ -63,10 +70,10 @@ def catalogue() -> dict[str, DeepSpec]:
             for suffix in ("", "@random"):
                 name = f"{backbone}/{tier}{suffix}"
                 specs[name] = DeepSpec(name, tier, backbone, tier, random_twin=bool(suffix))
-    for tier in ("frozen", "lora", "full"):
+    for learner in ("frozen", "lora", "full", *_ON_FEATURES):
         for suffix in ("", "@random"):
-            name = f"presto/{tier}{suffix}"
-            specs[name] = DeepSpec(name, tier, "presto", tier, random_twin=bool(suffix), data="series")
+            name, tier = f"presto/{learner}{suffix}", learner.partition("-")[0]
+            specs[name] = DeepSpec(name, tier, "presto", learner, random_twin=bool(suffix), data="series")
     return specs
 
 
@@ -89,6 +96,10 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
     specs = catalogue()
     if name not in specs:
         raise DataError(f"unknown deep model {name!r}", remedy="rs05bench models list names them all.")
+    if specs[name].shallow is not None:
+        from rs05bench.models.frozen_learners import FrozenPresto
+
+        return FrozenPresto(specs[name], seed=seed, **options)
     if specs[name].data == "series":
         from rs05bench.models.presto import PrestoModel
 

@@ -142,10 +142,14 @@ class Nearest(FloorModel):
 
 
 class LastYear(FloorModel):
-    """`floor/last-year`: the same place's latest label of an earlier year; else that of the nearest place that has one.
+    """`floor/last-year`: the same place's latest label of an earlier year.
+
+    It is withheld where no test unit has one: at new places (`leave-year-out`, `until-<year>`) it would answer with a neighbour's value,
+    which is what `floor/nearest` does. Under `next-year` every place whose earlier label is in the budget has one. A unit without, among
+    others that have one, gets the nearest place's, and before every labelled year the training mean (or class frequencies); `notes_` says
+    how many.
 
     All labels of the budget are looked up, training and validation; for the interval, validation units are predicted from training alone.
-    A unit before every labelled year gets the training mean (or class frequencies), and `notes_` says how many there were.
     """
 
     def _learn(self, data: TaskData) -> None:
@@ -155,29 +159,37 @@ class LastYear(FloorModel):
             raise ProtocolError(f"{self.card.name} is not applicable: {data.card.name!r} {why}", remedy="Use floor/nearest.")
         self._train = _Past.of(data, ("train",), self._y)
         self._all = _Past.of(data, ("train", "val"), np.concatenate([self._y, self._spread_out(self._y_val)]))
+        tested = {role: self._all.own(data.places(role), data.years(role)) for role in ("test_id", "test_ood")}
+        if not any((own >= 0).any() for own in tested.values()):
+            raise ProtocolError(
+                f"{self.card.name} is not applicable: no test unit of {data.split}, fold {data.fold!r}, has a label of its own place in an "
+                "earlier year",
+                remedy="It answers next-year, with enough labels; at new places use floor/nearest.",
+            )
 
     def _guess(self, data: TaskData, role: str) -> Floats:
         past = self._train if role == "val" else self._all
         years, places, points = data.years(role), data.places(role), data.coordinates(role)
         groups = data.groups(role)
         out = np.repeat(self._y.mean(axis=0, keepdims=True), len(years), axis=0)
+        own = past.own(places, years)
+        out[own >= 0] = past.labels[own[own >= 0]]
         too_early = 0
-        for year in np.unique(years):
-            here = np.flatnonzero(years == year)
-            earlier = past.table[past.table["year"] < year]
-            if earlier.empty:
-                too_early += len(here)
-                continue
-            latest = earlier.sort_values(["year", "row"], kind="stable").drop_duplicates("place", keep="last")
-            own = pd.Series(latest["row"].to_numpy(), index=latest["place"]).reindex(places[here]).to_numpy(dtype=np.float64)
-            known = np.isfinite(own)
-            out[here[known]] = past.labels[own[known].astype(np.int64)]
-            if not known.all():
-                away = here[~known]
-                out[away] = past.elsewhere(latest["row"].to_numpy(), points[away], groups.iloc[away])
-        note = f"{role}: {too_early} of {len(years)} units lie before every labelled year and got the training mean"
-        if too_early and note not in self.notes_:
-            self.notes_.append(note)
+        for year in np.unique(years[own < 0]):
+            away = np.flatnonzero((years == year) & (own < 0))
+            latest = past.latest(year)
+            if len(latest):
+                out[away] = past.elsewhere(latest, points[away], groups.iloc[away])
+            else:
+                too_early += len(away)
+        lacking = int((own < 0).sum())
+        for count, what in (
+            (lacking - too_early, "have no earlier label of their own place and got the nearest place's"),
+            (too_early, "are before every labelled year and got the training mean"),
+        ):
+            note = f"{role}: {count} of {len(years)} units {what}"
+            if count and note not in self.notes_:
+                self.notes_.append(note)
         return out
 
 
@@ -202,6 +214,20 @@ class _Past:
         )
         groups = pd.concat([data.groups(role) for role in roles], ignore_index=True)
         return cls(table, labels, on_sphere(positions) if np.isfinite(positions).all() else None, groups)
+
+    def latest(self, year: float) -> NDArray[np.int64]:
+        """Row of each place's latest label before a year."""
+        earlier = self.table[self.table["year"] < year].sort_values(["year", "row"], kind="stable")
+        return earlier.drop_duplicates("place", keep="last")["row"].to_numpy(dtype=np.int64)
+
+    def own(self, places: NDArray[np.object_], years: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Row of each unit's own place's latest label before its year, (n,); -1 where there is none."""
+        found = np.full(len(places), -1, dtype=np.int64)
+        for year in np.unique(years):
+            here, rows = np.flatnonzero(years == year), self.latest(year)
+            at = pd.Index(self.table["place"].to_numpy(dtype=object)[rows], dtype=object).get_indexer(pd.Index(places[here], dtype=object))
+            found[here[at >= 0]] = rows[at[at >= 0]]
+        return found
 
     def elsewhere(self, rows: NDArray[np.int64], points: Floats, groups: pd.DataFrame) -> Floats:
         if self.sphere is not None and np.isfinite(points).all():

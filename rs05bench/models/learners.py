@@ -117,6 +117,26 @@ def _large_ridge(X: Floats, y: NDArray[Any], grid: Sequence[dict[str, Any]]) -> 
     return [solved(entry["alpha"]) for entry in grid]
 
 
+def _centroid(X: Floats, y: NDArray[Any], grid: Sequence[dict[str, Any]], kind: Kind, seed: int) -> list[Fitted]:
+    """Nearest class centroid, with the probabilities of classes that are equally frequent and equally wide, in every direction alike."""
+    classes = int(y.max()) + 1
+    centroids = np.stack([X[y == value].mean(axis=0) for value in range(classes)])
+    inside = ((X - centroids[y]) ** 2).sum()
+    # Pooled variance of one column; with one label a class there is none, and columns have variance 1.
+    variance = inside / ((len(X) - classes) * X.shape[1]) if len(X) > classes and inside > 0 else 1.0
+
+    def solved(spread: float) -> Fitted:
+        def predict(Z: Floats) -> Floats:
+            distance = (Z**2).sum(axis=1)[:, None] - 2.0 * Z @ centroids.T + (centroids**2).sum(axis=1)
+            logits = -distance / (2.0 * variance * spread)
+            raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+            return raised / raised.sum(axis=1, keepdims=True)
+
+        return Fitted(predict, _constant(centroids.size))
+
+    return [solved(entry["spread"]) for entry in grid]
+
+
 def _knn(X: Floats, y: NDArray[Any], grid: Sequence[dict[str, Any]], kind: Kind, seed: int) -> list[Fitted]:
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
@@ -228,6 +248,14 @@ LEARNERS: dict[str, Learner] = {
         Learner("logistic", ("classification",), _logistic, False, "MIT", _SOFTMAX, _logistics),
         Learner(
             "ridge", ("regression",), _ridge, False, "MIT", "Hoerl & Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634", _ridges
+        ),
+        Learner(
+            "centroid",
+            ("classification",),
+            _centroid,
+            False,
+            "MIT",
+            "Hastie, Tibshirani & Friedman 2009, section 4.3",
         ),
         Learner("knn", BOTH, _knn, False, "BSD-3-Clause", _SKLEARN),
         Learner("rf", BOTH, _forest, True, "BSD-3-Clause", "Breiman 2001, https://doi.org/10.1023/A:1010933404324"),

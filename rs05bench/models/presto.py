@@ -157,14 +157,34 @@ class PrestoModel:
             network.together = kept
 
     def embed(self, data: TaskData, role: str) -> NDArray[np.float32]:
-        """The encoder's embedding of each unit, shape (n, 128): what ``presto/frozen`` puts a linear head on."""
+        """The encoder's embedding of each unit, shape (n, 128): what ``presto/frozen`` puts a linear head on.
+
+        It is kept in the folder `cache`, where one was given.
+        """
         import torch
 
-        network: Any = getattr(self, "network_", None) or self._network(data)
+        from rs05bench.models.devices import device_of
+
+        if not hasattr(self, "network_"):
+            self.network_ = self._network(data).eval().to(device_of(self.options.get("accelerator", "auto")))
+        network: Any = self.network_
         network.eval()
         with torch.no_grad():
-            parts = [_encoded(network, batch) for batch in _SeriesLoader(self.tensors(data, role), batch=512, seed=None)]
+            loader = _SeriesLoader(self.tensors(data, role), batch=512, seed=None)
+            parts = [_features(network, batch, self.options.get("cache")) for batch in loader]
         return torch.cat(parts).numpy() if parts else np.empty((0, _WIDTH), dtype=np.float32)
+
+    @property
+    def origin(self) -> str:
+        """Where the encoder's weights are from; known once it was built."""
+        network: Any = self.network_
+        return str(network.backbone.origin)
+
+    @property
+    def encoder_parameters(self) -> int:
+        """Parameters of the encoder; known once it was built."""
+        network: Any = self.network_
+        return sum(parameter.numel() for parameter in network.backbone.parameters())
 
     def tensors(self, data: TaskData, role: str) -> dict[str, Tensor]:
         """Everything the encoder reads about the units of a role."""
@@ -203,6 +223,9 @@ class PrestoModel:
 
         outputs = len(data.classes) if data.classes is not None else 1
         given = {key: self.options[key] for key in _ENCODER_OPTIONS if key in self.options}
+        if self.spec.random_twin:
+            # A control is another network for every seed: five seeds of one initialisation are five draws of labels and no more.
+            given.setdefault("init_seed", self.seed)
         if not self.spec.random_twin and not {"weights", "revision"} & set(given):
             from rs05bench.models.backbones.weights import declared_weights
 

@@ -19,9 +19,14 @@ from typing import TYPE_CHECKING, Any, cast
 from rs05bench.embeddings.card_products import products_of
 from rs05bench.embeddings.products import DEFAULT, product
 from rs05bench.errors import DataError, ProtocolError
+<<<<<<< HEAD
 from rs05bench.models.place import PLACE_ENCODERS
 from rs05bench.models.tiers import facts_of, tier_of
 from rs05bench.protocol.feature_sets import set_of
+=======
+from rs05bench.models.learner_names import SHALLOW_NAMES, kinds_of
+from rs05bench.models.tiers import ALPHAEARTH, is_alphaearth, tier_of
+>>>>>>> f0aea4d (Validation blocks hold a fifth of a region; frozen features go through the shallow learners; a control's weights follow the seed)
 
 if TYPE_CHECKING:
     from rs05bench.protocol import ModelCard, TaskCard
@@ -29,11 +34,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "rs05bench.models"
 FLOOR_NAMES = ("majority", "mean", "nearest", "last-year", "covariates")
-SHALLOW_NAMES = ("logistic", "ridge", "knn", "rf", "xgboost", "lightgbm", "mlp")
 NEED_WEIGHTS = ("frozen", "decoder", "adapter", "lora", "full")
 TABLE_READERS = ("table", "presto")
-BOTH = ("classification", "regression")
-KINDS = {"logistic": "classification", "ridge": "regression", "majority": "classification", "mean": "regression"}
 
 
 @dataclass(frozen=True)
@@ -99,20 +101,27 @@ def list_models(card: TaskCard | None = None) -> list[Listed]:
     """
     kind = None if card is None else ("regression" if card.kind == "regression" else "classification")
     floors = [learner for learner in FLOOR_NAMES if card is None or _applies(learner, card)]
+<<<<<<< HEAD
     found = [Listed(_built_in_card(f"floor/{learner}", card), "built in", _kinds(learner)) for learner in floors]
     sets = list(card.features) if card is not None else ["raw", product().family, "hybrid"]
     if card is None or card.coordinates is not None:
         sets += [encoder for encoder in PLACE_ENCODERS if encoder not in sets]
+=======
+    found = [Listed(_built_in_card(f"floor/{learner}", card), "built in", kinds_of(learner)) for learner in floors]
+    sets = list(card.features) if card is not None else ["raw", "alphaearth", "hybrid"]
+>>>>>>> f0aea4d (Validation blocks hold a fifth of a region; frozen features go through the shallow learners; a control's weights follow the seed)
     found += [
-        Listed(_built_in_card(f"{inputs}/{learner}", card), "built in", _kinds(learner)) for inputs in sets for learner in SHALLOW_NAMES
+        Listed(_built_in_card(f"{inputs}/{learner}", card), "built in", kinds_of(learner)) for inputs in sets for learner in SHALLOW_NAMES
     ]
     if kind is not None:
         found = [item for item in found if kind in item.kinds]
     known = {item.card.name for item in found}
     found += [
-        Listed(entry.card, entry.source, (*BOTH, "segmentation"))
+        Listed(entry.card, entry.source, (*kinds_of(entry.card.learner), "segmentation"))
         for name, entry in _all_outside()
-        if entry.card is not None and name not in known and (card is None or _readable(entry, card))
+        if entry.card is not None
+        and name not in known
+        and (card is None or (_readable(entry, card) and kind in kinds_of(entry.card.learner)))
     ]
     from rs05bench.protocol.result import TIERS
 
@@ -177,10 +186,6 @@ def _applies(floor: str, card: TaskCard) -> bool:
     return floor != "nearest" or card.coordinates is not None or bool(card.groups)
 
 
-def _kinds(learner: str) -> tuple[str, ...]:
-    return (KINDS[learner],) if learner in KINDS else BOTH
-
-
 def _is_feature_set(inputs: str, card: TaskCard | None) -> bool:
     # Without a card nothing can be checked yet; TaskData.X will name the sets there are.
     return card is None or set_of(inputs, card.features) is not None
@@ -217,8 +222,13 @@ def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: 
 
 def _refuse_closed(name: str, inputs: str, learner: str, card: TaskCard | None) -> None:
     adaptation, _, twin = learner.partition("@")
+<<<<<<< HEAD
     closed = next((record for record in products_of(inputs, card) if record.open_weights is False), None)
     if closed is None:
+=======
+    adaptation = adaptation.partition("-")[0]
+    if not is_alphaearth(inputs, card):
+>>>>>>> f0aea4d (Validation blocks hold a fifth of a region; frozen features go through the shallow learners; a control's weights follow the seed)
         return
     if adaptation in NEED_WEIGHTS:
         raise ProtocolError(

@@ -260,10 +260,12 @@ def task_kind(data: TaskData, name: str, kinds: tuple[Kind, ...]) -> Kind:
     if kind in kinds:
         return kind
     other = "regression" if kind == "classification" else "classification"
-    instead = {"ridge": "logistic", "logistic": "ridge", "mean": "floor/majority", "majority": "floor/mean"}.get(name.split("/")[-1])
+    instead = {"ridge": "logistic", "logistic": "ridge", "centroid": "ridge", "mean": "majority", "majority": "mean"}
+    inputs, _, learner = name.partition("@")[0].rpartition("/")
+    stem, word = ("frozen-", learner[7:]) if learner.startswith("frozen-") else ("", learner)
     raise ProtocolError(
         f"{name} does {other} only, and {data.card.name!r} is a {data.card.kind}",
-        remedy=f"Use {instead if instead and '/' in instead else name.split('/')[0] + '/' + (instead or 'rf')} instead.",
+        remedy=f"Use {inputs}/{stem}{instead.get(word, 'rf')} instead.",
     )
 
 
@@ -272,7 +274,7 @@ def training_record(model: Any) -> dict[str, Any]:
     record: dict[str, Any] = {"notes": list(model.notes_)}
     choice: Choice | None = getattr(model, "choice_", None)
     if choice is not None:
-        grid = GRIDS[model.card.learner]
+        grid = GRIDS[model.card.learner.removeprefix("frozen-")]
         record |= {"setting": choice.parameters, "grid": [dict(entry) for entry in grid], "losses": choice.losses, "chosen": choice.reason}
     return record
 

@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from rs05bench.protocol import TaskData
 
-#: The declared grid of every learner, default first. `knn` counts neighbours, `rounds` are trees a class.
+#: The declared grid of every learner, default first. `centroid` widens the classes' common variance, `knn` counts neighbours, `rounds` are
+#: trees a class.
 GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
     "logistic": ({"C": 0.1}, {"C": 1.0}, {"C": 0.01}, {"C": 10.0}),
     "ridge": ({"alpha": 10.0}, {"alpha": 1.0}, {"alpha": 100.0}, {"alpha": 1000.0}),
+    "centroid": ({"spread": 4.0}, {"spread": 1.0}, {"spread": 16.0}, {"spread": 64.0}),
     "knn": ({"k": 5}, {"k": 1}, {"k": 3}, {"k": 15}),
     "rf": (
         {"max_features": "sqrt", "min_samples_leaf": 1},

@@ -6,6 +6,7 @@ ground* possible.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.blocks import near_in_time, spatial_blocks, time_blocks
-from rs05bench.protocol.geodesy import nearest_place
+from rs05bench.protocol.geodesy import chord_to_metres, nearest_place, sphere_tree, unit_vectors
 from rs05bench.protocol.hashing import hash_unit
 from rs05bench.protocol.split_options import SplitOptions
 from rs05bench.protocol.units import UnitTable
@@ -62,10 +63,9 @@ class Ground:
         if not marked.any():
             return near
         if self.block_by is not None:
-            column = frame[self.block_by].to_numpy()
-            near |= np.isin(column, np.unique(column[marked]))
-        elif (self.block_place[marked] != "").any():
-            near |= np.isin(self.block_place, np.unique(self.block_place[marked & ~self.in_time])) & ~self.in_time
+            near |= shared_with(frame[self.block_by].to_numpy(dtype=object), marked)
+        else:
+            near |= shared_with(self.block_place, marked & ~self.in_time) & ~self.in_time
         if options.buffer_m > 0:
             near |= self._near_in_space(marked)
         if self.in_time.any() and options.buffer_days > 0:
@@ -88,9 +88,24 @@ class Ground:
             near[candidates] |= distance < self.options.buffer_m
 
         flag(~marked & ~self.in_time, marked)
-        for region in np.unique(self.region[self.in_time & ~marked]):
-            here = self.region == region
-            flag(here & ~marked, marked & ~here)
+        if self.in_time.any():
+            near |= self._near_another_region(marked)
+        return near
+
+    def _near_another_region(self, marked: Mask) -> Mask:
+        """Of units in regions that are one place each: those near a marked unit of another region; their own is judged in time."""
+        frame = self.units.frame
+        known, codes = frame["lon"].notna().to_numpy(), pd.factorize(self.region)[0]
+        near, asked = np.zeros(len(frame), dtype=bool), self.in_time & ~marked & known
+        spots = pd.DataFrame({"region": codes, "lon": frame["lon"], "lat": frame["lat"]})[marked & known].drop_duplicates()
+        if spots.empty or not asked.any():
+            return near
+        tree = sphere_tree(spots["lon"].to_numpy(), spots["lat"].to_numpy())
+        most = min(int(spots["region"].value_counts().max()) + 1, len(spots))
+        points = unit_vectors(frame["lon"].to_numpy()[asked], frame["lat"].to_numpy()[asked])
+        chord, row = (found.reshape(len(points), most) for found in tree.query(points, k=most))
+        elsewhere = spots["region"].to_numpy()[row] != codes[asked][:, None]
+        near[asked] = np.where(elsewhere, chord_to_metres(chord), np.inf).min(axis=1) < self.options.buffer_m
         return near
 
     def draw(self, among: Mask, fraction: float, purpose: str) -> Mask:
@@ -98,14 +113,34 @@ class Ground:
 
         A region keeps at least one block that is not drawn; a region of one block gives none.
         """
-        drawn = np.zeros(len(among), dtype=bool)
-        frame = pd.DataFrame({"region": self.region[among], "block": self.block[among]})
-        for region, sizes in frame.groupby("region", sort=True)["block"].value_counts(sort=False).groupby(level=0):
-            counts = {str(block): int(size) for (_, block), size in sizes.items()}
-            chosen = _choose_blocks(counts, fraction, self.options.seed, purpose, str(region))
-            if chosen:
-                drawn |= among & (self.region == region) & np.isin(self.block, chosen)
-        return drawn
+        chosen = [
+            block
+            for region, counts in _block_sizes(self.region[among], self.block[among]).items()
+            for block in _choose_blocks(counts, fraction, self.options.seed, purpose, region)
+        ]
+        return among & isin(self.block, chosen)
+
+
+def isin(values: Names, wanted: Iterable[str]) -> Mask:
+    """Whether each value is among some, shape (n,)."""
+    return np.asarray(pd.Index(values, dtype=object).isin(list(wanted)))
+
+
+def shared_with(values: Names, marked: Mask) -> Mask:
+    """Units whose value a marked unit has too, shape (n,)."""
+    codes, names = pd.factorize(values)
+    found = np.zeros(len(names), dtype=bool)
+    found[codes[marked]] = True
+    return found[codes]
+
+
+def _block_sizes(region: Names, block: Names) -> dict[str, dict[str, int]]:
+    """Units of every block, by region."""
+    found: dict[str, dict[str, int]] = {}
+    sizes = pd.DataFrame({"region": region, "block": block}).groupby(["region", "block"], sort=True, observed=True).size()
+    for (name, part), size in sizes.items():
+        found.setdefault(str(name), {})[str(part)] = int(size)
+    return found
 
 
 def _choose_blocks(counts: dict[str, int], fraction: float, seed: int, purpose: str, region: str) -> list[str]:
@@ -150,7 +185,52 @@ def lay_ground(
         units, region, block, timed, np.zeros(len(frame), bool), np.zeros(len(frame), bool), options, options.block_by, published_shift
     )
     test = bare.draw(np.ones(len(frame), dtype=bool), options.test_fraction, "test")
-    return replace(bare, test=test, buffer=bare.near(test))
+    laid = replace(bare, test=test, buffer=bare.near(test))
+    return replace(laid, block=_finer_pool(laid))
+
+
+LEAST_OF_VALIDATION = 0.75
+"""Blocks of a region's pool are cut finer where whole ones cannot give this part of its validation share."""
+MOST_HALVINGS = 4
+
+
+def _finer_pool(ground: Ground) -> Names:
+    """Blocks in which every region's pool can give its validation share: where whole blocks cannot, those of its pool are halved.
+
+    A region whose pool is one large block and two crumbs would validate on the crumbs, which hold few units and fewer classes. Only units
+    are counted here, never labels, and test blocks stay as they are.
+    """
+    block, options, frame = ground.block.copy(), ground.options, ground.units.frame
+    if ground.block_by is not None:
+        return block
+    pool = ground.pool
+    for region, counts in _block_sizes(ground.region[pool], ground.block[pool]).items():
+        total = sum(counts.values())
+        least = LEAST_OF_VALIDATION * options.val_fraction * total
+        if _validating(counts, options, region) >= least:
+            continue
+        here = np.flatnonzero(pool & (ground.region == region))
+        if ground.in_time[here].any() or not np.isfinite(frame["lon"].to_numpy()[here]).all():
+            continue
+        rows, best = frame.iloc[here], float("inf")
+        lon, lat = (rows.groupby("place", sort=False)[axis].transform("mean").to_numpy() for axis in ("lon", "lat"))
+        for halving in range(1, MOST_HALVINGS + 1):
+            size = options.block_size_m / 2**halving
+            if size < 2 * options.buffer_m:
+                break
+            parts = np.char.add(spatial_blocks(lon, lat, size).astype(str), f"@{size:g}").astype(object)
+            names = _within_region(ground.region[here], parts)
+            share = _validating(_block_sizes(ground.region[here], names)[region], options, region)
+            # The size whose share is nearest to the one asked for.
+            off = abs(share - options.val_fraction * total)
+            if share >= least and off < best:
+                block[here], best = names, off
+    return block
+
+
+def _validating(counts: dict[str, int], options: SplitOptions, region: str) -> int:
+    """Units of a region's validation blocks."""
+    return sum(counts[name] for name in _choose_blocks(counts, options.val_fraction, options.seed, "val", region))
 
 
 def require_tests(ground: Ground) -> None:

@@ -314,7 +314,7 @@ def load_manifest(name: str) -> SplitManifest:
         DataError: There is none of this name (the message lists those there are), or its digest differs.
     """
     there = shipped_manifests()
-    chosen = name if name in there else _newest(name, there)
+    chosen = name if name in there else newest_version(name, there)
     if chosen is None:
         raise DataError(f"no manifest {name!r}; there are: {', '.join(sorted(there)) or 'none'}", source="shipped manifests")
     return SplitManifest.load(there[chosen])
@@ -333,7 +333,8 @@ def open_manifest(name_or_path: str | Path) -> SplitManifest:
     return load_manifest(str(name_or_path))
 
 
-def _newest(name: str, there: Mapping[str, Path]) -> str | None:
+def newest_version(name: str, there: Mapping[str, Path]) -> str | None:
+    """The newest `task/split@vN` of a `task/split` among shipped manifests; None where there is none."""
     versions = {int(known.rpartition("@v")[2]): known for known in there if known.rpartition("@v")[0] == name}
     return versions[max(versions)] if versions else None
 

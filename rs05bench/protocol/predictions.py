@@ -20,7 +20,7 @@ from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.metrics import ClassAnswers, UnitAnswers, UnitSums, ValueAnswers
-from rs05bench.protocol.metrics.temperature import fit_temperature
+from rs05bench.protocol.metrics.temperature import shrunk_temperature
 from rs05bench.protocol.scored_labels import ScoredLabels, UnitLabels
 
 SCHEMA_VERSION = 1
@@ -176,7 +176,7 @@ class TablePredictions(Predictions):
         mine = mine[[unit in held for unit in self.unit_id[mine]]]
         at = labels.at(self.unit_id[mine])
         mine, at = mine[at >= 0], at[at >= 0]
-        return fit_temperature(labels.encoded[at], np.asarray(self.probabilities)[mine]) if len(mine) else None
+        return shrunk_temperature(labels.encoded[at], np.asarray(self.probabilities)[mine]) if len(mine) else None
 
     def with_info(self, info: dict[str, Any]) -> TablePredictions:
         """See `Predictions.with_info`."""

@@ -178,6 +178,35 @@ def test_validation_is_a_whole_group_when_four_train_and_blocks_inside_them_othe
                 assert len(val) == 1
 
 
+@many_worlds
+@given(seed=st.integers(0, 10_000), large=st.integers(60, 200), crumbs=st.integers(1, 3))
+def test_a_region_of_one_large_block_validates_on_a_share_of_its_units(seed, large, crumbs):
+    """Nearly all units of each state are in one block of 8 km: whole blocks would leave the crumbs to validate on."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for number, state in enumerate(("s0", "s1")):
+        lon, lat = -100.0 + number, 40.0
+        sizes = [large, 40, *([6] * crumbs)]
+        for part, size in enumerate(sizes):
+            parts.append(
+                pd.DataFrame(
+                    {"lon": lon + part * 0.2 + rng.random(size) * 0.08, "lat": lat + 0.01 + rng.random(size) * 0.04, "state": state}
+                )
+            )
+    frame = pd.concat(parts, ignore_index=True)
+    frame["unit_id"] = [f"u{index:04d}" for index in range(len(frame))]
+    task = card(year=None, splits=["within-state"], split_options={"block_size_m": 8000, "buffer_m": 300})
+    manifest = build_manifest(task, UnitTable.build(frame, groups=["state"]), "within-state")
+    position = frame.set_index("unit_id")[["lon", "lat"]]
+    block = manifest.table.drop_duplicates("unit_id").set_index("unit_id")["block"].astype(str)
+    for fold in manifest.folds:
+        here = roles(manifest, fold)
+        pool = len(here["train"]) + len(here["val"])
+        assert 0.1 <= len(here["val"]) / pool <= 0.5
+        assert not set(block[sorted(here["val"])]) & set(block[sorted(here["train"])])
+        assert haversine(position.loc[sorted(here["val"])].to_numpy(), position.loc[sorted(here["train"])].to_numpy()).min() >= 300
+
+
 def test_within_a_region_everything_learned_is_from_it():
     frame = places(6, 200, 4).set_index("unit_id", drop=False)
     manifest = build_manifest(card(), UnitTable.build(frame, groups=["state"]), "within-state")

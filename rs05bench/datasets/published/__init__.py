@@ -47,7 +47,7 @@ class PublishedSet:
         options = card.split_options.model_copy(update=dict(self.options.get(split, {})))
         return card.model_copy(update={"split_options": options})
 
-    def build(self, root: str | Path, split: str, *, version: int = 1) -> SplitManifest:
+    def build(self, root: str | Path, split: str) -> SplitManifest:
         """The manifest of a split, audited, from the publisher's files.
 
         Raises:
@@ -56,7 +56,7 @@ class PublishedSet:
         card = self.card(split)
         if split not in card.splits:
             raise DataError(f"has no split {split!r} (there are: {', '.join(card.splits)})", source=self.name)
-        return with_verdict(build_manifest(card, self.read(Path(root), card, split), split, version=version))
+        return with_verdict(build_manifest(card, self.read(Path(root), card, split), split))
 
 
 PUBLISHED: dict[str, PublishedSet] = {

@@ -48,6 +48,44 @@ def fit_temperature(y_true: NDArray, probabilities: NDArray, *, weights: NDArray
     return float(1.0 / beta)
 
 
+LEAST_FOR_A_TEMPERATURE = 10
+"""With fewer validation labels, or with one class among them, no temperature is fitted."""
+PRIOR_LABELS = 20
+"""The logarithm of a temperature is shrunk as if so many further labels asked for none."""
+
+
+def shrunk_temperature(y_true: NDArray, probabilities: NDArray, *, folds: int = 5) -> float:
+    """A temperature for few labels: shrunk towards 1, and 1 where cross-validation finds it no better than none.
+
+    On a handful of labels the minimum of the NLL is wherever those labels are all right or all wrong, at the ends of its range. Here log T
+    is multiplied by n / (n + 20), the labels are split into folds (every fifth), and T is taken only where the NLL of labels that did not
+    fit it is below that without scaling.
+
+    Args:
+        y_true: (n,) class indices; -1 is left out.
+        probabilities: (n, K).
+        folds: Of the cross-validation.
+
+    Returns:
+        T; 1.0 where nothing should be scaled.
+    """
+    y, p = checked_probabilities(y_true, probabilities, ignore_index=-1)
+    if len(y) < LEAST_FOR_A_TEMPERATURE or len(np.unique(y)) < 2:
+        return 1.0
+
+    def shrunk(rows: NDArray) -> float:
+        count = len(rows)
+        return float(np.exp(np.log(fit_temperature(y[rows], p[rows])) * count / (count + PRIOR_LABELS)))
+
+    part = np.arange(len(y)) % folds
+    scaled, plain = np.empty(len(y)), -np.log(np.clip(p[np.arange(len(y)), y], SMALLEST_PROBABILITY, 1.0))
+    for fold in range(folds):
+        inside = np.flatnonzero(part == fold)
+        q = apply_temperature(p[inside], shrunk(np.flatnonzero(part != fold)))
+        scaled[inside] = -np.log(np.clip(q[np.arange(len(inside)), y[inside]], SMALLEST_PROBABILITY, 1.0))
+    return shrunk(np.arange(len(y))) if scaled.mean() < plain.mean() else 1.0
+
+
 def apply_temperature(probabilities: NDArray, temperature: float) -> Array:
     """Probabilities (n, K) sharpened (T < 1) or softened (T > 1): softmax(log p / T)."""
     p = np.clip(np.asarray(probabilities, dtype=np.float64), SMALLEST_PROBABILITY, 1.0)

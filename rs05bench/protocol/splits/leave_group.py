@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import numpy as np
-
-from rs05bench.protocol.ground import Ground
+from rs05bench.protocol.ground import Ground, isin
 from rs05bench.protocol.splits.record import Fold, Split, SplitRule
 from rs05bench.protocol.splits.roles import everybody_trains, gathered_regions, no_shift, validate_on_a_group
 
@@ -25,7 +23,7 @@ def draw_leave_group(ground: Ground, split: Split) -> Iterator[Fold]:
     """
     gathered = gathered_regions(ground, split)
     for fold, held in gathered.items():
-        out = np.isin(ground.region, held)
+        out = isin(ground.region, held)
         role, shift = everybody_trains(ground), no_shift(len(out))
         role[ground.pool & out] = "reserve"
         role[ground.test & ~out] = "test_id"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rs05bench.protocol.ground import Ground
+from rs05bench.protocol.ground import Ground, isin
 from rs05bench.protocol.splits.record import Fold, Split, SplitRule
 from rs05bench.protocol.splits.roles import everybody_trains, gathered_regions, no_shift, validate_on_a_group, year_names
 
@@ -28,7 +28,7 @@ def draw_leave_group_year(ground: Ground, split: Split) -> Iterator[Fold]:
     gathered = gathered_regions(ground, split)
     year = year_names(ground)
     for fold, held in gathered.items():
-        out = np.isin(ground.region, held)
+        out = isin(ground.region, held)
         for value in sorted(set(year)):
             then = year == value
             role, shift = everybody_trains(ground), no_shift(len(out))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.ground import Ground
+from rs05bench.protocol.ground import Ground, isin, shared_with
 from rs05bench.protocol.splits.record import Fold, Split, SplitRule
 from rs05bench.protocol.splits.roles import MIN_GROUPS_FOR_WHOLE_VALIDATION, no_shift, year_names
 
@@ -36,8 +36,8 @@ def draw_next_year(ground: Ground, split: Split) -> Iterator[Fold]:
         raise DataError(f"split {str(split)!r} needs at least two years, found {', '.join(years)}", source=ground.units.source)
     place = ground.units.frame["place"].to_numpy(dtype=object)
     for position, fold in enumerate(years[1:], start=1):
-        before = np.isin(year, years[:position])
-        known = np.isin(place, np.unique(place[before].astype(str)))
+        before = isin(year, years[:position])
+        known = shared_with(place, before)
         tested = (year == fold) & known
         if not tested.any():
             continue

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.ground import Ground, Mask, Names
+from rs05bench.protocol.ground import Ground, Mask, Names, isin
 from rs05bench.protocol.hashing import hash_unit
 from rs05bench.protocol.splits.record import Split
 
@@ -73,11 +73,11 @@ def validate_on_a_group(ground: Ground, role: Names, gathered: dict[str, tuple[s
     names = sorted(gathered, key=lambda name: (hash_unit(ground.options.seed, "val", name), name))
     start = names.index(fold) + 1 if fold in names else 0
     rotation = [name for name in names[start:] + names[:start] if name != fold]
-    candidates = [name for name in rotation if (pool & np.isin(group, gathered[name])).any()]
+    candidates = [name for name in rotation if (pool & isin(group, gathered[name])).any()]
     if len(candidates) < MIN_GROUPS_FOR_WHOLE_VALIDATION:
         validate_on_blocks(ground, role, pool)
         return
-    chosen = np.isin(group, gathered[candidates[0]])
+    chosen = isin(group, gathered[candidates[0]])
     role[pool & chosen] = "val"
     # The validation group does not train, so its test blocks are not an in-distribution test in this fold.
     role[chosen & (role == "test_id")] = "buffer"

@@ -10,12 +10,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
-from rs05bench.errors import DataError
+from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models.backbones import ScaleWarning
 from rs05bench.models.deep import create
 from rs05bench.models.presto import presto_encoder
 from rs05bench.models.presto_series import RAW_CHANNELS, presto_series, scale_presto
+from rs05bench.models.tuning import GRIDS
+from rs05bench.protocol.tuning_blocks import Tuning
 
 FAST = {"accelerator": "cpu", "steps": 5, "val_every": 5, "batch_size": 16, "learning_rates": [1e-3]}
 
@@ -27,7 +31,8 @@ class Series:
         self, x: np.ndarray, y: np.ndarray, rows: dict[str, np.ndarray], *, classes: tuple[str, ...] | None = None, **sets: np.ndarray
     ) -> None:
         self.sets, self.labels, self.rows, self.classes = {"presto": x, **sets}, y, rows, classes
-        self.card = SimpleNamespace(name="series", training={})
+        self.card = SimpleNamespace(name="series", training={}, kind="regression" if classes is None else "classification")
+        self.split, self.fold, self.budget = "random", "random", SimpleNamespace(name="full", tuning=Tuning())
         self.feature_sets = list(self.sets)
         self.names = {name: [f"c{index}" for index in range(values[0].size)] for name, values in self.sets.items()}
         self.position = np.column_stack([np.full(len(x), -100.0), np.full(len(x), 40.0)])
@@ -44,6 +49,10 @@ class Series:
 
     def unit_ids(self, role: str) -> np.ndarray:
         return np.array([f"u{row}" for row in self.rows[role]], dtype=object)
+
+    def tuning_fits(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        count, judged = len(self.rows["train"]), len(self.rows["val"])
+        return [(np.arange(count), np.arange(count, count + judged))]
 
     def coordinates(self, role: str) -> np.ndarray:
         return self.position[self.rows[role]]
@@ -127,6 +136,56 @@ def test_a_tier_fits_and_predicts_in_the_targets_units(name: str, series: Series
     assert np.array_equal(result.y, again.y)
 
 
+def test_frozen_features_go_through_the_shallow_learners_and_their_grid(series: Series):
+    model = create("presto/frozen-ridge@random", accelerator="cpu").fit(series)
+    assert model.training_record["grid"] == [dict(entry) for entry in GRIDS["ridge"]]
+    assert model.training_record["encoder"] == "random:0"
+    encoder = create("presto/frozen@random", **FAST)
+    train, test = (encoder.embed(series, role).astype(float) for role in ("train", "test_ood"))
+    y = series.y("train")
+    scaler = StandardScaler().fit(train)
+    # A single-precision solver of the package stands against scikit-learn's.
+    reference = Ridge(alpha=model.choice_.parameters["alpha"]).fit(scaler.transform(train), (y - y.mean()) / y.std())
+    expected = reference.predict(scaler.transform(test)) * y.std() + y.mean()
+    assert np.allclose(model.predict(series, "test_ood").y, expected, rtol=1e-2, atol=y.std() * 5e-3)
+    assert model.card.tier == "frozen"
+    assert model.card.parameters_trainable == 129
+    encoder_only = sum(parameter.numel() for parameter in presto_encoder(pretrained=False).parameters())
+    assert model.card.parameters_total == encoder_only + 129
+
+
+@pytest.mark.parametrize("learner", ["logistic", "centroid", "rf"])
+def test_classes_go_through_them_too(learner: str, series: Series):
+    labels = np.digitize(series.labels, np.quantile(series.labels, [0.33, 0.66]))
+    classes = Series(series.sets["presto"], labels, series.rows, classes=("a", "b", "c"), month=series.sets["month"])
+    p = create(f"presto/frozen-{learner}@random", accelerator="cpu").fit(classes).predict(classes, "test_ood").probabilities
+    assert p.shape == (20, 3)
+    assert np.allclose(p.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_classifier_on_values_names_the_learner_to_use(series: Series):
+    with pytest.raises(ProtocolError, match=r"does classification only[\s\S]*Use presto/frozen-ridge instead"):
+        create("presto/frozen-logistic@random").fit(series)
+
+
+def test_a_frozen_learner_takes_no_options_of_training(series: Series):
+    with pytest.raises(DataError, match="does not know the option steps"):
+        create("presto/frozen-ridge@random", steps=5)
+
+
+@pytest.mark.parametrize("name", ["presto/frozen-ridge@random", "presto/frozen@random"])
+def test_a_control_is_another_network_for_every_seed(name: str, series: Series):
+    features = {}
+    for seed in (0, 1):
+        model = create(name, seed=seed, accelerator="cpu")
+        encoder = getattr(model, "encoder", model)
+        features[seed] = encoder.embed(series, "train")
+        assert encoder.origin == f"random:{seed}"
+        again = create(name, seed=seed, accelerator="cpu")
+        assert np.array_equal(getattr(again, "encoder", again).embed(series, "train"), features[seed])
+    assert not np.allclose(features[0], features[1], atol=1e-3)
+
+
 def test_units_that_lack_different_things_share_a_batch(series: Series):
     cover = np.full((60, 3), 4)
     cover[::2, 1] = 9
@@ -149,7 +208,7 @@ def test_the_cache_spares_the_encoder(series: Series, tmp_path: Path):
     from rs05bench.models.cache import FeatureCache
 
     cache = FeatureCache(tmp_path)
-    create("presto/frozen@random", seed=3, cache=cache, **FAST).fit(series)
+    create("presto/frozen@random", seed=3, init_seed=0, cache=cache, **FAST).fit(series)
     assert (cache.hits, cache.misses) == (0, 40)
     cached = create("presto/frozen@random", cache=cache, **FAST).fit(series)
     assert (cache.hits, cache.misses) == (40, 40)

@@ -73,12 +73,13 @@ def test_nearest_with_neither_positions_nor_groups_is_not_applicable(make_task):
 
 @pytest.fixture(scope="module")
 def years(make_task):
-    return make_task("regression", split="leave-year-out", years=(2021, 2022, 2023))
+    return make_task("regression", split="next-year", years=(2021, 2022, 2023))
 
 
-@pytest.mark.parametrize("fold", ["2021", "2022", "2023"])
-def test_last_year_is_the_places_latest_earlier_label_else_that_of_the_nearest_place(years, fold):
-    data = years.data("full", fold=fold)
+@pytest.mark.parametrize("fold", ["2022", "2023"])
+@pytest.mark.parametrize("budget", ["full", "60-units"])
+def test_last_year_is_the_places_latest_earlier_label_else_that_of_the_nearest_place(years, fold, budget):
+    data = years.data(budget, fold=fold)
     model = create("floor/last-year", card=years.card).fit(data)
     past = pd.DataFrame(
         {
@@ -89,27 +90,39 @@ def test_last_year_is_the_places_latest_earlier_label_else_that_of_the_nearest_p
     )
     where = np.concatenate([data.coordinates("train"), data.coordinates("val")])
     predicted = model.predict(data, "test_ood")
-    for row, (place, year) in enumerate(zip(data.places("test_ood"), data.years("test_ood"), strict=True)):
+    known = data.places("test_ood")
+    lacking = 0
+    for row, (place, year) in enumerate(zip(known, data.years("test_ood"), strict=True)):
         earlier = past[past["year"] < year]
-        if earlier.empty:
-            assert predicted.y[row] == pytest.approx(data.y("train").mean())
-            continue
         same = earlier[earlier["place"] == place]
         if same.empty:
+            lacking += 1
             gap = neighbours(on_sphere(where[earlier.index]), on_sphere(data.coordinates("test_ood")[[row]]), 1)[0, 0]
             same = earlier[earlier["place"] == earlier["place"].iloc[gap]]
         assert predicted.y[row] == pytest.approx(same.sort_values("year")["y"].iloc[-1])
-    if fold == "2021":
-        assert "lie before every labelled year" in model.notes_[-1]
+    assert (lacking == 0) == (budget == "full")
+    if lacking:
+        assert f"{lacking} of {len(known)} units have no earlier label of their own place" in model.notes_[-1]
+
+
+def test_last_year_is_withheld_at_new_places(make_task):
+    task = make_task("regression", split="leave-year-out", years=(2021, 2022))
+    for fold in task.manifest.folds:
+        with pytest.raises(
+            ProtocolError, match=r"not applicable: no test unit of leave-year-out, fold '20\d\d', has a label of its own place"
+        ):
+            create("floor/last-year", card=task.card).fit(task.data("full", fold=fold))
 
 
 def test_last_year_never_looks_ahead(years):
-    data = years.data("full", fold="2022")
+    data = years.data("full", fold="2023")
     model = create("floor/last-year", card=years.card).fit(data)
-    before = model.predict(data, "test_ood").y
-    later = np.concatenate([data.years("train"), data.years("val")]) > 2022
-    model._all.labels[later] = 1e9
-    assert_array_equal(model.predict(data, "test_ood").y, before)
+    # Validation units of 2022 are answered from 2021, whatever labels their own year has.
+    before = model.predict(data, "val")
+    early = data.years("val") == 2022
+    assert early.any()
+    model._train.labels[data.years("train") >= 2022] = 1e9
+    assert_array_equal(model.predict(data, "val").y[early], before.y[early])
 
 
 def test_last_year_without_years_is_not_applicable(landcover, make_task):

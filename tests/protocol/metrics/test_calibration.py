@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from rs05bench.protocol.metrics import Calibration, ClassCalibration, Reliability, classification_scores
-from rs05bench.protocol.metrics.temperature import apply_temperature, fit_temperature
+from rs05bench.protocol.metrics.temperature import apply_temperature, fit_temperature, shrunk_temperature
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,52 @@ def test_temperature_stays_finite_when_all_are_right_or_all_wrong(right):
     temperature = fit_temperature(np.full(20, 0 if right else 1), p)
     assert 0.01 <= temperature <= 100
     assert temperature < 1 if right else temperature > 1
+
+
+def calibrated(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels drawn from the probabilities of a model that is calibrated already."""
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.full(4, 0.7), n)
+    return (p.cumsum(axis=1) > rng.random(n)[:, None]).argmax(axis=1), p
+
+
+def test_with_few_labels_scaling_does_little_harm():
+    """A calibrated model needs no temperature: what one fitted on 12 labels costs on new units is the harm."""
+    new_y, new_p = calibrated(4000, 99)
+    plain = nll(new_y, new_p)
+    harm = {fit: [] for fit in (fit_temperature, shrunk_temperature)}
+    for seed in range(60):
+        y, p = calibrated(12, seed)
+        for fit, costs in harm.items():
+            costs.append(nll(new_y, apply_temperature(new_p, fit(y, p))) - plain)
+    assert np.mean(harm[shrunk_temperature]) < 0.02
+    assert np.mean(harm[fit_temperature]) > 5 * np.mean(harm[shrunk_temperature])
+
+
+@pytest.mark.parametrize(("n", "classes"), [(9, 4), (40, 1)])
+def test_no_temperature_is_fitted_on_few_labels_or_one_class(n, classes):
+    y, p = calibrated(n, 0)
+    assert shrunk_temperature(y % classes, apply_temperature(p, 0.2)) == 1.0
+
+
+def test_a_temperature_is_never_worse_than_none_on_labels_that_did_not_fit_it():
+    for seed in range(40):
+        y, p = calibrated(25, seed)
+        p = apply_temperature(p, 0.6)
+        part = np.arange(25) % 5
+        apart = [shrink(y[part != fold], p[part != fold]) for fold in range(5)]
+        scaled = np.mean([nll(y[part == fold], apply_temperature(p[part == fold], apart[fold])) for fold in range(5)])
+        assert (shrunk_temperature(y, p) != 1.0) == (scaled < nll(y, p))
+
+
+def shrink(y: np.ndarray, p: np.ndarray) -> float:
+    """The fitted temperature with its logarithm times n / (n + 20)."""
+    return fit_temperature(y, p) ** (len(y) / (len(y) + 20))
+
+
+def test_with_many_labels_an_over_sharpening_is_undone():
+    y, p = calibrated(3000, 1)
+    assert shrunk_temperature(y, apply_temperature(p, 0.4)) == pytest.approx(2.5, rel=0.1)
 
 
 def test_a_certain_mistake_costs_no_infinity():
