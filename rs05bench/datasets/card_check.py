@@ -16,6 +16,7 @@ from rs05bench.datasets.tables.design import DesignFlag, counts_below, design_fl
 from rs05bench.datasets.tables.reading import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN
 from rs05bench.errors import BenchError
 from rs05bench.protocol import SplitManifest, TaskCard, UnitTable, build_manifest, draw_budget
+from rs05bench.protocol.audit import warnings_of_table
 from rs05bench.protocol.intake.tablefile import GEO_COLUMN
 from rs05bench.protocol.splits import Split
 
@@ -128,7 +129,7 @@ def check_card(card: TaskCard, data_dir: str | Path, *, derive: Derive | None = 
         budgets=[_try_budget(card, main, budget, labels.to_dict()) for budget in card.budgets],
         flags=design_flags(units, labels, table.units().groups, card.kind),
         blocks=block_words(card, fit_task(card, table.units(), labels)),
-        hints=_hints(card, table, splits),
+        hints=[*warnings_of_table(table, main), *_hints(card, table, splits)],
     )
 
 

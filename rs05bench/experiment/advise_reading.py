@@ -16,6 +16,7 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.advice import ELSEWHERE, HOME, Advice, Place, Verdict
 from rs05bench.experiment.advise_plan import Plan, task_classes
 from rs05bench.experiment.cell import Bench
+from rs05bench.protocol.audit import warnings_of_table
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.comparison import Comparison, Side, compare, differences
 from rs05bench.protocol.inference.estimate import LEAST, Estimate
@@ -117,7 +118,10 @@ def read_results(bench: Bench, card: TaskCard, plan: Plan, pool: Pool, run: Run,
         cells=len(cells),
         seconds=run.seconds,
         stopped=run.stopped,
-        notes=_notes(judged.score, name.rule.may_be_main, metric, card),
+        notes=[
+            *warnings_of_table(bench.source, bench.manifest(plan.split), target),
+            *_notes(judged.score, name.rule.may_be_main, metric, card),
+        ],
         simulated=card.simulated,
         store=run.store,
     )

@@ -30,6 +30,7 @@ from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.workers import Job, Outcome, measure_cost, stop_at_machine_error
 from rs05bench.models.logs import check_loggers
 from rs05bench.protocol.atomic import write_text, writing
+from rs05bench.protocol.audit import warnings_of_table
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.result import Cell, Cost, ModelCard
 from rs05bench.protocol.rules import ENCODER_TIERS
@@ -80,6 +81,7 @@ class OpenEntry:
         models: Cards of the models in use.
         needs: What each cell needs, aligned with `cells`.
         predicted: (split, fold) -> units a cell predicts.
+        warnings: What the features of a table give away, where cells are to be run.
     """
 
     card: TaskCard
@@ -88,6 +90,7 @@ class OpenEntry:
     models: dict[str, ModelCard]
     needs: list[Needs]
     predicted: dict[tuple[str, str], int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def sweep(
@@ -185,6 +188,7 @@ def sweep_grid(
             runner = make_executor(executor, jobs=jobs) if isinstance(executor, str) else executor
             runner.run(batches_of(entries, todo, jobs), lambda outcomes: _tell(outcomes, summary, on_progress))
             summary.warnings += warnings_of(store, [digest for digest, _ in cells if digest in todo])
+            summary.warnings += list(dict.fromkeys(text for entry in entries for text in entry.warnings))
             if grid.costs:
                 for entry in entries:
                     summary.warnings += measure_alone(entry, store)
@@ -257,7 +261,17 @@ def _open(grid: GridFile, entry: TaskEntry, store: ResultStore | None, keep: boo
     root = "" if store is None else str(store.root.resolve())
     job = Job(kept, str(Path(data).resolve()), root, tuple(splits), grid.keep_predictions, this_command(), loggers)
     needs = [grid.needs_of(cell, usual[cell.model]) for cell in cells]
-    return OpenEntry(card, job, [(digest_of(bench, cell), cell) for cell in cells], cards, needs, _predicted_units(bench, cells))
+    listed = [(digest_of(bench, cell), cell) for cell in cells]
+    new = keep and store is not None and not {digest for digest, _ in listed} <= set(store.digests())
+    return OpenEntry(card, job, listed, cards, needs, _predicted_units(bench, cells), _of_the_data(bench) if new else [])
+
+
+def _of_the_data(bench: Bench) -> list[str]:
+    """What the features of a table give away, under the split that tells most."""
+    if bench.card.kind == "segmentation":
+        return []
+    manifest = min(bench.manifests.values(), key=lambda one: one.split.rule.rank, default=None)
+    return [f"{bench.card.name}: {text}" for text in warnings_of_table(bench.source, manifest)]
 
 
 def _predicted_units(bench: Bench, cells: Sequence[Cell]) -> dict[tuple[str, str], int]:

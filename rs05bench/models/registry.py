@@ -19,14 +19,10 @@ from typing import TYPE_CHECKING, Any, cast
 from rs05bench.embeddings.card_products import products_of
 from rs05bench.embeddings.products import DEFAULT, product
 from rs05bench.errors import DataError, ProtocolError
-<<<<<<< HEAD
+from rs05bench.models.learner_names import SHALLOW_NAMES, kinds_of
 from rs05bench.models.place import PLACE_ENCODERS
 from rs05bench.models.tiers import facts_of, tier_of
 from rs05bench.protocol.feature_sets import set_of
-=======
-from rs05bench.models.learner_names import SHALLOW_NAMES, kinds_of
-from rs05bench.models.tiers import ALPHAEARTH, is_alphaearth, tier_of
->>>>>>> f0aea4d (Validation blocks hold a fifth of a region; frozen features go through the shallow learners; a control's weights follow the seed)
 
 if TYPE_CHECKING:
     from rs05bench.protocol import ModelCard, TaskCard
@@ -101,15 +97,10 @@ def list_models(card: TaskCard | None = None) -> list[Listed]:
     """
     kind = None if card is None else ("regression" if card.kind == "regression" else "classification")
     floors = [learner for learner in FLOOR_NAMES if card is None or _applies(learner, card)]
-<<<<<<< HEAD
-    found = [Listed(_built_in_card(f"floor/{learner}", card), "built in", _kinds(learner)) for learner in floors]
+    found = [Listed(_built_in_card(f"floor/{learner}", card), "built in", kinds_of(learner)) for learner in floors]
     sets = list(card.features) if card is not None else ["raw", product().family, "hybrid"]
     if card is None or card.coordinates is not None:
         sets += [encoder for encoder in PLACE_ENCODERS if encoder not in sets]
-=======
-    found = [Listed(_built_in_card(f"floor/{learner}", card), "built in", kinds_of(learner)) for learner in floors]
-    sets = list(card.features) if card is not None else ["raw", "alphaearth", "hybrid"]
->>>>>>> f0aea4d (Validation blocks hold a fifth of a region; frozen features go through the shallow learners; a control's weights follow the seed)
     found += [
         Listed(_built_in_card(f"{inputs}/{learner}", card), "built in", kinds_of(learner)) for inputs in sets for learner in SHALLOW_NAMES
     ]
@@ -222,13 +213,9 @@ def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: 
 
 def _refuse_closed(name: str, inputs: str, learner: str, card: TaskCard | None) -> None:
     adaptation, _, twin = learner.partition("@")
-<<<<<<< HEAD
+    adaptation = adaptation.partition("-")[0]
     closed = next((record for record in products_of(inputs, card) if record.open_weights is False), None)
     if closed is None:
-=======
-    adaptation = adaptation.partition("-")[0]
-    if not is_alphaearth(inputs, card):
->>>>>>> f0aea4d (Validation blocks hold a fifth of a region; frozen features go through the shallow learners; a control's weights follow the seed)
         return
     if adaptation in NEED_WEIGHTS:
         raise ProtocolError(

@@ -10,6 +10,7 @@ from rs05bench.protocol.audit.inputs import read_lists
 from rs05bench.protocol.audit.manifests import audit_manifest, with_published_verdict, with_verdict
 from rs05bench.protocol.audit.nearness import nearest_train
 from rs05bench.protocol.audit.record import AuditReport, Case, Finding, ManifestReport, Thresholds
+from rs05bench.protocol.audit.table_checks import audit_table, warnings_of_table
 from rs05bench.protocol.audit.units import AuditColumns
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "audit_lists",
     "audit_manifest",
     "audit_named",
+    "audit_table",
     "nearest_train",
     "read_lists",
     "variogram",
+    "warnings_of_table",
     "with_published_verdict",
     "with_verdict",
 ]

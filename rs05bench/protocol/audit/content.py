@@ -10,13 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.audit.copies import FEWEST_DIMENSIONS, near_copies
 from rs05bench.protocol.audit.record import Case, Finding, Thresholds
 from rs05bench.protocol.audit.units import Units
 from rs05bench.protocol.audit.values import members
 from rs05bench.protocol.hashing import file_digest
 
-# In a few dimensions unrelated vectors are parallel by chance.
-FEWEST_DIMENSIONS = 8
 BLOCK = 2_048
 
 
@@ -66,6 +65,11 @@ def near_duplicates(train: Units, test: Units, thresholds: Thresholds) -> Findin
         compared += f", largest {largest:.5f}"
     else:
         largest, compared = float("nan"), f"only exact equality: {dimensions} features are too few for a cosine"
+    alike = near_copies(train.features[usable_train], test.features[usable_test], _group(train)[usable_train], seed=thresholds.seed)
+    if alike is not None:
+        for row, twin in zip(usable_test[alike.test], usable_train[alike.train], strict=True):
+            pairs.setdefault(int(row), (_cosine(test.features[row], train.features[twin]), int(twin)))
+        compared += f"; copies are {alike.threshold:.2f} times as near as a unit's nearest neighbour, learnt from training"
     count = len(pairs)
     numbers: dict[str, Any] = {"identical": exact, "largest_cosine": None if np.isnan(largest) else largest, "threshold": thresholds.cosine}
     if not count:
@@ -75,9 +79,23 @@ def near_duplicates(train: Units, test: Units, thresholds: Thresholds) -> Findin
     cases = [_case(train, test, i, j, "identical features" if cosine == 2.0 else f"cosine {cosine:.6f}") for i, (cosine, j) in worst]
     sentence = (
         f"near-duplicate content: {count:,} of {of:,} test units have the features of a training unit "
-        f"({exact:,} identical, {count - exact:,} with a cosine of {thresholds.cosine:g} or more; {compared})"
+        f"({exact:,} identical, {count - exact:,} with a cosine of {thresholds.cosine:g} or more, or far nearer than other groups are; "
+        f"{compared})"
     )
     return Finding(check="near_duplicates", level="leak", sentence=sentence, count=count, of=of, numbers=numbers, cases=cases)
+
+
+def _group(train: Units) -> npt.NDArray[Any]:
+    """What training units may be copied across: their first group, else cells of a tenth of a degree."""
+    if train.groups:
+        return next(iter(train.groups.values())).fillna("").astype(str).to_numpy(dtype=object)
+    cells = [np.floor(np.where(np.isfinite(axis), axis, 0.0) * 10).astype(np.int64) for axis in (train.lon, train.lat)]
+    return cells[0] * 10_000 + cells[1]
+
+
+def _cosine(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def _case(train: Units, test: Units, i: int, j: int, detail: str) -> Case:

@@ -38,11 +38,11 @@ def shared_ids(train: Units, test: Units, thresholds: Thresholds) -> Finding:
         if elsewhere:
             sentence += f"; {elsewhere:,} of them lie somewhere else there: is the id a row counter? (name another with --id)"
         return Finding(check="shared_ids", level="leak", sentence=sentence, count=count, of=of, numbers=numbers, cases=cases)
-    alike = members(key_forms(train.ids), key_forms(test.ids))
+    alike = members(key_forms(train.ids, accents=False), key_forms(test.ids, accents=False))
     if bool(alike.any()):
         numbers["alike"] = int(alike.sum())
         cases = [Case(test=test.name(i), detail="a training id in another spelling") for i in _first(alike, thresholds)]
-        example = two_spellings(train.ids.dropna().unique(), test.ids[alike].head(1))[0]
+        example = two_spellings(train.ids.dropna().unique(), test.ids[alike].head(1), accents=False)[0]
         sentence = f"shared ids: none, but {int(alike.sum()):,} test ids are training ids in another spelling, e.g. {example}"
         return Finding(check="shared_ids", level="warning", sentence=sentence, count=0, of=of, numbers=numbers, cases=cases)
     return Finding(check="shared_ids", level="pass", sentence="shared ids: none", count=0, of=of, numbers=numbers)
@@ -92,7 +92,7 @@ def shared_group(name: str, train: Units, test: Units, shift: Shift, thresholds:
 def _forms(theirs: pd.Series[Any], ours: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
     """Group names as codes of the form they are compared in."""
     there, here, values = common_codes(theirs, ours)
-    forms = pd.factorize(key_forms(pd.Series(values, dtype="string")))[0].astype(np.int64)
+    forms = pd.factorize(key_forms(pd.Series(values, dtype="string"), accents=False))[0].astype(np.int64)
     return np.append(forms, -1)[there], np.append(forms, -1)[here], int(forms.max(initial=-1)) + 1
 
 
@@ -100,7 +100,7 @@ def _other_spelling(name: str, train: Units, test: Units, alike: Mask, count: in
     """Groups that also train, under another spelling."""
     rows = np.flatnonzero(alike)
     theirs = train.groups[name].dropna().unique()
-    example = two_spellings(theirs, test.groups[name].iloc[rows[:1]])[0]
+    example = two_spellings(theirs, test.groups[name].iloc[rows[:1]], accents=False)[0]
     sentence = (
         f"shared groups: {name}: {count + len(rows):,} of {of:,} test units have a {name} that also trains, "
         f"{len(rows):,} of them in another spelling, e.g. {example}"

@@ -76,16 +76,22 @@ def as_keys(values: pd.Series[Any]) -> pd.Series[Any]:
     return pd.Series(out, index=values.index, name=values.name, dtype=object)
 
 
-def key_forms(values: pd.Series[Any]) -> pd.Series[Any]:
+def key_forms(values: pd.Series[Any], *, accents: bool = True) -> pd.Series[Any]:
     """Keys in the form they are compared in: one for all spellings of a key.
 
     Unicode forms, case, blanks and dashes or underscores between words, leading zeros, `.0` of whole numbers and scientific notation are
     put aside; missing stays missing.
+
+    Args:
+        values: Keys.
+        accents: Whether an accent makes another key. The audit says no: it warns, where a reader of tables would refuse.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    text = pc.utf8_normalize(pa.array(values, type=pa.string(), from_pandas=True), form="NFKC")
+    text = pc.utf8_normalize(pa.array(values, type=pa.string(), from_pandas=True), form="NFKC" if accents else "NFKD")
+    if not accents:
+        text = pc.replace_substring_regex(text, r"\p{Mn}", "")
     text = pc.utf8_lower(pc.utf8_trim_whitespace(text))
     exact = pc.match_substring_regex(text, r"^[+-]?[0-9]+([.,][0-9]+)?e[+]?[0-9]+$")
     if bool(pc.any(exact).as_py()):
@@ -98,17 +104,18 @@ def key_forms(values: pd.Series[Any]) -> pd.Series[Any]:
     return pd.Series(text.to_pandas(), index=values.index, dtype="string")
 
 
-def two_spellings(values: Iterable[str | None], others: Iterable[str | None] = ()) -> list[Spellings]:
+def two_spellings(values: Iterable[str | None], others: Iterable[str | None] = (), *, accents: bool = True) -> list[Spellings]:
     """Keys that occur in more than one spelling, in a column or in two columns together.
 
     Args:
         values: Keys, as `as_keys` gives them; missing ones are left out.
         others: Keys of another column, to be compared with them.
+        accents: Whether an accent makes another key.
     """
     distinct = pd.Series(sorted({str(value) for value in (*values, *others) if value is not None and value == value}), dtype=object)
     if len(distinct) < 2:
         return []
-    forms = key_forms(distinct)
+    forms = key_forms(distinct, accents=accents)
     again = forms.duplicated(keep=False)
     groups = distinct[again].groupby(forms[again], sort=True)
     return [Spellings(tuple(group), _difference(group.iloc[0], group.iloc[1])) for _, group in groups]
@@ -197,6 +204,10 @@ def _plain_number(word: str) -> str:
     return format(Decimal(word.replace(",", ".")), "f")
 
 
+def _bare(word: str) -> str:
+    return "".join(letter for letter in unicodedata.normalize("NFKD", word) if not unicodedata.combining(letter)).casefold()
+
+
 def _difference(one: str, other: str) -> str:
     """What two spellings of one key differ in."""
     if one.strip() == other.strip():
@@ -205,6 +216,8 @@ def _difference(one: str, other: str) -> str:
         return "the same letters in two Unicode forms"
     if one.casefold() == other.casefold():
         return "case"
+    if _bare(one) == _bare(other):
+        return "accents"
     if any("e+" in word.lower() or (word.lower().count("e") == 1 and _is_number(word)) for word in (one, other)):
         return "scientific notation"
     if _is_number(one) and _is_number(other):

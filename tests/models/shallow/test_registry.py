@@ -165,7 +165,7 @@ def broken():
 
 def test_a_broken_package_breaks_its_own_models_alone(monkeypatch):
     entries = [entry("radar/broken", broken, "broken-package"), entry("radar/theirs", lambda: lambda card, seed: ("made", seed), "sound")]
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries if group == "rs05bench.models" else [])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group=None, **_: entries if group == "rs05bench.models" else [])
     assert create("radar/theirs", card=card(), seed=7) == ("made", 7)
     assert create("prithvi-tiny/frozen@random").card.random_twin
     assert model_card("prithvi-tiny/frozen@random").random_twin
@@ -179,7 +179,7 @@ def test_a_broken_package_breaks_its_own_models_alone(monkeypatch):
 @pytest.mark.parametrize("name", ["prithvi-tiny/frozen@random", "presto/full"])
 def test_a_package_cannot_take_the_name_of_a_built_in_model(name, monkeypatch):
     thief = entry(name, lambda: lambda card, seed: "theirs", "thief")
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [thief] if group == "rs05bench.models" else [])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group=None, **_: [thief] if group == "rs05bench.models" else [])
     for asked in (create, model_card):
         with pytest.raises(DataError, match=f"thief: the package gives a model the name '{name}', which is a built-in model's"):
             asked(name)

@@ -1,0 +1,118 @@
+"""What the features of a table give away: copies between training and test, the target itself, the order of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rs05bench.protocol.audit.copies import near_copies
+from rs05bench.protocol.audit.record import Case, Finding
+from rs05bench.protocol.audit.row_order import row_order
+from rs05bench.protocol.audit.target_copies import target_copies
+from rs05bench.protocol.intake.keys import two_spellings
+from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.taskdata import TaskSource
+
+MOST_CASES = 5
+
+
+def audit_table(source: TaskSource, manifest: SplitManifest | None, target: str | None = None) -> list[Finding]:
+    """Looks for what lets a model know a label without seeing the land.
+
+    Args:
+        source: A table of units with features and labels.
+        manifest: A split over it, whose folds are searched for copies; None searches for none.
+        target: Which target; default the card's first.
+
+    Returns:
+        The findings; those that matter have the level `leak` or `warning`.
+    """
+    card, units = source.card, source.units().frame
+    spelled = [_spellings(name, units[name]) for name in source.units().groups]
+    columns, values = _features(source)
+    if not columns:
+        return spelled
+    labels = source.labels(target or card.targets[0]).reindex(units["unit_id"]).reset_index(drop=True)
+    found = [*spelled, *target_copies(columns, values, labels, card.kind), *row_order(columns, values)]
+    return found if manifest is None else [*found, *_copies(manifest, units, values)]
+
+
+def warnings_of_table(source: TaskSource, manifest: SplitManifest | None, target: str | None = None) -> list[str]:
+    """The sentences of `audit_table` that a person should read."""
+    return [finding.sentence for finding in audit_table(source, manifest, target) if finding.level in ("leak", "warning")]
+
+
+def _spellings(name: str, values: pd.Series) -> Finding:
+    """Groups in two spellings: as two groups, one would train while the other is held out."""
+    found = two_spellings(values.unique(), accents=False)
+    check = f"group_spellings:{name}"
+    if not found:
+        return Finding(check=check, level="pass", sentence=f"{name}: every group is spelled one way", count=0)
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return Finding(check=check, level="warning", sentence=f"{name}: one group in two spellings? {found[0]}{more}", count=len(found))
+
+
+def _features(source: TaskSource) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """Every column of every feature set once, (n, d); sequences and images are left out."""
+    names: list[str] = []
+    parts: list[npt.NDArray[np.float32]] = []
+    for name in source.card.features:
+        columns, values = source.features(name)
+        if values.ndim != 2:
+            continue
+        new = [index for index, column in enumerate(columns) if column not in names]
+        names += [columns[index] for index in new]
+        parts.append(values[:, new])
+    return names, np.concatenate(parts, axis=1) if parts else np.empty((0, 0), dtype=np.float32)
+
+
+def _copies(manifest: SplitManifest, units: pd.DataFrame, values: npt.NDArray[np.float32]) -> list[Finding]:
+    usable = np.isfinite(values).all(axis=1) & (values != 0).any(axis=1)
+    region = manifest.table.drop_duplicates("unit_id").set_index("unit_id")["region"].astype(str)
+    concerned: dict[str, Case] = {}
+    asked = 0
+    threshold = None
+    for fold in manifest.folds:
+        members = manifest.members(fold)
+        rows = members.rows_in(units)
+        there = rows >= 0
+        there[there] = usable[rows[there]]
+        learnt = there & np.isin(members.role, ["train", "val"])
+        # Units of a region that trains have neighbours there by right; those of a held-out one have none.
+        tested = there & (members.role == ("test_ood" if (members.role == "test_ood").any() else "test_id"))
+        group = region.reindex(members.unit_id).to_numpy()[learnt]
+        if len(np.unique(group)) < 2:
+            group = members.block[learnt]
+        if manifest.split.rule.needs_year or not manifest.split.rule.fixed_tests:
+            # Known places in another year look alike by design, and a random split is known to leak.
+            continue
+        found = near_copies(values[rows[learnt]], values[rows[tested]], group)
+        if found is None:
+            continue
+        asked, threshold = asked + found.asked, found.threshold
+        for test, train, ratio in zip(found.test, found.train, found.ratio, strict=True):
+            one, other = members.unit_id[tested][test], members.unit_id[learnt][train]
+            concerned.setdefault(
+                str(one), Case(test=str(one), train=str(other), detail=f"{ratio:.3f} times as near as its nearest neighbour")
+            )
+    if threshold is None:
+        return [Finding(check="near_copies", level="not_checked", sentence="near copies: not checked, too few features or units")]
+    if len(concerned) < 3:
+        return [Finding(check="near_copies", level="pass", sentence=f"near copies: none among {asked:,} tested units", count=0, of=asked)]
+    first = next(iter(concerned.values()))
+    sentence = (
+        f"near copies: {len(concerned):,} test units have the features of a training unit, or nearly so, e.g. {first.test!r} and "
+        f"{first.train!r}: the same pixels under two ids or places"
+    )
+    return [
+        Finding(
+            check="near_copies",
+            level="leak",
+            sentence=sentence,
+            count=len(concerned),
+            of=asked,
+            numbers={"threshold": threshold},
+            cases=list(concerned.values())[:MOST_CASES],
+        )
+    ]
