@@ -70,6 +70,10 @@ def catalogue() -> dict[str, DeepSpec]:
             for suffix in ("", "@random"):
                 name = f"{backbone}/{tier}{suffix}"
                 specs[name] = DeepSpec(name, tier, backbone, tier, random_twin=bool(suffix))
+        for learner in _ON_FEATURES:
+            for suffix in ("", "@random"):
+                name = f"{backbone}/{learner}{suffix}"
+                specs[name] = DeepSpec(name, "frozen", backbone, learner, random_twin=bool(suffix))
     for learner in ("frozen", "lora", "full", *_ON_FEATURES):
         for suffix in ("", "@random"):
             name, tier = f"presto/{learner}{suffix}", learner.partition("-")[0]
@@ -96,6 +100,10 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
     specs = catalogue()
     if name not in specs:
         raise DataError(f"unknown deep model {name!r}", remedy="rs05bench models list names them all.")
+    if specs[name].shallow is not None and specs[name].data == "chips":
+        from rs05bench.models.frozen_chips import FrozenChips
+
+        return FrozenChips(specs[name], seed=seed, **options)
     if specs[name].shallow is not None:
         from rs05bench.models.frozen_learners import FrozenPresto
 
