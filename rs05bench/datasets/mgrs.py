@@ -117,6 +117,18 @@ def tile_of(lon: float, lat: float) -> Tile:
     return Tile(zone, band, column, row)
 
 
+def centre_of(name: str) -> tuple[float, float]:
+    """Longitude and latitude of the centre of an HLS tile (109.8 km), degrees WGS84.
+
+    Args:
+        name: ``T10SEH`` or ``10SEH``.
+
+    Raises:
+        DataError: Not a tile name.
+    """
+    return _centre(parse_tile(name))
+
+
 def nearest_tile(lon: float, lat: float) -> Tile:
     """The HLS tile whose centre is nearest, by plain distance in degrees.
 

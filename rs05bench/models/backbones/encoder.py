@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rs05bench.errors import DataError
 from rs05bench.models.backbones.bands import ScaleWarning, check_scale, match_bands, warn_of_stand_ins
 from rs05bench.models.backbones.catalogue import backbone_spec
-from rs05bench.models.backbones.families import FAMILIES, WAVELENGTHS_UM, Family
+from rs05bench.models.backbones.families import DOFA_WAVELENGTHS_UM, FAMILIES, WAVELENGTHS_UM, Family
 from rs05bench.models.backbones.spec import BackboneSpec
 from rs05bench.models.backbones.weights import locate_weights, state_digest
 
@@ -172,7 +172,7 @@ class Backbone(nn.Module):
             "resolution_m": self.family.resolution_m,
             "image_size": self.family.image_size if self.spec.fixed_size else None,
             "terratorch": version("terratorch"),
-            "wavelengths": WAVELENGTHS_UM if self.spec.family in ("clay", "clay-1.5", "dofa") else None,
+            "wavelengths": {"dofa": DOFA_WAVELENGTHS_UM, "clay": WAVELENGTHS_UM, "clay-1.5": WAVELENGTHS_UM}.get(self.spec.family),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

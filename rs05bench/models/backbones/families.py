@@ -13,6 +13,7 @@ from typing import Any, cast, override
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from rs05bench.models.backbones.bands import Matching
 from rs05bench.models.backbones.imports import terratorch_kept_quiet
@@ -31,7 +32,9 @@ WAVELENGTHS_UM = {
     "SWIR_1": 1.61,
     "SWIR_2": 2.19,
 }
-"""Central wavelengths in micrometres that Clay and DOFA publish for Sentinel-2."""
+"""Central wavelengths in micrometres that Clay publishes for Sentinel-2 (`metadata.yaml`)."""
+DOFA_WAVELENGTHS_UM = WAVELENGTHS_UM | {"BLUE": 0.49, "RED_EDGE_1": 0.705}
+"""Those DOFA was pretrained with and uses in its own demonstration for Sentinel-2; its features depend on them."""
 
 
 class Family(ABC):
@@ -127,6 +130,10 @@ class Satlas(Family):
     def build(self) -> nn.Module:
         encoder = _terratorch(self.spec.builder, model_bands=self.slots, out_indices=[1, 3, 5, 7])
         _drop(encoder.swin_model, "norm", "head")
+        # torchvision's Swin drops up to half of its paths in training; no other encoder here drops any.
+        for module in encoder.modules():
+            if isinstance(module, StochasticDepth):
+                module.p = 0.0
         return encoder
 
     @override
@@ -166,8 +173,8 @@ class Dofa(Family):
             out_indices=list(self.spec.layers),
             img_size=self.image_size,
         )
-        # TerraTorch derives others from the names (.832 and 2.20); these are those of DOFA's own Sentinel-2 demonstration.
-        encoder.wavelengths = _wavelengths(self.matching.bands)
+        # TerraTorch derives others from the names (.832 and 2.20).
+        encoder.wavelengths = [DOFA_WAVELENGTHS_UM[band] for band in self.matching.bands]
         _drop(encoder.dofa_model, "fc_norm", "norm", "head", "head_drop")
         return encoder
 
@@ -289,22 +296,25 @@ class TerraMind(Family):
 
 
 class Timm(Family):
-    """A timm vision transformer (DINOv3) as TerraTorch's registry builds it."""
+    """A vision transformer of timm (DINOv3); every layer that is read goes through the pretrained final norm, as its makers' probes do."""
 
     @override
     def build(self) -> nn.Module:
-        options = {"in_chans": len(self.slots), "out_indices": list(self.spec.layers), "img_size": self.image_size}
-        return _terratorch(f"timm_{self.spec.builder}", **options)
+        import timm
+
+        return timm.create_model(
+            self.spec.builder, pretrained=False, num_classes=0, in_chans=len(self.slots), img_size=self.image_size, dynamic_img_size=True
+        )
 
     @override
     def load(self, encoder: nn.Module, path: Path) -> None:
-        load_complete(cast("nn.Module", encoder.model), read_state_dict(path), source=path, may_add=("norm.", "fc_norm.", "head."))
+        load_complete(encoder, read_state_dict(path), source=path, may_add=("fc_norm.", "head."))
 
     @override
     def run(self, encoder: nn.Module, image: Tensor, time: Tensor | None, location: Tensor | None, layers: tuple[int, ...]) -> list[Tensor]:
-        maps = encoder(image)
-        position = {layer: index for index, layer in enumerate(self.spec.layers)}
-        return [maps[position[layer]] for layer in layers]
+        order = sorted(set(layers))
+        maps = cast("Any", encoder).forward_intermediates(image, indices=order, norm=True, output_fmt="NCHW", intermediates_only=True)
+        return [maps[order.index(layer)] for layer in layers]
 
 
 FAMILIES: dict[str, type[Family]] = {

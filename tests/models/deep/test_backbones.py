@@ -187,8 +187,7 @@ def test_weights_of_a_file_replace_all_random_ones(tmp_path: Path):
 def test_a_missing_key_is_an_error(name: str, tmp_path: Path):
     bands = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12"]
     backbone = build(name, bands=bands)
-    inner = backbone.encoder.model if name == "dinov3" else backbone.encoder
-    state = dict(inner.state_dict())
+    state = dict(backbone.encoder.state_dict())
     key = next(key for key in state if key.endswith("attn.proj.weight"))
     torch.save({other: value for other, value in state.items() if other != key}, tmp_path / "part.pt")
     with pytest.raises(DataError, match=r"1 of \d+ weights are missing"):
@@ -236,12 +235,31 @@ def test_prithvi_embeds_patches_in_full_precision():
     assert torch.equal(projection(frames), plain)
 
 
+def test_dinov3_reads_its_layers_through_the_pretrained_final_norm():
+    backbone = build_backbone("dinov3", bands=["B02", "B03", "B04"], pretrained=False, image_size=32).eval()
+    image = torch.rand(1, 3, 32, 32) * 0.3
+    with torch.no_grad():
+        last = backbone(image)[-1].flatten(2).transpose(1, 2)
+        tokens = backbone.encoder.forward_features(backbone.normalise(image))  # timm's own, normed
+    assert torch.equal(last, tokens[:, backbone.encoder.num_prefix_tokens :])
+
+
+def test_satlas_drops_no_path_in_training_as_no_other_encoder_does():
+    from torchvision.ops import StochasticDepth
+
+    encoder = build_backbone("satlas", bands=["B02", "B03", "B04"], pretrained=False, image_size=32).encoder
+    depths = [module.p for module in encoder.modules() if isinstance(module, StochasticDepth)]
+    assert depths
+    assert set(depths) == {0.0}
+
+
 def test_clay_and_dofa_are_told_the_declared_wavelengths(monkeypatch):
     bands = ["B02", "B8A", "B12"]
     declared = [WAVELENGTHS_UM[band] for band in ("BLUE", "NIR_NARROW", "SWIR_2")]
     dofa = build_backbone("dofa", bands=bands, pretrained=False, image_size=32)
     told = dict(zip(dofa.family.matching.bands, dofa.encoder.wavelengths, strict=True))
-    assert told == {band: WAVELENGTHS_UM[band] for band in told}
+    # Of DOFA's own demonstration for Sentinel-2, which differ from Clay's in the blue.
+    assert told == {"BLUE": 0.49, "NIR_NARROW": 0.865, "SWIR_2": 2.19}
     clay = build_backbone("clay", bands=bands, pretrained=False, image_size=32)
     seen = {}
     embed = clay.encoder.clay_encoder.to_patch_embed
