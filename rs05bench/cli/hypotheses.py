@@ -23,6 +23,7 @@ def hypotheses(
     from rs05bench.errors import DataError
     from rs05bench.experiment.store import ResultStore
     from rs05bench.protocol.hypotheses import judge_hypotheses
+    from rs05bench.protocol.inference.power import detectable
 
     if not (runs / "cells").is_dir():
         raise DataError("holds no results", source=runs, remedy="Make some: rs05bench sweep CARD --out FOLDER.")
@@ -43,6 +44,8 @@ def hypotheses(
             over = f"{effect.n_groups} groups" if effect.over == "groups" else f"{effect.n_blocks} blocks of one group"
             counts = "" if entry.in_scope else ", does not count"
             typer.echo(f"        {entry.metric} {effect.value:+.3f} {interval} over {over}, {p}; {entry.verdict}{counts}")
+            if entry.verdict == "undecided" and (size := detectable(effect)) == size:
+                typer.echo(f"        no significant difference; these groups show one of {size:.3f} with 80 % power")
             typer.echo(f"        from {entry.left:.3f} and {entry.right:.3f}; {len(entry.digests)} cells")
             if entry.note:
                 typer.echo(f"        {entry.note}")

@@ -89,7 +89,16 @@ def _each_group(advice: Advice) -> str:
     if not 1 < len(points) <= _FEW_GROUPS:
         return ""
     shown = ", ".join(f"{name} {_number(value)}" for name, value in sorted(points.items()))
-    return f"Each {advice.group or 'group'}: {shown}."
+    return f"Each {advice.group or 'group'}: {shown}.{_one_new(advice)}"
+
+
+def _one_new(advice: Advice) -> str:
+    """Where a single new group may lie: the mean over groups is no promise for one of them."""
+    score = advice.judged.score
+    if advice.judged.role != ELSEWHERE or not (math.isfinite(score.new_low) and math.isfinite(score.new_high)):
+        return ""
+    ends = f"between {_number(score.new_low)} and {_number(score.new_high)}"
+    return f" One new {advice.group or 'group'} may lie {ends} (95 % prediction interval)."
 
 
 def _place(advice: Advice) -> str:

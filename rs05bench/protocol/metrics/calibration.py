@@ -254,6 +254,23 @@ def _ece(parts: CalibrationParts) -> NDArray:
 
 
 @metric(
+    "ece_debiased",
+    sums=Calibration,
+    tasks=LABELLED,
+    range=(-1, 1),
+    better="lower",
+    words="`ece` minus what a perfectly calibrated model of the same confidences has on average with as many units",
+    source="Bröcker 2012, https://doi.org/10.1007/s00382-011-1191-1; Roelofs et al. 2022, arXiv:2012.08668",
+)
+def _ece_debiased(parts: CalibrationParts) -> NDArray:
+    # Of n units of confidence c the share that is right is off by sqrt(2 c (1 - c) / (pi n)) on average (normal approximation).
+    variance = parts.confidence * (parts.n - parts.confidence)
+    there = np.real(variance) > 0
+    expected = np.where(there, np.sqrt(2 / np.pi * ratio(np.where(there, variance, 1.0), np.where(there, parts.n, 1.0))), 0.0)
+    return _ece(parts) - ratio(expected.sum(-1), parts.n.sum(-1))
+
+
+@metric(
     "ece_classwise",
     sums=ClassCalibration,
     tasks=LABELLED,

@@ -1,0 +1,24 @@
+"""What so many groups can show, against the tables of G*Power and against simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rs05bench.protocol.inference.over_groups import over_groups
+from rs05bench.protocol.inference.power import detectable, detectable_difference
+
+
+@pytest.mark.parametrize("groups", [4, 8, 20])
+def test_a_difference_of_that_size_is_found_four_times_in_five(groups):
+    size = detectable_difference(0.1, groups)
+    drawn = np.random.default_rng(0).normal(size, 0.1, (20_000, groups))
+    assert (stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_comparison_knows_what_it_could_have_shown():
+    values = np.array([0.1, 0.3, 0.2, 0.25, 0.05])
+    found = over_groups(values[:, None], "abcde", test=True)
+    assert detectable(found) == pytest.approx(detectable_difference(values.std(ddof=1), 5))
+    assert np.isnan(detectable(over_groups(values[:2, None], "ab", test=True)))
