@@ -103,6 +103,8 @@ _SPELLED = {
     for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO, errno.ENOMEM)
 }
 _QUOTED_PATH = re.compile(r"['\"]?(/[^'\":\n]+)['\"]?")
+_HIDDEN = re.compile(r"/\.writing-[^/]+")
+"""The hidden folder that a writer works in (`rs05bench.protocol.atomic`): nobody knows it by that name."""
 _FREE_BYTES = 1 << 20
 
 
@@ -157,7 +159,7 @@ def _where(error: BaseException) -> str | None:
     """The path an error names: its own, or one that its text quotes."""
     for name in (getattr(error, "filename", None), getattr(error, "filename2", None)):
         if isinstance(name, (str, bytes, os.PathLike)):
-            return os.fsdecode(name)
+            return _HIDDEN.sub("", os.fsdecode(name))
     found = _QUOTED_PATH.search(str(error))
     return found[1].strip() if found else None
 

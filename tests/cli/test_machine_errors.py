@@ -19,6 +19,11 @@ def test_a_full_disk_is_named_with_its_path():
     assert "/somewhere/out.csv: the disk is full" in str(told)
 
 
+def test_a_writer_s_hidden_folder_is_not_named():
+    told = machine_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/out/.writing-host.1.abc/manifest/a.parquet"))
+    assert "/out/manifest/a.parquet: the disk is full" in str(told)
+
+
 def test_an_error_that_only_quotes_the_system_s_words_is_recognised():
     told = machine_error(RuntimeError("could not write block: No space left on device (os error 28)"))
     assert "the disk is full" in str(told)
