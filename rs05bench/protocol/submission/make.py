@@ -189,6 +189,7 @@ def _template_text(task: BoardTask, costs: list[dict[str, str]]) -> str:
             "name": "<input or backbone>/<learner or adaptation>",
             "tier": "<floor, raw, embedding, hybrid, frozen, decoder, adapter, lora or full>",
             "inputs": "<feature set or backbone>",
+            "content": ["<optical, radar, covariate, coordinates, embedding, layer or other>"],
             "learner": "<learner or adaptation>",
             "licence": "<licence of weights or method>",
             "open_weights": "<true or false>",

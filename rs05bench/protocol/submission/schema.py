@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from rs05bench.protocol.feature_sets import Content
 from rs05bench.protocol.result import Cell, Cost, ModelCard, Tier
 
 FORMAT = "rs05bench-submission"
@@ -86,6 +87,7 @@ class SubmittedModel(_Record):
         name: `<input or backbone>/<learner or adaptation>`, as on the leaderboard.
         tier: Its tier.
         inputs: Feature set or backbone.
+        content: What the inputs are: rules and hypotheses judge a baseline by this, not by its tier.
         learner: Learner or adaptation.
         parameters_total: Parameters; null where the notion does not apply.
         parameters_trainable: Parameters that were fitted.
@@ -100,6 +102,7 @@ class SubmittedModel(_Record):
     name: Name
     tier: Tier
     inputs: Name
+    content: list[Content] = Field(default_factory=list, max_length=7)
     learner: Name
     parameters_total: Count | None = None
     parameters_trainable: Count | None = None
