@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -44,6 +44,14 @@ class Raster(Protocol):
 
     def close(self) -> None:
         """Give back what is held."""
+
+
+@runtime_checkable
+class ReadsRegions(Protocol):
+    """A raster of chunks so small that a window is best read at once, and kept by nobody."""
+
+    def read_region(self, rows: slice, columns: slice, bands: Sequence[int] | None = None) -> NDArray[Any]:
+        """The `(bands, rows, columns)` values of a rectangle, in the file's own row order."""
 
 
 def block_counts(raster: Raster) -> tuple[int, int]:

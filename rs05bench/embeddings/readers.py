@@ -166,19 +166,24 @@ def mosaic(
     Pixels of tiles on that grid are copied first, and others fill in. Where the vectors of overlapping zones differ (`overlap: nominal` in
     the record), each pixel is of the tile of its own UTM zone, and of another only where its own has no tile.
     """
-    layers = index.product.size if bands is None else len(bands)
-    out = np.full((layers, grid.height, grid.width), np.nan, dtype=np.float32)
     codec = index.product.codec
+    out: NDArray[np.float32] | None = None
+    open_ = np.ones((grid.height, grid.width), dtype=bool)
     for position, allowed in _in_order(index, positions, grid):
-        wanted = np.isnan(out[0]) if allowed is None else np.isnan(out[0]) & allowed
+        wanted = open_ if allowed is None else open_ & allowed
         if not wanted.any():
             continue
         values = read_onto(index.open(position), cache, grid, bands)
         decoded = codec.decode(values) if values.dtype == codec.dtype else values
-        if wanted.all():
-            out = decoded if decoded.flags.writeable else decoded.copy()
+        if out is None and wanted.all():
+            out = decoded
         else:
+            out = np.full(decoded.shape, np.nan, dtype=np.float32) if out is None else out
             out[:, wanted] = decoded[:, wanted]
+        open_ = np.isnan(out[0])
+    if out is None:
+        layers = index.product.size if bands is None else len(bands)
+        out = np.full((layers, grid.height, grid.width), np.nan, dtype=np.float32)
     return out
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rs05bench.embeddings.blocks import BlockCache
-from rs05bench.embeddings.raster import Raster, threads
+from rs05bench.embeddings.raster import Raster, ReadsRegions, threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,6 +62,9 @@ def read_window(
     target = out[:, first - row : last - row, left - column : right - column]
     if grid.bottom_up:
         target = target[:, ::-1]
+    if isinstance(raster, ReadsRegions):
+        target[...] = raster.read_region(slice(start, stop), slice(left, right), bands)
+        return out
     for block_row in range(start // block_height, (stop - 1) // block_height + 1):
         top = block_row * block_height
         a, b = max(start, top), min(stop, top + block_height)
@@ -117,6 +120,8 @@ def read_windows(
 
 
 def _touch(raster: Raster, cache: BlockCache, row: int, column: int, height: int, width: int, bands: Sequence[int] | None) -> None:
+    if isinstance(raster, ReadsRegions):
+        return
     grid = raster.grid
     first, last, left, right = max(row, 0), min(row + height, grid.height), max(column, 0), min(column + width, grid.width)
     if first >= last or left >= right:

@@ -69,7 +69,9 @@ class ZarrRaster:
     def read_block(self, row: int, column: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """The `(bands, height, width)` values of one block: bytes of a table, or decoded float32."""
         top, left, height, width = block_extent(self, row, column)
-        rows, columns = slice(top, top + height), slice(left, left + width)
+        return self._read(slice(top, top + height), slice(left, left + width), bands)
+
+    def _read(self, rows: slice, columns: slice, bands: Sequence[int] | None) -> NDArray[Any]:
         try:
             values = np.asarray(self._arrays.embeddings[self._position, :, rows, columns])
             scales = None if self._arrays.scales is None else np.asarray(self._arrays.scales[self._position, rows, columns])
@@ -107,6 +109,14 @@ class ZarrRaster:
         """Nothing is held open."""
 
 
+class SmallChunks(ZarrRaster):
+    """A group whose chunks are a fraction of a window: one request reads them all."""
+
+    def read_region(self, rows: slice, columns: slice, bands: Sequence[int] | None = None) -> NDArray[Any]:
+        """The `(bands, rows, columns)` values of a rectangle."""
+        return self._read(rows, columns, bands)
+
+
 def scaled(values: NDArray[np.integer], scales: NDArray[np.float32], record: EmbeddingProduct) -> NDArray[np.float32]:
     """Components `value * scale`; NaN where the scale is not finite, all values are zero, or the record's range is left.
 
@@ -124,7 +134,11 @@ def scaled(values: NDArray[np.integer], scales: NDArray[np.float32], record: Emb
         # The largest component that a factor can give is enough to pass most blocks unread.
         if float(np.abs(factor).max(initial=0)) * 128 > min(-lowest, highest):
             missing |= (out < lowest).any(axis=0) | (out > highest).any(axis=0)
-    missing |= ~values.any(axis=0)
+    # A vector of zeros is no vector; only where the first component is zero can all of them be.
+    empty = values[0] == 0
+    if empty.any():
+        empty[empty] = ~values[:, empty].any(axis=0)
+        missing |= empty
     if missing.any():
         out[:, missing] = np.nan
     return out
@@ -190,7 +204,8 @@ class _Opener:
 
     def __call__(self, path: str) -> ZarrRaster:
         arrays = self._found[path]
-        return ZarrRaster(arrays, arrays.years.index(int(path.rpartition("#")[2])))
+        kind = SmallChunks if int(arrays.embeddings.chunks[2]) < _SMALLEST_BLOCK else ZarrRaster
+        return kind(arrays, arrays.years.index(int(path.rpartition("#")[2])))
 
 
 def observation_counts(index: TileIndex, lon: Any, lat: Any, year: int) -> dict[str, NDArray[np.float32]]:
