@@ -159,13 +159,21 @@ def entry(name, load, package):
     return SimpleNamespace(name=name, value="theirs:Model", dist=SimpleNamespace(name=package), load=load)
 
 
+def offer(monkeypatch, entries):
+    """Entry points of this package's group; torch and others still find their own."""
+    real = importlib.metadata.entry_points
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda **wanted: entries if wanted.get("group") == "rs05bench.models" else real(**wanted)
+    )
+
+
 def broken():
     raise ImportError("no module named gone")
 
 
 def test_a_broken_package_breaks_its_own_models_alone(monkeypatch):
     entries = [entry("radar/broken", broken, "broken-package"), entry("radar/theirs", lambda: lambda card, seed: ("made", seed), "sound")]
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group=None, **_: entries if group == "rs05bench.models" else [])
+    offer(monkeypatch, entries)
     assert create("radar/theirs", card=card(), seed=7) == ("made", 7)
     assert create("prithvi-tiny/frozen@random").card.random_twin
     assert model_card("prithvi-tiny/frozen@random").random_twin
@@ -179,7 +187,7 @@ def test_a_broken_package_breaks_its_own_models_alone(monkeypatch):
 @pytest.mark.parametrize("name", ["prithvi-tiny/frozen@random", "presto/full"])
 def test_a_package_cannot_take_the_name_of_a_built_in_model(name, monkeypatch):
     thief = entry(name, lambda: lambda card, seed: "theirs", "thief")
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group=None, **_: [thief] if group == "rs05bench.models" else [])
+    offer(monkeypatch, [thief])
     for asked in (create, model_card):
         with pytest.raises(DataError, match=f"thief: the package gives a model the name '{name}', which is a built-in model's"):
             asked(name)
