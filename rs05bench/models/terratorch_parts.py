@@ -16,7 +16,7 @@ from rs05bench.models.backbones.spec import BackboneSpec
 if TYPE_CHECKING:
     from rs05bench.models.chip_model import DeepModel
 
-_NATIVE_FAMILIES = ("prithvi", "terramind", "timm")
+_NATIVE_FAMILIES = ("prithvi", "terramind")
 _NATIVE_TIERS = ("decoder", "lora", "full")
 _DECODERS = {"unet": "UNetDecoder", "upernet": "UperNetDecoder"}
 
@@ -150,7 +150,7 @@ def _necks(spec: BackboneSpec, facts: dict[str, Any]) -> list[dict[str, Any]]:
         reshape["remove_cls_token"] = False
     if facts["num_frames"] > 1:
         reshape["effective_time_dim"] = facts["num_frames"]
-    select = [] if spec.family == "timm" else [{"name": "SelectIndices", "indices": list(spec.layers)}, reshape]
+    select = [{"name": "SelectIndices", "indices": list(spec.layers)}, reshape]
     return [*select, {"name": "LearnedInterpolateToPyramidal"}]
 
 

@@ -4,7 +4,7 @@ Statistics are those the encoders were pretrained with, in reflectance x 10,000,
 encoder must see what it was taught to see. Sources: TerraTorch 1.2 (Prithvi, TerraMind), TorchGeo 0.9 (Satlas, DOFA weights and their
 pinned revisions), Clay's published ``metadata.yaml``, DOFA's published demonstration. Licences and pretraining data are those of the page
 each ``source`` names; where several pages disagree, the makers' own word counts (Satlas: the maker's page says ODC-BY, its hub repository
-Apache-2.0). Galileo is absent: no maintained package provides it.
+Apache-2.0). Galileo is absent: its maintained builder (`rslearn`) needs a training stack of its own.
 """
 
 from __future__ import annotations
