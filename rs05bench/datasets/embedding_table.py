@@ -395,7 +395,11 @@ class EmbeddingTable:
             held = self.products.get(name)
             group = held.columns if held is not None else [column for column in members if _NUMBERED.fullmatch(column)]
             group = [column for column in group if column in place]
-            if (held is None and len(group) < _FEWEST_BANDS) or set(group) <= embedded:
+            if held is None:  # other columns of a union are no components of the embedding in it
+                group = [column for column in group if column not in embedded]
+                if len(group) < _FEWEST_BANDS:
+                    continue
+            if set(group) <= embedded:
                 continue
             embedded |= set(group)
             vectors = values[:, [place[column] for column in group]]
@@ -403,6 +407,15 @@ class EmbeddingTable:
             none &= ~np.isnan(vectors).any(axis=1)  # those are counted as missing anyway
             if none.any():
                 row = int(np.flatnonzero(none)[0])
+                if none.all() and held is not None:
+                    norms = np.linalg.norm(vectors, axis=1)
+                    raise DataError(
+                        f"none of the {len(frame):,} rows of {name!r} holds a vector of {held.product.name}: their norms are "
+                        f"{norms.min():.3g} to {norms.max():.3g} (first value {vectors[row, 0]:g} in {group[0]!r}), "
+                        "outside what the product's record allows",
+                        source=self.source,
+                        remedy="Export the vectors as they are, without scaling; other columns go into a feature set without a product.",
+                    )
                 of = [column for column in members if column in set(group) or column.rpartition("_")[0] in set(group)]
                 values[np.ix_(none, [place[column] for column in of])] = np.inf
                 what = f"a vector of {held.product.name}" if held is not None else "a vector"

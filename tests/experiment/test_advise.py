@@ -53,8 +53,9 @@ def write_table(folder, *, signal: float = 2.0) -> None:
             "b2": rng.standard_normal(n),
         }
     )
-    bands = {f"A{i:02d}": crop * signal * (i == 0) + rng.standard_normal(n) for i in range(64)}
-    pd.concat([table, pd.DataFrame(bands)], axis=1).to_csv(folder / "fields.csv", index=False)
+    bands = pd.DataFrame({f"A{i:02d}": crop * signal * (i == 0) + rng.standard_normal(n) for i in range(64)})
+    bands = bands.div(np.linalg.norm(bands, axis=1), axis=0)
+    pd.concat([table, bands], axis=1).to_csv(folder / "fields.csv", index=False)
     (folder / "card.yaml").write_text(CARD)
 
 

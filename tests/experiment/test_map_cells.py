@@ -59,9 +59,9 @@ def test_a_cell_is_trained_on_its_own_manifest(world, stored, frozen, tmp_path, 
 
     seen = {}
 
-    def spy(name, data, manifest, **said):
+    def spy(name, data, manifest, *more, **said):
         seen.update(units=set(data.unit_ids("train")), manifest=manifest.digest)
-        return train(name, data, manifest, **said)
+        return train(name, data, manifest, *more, **said)
 
     train = module.train
     monkeypatch.setattr(module, "train", spy)

@@ -131,8 +131,8 @@ def test_run_options_hold_for_a_kept_model(request_of, tmp_path, monkeypatch):
 def test_what_a_map_of_chips_would_ignore_is_refused(request_of, tmp_path):
     place = shapely.box(0, 0, 1, 1)
     for changes, message in (
-        ({"years": [2021]}, "reads no AlphaEarth, so --years and --from would be ignored"),
-        ({"source": str(tmp_path)}, "reads no AlphaEarth"),
+        ({"years": [2021]}, "reads no embedding, so --years and --from would be ignored"),
+        ({"source": str(tmp_path)}, "reads no embedding"),
         ({"layers": {"dem": tmp_path}}, "--layer is for tables"),
         ({"images": (), "area": place}, "raw/unet reads images"),
         ({"target": "smoke"}, "chips have one target"),
