@@ -1,4 +1,4 @@
-"""The few-shot curve of a frozen tier: 5 budgets x 5 seeds x 4 folds, with the feature cache against encoding anew in every cell.
+"""The few-shot curve of a frozen tier: 5 budgets x 5 seeds x 4 folds, with the feature cache against encoding again in every cell.
 
 Both sides run the same code; the rival's cells start with an empty cache (each unit of a cell is still encoded once, not once a step), and
 it runs one cell a budget, which stands for the twenty of that budget. Scores of the shared cells must agree to 1e-6.
@@ -96,16 +96,16 @@ def test_cached(benchmark: Any) -> None:
 
 @pytest.mark.benchmark(group="few-shot curve of a frozen tier, 100 cells")
 def test_encoding_anew(benchmark: Any) -> None:
-    benchmark.extra_info["side"] = "encoding anew in every cell"
+    benchmark.extra_info["side"] = "encoding again in every cell"
     benchmark.extra_info["times"] = len(SEEDS) * len(FOLDS)
-    anew: dict[tuple[int, int, int], float] = {}
+    again: dict[tuple[int, int, int], float] = {}
 
     def cells() -> None:
         for index, budget in enumerate(BUDGETS):
             with tempfile.TemporaryDirectory() as folder:
                 cell = budget, index, index % len(FOLDS)
-                anew[cell] = score(*cell, Path(folder))
+                again[cell] = score(*cell, Path(folder))
 
     benchmark.pedantic(cells, rounds=1)
-    for cell, value in anew.items():
+    for cell, value in again.items():
         assert value == pytest.approx(SCORES[cell], abs=1e-6)

@@ -38,7 +38,7 @@ class DataError(BenchError):
     Args:
         problem: What is wrong: the column or field, what was expected and what was found.
         source: The file (or the name of the table) it was found in.
-        remedy: How to mend it.
+        remedy: How to fix it.
     """
 
     def __init__(self, problem: str, *, source: str | Path | None = None, remedy: str | None = None) -> None:

@@ -36,7 +36,7 @@ def main() -> int:
     for manifest in built(chosen.only):
         newest = newest_version(manifest.name.rpartition("@v")[0], there)
         frozen = SplitManifest.load(there[newest]) if newest else None
-        # The card's words and counts may be mended; the digest covers what the split is.
+        # The card's words and counts may be fixed; the digest covers what the split is.
         same = frozen is not None and frozen.digest == manifest.digest
         state = "same" if same else "new" if frozen is None else "DIFFERS"
         differ += state == "DIFFERS"

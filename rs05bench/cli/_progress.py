@@ -94,7 +94,7 @@ class SweepProgress:
         # Cells of a tier come in bursts, hence a long memory for its speed.
         self._bars = Progress(*columns, console=Console(file=sys.__stderr__), speed_estimate_period=300)
         if reused:
-            self._bars.console.print(f"{reused} of {len(cells)} cells are there already")
+            self._bars.console.print(f"{reused} of {len(cells)} cells already exist")
         there = Counter(self._tier(cell.model) for cell in cells[:reused])
         counts = Counter(self._tier(cell.model) for cell in cells)
         for tier, count in sorted(counts.items(), key=lambda item: _rank(item[0])):

@@ -57,7 +57,7 @@ def init(
         table / f"{table.resolve().name}.yaml" if is_folder else table.with_name(f"{table.name.partition('#')[0]}").with_suffix(".yaml")
     )
     if out.exists():
-        raise DataError("exists already", source=out, remedy="Give another name with --out, or remove it.")
+        raise DataError("already exists", source=out, remedy="Give another name with --out, or remove it.")
     if is_folder and holds_chips(table):
         named = {"bands": bands, "scale": scale, "classes": classes, "groups": groups, "year": year}
         _init_chips(table, out, {field: value for field, value in named.items() if value is not None}, name=name, yes=yes)

@@ -101,7 +101,7 @@ class CropParcelDataModule(_PolygonDataModule):
     """Crops of parcels from the AlphaEarth embedding over their polygons.
 
     The first use reads the tiles and keeps mean, maximum and standard deviation of every parcel, and the change since the year before
-    where there are tiles of it, in `.rs05bench/crop-parcels.parquet` beside the polygons; later uses read that table, and make it anew
+    where there are tiles of it, in `.rs05bench/crop-parcels.parquet` beside the polygons; later uses read that table, and make it again
     when polygons or tiles change. `crop-parcels.yaml` beside it is the card: `rs05bench sweep` and `rs05bench map` take both as they are.
 
     Args:

@@ -21,7 +21,7 @@ def write_commented(card: TaskCard, comments: Mapping[str, str], path: str | Pat
     """
     path = Path(path)
     if path.exists():
-        raise DataError("exists already", source=path, remedy="Give another name with --out, or remove it.")
+        raise DataError("already exists", source=path, remedy="Give another name with --out, or remove it.")
     data = {"schema_version": card.schema_version, **card.model_dump(mode="json", exclude_defaults=True)}
     lines = [
         "# A task card of rs05bench: what is predicted, from what, and how it is split. Check it with: rs05bench card check " + path.name

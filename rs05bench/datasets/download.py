@@ -128,7 +128,7 @@ def _one(
         report.kept.append(file.path)
     elif target.exists() and not force:
         raise DataError(
-            "is there already, but no checksum is known to check it with",
+            "already exists, but no checksum is known to check it with",
             source=target,
             remedy="Move it away, or fetch it again with --force.",
         )

@@ -1,6 +1,6 @@
 """A table of sampled embeddings, as Earth Engine exports them, under a task card.
 
-What a card cannot mean is refused with the file, the column and the way to mend it; what is dropped is counted and named
+What a card cannot mean is refused with the file, the column and the way to fix it; what is dropped is counted and named
 (`EmbeddingTable.dropped`), never silently.
 """
 
@@ -75,7 +75,7 @@ class EmbeddingTable:
         if card.preprocessing.get("derive"):
             if derive is None:
                 raise ProtocolError(
-                    f"{card.name}: the card derives features, and nobody was named who can",
+                    f"{card.name}: the card derives features, and no function that derives them was given",
                     remedy="Pass derive=rs05bench.models.features.derive.",
                 )
             frame = derive(frame, card)
@@ -304,7 +304,7 @@ class EmbeddingTable:
                     raise DataError(
                         f"target {target!r} is not a number in {int(wrong.sum())} rows, e.g. {frame[target][wrong].iloc[0]!r}",
                         source=self.source,
-                        remedy="Mend or blank those values, or make the task a classification.",
+                        remedy="Correct or blank those values, or make the task a classification.",
                     )
                 numbers = numbers.astype(np.float64).replace([np.inf, -np.inf], np.nan)
                 for code, count in sentinels(numbers).items():

@@ -2,7 +2,7 @@
 
 A raster that is not what its dataset promises (cut short, another band count, another type, no CRS, turned axes) raises `DataError` with
 the
-file, what was expected, what was found and how to mend it. No pixel of such a file is returned.
+file, what was expected, what was found and how to fix it. No pixel of such a file is returned.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def missing_pixels(
     anywhere: Collection[float] = (-9999.0, 9999.0),
     everywhere: Collection[float] = (0.0,),
 ) -> NDArray[np.bool_]:
-    """Where an image of several bands holds no data, whatever convention the copy at hand uses.
+    """Where an image of several bands holds no data, whatever convention the copy available uses.
 
     Args:
         image: Shape (..., bands, rows, columns).

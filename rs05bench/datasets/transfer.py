@@ -1,7 +1,7 @@
 """Fetching one file over HTTP so that a cut, a lie or a broken mirror never ends as data.
 
 The bytes go to `<file>.part`; only a file whose length and checksum are right gets its name. What interrupts a transfer leaves the part,
-and the next call goes on from there: with `If-Range` on the same URL, so that a file that changed on the server starts anew (RFC 9110,
+and the next call goes on from there: with `If-Range` on the same URL, so that a file that changed on the server starts again (RFC 9110,
 13.1.5), and on another mirror only where a checksum will tell.
 
 A transfer ends whatever a server does. A try that brings less than `PROGRESS_BYTES` beyond the furthest byte ever reached counts as

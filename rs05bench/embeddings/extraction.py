@@ -153,7 +153,7 @@ def extract_chips(
 
     Chips hold what the product stores (components where it has a scale a pixel), north up, in the UTM zone of their place: a dataset of
     the product reads them.
-    A chip that is there already is not read again.
+    A chip that already exists is not read again.
 
     Args:
         units: From `read_units`; a polygon's chip is centred on a point inside it.

@@ -30,7 +30,7 @@ class Bench:
     Attributes:
         source: The data.
         manifests: Manifest of every split in use, by name without `+k`.
-        features: Folder of features of frozen encoders, shared by all cells; None encodes anew in each.
+        features: Folder of features of frozen encoders, shared by all cells; None encodes again in each.
     """
 
     source: TaskSource

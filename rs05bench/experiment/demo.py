@@ -103,7 +103,7 @@ def run_demo(
         tasks: What to run.
         deep: Whether to run the networks on chips too.
         jobs: Worker processes; default all cores.
-        on_start: Called for each task with its cells and how many are there already.
+        on_start: Called for each task with its cells and how many already exist.
         on_progress: Called with outcomes as they come.
 
     Returns:

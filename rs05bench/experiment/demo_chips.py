@@ -40,7 +40,7 @@ def deep_part(
     Args:
         out: The demo's folder: chips under `data/burn-scar-chips/`, results under `runs/`.
         jobs: Worker processes; default all cores.
-        on_start: Called with the cells and how many are there already.
+        on_start: Called with the cells and how many already exist.
         on_progress: Called with outcomes as they come.
 
     Returns:

@@ -53,7 +53,7 @@ def _trained_on(model: Any, data: Any) -> dict[str, Any]:
 
     said = {key: value for key, value in model.options.items() if key not in RUN_OPTIONS}
     cell = {"task": data.card.name, "card": data.card.digest, "split": data.split, "fold": data.fold, "budget": data.budget.name}
-    # Names say what was asked for. The labels behind them may have been corrected since, or the units drawn anew.
+    # Names say what was asked for. The labels behind them may have been corrected since, or the units drawn again.
     content = {"data": data.digest, "manifest": data.manifest.digest, "labels": data.budget.digest}
     return {**cell, **content, "seed": model.seed, "options": json.loads(json.dumps(said, default=str))}
 

@@ -94,7 +94,7 @@ def _by_table(request: MapRequest, on_progress: Progress | None) -> MapResult:
     if request.images:
         raise DataError(f"{request.card.name} is a table: its maps are drawn from tiles (--area, --years, --from), not from --images")
     if request.keep is not None:
-        raise DataError("--keep is for deep models: those of tables are trained anew for every map", source=request.keep)
+        raise DataError("--keep is for deep models: those of tables are trained again for every map", source=request.keep)
     if request.area is None or not request.years or request.source is None:
         raise DataError("a map of a table needs a place, years and tiles", remedy="Give --area FILE or --bbox, --years and --from.")
     table = open_table(request.card, request.data)

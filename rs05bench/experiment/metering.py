@@ -82,7 +82,7 @@ class Meter:
 
 
 def reset_device_peak() -> None:
-    """Starts the peak of the accelerator's memory anew, by which it is told whether one is used from here on."""
+    """Starts the peak of the accelerator's memory again, by which it is told whether one is used from here on."""
     if (torch := _cuda()) is not None:
         torch.cuda.reset_peak_memory_stats()
 

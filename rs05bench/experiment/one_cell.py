@@ -139,7 +139,7 @@ def export_cell(
 
     Raises:
         ProtocolError: The cell is no deep cell on chips, or has no validation chip or no label to train or validate on.
-        DataError: The folder is there already.
+        DataError: The folder already exists.
     """
     from rs05bench.datamodules.chip_view import ChipView
     from rs05bench.models import deep
@@ -151,7 +151,7 @@ def export_cell(
     # TerraTorch may be run from anywhere.
     folder = Path(out).absolute()
     if folder.exists():
-        raise DataError("is there already", source=folder, remedy="Give a new folder.")
+        raise DataError("already exists", source=folder, remedy="Give a new folder.")
     bench = make_bench(card, data, [split])
     first = bench.manifests[Split(split).base].folds[0]
     cell = Cell(

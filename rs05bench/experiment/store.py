@@ -57,7 +57,7 @@ class ResultStore:
         return found
 
     def write(self, result: Result, predictions: Predictions | None) -> Path:
-        """Stores a result whole; a cell that is there already stays as it is."""
+        """Stores a result whole; a cell that already exists stays as it is."""
         target = self.folder(result.digest)
         if result.digest in self:
             return target

@@ -1,6 +1,6 @@
 """Running a grid: resumable, crash-safe, with progress, here or on a cluster.
 
-What is asked for is kept in the store (`grids/`), so that a sweep can be taken up, looked at and mended by the folder alone.
+What is asked for is kept in the store (`grids/`), so that a sweep can be taken up, looked at and fixed by the folder alone.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
 
     What a process does once (imports, the accelerator's start, kernels) is done before the clock starts, by a rehearsal; prediction is
     timed the second time, without writing. Memory is what the process held at most beyond what it held then. A frozen encoder encodes
-    anew: features that other cells left behind would hide what it costs.
+    again: features that other cells left behind would hide what it costs.
     """
     import datetime
 

@@ -408,7 +408,7 @@ def _there(item: Item, target: Path) -> bool:
 
 
 def _place(folder: Path, item: Item, target: Path) -> Path:
-    """Puts an item in its place, whole; what is there already stays."""
+    """Puts an item in its place, whole; what already exists stays."""
     place = _place_of(item, target)
     if _there(item, target):
         return place

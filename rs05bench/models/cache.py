@@ -198,13 +198,15 @@ class EncodedLoader:
                 self.encode(batch)
             maps = self.cache.get(self.encoder_digest, key)
         if maps is None:
-            raise DataError("features went away while they were used", source=self.cache.folder, remedy="Run it again; they are made anew.")
+            raise DataError(
+                "features went away while they were used", source=self.cache.folder, remedy="Run it again; they are made again."
+            )
         return maps
 
     def _batches(self, count: int) -> list[NDArray[np.intp]]:
         """Rows of each batch of a later pass.
 
-        Batches of one size are drawn anew; batches of many sizes, or of a sampler that says so (`whole`), are groups the data module made
+        Batches of one size are drawn again; batches of many sizes, or of a sampler that says so (`whole`), are groups the data module made
         (no batch mixes fires), so they stay whole and only their order changes.
         """
         rows = np.arange(count)

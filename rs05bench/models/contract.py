@@ -215,7 +215,7 @@ def _probabilities(found: _Plain, classes: int, role: str) -> Check:
 
 
 def _without_labels(model: Any, data: Any, predicted: dict[str, _Plain]) -> Check:
-    what = "predicts without any label at hand"
+    what = "predicts without any label available"
     blind = Watched(data, labels=False)
     try:
         again = {role: _plain(model.predict(blind, role)) for role in predicted}

@@ -196,7 +196,7 @@ def _aggregate(frame: pd.DataFrame, card: TaskCard, options: dict[str, Any], sou
                 raise DataError(
                     f"column {column!r} differs within the unit {where}",
                     source=source,
-                    remedy="Pixels of one unit share label, groups and year: name further columns under `by`, or mend the table.",
+                    remedy="Pixels of one unit share label, groups and year: name further columns under `by`, or fix the table.",
                 )
     rest = [column for column in frame.columns if column not in columns]
     out = frame[rest].groupby(owner).first()

@@ -435,7 +435,7 @@ def _encoded(network: Any, batch: dict[str, Tensor]) -> Tensor:
 
 
 class _SeriesLoader:
-    """Batches of aligned tensors, drawn anew each pass when seeded."""
+    """Batches of aligned tensors, drawn again each pass when seeded."""
 
     def __init__(self, tensors: dict[str, Tensor], *, batch: int, seed: int | None) -> None:
         self.tensors = tensors

@@ -274,7 +274,7 @@ def _loaded(entry: Any) -> _Outside:
         made = entry.load()
     except Exception as error:
         raise DataError(
-            f"the model {entry.name!r} cannot be imported: {error}", source=package, remedy="Mend or uninstall that package."
+            f"the model {entry.name!r} cannot be imported: {error}", source=package, remedy="Correct or uninstall that package."
         ) from error
     return _Outside(getattr(made, "model_card", None), made, package)
 

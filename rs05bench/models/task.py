@@ -41,7 +41,7 @@ class TierTask(lightning.LightningModule):
         self.tier: TierModule | None = None
 
     def configure_model(self) -> None:
-        """Builds the network for the data at hand, once.
+        """Builds the network for the data available, once.
 
         Raises:
             ProtocolError: The Trainer was given loaders and no data module.

@@ -231,7 +231,7 @@ class _Stream:
 @contextmanager
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
-        # Lightning advises more loader workers, and that an iterable has no length; neither is the user's to mend here.
+        # Lightning advises more loader workers, and that an iterable has no length; neither is the user's to fix here.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning\..*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")

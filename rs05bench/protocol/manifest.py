@@ -277,7 +277,7 @@ def build_manifest(
         units: Its units.
         split: Split name; `+k` forms give the manifest of their base.
         version: Version to write into its name.
-        labels: Class labels by target, indexed by `unit_id`: counted on the card, where they are at hand. They move no unit.
+        labels: Class labels by target, indexed by `unit_id`: counted on the card, where they are available. They move no unit.
 
     Returns:
         The manifest; the same content for every order of rows, on every platform.

@@ -41,7 +41,7 @@ def describe(
         manifest: The manifest, without its card.
         region: Region of each unit, in the order of `manifest.units`.
         units_digest: Digest of the units the split was drawn over.
-        labels: Class labels by target, indexed by `unit_id`, where they are at hand; only counted.
+        labels: Class labels by target, indexed by `unit_id`, where they are available; only counted.
     """
     options = card.split_options
     placed = manifest.units

@@ -192,7 +192,7 @@ def _splits(runs: Runs) -> tuple[list[str], str]:
         if None in digests or len(digests) > 1:
             wrong.append(f"{task} / {split}: {'no manifest digest' if None in digests else f'{len(digests)} different manifests'}")
         elif manifest is not None and digests != {manifest.digest}:
-            wrong.append(f"{task} / {split}: the results rest on another manifest than the one at hand")
+            wrong.append(f"{task} / {split}: the results rest on another manifest than the one available")
     for (task,), group in runs.grouped("task").items():
         if not any(result.main for result in group):
             wrong.append(f"{task}: no result under a fixed spatial split")

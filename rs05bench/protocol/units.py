@@ -123,7 +123,7 @@ def _positions(frame: pd.DataFrame, crs: str, source: str) -> tuple[np.ndarray, 
             f"{int(bad.sum())} units have a coordinate that is not a finite number, first {frame['unit_id'].iloc[where]!r}: "
             f"({frame['lon'].iloc[where]}, {frame['lat'].iloc[where]})",
             source=source,
-            remedy="Mend the coordinates, or leave both blank where the position is not known.",
+            remedy="Correct the coordinates, or leave both blank where the position is not known.",
         )
     if crs.upper() not in ("EPSG:4326", "OGC:CRS84", "WGS84"):
         import pyproj
@@ -159,7 +159,7 @@ def _years(frame: pd.DataFrame, source: str) -> pd.Series:
         raise DataError(
             f"the year is not a whole number in {int(wrong.sum())} rows, e.g. {frame['year'][wrong].iloc[0]!r}",
             source=source,
-            remedy="Mend those rows or drop them; a unit without its year cannot be kept out of training.",
+            remedy="Correct those rows or drop them; a unit without its year cannot be kept out of training.",
         )
     return years.astype("Int64").reset_index(drop=True)
 

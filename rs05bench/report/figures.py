@@ -15,7 +15,7 @@ from rs05bench.report.style import INK, MUTED, PAPER, metric_name, number, secon
 
 DASHED = [6, 4]
 SHORTEST_S = 1e-3
-"""Shorter times are drawn here: whether a majority vote takes 10 or 100 microseconds is nobody's question."""
+"""Shorter times are drawn here: whether a majority vote takes 10 or 100 microseconds does not matter."""
 LOWEST_R2 = -1.0
 """R² has no lower end; pictures stop here and say so."""
 

@@ -1,4 +1,4 @@
-"""Parcels and tracts become a table once: its numbers are those of the pixels, and it is made anew when its sources change."""
+"""Parcels and tracts become a table once: its numbers are those of the pixels, and it is made again when its sources change."""
 
 from __future__ import annotations
 

@@ -383,7 +383,7 @@ def test_real_mask_is_read_in_its_zone(real, tmp_path):
     shutil.copy(real("hls_samples") / name, tmp_path / name)
     with rasterio.open(tmp_path / name) as src:
         expected, profile = src.read()[0], src.profile
-        assert src.crs.to_epsg() is None  # the odd CRS that the name has to mend
+        assert src.crs.to_epsg() is None  # the odd CRS that the name has to fix
     image = np.random.default_rng(0).uniform(0.01, 0.4, (6, 512, 512)).astype(np.float32)
     write_raster(tmp_path / name.replace(".mask", "_merged"), image, profile["crs"], profile["transform"])
     ds = HLSBurnScars(tmp_path)

@@ -104,7 +104,7 @@ def test_a_card_is_never_overwritten(table, tmp_path):
     made, comments = propose(facts, agree(facts), name="plots")
     path = write_commented(made, comments, tmp_path / "plots.yaml")
     before = path.read_bytes()
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(DataError, match="already exists"):
         write_commented(made, comments, path)
     assert path.read_bytes() == before
 

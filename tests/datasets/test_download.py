@@ -136,7 +136,7 @@ def test_first_use_is_held_against_later_downloads(get, server, tmp_path):
 def test_stranger_under_the_name_is_not_overwritten(get, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "list.txt").write_text("mine")
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="already exists"):
         get(only=["list.txt"])
     assert (tmp_path / "data" / "list.txt").read_text() == "mine"
 

@@ -97,7 +97,7 @@ def test_predicting_with_labels_is_caught(data, Template):
             data.y("train")
             return super().predict(data, role)
 
-    assert "labels were asked for while predicting" in broken(data, Needs)["predicts without any label at hand"].detail
+    assert "labels were asked for while predicting" in broken(data, Needs)["predicts without any label available"].detail
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the page promises: it says what is simulated, asks nobody for anything, escapes what it was given, refuses what is not there."""
+"""What the page promises: it says what is simulated, asks nothing, escapes what it was given, refuses what is not there."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def append_layers(
         crs: CRS of those columns.
 
     Raises:
-        DataError: No position, columns that are there already, a format that cannot be written, or a layer whose files are refused.
+        DataError: No position, columns that already exist, a format that cannot be written, or a layer whose files are refused.
     """
     source, target = Path(table), Path(out)
     if target.suffix.lower() not in _WRITES:

@@ -101,7 +101,7 @@ def _days(values: pd.Series) -> pd.Series:
 
 
 def given_chips(job: BuildJob, paths: Sequence[Path], folder: Path) -> list[Scene]:
-    """Chips that are there already, put into the new folder; their own masks stay behind."""
+    """Chips that already exist, put into the new folder; their own masks stay behind."""
     from rs05bench.datasets.burn_scars import HLSBurnScars
 
     folder.mkdir(parents=True, exist_ok=True)

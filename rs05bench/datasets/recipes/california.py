@@ -163,7 +163,7 @@ def _labelled(frame: gpd.GeoDataFrame, code: pd.Series, target: str) -> gpd.GeoD
 def _placed(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     inside = frame.geometry.representative_point()
     frame["lon"], frame["lat"] = inside.x, inside.y
-    # Editions draw field boundaries anew: a place is a square of 100 m, not a UniqueID.
+    # Editions draw field boundaries again: a place is a square of 100 m, not a UniqueID.
     metres = inside.to_crs(3310)
     frame["place"] = (metres.x // 100).astype(int).astype(str) + "_" + (metres.y // 100).astype(int).astype(str)
     kept = ["field_id", "place", "year", "county", "region", "crop", "dwr_code", "area_ha", "lon", "lat", "geometry"]

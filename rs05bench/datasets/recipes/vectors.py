@@ -29,7 +29,7 @@ def read_layer(
         path: The file.
         columns: Name -> spellings it may have in the file (upper or lower case alike); all must be there.
         optional: The same for columns that may be absent.
-        job: Where features without a geometry and mended polygons are counted.
+        job: Where features without a geometry and fixed polygons are counted.
 
     Raises:
         DataError: Unreadable or partial file, no CRS, a missing column, or no polygons.

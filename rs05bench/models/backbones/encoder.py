@@ -103,7 +103,7 @@ class Backbone(nn.Module):
 
         Args:
             image: (B, [T,] C, H, W) in the data set's units. Of cached features the images are shown too, so that a cell whose features
-                are there already is warned as the one that made them.
+                already exist is warned as the one that made them.
         """
         if self._scale_checked:
             return

@@ -15,7 +15,7 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.audit.values import as_text, check_degrees, dates, degrees, expand
 from rs05bench.protocol.intake import wgs84
 
-# Not "system:index": Earth Engine counts it anew in every export, so two lists would share it by accident.
+# Not "system:index": Earth Engine counts it again in every export, so two lists would share it by accident.
 ID_NAMES = ("unit_id", "id", "ids", "chip_id", "event_id", "sample_id", "parcel_id", "field_id", "GEOID")
 LON_NAMES = ("lon", "longitude", "lng", "long", "x_lon", "lon_deg")
 LAT_NAMES = ("lat", "latitude", "y_lat", "lat_deg")

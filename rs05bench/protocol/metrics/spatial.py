@@ -120,7 +120,7 @@ def morans_i(values: NDArray, weights: SpatialWeights, *, permutations: int = 99
     Args:
         values: (n,), e.g. prediction minus truth; none missing.
         weights: Neighbours.
-        permutations: How many times the values are dealt out anew; 0 for none.
+        permutations: How many times the values are dealt out again; 0 for none.
         rng: Source of chance; seed 0 when None.
 
     Raises:
@@ -146,7 +146,7 @@ def morans_i(values: NDArray, weights: SpatialWeights, *, permutations: int = 99
 def _permuted_products(z: Array, weights: SpatialWeights, permutations: int, rng: np.random.Generator | None) -> Array:
     """Quadratic form z' W z for many orders of z.
 
-    Making random orders costs more than the products, so orders are made from two short lists: every order of the first is dealt anew
+    Making random orders costs more than the products, so orders are made from two short lists: every order of the first is dealt again
     by every order of the second. Each result is a uniform order, and any two of them are independent, which is all that the mean and the
     spread of a permutation distribution need. A block of orders goes through the matrix at once, with neighbours brought close in memory.
     """
@@ -162,7 +162,7 @@ def _permuted_products(z: Array, weights: SpatialWeights, permutations: int, rng
 
 
 def _deals(weights: SpatialWeights, permutations: int, rng: np.random.Generator | None) -> tuple[NDArray[np.intp], list[NDArray[np.intp]]]:
-    """Orders of the first list, (n, block), and those they are dealt anew by."""
+    """Orders of the first list, (n, block), and those they are dealt again by."""
     if rng is None and permutations in weights.usual_deals:
         return weights.usual_deals[permutations]
     source = np.random.default_rng(0) if rng is None else rng

@@ -1,4 +1,4 @@
-"""The leaderboard as a static site: pages that open offline, ask nobody for anything, and say of every number how far it can be trusted."""
+"""The leaderboard as a static site: pages that open offline, ask nothing, and say of every number how far it can be trusted."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def _machine(machine: dict[str, Any]) -> str:
 
 
 def _history(verdict: Verdict, standing: Standing) -> list[Event]:
-    scored = "scored here from the predictions sent" if verdict.outcome == "accepted" else "checked; the labels were not at hand"
+    scored = "scored here from the predictions sent" if verdict.outcome == "accepted" else "checked; the labels were not available"
     events = [Event(standing="rescored" if verdict.outcome == "accepted" else "self-reported", when=verdict.verified_at[:10], text=scored)]
     rerun = standing.rerun
     if rerun is not None:

@@ -44,7 +44,7 @@ def write_downloads(board: Leaderboard, ranks: dict[str, Ranks], folder: Path) -
     _write(groups, folder / "groups")
     for table in board.tables:
         _write(_typed(cells[cells["table"] == table.key]), folder / table.key)
-    # A file a submission is a piece of the whole: its lines are taken from there, as setting each anew takes half the time of a large site.
+    # A file a submission is a piece of the whole: its lines are taken from there, as setting each again takes half of a large site's time.
     head, *lines = _lines(folder / "leaderboard.csv")
     of_slug: dict[str, list[str]] = {slug: [head] for slug in board.entries}
     for slug, line in zip(cells["submission"], lines, strict=True):

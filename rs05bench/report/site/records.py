@@ -135,7 +135,7 @@ class SplitInfo(_Record):
         name: `task/split@vN`.
         digest: Digest of the manifest.
         audit: What the audit found; empty where it was not audited.
-        places: Fold -> where it is; empty where the manifest is not at hand.
+        places: Fold -> where it is; empty where the manifest is not available.
         counts: Fold -> role -> units.
     """
 
