@@ -100,12 +100,18 @@ class Ground:
         spots = pd.DataFrame({"region": codes, "lon": frame["lon"], "lat": frame["lat"]})[marked & known].drop_duplicates()
         if spots.empty or not asked.any():
             return near
-        tree = sphere_tree(spots["lon"].to_numpy(), spots["lat"].to_numpy())
-        most = min(int(spots["region"].value_counts().max()) + 1, len(spots))
-        points = unit_vectors(frame["lon"].to_numpy()[asked], frame["lat"].to_numpy()[asked])
-        chord, row = (found.reshape(len(points), most) for found in tree.query(points, k=most))
-        elsewhere = spots["region"].to_numpy()[row] != codes[asked][:, None]
-        near[asked] = np.where(elsewhere, chord_to_metres(chord), np.inf).min(axis=1) < self.options.buffer_m
+        lon, lat = frame["lon"].to_numpy()[asked], frame["lat"].to_numpy()[asked]
+        place, own = unit_vectors(lon, lat), codes[asked]
+        chord = np.full(len(own), np.inf)
+        # Two different codes differ in some bit: one search a bit and value finds the nearest spot of any other region, however many
+        # spots a region has.
+        for bit in range(int(codes.max()).bit_length()):
+            for value in (0, 1):
+                there, here = (spots["region"].to_numpy() >> bit) & 1 == value, (own >> bit) & 1 != value
+                if there.any() and here.any():
+                    tree = sphere_tree(spots["lon"].to_numpy()[there], spots["lat"].to_numpy()[there])
+                    chord[here] = np.minimum(chord[here], tree.query(place[here])[0])
+        near[asked] = np.isfinite(chord) & (chord_to_metres(chord) < self.options.buffer_m)
         return near
 
     def draw(self, among: Mask, fraction: float, purpose: str) -> Mask:
