@@ -1,4 +1,4 @@
-"""What scoring costs one cell of a table, all of it: scores, grounds, groups, temperature, Moran's I, fairness, kept sums.
+"""What scoring costs one cell of a table, all of it: scores, grounds, groups, temperature, Moran's I, kept sums.
 
 A sweep does this for every cell, so it must stay small beside the quickest fit. Target: 5 ms for about a thousand test units.
 """

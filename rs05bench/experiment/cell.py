@@ -135,7 +135,7 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Task
         strata=scored.strata,
         calibration=scored.calibration,
         sums=scored.packed(),
-        fairness=scored.fairness,
+        group_sums=scored.packed_groups(),
         budget={
             **budget.record(),
             **({"labelled_pixels": data.labelled_pixels()} if budget.pixel_fraction < 1.0 else {}),

@@ -1,7 +1,8 @@
-"""Scores of the declared groups of one cell: each with an interval, the worst of them, and whether the gap is more than chance."""
+"""Scores of the declared groups of one cell, with intervals, the worst of them, and whether the gap is more than chance."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,26 @@ from numpy.typing import NDArray
 
 from rs05bench.protocol.inference.estimate import LEVEL, Estimate, limits
 from rs05bench.protocol.inference.over_blocks import over_blocks
+from rs05bench.protocol.kept import KeptSums
 from rs05bench.protocol.metrics import Sums, find_metric
 
 LEAST_UNITS = 30
 """A group of fewer units is scored, and called neither worst nor best."""
 PERMUTATIONS = 199
+
+
+def report_of_kept(metric: str, column: str, kept: KeptSums, units: Mapping[str, float]) -> dict[str, Any]:
+    """The `group_report` of a group column that kept sums are split by.
+
+    Args:
+        metric: The score.
+        column: The group column.
+        kept: Sums by `block` and that column.
+        units: Scored units of each group.
+    """
+    names = sorted(units)
+    of_group = [kept.add_up(metric, "block", where=kept.keys[column] == name) for name in names]
+    return group_report(metric, names, of_group, np.array([units[name] for name in names], dtype=np.int64))
 
 
 def group_report(metric: str, names: list[str], of_group: list[Sums], units: NDArray[np.integer]) -> dict[str, Any]:
@@ -22,7 +38,7 @@ def group_report(metric: str, names: list[str], of_group: list[Sums], units: NDA
     Args:
         metric: The score.
         names: G group names.
-        of_group: Sums of each group, over equally many clusters that stand for the same blocks in the same order.
+        of_group: Sums of each group over blocks.
         units: (G,) scored units.
 
     Returns:

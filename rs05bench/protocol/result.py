@@ -178,7 +178,8 @@ class Result(_Record):
         calibration: role -> reliability curve (`confidence`, `accuracy`, `units`).
         sums: role -> packed sums per test block, from which intervals and drops follow without predictions (`kept` reads them); empty in
             results of earlier versions.
-        fairness: role -> group column -> score of every declared group with interval, the worst, and the gap.
+        group_sums: role -> declared group column -> packed sums per test block and group, where `sums` are not split by that column.
+        fairness: Reports that results of earlier versions hold; `group_report` gives them, and makes those of all others.
         budget: Labels used, shortages, digest.
         training: Schedule, early stopping, chosen settings; `encoder` says where its weights are from, `warnings` what was warned of the
             data.
@@ -202,6 +203,7 @@ class Result(_Record):
     strata: list[Stratum] = Field(default_factory=list)
     calibration: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
     sums: dict[str, str] = Field(default_factory=dict, repr=False)
+    group_sums: dict[str, dict[str, str]] = Field(default_factory=dict, repr=False)
     fairness: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     budget: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -226,6 +228,34 @@ class Result(_Record):
         from rs05bench.protocol.kept import KeptSums
 
         return KeptSums.unpack(self.sums[role])
+
+    def group_report(self, role: str, column: str) -> dict[str, Any] | None:
+        """Scores of the groups of a column with intervals, the worst, and whether the gap is more than chance.
+
+        Computed when asked for (intervals and permutations take tens of milliseconds), with fixed seeds.
+
+        Args:
+            role: `test_id` or `test_ood`.
+            column: A declared group column.
+
+        Returns:
+            See `rs05bench.protocol.group_report.group_report`; None where no sums are kept by block and that column, or they do not give
+            the main metric.
+
+        Raises:
+            DataError: The sums cannot be read.
+        """
+        if column in self.fairness.get(role, {}):
+            return self.fairness[role][column]
+        from rs05bench.protocol.group_report import report_of_kept
+        from rs05bench.protocol.kept import KeptSums
+
+        packed = self.group_sums.get(role, {}).get(column)
+        kept = self.kept(role) if packed is None else KeptSums.unpack(packed)
+        scores = self.per_group.get(role, {}).get(column)
+        if kept is None or scores is None or not {"block", column} <= set(kept.keys) or not kept.gives(self.main_metric):
+            return None
+        return report_of_kept(self.main_metric, column, kept, {name: of["units"] for name, of in scores.items()})
 
     def table(self) -> Any:
         """The scores as a pandas DataFrame: a row a metric, a column a role."""

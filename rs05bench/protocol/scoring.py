@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError
 from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.group_report import group_report
 from rs05bench.protocol.kept import KeptSums
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics import Clusters, UnitSums, find_metric
@@ -48,11 +46,15 @@ class Scored:
     per_group: dict[str, dict[str, dict[str, dict[str, float]]]]
     calibration: dict[str, dict[str, list[float]]]
     sums: dict[str, KeptSums] = field(default_factory=dict)
-    fairness: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    group_sums: dict[str, dict[str, KeptSums]] = field(default_factory=dict)
 
     def packed(self) -> dict[str, str]:
         """The sums as a result stores them."""
         return {role: kept.pack() for role, kept in self.sums.items()}
+
+    def packed_groups(self) -> dict[str, dict[str, str]]:
+        """The sums by declared group as a result stores them, where `packed` is not split by it."""
+        return {role: {column: kept.pack() for column, kept in columns.items()} for role, columns in self.group_sums.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,8 @@ class Scorer:
             scored.strata.extend(self._strata(sums, part))
             scored.per_group[role] = self._per_group(sums, part)
             scored.sums[role] = KeptSums(part.keys, sums.sums(Clusters.numbered(part.row_of, part.rows)).kinds)
-            if fairness := self._fairness(sums, part):
-                scored.fairness[role] = fairness
+            if apart := self._apart(sums, part):
+                scored.group_sums[role] = apart
             if curve := sums.curve():
                 scored.calibration[role] = curve
         return scored
@@ -141,18 +143,13 @@ class Scorer:
             found[column] = {name: {"units": float(units[i]), **_finite(values, i)} for i, name in enumerate(names)}
         return found
 
-    def _fairness(self, sums: UnitSums, part: Part) -> dict[str, dict[str, Any]]:
-        """Scores of the declared groups with intervals, the worst, and the gap; resampled by test block."""
-        found: dict[str, dict[str, Any]] = {}
-        metric, blocks = self.card.main_metric, int(part.block_of.max()) + 1
-        for column in self.card.fairness_groups:
-            names, code = part.groups[column]
-            if len(names) > MOST_GROUPS:
-                continue
-            stats = sums.sums(Clusters.numbered(code * blocks + part.block_of, len(names) * blocks)).find(metric)
+    def _apart(self, sums: UnitSums, part: Part) -> dict[str, KeptSums]:
+        """Sums of the main metric by block and declared group, for those groups that the kept sums are not split by."""
+        found: dict[str, KeptSums] = {}
+        for column, rows in part.apart.items():
+            stats = sums.sums(Clusters.numbered(rows.row_of, len(rows))).find(self.card.main_metric)
             if stats is not None:
-                of_group = [stats.take(np.arange(i * blocks, (i + 1) * blocks)) for i in range(len(names))]
-                found[column] = group_report(metric, names, of_group, np.bincount(code, minlength=len(names)))
+                found[column] = KeptSums(rows.keys, (stats,))
         return found
 
 

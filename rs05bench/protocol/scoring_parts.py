@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.kept import choose_keys, joined
+from rs05bench.protocol.kept import MOST_ROWS, choose_keys, joined
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics import Clusters
 from rs05bench.protocol.metrics.spatial import SpatialWeights, knn_weights
@@ -23,6 +23,22 @@ MOST_GROUPS = 200
 MOST_FOR_MORAN = 20_000
 """Moran's I of more units than this is not computed with every cell."""
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows that sums are kept over.
+
+    Args:
+        keys: Key columns of the rows, each (R,).
+        row_of: (n,) row of each unit.
+    """
+
+    keys: Mapping[str, NDArray[np.object_]]
+    row_of: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.keys.values())))
 
 
 @dataclass(frozen=True)
@@ -37,7 +53,7 @@ class Part:
         strata: (shift, ground, group) of each.
         stratum_of: (n,) which of them each unit is in.
         groups: Group column -> its values here, and (n,) which of them each unit has.
-        block_of: (n,) block of each unit.
+        apart: Fairness column that `keys` lacks -> rows by `block` and that column.
         lonlat: (n, 2) positions in degrees, NaN where unknown.
     """
 
@@ -48,7 +64,7 @@ class Part:
     strata: list[tuple[str, str, str]]
     stratum_of: NDArray[np.intp]
     groups: Mapping[str, tuple[list[str], NDArray[np.intp]]]
-    block_of: NDArray[np.intp]
+    apart: Mapping[str, Rows]
     lonlat: Array
 
     @property
@@ -128,9 +144,24 @@ def _part(card: TaskCard, role: str, at: NDArray[np.intp], table: pd.DataFrame, 
     for column in dict.fromkeys([*card.groups, *card.fairness_groups, *(["year"] if card.year is not None else [])]):
         one, code = _codes(here[column])
         groups[column] = ([str(here[column][i]) for i in one], code)
-    _, block_of = _codes(here["block"])
     keys = {name: here[name][first] for name in columns}
-    return Part(role, at, keys, row_of, strata, stratum_of, groups, block_of, lonlat[at])
+    apart = {
+        column: _by_block_and_group(here["block"], column, *groups[column])
+        for column in card.fairness_groups
+        if column not in columns and len(groups[column][0]) <= MOST_GROUPS
+    }
+    return Part(role, at, keys, row_of, strata, stratum_of, groups, apart, lonlat[at])
+
+
+def _by_block_and_group(block: NDArray[np.object_], column: str, names: list[str], code: NDArray[np.intp]) -> Rows:
+    """At most `MOST_ROWS` rows: where blocks times groups are more, blocks next to each other in name order are one cluster."""
+    first, block_of = _codes(block)
+    clusters = min(len(first), MOST_ROWS // len(names))
+    cluster_of = np.arange(len(first)) * clusters // len(first)
+    lead = np.searchsorted(cluster_of, np.arange(clusters))
+    row, row_of = np.unique(code * clusters + cluster_of[block_of], return_inverse=True)
+    keys = {"block": block[first[lead[row % clusters]]], column: np.array(names, dtype=object)[row // clusters]}
+    return Rows(keys, row_of.ravel())
 
 
 def _codes(names: NDArray[np.object_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

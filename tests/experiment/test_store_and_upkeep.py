@@ -194,7 +194,15 @@ def test_a_stated_number_of_labels_is_not_believed(runs, tmp_path):
 
 def test_whatever_follows_from_predictions_card_and_manifest_is_made_again(runs, tmp_path):
     def lies(record):
-        record.update(main=False, simulated=True, strata=[], sums={}, per_group={}, calibration={}, fairness={})
+        record.update(
+            main=False,
+            simulated=True,
+            strata=[],
+            sums={},
+            per_group={},
+            calibration={},
+            fairness={"test_id": {"biome": {"worst": "nobody"}}},
+        )
 
     digest, told, ours = edited(runs, tmp_path, result_edit(lies))
     assert not told.refused

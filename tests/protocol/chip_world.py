@@ -81,7 +81,7 @@ class ChipWorld(World):
                         strata=scored.strata,
                         calibration=scored.calibration,
                         sums=scored.packed(),
-                        fairness=scored.fairness,
+                        group_sums=scored.packed_groups(),
                         budget={"labels_used": 10},
                     )
                 )

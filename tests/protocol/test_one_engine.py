@@ -58,7 +58,7 @@ def as_result(scored: Scored, kind: str, model: str) -> Result:
         strata=scored.strata,
         calibration=scored.calibration,
         sums=scored.packed(),
-        fairness=scored.fairness,
+        group_sums=scored.packed_groups(),
         budget={"labels_used": 10},
     )
 

@@ -109,8 +109,19 @@ def test_an_interval_from_kept_sums_is_that_of_the_predictions(world, scored):
 def test_a_result_of_an_earlier_version_loads_and_keeps_no_sums(world, scored):
     manifest, fold, predictions, _ = scored
     record = make_result(world.card, manifest, fold, world.labels, predictions).model_dump(mode="json")
-    del record["sums"], record["fairness"]
-    assert Result.model_validate(record).kept("test_id") is None
+    del record["sums"], record["group_sums"], record["fairness"]
+    result = Result.model_validate(record)
+    assert result.kept("test_id") is None
+    assert result.group_report("test_id", "biome") is None
+
+
+def test_the_group_report_that_an_earlier_version_stored_is_read(world, scored):
+    manifest, fold, predictions, _ = scored
+    record = make_result(world.card, manifest, fold, world.labels, predictions).model_dump(mode="json")
+    stored = {"metric": world.card.main_metric, "groups": {}, "worst": "steppe", "best": "forest", "gap": None}
+    record["fairness"] = {"test_id": {"biome": stored}}
+    del record["group_sums"]
+    assert Result.model_validate(record).group_report("test_id", "biome") == stored
 
 
 def test_sums_that_were_tampered_with_are_refused():
@@ -244,16 +255,47 @@ def test_fairness_names_the_worst_group_and_the_gap():
     predictions = guess(world.card, manifest, fold, world.labels, 5, 0.9, 0.9)
     p = predictions.probabilities.copy()
     p[[biome[unit] == "steppe" for unit in predictions.unit_id]] = [0.2, 0.3, 0.5]
-    found = Scorer.build(world.card, manifest, fold, UnitLabels.of(world.card, world.labels)).score(
-        dataclasses.replace(predictions, probabilities=p)
-    )
-    report = found.fairness["test_id"]["biome"]
+    found = make_result(world.card, manifest, fold, world.labels, dataclasses.replace(predictions, probabilities=p))
+    report = found.group_report("test_id", "biome")
     assert (report["worst"], report["best"]) == ("steppe", "forest")
     scores = found.per_group["test_id"]["biome"]
     assert report["gap"]["value"] == pytest.approx(scores["forest"]["macro_f1"] - scores["steppe"]["macro_f1"])
     assert 0 < report["gap"]["low"] < report["gap"]["value"] < report["gap"]["high"]
     assert report["gap"]["p"] == pytest.approx(1 / 200)
     assert report["groups"]["forest"]["units"] == scores["forest"]["units"]
+
+
+def test_groups_are_reported_alike_where_the_kept_sums_are_too_many_to_be_split_by_them(world, scored, monkeypatch):
+    manifest, fold, predictions, _ = scored
+    split = make_result(world.card, manifest, fold, world.labels, predictions)
+    monkeypatch.setattr("rs05bench.protocol.kept.MOST_ROWS", 1)
+    added_up = make_result(world.card, manifest, fold, world.labels, predictions)
+    assert "biome" not in added_up.kept("test_id").keys
+    for role in ("test_id", "test_ood"):
+        one, other = (result.group_report(role, "biome") for result in (split, added_up))
+        assert one["groups"].keys() == other["groups"].keys() == set(world.manifest("leave-state-out").units["biome"])
+        for name, entry in one["groups"].items():
+            assert entry == pytest.approx(other["groups"][name], nan_ok=True)
+        assert (one["worst"], one["gap"]) == (other["worst"], pytest.approx(other["gap"], nan_ok=True))
+
+
+def test_blocks_are_joined_whole_where_blocks_and_groups_are_too_many(monkeypatch):
+    world = World(n=600)
+    manifest = world.manifest("leave-state-out")
+    fold = manifest.folds[0]
+    predictions = guess(world.card, manifest, fold, world.labels, 0, 0.6, 0.3)
+    monkeypatch.setattr("rs05bench.protocol.kept.MOST_ROWS", 1)
+    monkeypatch.setattr("rs05bench.protocol.scoring_parts.MOST_ROWS", 2 * 4)
+    scored = Scorer.build(world.card, manifest, fold, UnitLabels.of(world.card, world.labels)).score(predictions)
+    kept = scored.group_sums["test_id"]["biome"]
+    rows = manifest.fold(fold)
+    rows = rows[rows["role"].astype(str) == "test_id"].merge(manifest.units[["unit_id", "biome"]], on="unit_id")
+    # A joined block is named by the first of its blocks in name order and holds all up to the next name.
+    names = np.unique(kept.keys["block"].astype(str))
+    assert len(names) == 4 < rows["block"].nunique()
+    joined = names[np.searchsorted(names, rows["block"].astype(str).to_numpy(), side="right") - 1]
+    expected = rows.groupby([joined, rows["biome"].astype(str).to_numpy()]).size().to_dict()
+    assert dict(zip(zip(kept.keys["block"], kept.keys["biome"], strict=True), kept.units.tolist(), strict=True)) == expected
 
 
 def test_the_gap_of_equal_groups_is_rarely_called_one():

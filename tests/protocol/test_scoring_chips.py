@@ -9,6 +9,7 @@ import pytest
 
 from rs05bench.protocol import draw_budget
 from rs05bench.protocol.comparison import compare
+from rs05bench.protocol.group_report import report_of_kept
 from rs05bench.protocol.hypotheses import judge_hypotheses
 from rs05bench.protocol.inference.contrast import cluster_weights
 from rs05bench.protocol.kept import KeptSums
@@ -80,8 +81,9 @@ def test_declared_groups_are_scored_with_intervals(world, scored):
     *_, found = scored
     manifest = world.manifest("leave-state-out")
     rows = manifest.fold(scored[0]).merge(manifest.units[["unit_id", "biome"]], on="unit_id")
-    for role, columns in found.fairness.items():
-        for name, entry in columns["biome"]["groups"].items():
+    for role, kept in found.sums.items():
+        units = {name: scores["units"] for name, scores in found.per_group[role]["biome"].items()}
+        for name, entry in report_of_kept("miou", "biome", kept, units)["groups"].items():
             here = rows[(rows["role"].astype(str) == role) & (rows["biome"] == name)]
             assert entry["value"] == pytest.approx(found.per_group[role]["biome"][name]["miou"])
             assert entry["units"] == len(here) == found.per_group[role]["biome"][name]["units"]

@@ -98,7 +98,7 @@ def make_result(
         strata=scored.strata,
         calibration=scored.calibration,
         sums=scored.packed(),
-        fairness=scored.fairness,
+        group_sums=scored.packed_groups(),
         budget={"labels_used": 20 + extra, "extra": extra},
         main=manifest.split != "random",
     )
