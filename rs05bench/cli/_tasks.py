@@ -12,7 +12,7 @@ def find_card(name: str, data: Path) -> Any:
     """The card of a file, of chips the package reads, or of a published table.
 
     Args:
-        name: Path of a card, or `burn-scar-chips`, `crop-chips`, `fuel-moisture`.
+        name: Path of a card, or `hls-burn-scars`, `crop-chips`, `fuel-moisture`.
         data: Where the files lie; chips that were simulated are called so.
     """
     from rs05bench.protocol.card import TaskCard

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def fit_predict(
-    card: Annotated[str, typer.Argument(help="Task card (YAML), or the name of a task the package reads, e.g. burn-scar-chips.")],
+    card: Annotated[str, typer.Argument(help="Task card (YAML), or the name of a task the package reads, e.g. hls-burn-scars.")],
     data: Annotated[Path, typer.Option(help="Folder of the data.")],
     model: Annotated[str, typer.Option(help="Model name; rs05bench models lists them.")],
     split: Annotated[str, typer.Option(help="Split, e.g. leave-state-out.")],

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 @labels.command("build")
 def build(
-    task: Annotated[str, typer.Argument(help="Task card (YAML), or burn-scar-chips, crop-chips, fuel-moisture.")],
+    task: Annotated[str, typer.Argument(help="Task card (YAML), or hls-burn-scars, crop-chips, fuel-moisture.")],
     data: Annotated[Path, typer.Option(help="Where the data lie.")],
     out: Annotated[Path, typer.Option(help="Folder of the pack; must not hold one yet.")],
     redistributable: Annotated[

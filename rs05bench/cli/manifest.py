@@ -23,7 +23,7 @@ def build(
     card: Annotated[
         str,
         typer.Argument(
-            help="Task card (YAML); burn-scar-chips or crop-chips over your copy of the chips; or a published set: "
+            help="Task card (YAML); hls-burn-scars or crop-chips over your copy of the chips; or a published set: "
             "burn-scar, crop, counties, fuel-moisture."
         ),
     ],

@@ -10,10 +10,12 @@ from torch.utils.data import DataLoader
 from rs05bench.datamodules.base import Opened, ProtocolDataModule
 from rs05bench.datamodules.chip_view import ChipView, Loading
 from rs05bench.datamodules.chipsource import ChipSource, Layers, chip_card, layers_beside, open_chips
+from rs05bench.errors import DataError
 from rs05bench.protocol.audit import with_published_verdict
 from rs05bench.protocol.budget import LabelBudget, draw_budget
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.manifest import SplitManifest, build_manifest
+from rs05bench.protocol.manifest import SplitManifest, build_manifest, open_manifest
+from rs05bench.protocol.splits import Split
 
 
 class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
@@ -28,7 +30,7 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
         budget: Budget name.
         seed: Seed of the budget's draw and of the order of batches.
         card: A card of your own; default the one shipped.
-        manifest: A frozen manifest; default it is built from the files.
+        manifest: A frozen manifest over the same chips, its file, or the name of a shipped one; default it is built from the files.
         layers: Further group columns: name -> (polygon layer, column); default what `layers_beside` finds for the split.
         embeddings: AlphaEarth tiles for models that read them.
         extra: Folder of layers (`rs05bench layers`) for hybrid models.
@@ -36,6 +38,9 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
         num_workers: Loader workers.
         fill: What missing pixels of `image` become. Default: NaN for our models, which read it as missing, and 0 for any other module.
         source: Files already open (the arguments above that open them are then not used).
+
+    Raises:
+        DataError: The manifest is of another task or split, or over other chips.
     """
 
     reader: ClassVar[str]
@@ -50,7 +55,7 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
         seed: int = 0,
         *,
         card: TaskCard | str | Path | None = None,
-        manifest: SplitManifest | None = None,
+        manifest: SplitManifest | str | Path | None = None,
         layers: Layers | None = None,
         embeddings: Any | None = None,
         extra: str | Path | None = None,
@@ -60,7 +65,17 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
         source: ChipSource | None = None,
     ) -> None:
         super().__init__(
-            split, fold, budget, seed, root=root, card=card, embeddings=embeddings, extra=extra, batch_size=batch_size, fill=fill
+            split,
+            fold,
+            budget,
+            seed,
+            root=root,
+            card=card,
+            manifest=manifest,
+            embeddings=embeddings,
+            extra=extra,
+            batch_size=batch_size,
+            fill=fill,
         )
         self.root = Path(root)
         self._given = (card, manifest, layers, embeddings, extra, source)
@@ -78,7 +93,10 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
             own = given or chip_card(self.reader, self.root, layers)
             source = ChipSource(self.root, own, layers=layers, embeddings=embeddings, extra=folder)
         card = source.card
-        manifest = manifest or with_published_verdict(build_manifest(card, source.units(), self.split))
+        if manifest is None:
+            manifest = with_published_verdict(build_manifest(card, source.units(), self.split))
+        else:
+            manifest = _frozen(manifest, source, self.split)
         fold = self._fold or manifest.folds[0]
         labels = dict(source.labels(card.targets[0]))
         view = ChipView(
@@ -182,6 +200,25 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
             A matplotlib Figure.
         """
         return self.source.dataset.plot(sample, show_titles, suptitle)
+
+
+def _frozen(given: SplitManifest | str | Path, source: ChipSource, split: str) -> SplitManifest:
+    """A manifest that was given, once it is known to be one of this split over these chips."""
+    manifest = given if isinstance(given, SplitManifest) else open_manifest(given)
+    if manifest.task != source.card.name:
+        raise DataError(f"is of the task {manifest.task!r}", source=manifest.name, remedy=f"Give a manifest of {source.card.name!r}.")
+    if manifest.split != Split(split).base:
+        raise DataError(f"is of the split {manifest.split!r}, and {split!r} was asked for", source=manifest.name)
+    known, there = set(manifest.units["unit_id"]), set(source.dataset.unit_ids)
+    if known != there:
+        example = min(known ^ there)
+        raise DataError(
+            f"is over other chips: of its {len(known)} chips {len(known & there)} are in {source.root}, which holds {len(there)}; "
+            f"{example!r} is in one of them alone",
+            source=manifest.name,
+            remedy="Complete the copy of the data, or leave the manifest out: the split is then built from the chips that are there.",
+        )
+    return manifest
 
 
 class BurnScarDataModule(ChipDataModule):

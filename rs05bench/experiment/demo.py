@@ -47,7 +47,7 @@ REGRESSORS = ("floor/mean", "floor/nearest", "raw/ridge", "alphaearth/ridge", "h
 TASKS: tuple[DemoTask, ...] = (
     DemoTask("burn-scar", "leave-ecoregion-out", ("1pct", "5pct", "10pct"), CLASSIFIERS),
     DemoTask("crop", "leave-state-out", ("1pct", "5pct", "10pct"), CLASSIFIERS),
-    DemoTask("urban", "leave-city-out", ("50-units", "100-units", "200-units"), REGRESSORS, ("transit_pct",)),
+    DemoTask("urban", "leave-city-out", ("50-units", "100-units", "200-units"), REGRESSORS, ("walk_pct",)),
 )
 
 DEEP: tuple[Callable[..., list[SweepSummary]], ...] = (deep_part,)

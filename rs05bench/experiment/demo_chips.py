@@ -38,7 +38,7 @@ def deep_part(
     """Writes the chips where they are missing and runs every cell of the deep part that has no result yet.
 
     Args:
-        out: The demo's folder: chips under `data/burn-scar-chips/`, results under `runs/`.
+        out: The demo's folder: chips under `data/hls-burn-scars/`, results under `runs/`.
         jobs: Worker processes; default all cores.
         on_start: Called with the cells and how many already exist.
         on_progress: Called with outcomes as they come.
@@ -47,7 +47,7 @@ def deep_part(
         What was run: the grid, then the costs of its larger budget, each measured alone.
     """
     root = Path(out)
-    card = demo_card(root / "data" / "burn-scar-chips")
+    card = demo_card(root / "data" / "hls-burn-scars")
     grid: dict[str, Any] = {"models": MODELS, "splits": (SPLIT,), "folds": FOLDS, "budgets": BUDGETS, "seeds": SEEDS}
     runs = [sweep(card, card.parent, root / "runs", **grid, jobs=jobs, costs=False, on_start=on_start, on_progress=on_progress)]
     if not runs[0].stopped:
@@ -69,7 +69,7 @@ def chips_card(folder: str | Path, *, steps: int = STEPS, patch_size: int = 64) 
     """A card over chips that `write_small_chips` wrote, with a schedule for two cores."""
     from rs05bench.datamodules.chipsource import simulated_chip_cards
 
-    card = simulated_chip_cards(folder)["burn-scar-chips"]
+    card = simulated_chip_cards(folder)["hls-burn-scars"]
     training = card.training.model_copy(update={"steps": steps, "val_every": max(steps // 2, 1), "class_weights": "balanced"})
     said = {**card.preprocessing, "patch_size": patch_size}
     return card.model_copy(update={"training": training, "preprocessing": said, "budgets": [*BUDGETS, "full"]})

@@ -79,6 +79,12 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
         return _shallow(name, inputs, learner, card, seed)
     if (made := _from_outside(name, card, seed, options)) is not None:
         return made
+    if learner in SHALLOW_NAMES and card is not None and card.kind == "segmentation":
+        raise DataError(
+            f"model {name!r} is for tables of features, and this task holds chips",
+            source=card.name,
+            remedy="Use a model for chips, e.g. raw/unet; see rs05bench models.",
+        )
     if learner in SHALLOW_NAMES and card is not None:
         raise DataError(
             f"model {name!r}: {inputs!r} is no feature set of the card (there are {', '.join(sorted(card.features)) or 'none'})",

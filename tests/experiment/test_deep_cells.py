@@ -41,7 +41,7 @@ def burn(bench, seed=0, budget=BUDGET):
 
 
 def cell(model, seed=0, budget=BUDGET, fold=FOLD, **options):
-    return Cell(task="burn-scar-chips", target="burn scar", split=SPLIT, fold=fold, model=model, budget=budget, seed=seed, options=options)
+    return Cell(task="hls-burn-scars", target="burn scar", split=SPLIT, fold=fold, model=model, budget=budget, seed=seed, options=options)
 
 
 MODELS = ["raw/unet", "alphaearth/conv1x1", "hybrid/unet", "prithvi-tiny/frozen@random", "prithvi-tiny/lora@random"]
