@@ -93,16 +93,18 @@ def _nearest(asked: Floats, known: Floats, allowed: Any = None, same: Rows | Non
     length = (known**2).sum(axis=1)
     for start in range(0, len(asked), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(asked)))
-        squared = (asked[rows] ** 2).sum(axis=1)[:, None] - 2.0 * asked[rows] @ known.T + length[None, :]
+        squared = (2.0 * asked[rows]) @ known.T
+        np.subtract((asked[rows] ** 2).sum(axis=1)[:, None], squared, out=squared)
+        squared += length
         if same is not None:
             squared[np.arange(len(rows)), same[rows]] = np.inf
         if allowed is not None:
-            squared[~allowed(rows)] = np.inf
+            np.copyto(squared, np.inf, where=~allowed(rows))
         at[rows] = squared.argmin(axis=1)
         found = known[at[rows]]
         # Differences of the found pair alone: the expansion above cancels where two vectors are nearly equal.
         exact = np.sqrt(((asked[rows].astype(np.float64) - found) ** 2).sum(axis=1))
-        best[rows] = np.where(np.isfinite(squared.min(axis=1)), exact, np.inf)
+        best[rows] = np.where(np.isfinite(squared[np.arange(len(rows)), at[rows]]), exact, np.inf)
     return best, at
 
 
