@@ -19,7 +19,7 @@ import pandas as pd
 from rs05bench.datasets.geography import add_groups
 from rs05bench.datasets.mgrs import centre_of
 from rs05bench.protocol import TaskCard, UnitTable, build_manifest
-from rs05bench.protocol.audit import with_published_verdict
+from rs05bench.protocol.audit import with_verdict
 
 FIRE_DAYS = 90
 SPLITS = ("leave-tile-out", "leave-state-out", "leave-climate-region-out", "leave-year-out", "until-2020", "official")
@@ -71,7 +71,7 @@ def main(index: Path, out: Path) -> None:
         options = {**CARD["split_options"], "block_by": "fire" if split == "leave-tile-out" else "tile"}
         card = TaskCard.parse({**CARD, "split_options": options})
         table = UnitTable.build(units, groups=card.groups, source=index.name)
-        manifest = with_published_verdict(build_manifest(card, table, split))
+        manifest = with_verdict(build_manifest(card, table, split))
         manifest.save(out)
         print(f"{manifest.digest}  {manifest.name}  {len(manifest.folds)} folds")
 
