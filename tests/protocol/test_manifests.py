@@ -90,7 +90,8 @@ def test_a_shipped_manifest_is_whole_and_its_card_says_what_it_must(name):
     for fold in manifest.folds:
         said = card["folds"][fold]
         assert {role: n for role, n in said["counts"].items() if n} == {role: int(n) for role, n in counts.loc[fold].items() if n}
-        assert sum(n for roles in said["regions"].values() for n in roles.values()) == len(manifest.units)
+        if said["regions"]:  # left out where there are very many
+            assert sum(n for roles in said["regions"].values() for n in roles.values()) == len(manifest.units)
     assert set(manifest.units.columns) == FACTS | set(card["groups"])
 
 
