@@ -117,7 +117,7 @@ def test_frozen_cells_share_features_and_others_do_not(bench, tmp_path, monkeypa
     scores = [run(shared, cell("prithvi-tiny/frozen@random"))]
     first = sum(encoded)
     assert first > 0
-    run(shared, cell("prithvi-tiny/frozen@random", seed=1, budget="2-fires"))
+    run(shared, cell("prithvi-tiny/frozen@random", budget="2-fires"))  # the same seed: a control of another is another network
     again = sum(encoded) - first
     assert again < first / 2, "test chips are the same, and so are their windows"
     scores.append(run(shared, cell("prithvi-tiny/frozen@random")))
