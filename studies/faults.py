@@ -178,7 +178,7 @@ def try_one(kind: str, name: str, world: Path) -> tuple[Told, subprocess.Complet
                 done = run(arguments)
             left = files(out)
         elif kind == "full disk":
-            ballast = fill(disk, leave=8192)
+            ballast = fill(disk, leave=0)
             done = run(arguments)
             left = files(out)
             ballast.unlink()

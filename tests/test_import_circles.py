@@ -8,7 +8,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "rs05bench"
 KNOWN = {
-    frozenset(f"rs05bench.models.{name}" for name in ("chip_model", "chip_network", "deep", "identity", "presto")),
+    frozenset(
+        f"rs05bench.models.{name}"
+        for name in ("chip_model", "chip_network", "deep", "frozen_chips", "frozen_learners", "identity", "presto")
+    ),
     frozenset(f"rs05bench.embeddings.{name}" for name in ("cog", "gdal_raster", "raster")),
     frozenset(f"rs05bench.report.site.{name}" for name in ("adapter", "records")),
 }

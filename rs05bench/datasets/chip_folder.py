@@ -25,6 +25,7 @@ from rs05bench.datasets.files import hidden, missing_data
 from rs05bench.datasets.geography import Layer, locate, read_polygons
 from rs05bench.datasets.rasters import RasterHeader, read_header, read_pixels, same_grid
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.geodesy import pixel_metres
 
 _ANY_TIME = (pd.Timestamp(1970, 1, 1), pd.Timestamp(2100, 1, 1))
@@ -274,7 +275,7 @@ def mask_header(path: Path) -> RasterHeader:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as src:
+            with open_raster_file(path) as src:
                 crs = "" if src.crs is None or src.transform.is_identity else src.crs.to_wkt()
                 header = RasterHeader(path, src.height, src.width, src.count, src.dtypes[0], crs, src.transform, src.nodata)
     except RasterioError as error:

@@ -195,7 +195,7 @@ def _look(model: DeepModel, data: ChipData) -> _Cell:
         height=int(mask.shape[-2]),
         width=int(mask.shape[-1]),
         batch_size=int(getattr(data, "batch_size", None) or len(mask)),
-        whole_groups=bool(getattr(getattr(loader, "batch_sampler", None), "whole", False)),
+        whole_groups=bool(getattr(getattr(loader, "sampler", None), "whole", False)),
         augmentation=tuple(getattr(training, "augmentation", ())) if _sees_pixels_anew(model) else (),
     )
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.cog import write_cog
+from rs05bench.protocol.cog import open_raster_file, write_cog
 from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.geodesy import pixel_metres
 from rs05bench.protocol.hashing import array_digest, content_digest
@@ -105,7 +105,7 @@ class LabelPack:
         row = self.table.loc[unit_id]
         path = self.directory / str(row["file"])
         try:
-            with rasterio.open(path) as source:
+            with open_raster_file(path) as source:
                 values = source.read(1)
         except rasterio.errors.RasterioError as error:
             raise DataError(f"cannot be read: {error}", source=path) from error

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_json
 from rs05bench.protocol.budget import LabelBudget
-from rs05bench.protocol.cog import write_cog
+from rs05bench.protocol.cog import open_raster_file, write_cog
 from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.hashing import array_digest, content_digest, hash_pixels
 from rs05bench.protocol.metrics import BandTable, Calibration, ClassCalibration, Clusters, RegionalAreas, Tally, stack
@@ -293,7 +293,7 @@ class MapPredictions(Predictions):
 
         path = self.directory / file
         try:
-            with rasterio.open(path) as source:
+            with open_raster_file(path) as source:
                 if source.count != 1:
                     raise DataError(f"has {source.count} bands, expected 1", source=path)
                 values = source.read(1)

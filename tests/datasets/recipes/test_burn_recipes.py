@@ -188,7 +188,7 @@ def test_wrong_sources_are_refused(root, tmp_path):
 def test_tiles_beside_the_sources_become_the_embedding_of_the_chips(root, chip_folder, tmp_path):
     shutil.copytree(chip_folder / "alphaearth", root / "alphaearth")
     built = build("mtbs-hls", root, tmp_path / "out")
-    values = open_source(built.card, built.folder).embedding("T12TTS.2018190", 2018)
+    values = open_source(built.card, built.folder).pixels.embedding("T12TTS.2018190", 2018)
     assert values.shape == (64, SIDE, SIDE)
     assert (values[0] != -128).mean() > 0.5
 

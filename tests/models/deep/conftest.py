@@ -49,6 +49,7 @@ class Chips:
         steps: int = 6,
         bands: list[str] | None = None,
     ) -> None:
+        self.view = self
         self.kind, self.steps, self.num_frames, self.scale = kind, steps, frames, scale
         self.bands = bands or HLS6
         self.classes = None if kind == "regression" else ("unburnt", "burnt")
