@@ -12,7 +12,6 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
