@@ -83,14 +83,20 @@ def _leader(board: Leaderboard, table: Table, ranks: Ranks) -> dict[str, Any] | 
 
 
 def _finding(board: Leaderboard, tables: list[Table], ranks: dict[str, Ranks]) -> str:
-    """Which tier comes first most often, on real tasks."""
+    """Which tier comes first most often, on real tasks, and how often the first is alone there beyond chance."""
     firsts: dict[Tier, int] = {}
+    alone: dict[Tier, int] = {}
     real = [table for table in tables if not table.simulated and ranks[table.key]["deployment", _middle(table)]]
     for table in real:
         ranked = ranks[table.key]["deployment", _middle(table)]
-        tier = board.entries[min(ranked, key=lambda name: ranked[name].rank)].model.tier
+        slug = min(ranked, key=lambda name: ranked[name].rank)
+        tier = board.entries[slug].model.tier
         firsts[tier] = firsts.get(tier, 0) + 1
+        alone[tier] = alone.get(tier, 0) + (len(ranked) > 1 and ranked[slug].high == 1)
     if not firsts:
         return "No real task has a ranked submission yet."
     tier = max(TIERS, key=lambda name: firsts.get(name, 0))
-    return f"So far a model of the tier {tier} comes first on {firsts[tier]} of {len(real)} tables of real data."
+    said = f"So far a model of the tier {tier} comes first on {firsts[tier]} of {len(real)} tables of real data"
+    if alone[tier]:
+        return f"{said}; on {alone[tier]} of them it is ahead of every other model beyond chance."
+    return f"{said}; on none of them is it ahead of every other model beyond chance."
