@@ -13,6 +13,8 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.pooling import Point
 
 ROOT = Path(__file__).parent
+ROLES = {"test_id": "in-domain", "test_ood": "held out"}
+"""Roles in the words of a row."""
 
 
 class _Record(BaseModel):
@@ -58,7 +60,8 @@ class Contrast(_Record):
         found = []
         for values in product(*self.each.values()):
             shared = {"target": target} | dict(zip(self.each, values, strict=True))
-            found.append((self.label.format(**shared), self.first.point(self.task, shared), self.second.point(self.task, shared)))
+            label = self.label.format(**shared | {"role": ROLES.get(str(shared.get("role")), "")})
+            found.append((label, self.first.point(self.task, shared), self.second.point(self.task, shared)))
         return found
 
 
