@@ -33,6 +33,7 @@ def build(
     version: Annotated[
         int | None, typer.Option(help="Version to write into their names; default that of the shipped one they equal, else the next.")
     ] = None,
+    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Keep units without a label: a sealed round's test units.")] = False,
 ) -> None:
     """Draw the splits of a task, audit and freeze them, and print their digests.
 
@@ -44,7 +45,7 @@ def build(
     shipped = shipped_manifests()
     wanted = list(dict.fromkeys(part.strip().partition("+")[0] for part in splits.split(",") if part.strip())) if splits else None
     failed = 0
-    for split, made in _built(card, data, wanted):
+    for split, made in _built(card, data, wanted, unlabelled=unlabelled):
         if isinstance(made, DataError):
             failed += 1
             typer.echo(f"{split}: not possible on these data: {made.problem}", err=True)
@@ -158,7 +159,7 @@ def diff(
         raise typer.Exit(1)
 
 
-def _built(card: str, data: Path, wanted: list[str] | None) -> Any:
+def _built(card: str, data: Path, wanted: list[str] | None, *, unlabelled: bool) -> Any:
     """Split, and its manifest or the reason there is none."""
     from rs05bench.cli._tasks import find_card
     from rs05bench.datasets.published import PUBLISHED
@@ -175,7 +176,7 @@ def _built(card: str, data: Path, wanted: list[str] | None) -> Any:
     from rs05bench.datamodules.sources import open_source
 
     task = find_card(card, data)
-    source = open_source(task, data)
+    source = open_source(task, data, unlabelled=unlabelled)
     units = source.units()
     labels = {target: source.labels(target) for target in task.targets} if task.kind == "classification" else None
     for split in wanted or dict.fromkeys(split.partition("+")[0] for split in task.splits):

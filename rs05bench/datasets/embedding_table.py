@@ -62,8 +62,9 @@ class EmbeddingTable:
         DataError: Anything in the files that contradicts the card.
     """
 
-    def __init__(self, card: TaskCard, data_dir: str | Path, *, derive: Derive | None = None) -> None:
+    def __init__(self, card: TaskCard, data_dir: str | Path, *, derive: Derive | None = None, unlabelled: bool = False) -> None:
         self.card, self.root, self.source = card, Path(data_dir), f"{card.name} ({data_dir})"
+        self._unlabelled = unlabelled
         self._drops: list[dict[str, Any]] = []
         self.remarks: list[str] = []
         self._sets: dict[str, list[str]] | None = None
@@ -311,10 +312,10 @@ class EmbeddingTable:
                     self._note(f"{target} is {code:g}, a code for a missing value", count, str(frame["unit_id"][numbers == code].iloc[0]))
                     numbers = numbers.mask(numbers == code)
                 frame = frame.assign(**{target: numbers})
-            return self._drop(frame, frame[targets].isna().all(axis=1).to_numpy(), "no label")
+            return self._labelled(frame)
         for target in targets:
             frame = frame.assign(**{target: self._in_the_cards_words(as_keys(frame[target]), target)})
-        frame = self._drop(frame, frame[targets].isna().all(axis=1).to_numpy(), "no label")
+        frame = self._labelled(frame)
         if self.card.classes is None:
             return frame
         for target in targets:
@@ -332,6 +333,12 @@ class EmbeddingTable:
                 )
             frame = frame[~unknown].reset_index(drop=True)
         return frame
+
+    def _labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows with a label of any target; all rows where those without one were asked for."""
+        if self._unlabelled:
+            return frame
+        return self._drop(frame, frame[self.card.targets].isna().all(axis=1).to_numpy(), "no label")
 
     def _in_the_cards_words(self, labels: pd.Series, target: str) -> pd.Series:
         """Class codes as the card writes them where they are the same numbers (`1.0` is `1`); any other second spelling is refused."""

@@ -148,7 +148,7 @@ class Board(_Record):
         return write_text(path, head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=140))
 
     def frozen(self, task: BoardTask) -> Board:
-        """This board with a task added, or with its splits added to what is there.
+        """This board with a task added, or with its splits, and the labels of a sealed task, added to what is there.
 
         Raises:
             DataError: The task is there with other content: frozen means frozen.
@@ -156,13 +156,15 @@ class Board(_Record):
         there = self.task(task.task)
         if there is None:
             return self.model_copy(update={"tasks": [*self.tasks, task]})
+        revealed = not there.labels  # a sealed round: what did not exist yet may be added, once
         for name in ("card", "labels", "classes", "main_metric"):
-            if getattr(there, name) != getattr(task, name):
+            if getattr(there, name) != getattr(task, name) and not (name == "labels" and revealed):
                 raise DataError(f"{task.task} is frozen with another {name}", remedy="Give the changed task a new name.")
         for split, found in task.splits.items():
             if split in there.splits and there.splits[split].manifest != found.manifest:
                 raise DataError(f"{task.task}/{split} is frozen with another manifest", remedy="Give the changed split a new version.")
-        merged = there.model_copy(update={"splits": there.splits | task.splits, "card_file": task.card_file or there.card_file})
+        more = {"splits": there.splits | task.splits, "card_file": task.card_file or there.card_file}
+        merged = there.model_copy(update=more | ({"labels": task.labels} if revealed else {}))
         return self.model_copy(update={"tasks": [merged if known is there else known for known in self.tasks]})
 
 

@@ -135,11 +135,11 @@ def freeze_runs(
 
     Args:
         leaderboard: The leaderboard's folder.
-        runs: Folder of a sweep.
+        runs: Folder of a sweep, or of `manifests/` and, once they are known, `labels/` (`manifest build`, `labels build`).
         task: Task.
         splits: Splits that count.
         budgets: Budgets every submission must hold.
-        card_file: Where the card lies in the repository.
+        card_file: Where the card is in the repository; it is read from there where `runs` holds none.
         sealed: The labels do not exist yet.
         masks: For chips, their label pack; its digest is recomputed and frozen.
 
@@ -147,7 +147,8 @@ def freeze_runs(
         DataError: Card, manifest or labels are missing, or the task is frozen with other content.
     """
     leaderboard, runs = Path(leaderboard), Path(runs)
-    card = TaskCard.load(runs / "cards" / f"{task}.yaml")
+    kept = runs / "cards" / f"{task}.yaml"
+    card = TaskCard.load(kept if kept.is_file() or not card_file else leaderboard.parent / card_file)
     manifests = {split: SplitManifest.load(runs / "manifests" / task / f"{Split(split).base}@v1.parquet") for split in splits}
     labels: Mapping[str, pd.Series | str] = {} if sealed else _labels(runs, card, manifests, masks)
     path = leaderboard / "tasks.yaml"
@@ -168,7 +169,7 @@ def _labels(runs: Path, card: TaskCard, manifests: Mapping[str, SplitManifest], 
         if pack.card.digest != card.digest or not units <= set(pack.table.index):
             raise DataError(f"holds no masks of every chip of {card.name} under this card", source=masks)
         return dict.fromkeys(card.targets, pack.digest)
-    for path in sorted((runs / "labels").glob("*.parquet")):
+    for path in sorted((runs / "labels").glob("**/*.parquet")):
         frame = pd.read_parquet(path).set_index("unit_id")
         if set(frame.index) == units and set(card.targets) <= set(frame.columns):
             return {

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from sklearn.neighbors import KNeighborsClassifier
 
 from rs05bench.errors import DataError, ProtocolError, SubmissionError
 from rs05bench.protocol import SplitManifest, TaskCard, draw_budget
 from rs05bench.protocol.submission.make import pin, template
 from rs05bench.protocol.submission.verify import check_submission, verify_submission
-from tests.protocol.submission.world import CLASSES, seed_of, write_parquet
+from tests.protocol.submission.world import fill_in, seed_of
+
+SCRIPT = Path(__file__).parents[3] / "examples/enter/enter.py"
+WITHOUT_US = "import sys, runpy; sys.modules['rs05bench'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
 @pytest.fixture
@@ -55,36 +61,15 @@ def test_the_template_is_never_accepted_unedited(tiny, world, tmp_path):
 
 
 def test_an_outsider_enters_with_scikit_learn_alone(tiny, world, tmp_path):
-    """No call of this package but the commands: labels.parquet states what may be used, predictions.parquet what to predict."""
+    """The script that the documentation shows, in a Python that cannot see this package."""
     task, card, manifests, labels = tiny
     out = template(task, card, manifests, tmp_path / "mine", seeds=5, labels={"cover": labels.to_dict()})
-    rows, shown = pd.read_parquet(out / "predictions.parquet"), pd.read_parquet(out / "labels.parquet")
-    cell = ["split", "fold", "budget", "seed"]
-    features = {unit: [seed_of(unit) % 3 + np.random.default_rng(seed_of(unit)).normal()] for unit in labels.index}
-    for key, part in rows.groupby(cell):
-        may_use = shown.set_index(cell).loc[[key], "unit_id"]
-        model = KNeighborsClassifier(3).fit([features[unit] for unit in may_use], labels[may_use])
-        p = pd.DataFrame(0.0, index=part.index, columns=[f"p_{name}" for name in CLASSES])
-        p[[f"p_{name}" for name in model.classes_]] = model.predict_proba([features[unit] for unit in part["unit_id"]])
-        rows.loc[part.index, p.columns] = p
-    write_parquet(out / "predictions.parquet", rows)
-    (out / "labels.parquet").unlink()
-    record = yaml.safe_load((out / "submission.yaml").read_text())
-    record |= {
-        "slug": "outsider-knn",
-        "title": "Nearest neighbours",
-        "overlap": "None.",
-        "licence": "CC-BY-4.0",
-        "code": "https://example.org",
-    }
-    record["authors"] = [{"name": "An Outsider"}]
-    record["model"] = {"name": "raw/knn", "tier": "raw", "inputs": "raw", "learner": "knn", "licence": "MIT", "open_weights": True}
-    record["hardware"] = [{"name": "A laptop", "kind": "cpu"}]
-    record["environment"] = {"python": "R 4.4"}
-    record["statement"] = dict.fromkeys(record["statement"], True)
-    for cost in record["costs"]:
-        cost |= {"fit_s": 0.1, "predict_s": 0.1, "predict_s_per_1000": 1.0, "peak_memory_mb": 50.0, "hardware": "A laptop"}
-    (out / "submission.yaml").write_text(yaml.safe_dump(record))
+    value = [seed_of(unit) % 3 + np.random.default_rng(seed_of(unit)).normal() for unit in labels.index]
+    pd.DataFrame({"unit_id": labels.index, "cover": labels.to_numpy(), "b1": value}).to_csv(tmp_path / "units.csv", index=False)
+    call = [out, tmp_path / "units.csv", "--label", "cover", "--features", "b1", "--neighbours", "3"]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_US, SCRIPT, *call], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    fill_in(out / "submission.yaml", slug="outsider-knn")
     verdict = verify_submission(out, world.root / "board", truth=world.root / "truth")
     assert verdict.outcome == "accepted", verdict.faults
     assert verdict.rankable == ["tiny/cover/leave-region-out"]

@@ -184,3 +184,17 @@ def _manifest(truth: Path, task: str) -> Any:
     from rs05bench.protocol import SplitManifest
 
     return SplitManifest.load(truth / "manifests" / task / "leave-region-out@v1.parquet")
+
+
+def fill_in(record: Path, *, slug: str) -> None:
+    """Replaces what the template's record asks for, as a person does in an editor."""
+    fields = yaml.safe_load(record.read_text())
+    fields |= {"slug": slug, "title": "Nearest neighbours", "overlap": "None.", "licence": "CC-BY-4.0", "code": "https://example.org"}
+    fields["authors"] = [{"name": "An Outsider"}]
+    fields["model"] = {"name": "raw/knn", "tier": "raw", "inputs": "raw", "learner": "knn", "licence": "MIT", "open_weights": True}
+    fields["hardware"] = [{"name": "A laptop", "kind": "cpu"}]
+    fields["environment"] = {"python": "R 4.4"}
+    fields["statement"] = dict.fromkeys(fields["statement"], True)
+    for cost in fields["costs"]:
+        cost |= {"fit_s": 0.1, "predict_s": 0.1, "predict_s_per_1000": 1.0, "peak_memory_mb": 50.0, "hardware": "A laptop"}
+    record.write_text(yaml.safe_dump(fields))
