@@ -35,7 +35,10 @@ def draw_map(
     bbox: Annotated[str | None, typer.Option("--bbox", help="west,south,east,north in degrees, instead of --area.")] = None,
     years: Annotated[str | None, typer.Option("--years", help="Years of the embedding, e.g. 2022-2024; with --images one.")] = None,
     source: Annotated[
-        str | None, typer.Option("--from", help="Tiles of the embedding: a folder, a file, a store, or a name such as mirror.")
+        list[str] | None,
+        typer.Option(
+            "--from", help="Tiles of the embedding: a folder, a file, a store, or a name such as mirror; PRODUCT=.. each for several."
+        ),
     ] = None,
     product: Annotated[
         str | None, typer.Option("--product", help="Embedding product of the tiles, or its record (YAML); default the card's.")
@@ -56,11 +59,12 @@ def draw_map(
     from rs05bench.cli._progress import Bar
     from rs05bench.embeddings.extraction import parse_years
     from rs05bench.errors import DataError
+    from rs05bench.experiment.map_area import parse_bbox, read_area
     from rs05bench.experiment.map_cell import load_cell, options_of
-    from rs05bench.experiment.map_grid import parse_bbox, read_area
     from rs05bench.experiment.map_run import MapRequest, make_map
     from rs05bench.experiment.one_cell import parse_options
     from rs05bench.protocol.card import TaskCard
+    from rs05bench.report.map_page import write_map_report
 
     options, kept = parse_options(option or []), None
     if what.is_dir():
@@ -93,7 +97,7 @@ def draw_map(
         cell=kept,
         area=where,
         years=parse_years(years) if years else (),
-        source=source,
+        sources=source or (),
         product=product,
         layers=dict(_named(part) for part in layer or []),
         images=images or (),
@@ -102,12 +106,13 @@ def draw_map(
     )
     with Bar(quiet=quiet) as bar:
         result = make_map(request, on_progress=partial(bar.show, "mapping"))
+    page = write_map_report(result)
     for key, named in result.files.items():
         counted = result.record["years"][key]
         if not quiet:
             typer.echo(f"{key}: {counted['pixels']:,} pixels, {counted['share_inside']:.0%} inside the area of applicability")
             typer.echo("  " + ", ".join(sorted(path.name for path in named.values())))
-    typer.echo(f"Report: {out / 'report.html'}")
+    typer.echo(f"Report: {page}")
 
 
 def _named(text: str) -> tuple[str, Path]:

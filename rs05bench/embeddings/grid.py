@@ -12,6 +12,7 @@ import numpy as np
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
+    from affine import Affine
     from numpy.typing import ArrayLike, NDArray
     from pyproj import CRS, Transformer
 
@@ -101,6 +102,21 @@ class Grid:
     def transform(self, row: int = 0, column: int = 0) -> tuple[float, float, float, float, float, float]:
         """The north-up affine coefficients (a, b, c, d, e, f) of a window that starts at `row`, `column`."""
         return self.xres, 0.0, self.west + column * self.xres, 0.0, -self.yres, self.north - row * self.yres
+
+    @property
+    def affine(self) -> Affine:
+        """The north-up affine transform of pixel corners."""
+        from affine import Affine
+
+        return Affine(*self.transform())
+
+    def part(self, row: int, column: int, height: int, width: int) -> Grid:
+        """A rectangle of the grid; it may reach beyond it."""
+        return Grid(self.crs, self.west + column * self.xres, self.north - row * self.yres, self.xres, self.yres, height, width)
+
+    def bounds_in(self, crs: str) -> tuple[float, float, float, float]:
+        """West, south, east, north in another CRS, of all four edges."""
+        return transformer(self.crs, crs).transform_bounds(*self.bounds, densify_pts=21)
 
 
 def grid_from_affine(crs: str | None, affine: tuple[float, ...], height: int, width: int, source: str) -> Grid:

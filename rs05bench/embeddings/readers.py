@@ -88,7 +88,7 @@ class TileReader:
         """
         grid = Grid.of(geobox)
         self.index.require_years([year])
-        west, south, east, north = transformer(grid.crs, WGS84).transform_bounds(*grid.bounds, densify_pts=21)
+        west, south, east, north = grid.bounds_in(WGS84)
         if west > east:  # over the antimeridian
             west, east = west - 360 if self.index.frame.geometry.bounds["minx"].min() < -180 else west, east + 360 if west > 0 else east
         positions = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rs05bench.embeddings.blocks import BlockCache
-from rs05bench.embeddings.grid import Grid, crs_name, transformer
+from rs05bench.embeddings.grid import Grid, crs_name
 from rs05bench.embeddings.raster import Raster
 from rs05bench.embeddings.vectors import normalise, pool
 from rs05bench.embeddings.window import fill_of, read_window
@@ -72,7 +72,7 @@ def _warp(raster: Raster, cache: BlockCache, target: Grid, bands: Sequence[int] 
     from rasterio.warp import reproject
 
     grid = raster.grid
-    source_bounds = transformer(target.crs, grid.crs).transform_bounds(*target.bounds, densify_pts=21)
+    source_bounds = target.bounds_in(grid.crs)
     top, left, height, width = _covering(raster, source_bounds)
     fill, layers = fill_of(raster), raster.product.size if bands is None else len(bands)
     if height <= 0 or width <= 0:
@@ -93,7 +93,7 @@ def _warp(raster: Raster, cache: BlockCache, target: Grid, bands: Sequence[int] 
         src_transform=Affine(*grid.transform(top, left)),
         src_crs=grid.crs,
         src_nodata=np.nan if values.dtype != np.int8 else fill,
-        dst_transform=Affine(target.xres, 0, target.west, 0, -target.yres, target.north),
+        dst_transform=target.affine,
         dst_crs=target.crs,
         dst_nodata=np.nan if values.dtype != np.int8 else fill,
         resampling=Resampling.average if averaged else Resampling.nearest,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.experiment.map_grid import BLOCK, affine_of
+from rs05bench.experiment.map_frame import BLOCK
 from rs05bench.protocol.atomic import hidden_sibling
 from rs05bench.protocol.cog import CogLayout, copy_to_cog
 
@@ -68,7 +68,7 @@ class CogWriter:
             height=target.height,
             width=target.width,
             crs=target.crs,
-            transform=affine_of(target),
+            transform=target.affine,
             tiled=True,
             blockxsize=BLOCK,
             blockysize=BLOCK,

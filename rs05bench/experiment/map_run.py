@@ -1,8 +1,12 @@
-"""`rs05bench map` in one call: card or cell, model, place and years in; maps and a report out."""
+"""`rs05bench map` in one call: card or cell, model, place and years in; maps and their record out.
+
+One pipeline for tables and chips: what a map is drawn from (`map_scene`), a fitted model (`map_predictor`), the files (`map_draw`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,20 +15,25 @@ import numpy as np
 
 from rs05bench.errors import DataError
 from rs05bench.experiment.cell import make_bench
-from rs05bench.experiment.map_grid import grid_for_years
-from rs05bench.experiment.mapping import ALL_LABELS, MapResult, Progress, all_labels, draw, everything, train
+from rs05bench.experiment.map_draw import MapResult, Progress, draw
+from rs05bench.experiment.map_frame import Frame, tile_frame
+from rs05bench.experiment.map_predictor import NetworkPredictor, PixelPredictor, Predictor, features_of, pixel_area, train_on_pixels
+from rs05bench.experiment.map_scene import ImageRequest, NetworkReads, RasterLayer, Scene, image_scenes
+from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.splits import Split
 from rs05bench.protocol.taskdata import TaskData, TaskSource
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-    from rs05bench.embeddings import EmbeddingProduct, TileIndex
+    from rs05bench.embeddings import EmbeddingProduct, EmbeddingReader
     from rs05bench.experiment.map_cell import KeptCell
 
-
+ALL_LABELS = "all"
 AROUND_DEGREES = 0.1
+"""How far around the area tiles are listed: a network sees what is around it."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,10 @@ class MapRequest:
         cell: The cell that is mapped, if one is: its manifest is used, and other data than its own are refused.
         area: Where, WGS84 degrees; images are cut to it.
         years: Years of the embedding; for images one at most.
-        source: Tiles of the embedding: what `rs05bench.embeddings.open_source` takes.
-        product: Name or record of the embedding; default the one that the card's feature sets name.
-        layers: Column -> raster, for feature columns that are no component of the embedding.
+        sources: Where the embeddings are: each what `rs05bench.embeddings.open_source` takes, with `PRODUCT=` before it where a model
+            reads several. The first tells the grid.
+        product: Name or record of the embedding of a single source; default the one that the model reads.
+        layers: Column -> raster, for feature columns that are no component of an embedding.
         images: Images (for chips); networks that read the embedding alone need none.
         runs: Folder of results that say what accuracy to expect; default the cell's.
         keep: Folder a deep model is saved to, or taken from.
@@ -66,7 +76,7 @@ class MapRequest:
     cell: KeptCell | None = None
     area: BaseGeometry | None = None
     years: Sequence[int] = ()
-    source: str | None = None
+    sources: Sequence[str] = ()
     product: str | None = None
     layers: Mapping[str, str | Path] = field(default_factory=dict)
     images: Sequence[Path] = ()
@@ -75,93 +85,166 @@ class MapRequest:
 
 
 def make_map(request: MapRequest, *, on_progress: Progress | None = None) -> MapResult:
-    """Trains (or loads) a model, draws its map, and writes the report.
+    """Trains (or loads) a model and draws its map: a folder a year or image, and `map.json` with everything that a report says.
 
     Raises:
         DataError: Something asked for is missing, cannot be, or would be ignored.
         ProtocolError: The model cannot draw a map, or a rule would be broken.
     """
+    from rs05bench import models
+
     if request.split is None and (request.fold is not None or request.budget != "full"):
         raise DataError("--fold and --budget say nothing without --split: every label trains", remedy="Give --split too, or neither.")
-    if request.card.kind == "segmentation":
-        return _by_network(request, on_progress)
-    return _by_table(request, on_progress)
+    model: Any = models.create(request.model, card=request.card, seed=request.seed, **dict(request.options))
+    prepare = _network_and_scenes if request.card.kind == "segmentation" else _learner_and_scenes
+    predictor, scenes = prepare(request, model)
+    try:
+        result = draw(predictor, scenes, request.out, on_progress=on_progress)
+    finally:
+        for scene in scenes:
+            scene.close()
+    products = list({source.product.name: source.product for scene in scenes for source in scene.sources}.values())
+    result.record = _record(request, predictor, products) | result.record
+    write_text(request.out / "map.json", json.dumps(result.record, indent=1, ensure_ascii=False, default=float) + "\n")
+    return result
 
 
-def _by_table(request: MapRequest, on_progress: Progress | None) -> MapResult:
+def everything(source: TaskSource) -> SplitManifest:
+    """A manifest of one fold, `all`, without test units: a share of whole blocks validates, what is left trains."""
+    import pandas as pd
+
+    from rs05bench.protocol.ground import lay_ground
+
+    units, options = source.units(), source.card.split_options
+    ground = lay_ground(units, options.region, options)
+    # A region that is one block spares none of it for validation.
+    val = ground.draw(np.ones(len(units.frame), dtype=bool), options.val_fraction, "val")
+    table = pd.DataFrame(
+        {
+            "fold": ALL_LABELS,
+            "unit_id": units.frame["unit_id"].to_numpy(),
+            "role": np.where(val, "val", "train"),
+            "shift": "none",
+            "region": ground.region,
+            "block": ground.block,
+        }
+    )
+    keep = ["unit_id", "lon", "lat", "place", "year", "time", *units.groups]
+    record = {"digest": "", "can_be_main": False, "simulated": source.card.simulated}
+    return SplitManifest(source.card.name, Split("spatial-block"), table, units.frame[keep].copy(), record)
+
+
+def _learner_and_scenes(request: MapRequest, model: Any) -> tuple[PixelPredictor, list[Scene]]:
     from rs05bench.datamodules.sources import open_source as open_table
 
     if request.images:
         raise DataError(f"{request.card.name} is a table: its maps are drawn from tiles (--area, --years, --from), not from --images")
     if request.keep is not None:
         raise DataError("--keep is for deep models: those of tables are trained again for every map", source=request.keep)
-    if request.area is None or not request.years or request.source is None:
+    years = _years(request)
+    if request.area is None or not years or not request.sources:
         raise DataError("a map of a table needs a place, years and tiles", remedy="Give --area FILE or --bbox, --years and --from.")
     table = open_table(request.card, request.data)
     manifest, split, fold = _trained_on(request, table)
-    if split is None:
-        data = all_labels(table, request.target, request.seed)
-    else:
-        data = TaskData.build(table, manifest, fold, request.budget, request.seed, split=split, target=request.target)
-    index = _tiles(request)
-    trained = train(request.model, data, manifest, index.product, layers=list(request.layers), options=request.options)
-    if unread := sorted(set(request.layers) - set(trained.columns)):
-        raise DataError(f"{request.model} reads no column {', '.join(unread)}", remedy="Leave out its --layer.")
-    result = draw(trained, index, request.area, _years(request), request.out, layers=request.layers, on_progress=on_progress)
-    order = np.argsort(-trained.area.weights, kind="stable")[:5]
-    applicability = {
-        "threshold": trained.area.threshold,
-        "folds": trained.folds,
-        "predictors": len(trained.columns),
-        "top": [trained.columns[column] for column in order],
-        "weights": dict(zip(trained.columns, trained.area.weights.round(4).tolist(), strict=True)),
-        "training_points": len(trained.area.points),
-        "mean_distance": trained.area.mean_distance,
-    }
-    return _reported(request, result, data, trained.model, applicability, index.product)
+    budget = "full" if split is None else request.budget
+    data = TaskData.build(table, manifest, fold, budget, request.seed, split=split, target=request.target)
+    sources = open_embeddings(request, features_of(model))
+    frame = _frame(request, sources)
+    predictor = train_on_pixels(model, data, manifest, [source.product for source in sources], list(request.layers))
+    read = [source for source in sources if any(source.product.component(column) is not None for column in predictor.columns)]
+    layers = {column: RasterLayer(path, column) for column, path in request.layers.items()}
+    return predictor, [Scene(str(year), frame, sources=read, year=year, layers=layers) for year in years]
 
 
-def _by_network(request: MapRequest, on_progress: Progress | None) -> MapResult:
-    from rs05bench import models
+def _network_and_scenes(request: MapRequest, model: Any) -> tuple[NetworkPredictor, list[Scene]]:
     from rs05bench.datamodules.chips import ChipDataModule
     from rs05bench.datamodules.sources import open_source as open_chips
-    from rs05bench.experiment.map_images import draw_images, draw_tiles
-    from rs05bench.experiment.map_network import fit_or_load, pixel_area
+    from rs05bench.experiment.map_model import context_of, fit_or_load
 
-    model: Any = models.create(request.model, card=request.card, seed=request.seed, **dict(request.options))
-    _refuse_ignored(request, model)
-    index: Any = None if request.source is None else _tiles(request)
-    where: Any = request.area
+    reads = NetworkReads.of(request.model, model.card.inputs)
+    _refuse_ignored(request, reads)
+    sources = open_embeddings(request, model.card.inputs) if request.sources else []
     source: Any = open_chips(request.card, request.data)
     manifest, split, fold = _trained_on(request, source)
-    if not request.images:
-        grid_for_years(index, where, _years(request))  # a year without tiles is said before the training, which takes long
+    if not request.images:  # a year without tiles is reported before the training, which takes long
+        _frame(request, sources)
     at = (source.root, split or "spatial-block", fold, request.budget, request.seed)
     data = ChipDataModule(*at, manifest=manifest, source=source).view
     data.show_what_is_read(model.card.tier)
     fitted = fit_or_load(model, data, request.keep or request.out / "model")
-    area = pixel_area(data, fitted.card.inputs, seed=request.seed)
+    predictor = NetworkPredictor(fitted, data, pixel_area(data, fitted.card.inputs, seed=request.seed))
+    margin = context_of(fitted)
     if request.images:
-        year = next(iter(request.years), None)
-        result = draw_images(fitted, data, area, request.images, request.out, index=index, year=year, within=where, on_progress=on_progress)
-    else:
-        result = draw_tiles(fitted, data, area, index, where, _years(request), request.out, on_progress=on_progress)
-    applicability = {
-        "threshold": area.threshold,
-        "folds": "chips",
-        "predictors": len(area.weights),
-        "training_points": len(area.points),
-        "mean_distance": area.mean_distance,
-        "notes": ["Here it speaks of single pixels: whether the network has seen such spectra, not such shapes. All bands weigh the same."],
-    }
-    return _reported(request, result, data, fitted, applicability, None if index is None else index.product)
+        asked = ImageRequest(reads, data, sources, next(iter(request.years), None), request.area, margin)
+        return predictor, image_scenes(request.images, asked)
+    frame = _frame(request, sources, metres=data.resolution_m, margin=margin)
+    return predictor, [Scene(str(year), frame, sources=sources, year=year) for year in _years(request)]
 
 
-def _refuse_ignored(request: MapRequest, model: Any) -> None:
+def _frame(request: MapRequest, sources: Sequence[EmbeddingReader], *, metres: float | None = None, margin: int = 0) -> Frame:
+    from rs05bench.embeddings.readers import TileReader
+
+    first, area = sources[0], request.area
+    if not isinstance(first, TileReader):
+        raise DataError(
+            f"maps are drawn on the grid of tiles, and {first.description!r} has none",
+            remedy="Name a source of tiles first: --from mirror, gcs, zarr or a folder; rs05bench extract fetches tiles of an area.",
+        )
+    assert area is not None
+    return tile_frame(first.index, area, _years(request), metres=metres, margin=margin)
+
+
+def open_embeddings(request: MapRequest, features: str) -> list[EmbeddingReader]:
+    """The sources of a map, each of one product, those of one product refused twice.
+
+    Args:
+        request: Names them: `SOURCE`, or `PRODUCT=SOURCE` where `PRODUCT` is a product, its family, its record or a feature set.
+        features: What the model reads.
+
+    Raises:
+        DataError: A source without a product where the model reads several, a product named twice, or one that the model does not read.
+    """
+    from rs05bench.embeddings import open_source
+    from rs05bench.embeddings.card_products import products_of
+    from rs05bench.embeddings.products import product, refuse_mixture
+
+    read = products_of(features, request.card)
+    named = [_with_product(text, request, read) for text in request.sources]
+    refuse_mixture([(text, of) for of, text in named], source="--from")
+    if len({of.name for of, _ in named}) < len(named):
+        raise DataError(f"--from names {named[0][0].name} twice", remedy="Give one source of each product.")
+    if request.product is None and (strange := [of.name for of, _ in named if read and of.name not in {one.name for one in read}]):
+        raise DataError(
+            f"{request.model} does not read {strange[0]}",
+            remedy=f"It reads {', '.join(one.name for one in read)}: give --from of those, or --product for tiles of another one.",
+        )
+    # A little more than the area: networks see what is around it.
+    area = None if request.area is None else request.area.buffer(AROUND_DEGREES).bounds
+    years = list(request.years) or None
+    return [open_source(text, of=product(of), area=area, years=years) for of, text in named]
+
+
+def _with_product(text: str, request: MapRequest, read: Sequence[EmbeddingProduct]) -> tuple[EmbeddingProduct, str]:
+    """The product of a source and where it is."""
+    from rs05bench.embeddings.card_products import products_of
+    from rs05bench.embeddings.products import product
+
+    name, equals, where = text.partition("=")
+    if equals and where and "/" not in name:
+        of = products_of(name, request.card) if name in request.card.features else [product(name)]
+        if len(of) == 1:
+            return of[0], where
+    if request.product is not None:
+        return product(request.product), text
+    if len(read) > 1:
+        listed = " ".join(f"--from {one.name}=SOURCE" for one in read)
+        raise DataError(f"{request.model} reads {len(read)} products: {', '.join(one.name for one in read)}", remedy=f"Give {listed}.")
+    return read[0] if read else product(), text
+
+
+def _refuse_ignored(request: MapRequest, reads: NetworkReads) -> None:
     """A map by a network takes images, or for one that reads the embedding alone a place and years; what it would ignore is refused."""
-    from rs05bench.embeddings.products import families
-
-    name, inputs = request.model, model.card.inputs
+    name = request.model
     if request.target not in (None, request.card.targets[0]):
         raise DataError(f"chips have one target, {request.card.targets[0]!r}, and {request.target!r} was asked for")
     if request.layers:
@@ -170,15 +253,15 @@ def _refuse_ignored(request: MapRequest, model: Any) -> None:
             remedy="The card names them (preprocessing: extra).",
         )
     if request.images:
-        if inputs not in (*families(), "hybrid") and (request.years or request.source is not None):
+        if not reads.embedding and (request.years or request.sources):
             raise DataError(f"{name} reads no embedding, so --years and --from would be ignored", remedy="Leave them out.")
         if len(set(request.years)) > 1:
             raise DataError(
                 f"an image is of one time, and {len(set(request.years))} years of the embedding were given", remedy="Give one of --years."
             )
-    elif inputs not in families():
+    elif reads.image:
         raise DataError(f"{name} reads images: give those to map", remedy="Give --images FILE .. with the bands of the chips.")
-    elif request.area is None or not request.years or request.source is None:
+    elif request.area is None or not request.years or not request.sources:
         raise DataError(
             f"a map by {name} needs a place, years and tiles, or images whose ground is mapped",
             remedy="Give --area FILE or --bbox, --years and --from; or --images and --from.",
@@ -201,51 +284,19 @@ def _years(request: MapRequest) -> list[int]:
     return sorted(set(request.years))
 
 
-def _product(request: MapRequest) -> EmbeddingProduct:
-    """The embedding that a map is drawn from."""
-    from rs05bench.embeddings.products import product
-
-    named = {members.product for members in request.card.features.values() if members.product is not None}
-    if request.product is None and len(named) > 1:
-        raise DataError(
-            f"the card names {len(named)} products: {', '.join(sorted(named))}", remedy="Say with --product which tiles --from has."
-        )
-    return product(*filter(None, [request.product or next(iter(named), None)]))
-
-
-def _tiles(request: MapRequest) -> TileIndex:
-    from rs05bench.embeddings import open_source
-    from rs05bench.embeddings.readers import TileReader
-
-    # A little more than the area: networks see what lies around it.
-    area = None if request.area is None else request.area.buffer(AROUND_DEGREES).bounds
-    tiles = open_source(str(request.source), of=_product(request), area=area, years=request.years or None)
-    if not isinstance(tiles, TileReader):
-        raise DataError(
-            f"maps are drawn from tiles, and {request.source!r} has none",
-            remedy="Use --from mirror, gcs, zarr or a folder; rs05bench extract fetches tiles of an area.",
-        )
-    return tiles.index
-
-
-def _reported(
-    request: MapRequest, result: MapResult, data: Any, model: Any, applicability: dict[str, Any], of: EmbeddingProduct | None
-) -> MapResult:
-    from rs05bench.experiment.map_report import expected_accuracy, notes_of, write_report
+def _record(request: MapRequest, predictor: Predictor, products: Iterable[EmbeddingProduct]) -> dict[str, Any]:
+    """What a report says of the model and its labels."""
+    from rs05bench.experiment.map_notes import expected_accuracy, notes_of
     from rs05bench.experiment.provenance import provenance
 
-    card, budget = request.card, data.budget
+    card, data, model = request.card, predictor.data, predictor.model
+    budget = data.budget
     used = "all labels of the card" if request.split is None else f"{budget.name} of {data.split}, fold {data.fold}"
     # A cell's own store knows what to expect, where no other is named.
     runs = request.runs or (None if request.cell is None else request.cell.results)
-    expected = {"known": False} if runs is None else expected_accuracy(runs, card, data.target, request.model, budget.labels_used)
-    attribution = [of.attribution or of.citation] if of is not None and result.record.get("tiles") else []
-    attribution += [
-        text
-        for text in (card.citation, f"Licence of the training data: {card.licence}" if card.licence else "", model.card.citation)
-        if text
-    ]
-    record = {
+    licence = f"Licence of the training data: {card.licence}" if card.licence else ""
+    cited = [*(product.attribution or product.citation for product in products), card.citation, licence, model.card.citation]
+    return {
         "schema_version": 1,
         "title": card.title or card.name,
         "task": card.name,
@@ -260,20 +311,9 @@ def _reported(
         "labels_train": len(budget.train),
         "labels_val": len(budget.val),
         "simulated": card.simulated,
-        "metres": _in_metres(result),
-        "applicability": applicability,
-        "expected": expected,
+        "applicability": predictor.applicability(),
+        "expected": {"known": False} if runs is None else expected_accuracy(runs, card, data.target, request.model, budget.labels_used),
         "notes": notes_of(card, data, model, split=request.split, years=_years(request)),
-        "attribution": attribution,
+        "attribution": [text for text in cited if text],
         "provenance": provenance(),
     }
-    write_report(result, record)
-    result.record = {**record, **result.record}
-    return result
-
-
-def _in_metres(result: MapResult) -> bool:
-    import rasterio
-
-    with rasterio.open(next(path for named in result.files.values() for path in named.values())) as src:
-        return bool(src.crs.is_projected and src.crs.linear_units in ("metre", "meter", "m"))

@@ -1,144 +1,228 @@
-"""What a trained network is drawn over: an image, or the AlphaEarth tiles of a year. Both are read window by window, as chips are."""
+"""What one map is drawn from: embeddings, an image and further layers on one grid, read window by window as chips are."""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rs05bench.embeddings.grid import WGS84, Grid, name_of, transformer
 from rs05bench.errors import DataError
 from rs05bench.experiment.map_frame import Frame, image_frame
-from rs05bench.experiment.map_grid import EmbeddingBlocks, affine_of
 from rs05bench.protocol.cog import open_raster_file
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
+    from rs05bench.datamodules.chip_view import ChipView
     from rs05bench.datasets.chip_image import ImageFormat
-    from rs05bench.embeddings import TileIndex
-    from rs05bench.embeddings.grid import Grid
+    from rs05bench.datasets.layers import Layer
+    from rs05bench.embeddings import EmbeddingReader
     from rs05bench.models.inference import Window
 
+CACHE_BYTES = 256 << 20
+"""Decompressed blocks of tiles that are kept while one scene is drawn, of all products together."""
 _HLS_DATE = re.compile(r"\.(20\d\d)(\d{3})\.")
 
 Arrays = dict[str, NDArray[Any]]
 
 
-class Scene(Protocol):
-    """What a network can be drawn over.
+@dataclass
+class Scene:
+    """Everything that a map is drawn from in one place at one time.
 
     Attributes:
         name: Names its folder, and the map in the report.
-        tags: Words kept in its files.
-        frame: Where it lies.
+        frame: Where it is.
+        sources: Embeddings, one reader a product.
+        year: Year of the embeddings.
+        layers: Column -> raster, for columns of a table that are no component of an embedding.
+        image: The image that is mapped.
+        extra: Layers that a network was trained with.
+        dates: Year and day of year of each date of the image, (dates, 2); None where that is not known.
+        tags: What is kept in the map's files.
     """
 
     name: str
-    tags: dict[str, str]
     frame: Frame
+    sources: Sequence[EmbeddingReader] = ()
+    year: int | None = None
+    layers: Mapping[str, RasterLayer] = field(default_factory=dict)
+    image: SceneImage | None = None
+    extra: Sequence[Layer] = ()
+    dates: NDArray[np.float32] | None = None
+    tags: dict[str, str] = field(default_factory=dict)
 
-    def read(self, window: Window) -> Arrays:
-        """What the network sees of a window, by the names of a batch and without its first axis."""
+    def __post_init__(self) -> None:
+        if self.year is not None and self.sources:
+            products = [source.product for source in self.sources]
+            attribution = " ".join(product.attribution for product in products if product.attribution)
+            self.tags |= {"YEAR": str(self.year), "PRODUCT": "+".join(product.name for product in products), "ATTRIBUTION": attribution}
+
+    def embedding(self, window: Window) -> NDArray[np.float32]:
+        """The components of all products, decoded, (components, h, w); NaN where there is none."""
+        assert self.year is not None
+        part = self.frame.part(window)
+        return np.concatenate([reader.read(part, self.year) for reader in self._readers])
+
+    def columns(self, window: Window, names: Sequence[str]) -> NDArray[np.float32]:
+        """Columns of a table at the pixels of a window, (columns, h, w); NaN where missing."""
+        values = self.embedding(window)
+        place = self.component_numbers(names)
+        part = self.frame.part(window)
+        return np.stack([self.layers[name].read(part) if at is None else values[at] for name, at in zip(names, place, strict=True)])
+
+    def component_numbers(self, names: Sequence[str]) -> list[int | None]:
+        """Where columns are among the components of `embedding`; None for columns of no product."""
+        found: list[int | None] = []
+        for name in names:
+            first, number = 0, None
+            for source in self.sources:
+                at = source.product.component(name)
+                if at is not None:
+                    number = first + at
+                    break
+                first += source.product.size
+            found.append(number)
+        return found
+
+    def batch(self, window: Window) -> Arrays:
+        """What a network reads of a window, by the names of a batch and without its first axis, with place and date."""
+        part = self.frame.part(window)
+        west, south, east, north = part.bounds
+        lon, lat = transformer(part.crs, WGS84).transform((west + east) / 2, (south + north) / 2)
+        arrays: Arrays = {"location": np.array([lat, lon], dtype=np.float32)}
+        if self.image is not None and self.image.has_bands:
+            arrays["image"] = self.image.read(window)
+        if self.dates is not None:
+            arrays["time"] = self.dates
+        if self.sources:
+            values = self.embedding(window)
+            arrays["embedding"] = self.sources[0].product.codec.as_stored(values, axis=0) if len(self.sources) == 1 else values
+        if self.extra:
+            shape = (part.height, part.width)
+            arrays["extra"] = np.concatenate([layer.on_window(part.crs, part.affine, shape) for layer in self.extra]).astype(np.float32)
+        return arrays
 
     def predictors(self, window: Window) -> NDArray[np.float32]:
-        """What the area of applicability is measured in, (d, h, w); NaN where missing."""
+        """What a network's area of applicability is measured in, (d, h, w): all bands of all dates, else the embedding."""
+        if self.image is None or not self.image.has_bands:
+            return self.embedding(window)
+        values = self.image.read(window)
+        return values.reshape(-1, *values.shape[-2:])
 
     def close(self) -> None:
-        """Lets go of files and of the blocks kept in memory."""
-
-
-def predictors(arrays: Mapping[str, NDArray[Any]], inputs: str) -> NDArray[np.float32]:
-    """Per-pixel predictors (n, d, h, w) of a batch: the decoded embedding, or all bands of all dates."""
-    from rs05bench.embeddings import decode
-    from rs05bench.embeddings.products import families
-
-    if inputs in families():
-        values = arrays["embedding"]
-        return decode(values) if values.dtype == np.int8 else np.asarray(values, dtype=np.float32)
-    image = arrays["image"]
-    return np.asarray(image.reshape(len(image), -1, *image.shape[-2:]), dtype=np.float32)
-
-
-class TileScene:
-    """AlphaEarth tiles of one year.
-
-    Args:
-        index: The tiles.
-        frame: From `tile_frame`.
-        year: Which year.
-    """
-
-    def __init__(self, index: TileIndex, frame: Frame, year: int) -> None:
-        self.name, self.tags, self.frame = str(year), _tile_tags(index, year), frame
-        self._index, self._year = index, year
+        """Closes files and lets go of the blocks kept in memory."""
+        self.__dict__.pop("_readers", None)
+        if self.image is not None:
+            self.image.close()
+        for layer in self.layers.values():
+            layer.close()
 
     @functools.cached_property
-    def _embedding(self) -> EmbeddingBlocks:
-        return EmbeddingBlocks(self._index, self.frame.grid, self._year)
+    def _readers(self) -> list[EmbeddingReader]:
+        """The sources, of tiles only those that meet the frame in this year, with few blocks in memory."""
+        from rs05bench.embeddings.readers import TileReader
 
-    def read(self, window: Window) -> Arrays:
-        """The embedding of a window, int8."""
-        from rs05bench.embeddings import encode
-
-        return {"embedding": encode(self._embedding.read(self.frame.part(window)), axis=0, of=self._index.product)}
-
-    def predictors(self, window: Window) -> NDArray[np.float32]:
-        """The decoded embedding."""
-        return predictors({name: value[None] for name, value in self.read(window).items()}, "alphaearth")[0]
-
-    def close(self) -> None:
-        """Lets go of the blocks kept in memory."""
-        self.__dict__.pop("_embedding", None)
+        bounds, year = self.frame.grid.bounds_in(WGS84), int(self.year or 0)
+        memory = CACHE_BYTES // len(self.sources)
+        return [
+            TileReader(source.index.search(bounds, [year]), memory=memory) if isinstance(source, TileReader) else source
+            for source in self.sources
+        ]
 
 
-class ImageScene:
-    """One image, read as the data module reads chips.
+class RasterLayer:
+    """One band of any raster on a map's grid (bilinear): a further column such as elevation.
 
     Args:
-        path: GeoTIFF with the bands of the training chips, all dates of the first, then the next. A network that reads AlphaEarth alone
-            takes only its grid.
-        model: The network; says what it reads.
-        data: The view it was trained on; says which bands an image has, and which layers and year go with it.
-        index: AlphaEarth tiles.
-        year: Year of the embedding; default the one in the image's name, shifted as the card's `embedding_year_offset` says.
-        area: Which part is drawn, WGS84 degrees; None for all.
-        margin: Pixels that the network sees around that part.
-
-    Raises:
-        DataError: It cannot be read, has other bands or no CRS, lies off the area, or needs tiles that were not given.
+        path: The raster.
+        column: The column it stands for, for messages.
     """
 
-    def __init__(
-        self, path: Path, model: Any, data: Any, *, index: TileIndex | None, year: int | None, area: BaseGeometry | None, margin: int
-    ) -> None:
-        self.path, self.inputs = path, model.card.inputs
-        self.name, self.tags = path.stem, {"IMAGE": path.name}
-        self._dates, self._bands = int(data.num_frames), list(data.bands)
-        self._date = _HLS_DATE.search(path.name)
-        self._src: Any = _opened(path)
+    def __init__(self, path: str | Path, column: str) -> None:
+        from rasterio.errors import RasterioIOError
+
         try:
-            whole = self._whole()
-            self._seen, self.frame = image_frame(whole, area, margin=margin, source=path)
-            self._format: ImageFormat = data.format
-            self._layers = list(data.layers) if data.shown.extra else []
-            self._index, self._year = index, self._embedding_year(model, data, index, year)
-            self.tags |= {} if self._year is None or index is None else _tile_tags(index, self._year)
+            self.dataset: Any = open_raster_file(path)
+        except RasterioIOError as error:
+            raise DataError(f"the layer of column {column!r} cannot be read: {error}", source=path) from error
+        if self.dataset.count != 1 or self.dataset.crs is None:
+            what = f"{self.dataset.count} bands" if self.dataset.count != 1 else "no coordinate reference system"
+            raise DataError(f"the layer of column {column!r} has {what}; one georeferenced band was expected", source=path)
+
+    def read(self, part: Grid) -> NDArray[np.float32]:
+        """Values of a rectangle, (h, w); NaN outside the raster and where it has no data."""
+        from rasterio.enums import Resampling
+        from rasterio.vrt import WarpedVRT
+
+        grid = {"crs": part.crs, "transform": part.affine, "height": part.height, "width": part.width}
+        with WarpedVRT(self.dataset, **grid, resampling=Resampling.bilinear, nodata=np.nan, dtype="float32") as view:
+            return np.asarray(view.read(1), dtype=np.float32)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.dataset.close()
+
+
+class SceneImage:
+    """An open image, read as the chips of the training were.
+
+    Args:
+        path: GeoTIFF with the bands of the training chips, all dates of the first, then the next.
+        format: How the task's images are read; None where a network takes only the image's grid.
+
+    Raises:
+        DataError: It cannot be read, has other bands, or no CRS.
+    """
+
+    def __init__(self, path: Path, format: ImageFormat | None) -> None:
+        from rasterio.errors import RasterioIOError
+
+        self.path, self._format, self._seen, self.has_bands = path, format, (0, 0), format is not None
+        try:
+            self._src: Any = open_raster_file(path)
+        except RasterioIOError as error:
+            raise DataError(f"cannot be read: {error}", source=path) from error
+        try:
+            self.grid = self._whole()
         except BaseException:
             self._src.close()
             raise
 
-    def _whole(self) -> Grid:
-        from rs05bench.embeddings.grid import Grid, name_of
+    def frame(self, area: BaseGeometry | None, margin: int) -> Frame:
+        """Where the image is drawn; see `image_frame`."""
+        seen, frame = image_frame(self.grid, area, margin=margin, source=self.path)
+        self._seen = (seen.row, seen.column)
+        return frame
 
-        src, wanted = self._src, self._dates * len(self._bands)
-        if self.inputs != "alphaearth" and src.count != wanted:
-            dates = f"{self._dates} dates of " if self._dates > 1 else ""
-            raise DataError(f"has {src.count} bands; {dates}{', '.join(self._bands)} were expected ({wanted} bands)", source=self.path)
+    def read(self, window: Window) -> NDArray[np.float32]:
+        """The bands of a window of the frame's grid, NaN where missing."""
+        from rasterio.windows import Window as Pixels
+
+        assert self._format is not None
+        pixels = Pixels(self._seen[1] + window.column, self._seen[0] + window.row, window.width, window.height)
+        return self._format.mark_missing(self._src.read(window=pixels).astype(np.float32), self._src.nodata)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._src.close()
+
+    def _whole(self) -> Grid:
+        src = self._src
+        if self._format is not None:
+            bands, dates = list(self._format.bands), self._format.dates
+            if src.count != dates * len(bands):
+                said = f"{dates} dates of " if dates > 1 else ""
+                raise DataError(
+                    f"has {src.count} bands; {said}{', '.join(bands)} were expected ({dates * len(bands)} bands)", source=self.path
+                )
         place = src.transform
         if src.crs is None or place.b or place.d or place.e >= 0:
             raise DataError(
@@ -146,88 +230,100 @@ class ImageScene:
             )
         return Grid(name_of(src.crs), place.c, place.f, place.a, -place.e, src.height, src.width)
 
-    def _embedding_year(self, model: Any, data: Any, index: TileIndex | None, year: int | None) -> int | None:
-        """The year of the embedding; None for a network that reads none."""
-        if self.inputs not in ("alphaearth", "hybrid"):
-            return None
-        if year is None and self._date:
-            # As the data module does: a map of another year than the training's would be another map.
-            year = int(self._date[1]) + int(data.card.preprocessing.get("embedding_year_offset", 0))
-        if index is None or year is None:
-            missing = "tiles (--from)" if index is None else "a year (--years)"
-            raise DataError(f"{model.card.name} reads AlphaEarth, and no {missing} was given", source=self.path)
-        if not len(index.search(_in_degrees(self.frame.target), [year])):
-            there = f"There are tiles of {', '.join(map(str, index.years)) or 'no year'}; check --years and --from."
-            raise DataError(f"no tile of {index.product.name} of {year} meets the image", source=self.path, remedy=there)
-        return year
 
-    def read(self, window: Window) -> Arrays:
-        """What the network sees of a window: only what it reads, with place and, where the name tells it, date."""
-        part = self.frame.part(window)
-        arrays: Arrays = {"location": self._location(part)}
-        if self.inputs != "alphaearth":
-            arrays["image"] = self._image(window)
-        if self._date:
-            when = [float(self._date[1]), float(self._date[2])]
-            arrays["time"] = np.array([when] * self._dates, dtype=np.float32)
-        if self._year is not None:
-            arrays["embedding"] = self._embedded(part)
-        if self._layers:
-            shape, place = (part.height, part.width), affine_of(part)
-            arrays["extra"] = np.concatenate([layer.on_window(part.crs, place, shape) for layer in self._layers]).astype(np.float32)
-        return arrays
+@dataclass(frozen=True)
+class NetworkReads:
+    """What a network reads of a scene.
 
-    def predictors(self, window: Window) -> NDArray[np.float32]:
-        """The decoded embedding for a network that reads it alone, else all bands of all dates."""
-        alone = self.inputs == "alphaearth"
-        arrays = {"embedding": self._embedded(self.frame.part(window))} if alone else {"image": self._image(window)}
-        return predictors({name: value[None] for name, value in arrays.items()}, self.inputs)[0]
+    Attributes:
+        name: The network's name, for messages.
+        image: Whether it reads bands.
+        embedding: Whether it reads an embedding.
+    """
 
-    def close(self) -> None:
-        """Closes the image and lets go of the blocks kept in memory."""
-        self._src.close()
-        self.__dict__.pop("_tiles", None)
+    name: str
+    image: bool
+    embedding: bool
 
-    def _image(self, window: Window) -> NDArray[np.float32]:
-        from rasterio.windows import Window as Pixels
+    @classmethod
+    def of(cls, name: str, inputs: str) -> NetworkReads:
+        """From the inputs that a model card names."""
+        from rs05bench.embeddings.products import families
 
-        pixels = Pixels(self._seen.column + window.column, self._seen.row + window.row, window.width, window.height)
-        return self._format.mark_missing(self._src.read(window=pixels).astype(np.float32), self._src.nodata)
-
-    def _embedded(self, part: Grid) -> NDArray[np.int8]:
-        from rs05bench.embeddings import encode
-
-        assert self._index is not None
-        return encode(self._tiles.read(part), axis=0, of=self._index.product)
-
-    @functools.cached_property
-    def _tiles(self) -> EmbeddingBlocks:
-        assert self._index is not None
-        assert self._year is not None
-        return EmbeddingBlocks(self._index, self.frame.grid, self._year)
-
-    def _location(self, part: Grid) -> NDArray[np.float32]:
-        from rs05bench.embeddings.grid import transformer
-
-        west, south, east, north = part.bounds
-        lon, lat = transformer(part.crs, "EPSG:4326").transform((west + east) / 2, (south + north) / 2)
-        return np.array([lat, lon], dtype=np.float32)
+        alone = all(part in families() for part in inputs.split("+"))
+        return cls(name, not alone, alone or inputs == "hybrid")
 
 
-def _tile_tags(index: TileIndex, year: int) -> dict[str, str]:
-    return {"YEAR": str(year), "PRODUCT": index.product.name, "ATTRIBUTION": index.product.attribution}
+@dataclass(frozen=True)
+class ImageRequest:
+    """How images become scenes.
+
+    Attributes:
+        reads: What the network reads.
+        data: The view it was trained on.
+        sources: Embeddings.
+        year: Year of them; None takes the one in an image's name, shifted as the card's `embedding_year_offset` says.
+        area: Which part of an image is drawn, WGS84 degrees; None for all.
+        margin: Pixels that the network sees around that part.
+    """
+
+    reads: NetworkReads
+    data: ChipView
+    sources: Sequence[EmbeddingReader] = ()
+    year: int | None = None
+    area: BaseGeometry | None = None
+    margin: int = 0
 
 
-def _in_degrees(target: Grid) -> tuple[float, float, float, float]:
-    from rs05bench.embeddings.grid import transformer
+def image_scenes(paths: Sequence[Path], request: ImageRequest) -> list[Scene]:
+    """The scenes of images; a network that reads an embedding alone takes only their grids.
 
-    return transformer(target.crs, "EPSG:4326").transform_bounds(*target.bounds, densify_pts=21)
-
-
-def _opened(path: Path) -> Any:
-    from rasterio.errors import RasterioIOError
-
+    Raises:
+        DataError: An image cannot be read, has other bands or no CRS, does not meet the area, needs tiles that were not given, or two have
+            one name.
+    """
+    if len({path.stem for path in paths}) < len(paths):
+        raise DataError("two images have the same name", remedy="Maps are named after their images: rename one.")
+    scenes: list[Scene] = []
     try:
-        return open_raster_file(path)
-    except RasterioIOError as error:
-        raise DataError(f"cannot be read: {error}", source=path) from error
+        for path in paths:
+            scenes.append(_image_scene(path, request))
+    except BaseException:
+        for scene in scenes:
+            scene.close()
+        raise
+    return scenes
+
+
+def _image_scene(path: Path, request: ImageRequest) -> Scene:
+    reads, data = request.reads, request.data
+    image = SceneImage(path, data.format if reads.image else None)
+    try:
+        frame, found = image.frame(request.area, request.margin), _HLS_DATE.search(path.name)
+        date = None if found is None else (int(found[1]), int(found[2]))
+        return Scene(
+            path.stem,
+            frame,
+            sources=request.sources if reads.embedding else (),
+            year=_embedding_year(path, request, frame, None if date is None else date[0]) if reads.embedding else None,
+            image=image,
+            extra=data.layers if data.shown.extra else (),
+            dates=None if date is None else np.array([date] * data.num_frames, dtype=np.float32),
+            tags={"IMAGE": path.name},
+        )
+    except BaseException:
+        image.close()
+        raise
+
+
+def _embedding_year(path: Path, request: ImageRequest, frame: Frame, imaged: int | None) -> int:
+    # Shifted as the data module does: a map of another year than the training's would be another map.
+    year = request.year if request.year is not None or imaged is None else imaged + request.data.shown.year_offset
+    if not request.sources or year is None:
+        missing = "tiles (--from)" if not request.sources else "a year (--years)"
+        raise DataError(f"{request.reads.name} reads an embedding, and no {missing} was given", source=path)
+    for source in request.sources:
+        if not len(source.tiles(frame.target.bounds_in(WGS84), year)):
+            there = f"There are tiles of {', '.join(map(str, source.years or ())) or 'no year'}; check --years and --from."
+            raise DataError(f"no tile of {source.product.name} of {year} meets the image", source=path, remedy=there)
+    return year

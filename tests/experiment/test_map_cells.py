@@ -19,6 +19,7 @@ from rs05bench.experiment.one_cell import fit_predict
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.manifest import build_manifest
 from rs05bench.protocol.result import Cell
+from rs05bench.report.map_page import write_map_report
 from tests.experiment.test_mapping import bounds, card, world
 
 SPLIT = "leave-side-out"
@@ -49,7 +50,7 @@ def of_cell(folder: Path, world: Path, out: Path, **changes) -> MapRequest:
     given = {
         "card": kept.card, "data": world, "model": cell.model, "out": out, "target": cell.target, "split": cell.split, "fold": cell.fold,
         "budget": cell.budget, "seed": cell.seed, "cell": kept, "area": bounds(5, 30, 60, 60), "years": [2023],
-        "source": str(world / "tiles"),
+        "sources": [str(world / "tiles")],
     }  # fmt: skip
     return MapRequest(**{**given, **changes})
 
@@ -59,12 +60,12 @@ def test_a_cell_is_trained_on_its_own_manifest(world, stored, frozen, tmp_path, 
 
     seen = {}
 
-    def spy(name, data, manifest, *more, **said):
+    def spy(model, data, manifest, *more):
         seen.update(units=set(data.unit_ids("train")), manifest=manifest.digest)
-        return train(name, data, manifest, *more, **said)
+        return train(model, data, manifest, *more)
 
-    train = module.train
-    monkeypatch.setattr(module, "train", spy)
+    train = module.train_on_pixels
+    monkeypatch.setattr(module, "train_on_pixels", spy)
     make_map(of_cell(stored, world, tmp_path))
     assert seen["manifest"] == frozen.digest
     assert frozen.digest != build_manifest(card(), open_source(card(), world).units(), SPLIT).digest
@@ -99,7 +100,7 @@ def test_the_cells_store_says_what_accuracy_to_expect(world, stored, tmp_path):
     result = make_map(of_cell(stored, world, tmp_path))
     scores = ResultStore(stored.parents[2]).read(stored.name).scores
     assert result.record["expected"]["elsewhere"]["mean"] == pytest.approx(scores["test_ood"]["macro_f1"])
-    assert "Not known" not in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "Not known" not in write_map_report(result).read_text(encoding="utf-8")
 
 
 def test_the_folder_of_fit_predict_is_a_cell(world, tmp_path):

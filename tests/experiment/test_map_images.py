@@ -13,10 +13,13 @@ from pyproj import Transformer
 
 from rs05bench.datamodules.patches import Shown
 from rs05bench.datasets.chip_image import ImageFormat
+from rs05bench.embeddings.readers import TileReader
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.experiment.map_frame import image_frame
-from rs05bench.experiment.map_images import draw_images, draw_tiles
-from rs05bench.experiment.map_network import fit_or_load, pixel_area
+from rs05bench.experiment.map_draw import MapResult, draw
+from rs05bench.experiment.map_frame import image_frame, tile_frame
+from rs05bench.experiment.map_model import fit_or_load
+from rs05bench.experiment.map_predictor import NetworkPredictor, pixel_area
+from rs05bench.experiment.map_scene import ImageRequest, NetworkReads, Scene, image_scenes
 from rs05bench.models.applicability import Applicability
 from rs05bench.models.inference import sliding_window
 from tests.embeddings.tiles import vectors, write_tile
@@ -48,6 +51,20 @@ def data() -> SimpleNamespace:
     card = SimpleNamespace(name="fires", title="Fires", simulated=True, class_names=None, preprocessing={})
     shown = {"shown": Shown(), "layers": [], "format": ImageFormat(BANDS, 1, 1.0, (-9999.0, 9999.0), (0.0,), (-100.0, 100.0))}
     return SimpleNamespace(card=card, target="fire", classes=("no", "yes"), bands=BANDS, num_frames=1, resolution_m=30.0, **shown)
+
+
+def draw_images(model, data, area, images, out, *, index=None, year=None, within=None, block=512) -> MapResult:
+    """Draws a stand-in for a network over images, as `make_map` does."""
+    reads = NetworkReads.of(model.card.name, model.card.inputs)
+    sources = [] if index is None else [TileReader(index)]
+    return draw(NetworkPredictor(model, data, area, block), image_scenes(images, ImageRequest(reads, data, sources, year, within, 16)), out)
+
+
+def draw_tiles(model, data, area, index, within, years, out, *, block=512) -> MapResult:
+    """Draws a stand-in for a network of embeddings over tiles, as `make_map` does."""
+    frame = tile_frame(index, within, years, metres=data.resolution_m, margin=16)
+    scenes = [Scene(str(year), frame, sources=[TileReader(index)], year=year) for year in years]
+    return draw(NetworkPredictor(model, data, area, block), scenes, out)
 
 
 @pytest.fixture
@@ -105,7 +122,7 @@ def test_the_embedding_of_an_images_ground_is_read_from_tiles(tmp_path, data):
     index = TileIndex.scan(tmp_path / "tiles")
     result = draw_images(PerPixel("alphaearth"), data, area, [tmp_path / "scene.tif"], tmp_path / "out", index=index, year=2021)
     assert (read(result, "class") == (decode(values)[0] > 0)).all()
-    with pytest.raises(DataError, match="reads AlphaEarth, and no tiles"):
+    with pytest.raises(DataError, match="reads an embedding, and no tiles"):
         draw_images(PerPixel("alphaearth"), data, area, [tmp_path / "scene.tif"], tmp_path / "out", year=2021)
 
 
@@ -190,7 +207,7 @@ def test_the_year_of_an_image_is_shifted_as_that_of_its_training_chips(tmp_path,
     image(scene)
     for year in (2020, 2021):
         write_tile(tmp_path / f"tiles/{year}/10N/a.tiff", vectors(90, 130, seed=year))
-    data.card.preprocessing = {"embedding_year_offset": -1}
+    data.shown.year_offset = -1
     area = Applicability.fit(np.random.default_rng(0).normal(size=(100, 64)))
     index, model = TileIndex.scan(tmp_path / "tiles"), PerPixel("alphaearth")
     drawn = {

@@ -14,8 +14,8 @@ from rasterio.transform import from_origin
 
 from rs05bench.datasets.layers.terrain import Terrain
 from rs05bench.errors import DataError
-from rs05bench.experiment.map_images import draw_images
-from rs05bench.experiment.map_network import fit_or_load
+from rs05bench.experiment.map_draw import draw
+from rs05bench.experiment.map_model import fit_or_load
 from rs05bench.experiment.map_run import MapRequest, make_map
 from tests.datasets.layers.files import write_raster
 
@@ -118,11 +118,11 @@ def test_run_options_hold_for_a_kept_model(request_of, tmp_path, monkeypatch):
         make_map(request_of())
     seen = {}
 
-    def spy(model, data, area, images, out, **said):
-        seen.update(model.options)
-        return draw_images(model, data, area, images, out, **said)
+    def spy(predictor, scenes, out, **more):
+        seen.update(predictor.model.options)
+        return draw(predictor, scenes, out, **more)
 
-    monkeypatch.setattr("rs05bench.experiment.map_images.draw_images", spy)
+    monkeypatch.setattr("rs05bench.experiment.map_run.draw", spy)
     options = {"accelerator": "cpu", "window": 16, "batch": 3, "cache": str(tmp_path / "cache")}
     make_map(request_of(out=tmp_path / "map", options=options))
     assert seen == options
@@ -132,7 +132,7 @@ def test_what_a_map_of_chips_would_ignore_is_refused(request_of, tmp_path):
     place = shapely.box(0, 0, 1, 1)
     for changes, message in (
         ({"years": [2021]}, "reads no embedding, so --years and --from would be ignored"),
-        ({"source": str(tmp_path)}, "reads no embedding"),
+        ({"sources": [str(tmp_path)]}, "reads no embedding"),
         ({"layers": {"dem": tmp_path}}, "--layer is for tables"),
         ({"images": (), "area": place}, "raw/unet reads images"),
         ({"target": "smoke"}, "chips have one target"),
@@ -161,14 +161,14 @@ def test_a_network_of_embeddings_needs_no_image(request_of, chip_folder, tmp_pat
     card = asked.card.model_copy(update={"preprocessing": said})
     with rasterio.open(next((chip_folder / "alphaearth/2018").rglob("*.tiff"))) as tile:
         place = shapely.box(*rasterio.warp.transform_bounds(tile.crs, 4326, *tile.bounds))
-    years = {"area": place.buffer(-0.003), "years": [2018], "source": str(chip_folder / "alphaearth"), "images": ()}
+    years = {"area": place.buffer(-0.003), "years": [2018], "sources": [str(chip_folder / "alphaearth")], "images": ()}
     result = make_map(
         request_of(card=card, data=chip_folder, out=tmp_path / "map", keep=tmp_path / "kept", model="alphaearth/conv1x1", **years)
     )
     classes = read(result, "class", "2018")
     assert (classes != 255).mean() > 0.9
     assert result.record["grid"]["pixel"] == [30, 30]
-    assert "AlphaEarth" in (tmp_path / "map/report.md").read_text(encoding="utf-8")
+    assert "AlphaEarth" in " ".join(result.record["attribution"])
 
 
 def test_a_hybrid_network_sees_the_layers_it_was_trained_with(request_of, chip_folder, tmp_path):
@@ -190,7 +190,7 @@ def test_a_hybrid_network_sees_the_layers_it_was_trained_with(request_of, chip_f
         return values
 
     changes = {"card": card, "data": chip_folder, "model": "hybrid/unet", "keep": tmp_path / "kept", "images": [scene]}
-    changes |= {"source": str(chip_folder / "alphaearth")}
+    changes |= {"sources": [str(chip_folder / "alphaearth")]}
     make_map(request_of(out=tmp_path / "first", **changes))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Terrain, "on_window", spy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -17,13 +18,17 @@ from pyproj import Transformer
 from typer.testing import CliRunner
 
 from rs05bench.datasets.embedding_table import EmbeddingTable
-from rs05bench.embeddings import decode, encode, product, read_points
+from rs05bench.embeddings import decode, encode, open_source, product, read_points
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.experiment.map_grid import blocks_of, choose_grid, parse_bbox
-from rs05bench.experiment.map_run import MapRequest, make_map
-from rs05bench.experiment.mapping import all_labels, everything, train
+from rs05bench.experiment.map_area import parse_bbox
+from rs05bench.experiment.map_frame import blocks_of, tile_frame
+from rs05bench.experiment.map_predictor import PixelPredictor, train_on_pixels
+from rs05bench.experiment.map_run import MapRequest, everything, make_map
+from rs05bench.models import create
 from rs05bench.models.applicability import Applicability
 from rs05bench.protocol import TaskCard
+from rs05bench.protocol.taskdata import TaskData
+from rs05bench.report.map_page import write_map_report
 from tests.embeddings.tiles import write_tile
 
 WEST, NORTH, HEIGHT, WIDTH = 500_000.0, 4_100_000.0, 300, 400
@@ -95,9 +100,16 @@ def bounds(west: int, north: int, east: int, south: int) -> shapely.Geometry:
 def request(world: Path, out: Path, **changes) -> MapRequest:
     given = {
         "card": card(), "data": world, "model": "alphaearth/logistic", "out": out, "area": bounds(5, 5, 330, 290), "years": [2023],
-        "source": str(world / "tiles"),
+        "sources": [str(world / "tiles")],
     }  # fmt: skip
     return MapRequest(**{**given, **changes})
+
+
+def trained(world: Path, model: str, layers: tuple[str, ...] = ()) -> PixelPredictor:
+    """The model of a map of every label."""
+    table = EmbeddingTable(card(), world)
+    data = TaskData.build(table, everything(table), "all", "full", 0)
+    return train_on_pixels(create(model, card=card(), seed=0), data, everything(table), [product()], layers)
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +123,7 @@ def band(result, name: str, year: str = "2023") -> tuple[np.ndarray, rasterio.Da
 
 
 def test_a_pixel_is_the_models_prediction_of_its_own_embedding(world, drawn):
-    table = EmbeddingTable(card(), world)
-    trained = train("alphaearth/logistic", all_labels(table), everything(table), product())
+    predictor = trained(world, "alphaearth/logistic")
     classes, src = band(drawn, "class")
     confidence, _ = band(drawn, "confidence")
     di, _ = band(drawn, "dissimilarity")
@@ -123,11 +134,11 @@ def test_a_pixel_is_the_models_prediction_of_its_own_embedding(world, drawn):
     X = read_points(str(world / "tiles"), *TO_DEGREES.transform(x, y), 2023)
     seen = np.isfinite(X[:, 0]) & (classes[rows, columns] != 255)
     assert seen.sum() > 250
-    probabilities = trained.model.predict_array(X[seen])
+    probabilities = predictor.model.predict_array(X[seen])
     assert (classes[rows, columns][seen] == probabilities.argmax(axis=1)).all()
     np.testing.assert_allclose(confidence[rows, columns][seen], probabilities.max(axis=1), rtol=1e-5)
     # And the area of applicability by brute force over the training points.
-    area = trained.area
+    area = predictor.area
     scaled = (X[seen].astype(float) - area.mean) / area.scale * area.weights
     brute = np.array([np.sqrt(((area.points - place) ** 2).sum(axis=1)).min() for place in scaled]) / area.mean_distance
     np.testing.assert_allclose(di[rows, columns][seen], brute, rtol=1e-4)
@@ -145,7 +156,7 @@ def test_masked_pixels_and_pixels_outside_the_area_have_no_class(drawn):
 def test_only_the_polygon_is_mapped(world, tmp_path):
     triangle = shapely.Polygon([TO_DEGREES.transform(WEST + x, NORTH - y) for x, y in ((100, 400), (2900, 400), (100, 2900))])
     geopandas.GeoDataFrame(geometry=[triangle], crs=4326).to_file(tmp_path / "area.gpkg")
-    from rs05bench.experiment.map_grid import read_area
+    from rs05bench.experiment.map_area import read_area
 
     result = make_map(request(world, tmp_path / "out", area=read_area(tmp_path / "area.gpkg")))
     classes, src = band(result, "class")
@@ -178,6 +189,7 @@ def test_files_are_cogs_that_say_what_they_are(drawn):
 
 
 def test_the_report_says_what_is_known_and_what_is_not(drawn):
+    write_map_report(drawn)
     text = (drawn.out / "report.md").read_text(encoding="utf-8")
     page = (drawn.out / "report.html").read_text(encoding="utf-8")
     for said in ("Not known: no result of this model", "10.1111/2041-210X.13650", "no label", "AlphaEarth Foundations", "CC0"):
@@ -204,7 +216,7 @@ def test_a_regression_maps_values_with_the_half_width_of_their_interval(world, t
 def test_a_cell_of_a_split_is_trained_on_its_fold_alone(world, tmp_path):
     result = make_map(request(world, tmp_path, split="leave-side-out", fold="n", budget="5-per-class", area=bounds(5, 30, 60, 60)))
     assert result.record["labels_train"] + result.record["labels_val"] <= 15
-    assert "fold n" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "fold n" in result.record["trained_on"]
 
 
 def test_expected_accuracy_comes_from_the_results_of_the_same_card_and_model(world, tmp_path):
@@ -224,7 +236,7 @@ def test_expected_accuracy_comes_from_the_results_of_the_same_card_and_model(wor
     area = bounds(5, 30, 60, 60)
     result = make_map(request(world, tmp_path / "map", runs=tmp_path / "runs", area=area))
     assert result.record["expected"]["elsewhere"]["mean"] == pytest.approx(np.mean(scores))
-    assert f"macro_f1 {np.mean(scores):.2f}" in (tmp_path / "map/report.md").read_text(encoding="utf-8")
+    assert f"macro_f1 {np.mean(scores):.2f}" in write_map_report(result).read_text(encoding="utf-8")
     other = make_map(request(world, tmp_path / "other", runs=tmp_path / "runs", model="alphaearth/knn", area=area))
     assert other.record["expected"] == {"known": False}
 
@@ -245,15 +257,64 @@ def test_a_further_column_comes_from_a_raster(world, tmp_path):
         dst.write(elevation, 1)
     area = bounds(100, 50, 160, 90)
     result = make_map(request(world, tmp_path / "out", model="hybrid/logistic", layers={"elevation": tmp_path / "dem.tif"}, area=area))
-    table = EmbeddingTable(card(), world)
-    trained = train("hybrid/logistic", all_labels(table), everything(table), product(), layers=["elevation"])
+    predictor = trained(world, "hybrid/logistic", ("elevation",))
     classes, src = band(result, "class")
     column = round((src.transform.c - WEST) / 10)
     row = round((NORTH - src.transform.f) / 10)
     values = decode(field(HEIGHT, WIDTH))[:, row + 10, column + 5 : column + 50].T
     X = np.column_stack([values, np.arange(column + 5, column + 50)])[:, [*range(64), 64]]
-    assert trained.columns[-1] == "elevation"
-    assert (classes[10, 5:50] == trained.model.predict_array(X).argmax(axis=1)).all()
+    assert predictor.columns[-1] == "elevation"
+    assert (classes[10, 5:50] == predictor.model.predict_array(X).argmax(axis=1)).all()
+
+
+@pytest.fixture(scope="module")
+def two_products(world, tmp_path_factory) -> tuple[Path, TaskCard]:
+    """The world with a second product of three components in tiles on another grid, and a card of both."""
+    root = tmp_path_factory.mktemp("two")
+    record = "name: mine\ntitle: Mine\nfamily: mine\nversion: v1\ndimensions: 3\ncolumns: ['M{}']\npixel_m: 10\ndtype: float32\n"
+    (root / "mine.yaml").write_text(record + "scale: {kind: none}\nlayouts: [geotiff]\nlicence: CC0\ncitation: me\n")
+    values = np.random.default_rng(3).normal(size=(3, HEIGHT + 1, WIDTH + 1)).astype(np.float32)
+    write_tile(root / "mine/2023/a.tif", values, west=WEST - 3, north=NORTH + 3, nodata=-9999, bottom_up=False, compress="deflate")
+    table = pd.read_csv(world / "points.csv", dtype={"point": str})
+    of = product(root / "mine.yaml")
+    place = table["longitude"].to_numpy(), table["latitude"].to_numpy()
+    mine = open_source(root / "mine", of=of).points(*place, 2023)
+    table = table.assign(**{f"M{number}": mine[:, number] for number in range(3)})
+    table.to_csv(root / "points.csv", index=False)
+    features = {"alphaearth": ["A??"], "mine": {"product": str(root / "mine.yaml")}, "hybrid": ["A??", "elevation"]}
+    both = TaskCard.parse({**card().model_dump(exclude_none=True), "features": features})
+    return root, both
+
+
+def test_a_union_of_products_is_mapped_from_the_tiles_of_each(world, two_products, tmp_path):
+    root, both = two_products
+    sources = [str(world / "tiles"), f"mine={root / 'mine'}"]
+    asked = request(world, tmp_path, card=both, data=root, model="alphaearth+mine/logistic", area=bounds(5, 30, 120, 120))
+    with pytest.raises(DataError, match="reads 2 products: alphaearth-v1, mine"):
+        make_map(replace(asked, sources=sources[:1]))
+    result = make_map(replace(asked, sources=[f"alphaearth={sources[0]}", sources[1]]))
+    classes, src = band(result, "class")
+    rows, columns = np.random.default_rng(0).integers(0, src.height, 200), np.random.default_rng(1).integers(0, src.width, 200)
+    place = TO_DEGREES.transform(*src.xy(rows, columns))
+    X = np.concatenate(
+        [read_points(str(world / "tiles"), *place, 2023), open_source(root / "mine", of=root / "mine.yaml").points(*place, 2023)], axis=1
+    )
+    seen = classes[rows, columns] != 255
+    assert seen.sum() > 150
+    table = EmbeddingTable(both, root)
+    data = TaskData.build(table, everything(table), "all", "full", 0)
+    model = create("alphaearth+mine/logistic", card=both, seed=0).fit(data)
+    assert [column[0] for column in data.columns("alphaearth+mine")] == ["A"] * 64 + ["M"] * 3
+    np.testing.assert_allclose(band(result, "confidence")[0][rows, columns][seen], model.predict_array(X[seen]).max(axis=1), rtol=1e-5)
+    with rasterio.open(result.files["2023"]["class"]) as written:
+        assert written.tags()["PRODUCT"] == "alphaearth-v1+mine"
+
+
+def test_a_source_that_no_feature_asks_for_is_refused(world, two_products, tmp_path):
+    root, both = two_products
+    asked = request(world, tmp_path, card=both, data=root, sources=[str(world / "tiles"), f"mine={root / 'mine'}"])
+    with pytest.raises(DataError, match="alphaearth/logistic does not read mine"):
+        make_map(asked)
 
 
 def test_what_a_map_of_a_table_would_ignore_is_refused(world, tmp_path):
@@ -270,7 +331,7 @@ def test_what_a_map_of_a_table_would_ignore_is_refused(world, tmp_path):
 def test_a_year_or_place_without_tiles_is_named(world, tmp_path):
     with pytest.raises(DataError, match="no tile of alphaearth-v1 of 2019"):
         make_map(request(world, tmp_path, years=[2023, 2019]))
-    with pytest.raises(DataError, match="no box"):
+    with pytest.raises(DataError, match="not a box"):
         parse_bbox("-120,38,-121,39")
     with pytest.raises(DataError, match="not four numbers"):
         parse_bbox("-120,38,-121")
@@ -291,15 +352,15 @@ def test_an_unfinished_map_leaves_no_file(world, tmp_path, monkeypatch):
 
 def test_blocks_cover_every_pixel_once():
     seen = np.zeros((700, 1300), dtype=int)
-    for row, column, height, width in blocks_of(700, 1300, block=256, gathered=512):
-        seen[row : row + height, column : column + width] += 1
+    for block in blocks_of(700, 1300, block=256, gathered=512):
+        seen[block.row : block.row + block.height, block.column : block.column + block.width] += 1
     assert (seen == 1).all()
 
 
 def test_tiles_of_another_zone_fill_in(world, tmp_path):
     """Ground beside the first tile, held by a tile of the neighbouring zone only."""
     from rs05bench.embeddings import TileIndex
-    from rs05bench.experiment.map_grid import EmbeddingBlocks
+    from rs05bench.embeddings.readers import TileReader
 
     edge_x, edge_y = Transformer.from_crs(4326, 32610, always_xy=True).transform(-120.001, 37.0)
     west, north = np.floor(edge_x / 10) * 10 - 1000, np.floor(edge_y / 10) * 10 + 500
@@ -311,9 +372,9 @@ def test_tiles_of_another_zone_fill_in(world, tmp_path):
     index = TileIndex.scan(tmp_path)
     box = shapely.box(west + 200, north - 800, west + 1500, north - 200)
     area = shapely.transform(box, lambda x, y: TO_DEGREES.transform(x, y), interleaved=False)
-    target = choose_grid(index, area, 2023)
+    target = tile_frame(index, area, [2023]).target
     assert target.crs == "EPSG:32610"
-    embedding = EmbeddingBlocks(index, target, 2023).read(target)
+    embedding = TileReader(index).read(target, 2023)
     assert np.isfinite(embedding[0]).mean() > 0.95
     assert np.isfinite(embedding[0, :, -40:]).mean() > 0.95
 
@@ -324,10 +385,9 @@ from pathlib import Path
 import tests.experiment.test_mapping as t
 world, out, factor = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 from rs05bench.experiment.map_run import make_map
-import rs05bench.experiment.map_grid as grid
-make_map(t.request(world, out / "warm", area=t.bounds(0, 0, 256, 256), source=str(out / "big")))
+make_map(t.request(world, out / "warm", area=t.bounds(0, 0, 256, 256), sources=[str(out / "big")]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-make_map(t.request(world, out / "map", area=t.bounds(0, 0, 256 * factor, 256 * factor), source=str(out / "big")))
+make_map(t.request(world, out / "map", area=t.bounds(0, 0, 256 * factor, 256 * factor), sources=[str(out / "big")]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before / 1024)
 """
 

@@ -1,0 +1,126 @@
+"""The report of a map, as a page and as Markdown: what it shows, what accuracy to expect, where it may be trusted and where not."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rs05bench.protocol.atomic import write_text
+from rs05bench.report import setting
+from rs05bench.report.tables import Table
+
+if TYPE_CHECKING:
+    from rs05bench.experiment.map_draw import MapResult
+
+AOA_SOURCE = "Meyer & Pebesma 2021, https://doi.org/10.1111/2041-210X.13650"
+SIMULATED = "Everything here was made from simulated data and says nothing about the Earth."
+
+
+@dataclass(frozen=True)
+class Part:
+    """A headed part of the report.
+
+    Attributes:
+        title: Its heading.
+        lines: Paragraphs.
+        table: A table after them.
+    """
+
+    title: str
+    lines: list[str]
+    table: Table | None = None
+
+
+def write_map_report(result: MapResult) -> Path:
+    """Writes `report.html` (one file, its pictures inside) and `report.md` next to the maps.
+
+    Args:
+        result: From `rs05bench.experiment.map_run.make_map`.
+
+    Returns:
+        The HTML file.
+    """
+    record = result.record
+    pictures = {key: base64.b64encode(named["preview"].read_bytes()).decode() for key, named in result.files.items()}
+    given = {"record": record, "parts_shown": parts_of(record), "simulated": SIMULATED if record["simulated"] else ""}
+    write_text(result.out / "report.md", setting.environment().get_template("map.md.j2").render(**given))
+    return setting.write_page(result.out / "report.html", setting.page("map.html.j2", pictures=pictures, **given))
+
+
+def parts_of(record: dict[str, Any]) -> list[Part]:
+    """The parts of the report of a map's record (`map.json`)."""
+    area, labels = record["applicability"], f"{record['labels_train']} training and {record['labels_val']} validation units"
+    trusted = [
+        "Outside the area of applicability the expected accuracy is not claimed. "
+        f"A pixel is inside when its dissimilarity to the training data is at most {area['threshold']:.3f} "
+        f"(folds: {area['folds']}; {AOA_SOURCE}).",
+        *([f"{area['predictors']} predictors; most important to the model: {', '.join(area['top'])}."] if area.get("top") else []),
+        *area.get("notes", []),
+    ]
+    shares = Table("shares", "Inside and outside", ["map", "#mapped, km2", "#inside", "#outside"], _shares(record))
+    counted = [_counted(key, counts, metres=record["metres"]) for key, counts in record["years"].items()]
+    return [
+        Part(
+            "What this is",
+            [
+                f"{record['title']}: {record['target']}, mapped by {record['model']} ({record['tier']}).",
+                f"Trained on {labels}, {record['trained_on']}.",
+            ],
+        ),
+        Part("What accuracy to expect", _accuracy(record["expected"])),
+        Part("Where it may be trusted", trusted, shares),
+        *(part for part in counted if part is not None),
+        Part("Read before use", record["notes"]),
+        Part("Attribution", record["attribution"]),
+    ]
+
+
+def _counted(key: str, counts: dict[str, Any], *, metres: bool) -> Part | None:
+    """Areas by class, or what is known of the values, of one map."""
+    if "classes" in counts:
+        hectares = counts["pixel_area"] / 10_000 if metres else None
+        unit = "hectares" if hectares else "pixels"
+        rows = [
+            [name, _amount(part["pixels"], hectares), _amount(part["inside"], hectares)]
+            for name, part in counts["classes"].items()
+            if part["pixels"]
+        ]
+        title = f"Area by class, {key}"
+        return Part(title, [], Table(f"classes-{key}", title, ["class", f"#{unit}", f"#{unit} inside the area of applicability"], rows))
+    if "values" not in counts:
+        return None
+    names, title = ["mean", "deviation", "least", "largest"], f"Values, {key}"
+    values = [f"{counts['values'][name]:.4g}" for name in names]
+    return Part(title, [], Table(f"values-{key}", title, [f"#{name}" for name in names], [values]))
+
+
+def _accuracy(expected: dict[str, Any]) -> list[str]:
+    if not expected.get("known"):
+        return ["Not known: no result of this model on this card was given. Run `rs05bench sweep` and pass its folder with --runs."]
+
+    def shown(part: dict[str, float] | None) -> str:
+        if part is None:
+            return "not measured"
+        return f"{expected['metric']} {part['mean']:.2f} ({part['least']:.2f} to {part['largest']:.2f} over folds and seeds)"
+
+    cells = f"{expected['cells']} {'cell' if expected['cells'] == 1 else 'cells'} of {', '.join(map(str, expected['splits']))}"
+    lines = [
+        f"In-domain (new places in regions that trained): {shown(expected['home'])}.",
+        f"Out-of-domain (a region that did not train): {shown(expected['elsewhere'])}.",
+        f"Measured with {expected['labels']} labels (budget {expected['budget']}; {cells}).",
+    ]
+    return [*lines, "Those scores are themselves of simulated data."] if expected["simulated"] else lines
+
+
+def _shares(record: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for key, counts in record["years"].items():
+        size = f"{counts['pixels'] * counts['pixel_area'] / 1e6:,.2f}" if record["metres"] else f"{counts['pixels']:,} pixels"
+        rows.append([key, size, f"{counts['share_inside']:.1%}", f"{1 - counts['share_inside']:.1%}"])
+    return rows
+
+
+def _amount(pixels: int, hectares: float | None) -> str:
+    return f"{pixels:,}" if hectares is None else f"{pixels * hectares:,.1f}"
