@@ -40,18 +40,17 @@ def main() -> None:
         middle = time.perf_counter()
         other = np.asarray(theirs.sample_points(list(zip(lon, lat, strict=True)), 2021))
         _show("points", middle - start, time.perf_counter() - middle, np.array_equal(ours, other, equal_nan=True))
-        zone, reader = theirs.open_zone(zone=10), open_source(path, of=PRODUCT)
-        top, left = round((float(zone.y[0]) + 5 - NORTH) / 10), round((WEST - float(zone.x[0]) + 5) / 10)
-        spent, equal = [0.0, 0.0], True
+        reader, spent, equal = open_source(path, of=PRODUCT), [0.0, 0.0], True
         for row, column in rng.integers(0, SIDE - WINDOW, (WINDOWS, 2)).tolist():
+            # Their patch has the place in pixel WINDOW // 2.
+            middle_x, middle_y = WEST + 10 * (column + WINDOW // 2) + 5, NORTH - 10 * (row + WINDOW // 2) - 5
+            lon, lat = Transformer.from_crs(32610, 4326, always_xy=True).transform(middle_x, middle_y)
             start = time.perf_counter()
             ours = reader.read(Grid("EPSG:32610", WEST + 10 * column, NORTH - 10 * row, 10, 10, WINDOW, WINDOW), 2021)
             middle = time.perf_counter()
-            rows, columns = slice(top + row, top + row + WINDOW), slice(left + column, left + column + WINDOW)
-            part = zone.isel(y=rows, x=columns).sel(time=2021)
-            other = zone.tessera.dequantise(part["embeddings"].values, part["scales"].values).transpose(2, 0, 1)
+            other, _, _ = theirs.read_patch(lon, lat, 2021, WINDOW)
             spent = [spent[0] + middle - start, spent[1] + time.perf_counter() - middle]
-            equal &= np.array_equal(ours, other, equal_nan=True)
+            equal &= np.array_equal(ours, other.transpose(2, 0, 1), equal_nan=True)
         _show("windows", *spent, equal)
 
 

@@ -356,7 +356,7 @@ class EmbeddingRasters(RasterDataset):
 
     def observation_counts(self, lon: Any, lat: Any, year: int) -> dict[str, NDArray[np.float32]]:
         """How many observations went into the vectors at points; empty where the product records none."""
-        from rs05bench.embeddings.zarr_store import observation_counts
+        from rs05bench.embeddings.zarr_raster import observation_counts
 
         return observation_counts(self.tile_index, lon, lat, year)
 

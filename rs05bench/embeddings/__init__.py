@@ -56,8 +56,8 @@ _HOMES = {
     "polygons": ("read_polygons",),
     "products": (
         "EmbeddingProduct",
+        "all_products",
         "product",
-        "products",
     ),
     "raster": ("open_raster",),
     "readers": ("EmbeddingReader",),

@@ -17,6 +17,10 @@ REMOTE_PREFIXES = ("http://", "https://", "s3://", "gs://", "az://")
 _CONCURRENT_REQUESTS = 64  # one block of a band-planar file is 64 ranges: ask for all of them at once
 
 
+class NoSuchFileError(DataError):
+    """There is no file or object of that name."""
+
+
 class ByteSource(Protocol):
     """A file that can be read in ranges."""
 
@@ -55,6 +59,8 @@ class LocalBytes:
         self.name, self._lock = path, threading.Lock()
         try:
             self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError as error:
+            raise NoSuchFileError(f"cannot be opened: {error.strerror}", source=path) from error
         except OSError as error:
             raise DataError(f"cannot be opened: {error.strerror}", source=path) from error
         self.size = os.fstat(self._descriptor).st_size
@@ -98,6 +104,8 @@ class ObjectBytes:
         self._store = store_for(base, **options)
         try:
             self.size = int(self._store.head(self._key)["size"])
+        except FileNotFoundError as error:
+            raise NoSuchFileError(f"cannot be reached: {_short(error)}", source=address) from error
         except Exception as error:
             raise DataError(f"cannot be reached: {_short(error)}", source=address) from error
 

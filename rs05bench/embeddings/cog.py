@@ -13,7 +13,7 @@ import numpy as np
 from rs05bench.embeddings.bytesource import ByteSource, is_remote
 from rs05bench.embeddings.grid import crs_name, grid_from_affine
 from rs05bench.embeddings.products import EmbeddingProduct
-from rs05bench.embeddings.raster import NotThisReader, band_order, block_counts, block_extent, check_bands, check_nodata, threads
+from rs05bench.embeddings.raster import NotThisReader, band_order, block_counts, block_extent, check_bands, check_nodata, in_threads
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -112,13 +112,13 @@ class CogRaster:
             present = [place for place in places if place[1]]
             fetched = iter(self._source.read(present))
             pieces = [next(fetched) if place[1] else None for place in places]
-            return list(threads().map(work, range(len(bands)), bands, pieces))
+            return in_threads(lambda number: work(number, bands[number], pieces[number]), len(bands))
 
         def read_and_work(position: int) -> T:
             place = places[position]
             return work(position, bands[position], self._source.read([place])[0] if place[1] else None)
 
-        return list(threads().map(read_and_work, range(len(bands))))
+        return in_threads(read_and_work, len(bands))
 
     def _decompress(self, piece: bytes | None, out: NDArray[np.int8]) -> None:
         import imagecodecs

@@ -18,7 +18,7 @@ from rs05bench.embeddings.grid import WGS84, Grid, grid_from_affine, name_of
 from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.embeddings.raster import block_extent
 from rs05bench.embeddings.tiles import COLUMNS, TileIndex, tile_record, year_of
-from rs05bench.embeddings.zarr_store import scaled
+from rs05bench.embeddings.zarr_raster import scaled
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 
@@ -68,6 +68,10 @@ class NpyRaster:
         here = np.s_[top : top + height, left : left + width]
         decoded = scaled(np.ascontiguousarray(np.moveaxis(self._values[here], 2, 0)), np.asarray(self._scales[here]), self.product)
         return decoded if bands is None else decoded[list(bands)]
+
+    def read_pixels(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The `(bands, n)` float32 components of single pixels."""
+        return scaled(np.ascontiguousarray(self._values[row, column].T), np.asarray(self._scales[row, column]), self.product)
 
     def map_bands(self, row: int, column: int, function: Callable[[int, NDArray[Any]], T]) -> list[T]:
         """`function(band, block)` for every band of one block."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.grid import WGS84, transformer, wrapped
-from rs05bench.embeddings.raster import Raster
+from rs05bench.embeddings.grid import WGS84, Grid, transformer, wrapped
+from rs05bench.embeddings.raster import Raster, ReadsPixels
 from rs05bench.embeddings.tiles import Source, TileIndex, as_index
 from rs05bench.errors import DataError
 
@@ -92,7 +92,10 @@ def _read_tile(
     points, row, column = wanted[inside], row[inside], column[inside]
     if grid.bottom_up:
         row = grid.height - 1 - row
-    for block_row, block_column, members in by_block(raster, row, column):
+    if isinstance(raster, ReadsPixels):
+        values[:, points] = raster.read_pixels(row, column)
+        return int(points.size)
+    for block_row, block_column, members in by_block(grid, raster.block, row, column):
         height, width = raster.block
         inner = (row[members] - block_row * height) * min(width, grid.width - block_column * width) + column[members] - block_column * width
         targets = points[members]
@@ -115,10 +118,12 @@ def _gather(
     raster.map_bands(block_row, block_column, take)
 
 
-def by_block(raster: Raster, row: NDArray[np.int64], column: NDArray[np.int64]) -> list[tuple[int, int, NDArray[np.int64]]]:
+def by_block(
+    grid: Grid, block: tuple[int, int], row: NDArray[np.int64], column: NDArray[np.int64]
+) -> list[tuple[int, int, NDArray[np.int64]]]:
     """Group pixels (in the file's row order) by the block that holds them: (block row, block column, positions)."""
-    height, width = raster.block
-    across = -(-raster.grid.width // width)
+    height, width = block
+    across = -(-grid.width // width)
     number = (row // height) * across + column // width
     order = np.argsort(number, kind="stable")
     if not order.size:

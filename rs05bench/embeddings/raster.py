@@ -9,6 +9,7 @@ Readers of one file give the same values: `cog.CogRaster` reads ranges of the fi
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -52,6 +53,14 @@ class ReadsRegions(Protocol):
 
     def read_region(self, rows: slice, columns: slice, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """The `(bands, rows, columns)` values of a rectangle, in the file's own row order."""
+
+
+@runtime_checkable
+class ReadsPixels(Protocol):
+    """A raster that gives single pixels without decoding the blocks around them."""
+
+    def read_pixels(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[Any]:
+        """The `(bands, n)` values of pixels in the file's own row order, as the product's codec holds them."""
 
 
 def block_counts(raster: Raster) -> tuple[int, int]:
@@ -157,16 +166,29 @@ def check_nodata(nodata: float | None, record: EmbeddingProduct, source: str) ->
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}
+_here = threading.local()
 
 
-def threads() -> ThreadPoolExecutor:
-    """The threads that decompress, made once in each process (a forked loader worker needs its own)."""
+def in_threads[V](function: Callable[[int], V], count: int) -> list[V]:
+    """`[function(0), .., function(count - 1)]`, shared among the threads that decompress.
+
+    The pool is made once in each process (a forked loader worker needs its own). Called from one of its threads, the work is done in that
+    thread: a pool whose threads wait for each other stands still.
+    """
+    cores = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if count < 2 or cores < 2 or getattr(_here, "of_the_pool", False):
+        return [function(number) for number in range(count)]
     pid = os.getpid()
     if pid not in _pools:
-        _pools[pid] = ThreadPoolExecutor(
-            max_workers=min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-        )
-    return _pools[pid]
+        _pools[pid] = ThreadPoolExecutor(max_workers=cores, initializer=_join_pool)
+    # A few parts for each thread: handing over costs as much as decompressing a small chunk.
+    step = -(-count // (4 * cores))
+    parts = _pools[pid].map(lambda start: [function(number) for number in range(start, min(start + step, count))], range(0, count, step))
+    return [value for part in parts for value in part]
+
+
+def _join_pool() -> None:
+    _here.of_the_pool = True
 
 
 def probe(path: str | os.PathLike[str], of: EmbeddingProduct | None = None) -> Grid:

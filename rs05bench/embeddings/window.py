@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rs05bench.embeddings.blocks import BlockCache
-from rs05bench.embeddings.raster import Raster, ReadsRegions, threads
+from rs05bench.embeddings.raster import Raster, ReadsRegions, in_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,11 +48,14 @@ def read_window(
         `(bands, height, width)` in the raster's dtype; masked outside the raster.
     """
     grid = raster.grid
-    if out is None:
-        out = np.empty((raster.product.size if bands is None else len(bands), height, width), dtype=raster.dtype)
     first, last = max(row, 0), min(row + height, grid.height)
     left, right = max(column, 0), min(column + width, grid.width)
-    if last - first < height or right - left < width:
+    whole = last - first == height and right - left == width
+    if out is None and whole and not grid.bottom_up and isinstance(raster, ReadsRegions):
+        return raster.read_region(slice(first, last), slice(left, right), bands)
+    if out is None:
+        out = np.empty((raster.product.size if bands is None else len(bands), height, width), dtype=raster.dtype)
+    if not whole:
         out[...] = fill_of(raster)
         if first >= last or left >= right:
             return out
@@ -112,7 +115,7 @@ def read_windows(
         for position in range(len(corners)):
             row, column = corners[position]
             _touch(raster, cache, int(row), int(column), height, width, bands)
-        list(threads().map(cut, range(len(corners))))
+        in_threads(cut, len(corners))
     else:
         for position in range(len(corners)):
             cut(position)
