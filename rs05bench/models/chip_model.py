@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ class DeepModel:
     def predict(self, data: ChipData, role: str) -> Any:
         """Predictions of a role: one row a unit, or for segmentation a lazy set of chips (`ChipPredictions`)."""
         if self.facts_["kind"] == "segmentation":
-            return ChipPredictions(self, data, role)
+            return ChipPredictions(self, data, role, tuple(self.facts_["classes"]))
         units, values = self._predict_units(data, role)
         if self.facts_["kind"] == "regression":
             return Predictions.of_values(units, role, values[:, 0])
@@ -319,17 +319,24 @@ class DeepModel:
         return np.array(units, dtype=str), np.stack(values) if values else np.empty((0, 1), dtype=np.float32)
 
 
+class PredictsChips(Protocol):
+    """What predicts chips one by one."""
+
+    def predict_chips(self, data: ChipData, role: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Yield each unit's id and its probabilities (K, H, W)."""
+
+
 class ChipPredictions:
     """Segmentation predictions that are computed while they are read.
 
     Iterating yields (unit_id, probabilities (K, H, W) float32). Nothing is kept.
     """
 
-    def __init__(self, model: DeepModel, data: ChipData, role: str) -> None:
+    def __init__(self, model: PredictsChips, data: ChipData, role: str, classes: tuple[str, ...]) -> None:
         self.model = model
         self.data = data
         self.role = role
-        self.classes = tuple(model.facts_["classes"])
+        self.classes = classes
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """One chip at a time."""

@@ -32,6 +32,8 @@ ENTRY_POINTS = "rs05bench.models"
 FLOOR_NAMES = ("majority", "mean", "nearest", "last-year", "covariates")
 NEED_WEIGHTS = ("frozen", "decoder", "adapter", "lora", "full")
 TABLE_READERS = ("table", "presto")
+CHIP_INPUTS = {"raw": "raw", "statistics": "raw", "alphaearth": "embedding", "hybrid": "hybrid"}
+"""What shallow learners read of chips, pixel by pixel or as statistics of the image, and the tier that is."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +72,20 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
             f"model {name!r} is not of the form <input>/<learner>", remedy="For instance alphaearth/logistic; see rs05bench models."
         )
     _refuse_closed(name, inputs, learner, card)
+    if card is not None and _is_chip_baseline(inputs, learner, card):
+        _refuse_options(name, options)
+        from rs05bench.models.chip_baselines import chip_baseline
+
+        return cast("Model", chip_baseline(_chip_card(name, card), seed))
+    if inputs == "floor" and card is not None and card.kind == "segmentation":
+        raise _not_for_chips(name, card)
     if inputs == "floor" or (learner in SHALLOW_NAMES and (_is_feature_set(inputs, card) or _is_place(inputs, card))):
-        if options:
-            raise ProtocolError(
-                f"{name} takes no options (given: {', '.join(sorted(options))}): its tuning grid is declared by the protocol",
-                remedy="Write a model of your own (file.py:Name) to change it.",
-            )
+        _refuse_options(name, options)
         return _shallow(name, inputs, learner, card, seed)
     if (made := _from_outside(name, card, seed, options)) is not None:
         return made
     if learner in SHALLOW_NAMES and card is not None and card.kind == "segmentation":
-        raise DataError(
-            f"model {name!r} is for tables of features, and this task holds chips",
-            source=card.name,
-            remedy="Use a model for chips, e.g. raw/unet; see rs05bench models.",
-        )
+        raise _not_for_chips(name, card)
     if learner in SHALLOW_NAMES and card is not None:
         raise DataError(
             f"model {name!r}: {inputs!r} is no feature set of the card (there are {', '.join(sorted(card.features)) or 'none'})",
@@ -102,6 +103,8 @@ def list_models(card: TaskCard | None = None) -> list[Listed]:
             sets raw, alphaearth and hybrid.
     """
     kind = None if card is None else ("regression" if card.kind == "regression" else "classification")
+    if card is not None and card.kind == "segmentation":
+        return _by_tier([*_chip_baselines(card), *_outside_of(card, set(), "classification")])
     floors = [learner for learner in FLOOR_NAMES if card is None or _applies(learner, card)]
     found = [Listed(_built_in_card(f"floor/{learner}", card), "built in", kinds_of(learner)) for learner in floors]
     sets = list(card.features) if card is not None else ["raw", product().family, "hybrid"]
@@ -112,14 +115,21 @@ def list_models(card: TaskCard | None = None) -> list[Listed]:
     ]
     if kind is not None:
         found = [item for item in found if kind in item.kinds]
-    known = {item.card.name for item in found}
-    found += [
+    return _by_tier([*found, *_outside_of(card, {item.card.name for item in found}, kind)])
+
+
+def _outside_of(card: TaskCard | None, known: set[str], kind: str | None) -> list[Listed]:
+    """Deep models and those of other packages that a card's data can feed, but those known already."""
+    return [
         Listed(entry.card, entry.source, (*kinds_of(entry.card.learner), "segmentation"))
         for name, entry in _all_outside()
         if entry.card is not None
         and name not in known
         and (card is None or (_readable(entry, card) and kind in kinds_of(entry.card.learner)))
     ]
+
+
+def _by_tier(found: list[Listed]) -> list[Listed]:
     from rs05bench.protocol.result import TIERS
 
     return sorted(found, key=lambda item: TIERS.index(item.card.tier))
@@ -135,6 +145,8 @@ def model_card(name: str, task: TaskCard | None = None) -> ModelCard:
     inputs, slash, learner = name.partition("/")
     if ".py:" not in name and slash:
         _refuse_closed(name, inputs, learner, task)
+        if task is not None and _is_chip_baseline(inputs, learner, task):
+            return _chip_card(name, task)
         if (inputs == "floor" and learner in FLOOR_NAMES) or (
             learner in SHALLOW_NAMES and (_is_feature_set(inputs, task) or _is_place(inputs, task))
         ):
@@ -172,6 +184,54 @@ def _built_in_card(name: str, task: TaskCard | None) -> ModelCard:
     if content and tier in ("embedding", "hybrid"):  # columns of an encoder that only the set's name tells
         content = (content - {"other"} if tier == "embedding" else content) | {"embedding"}
     return ModelCard.model_validate({"name": name, "tier": tier, "inputs": inputs, "learner": learner, "content": sorted(content), **facts})
+
+
+def _is_chip_baseline(inputs: str, learner: str, card: TaskCard) -> bool:
+    """Whether a name is a baseline of a chip task that no network is in."""
+    if card.kind != "segmentation":
+        return False
+    if inputs == "floor":
+        return learner in ("majority", "nearest")
+    return learner in SHALLOW_NAMES and "classification" in kinds_of(learner) and (inputs in CHIP_INPUTS or inputs in PLACE_ENCODERS)
+
+
+def _chip_baselines(card: TaskCard) -> Iterator[Listed]:
+    """The baselines of a chip task: those on embeddings only where its card names some."""
+    inputs = [*PLACE_ENCODERS, *(name for name, tier in CHIP_INPUTS.items() if tier == "raw" or card.preprocessing.get("embeddings"))]
+    learners = [learner for learner in SHALLOW_NAMES if "classification" in kinds_of(learner)]
+    for name in ("floor/majority", "floor/nearest", *(f"{source}/{learner}" for source in inputs for learner in learners)):
+        yield Listed(_chip_card(name, card), "built in", ("segmentation",))
+
+
+def _chip_card(name: str, task: TaskCard) -> ModelCard:
+    inputs, _, learner = name.partition("/")
+    if inputs not in CHIP_INPUTS:
+        return _built_in_card(name, task)
+    from rs05bench.models.learners import LEARNERS
+    from rs05bench.protocol import ModelCard
+
+    known = LEARNERS[learner]
+    facts: dict[str, Any] = {"licence": known.licence, "citation": known.citation}
+    if CHIP_INPUTS[inputs] != "raw":
+        read = facts_of([product()])
+        facts |= read | {"citation": f"{read['citation']}; {known.citation}"}
+    return ModelCard.model_validate({"name": name, "tier": CHIP_INPUTS[inputs], "inputs": inputs, "learner": learner, **facts})
+
+
+def _not_for_chips(name: str, card: TaskCard) -> DataError:
+    return DataError(
+        f"model {name!r} is not for chips",
+        source=card.name,
+        remedy="Use raw/logistic (pixel by pixel), statistics/rf, floor/nearest, raw/unet or another one that rs05bench models lists.",
+    )
+
+
+def _refuse_options(name: str, options: Mapping[str, Any]) -> None:
+    if options:
+        raise ProtocolError(
+            f"{name} takes no options (given: {', '.join(sorted(options))}): its tuning grid is declared by the protocol",
+            remedy="Write a model of your own (file.py:Name) to change it.",
+        )
 
 
 def _applies(floor: str, card: TaskCard) -> bool:

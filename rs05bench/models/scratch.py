@@ -68,12 +68,7 @@ class InputStack(nn.Module):
         return torch.cat(parts, dim=1)
 
     def _indices(self, dates: Tensor) -> list[Tensor]:
-        found = []
-        for first, second in INDICES.values():
-            one, two = self._band(dates, first), self._band(dates, second)
-            if one is not None and two is not None:
-                # Reflectance can be slightly negative after atmospheric correction; the ratio is bounded rather than allowed to explode.
-                found.append(((one - two) / (one + two).abs().clamp_min(1e-4)).clamp(-1, 1))
+        found = spectral_indices(dates, self.bands)
         if not found:
             raise DataError(
                 "no spectral index can be formed from the bands " + ", ".join(self.bands),
@@ -81,9 +76,26 @@ class InputStack(nn.Module):
             )
         return found
 
-    def _band(self, dates: Tensor, names: Sequence[str]) -> Tensor | None:
-        name = next((name for name in names if name in self.bands), None)
-        return None if name is None else dates[:, :, self.bands.index(name)]
+
+def spectral_indices(dates: Tensor, bands: Sequence[str]) -> list[Tensor]:
+    """Those of `INDICES` that the bands allow, each (B, dates, H, W) in -1 to 1.
+
+    Args:
+        dates: Reflectance (B, dates, bands, H, W).
+        bands: Canonical names, in channel order.
+    """
+
+    def band(names: Sequence[str]) -> Tensor | None:
+        name = next((name for name in names if name in bands), None)
+        return None if name is None else dates[:, :, bands.index(name)]
+
+    found = []
+    for first, second in INDICES.values():
+        one, two = band(first), band(second)
+        if one is not None and two is not None:
+            # Reflectance can be slightly negative after atmospheric correction; the ratio is bounded rather than allowed to explode.
+            found.append(((one - two) / (one + two).abs().clamp_min(1e-4)).clamp(-1, 1))
+    return found
 
 
 def decode_embedding(embedding: Tensor) -> Tensor:

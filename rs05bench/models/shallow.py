@@ -253,7 +253,7 @@ def task_kind(data: TaskData, name: str, kinds: tuple[Kind, ...]) -> Kind:
     if not hasattr(data, "y"):  # a data module of chips, which shows loaders
         raise ProtocolError(
             f"{name} reads a table of units, and {data.card.name!r} has chips",
-            remedy="Use a model of chips, such as raw/unet or alphaearth/conv1x1 (rs05bench models lists them).",
+            remedy="Make it with the task's card, models.create(name, card=dm.card), or use one that rs05bench models lists for it.",
         )
     if kind == "segmentation":
         kind = "classification"  # labelled pixels of a chip are classified one by one

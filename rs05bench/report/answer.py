@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from rs05bench.models.learner_names import SHALLOW_NAMES
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.report.drawing import Figure, Spec, records
 from rs05bench.report.figures import POINT, SAID
@@ -67,10 +68,11 @@ def answer(study: Study, leaders: Sequence[Lead]) -> Answer:
     """The answer at the largest budget of the split that holds groups out."""
     section = study.section
     if not leaders or section.lead_split is None:
-        return Answer("No split of these runs holds anything out, so nothing can be said about another place.")
+        said = "No split of these runs holds anything out, so nothing can be said about another place."
+        return Answer(said, _below_baselines(study, section.splits[0], section.budgets[section.splits[0]][-1], "test_id"))
     lead, where, name = leaders[-1], elsewhere(section.lead_split), metric_name(section.metric)
     start = f"With {lead.labels:.0f} {section.labels_word} {where}"
-    warnings = _below_floor(study, lead)
+    warnings = _below_baselines(study, section.lead_split, lead.budget, "test_ood")
     if np.isfinite(lead.score["low"]) and says_nothing(float(lead.score["low"]), float(lead.score["high"]), section.metric):
         return Answer(f"{start}, there are not enough groups to say which method is best.", warnings)
     if lead.tier == "floor":
@@ -90,22 +92,36 @@ def _support(lead: Lead) -> str:
 
 
 DEEP = ("frozen", "decoder", "adapter", "lora", "full")
+NETWORKS = ("unet", "segformer")
+"""Learners of the tier raw that are networks."""
 
 
-def _below_floor(study: Study, lead: Lead) -> list[str]:
-    """Networks that score below the best baseline without imagery or below the per-pixel baseline have not learnt the task."""
-    split, goodness = str(study.section.lead_split), find_metric(study.section.metric).goodness
-    scores = {
-        tier: goodness(float(point["value"]))
-        for tier, model in study.representatives.items()
-        if (point := study.point(split, model, lead.budget, "test_ood")) is not None
-    }
-    floor = scores.get("floor")
-    low = [study.representatives[tier] for tier in DEEP if floor is not None and tier in scores and scores[tier] < floor]
-    if not low:
-        return []
-    named, score = " and ".join(low), "score" if len(low) > 1 else "scores"
-    return [f"{named} {score} below {study.representatives['floor']}, which sees no image: training did not work."]
+def _below_baselines(study: Study, split: str, budget: str, role: str) -> list[str]:
+    """Networks that score below the best baseline without imagery, or the best on single pixels, have not learnt the task."""
+    section = study.section
+    goodness = find_metric(section.metric).goodness
+    table = study.estimates
+    rows = table[(table["split"] == split) & (table["budget"] == budget) & (table["role"] == role)].dropna(subset=["value"])
+    scores = {str(model): goodness(float(value)) for model, value in zip(rows["model"], rows["value"], strict=True)}
+    cards = {model: section.models[model] for model in scores}
+    networks = [study.representatives[tier] for tier in DEEP if study.representatives.get(tier) in scores]
+    networks += [model for model, card in cards.items() if card.tier == "raw" and card.learner in NETWORKS]
+    pixels = [model for model, card in cards.items() if card.tier == "raw" and card.inputs == "raw" and card.learner in SHALLOW_NAMES]
+    baselines = [
+        ([model for model, card in cards.items() if card.tier == "floor"], "which sees no image: training did not work."),
+        (
+            pixels if section.card.kind == "segmentation" else [],
+            "which classifies every pixel by its own bands: no gain from a network was detected.",
+        ),
+    ]
+    warnings = []
+    for models, words in baselines:
+        best = max(models, key=scores.__getitem__, default=None)
+        low = [model for model in networks if best is not None and scores[model] < scores[best]]
+        if low:
+            warnings.append(f"{' and '.join(low)} {'score' if len(low) > 1 else 'scores'} below {best}, {words}")
+            networks = [model for model in networks if model not in low]
+    return warnings
 
 
 def overview(chapters: Sequence[Chapter]) -> Figure:

@@ -182,7 +182,7 @@ def test_asking_for_test_labels_is_refused(source):
         burn(source).test_dataloader()
 
 
-@pytest.mark.parametrize("name", ["floor/majority", "raw/rf"])
+@pytest.mark.parametrize("name", ["floor/mean", "raw/ridge"])
 def test_a_model_of_tables_says_that_these_are_chips(source, name):
     with pytest.raises((DataError, ProtocolError), match="chips"):
         create(name, card=source.card).fit(burn(source))

@@ -112,3 +112,18 @@ def test_sums_that_do_not_give_the_stored_score_are_refused(runs, tmp_path: Path
     path.write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(DataError, match="the kept sums give miou"):
         write_report(store.root, tmp_path / "page", images=False)
+
+
+def test_a_network_below_the_pixel_baseline_is_said_at_the_top(tmp_path: Path):
+    world, store = ChipWorld(), ResultStore(tmp_path / "runs")
+    store.put_card(world.card)
+    store.put_manifest(world.manifest("leave-state-out"))
+    tiers = (("prithvi-300/lora", "lora", 0.6), ("raw/unet", "raw", 0.95), ("raw/logistic", "raw", 0.8))
+    for model, tier, skill in tiers:
+        for result in world.chip_results(tmp_path / "maps", model=model, tier=tier, skill=skill, seeds=(0,)):
+            named = result.model.model_copy(update={"inputs": model.partition("/")[0], "learner": model.partition("/")[2]})
+            store.write(result.model_copy(update={"digests": {"card": world.card.digest}, "model": named}), None)
+    page = write_report(store.root, tmp_path / "page", images=False).page.read_text()
+    said = "prithvi-300/lora scores below raw/logistic, which classifies every pixel by its own bands"
+    assert page.index(said) < page.index("<figure")
+    assert "raw/unet scores below" not in page

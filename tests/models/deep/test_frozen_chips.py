@@ -48,7 +48,7 @@ def test_tokens_are_classified_as_scikit_learn_classifies_them(chips: Callable):
                     rows.append(features[:, row // 16, column // 16])
                     labels.append(mask[row, column])
     scaler = StandardScaler().fit(np.array(rows, dtype=float))
-    reference = LogisticRegression(**model.choice_.parameters, tol=1e-8, max_iter=5000).fit(
+    reference = LogisticRegression(**model.learnt_.choice.parameters, tol=1e-8, max_iter=5000).fit(
         scaler.transform(np.array(rows, dtype=float)), labels
     )
     batch = next(iter(data.predict_dataloader("test_id")))
