@@ -264,7 +264,7 @@ def chips_card(chips: Path) -> Any:
 
 def data_module(chips: Path, **options: Any) -> Any:
     """The burn-scar chips with all their labels."""
-    from rs05bench.datamodules.chips import ChipDataModule
+    from rs05bench.datamodules.chip_datamodule import ChipDataModule
     from rs05bench.datamodules.chipsource import open_chips
 
     card = chips_card(chips)

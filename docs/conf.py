@@ -104,7 +104,7 @@ def _list_commands(app, page: str, source: list[str]) -> None:
 def _list_products(app, page: str, source: list[str]) -> None:
     """The page of products shows what the records hold."""
     if page == "embedding_products":
-        from rs05bench.embeddings.page import products_table
+        from rs05bench.embeddings.product_page import products_table
 
         source[0] = source[0].replace("<!-- products -->", products_table())
 
@@ -112,7 +112,7 @@ def _list_products(app, page: str, source: list[str]) -> None:
 def _write_recipe_pages(app) -> None:
     """One page a recipe, from the record that the command prints too."""
     from rs05bench.datasets.recipes import all_recipes
-    from rs05bench.datasets.recipes.page import page
+    from rs05bench.datasets.recipes.recipe_page import page
 
     folder = Path(app.srcdir) / "reference" / "recipes"
     folder.mkdir(exist_ok=True)

@@ -67,7 +67,7 @@ def built(only: str) -> Iterator[SplitManifest]:
 
 def simulated(only: str) -> Iterator[SplitManifest]:
     """Every split of the simulated tables."""
-    from rs05bench.datamodules.sources import open_source
+    from rs05bench.datamodules.open_data import open_source
     from rs05bench.datasets.simulated import TASKS, write_tables
     from rs05bench.protocol.card import TaskCard
 

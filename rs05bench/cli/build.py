@@ -39,7 +39,7 @@ def build(
     if name is None:
         raise DataError("which recipe?", remedy=f"There are: {', '.join(all_recipes())}. `rs05bench build --list` says more.")
     if about:
-        from rs05bench.datasets.recipes.page import page
+        from rs05bench.datasets.recipes.recipe_page import page
 
         recipe = find_recipe(name)
         typer.echo(json.dumps(recipe.described().model_dump(mode="json")) if as_json else page(recipe))

@@ -156,7 +156,7 @@ def check(
 
 
 def _tiers(card: TaskCard) -> dict[str, str]:
-    from rs05bench.models.tiers import tier_of
+    from rs05bench.models.input_tiers import tier_of
 
     return {name: tier_of(name, card) for name in card.features}
 

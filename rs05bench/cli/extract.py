@@ -43,9 +43,9 @@ def extract(
     """Extract embeddings of a public product for points, polygons or chips; run it again after a cut and it goes on where it stopped."""
     import json
 
+    from rs05bench.embeddings.embedding_source import open_source
     from rs05bench.embeddings.extraction import extract_chips, extract_table, parse_years, read_units, start_exports
     from rs05bench.embeddings.products import DEFAULT, product
-    from rs05bench.embeddings.sources import open_source
 
     table = read_units(units, unit=unit)
     wanted = parse_years(years) if years is not None else None

@@ -44,7 +44,7 @@ def plan(
     import json
     import os
 
-    from rs05bench.experiment.plan import plan_grid
+    from rs05bench.experiment.grid_plan import plan_grid
 
     jobs = jobs or os.cpu_count() or 1
     found = plan_grid(

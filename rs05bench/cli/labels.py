@@ -30,7 +30,7 @@ def build(
     import json
 
     from rs05bench.cli._tasks import find_card
-    from rs05bench.datamodules.sources import open_source
+    from rs05bench.datamodules.open_data import open_source
     from rs05bench.protocol.labels import write_labels, write_masks
 
     card = find_card(task, data)

@@ -173,7 +173,7 @@ def _built(card: str, data: Path, wanted: list[str] | None, *, unlabelled: bool)
             # A missing file is no property of a split: it stops the command.
             yield split, known.build(data, split)
         return
-    from rs05bench.datamodules.sources import open_source
+    from rs05bench.datamodules.open_data import open_source
 
     task = find_card(card, data)
     source = open_source(task, data, unlabelled=unlabelled)

@@ -9,17 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rs05bench.datamodules.chips import BurnScarDataModule, ChipDataModule, CropDataModule
-    from rs05bench.datamodules.polygons import CropParcelDataModule, UrbanDataModule
-    from rs05bench.datamodules.table import TableDataModule
+    from rs05bench.datamodules.chip_datamodule import BurnScarDataModule, ChipDataModule, CropDataModule
+    from rs05bench.datamodules.polygon_datamodule import CropParcelDataModule, UrbanDataModule
+    from rs05bench.datamodules.table_datamodule import TableDataModule
 
 _HOME = {
-    "BurnScarDataModule": "chips",
-    "ChipDataModule": "chips",
-    "CropDataModule": "chips",
-    "CropParcelDataModule": "polygons",
-    "TableDataModule": "table",
-    "UrbanDataModule": "polygons",
+    "BurnScarDataModule": "chip_datamodule",
+    "ChipDataModule": "chip_datamodule",
+    "CropDataModule": "chip_datamodule",
+    "CropParcelDataModule": "polygon_datamodule",
+    "TableDataModule": "table_datamodule",
+    "UrbanDataModule": "polygon_datamodule",
 }
 
 __all__ = ["BurnScarDataModule", "ChipDataModule", "CropDataModule", "CropParcelDataModule", "TableDataModule", "UrbanDataModule"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
-from rs05bench.datamodules.kept import KeptArrays, file_key
+from rs05bench.datamodules.array_cache import KeptArrays, file_key
 from rs05bench.datamodules.pixels import PixelStore
 from rs05bench.datasets.chip_image import IGNORE, with_labels
 from rs05bench.datasets.chips import ChipDataset

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rs05bench.datamodules.kept import KeptArrays, cache_folder, file_key
+from rs05bench.datamodules.array_cache import KeptArrays, cache_folder, file_key
 from rs05bench.datasets.chip_image import ChipImage, ImageFormat
 from rs05bench.errors import DataError, ProtocolError
 

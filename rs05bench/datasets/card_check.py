@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from rs05bench.datasets.chip_units import CHIP_READERS, chip_unit_table, layers_of, open_chip_dataset
 from rs05bench.datasets.embedding_table import Derive, EmbeddingTable
 from rs05bench.datasets.tables.block_size import block_words, fit_task
+from rs05bench.datasets.tables.card_files import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN
 from rs05bench.datasets.tables.design import DesignFlag, counts_below, design_flags
-from rs05bench.datasets.tables.reading import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN
 from rs05bench.errors import BenchError
 from rs05bench.protocol import SplitManifest, TaskCard, UnitTable, build_manifest, draw_budget
 from rs05bench.protocol.audit import warnings_of_table

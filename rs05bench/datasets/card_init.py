@@ -18,10 +18,8 @@ import pandas as pd
 
 from rs05bench.datasets.card_check import check_card
 from rs05bench.datasets.tables.block_size import BlockSize, fit_blocks
-from rs05bench.datasets.tables.families import Family, find_families
-from rs05bench.datasets.tables.leaks import class_probabilities, refuse_leaks
-from rs05bench.datasets.tables.reading import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN, read_files
-from rs05bench.datasets.tables.roles import (
+from rs05bench.datasets.tables.card_files import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN, read_files
+from rs05bench.datasets.tables.column_roles import (
     EASTING,
     LATITUDE,
     LONGITUDE,
@@ -35,6 +33,8 @@ from rs05bench.datasets.tables.roles import (
     is_split,
     telling,
 )
+from rs05bench.datasets.tables.leaks import class_probabilities, refuse_leaks
+from rs05bench.datasets.tables.numbered_columns import Family, find_families
 from rs05bench.datasets.tables.zones import candidate_crs, to_degrees
 from rs05bench.embeddings.products import no_vector, of_columns, product
 from rs05bench.errors import DataError

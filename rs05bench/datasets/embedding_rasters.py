@@ -16,14 +16,14 @@ from torchgeo.datasets import GoogleSatelliteEmbedding, RasterDataset, UnionData
 from torchgeo.datasets.utils import disambiguate_timestamp
 
 from rs05bench.datasets.absent import MissingDatasetError
-from rs05bench.embeddings.blocks import DEFAULT_LIMIT, BlockCache
-from rs05bench.embeddings.grid import WGS84, Grid, crs_name, crs_of, is_geographic, name_of, transformer
+from rs05bench.embeddings.block_cache import DEFAULT_LIMIT, BlockCache
+from rs05bench.embeddings.embedding_source import open_source
+from rs05bench.embeddings.pixel_grid import WGS84, Grid, crs_name, crs_of, is_geographic, name_of, transformer
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.embeddings.readers import TileReader, mosaic, neighbours
 from rs05bench.embeddings.resample import is_native, read_onto
-from rs05bench.embeddings.sources import open_source
-from rs05bench.embeddings.tiles import Source, TileIndex, as_index
+from rs05bench.embeddings.tile_index import Source, TileIndex, as_index
 from rs05bench.embeddings.window import read_window, read_windows
 from rs05bench.errors import DataError
 

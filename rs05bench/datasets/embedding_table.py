@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rs05bench.datasets.tables.card_files import FILE_COLUMN, ROW_COLUMN, read_files
 from rs05bench.datasets.tables.leaks import refuse_leaks
 from rs05bench.datasets.tables.positions import refuse_swapped, representative_points
-from rs05bench.datasets.tables.reading import FILE_COLUMN, ROW_COLUMN, read_files
 from rs05bench.datasets.tables.reshaping import join, melt_years
 from rs05bench.datasets.tables.wording import did_you_mean, some_columns
 from rs05bench.embeddings.card_products import HeldProduct, card_with_columns, patterns_of

@@ -21,7 +21,7 @@ from pyproj import CRS, Transformer
 from rs05bench.datasets.cdl_classes import CDL_TABLE, CROP_CLASSES
 from rs05bench.datasets.chips import WGS84, Sample
 from rs05bench.datasets.geography import Layer, add_groups, read_polygons
-from rs05bench.datasets.polygons import PolygonDataset, require_columns, unique_ids
+from rs05bench.datasets.polygon_values import PolygonDataset, require_columns, unique_ids
 from rs05bench.datasets.rasters import RasterHeader, missing_pixels, read_header, read_meant
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file

@@ -16,7 +16,7 @@ from pyproj import CRS
 from rs05bench.datasets.chips import Sample
 from rs05bench.datasets.files import missing_data, verify_receipt
 from rs05bench.datasets.geography import Layer, add_groups, read_polygons
-from rs05bench.datasets.polygons import PolygonDataset, require_columns, unique_ids
+from rs05bench.datasets.polygon_values import PolygonDataset, require_columns, unique_ids
 from rs05bench.datasets.urban_schema import GROUP_COLUMNS, INDICATORS, LAYER, METROS, NAMES, UNIT_COLUMNS
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.keys import as_keys, two_spellings

@@ -9,16 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rs05bench.embeddings.blocks import BlockCache
+    from rs05bench.embeddings.block_cache import BlockCache
     from rs05bench.embeddings.change import angle, change_features, dot
-    from rs05bench.embeddings.grid import Grid
+    from rs05bench.embeddings.embedding_source import open_source
+    from rs05bench.embeddings.pixel_grid import Grid
     from rs05bench.embeddings.points import read_points
     from rs05bench.embeddings.polygons import read_polygons
     from rs05bench.embeddings.products import EmbeddingProduct, all_products, product
     from rs05bench.embeddings.raster import open_raster
     from rs05bench.embeddings.readers import EmbeddingReader
-    from rs05bench.embeddings.sources import open_source
-    from rs05bench.embeddings.tiles import TileIndex
+    from rs05bench.embeddings.tile_index import TileIndex
     from rs05bench.embeddings.vectors import DecodeEmbedding, decode, decode_tensor, encode, normalise, pool
 
 __all__ = [
@@ -45,13 +45,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "blocks": ("BlockCache",),
+    "block_cache": ("BlockCache",),
     "change": (
         "angle",
         "change_features",
         "dot",
     ),
-    "grid": ("Grid",),
+    "pixel_grid": ("Grid",),
     "points": ("read_points",),
     "polygons": ("read_polygons",),
     "products": (
@@ -61,8 +61,8 @@ _HOMES = {
     ),
     "raster": ("open_raster",),
     "readers": ("EmbeddingReader",),
-    "sources": ("open_source",),
-    "tiles": ("TileIndex",),
+    "embedding_source": ("open_source",),
+    "tile_index": ("TileIndex",),
     "vectors": (
         "DecodeEmbedding",
         "decode",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.grid import WGS84, GeoBoxLike, Grid, transformer, utm_zone, zone_of
+from rs05bench.embeddings.pixel_grid import WGS84, GeoBoxLike, Grid, transformer, utm_zone, zone_of
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.errors import DataError
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.grid import WGS84, Grid, transformer, wrapped
+from rs05bench.embeddings.pixel_grid import WGS84, Grid, transformer, wrapped
 from rs05bench.embeddings.raster import Raster, ReadsPixels
-from rs05bench.embeddings.tiles import Source, TileIndex, as_index
+from rs05bench.embeddings.tile_index import Source, TileIndex, as_index
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:

@@ -85,7 +85,7 @@ class EmbeddingProduct(_Part):
         unit_norm: Whether published vectors have length one (means of them are shorter).
         range: Smallest and largest component that can be true; None where that is not known.
         years: First and last year; None where vectors have dates, or none.
-        layouts: The readers that read it (`rs05bench.embeddings.sources`).
+        layouts: The readers that read it (`rs05bench.embeddings.embedding_source`).
         access: Where it is, by name.
         licence: SPDX identifier or the maker's words.
         citation: What to cite.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from rs05bench.embeddings.bytesource import is_remote, open_bytes
-from rs05bench.embeddings.grid import Grid
+from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.errors import DataError
 
@@ -101,7 +101,7 @@ def open_raster(path: str | os.PathLike[str], of: EmbeddingProduct | None = None
                 "reading over the network needs tifffile and imagecodecs", source=name, remedy='pip install "rs05bench[remote]"'
             ) from error
         return GdalRaster(name, record)
-    from rs05bench.embeddings.cog import CogRaster
+    from rs05bench.embeddings.cog_reader import CogRaster
 
     source = open_bytes(name, **options)
     try:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rs05bench.embeddings.blocks import BlockCache
-from rs05bench.embeddings.grid import WGS84, GeoBoxLike, Grid, belongs, crs_name, transformer, zone_of
+from rs05bench.embeddings.block_cache import BlockCache
+from rs05bench.embeddings.pixel_grid import WGS84, GeoBoxLike, Grid, belongs, crs_name, transformer, zone_of
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.polygons import read_polygons
 from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.embeddings.resample import is_native, read_onto
-from rs05bench.embeddings.tiles import TileIndex
+from rs05bench.embeddings.tile_index import TileIndex
 from rs05bench.embeddings.window import read_window
 from rs05bench.errors import DataError
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.blocks import BlockCache
-from rs05bench.embeddings.grid import Grid, crs_name
+from rs05bench.embeddings.block_cache import BlockCache
+from rs05bench.embeddings.pixel_grid import Grid, crs_name
 from rs05bench.embeddings.raster import Raster
 from rs05bench.embeddings.vectors import normalise, pool
 from rs05bench.embeddings.window import fill_of, read_window

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.embeddings.change import change_features
+from rs05bench.embeddings.embedding_source import open_source
 from rs05bench.embeddings.products import DEFAULT
 from rs05bench.embeddings.readers import EmbeddingReader
-from rs05bench.embeddings.sources import open_source
 from rs05bench.embeddings.vectors import Named
 from rs05bench.errors import DataError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.blocks import BlockCache
+from rs05bench.embeddings.block_cache import BlockCache
 from rs05bench.embeddings.raster import Raster, ReadsRegions, in_threads
 
 if TYPE_CHECKING:

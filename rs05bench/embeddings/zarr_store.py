@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from rs05bench.embeddings.bytesource import is_remote, store_for
-from rs05bench.embeddings.grid import WGS84, crs_name, grid_from_affine
+from rs05bench.embeddings.pixel_grid import WGS84, crs_name, grid_from_affine
 from rs05bench.embeddings.products import EmbeddingProduct, PixelScale, all_products, product
-from rs05bench.embeddings.tiles import COLUMNS, TileIndex, tile_record
+from rs05bench.embeddings.tile_index import COLUMNS, TileIndex, tile_record
 from rs05bench.embeddings.zarr_raster import SMALLEST_BLOCK, AxisArray, GroupArrays, SmallChunks, ZarrRaster
 from rs05bench.errors import DataError
 

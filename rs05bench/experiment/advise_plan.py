@@ -61,7 +61,7 @@ class Plan:
 
 def with_fitted_blocks(card: TaskCard, data: str | Path) -> TaskCard:
     """The card with blocks and buffer that suit the area, where it does not set them itself."""
-    from rs05bench.datamodules.sources import open_source
+    from rs05bench.datamodules.open_data import open_source
 
     options = card.split_options
     if {"block_size_m", "buffer_m", "block_by"} & options.model_fields_set:
@@ -80,7 +80,7 @@ def open_task(card: TaskCard, data: str | Path) -> tuple[Bench, str]:
     Raises:
         DataError: No split is possible.
     """
-    from rs05bench.datamodules.sources import open_source
+    from rs05bench.datamodules.open_data import open_source
 
     source = open_source(card, data)
     verdicts = possible_splits(card, source.units())

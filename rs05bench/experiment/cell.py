@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.experiment.content import file_digests
+from rs05bench.experiment.cell_files import file_digests
 from rs05bench.experiment.data_warnings import noted
 from rs05bench.experiment.metering import device_name, now, reset_device_peak
 from rs05bench.experiment.provenance import hardware_name, provenance
@@ -80,7 +80,7 @@ class Bench:
 
     def data(self, cell: Cell) -> TaskView:
         """What the cell's model may see: a `TaskData`, or for chips a `ChipView`."""
-        from rs05bench.datamodules.sources import open_view
+        from rs05bench.datamodules.open_data import open_view
 
         return open_view(self.source, self.manifest(cell.split), cell)
 
@@ -194,7 +194,7 @@ def make_bench(
     Raises:
         DataError: A frozen manifest is of another task, given twice, or of none of these splits.
     """
-    from rs05bench.datamodules.sources import open_source
+    from rs05bench.datamodules.open_data import open_source
     from rs05bench.protocol.audit import with_published_verdict
     from rs05bench.protocol.manifest import build_manifest
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rs05bench.datamodules.sources import open_source
+from rs05bench.datamodules.open_data import open_source
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.cell import make_bench
 from rs05bench.experiment.provenance import hardware_name, provenance

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rs05bench.datamodules.chip_view import ChipView
     from rs05bench.embeddings import EmbeddingProduct
     from rs05bench.experiment.map_scene import Scene
-    from rs05bench.models.inference import Window
+    from rs05bench.models.sliding_windows import Window
     from rs05bench.protocol.manifest import SplitManifest
     from rs05bench.protocol.taskdata import TaskData
 
@@ -160,7 +160,7 @@ class NetworkPredictor:
 
     def blocks(self, scene: Scene) -> Iterator[tuple[Window, Planes | None]]:
         """Predictions of the wanted pixels, block by block."""
-        from rs05bench.models.inference import Window
+        from rs05bench.models.sliding_windows import Window
 
         frame, grid = scene.frame, scene.frame.grid
         for window, probabilities in self.model.predict_scene(scene.batch, grid.height, grid.width, block=self.block):

@@ -135,7 +135,7 @@ def everything(source: TaskSource) -> SplitManifest:
 
 
 def _learner_and_scenes(request: MapRequest, model: Any) -> tuple[PixelPredictor, list[Scene]]:
-    from rs05bench.datamodules.sources import open_source as open_table
+    from rs05bench.datamodules.open_data import open_source as open_table
 
     if request.images:
         raise DataError(f"{request.card.name} is a table: its maps are drawn from tiles (--area, --years, --from), not from --images")
@@ -157,8 +157,8 @@ def _learner_and_scenes(request: MapRequest, model: Any) -> tuple[PixelPredictor
 
 
 def _network_and_scenes(request: MapRequest, model: Any) -> tuple[NetworkPredictor, list[Scene]]:
-    from rs05bench.datamodules.chips import ChipDataModule
-    from rs05bench.datamodules.sources import open_source as open_chips
+    from rs05bench.datamodules.chip_datamodule import ChipDataModule
+    from rs05bench.datamodules.open_data import open_source as open_chips
     from rs05bench.experiment.map_model import context_of, fit_or_load
 
     reads = NetworkReads.of(request.model, model.card.inputs)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.embeddings.grid import WGS84, Grid, name_of, transformer
+from rs05bench.embeddings.pixel_grid import WGS84, Grid, name_of, transformer
 from rs05bench.errors import DataError
 from rs05bench.experiment.map_frame import Frame, image_frame
 from rs05bench.protocol.cog import open_raster_file
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rs05bench.datasets.chip_image import ImageFormat
     from rs05bench.datasets.layers import Layer
     from rs05bench.embeddings import EmbeddingReader
-    from rs05bench.models.inference import Window
+    from rs05bench.models.sliding_windows import Window
 
 CACHE_BYTES = 256 << 20
 """Decompressed blocks of tiles that are kept while one scene is drawn, of all products together."""

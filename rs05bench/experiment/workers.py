@@ -10,10 +10,10 @@ from itertools import islice
 from typing import Any
 
 from rs05bench.errors import STOPPING, BenchError, MachineError, machine_error, refusal
+from rs05bench.experiment.batched_probes import solve_together
 from rs05bench.experiment.cell import PREDICTED_ROLES, Bench, features_folder, run_cell
 from rs05bench.experiment.memory import give_back_memory
 from rs05bench.experiment.metering import Meter, device_name
-from rs05bench.experiment.probes import solve_together
 from rs05bench.experiment.provenance import hardware_name, told_command
 from rs05bench.experiment.store import ResultStore
 from rs05bench.models.logs import logging_to
@@ -86,7 +86,7 @@ def open_bench(job: Job) -> OpenTask:
     """The task of a job, opened once a process, under the manifests of its store."""
     key = (job.card, job.data, job.store)
     if key not in _TASKS:
-        from rs05bench.datamodules.sources import open_source
+        from rs05bench.datamodules.open_data import open_source
 
         _TASKS.clear()
         _TASKS[key] = OpenTask(open_source(TaskCard.load(job.card), job.data), {}, features_folder(job.store))
@@ -107,7 +107,7 @@ def run_cells(
 ) -> list[Outcome]:
     """Runs cells one after another on one thread and stores what comes out; an error of one leaves the others alone.
 
-    Linear probes among them are solved together (`rs05bench.experiment.probes`), with the same results.
+    Linear probes among them are solved together (`rs05bench.experiment.batched_probes`), with the same results.
 
     Args:
         job: Card, data, store.

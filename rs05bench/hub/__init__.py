@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError
-from rs05bench.hub.card import INDEX, croissant, readme
+from rs05bench.hub.dataset_card import INDEX, croissant, readme
 from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.labels import LabelPack

@@ -20,12 +20,12 @@ from rs05bench.models.backbones.bands import named_bands
 from rs05bench.models.chip_model import ChipPredictions
 from rs05bench.models.chip_network import inspect_data
 from rs05bench.models.floor import neighbours, on_sphere
-from rs05bench.models.inference import window_starts
 from rs05bench.models.learners import Floats
 from rs05bench.models.pixel_learner import Learnt, learn, pixel_rows
 from rs05bench.models.place import PLACE_ENCODERS, encode_place
 from rs05bench.models.plan import IGNORE
 from rs05bench.models.scratch import InputStack, spectral_indices
+from rs05bench.models.sliding_windows import window_starts
 from rs05bench.models.tuning import GRIDS, Choice
 from rs05bench.protocol.feature_sets import content_of_column
 

@@ -21,9 +21,9 @@ from rs05bench.models.chip_network import NETWORK_OPTIONS, RUN_OPTIONS, build_ne
 from rs05bench.models.deep import DeepSpec, create, model_card
 from rs05bench.models.devices import device_of, gather, moved
 from rs05bench.models.identity import fit_identity
-from rs05bench.models.inference import Window, sliding_window, window_starts
 from rs05bench.models.networks import EncoderNetwork, gflops_per_unit, parameter_counts, trainable_state
 from rs05bench.models.plan import ChipData, FitHistory, TrainingPlan
+from rs05bench.models.sliding_windows import Window, sliding_window, window_starts
 from rs05bench.models.summary import summarise
 from rs05bench.models.tier_module import TierModule
 from rs05bench.models.training import augments, fit_network, load_trainable, memory_advice, seeded

@@ -120,7 +120,7 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
 def model_card(spec: DeepSpec, network: nn.Module | None = None, options: dict[str, Any] | None = None) -> ModelCard:
     """The card of a deep model; parameter counts need the network."""
     from rs05bench.embeddings.products import families, product
-    from rs05bench.models.tiers import facts_of
+    from rs05bench.models.input_tiers import facts_of
     from rs05bench.protocol import ModelCard
 
     total = trainable = None

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, cast
 from rs05bench.embeddings.card_products import products_of
 from rs05bench.embeddings.products import DEFAULT, product
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.models.input_tiers import facts_of, tier_of
 from rs05bench.models.learner_names import SHALLOW_NAMES, kinds_of
 from rs05bench.models.place import PLACE_ENCODERS
-from rs05bench.models.tiers import facts_of, tier_of
 from rs05bench.protocol.feature_sets import set_of
 
 if TYPE_CHECKING:

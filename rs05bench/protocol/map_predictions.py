@@ -24,7 +24,7 @@ from rs05bench.protocol.cog import open_raster_file, write_cog
 from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.hashing import array_digest, content_digest, hash_pixels
 from rs05bench.protocol.metrics import BandTable, Calibration, ClassCalibration, Clusters, RegionalAreas, Tally, stack
-from rs05bench.protocol.metrics.maps import band_counts, fit_band_temperature, fit_sampled_temperature
+from rs05bench.protocol.metrics.chip_sums import band_counts, fit_band_temperature, fit_sampled_temperature
 from rs05bench.protocol.metrics.spatial import SpatialWeights
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX, RECORD, Predictions, missing_units
 from rs05bench.protocol.safe_paths import inside

@@ -36,7 +36,7 @@ def errors_of_chips(section: Section, cells: Sequence[Result], role: str, best: 
     """
     from scipy.sparse import csr_matrix
 
-    from rs05bench.datamodules.sources import open_source
+    from rs05bench.datamodules.open_data import open_source
 
     if data is None:
         raise DataError(

@@ -17,9 +17,9 @@ from rs05bench.report.error_figure import error_figure
 from rs05bench.report.evidence import ELSEWHERE, HOME, Key
 from rs05bench.report.facts import facts
 from rs05bench.report.loading import Section
-from rs05bench.report.sources import sources
+from rs05bench.report.score_sources import sources
 from rs05bench.report.style import bracket, metric_name, number, seconds, split_title
-from rs05bench.report.tables import ConfusionTable, Table
+from rs05bench.report.text_tables import ConfusionTable, Table
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rs05bench.report import setting
 from rs05bench.report.drawing import Figure
 from rs05bench.report.error_figure import error_figure
 from rs05bench.report.style import number
-from rs05bench.report.tables import Table
+from rs05bench.report.text_tables import Table
 from rs05bench.report.thumbnails import CONFUSED, GOOD, HIT, MISSED, TOO_MUCH, UNKNOWN, Picture, class_colours
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from rs05bench.protocol.splits import ROLES
 from rs05bench.report import setting
 from rs05bench.report.drawing import Figure, Spec
 from rs05bench.report.maps import SIDE, View, map_panel
-from rs05bench.report.tables import Table
+from rs05bench.report.text_tables import Table
 
 # Okabe-Ito; the shape repeats what the colour says. What is used by nobody is drawn first and pale.
 STYLE: dict[str, tuple[str, str]] = {

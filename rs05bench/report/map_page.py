@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rs05bench.protocol.atomic import write_text
 from rs05bench.report import setting
-from rs05bench.report.tables import Table
+from rs05bench.report.text_tables import Table
 
 if TYPE_CHECKING:
     from rs05bench.experiment.map_draw import MapResult

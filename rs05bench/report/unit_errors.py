@@ -61,7 +61,7 @@ def labels_of(section: Section, data: str | Path | None) -> pd.Series:
             source=section.store.root,
             remedy="Give the data: --data DIR.",
         )
-    from rs05bench.datamodules.sources import open_source
+    from rs05bench.datamodules.open_data import open_source
 
     source = open_source(section.card, data)
     if source.digest != digest:

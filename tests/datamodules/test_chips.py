@@ -449,7 +449,7 @@ def test_a_tier_whose_encoder_is_frozen_sees_the_pixels_as_they_are(name, source
 
 def test_chips_beyond_what_memory_keeps_are_mapped_and_the_same(source, chip_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr("rs05bench.datamodules.kept.KEPT_BYTES", 0)
+    monkeypatch.setattr("rs05bench.datamodules.array_cache.KEPT_BYTES", 0)
     mapped = ChipSource(chip_folder / "hls_burn_scars", source.card)
     reads = []
     decoded = ImageFormat.read
@@ -468,7 +468,7 @@ def test_chips_beyond_what_memory_keeps_are_mapped_and_the_same(source, chip_fol
 
 def test_a_map_that_was_cut_short_is_made_again(source, chip_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr("rs05bench.datamodules.kept.KEPT_BYTES", 0)
+    monkeypatch.setattr("rs05bench.datamodules.array_cache.KEPT_BYTES", 0)
     unit = source.units().frame["unit_id"].iloc[0]
     whole = ChipSource(chip_folder / "hls_burn_scars", source.card).pixels.image(unit, keep=True)
     for path in (tmp_path / "pixels").iterdir():

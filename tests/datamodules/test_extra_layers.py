@@ -66,7 +66,7 @@ def test_layers_lie_on_the_chip_and_are_kept(source, layers, tmp_path):
 
 
 def test_one_changed_byte_of_any_cache_is_found_and_the_entry_made_again(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("rs05bench.datamodules.kept.KEPT_BYTES", 0)  # pixels are kept on the disk
+    monkeypatch.setattr("rs05bench.datamodules.array_cache.KEPT_BYTES", 0)  # pixels are kept on the disk
     unit = source.frame["unit_id"].iloc[0]
 
     def read():

@@ -15,7 +15,7 @@ from pyproj import Transformer
 
 import rs05bench as rb
 from rs05bench.datamodules import CropParcelDataModule, UrbanDataModule
-from rs05bench.datamodules.sources import open_source
+from rs05bench.datamodules.open_data import open_source
 from rs05bench.datasets.urban_schema import INDICATORS
 from rs05bench.embeddings import angle, decode, encode
 from rs05bench.errors import DataError, ProtocolError

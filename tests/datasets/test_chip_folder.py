@@ -15,7 +15,7 @@ from rasterio.transform import from_origin
 from typer.testing import CliRunner
 
 from rs05bench.cli import card as card_family
-from rs05bench.datamodules.chips import ChipDataModule
+from rs05bench.datamodules.chip_datamodule import ChipDataModule
 from rs05bench.datamodules.chipsource import ChipSource, chip_card, open_chips
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.chip_folder import ChipFolder

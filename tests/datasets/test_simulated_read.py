@@ -10,7 +10,7 @@ import pytest
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.cdl_crop import CDLCrop
 from rs05bench.datasets.parcels import Parcels
-from rs05bench.datasets.simulated.files import write_files
+from rs05bench.datasets.simulated.benchmark_files import write_files
 from rs05bench.datasets.urban import UrbanIndicators
 
 pytestmark = pytest.mark.slow

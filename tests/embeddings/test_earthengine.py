@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import shapely
 
-from rs05bench.embeddings.sources import open_source
+from rs05bench.embeddings.embedding_source import open_source
 from rs05bench.embeddings.vectors import decode
 from rs05bench.errors import DataError
 from tests.embeddings.earthengine_server import EarthEngineServer

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from rs05bench.datasets import AlphaEarthEmbedding
 from rs05bench.embeddings import product
+from rs05bench.embeddings.embedding_source import open_source
 from rs05bench.embeddings.extraction import extract_chips, extract_table, parse_years, read_record, read_units
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.polygons import read_polygons
-from rs05bench.embeddings.sources import open_source
 from rs05bench.errors import DataError
 from tests.embeddings.tiles import BANDS
 

@@ -14,7 +14,7 @@ from pyproj import Transformer
 from rs05bench.datasets import EmbeddingRasters
 from rs05bench.embeddings import open_source
 from rs05bench.embeddings.extraction import extract_table, read_units
-from rs05bench.embeddings.grid import Grid
+from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.errors import DataError
 
 

@@ -8,9 +8,9 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rs05bench.embeddings import cog
+from rs05bench.embeddings import cog_reader
 from rs05bench.embeddings.points import read_points
-from rs05bench.embeddings.tiles import TileIndex
+from rs05bench.embeddings.tile_index import TileIndex
 from rs05bench.embeddings.vectors import decode
 from rs05bench.errors import DataError
 from tests.embeddings.tiles import vectors, write_tile
@@ -97,8 +97,8 @@ def test_each_block_is_decompressed_once(archive, west, monkeypatch):
     row, column = random_pixels(3000)
     lon, lat = west.lonlat(row + 0.5, column + 0.5)
     counted = []
-    original = cog.CogRaster._decompress
-    monkeypatch.setattr(cog.CogRaster, "_decompress", lambda self, piece, out: (counted.append(1), original(self, piece, out)))
+    original = cog_reader.CogRaster._decompress
+    monkeypatch.setattr(cog_reader.CogRaster, "_decompress", lambda self, piece, out: (counted.append(1), original(self, piece, out)))
     read_points(archive, lon, lat, 2024)
     assert len(counted) == 9 * 64
 

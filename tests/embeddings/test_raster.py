@@ -6,8 +6,8 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rs05bench.embeddings.blocks import BlockCache
-from rs05bench.embeddings.cog import CogRaster
+from rs05bench.embeddings.block_cache import BlockCache
+from rs05bench.embeddings.cog_reader import CogRaster
 from rs05bench.embeddings.gdal_raster import GdalRaster
 from rs05bench.embeddings.products import product
 from rs05bench.embeddings.raster import open_raster

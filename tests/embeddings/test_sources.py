@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rs05bench.datasets import AlphaEarthEmbedding
+from rs05bench.embeddings.embedding_source import open_source
 from rs05bench.embeddings.points import read_points
-from rs05bench.embeddings.sources import open_source
 from rs05bench.embeddings.vectors import decode
 from rs05bench.errors import DataError
 from tests.embeddings.server import FileServer
@@ -77,7 +77,7 @@ def test_a_single_remote_file_as_a_dataset(web, west):
 
 
 def test_a_bucket_that_refuses_strangers_is_asked_in_the_name_of_a_project(web, west, tmp_path, monkeypatch):
-    monkeypatch.setattr("rs05bench.embeddings.sources._google_token", lambda: "token")
+    monkeypatch.setattr("rs05bench.embeddings.embedding_source._google_token", lambda: "token")
     monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
     lon, lat, values = pixels(west)
     with FileServer(web, need_header="x-goog-user-project") as server:

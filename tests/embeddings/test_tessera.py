@@ -13,7 +13,7 @@ from pyproj import Transformer
 
 from rs05bench.datasets import TesseraEmbedding
 from rs05bench.embeddings import open_source, product
-from rs05bench.embeddings.grid import Grid
+from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.errors import DataError
 from tests.embeddings.server import FileServer
 

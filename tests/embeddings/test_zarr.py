@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import zarr
 
-from rs05bench.embeddings.sources import open_source
+from rs05bench.embeddings.embedding_source import open_source
 from rs05bench.embeddings.vectors import decode
 from rs05bench.embeddings.zarr_store import open_zarr
 from rs05bench.errors import DataError

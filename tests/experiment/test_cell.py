@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rs05bench.experiment import content
+from rs05bench.experiment import cell_files
 from rs05bench.experiment.cell import Bench, features_folder, make_bench, run_cell
 from rs05bench.models import create
 from rs05bench.models.backbones import BandWarning, ScaleWarning
@@ -87,13 +87,13 @@ def test_a_file_is_read_once_while_it_stays_the_same(tmp_path):
     path = tmp_path / "weights.pt"
     path.write_bytes(b"one")
     cell = KNN.model_copy(update={"options": {"weights": str(path)}})
-    before = content._sha256.cache_info().misses
-    first = [content.file_digests(cell) for _ in range(3)]
-    assert content._sha256.cache_info().misses == before + 1
+    before = cell_files._sha256.cache_info().misses
+    first = [cell_files.file_digests(cell) for _ in range(3)]
+    assert cell_files._sha256.cache_info().misses == before + 1
     assert first[0] == first[1] == first[2]
     path.write_bytes(b"two")
     os.utime(path, ns=(0, 0))
-    assert content.file_digests(cell) != first[0]
+    assert cell_files.file_digests(cell) != first[0]
 
 
 class Doubting:

@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from rs05bench.datamodules.sources import open_source
+from rs05bench.datamodules.open_data import open_source
 from rs05bench.errors import DataError
 from rs05bench.experiment.cell import make_bench
 from rs05bench.experiment.gridfile import GridFile

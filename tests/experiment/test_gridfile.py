@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from rs05bench.errors import DataError
+from rs05bench.experiment.grid_plan import plan_grid
 from rs05bench.experiment.gridfile import GridFile, is_grid, load_preset, preset_names
-from rs05bench.experiment.plan import plan_grid
 from rs05bench.experiment.sweep import open_grid
 
 
@@ -84,7 +84,7 @@ def test_a_plan_counts_the_prediction_of_every_unit_and_the_memory_of_all_worker
     path = write(tiny, tmp_path, models=["floor/majority"], splits=["random"])
     one = {"task": "tiny", "split": "random", "model": "floor/majority", "tier": "floor", "budget": "5-per-class", "learner": "majority"}
     costs = {"fit_s": 10.0, "predict_s_per_1000": 1000.0, "peak_memory_mb": 100.0, "device_hours": 0.5}
-    monkeypatch.setattr("rs05bench.experiment.plan._known", lambda folders: pd.DataFrame([one | costs]))
+    monkeypatch.setattr("rs05bench.experiment.grid_plan._known", lambda folders: pd.DataFrame([one | costs]))
     plan = plan_grid(GridFile.load(path), jobs=2)
     (entry,) = open_grid(GridFile.load(path), None)
     (units,) = entry.predicted.values()

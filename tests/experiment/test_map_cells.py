@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from rs05bench.datamodules.sources import open_source
+from rs05bench.datamodules.open_data import open_source
 from rs05bench.errors import DataError
 from rs05bench.experiment.cell import Bench, run_cell
 from rs05bench.experiment.map_cell import load_cell, options_of

@@ -21,7 +21,7 @@ from rs05bench.experiment.map_model import fit_or_load
 from rs05bench.experiment.map_predictor import NetworkPredictor, pixel_area
 from rs05bench.experiment.map_scene import ImageRequest, NetworkReads, Scene, image_scenes
 from rs05bench.models.applicability import Applicability
-from rs05bench.models.inference import sliding_window
+from rs05bench.models.sliding_windows import sliding_window
 from tests.embeddings.tiles import vectors, write_tile
 
 BANDS = ["B02", "B8A"]

@@ -94,8 +94,8 @@ def test_a_kept_model_of_corrected_labels_is_refused(request_of, tmp_path):
 
 def test_a_kept_model_of_other_units_is_refused(request_of, tmp_path):
     """A frozen manifest that trains on other chips under the same names of split, fold and budget."""
-    from rs05bench.datamodules.chips import ChipDataModule
-    from rs05bench.datamodules.sources import open_source
+    from rs05bench.datamodules.chip_datamodule import ChipDataModule
+    from rs05bench.datamodules.open_data import open_source
     from rs05bench.models import create
     from rs05bench.protocol.manifest import build_manifest
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from rs05bench.experiment.probes import solve_together
+from rs05bench.experiment.batched_probes import solve_together
 from rs05bench.experiment.workers import Job, open_bench
 from rs05bench.models import probes
 from rs05bench.models.probes import logistic_paths, ridge_paths

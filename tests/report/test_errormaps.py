@@ -221,7 +221,7 @@ def chips(request, tmp_path_factory):
                 predicted.setdefault(unit, []).append(said if band is None else band)
             store.write(result, predictions)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rs05bench.datamodules.sources.open_source", lambda card, data: ChipSource(world))
+        patch.setattr("rs05bench.datamodules.open_data.open_source", lambda card, data: ChipSource(world))
         said = CliRunner().invoke(_app(), [str(store.root), "--out", str(folder / "out"), "--data", str(folder)], catch_exceptions=False)
     assert said.exit_code == 0
     return world, predicted, folder / "out", said.output

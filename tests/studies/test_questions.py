@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rs05bench.datamodules.sources import open_source
+from rs05bench.datamodules.open_data import open_source
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.card import TaskCard

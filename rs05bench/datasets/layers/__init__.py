@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rs05bench.datasets.layers.base import Layer
-    from rs05bench.datasets.layers.catalogue import LayerSource, list_sources
     from rs05bench.datasets.layers.climate import ClimateZones
     from rs05bench.datasets.layers.counts import Counts
     from rs05bench.datasets.layers.distance import Distance
-    from rs05bench.datasets.layers.folder import open_layers
+    from rs05bench.datasets.layers.layer_folder import open_layers
+    from rs05bench.datasets.layers.layer_sources import LayerSource, list_sources
     from rs05bench.datasets.layers.table import append_layers
     from rs05bench.datasets.layers.terrain import Terrain
 
@@ -30,11 +30,11 @@ _HOME = {
     "Counts": "counts",
     "Distance": "distance",
     "Layer": "base",
-    "LayerSource": "catalogue",
+    "LayerSource": "layer_sources",
     "Terrain": "terrain",
     "append_layers": "table",
-    "list_sources": "catalogue",
-    "open_layers": "folder",
+    "list_sources": "layer_sources",
+    "open_layers": "layer_folder",
 }
 
 __all__ = ["ClimateZones", "Counts", "Distance", "Layer", "LayerSource", "Terrain", "append_layers", "list_sources", "open_layers"]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rs05bench.datasets.layers.catalogue import LayerSource
+from rs05bench.datasets.layers.layer_sources import LayerSource
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:

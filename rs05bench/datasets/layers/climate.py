@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rs05bench.datasets.layers.base import as_window, lattice, note_missing, pixel_centres, polygon_means, positions
-from rs05bench.datasets.layers.catalogue import LayerSource, find_source
+from rs05bench.datasets.layers.layer_sources import LayerSource, find_source
 from rs05bench.datasets.layers.tiles import RasterTiles
 from rs05bench.errors import DataError
 

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rs05bench.datasets.layers.base import as_window, note_missing, pixel_centres, positions
-from rs05bench.datasets.layers.catalogue import LayerSource, find_source
-from rs05bench.datasets.layers.features import Features, Plane, cells, to_edge
+from rs05bench.datasets.layers.layer_sources import LayerSource, find_source
+from rs05bench.datasets.layers.vector_layers import Features, Plane, cells, to_edge
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rs05bench.datasets.layers.base import as_window, lattice, note_missing, pixel_centres, polygon_means, positions
-from rs05bench.datasets.layers.catalogue import LayerSource, find_source
-from rs05bench.datasets.layers.features import Features, cells, to_edge
+from rs05bench.datasets.layers.layer_sources import LayerSource, find_source
+from rs05bench.datasets.layers.vector_layers import Features, cells, to_edge
 from rs05bench.errors import DataError
 from rs05bench.protocol.geodesy import metres_per_degree
 

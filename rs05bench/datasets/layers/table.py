@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.layers.folder import open_layers
+from rs05bench.datasets.layers.layer_folder import open_layers
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.intake.keys import MISSING_WORDS, as_keys

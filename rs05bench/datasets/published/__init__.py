@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rs05bench.datasets.published import readers
+from rs05bench.datasets.published import published_units
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit import with_verdict
 from rs05bench.protocol.card import TaskCard
@@ -62,10 +62,10 @@ class PublishedSet:
 PUBLISHED: dict[str, PublishedSet] = {
     known.name: known
     for known in (
-        PublishedSet("burn-scar", "wildfire_events", readers.wildfire_events),
-        PublishedSet("crop", "hls_crop_chips", readers.crop_chip_list),
-        PublishedSet("counties", "aef_counties", readers.counties),
-        PublishedSet("fuel-moisture", "lfmc_presto", readers.table_units, {"official": {"block_by": "site"}}),
+        PublishedSet("burn-scar", "wildfire_events", published_units.wildfire_events),
+        PublishedSet("crop", "hls_crop_chips", published_units.crop_chip_list),
+        PublishedSet("counties", "aef_counties", published_units.counties),
+        PublishedSet("fuel-moisture", "lfmc_presto", published_units.table_units, {"official": {"block_by": "site"}}),
     )
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rs05bench.datasets.recipes.record import Option, Recipe, SourceFiles
+from rs05bench.datasets.recipes.recipe_record import Option, Recipe, SourceFiles
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:

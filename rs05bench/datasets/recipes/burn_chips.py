@@ -26,7 +26,7 @@ from rasterio.windows import Window
 from rs05bench.datasets.mgrs import parse_tile
 from rs05bench.datasets.rasters import missing_pixels, read_header, read_pixels
 from rs05bench.datasets.recipes.hls import Granule, find_granules
-from rs05bench.datasets.recipes.vectors import read_layer
+from rs05bench.datasets.recipes.polygon_layers import read_layer
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.intake.times import parse_times

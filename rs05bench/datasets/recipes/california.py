@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rs05bench.datasets.recipes.embeddings import ATTRIBUTION
+from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def make(job: BuildJob) -> TaskCard:
     """One row a field and year."""
     import pandas as pd
 
-    from rs05bench.datasets.recipes.embeddings import embed, feature_sets
+    from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
 
     target = str(job.options["target"])
@@ -91,7 +91,7 @@ def make(job: BuildJob) -> TaskCard:
 def _fields(job: BuildJob, path: Path, target: str, done: int, total: int) -> gpd.GeoDataFrame:
     from pyproj import Geod
 
-    from rs05bench.datasets.recipes.vectors import read_layer, year_in_name
+    from rs05bench.datasets.recipes.polygon_layers import read_layer, year_in_name
 
     job.progress(path.name, done, total)
     # MAIN_CROP came with the 2019 edition; before, the main season's crop is the second of the three.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rs05bench.datasets.recipes.embeddings import ATTRIBUTION
+from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 
@@ -42,8 +42,8 @@ def make(job: BuildJob) -> TaskCard:
     import pandas as pd
 
     from rs05bench.datasets.cdl_classes import CROP_CLASSES
-    from rs05bench.datasets.recipes.embeddings import embed, feature_sets
-    from rs05bench.datasets.recipes.vectors import read_layer
+    from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
+    from rs05bench.datasets.recipes.polygon_layers import read_layer
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
 
     layers = _by_year(job, "cdl")
@@ -123,7 +123,7 @@ def crop_system(counts: NDArray[np.int64]) -> str:
 
 
 def _by_year(job: BuildJob, source: str) -> dict[int, Path]:
-    from rs05bench.datasets.recipes.vectors import year_in_name
+    from rs05bench.datasets.recipes.polygon_layers import year_in_name
 
     found: dict[int, Path] = {}
     for path in job.files(source):

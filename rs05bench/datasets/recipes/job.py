@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from rs05bench.datasets.files import hidden
-from rs05bench.datasets.recipes.record import Recipe, SourceFiles, Value
+from rs05bench.datasets.recipes.recipe_record import Recipe, SourceFiles, Value
 from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.hashing import file_digest

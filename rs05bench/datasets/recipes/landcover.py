@@ -20,7 +20,7 @@ def make(job: BuildJob) -> TaskCard:
     """One row a point and year; the label's own sources never become features."""
     import pandas as pd
 
-    from rs05bench.datasets.recipes.embeddings import EMBEDDING, read_export
+    from rs05bench.datasets.recipes.embedding_columns import EMBEDDING, read_export
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
 
     label, region, year = (str(job.options[name]) for name in ("label", "region", "year"))

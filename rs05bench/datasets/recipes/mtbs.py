@@ -36,7 +36,7 @@ def _biomes(job: BuildJob, footprints: list[object]) -> dict[str, list[str]]:
     import shapely
 
     from rs05bench.datasets.recipes.burn_chips import write_regions
-    from rs05bench.datasets.recipes.vectors import read_layer
+    from rs05bench.datasets.recipes.polygon_layers import read_layer
 
     if not job.files("biomes"):
         return {}

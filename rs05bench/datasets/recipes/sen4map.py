@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from rs05bench.datasets.recipes.embeddings import ATTRIBUTION
+from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def _located(job: BuildJob, frame: pd.DataFrame) -> pd.DataFrame:
 def _embedded(job: BuildJob, frame: pd.DataFrame) -> pd.DataFrame:
     import geopandas as gpd
 
-    from rs05bench.datasets.recipes.embeddings import embed
+    from rs05bench.datasets.recipes.embedding_columns import embed
 
     points = gpd.GeoDataFrame(frame.assign(year=YEAR), geometry=gpd.points_from_xy(frame["lon"], frame["lat"]), crs=4326)
     return embed(job, points, "points").drop(columns="year")

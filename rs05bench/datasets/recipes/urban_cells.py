@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.recipes.embeddings import ATTRIBUTION
+from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def cells(job: BuildJob) -> gpd.GeoDataFrame:
     import geopandas as gpd
     import shapely
 
-    from rs05bench.datasets.recipes.vectors import read_layer
+    from rs05bench.datasets.recipes.polygon_layers import read_layer
 
     side, most = float(job.options["cell_m"]), int(job.options["per_city"])
     if side < 20:
@@ -139,7 +139,7 @@ def by_year(job: BuildJob, name: str, year_of: Callable[[Path], int | None] | No
     Raises:
         DataError: A name without a year, or no year that the embedding has.
     """
-    from rs05bench.datasets.recipes.vectors import year_in_name
+    from rs05bench.datasets.recipes.polygon_layers import year_in_name
 
     found: dict[int, list[Path]] = {}
     given = int(job.options.get("year", 0))
@@ -193,7 +193,7 @@ def finish(
         without: Layers that are the label in disguise.
         extra: Columns of `units` kept beside the target and never features -> what they are.
     """
-    from rs05bench.datasets.recipes.embeddings import embed, feature_sets
+    from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
 
     if units.empty:

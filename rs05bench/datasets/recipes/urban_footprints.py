@@ -36,7 +36,7 @@ USES = {
 def buildings(job: BuildJob) -> TaskCard:
     """Share of a cell under roofs, or buildings a square kilometre."""
     from rs05bench.datasets.layers import Counts
-    from rs05bench.datasets.layers.features import Features
+    from rs05bench.datasets.layers.vector_layers import Features
     from rs05bench.datasets.recipes.urban_cells import cells, finish
 
     ground = cells(job)
@@ -102,8 +102,8 @@ def _uses(job: BuildJob, ground: object) -> tuple[np.ndarray, np.ndarray, list[s
     import pandas as pd
     import shapely
 
+    from rs05bench.datasets.recipes.polygon_layers import read_layer
     from rs05bench.datasets.recipes.urban_cells import points_of
-    from rs05bench.datasets.recipes.vectors import read_layer
 
     paths = job.files("landuse")
     layer = pd.concat([read_layer(path, {"fclass": ("fclass", "landuse")}, job=job) for path in paths], ignore_index=True)

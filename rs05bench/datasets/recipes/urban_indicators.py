@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.recipes.embeddings import ATTRIBUTION
+from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION
 from rs05bench.datasets.urban_schema import INDICATORS, NAMES
 from rs05bench.errors import DataError
 
@@ -33,7 +33,7 @@ _FORMS = ((10_000.0, "core"), (3_000.0, "inner"), (0.0, "suburb"))  # residents 
 
 def make(job: BuildJob) -> TaskCard:
     """One row a tract and vintage."""
-    from rs05bench.datasets.recipes.embeddings import embed, feature_sets
+    from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
     from rs05bench.datasets.recipes.urban_cells import join_layers
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
 
@@ -220,7 +220,7 @@ def _located(job: BuildJob, table: pd.DataFrame) -> gpd.GeoDataFrame:
     import geopandas as gpd
     from pyproj import Geod
 
-    from rs05bench.datasets.recipes.vectors import read_layer
+    from rs05bench.datasets.recipes.polygon_layers import read_layer
 
     paths = job.files("tracts")
     layers = [read_layer(path, {"tract_id": ("GEOID", "GEOID20", "GEOID10")}, job=job) for path in paths]

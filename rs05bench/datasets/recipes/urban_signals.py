@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.recipes.embeddings import ATTRIBUTION, EMBEDDING, check_vectors
+from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION, EMBEDDING, check_vectors
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _signals(job: BuildJob) -> pd.DataFrame:
 
 def _located(job: BuildJob, frame: pd.DataFrame) -> pd.DataFrame:
     """With a point inside each county and its area; counties without an outline are dropped."""
-    from rs05bench.datasets.recipes.vectors import read_layer
+    from rs05bench.datasets.recipes.polygon_layers import read_layer
 
     layer = read_layer(job.file("counties"), {"county": ("GEOID", "id")}, job=job)
     layer["county"] = layer["county"].astype(str).str.zfill(5)

@@ -10,8 +10,8 @@ Example:
     ['burned', 'unburned']
 """
 
+from rs05bench.datasets.simulated.benchmark_files import write_files
 from rs05bench.datasets.simulated.export import write_tables
-from rs05bench.datasets.simulated.files import write_files
 from rs05bench.datasets.simulated.layer_files import write_layers
 from rs05bench.datasets.simulated.world import SIZES, TASKS, World, simulate
 

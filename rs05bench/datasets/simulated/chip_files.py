@@ -14,8 +14,8 @@ from rs05bench.datasets.cdl_classes import CROP_CLASSES
 from rs05bench.datasets.mgrs import tile_of
 from rs05bench.datasets.simulated.places import CROPS, YEARS
 from rs05bench.datasets.simulated.randomness import generator, smooth_field
+from rs05bench.datasets.simulated.sampled_tables import crop_image_day, image_days
 from rs05bench.datasets.simulated.spectra import BANDS, observe
-from rs05bench.datasets.simulated.tables import crop_image_day, image_days
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rs05bench.datasets.simulated.landscape import PIXEL, Grid
-from rs05bench.datasets.simulated.tables import parcel_id, sampled_parcels
+from rs05bench.datasets.simulated.sampled_tables import parcel_id, sampled_parcels
 
 if TYPE_CHECKING:
     from shapely import Polygon

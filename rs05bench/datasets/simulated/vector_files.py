@@ -13,8 +13,8 @@ from rs05bench.datasets.cdl_classes import CROP_CLASSES
 from rs05bench.datasets.simulated.city import INDICATORS
 from rs05bench.datasets.simulated.places import CROP_YEARS, CROPS, YEARS
 from rs05bench.datasets.simulated.randomness import generator
+from rs05bench.datasets.simulated.sampled_tables import indicator_table, parcel_id, sampled_parcels
 from rs05bench.datasets.simulated.shapes import parcel_shapes, to_lonlat, tract_shapes
-from rs05bench.datasets.simulated.tables import indicator_table, parcel_id, sampled_parcels
 
 if TYPE_CHECKING:
     import geopandas as gpd

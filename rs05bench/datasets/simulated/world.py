@@ -91,9 +91,9 @@ class World:
         Raises:
             DataError: The task is not one of these.
         """
-        from rs05bench.datasets.simulated import tables
+        from rs05bench.datasets.simulated import sampled_tables
 
-        makers = {"burn-scar": tables.burned_pixels, "crop": tables.parcels, "urban": tables.tracts}
+        makers = {"burn-scar": sampled_tables.burned_pixels, "crop": sampled_tables.parcels, "urban": sampled_tables.tracts}
         if task not in makers:
             raise DataError(f"no simulated task '{task}'", remedy=f"Choose one of: {', '.join(TASKS)}.")
         return makers[task](self)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.tables.reading import ROW_COLUMN, find_files
+from rs05bench.datasets.tables.card_files import ROW_COLUMN, find_files
 from rs05bench.datasets.tables.wording import some_columns
 from rs05bench.embeddings.card_products import patterns_of
 from rs05bench.errors import DataError

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 import pandas as pd
 
-from rs05bench.datasets.tables.reading import FILE_COLUMN, ROW_COLUMN
+from rs05bench.datasets.tables.card_files import FILE_COLUMN, ROW_COLUMN
 
 
 def some_columns(frame: pd.DataFrame, limit: int = 10) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rs05bench.protocol.audit.record import Finding, Thresholds
-from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.audit.audit_report import Finding, Thresholds
+from rs05bench.protocol.audit.audit_side import Units
 from rs05bench.protocol.geodesy import great_circle_m, sphere_tree, unit_vectors
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text
-from rs05bench.protocol.audit.record import AuditReport, Case, ManifestReport
+from rs05bench.protocol.audit.audit_report import AuditReport, Case, ManifestReport
 from rs05bench.protocol.audit.text import MARKS, ORDER, nearest_line, summary
 
 # Okabe-Ito; the shape repeats what the colour says.

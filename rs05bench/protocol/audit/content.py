@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.audit.audit_report import Case, Finding, Thresholds
+from rs05bench.protocol.audit.audit_side import Units
 from rs05bench.protocol.audit.copies import FEWEST_DIMENSIONS, near_copies
-from rs05bench.protocol.audit.record import Case, Finding, Thresholds
-from rs05bench.protocol.audit.units import Units
 from rs05bench.protocol.audit.values import members
 from rs05bench.protocol.hashing import file_digest
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import cast, get_args
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.audit.audit_report import AuditReport, ManifestReport, Shift, Thresholds
+from rs05bench.protocol.audit.audit_side import AuditColumns
 from rs05bench.protocol.audit.frames import audit_frames
 from rs05bench.protocol.audit.inputs import read_lists
 from rs05bench.protocol.audit.manifests import audit_manifest
-from rs05bench.protocol.audit.record import AuditReport, ManifestReport, Shift, Thresholds
-from rs05bench.protocol.audit.units import AuditColumns
 from rs05bench.protocol.manifest import SplitManifest
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rs05bench.protocol.audit.record import Case, Finding, Shift, Thresholds
-from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.audit.audit_report import Case, Finding, Shift, Thresholds
+from rs05bench.protocol.audit.audit_side import Units
 from rs05bench.protocol.geodesy import crs_unit_metres
 
 

@@ -7,14 +7,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.audit.audit_report import AuditReport, Finding, Shift, Thresholds, verdict_of
+from rs05bench.protocol.audit.audit_side import AuditColumns, Units, prepare
 from rs05bench.protocol.audit.autocorrelation import autocorrelation
 from rs05bench.protocol.audit.content import near_duplicates, same_content
 from rs05bench.protocol.audit.footprints import touching
-from rs05bench.protocol.audit.identity import same_place, shared_group, shared_ids, shared_year
 from rs05bench.protocol.audit.nearness import distances, within
-from rs05bench.protocol.audit.record import AuditReport, Finding, Shift, Thresholds, verdict_of
+from rs05bench.protocol.audit.shared_names import same_place, shared_group, shared_ids, shared_year
 from rs05bench.protocol.audit.timing import overlapping_windows
-from rs05bench.protocol.audit.units import AuditColumns, Units, prepare
 
 # Enough points to show where training and test lie; more only blackens the map.
 MAPPED = 4_000

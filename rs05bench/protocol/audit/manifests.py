@@ -11,10 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.audit.frames import audit_units, build_report
-from rs05bench.protocol.audit.identity import shared_group, shared_ids
-from rs05bench.protocol.audit.nearness import judge, nearest_train
-from rs05bench.protocol.audit.record import (
+from rs05bench.protocol.audit.audit_report import (
     REPORTED_KM,
     AuditReport,
     Case,
@@ -25,7 +22,10 @@ from rs05bench.protocol.audit.record import (
     Thresholds,
     Verdict,
 )
-from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.audit.audit_side import Units
+from rs05bench.protocol.audit.frames import audit_units, build_report
+from rs05bench.protocol.audit.nearness import judge, nearest_train
+from rs05bench.protocol.audit.shared_names import shared_group, shared_ids
 from rs05bench.protocol.audit.values import as_text
 
 if TYPE_CHECKING:

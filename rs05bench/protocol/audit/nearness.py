@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rs05bench.protocol.audit.record import REPORTED_KM, Case, Finding, Shift, Thresholds
-from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.audit.audit_report import REPORTED_KM, Case, Finding, Shift, Thresholds
+from rs05bench.protocol.audit.audit_side import Units
 from rs05bench.protocol.geodesy import nearest_place
 
 

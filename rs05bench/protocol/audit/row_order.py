@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rs05bench.protocol.audit.record import Finding
+from rs05bench.protocol.audit.audit_report import Finding
 
 _FEWEST = 20
 _FILLED = 0.9

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rs05bench.protocol.audit.audit_report import Case, Finding
 from rs05bench.protocol.audit.copies import near_copies
-from rs05bench.protocol.audit.record import Case, Finding
 from rs05bench.protocol.audit.row_order import row_order
 from rs05bench.protocol.audit.target_copies import target_copies
 from rs05bench.protocol.intake.keys import two_spellings

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rs05bench.protocol.audit.record import Finding
+from rs05bench.protocol.audit.audit_report import Finding
 
 NEARLY = 0.98
 """Correlation with the target, or share of a column's variance that the classes explain, from which on a column nearly is the target."""

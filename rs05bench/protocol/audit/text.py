@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rs05bench.protocol.audit.record import AuditReport, Finding, Level, ManifestReport
+from rs05bench.protocol.audit.audit_report import AuditReport, Finding, Level, ManifestReport
 
 MARKS: dict[Level, str] = {"leak": "LEAK", "warning": "warn", "pass": "ok", "note": "note", "not_checked": "-"}
 ORDER: dict[Level, int] = {"leak": 0, "warning": 1, "pass": 2, "note": 3, "not_checked": 4}

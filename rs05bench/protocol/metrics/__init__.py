@@ -7,9 +7,9 @@ from rs05bench.protocol.metrics.answers import ClassAnswers, UnitAnswers, ValueA
 from rs05bench.protocol.metrics.area import AreaAdjusted, RegionalAreas, area_adjusted_accuracy
 from rs05bench.protocol.metrics.boundary import Boundary, BoundaryCounts, boundary_counts
 from rs05bench.protocol.metrics.calibration import Calibration, ClassCalibration, Reliability
+from rs05bench.protocol.metrics.chip_sums import BandTable, MapRules, stack
 from rs05bench.protocol.metrics.confusion import Confusion, confusion_matrix
 from rs05bench.protocol.metrics.declaration import METRICS, Metric, find_metric, markdown_table, metric
-from rs05bench.protocol.metrics.maps import BandTable, MapRules, stack
 from rs05bench.protocol.metrics.moments import Moments
 from rs05bench.protocol.metrics.spatial import knn_weights, morans_i
 from rs05bench.protocol.metrics.sums import Clusters, SufficientStats, Sums, Tally, UnitSums

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from rs05bench.protocol.splits.record import ROLES, RULES, SHIFTS, Fold, Split, SplitRule
+from rs05bench.protocol.splits.split_rule import ROLES, RULES, SHIFTS, Fold, Split, SplitRule
 
 __all__ = ["ROLES", "RULES", "SHIFTS", "Fold", "Split", "SplitRule"]
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from rs05bench.protocol.ground import Ground, isin
-from rs05bench.protocol.splits.record import Fold, Split, SplitRule
 from rs05bench.protocol.splits.roles import everybody_trains, gathered_regions, no_shift, validate_on_a_group
+from rs05bench.protocol.splits.split_rule import Fold, Split, SplitRule
 
 
 def draw_leave_group(ground: Ground, split: Split) -> Iterator[Fold]:

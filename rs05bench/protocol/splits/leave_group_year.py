@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from rs05bench.protocol.ground import Ground, isin
-from rs05bench.protocol.splits.record import Fold, Split, SplitRule
 from rs05bench.protocol.splits.roles import everybody_trains, gathered_regions, no_shift, validate_on_a_group, year_names
+from rs05bench.protocol.splits.split_rule import Fold, Split, SplitRule
 
 
 def draw_leave_group_year(ground: Ground, split: Split) -> Iterator[Fold]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.ground import Ground, Mask
-from rs05bench.protocol.splits.record import Fold, Split, SplitRule
 from rs05bench.protocol.splits.roles import everybody_trains, no_shift, validate_on_a_group, year_names
+from rs05bench.protocol.splits.split_rule import Fold, Split, SplitRule
 
 
 def draw_leave_year(ground: Ground, split: Split) -> Iterator[Fold]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.ground import Ground, isin, shared_with
-from rs05bench.protocol.splits.record import Fold, Split, SplitRule
 from rs05bench.protocol.splits.roles import MIN_GROUPS_FOR_WHOLE_VALIDATION, no_shift, year_names
+from rs05bench.protocol.splits.split_rule import Fold, Split, SplitRule
 
 
 def draw_next_year(ground: Ground, split: Split) -> Iterator[Fold]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from rs05bench.protocol.ground import Ground
 from rs05bench.protocol.hashing import hash_many
-from rs05bench.protocol.splits.record import Fold, Split, SplitRule
 from rs05bench.protocol.splits.roles import no_shift
+from rs05bench.protocol.splits.split_rule import Fold, Split, SplitRule
 
 
 def draw_random(ground: Ground, split: Split) -> Iterator[Fold]:

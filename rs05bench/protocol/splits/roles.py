@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError
 from rs05bench.protocol.ground import Ground, Mask, Names, isin
 from rs05bench.protocol.hashing import hash_unit
-from rs05bench.protocol.splits.record import Split
+from rs05bench.protocol.splits.split_rule import Split
 
 MIN_GROUPS_FOR_WHOLE_VALIDATION = 4
 """With at least this many groups in training, validation is a whole group (DESIGN); else blocks inside them."""

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from rs05bench.protocol.ground import Ground
-from rs05bench.protocol.splits.record import Fold, Split, SplitRule
 from rs05bench.protocol.splits.roles import everybody_trains, no_shift, validate_on_blocks
+from rs05bench.protocol.splits.split_rule import Fold, Split, SplitRule
 
 
 def draw_spatial_block(ground: Ground, split: Split) -> Iterator[Fold]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from rs05bench.errors import DataError
 from rs05bench.protocol.ground import Ground
 from rs05bench.protocol.splits.leave_year import hold_years_out
-from rs05bench.protocol.splits.record import Fold, Split, SplitRule
 from rs05bench.protocol.splits.roles import year_names
+from rs05bench.protocol.splits.split_rule import Fold, Split, SplitRule
 
 
 def draw_until(ground: Ground, split: Split) -> Iterator[Fold]:

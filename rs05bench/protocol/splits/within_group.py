@@ -9,8 +9,8 @@ import pandas as pd
 
 from rs05bench.protocol.ground import Ground
 from rs05bench.protocol.hashing import hash_unit
-from rs05bench.protocol.splits.record import Fold, Split, SplitRule
 from rs05bench.protocol.splits.roles import at_least_two_regions, everybody_trains, no_shift, validate_on_blocks
+from rs05bench.protocol.splits.split_rule import Fold, Split, SplitRule
 
 
 def draw_within(ground: Ground, split: Split) -> Iterator[Fold]:

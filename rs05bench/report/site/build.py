@@ -22,7 +22,7 @@ from rs05bench.report.site.downloads import write_downloads
 from rs05bench.report.site.home import home_view
 from rs05bench.report.site.pages import model_view, task_view
 from rs05bench.report.site.pictures import Ground, table_figures
-from rs05bench.report.site.ranking import Ranks, rank_table
+from rs05bench.report.site.rank_words import Ranks, rank_table
 from rs05bench.report.site.records import STANDING_MEANING, Leaderboard, Table, read_leaderboard
 from rs05bench.report.site.view import table_view
 from rs05bench.report.style import elsewhere, split_title

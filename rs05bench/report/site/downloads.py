@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from rs05bench.experiment.query import without_formulas
-from rs05bench.report.site.ranking import Ranks
+from rs05bench.report.site.rank_words import Ranks
 from rs05bench.report.site.records import TRACKS, Entry, Leaderboard, Point, Row, Spread, Table
 
 _COSTS = (

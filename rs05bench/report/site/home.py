@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rs05bench.protocol.result import TIERS, Tier
-from rs05bench.report.site.ranking import Ranks
+from rs05bench.report.site.rank_words import Ranks
 from rs05bench.report.site.records import Leaderboard, Table
 from rs05bench.report.site.view import budget_words, rank_words, score
 from rs05bench.report.style import metric_name, split_title

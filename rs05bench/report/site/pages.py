@@ -9,7 +9,7 @@ from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.foldmap import MEANING, STYLE
 from rs05bench.report.site.pictures import Ground, fold_figure, group_map, model_figures, reliability_figures
-from rs05bench.report.site.ranking import Ranks
+from rs05bench.report.site.rank_words import Ranks
 from rs05bench.report.site.records import STANDING_MEANING, TRACKS, Entry, Leaderboard, Point, Row, SplitInfo, Table, Task
 from rs05bench.report.site.view import MISSING, budget_words, count_words, interval, rank_words, score
 from rs05bench.report.style import elsewhere, metric_name, seconds, signed, split_title

@@ -9,7 +9,7 @@ import numpy as np
 from rs05bench.protocol.inference.ranking import RankRange
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.tiers import TIER_STYLES
-from rs05bench.report.site.ranking import Ranks, why_unranked
+from rs05bench.report.site.rank_words import Ranks, why_unranked
 from rs05bench.report.site.records import STANDING_MEANING, TRACKS, Leaderboard, Point, Row, Spread, Table
 from rs05bench.report.style import metric_name, number, seconds, signed, split_title
 

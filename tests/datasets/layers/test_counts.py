@@ -11,7 +11,7 @@ from pyproj import Geod
 from rasterio.transform import from_origin
 
 from rs05bench.datasets.layers import Counts
-from rs05bench.datasets.layers.features import Features
+from rs05bench.datasets.layers.vector_layers import Features
 from rs05bench.errors import DataError
 from tests.datasets.layers.files import write_vector
 

@@ -14,7 +14,7 @@ import rasterio.features
 import shapely
 from rasterio.transform import from_origin
 
-from rs05bench.datamodules.sources import open_source
+from rs05bench.datamodules.open_data import open_source
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.mgrs import parse_tile
 from rs05bench.datasets.recipes import build

@@ -14,7 +14,7 @@ import pytest
 
 from rs05bench.datasets.recipes import Option, Recipe, SourceFiles, all_recipes, build, find_recipe, job
 from rs05bench.datasets.recipes.job import run_recipe
-from rs05bench.datasets.recipes.page import page
+from rs05bench.datasets.recipes.recipe_page import page
 from rs05bench.errors import DataError
 from rs05bench.protocol import SplitManifest, TaskCard, build_manifest
 from rs05bench.protocol.splits import Split

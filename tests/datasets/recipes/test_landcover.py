@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from rs05bench.datasets.recipes import build
-from rs05bench.datasets.recipes.embeddings import EMBEDDING
+from rs05bench.datasets.recipes.embedding_columns import EMBEDDING
 from rs05bench.datasets.recipes.landcover import DYNAMIC_WORLD
 from rs05bench.errors import DataError
 

@@ -10,7 +10,7 @@ from pyproj import Geod
 from shapely.geometry import box
 
 from rs05bench.datasets.recipes import build
-from rs05bench.datasets.recipes.embeddings import EMBEDDING
+from rs05bench.datasets.recipes.embedding_columns import EMBEDDING
 from rs05bench.errors import DataError
 
 COUNTIES = [f"{state:02d}{county:03d}" for state in (1, 2) for county in range(1, 41)]

@@ -154,7 +154,7 @@ def test_models_that_share_a_frozen_encoder_predict_wherever_each_is(chips: Call
 def test_a_trainer_of_ones_own_trains_and_predicts_on_the_gpu(name: str, chip_folder: Path, tmp_path: Path):
     import lightning
 
-    from rs05bench.datamodules.chips import BurnScarDataModule
+    from rs05bench.datamodules.chip_datamodule import BurnScarDataModule
     from rs05bench.datamodules.chipsource import chip_card
     from rs05bench.models.task import TierTask
 

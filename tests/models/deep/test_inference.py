@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rs05bench.models.deep import create
-from rs05bench.models.inference import Window, sliding_window, window_starts
+from rs05bench.models.sliding_windows import Window, sliding_window, window_starts
 
 
 @given(length=st.integers(1, 300), window=st.integers(1, 64), data=st.data())

@@ -11,7 +11,7 @@ import pytest
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models import create, list_models, model_card
-from rs05bench.models.tiers import tier_of
+from rs05bench.models.input_tiers import tier_of
 from tests.datasets.table_files import card, regression_card
 
 TWIN = """

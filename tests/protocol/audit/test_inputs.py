@@ -9,8 +9,8 @@ import shapely
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit import AuditColumns, audit_lists
-from rs05bench.protocol.audit.files import point_to
 from rs05bench.protocol.audit.inputs import read_lists
+from rs05bench.protocol.audit.unit_files import point_to
 
 FRAME = pd.DataFrame({"unit_id": ["007", "010"], "lon": [10.0, 11.0], "lat": [50.0, 51.0], "tile": ["01", "02"]})
 

@@ -30,7 +30,7 @@ from rs05bench.protocol.metrics import (
     stack,
 )
 from rs05bench.protocol.metrics.calibration import ProbabilityRows
-from rs05bench.protocol.metrics.maps import band_counts, fit_band_temperature
+from rs05bench.protocol.metrics.chip_sums import band_counts, fit_band_temperature
 from rs05bench.protocol.metrics.temperature import apply_temperature, fit_temperature
 
 CLASSES = ("land", "corn", "rice")

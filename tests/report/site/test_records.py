@@ -11,7 +11,7 @@ import pytest
 from rs05bench.errors import DataError
 from rs05bench.report.site import read_leaderboard
 from rs05bench.report.site.adapter import file_name, link, plain
-from rs05bench.report.site.ranking import rank_table, why_unranked
+from rs05bench.report.site.rank_words import rank_table, why_unranked
 from rs05bench.report.site.records import Leaderboard
 from tests.report.site.fake import make_board, make_leaderboard, make_standing, make_verdict, write_submission
 

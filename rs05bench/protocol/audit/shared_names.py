@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rs05bench.protocol.audit.record import Case, Finding, Shift, Thresholds
-from rs05bench.protocol.audit.units import Units
+from rs05bench.protocol.audit.audit_report import Case, Finding, Shift, Thresholds
+from rs05bench.protocol.audit.audit_side import Units
 from rs05bench.protocol.audit.values import code_members, common_codes, members
 from rs05bench.protocol.geodesy import great_circle_m
 from rs05bench.protocol.intake.keys import key_forms, two_spellings

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from rs05bench.datamodules.base import Opened, ProtocolDataModule
+from rs05bench.datamodules.data_module import Opened, ProtocolDataModule
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit import with_published_verdict
 from rs05bench.protocol.budget import LabelBudget
@@ -61,7 +61,7 @@ class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
         self._features, self._target, self._batch_size, self.num_workers = features, target, batch_size, num_workers
 
     def _open(self) -> Opened[TaskData, TaskSource]:
-        from rs05bench.datamodules.sources import open_source
+        from rs05bench.datamodules.open_data import open_source
 
         card = self._given_card if isinstance(self._given_card, TaskCard) else TaskCard.load(self._given_card)
         if not card.features:

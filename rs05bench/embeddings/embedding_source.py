@@ -12,7 +12,7 @@ from rs05bench.embeddings.npy_tiles import holds_npy, scan_npy
 from rs05bench.embeddings.products import EmbeddingProduct, PixelScale, product
 from rs05bench.embeddings.raster import open_raster
 from rs05bench.embeddings.readers import EmbeddingReader, TileReader
-from rs05bench.embeddings.tiles import INDEX_NAME, TileIndex, as_index
+from rs05bench.embeddings.tile_index import INDEX_NAME, TileIndex, as_index
 from rs05bench.embeddings.vectors import Named
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text, writing
@@ -72,7 +72,7 @@ def open_source(
             "no such file or folder", source=text, remedy=f"A source of {record.name} is a path, an address or one of: {known}."
         )
     elif record.unit == "patch":
-        from rs05bench.embeddings.patches import PatchReader
+        from rs05bench.embeddings.patch_table import PatchReader
 
         return PatchReader(text, record)
     elif isinstance(record.scale, PixelScale) and Path(text).is_dir() and holds_npy(Path(text)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rs05bench.datasets.recipes.record import Recipe, SourceFiles
+from rs05bench.datasets.recipes.recipe_record import Recipe, SourceFiles
 
 
 def page(recipe: Recipe) -> str:

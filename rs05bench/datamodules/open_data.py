@@ -44,7 +44,7 @@ def open_view(source: TaskSource, manifest: SplitManifest, cell: Cell) -> TaskVi
     from rs05bench.datamodules.chipsource import ChipSource
 
     if isinstance(source, ChipSource):
-        from rs05bench.datamodules.chips import ChipDataModule
+        from rs05bench.datamodules.chip_datamodule import ChipDataModule
 
         return ChipDataModule(source.root, cell.split, cell.fold, cell.budget, cell.seed, manifest=manifest, source=source).view
     return TaskData.build(source, manifest, cell.fold, cell.budget, cell.seed, split=cell.split, target=cell.target)

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.audit.units import ID_NAMES, LAT_NAMES, LON_NAMES, AuditColumns, pick
+from rs05bench.protocol.audit.audit_side import ID_NAMES, LAT_NAMES, LON_NAMES, AuditColumns, pick
 from rs05bench.protocol.audit.values import expand
 
 GEO_SUFFIXES = (".geojson", ".gpkg", ".shp", ".fgb")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from rs05bench.datamodules.base import Opened
-from rs05bench.datamodules.table import TableDataModule
+from rs05bench.datamodules.data_module import Opened
+from rs05bench.datamodules.table_datamodule import TableDataModule
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard

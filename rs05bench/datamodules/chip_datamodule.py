@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from torch.utils.data import DataLoader
 
-from rs05bench.datamodules.base import Opened, ProtocolDataModule
 from rs05bench.datamodules.chip_view import ChipView, Loading
 from rs05bench.datamodules.chipsource import ChipSource, Layers, chip_card, layers_beside, open_chips
+from rs05bench.datamodules.data_module import Opened, ProtocolDataModule
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit import with_published_verdict
 from rs05bench.protocol.budget import LabelBudget, draw_budget

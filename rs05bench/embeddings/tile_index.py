@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rs05bench.embeddings.bytesource import is_remote
-from rs05bench.embeddings.grid import WGS84, Grid, belongs, crs_name, transformer, utm_zone, wrapped, zone_of
+from rs05bench.embeddings.pixel_grid import WGS84, Grid, belongs, crs_name, transformer, utm_zone, wrapped, zone_of
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.embeddings.raster import Raster, open_raster, probe
 from rs05bench.errors import DataError

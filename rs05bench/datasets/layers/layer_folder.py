@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rs05bench.datasets.layers.catalogue import LayerSource, find_source, list_sources
+from rs05bench.datasets.layers.layer_sources import LayerSource, find_source, list_sources
 from rs05bench.errors import DataError
 from rs05bench.protocol.documents import read_yaml_mapping
 
@@ -84,8 +84,8 @@ def _open(folder: Path, name: str, options: _Options) -> Layer:
     from rs05bench.datasets.layers.climate import ClimateZones
     from rs05bench.datasets.layers.counts import Counts
     from rs05bench.datasets.layers.distance import Distance
-    from rs05bench.datasets.layers.features import Features
     from rs05bench.datasets.layers.terrain import Terrain
+    from rs05bench.datasets.layers.vector_layers import Features
 
     place = folder / name
     if not place.is_dir():
