@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import defaultdict
 from pathlib import Path
 
@@ -25,4 +26,13 @@ def test_every_module_name_occurs_once():
             continue
         name = path.parent.name if path.name == "__init__.py" else path.stem
         found[name].append(str(path.relative_to(PACKAGE)))
+    assert twice(found) == {}
+
+
+def test_every_class_name_occurs_once():
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(str(path.relative_to(PACKAGE)))
     assert twice(found) == {}

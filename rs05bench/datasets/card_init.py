@@ -34,7 +34,7 @@ from rs05bench.datasets.tables.column_roles import (
     telling,
 )
 from rs05bench.datasets.tables.leaks import class_probabilities, refuse_leaks
-from rs05bench.datasets.tables.numbered_columns import Family, find_families
+from rs05bench.datasets.tables.numbered_columns import NumberedColumns, find_families
 from rs05bench.datasets.tables.zones import candidate_crs, to_degrees
 from rs05bench.embeddings.products import no_vector, of_columns, product
 from rs05bench.errors import DataError
@@ -77,7 +77,7 @@ class TableFacts:
 
     frame: pd.DataFrame
     files: list[str]
-    families: list[Family]
+    families: list[NumberedColumns]
     wide_years: list[int]
     x: str | None
     y: str | None
@@ -130,7 +130,7 @@ def look(table: str | Path) -> TableFacts:
     wide = [match for name in columns if (match := _WITH_YEAR.fullmatch(name)) and match[1] in product().bands]
     families = find_families(frame, [name for name in columns if name not in {match.string for match in wide}])
     if wide and not families:
-        families = [Family(wide[0][1][0], tuple(match.string for match in wide), product().family)]
+        families = [NumberedColumns(wide[0][1][0], tuple(match.string for match in wide), product().family)]
     components = {column for family in families for column in family.columns}
     rest = [name for name in columns if name not in components]
     x, y, projected = _position(frame, rest)

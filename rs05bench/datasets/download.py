@@ -25,7 +25,7 @@ Watch = Callable[[str, str, int, int | None], None]
 
 
 @dataclass(slots=True)
-class Report:
+class DownloadReport:
     """What a download did.
 
     Attributes:
@@ -66,7 +66,7 @@ def download(
     pause: float = 1.0,
     timeout: float = 60.0,
     catalogue: Path = CATALOGUE,
-) -> Report:
+) -> DownloadReport:
     """Fetch a dataset. Running it again checks what is there and fetches what is missing.
 
     Args:
@@ -94,7 +94,7 @@ def download(
     chosen = _choose(source, only, name)
     with _alone(root):
         receipt = _read_receipt(root)
-        report = Report(name, root, files=receipt)
+        report = DownloadReport(name, root, files=receipt)
         for file in chosen:
             _one(file, source, report, mirrors, unpacking, keep_archives, force, watch, (retries, pause, timeout))
             _write_receipt(report, source)
@@ -104,7 +104,7 @@ def download(
 def _one(
     file: RemoteFile,
     source: Source,
-    report: Report,
+    report: DownloadReport,
     mirrors: Sequence[str],
     unpacking: bool,
     keep_archives: bool,
@@ -160,7 +160,7 @@ def _one(
         target.unlink(missing_ok=True)
 
 
-def _check_unpacked(archive: str, report: Report) -> None:
+def _check_unpacked(archive: str, report: DownloadReport) -> None:
     """What was unpacked earlier must still be there as it was."""
     for path, entry in report.files.items():
         if entry.get("from") != archive:
@@ -194,7 +194,7 @@ def _read_receipt(root: Path) -> dict[str, dict[str, Any]]:
         ) from None
 
 
-def _write_receipt(report: Report, source: Source) -> None:
+def _write_receipt(report: DownloadReport, source: Source) -> None:
     """Written whole and renamed, after every file: a run that is killed loses nothing it had finished."""
     path = report.root / RECEIPT
     content = {

@@ -147,7 +147,7 @@ class _Watched:
             return
 
 
-class _Plain(_Watched, http.client.HTTPConnection):
+class _PlainConnection(_Watched, http.client.HTTPConnection):
     pass
 
 
@@ -157,7 +157,7 @@ class _Secure(_Watched, http.client.HTTPSConnection):
 
 class _PlainHandler(urllib.request.HTTPHandler):
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Plain, req)
+        return self.do_open(_PlainConnection, req)
 
 
 class _SecureHandler(urllib.request.HTTPSHandler):

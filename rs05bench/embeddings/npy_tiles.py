@@ -122,10 +122,10 @@ def scan_npy(folder: str | os.PathLike[str], record: EmbeddingProduct, *, year: 
     if not records:
         raise DataError("no grid found", source=root, remedy="Expected files such as 2024/grid_0.15_52.05/grid_0.15_52.05.npy.")
     frame = gpd.GeoDataFrame(records, columns=[*COLUMNS, "geometry"], geometry="geometry", crs=WGS84)
-    return TileIndex(frame, of=record, opener=_Opener(grids, record), description=str(root))
+    return TileIndex(frame, of=record, opener=_NpyOpener(grids, record), description=str(root))
 
 
-class _Opener:
+class _NpyOpener:
     """Opens the grids of an index; a class, so that an index can be sent to loader workers."""
 
     def __init__(self, grids: dict[str, Grid], record: EmbeddingProduct) -> None:

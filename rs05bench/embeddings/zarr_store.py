@@ -77,10 +77,10 @@ def open_zarr(
         warnings.warn(f"{address}: {text}; they are left out", UserWarning, stacklevel=2)
     frame = gpd.GeoDataFrame(records, columns=[*COLUMNS, "geometry"], geometry="geometry", crs=WGS84)
     sized = next(iter(found.values())).product
-    return TileIndex(frame, of=sized, opener=_Opener(found), description=address)
+    return TileIndex(frame, of=sized, opener=_ZarrOpener(found), description=address)
 
 
-class _Opener:
+class _ZarrOpener:
     """Opens the tiles of a store; a class, so that an index can be sent to loader workers."""
 
     def __init__(self, found: dict[str, GroupArrays]) -> None:

@@ -31,7 +31,7 @@ VISITS = 5
 
 
 @dataclass(frozen=True)
-class Plan:
+class AdvicePlan:
     """What is to be run, most telling first."""
 
     split: str
@@ -100,7 +100,7 @@ def _moved(split: Split) -> str:
     return split.group or ("year" if split.rule.needs_year else "")
 
 
-def make_plan(bench: Bench, card: TaskCard, split: str, target: str, labels: int | None, more: int) -> Plan:
+def make_plan(bench: Bench, card: TaskCard, split: str, target: str, labels: int | None, more: int) -> AdvicePlan:
     """What to run for so many labels.
 
     Raises:
@@ -123,7 +123,7 @@ def make_plan(bench: Bench, card: TaskCard, split: str, target: str, labels: int
     plus = None
     if Split(split).rule.name == "leave-group":
         plus = f"{split}+{more}-units"
-    return Plan(split, plus, tuple(budgets), tuple(_models(bench, card)), wanted, more, VISITS)
+    return AdvicePlan(split, plus, tuple(budgets), tuple(_models(bench, card)), wanted, more, VISITS)
 
 
 def _models(bench: Bench, card: TaskCard) -> list[str]:
@@ -139,7 +139,7 @@ def _models(bench: Bench, card: TaskCard) -> list[str]:
 
 
 def run_stages(
-    plan: Plan,
+    plan: AdvicePlan,
     card_path: str | Path,
     data: str | Path,
     out: Path,

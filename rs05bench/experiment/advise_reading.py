@@ -14,7 +14,7 @@ from rs05bench.datasets.tables.block_size import block_words, fit_task
 from rs05bench.datasets.tables.design import design_flags
 from rs05bench.errors import DataError
 from rs05bench.experiment.advice import ELSEWHERE, HOME, Advice, Place, Verdict
-from rs05bench.experiment.advise_plan import Plan, task_classes
+from rs05bench.experiment.advise_plan import AdvicePlan, task_classes
 from rs05bench.experiment.cell import Bench
 from rs05bench.protocol.audit import warnings_of_table
 from rs05bench.protocol.card import TaskCard
@@ -45,7 +45,7 @@ class Run:
     store: str
 
 
-def read_results(bench: Bench, card: TaskCard, plan: Plan, pool: Pool, run: Run, target: str) -> Advice:
+def read_results(bench: Bench, card: TaskCard, plan: AdvicePlan, pool: Pool, run: Run, target: str) -> Advice:
     """The advice that a sweep's complete cells give.
 
     Args:
@@ -212,7 +212,7 @@ def _gain(pool: Pool, one: Point, other: Point, role: str, metric: str) -> Estim
     return entry.effect if entry else None
 
 
-def _by_budget(pool: Pool, plan: Plan, metric: str) -> list[tuple[float, str, float, str | None, float | None]]:
+def _by_budget(pool: Pool, plan: AdvicePlan, metric: str) -> list[tuple[float, str, float, str | None, float | None]]:
     found: list[tuple[float, str, float, str | None, float | None]] = []
     for budget in plan.budgets:
         points = {point.model: point for point in pool.points if point.split == plan.split and point.budget == budget}

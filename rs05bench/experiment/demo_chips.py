@@ -91,7 +91,7 @@ def write_small_chips(out: str | Path, *, count: int = CHIPS, side: int = SIDE, 
 
     root, world = Path(out), simulate("small", seed)
     chips = chip_files.burn_chips(world.wildlands, count)
-    tiles: dict[str, alphaearth_files.Tile] = {}
+    tiles: dict[str, alphaearth_files.WrittenTile] = {}
     (root / "alphaearth").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as whole:
         chip_files.write_burn_chips(Path(whole), chips)

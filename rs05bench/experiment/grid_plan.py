@@ -46,7 +46,7 @@ class TierPlan:
 
 
 @dataclass
-class Plan:
+class GridPlan:
     """What a grid would take.
 
     Attributes:
@@ -90,7 +90,7 @@ def plan_grid(
     jobs: int = 1,
     price_hour: float | None = None,
     price_device_hour: float | None = None,
-) -> Plan:
+) -> GridPlan:
     """Plans a grid. Opens the data, for they say which folds there are; runs nothing, and writes nothing but the index of results.
 
     Args:
@@ -121,7 +121,7 @@ def plan_grid(
     price = None
     if price_hour is not None or price_device_hour is not None:
         price = work / 3600 * (price_hour or 0.0) + device * (price_device_hour or 0.0)
-    return Plan(
+    return GridPlan(
         cells=len(rows),
         done=int(rows["done"].sum()),
         failed=int(rows["failed"].sum()),

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from rs05bench.errors import DataError
 from rs05bench.experiment.executors import Needs
@@ -38,20 +38,17 @@ from rs05bench.protocol.documents import read_yaml_mapping
 from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.result import Cell
 from rs05bench.protocol.splits import Split
+from rs05bench.protocol.strict_record import Record
 
 PRESETS = Path(__file__).parent / "presets"
 _SHARED = ("models", "splits", "budgets", "seeds", "targets", "folds")
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 def _listed(value: Any) -> Any:
     return value if value is None or isinstance(value, list) else [value]
 
 
-class Pattern(_Record):
+class Pattern(Record):
     """Cells whose every named field matches: a glob, or any of a list of globs.
 
     Attributes:
@@ -100,7 +97,7 @@ class Resources(Pattern):
         return Needs(self.cpus, self.gpus, self.memory_mb, self.time_s)
 
 
-class Choice(_Record):
+class GridChoice(Record):
     """What is crossed with what; a field left out is taken from the grid, its preset, or the card.
 
     Attributes:
@@ -153,7 +150,7 @@ class Choice(_Record):
             raise ValueError(str(error)) from error
 
 
-class TaskEntry(Choice):
+class GridTask(GridChoice):
     """One task of a grid.
 
     Attributes:
@@ -175,7 +172,7 @@ class TaskEntry(Choice):
         return None if value is None else [str(item) for item in _listed(value)]
 
 
-class GridFile(Choice):
+class GridFile(GridChoice):
     """A grid as its file says it, paths made absolute and preset filled in.
 
     Attributes:
@@ -194,7 +191,7 @@ class GridFile(Choice):
     kind: Literal["grid"]
     name: str = ""
     preset: str | None = None
-    tasks: list[TaskEntry] = Field(min_length=1)
+    tasks: list[GridTask] = Field(min_length=1)
     include: list[Pattern] = Field(default_factory=list)
     exclude: list[Pattern] = Field(default_factory=list)
     resources: list[Resources] = Field(default_factory=list)
@@ -238,18 +235,18 @@ class GridFile(Choice):
         """The file's text."""
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True, exclude={"preset"}), sort_keys=False, allow_unicode=True)
 
-    def of(self, entry: TaskEntry, name: str) -> Any:
+    def of(self, entry: GridTask, name: str) -> Any:
         """A field of a task, or else of the grid."""
         value = getattr(entry, name)
         return getattr(self, name) if value is None else value
 
-    def splits_of(self, entry: TaskEntry, card: TaskCard) -> list[str]:
+    def splits_of(self, entry: GridTask, card: TaskCard) -> list[str]:
         """Splits of a task."""
         names = self.of(entry, "splits") or card.splits
         main = [split for split in card.splits if Split(split).rule.may_be_main]
         return list(dict.fromkeys(split for name in names for split in (main if name == "main" else [name])))
 
-    def budgets_of(self, entry: TaskEntry, card: TaskCard) -> list[str]:
+    def budgets_of(self, entry: GridTask, card: TaskCard) -> list[str]:
         """Budgets of a task."""
         chosen = self.of(entry, "budgets")
         if isinstance(chosen, int):

@@ -24,7 +24,7 @@ from rs05bench.experiment.cell import PREDICTED_ROLES, Bench, make_bench
 from rs05bench.experiment.executors import Batch, Executor, Needs, make_executor
 from rs05bench.experiment.executors.machine import accelerators, die_with_parent
 from rs05bench.experiment.grid import choose_models, expand
-from rs05bench.experiment.gridfile import GridFile, TaskEntry, of_card
+from rs05bench.experiment.gridfile import GridFile, GridTask, of_card
 from rs05bench.experiment.provenance import this_command
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.workers import Job, Outcome, measure_cost, stop_at_machine_error
@@ -237,7 +237,7 @@ def open_grid(grid: GridFile, store: ResultStore | None, *, keep: bool = True, l
     return [_open(grid, entry, store, keep and store is not None, loggers) for entry in grid.tasks]
 
 
-def _open(grid: GridFile, entry: TaskEntry, store: ResultStore | None, keep: bool, loggers: tuple[str, ...]) -> OpenEntry:
+def _open(grid: GridFile, entry: GridTask, store: ResultStore | None, keep: bool, loggers: tuple[str, ...]) -> OpenEntry:
     from rs05bench import models
 
     card = TaskCard.load(entry.card)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text
@@ -22,6 +22,7 @@ from rs05bench.protocol.hashing import json_digest
 from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.split_options import SplitOptions
 from rs05bench.protocol.splits import Split
+from rs05bench.protocol.strict_record import Record
 
 SCHEMA_VERSION = 1
 
@@ -41,11 +42,11 @@ _LATER_IN_TRAINING = ("class_weights", "accumulate", "weight_decay", "warmup", "
 _NOT_IN_DIGEST = ("title", "notes", "citation", "licence", "source", "overlap", "splits", "budgets", "fairness_groups")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+class _CardRecord(Record):
+    model_config = ConfigDict(validate_assignment=True)
 
 
-class Coordinates(_Record):
+class Coordinates(_CardRecord):
     """Where the columns of position are and what they mean.
 
     `geometry: true` takes a representative point of each unit's geometry instead of two columns.
@@ -63,7 +64,7 @@ class Coordinates(_Record):
         return self
 
 
-class Join(_Record):
+class Join(_CardRecord):
     r"""A second file whose columns (or geometry) are joined to the units by key.
 
     Attributes:
@@ -81,7 +82,7 @@ class Join(_Record):
     melt: dict[str, str] | None = None
 
 
-class Official(_Record):
+class Official(_CardRecord):
     """The split a dataset was published with, as a column of the table.
 
     Attributes:
@@ -105,7 +106,7 @@ class Official(_Record):
         return [str(item) for item in values]
 
 
-class Training(_Record):
+class Training(_CardRecord):
     """Schedule shared by all gradient-trained tiers (rule 4).
 
     Attributes:
@@ -135,7 +136,7 @@ class Training(_Record):
     precision: str = "auto"
 
 
-class TaskCard(_Record):
+class TaskCard(_CardRecord):
     """What is predicted, over which units, from which inputs, under which splits, budgets and metrics.
 
     Attributes:

@@ -6,12 +6,13 @@ import json
 import textwrap
 from typing import Any, Literal, Protocol, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rs05bench.protocol.feature_sets import Content
 from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.splits import Split
+from rs05bench.protocol.strict_record import Record
 
 SCHEMA_VERSION = 1
 CODE, OPTION = "code", "option."
@@ -21,11 +22,7 @@ Tier = Literal["floor", "raw", "embedding", "hybrid", "frozen", "decoder", "adap
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ModelCard(_Record):
+class ModelCard(Record):
     """What a model is.
 
     Attributes:
@@ -74,7 +71,7 @@ class Model(Protocol):
         """Predicts the units of a role."""
 
 
-class Cell(_Record):
+class Cell(Record):
     """One cell of the grid: task x target x split x fold x model x budget x seed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,7 +95,7 @@ class Cell(_Record):
         return text_digest(text)
 
 
-class Cost(_Record):
+class Cost(Record):
     """What a cell cost; a field that could not be measured is None, never 0.
 
     Attributes:
@@ -138,7 +135,7 @@ class Cost(_Record):
     measured_at: str | None = None
 
 
-class Stratum(_Record):
+class Stratum(Record):
     """Scores inside one group, for one role and shift: what main scores, drops and differences are made of (`rs05bench.compare`).
 
     The test units of a group are a fixed set. They are scored in every fold: with the group in training (`test_id`) and with it held
@@ -161,7 +158,7 @@ class Stratum(_Record):
     scores: dict[str, float]
 
 
-class Result(_Record):
+class Result(Record):
     """One cell's result.
 
     Attributes:

@@ -120,7 +120,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Runs:
+class RunFolder:
     """A run folder, read.
 
     Attributes:
@@ -148,7 +148,7 @@ class Runs:
         return any(section.simulated for section in self.sections)
 
 
-def read_runs(folder: str | Path) -> Runs:
+def read_runs(folder: str | Path) -> RunFolder:
     """Reads a run folder.
 
     Args:
@@ -185,7 +185,7 @@ def read_runs(folder: str | Path) -> Runs:
         )
     costed = [result.model_copy(update={"cost": costs.get(result.digest, result.cost)}) for result in kept]
     rules = check_rules(costed, manifests, [cards[task] for task in sorted({task for task, _ in grouped})])
-    return Runs(root, sections, rules, len(store.failures()), left_out)
+    return RunFolder(root, sections, rules, len(store.failures()), left_out)
 
 
 def _newest(results: list[Result], cards: dict[str, TaskCard], store: ResultStore) -> tuple[list[Result], list[str]]:

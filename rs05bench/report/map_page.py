@@ -19,7 +19,7 @@ SIMULATED = "Everything here was made from simulated data and says nothing about
 
 
 @dataclass(frozen=True)
-class Part:
+class MapPart:
     """A headed part of the report.
 
     Attributes:
@@ -49,7 +49,7 @@ def write_map_report(result: MapResult) -> Path:
     return setting.write_page(result.out / "report.html", setting.page("map.html.j2", pictures=pictures, **given))
 
 
-def parts_of(record: dict[str, Any]) -> list[Part]:
+def parts_of(record: dict[str, Any]) -> list[MapPart]:
     """The parts of the report of a map's record (`map.json`)."""
     area, labels = record["applicability"], f"{record['labels_train']} training and {record['labels_val']} validation units"
     trusted = [
@@ -62,22 +62,22 @@ def parts_of(record: dict[str, Any]) -> list[Part]:
     shares = Table("shares", "Inside and outside", ["map", "#mapped, km2", "#inside", "#outside"], _shares(record))
     counted = [_counted(key, counts, metres=record["metres"]) for key, counts in record["years"].items()]
     return [
-        Part(
+        MapPart(
             "What this is",
             [
                 f"{record['title']}: {record['target']}, mapped by {record['model']} ({record['tier']}).",
                 f"Trained on {labels}, {record['trained_on']}.",
             ],
         ),
-        Part("What accuracy to expect", _accuracy(record["expected"])),
-        Part("Where it may be trusted", trusted, shares),
+        MapPart("What accuracy to expect", _accuracy(record["expected"])),
+        MapPart("Where it may be trusted", trusted, shares),
         *(part for part in counted if part is not None),
-        Part("Read before use", record["notes"]),
-        Part("Attribution", record["attribution"]),
+        MapPart("Read before use", record["notes"]),
+        MapPart("Attribution", record["attribution"]),
     ]
 
 
-def _counted(key: str, counts: dict[str, Any], *, metres: bool) -> Part | None:
+def _counted(key: str, counts: dict[str, Any], *, metres: bool) -> MapPart | None:
     """Areas by class, or what is known of the values, of one map."""
     if "classes" in counts:
         hectares = counts["pixel_area"] / 10_000 if metres else None
@@ -88,12 +88,12 @@ def _counted(key: str, counts: dict[str, Any], *, metres: bool) -> Part | None:
             if part["pixels"]
         ]
         title = f"Area by class, {key}"
-        return Part(title, [], Table(f"classes-{key}", title, ["class", f"#{unit}", f"#{unit} inside the area of applicability"], rows))
+        return MapPart(title, [], Table(f"classes-{key}", title, ["class", f"#{unit}", f"#{unit} inside the area of applicability"], rows))
     if "values" not in counts:
         return None
     names, title = ["mean", "deviation", "least", "largest"], f"Values, {key}"
     values = [f"{counts['values'][name]:.4g}" for name in names]
-    return Part(title, [], Table(f"values-{key}", title, [f"#{name}" for name in names], [values]))
+    return MapPart(title, [], Table(f"values-{key}", title, [f"#{name}" for name in names], [values]))
 
 
 def _accuracy(expected: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from rs05bench.report import setting
 from rs05bench.report.answer import REMEDIES, overview
 from rs05bench.report.compose import Chapter, all_figures, compose
 from rs05bench.report.drawing import Figure, all_digests
-from rs05bench.report.loading import Runs, Section, read_runs
+from rs05bench.report.loading import RunFolder, Section, read_runs
 from rs05bench.report.style import metric_name
 
 
@@ -89,7 +89,7 @@ def _subtitle(section: Section) -> str:
     return f"{said}{target} · {metric_name(section.metric)}{mark}"
 
 
-def render(runs: Runs, chapters: Sequence[Chapter], top: Figure, *, images: bool = True) -> str:
+def render(runs: RunFolder, chapters: Sequence[Chapter], top: Figure, *, images: bool = True) -> str:
     """The page as text."""
     from markupsafe import Markup
 
@@ -112,7 +112,7 @@ def render(runs: Runs, chapters: Sequence[Chapter], top: Figure, *, images: bool
     )
 
 
-def _overall(runs: Runs, chapters: Sequence[Chapter]) -> dict[str, Any]:
+def _overall(runs: RunFolder, chapters: Sequence[Chapter]) -> dict[str, Any]:
     results = runs.results
     seeds = sorted({result.cell.seed for result in results})
     versions = results[0].provenance.get("versions", {})

@@ -43,7 +43,7 @@ NON_PROCESSING, GREENER = 6, 5  # classes of MTBS's thematic severity beside 1 (
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class BurnScene:
     """A chip that was written.
 
     Attributes:
@@ -100,7 +100,7 @@ def _days(values: pd.Series) -> pd.Series:
     return parse_times(values)[0].first.dt.normalize().set_axis(values.index)
 
 
-def given_chips(job: BuildJob, paths: Sequence[Path], folder: Path) -> list[Scene]:
+def given_chips(job: BuildJob, paths: Sequence[Path], folder: Path) -> list[BurnScene]:
     """Chips that already exist, put into the new folder; their own masks stay behind."""
     from rs05bench.datasets.burn_scars import HLSBurnScars
 
@@ -117,11 +117,11 @@ def given_chips(job: BuildJob, paths: Sequence[Path], folder: Path) -> list[Scen
         tile = parse_tile(parts[2].removeprefix("T"))
         link(path, folder / path.name)
         date = pd.to_datetime(parts[3], format="%Y%j")
-        scenes.append(Scene(folder / path.name, tile.crs, header.transform, (header.height, header.width), date))
+        scenes.append(BurnScene(folder / path.name, tile.crs, header.transform, (header.height, header.width), date))
     return scenes
 
 
-def cut_chips(job: BuildJob, paths: Sequence[Path], fires: gpd.GeoDataFrame, folder: Path) -> list[Scene]:
+def cut_chips(job: BuildJob, paths: Sequence[Path], fires: gpd.GeoDataFrame, folder: Path) -> list[BurnScene]:
     """A chip of 512 x 512 pixels around each fire, from the first granule after it that is clear enough.
 
     A granule gives one chip (tile and day name the unit); larger fires choose first. Fires without a granule are dropped and counted.
@@ -130,7 +130,7 @@ def cut_chips(job: BuildJob, paths: Sequence[Path], fires: gpd.GeoDataFrame, fol
     folder.mkdir(parents=True, exist_ok=True)
     first, last = int(job.options["after_days"]), int(job.options["within_days"])
     used: set[tuple[str, pd.Timestamp]] = set()
-    scenes: list[Scene] = []
+    scenes: list[BurnScene] = []
     bounds = fires.geometry.bounds
     middles = gpd.GeoSeries.from_xy((bounds["minx"] + bounds["maxx"]) / 2, (bounds["miny"] + bounds["maxy"]) / 2, crs=4326)
     for row in range(len(fires)):
@@ -149,7 +149,7 @@ def cut_chips(job: BuildJob, paths: Sequence[Path], fires: gpd.GeoDataFrame, fol
     return scenes
 
 
-def _cut(job: BuildJob, granule: Granule, middle: gpd.GeoSeries, folder: Path) -> Scene | None:
+def _cut(job: BuildJob, granule: Granule, middle: gpd.GeoSeries, folder: Path) -> BurnScene | None:
     crs = parse_tile(granule.tile).crs
     point = middle.to_crs(crs).iloc[0]
     step = granule.grid.transform
@@ -173,10 +173,10 @@ def _cut(job: BuildJob, granule: Granule, middle: gpd.GeoSeries, folder: Path) -
     profile = {"driver": "GTiff", "height": height, "width": width, "crs": crs, "transform": transform, "nodata": FILL}
     with rasterio.open(folder / name, "w", count=6, dtype="float32", compress="deflate", predictor=3, tiled=True, **profile) as target:
         target.write(np.where(np.isnan(image), FILL, image).astype(np.float32))
-    return Scene(folder / name, crs, transform, (height, width), granule.date, snow)
+    return BurnScene(folder / name, crs, transform, (height, width), granule.date, snow)
 
 
-def write_masks(job: BuildJob, scenes: Sequence[Scene], fires: gpd.GeoDataFrame) -> None:
+def write_masks(job: BuildJob, scenes: Sequence[BurnScene], fires: gpd.GeoDataFrame) -> None:
     """A mask beside every image: 1 in fires of the days before it, -1 where nothing is seen or an older scar may be, 0 elsewhere."""
     severity = {path.name.lower(): path for path in job.files("severity")} if _has(job, "severity") else {}
     burnt = 0
@@ -200,7 +200,7 @@ def write_masks(job: BuildJob, scenes: Sequence[Scene], fires: gpd.GeoDataFrame)
         )
 
 
-def _mask(job: BuildJob, scene: Scene, fires: gpd.GeoDataFrame, severity: dict[str, Path]) -> NDArray[np.int16]:
+def _mask(job: BuildJob, scene: BurnScene, fires: gpd.GeoDataFrame, severity: dict[str, Path]) -> NDArray[np.int16]:
     near = fires.iloc[fires.sindex.query(scene.footprint, predicate="intersects")].to_crs(scene.crs)
     days = (scene.date - near["date"]).dt.days
     mask = np.zeros(scene.shape, np.int16)
@@ -216,7 +216,7 @@ def _mask(job: BuildJob, scene: Scene, fires: gpd.GeoDataFrame, severity: dict[s
     return mask
 
 
-def _apply_severity(mask: NDArray[np.int16], scene: Scene, path: Path, least: int) -> None:
+def _apply_severity(mask: NDArray[np.int16], scene: BurnScene, path: Path, least: int) -> None:
     header = read_header(path, bands=1, dtypes=("uint8", "int8", "int16"), whole=False)
     classes = np.zeros(scene.shape, np.uint8)
     with open_raster_file(header.path) as src:

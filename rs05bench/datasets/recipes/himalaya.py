@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from affine import Affine
     from numpy.typing import NDArray
 
-    from rs05bench.datasets.recipes.burn_chips import Scene
+    from rs05bench.datasets.recipes.burn_chips import BurnScene
     from rs05bench.datasets.recipes.job import BuildJob
     from rs05bench.protocol.card import TaskCard
 
@@ -81,7 +81,7 @@ def make(job: BuildJob) -> TaskCard:
     )  # fmt: skip
 
 
-def _in_place(scenes: Sequence[Scene], source: Path, *, inside: bool) -> None:
+def _in_place(scenes: Sequence[BurnScene], source: Path, *, inside: bool) -> None:
     import shapely
 
     box = shapely.box(*BOX)
@@ -97,7 +97,7 @@ def _in_place(scenes: Sequence[Scene], source: Path, *, inside: bool) -> None:
             )
 
 
-def _terrain(job: BuildJob, scenes: Sequence[Scene]) -> pd.DataFrame:
+def _terrain(job: BuildJob, scenes: Sequence[BurnScene]) -> pd.DataFrame:
     """Per chip: mean elevation (m), mean slope (degrees), share steeper than 25 degrees, share under snow, and the terrain class."""
     import numpy as np
     import pandas as pd
@@ -138,7 +138,7 @@ def slope_degrees(height: NDArray[np.floating], step: float) -> NDArray[np.float
     return np.degrees(np.arctan(np.hypot(down, across)))
 
 
-def _elevation(paths: Sequence[Path], scene: Scene) -> NDArray[np.float32]:
+def _elevation(paths: Sequence[Path], scene: BurnScene) -> NDArray[np.float32]:
     import numpy as np
     import rasterio
     import rasterio.warp
@@ -169,7 +169,7 @@ def _elevation(paths: Sequence[Path], scene: Scene) -> NDArray[np.float32]:
     return height
 
 
-def _around(src: rasterio.DatasetReader, scene: Scene) -> tuple[NDArray[np.float64], Affine]:
+def _around(src: rasterio.DatasetReader, scene: BurnScene) -> tuple[NDArray[np.float64], Affine]:
     """Heights in metres around a scene, NaN in voids, and their grid.
 
     Raises:

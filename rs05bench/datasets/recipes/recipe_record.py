@@ -8,10 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, ValidationError, model_validator
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.documents import read_yaml_mapping
+from rs05bench.protocol.strict_record import FrozenRecord
 
 if TYPE_CHECKING:
     from rs05bench.datasets.recipes.job import BuildJob
@@ -22,11 +23,7 @@ Words = Annotated[str, BeforeValidator(lambda text: text.strip() if isinstance(t
 VECTOR_ENDINGS = ("shp", "gpkg", "geojson", "json", "parquet")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceFiles(_Record):
+class SourceFiles(FrozenRecord):
     """Files that must be under `--root`, and where a user gets them.
 
     Attributes:
@@ -83,7 +80,7 @@ class SourceFiles(_Record):
         return self.model_copy(update={name: getattr(self, name) or text for name, text in found.items()})
 
 
-class Option(_Record):
+class Option(FrozenRecord):
     """A choice a recipe offers: `--set name=value`.
 
     Attributes:
@@ -119,7 +116,7 @@ class Option(_Record):
         return value
 
 
-class Recipe(_Record):
+class Recipe(FrozenRecord):
     """Source files -> a folder that `rs05bench sweep` runs on.
 
     Attributes:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.datasets.simulated.embedding import CELL, PRODUCT, quantised
-from rs05bench.datasets.simulated.landscape import PIXEL, Grid
+from rs05bench.datasets.simulated.landscape import PIXEL, LandscapeGrid
 
 if TYPE_CHECKING:
     from rs05bench.datasets.simulated.landscape import Base
@@ -33,7 +33,7 @@ Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Tile:
+class WrittenTile:
     """One written tile: where it lies, and its path below the root."""
 
     path: str
@@ -45,7 +45,7 @@ class Tile:
     north: float
 
 
-def write_landscape(root: Path, landscape: Base, year: int, window: Window | None = None) -> list[Tile]:
+def write_landscape(root: Path, landscape: Base, year: int, window: Window | None = None) -> list[WrittenTile]:
     """Write the tiles of a landscape in a year, in every UTM zone it reaches.
 
     A landscape across a zone border is written in both zones, each masked beyond the border, so that neither file alone holds the place.
@@ -61,7 +61,9 @@ def write_landscape(root: Path, landscape: Base, year: int, window: Window | Non
     cells = quantised(landscape, year, rows.ravel(), cols.ravel()).T.reshape(PRODUCT.size, *rows.shape)
     size = CELL * PIXEL
     # The covered part is a landscape's grid of its own.
-    grid = Grid(landscape.grid.zone, landscape.grid.west + c0 * size, landscape.grid.north - r0 * size, (r1 - r0) * CELL, (c1 - c0) * CELL)
+    grid = LandscapeGrid(
+        landscape.grid.zone, landscape.grid.west + c0 * size, landscape.grid.north - r0 * size, (r1 - r0) * CELL, (c1 - c0) * CELL
+    )
     zones = _zones(grid)
     if zones == [grid.zone]:
         return _write_zone(root, landscape, year, grid.zone, cells, grid.west, grid.north)
@@ -72,7 +74,7 @@ def write_landscape(root: Path, landscape: Base, year: int, window: Window | Non
     return tiles
 
 
-def write_index(root: Path, tiles: list[Tile]) -> Path:
+def write_index(root: Path, tiles: list[WrittenTile]) -> Path:
     """Write ``aef_index.parquet`` with the columns of the published index; paths are written as the bucket's, and read from the root."""
     import geopandas as gpd
     import shapely
@@ -108,12 +110,12 @@ def write_index(root: Path, tiles: list[Tile]) -> Path:
     return path
 
 
-def _zones(grid: Grid) -> list[int]:
+def _zones(grid: LandscapeGrid) -> list[int]:
     lon, _ = grid.lonlat(np.array([0, 0, grid.height - 1, grid.height - 1]), np.array([0, grid.width - 1, 0, grid.width - 1]))
     return sorted({int((value + 180) // _ZONE_WIDTH) + 1 for value in lon} | {grid.zone})
 
 
-def _in_zone(grid: Grid, cells: NDArray[np.int8], zone: int) -> tuple[float, float, NDArray[np.int8]]:
+def _in_zone(grid: LandscapeGrid, cells: NDArray[np.int8], zone: int) -> tuple[float, float, NDArray[np.int8]]:
     """Return west, north and the cells on the 60 m grid of a zone, masked beyond the zone's border and outside the landscape."""
     from pyproj import Transformer
 
@@ -136,7 +138,7 @@ def _in_zone(grid: Grid, cells: NDArray[np.int8], zone: int) -> tuple[float, flo
     return float(west + c0 * size), float(north - r0 * size), turned[:, r0:r1, c0:c1]
 
 
-def _write_zone(root: Path, landscape: Base, year: int, zone: int, cells: NDArray[np.int8], west: float, north: float) -> list[Tile]:
+def _write_zone(root: Path, landscape: Base, year: int, zone: int, cells: NDArray[np.int8], west: float, north: float) -> list[WrittenTile]:
     repeat = int(CELL * PIXEL / STEP)
     step = TILE // (2 * repeat) * 2  # whole cells, an even number of them
     name = f"sim{zlib.crc32(f'{landscape.seed}/{landscape.name}/{zone}/{year}/{west:.0f}/{north:.0f}'.encode()):08x}"
@@ -150,7 +152,7 @@ def _write_zone(root: Path, landscape: Base, year: int, zone: int, cells: NDArra
             height, width = part.shape[1] * repeat, part.shape[2] * repeat
             south = tile_north - height * STEP
             write_cog(root / path, part, repeat, zone, tile_west, south)
-            tiles.append(Tile(path, year, zone, tile_west, south, tile_west + width * STEP, tile_north))
+            tiles.append(WrittenTile(path, year, zone, tile_west, south, tile_west + width * STEP, tile_north))
     return tiles
 
 

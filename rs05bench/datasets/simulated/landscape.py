@@ -16,7 +16,7 @@ PIXEL = 30.0  # metres; the ground resolution of every landscape
 
 
 @dataclass(frozen=True)
-class Grid:
+class LandscapeGrid:
     """A north-up grid of 30 m pixels in one UTM zone of the northern hemisphere.
 
     ``west`` and ``north`` are the outer edges in metres.
@@ -49,17 +49,17 @@ class Grid:
         return np.floor((self.north - y) / PIXEL).astype(np.int64), np.floor((x - self.west) / PIXEL).astype(np.int64)
 
     @staticmethod
-    def around(lon: float, lat: float, zone: int, side: int) -> Grid:
+    def around(lon: float, lat: float, zone: int, side: int) -> LandscapeGrid:
         """Return a square grid of ``side`` pixels centred on a position, snapped to 60 m as the embedding's cells need."""
         from pyproj import Transformer
 
         x, y = Transformer.from_crs(4326, 32600 + zone, always_xy=True).transform(lon, lat)
         half = side * PIXEL / 2
-        return Grid(zone, round((x - half) / 60) * 60.0, round((y + half) / 60) * 60.0, side, side)
+        return LandscapeGrid(zone, round((x - half) / 60) * 60.0, round((y + half) / 60) * 60.0, side, side)
 
 
 @dataclass(frozen=True)
-class Terrain:
+class LandscapeTerrain:
     """Static rasters of a landscape: metres, radians and metres."""
 
     elevation: FloatArray
@@ -75,11 +75,11 @@ class Landscape(Protocol):
 
     name: str
     seed: int
-    grid: Grid
+    grid: LandscapeGrid
     climate: Climate
 
     @property
-    def terrain(self) -> Terrain:
+    def terrain(self) -> LandscapeTerrain:
         """Static rasters."""
 
     def reflectance(self, year: int, day: int, rows: NDArray[Any], cols: NDArray[Any]) -> FloatArray:
@@ -89,7 +89,7 @@ class Landscape(Protocol):
         """Return canopy and building height (n, 2), scaled to about 0-1: what radar and lidar add."""
 
 
-def make_terrain(seed: int, name: str, grid: Grid, elevation: float, relief: float, wet: float) -> Terrain:
+def make_terrain(seed: int, name: str, grid: LandscapeGrid, elevation: float, relief: float, wet: float) -> LandscapeTerrain:
     """Build terrain, roads and water.
 
     Args:
@@ -113,7 +113,7 @@ def make_terrain(seed: int, name: str, grid: Grid, elevation: float, relief: flo
     roads = np.abs(smooth_field(rng, shape, 0.16 * grid.width)) < 0.02
     roads[rng.integers(0, grid.height), :] = True
     roads[:, rng.integers(0, grid.width)] = True
-    return Terrain(
+    return LandscapeTerrain(
         height.astype(np.float32),
         slope.astype(np.float32),
         aspect.astype(np.float32),
@@ -126,7 +126,7 @@ def make_terrain(seed: int, name: str, grid: Grid, elevation: float, relief: flo
 class Gaps:
     """Where the embedding is masked: a few blobs a year, as persistent cloud leaves them."""
 
-    def __init__(self, seed: int, name: str, grid: Grid, share: float = 0.012) -> None:
+    def __init__(self, seed: int, name: str, grid: LandscapeGrid, share: float = 0.012) -> None:
         self._seed, self._name, self._share = seed, name, share
         self._shape = ((grid.height + 1) // 2, (grid.width + 1) // 2)
         self._masks: dict[int, NDArray[np.bool_]] = {}
@@ -144,7 +144,7 @@ class Base:
 
     name: str
     seed: int
-    grid: Grid
+    grid: LandscapeGrid
     climate: Climate
 
     @cached_property

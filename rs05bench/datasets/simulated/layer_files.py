@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.datasets.simulated.landscape import PIXEL, Base, Grid
+from rs05bench.datasets.simulated.landscape import PIXEL, Base, LandscapeGrid
 from rs05bench.datasets.simulated.randomness import generator
 from rs05bench.datasets.simulated.shapes import to_lonlat
 from rs05bench.datasets.simulated.vector_files import _write as write_gpkg
@@ -149,7 +149,7 @@ def _neighbours(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return sum(padded[r : r + height, c : c + width] for r in range(3) for c in range(3)) - mask
 
 
-def _lonlats(shapes: Any, grid: Grid) -> list[Any]:
+def _lonlats(shapes: Any, grid: LandscapeGrid) -> list[Any]:
     """All shapes of a landscape at once: a projection a shape would take longer than everything else."""
     return list(to_lonlat(np.asarray(shapes, dtype=object), grid))
 
@@ -163,14 +163,14 @@ def _urban(place: Any) -> list[Any]:
     if hasattr(place, "density"):
         return _outlines(place.density > _DENSE, place.grid)
     rng = generator(place.seed, "town", place.name)
-    grid: Grid = place.grid
+    grid: LandscapeGrid = place.grid
     row, col = rng.integers(0, grid.height - _TOWN), rng.integers(0, grid.width - _TOWN)
     mask = np.zeros((grid.height, grid.width), dtype=bool)
     mask[row : row + _TOWN, col : col + _TOWN] = True
     return _outlines(mask, grid)
 
 
-def _outlines(mask: np.ndarray[Any, Any], grid: Grid) -> list[Any]:
+def _outlines(mask: np.ndarray[Any, Any], grid: LandscapeGrid) -> list[Any]:
     from rasterio.features import shapes
     from rasterio.transform import from_origin
     from shapely.geometry import shape
@@ -207,7 +207,7 @@ def _write_city_things(poi: Path, buildings: Path, world: World) -> None:
     _frame(roofs, id=[f"sim-{i:06d}" for i in range(len(roofs))]).to_parquet(buildings / "buildings.parquet")
 
 
-def _box(grid: Grid) -> Any:
+def _box(grid: LandscapeGrid) -> Any:
     import shapely
 
     return shapely.box(grid.west, grid.north - grid.height * PIXEL, grid.west + grid.width * PIXEL, grid.north)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rs05bench.datasets.simulated.landscape import PIXEL, Grid
+from rs05bench.datasets.simulated.landscape import PIXEL, LandscapeGrid
 from rs05bench.datasets.simulated.sampled_tables import parcel_id, sampled_parcels
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rs05bench.datasets.simulated.world import World
 
 
-def parcel_polygon(grid: Grid, parcel: Parcel) -> Polygon:
+def parcel_polygon(grid: LandscapeGrid, parcel: Parcel) -> Polygon:
     """Return a parcel's outline in UTM metres: its rectangle, or the circle of a centre pivot."""
     import shapely
 
@@ -28,7 +28,7 @@ def parcel_polygon(grid: Grid, parcel: Parcel) -> Polygon:
     return shapely.box(west, south, east, north)
 
 
-def to_lonlat(shape: BaseGeometry, grid: Grid) -> BaseGeometry:
+def to_lonlat(shape: BaseGeometry, grid: LandscapeGrid) -> BaseGeometry:
     """Return a UTM shape in WGS84 degrees, rounded to 1e-7 (about a centimetre)."""
     import shapely
     from pyproj import Transformer

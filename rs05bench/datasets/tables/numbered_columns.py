@@ -21,7 +21,7 @@ _YEAR = re.compile(r"(?:19|20)\d{2}")
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class NumberedColumns:
     """Components of one embedding.
 
     Attributes:
@@ -50,7 +50,7 @@ class Family:
         return list(self.columns)
 
 
-def find_families(frame: pd.DataFrame, columns: Sequence[str]) -> list[Family]:
+def find_families(frame: pd.DataFrame, columns: Sequence[str]) -> list[NumberedColumns]:
     """The embeddings among columns, the longest first.
 
     A family is columns with the default product's own names, however few, or at least
@@ -62,14 +62,14 @@ def find_families(frame: pd.DataFrame, columns: Sequence[str]) -> list[Family]:
         if match is None or _YEAR.fullmatch(match["number"]) or not pd.api.types.is_numeric_dtype(frame[column].dtype):
             continue
         found.setdefault((match["stem"] or "", match["end"] or ""), {})[int(match["number"])] = column
-    families: list[Family] = []
+    families: list[NumberedColumns] = []
     for (stem, _), members in found.items():
         numbers = sorted(members)
         bands = all(_is_band(column) for column in members.values())
         gapless = numbers[0] in (0, 1) and numbers[-1] - numbers[0] == len(numbers) - 1
         if bands or (len(numbers) >= FEWEST and gapless):
             ordered = tuple(members[number] for number in numbers)
-            families.append(Family(stem, ordered, _product(stem, frame[list(ordered)])))
+            families.append(NumberedColumns(stem, ordered, _product(stem, frame[list(ordered)])))
     return sorted(families, key=lambda family: -len(family.columns))
 
 

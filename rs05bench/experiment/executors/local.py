@@ -76,14 +76,14 @@ class LocalExecutor:
         """
         if not batches:
             return
-        run = _Run(self, deque(batches), tell)
+        run = _LocalRun(self, deque(batches), tell)
         try:
             run.until_done()
         finally:
             run.close()
 
 
-class _Run:
+class _LocalRun:
     """One call of `LocalExecutor.run`."""
 
     def __init__(self, executor: LocalExecutor, waiting: deque[Batch], tell: Tell) -> None:

@@ -64,7 +64,7 @@ class RayExecutor:
         if mine:
             self._connect(ray)
         try:
-            _Run(ray, self, list(batches), tell).until_done()
+            _RayRun(ray, self, list(batches), tell).until_done()
         finally:
             if mine:
                 ray.shutdown()
@@ -85,7 +85,7 @@ class RayExecutor:
             ) from error
 
 
-class _Run:
+class _RayRun:
     """One call of `RayExecutor.run`."""
 
     def __init__(self, ray: Any, executor: RayExecutor, waiting: list[Batch], tell: Tell) -> None:

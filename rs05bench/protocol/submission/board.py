@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text
@@ -22,17 +22,14 @@ from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.scoring import TEST_ROLES
 from rs05bench.protocol.splits import Split
+from rs05bench.protocol.strict_record import Record
 
 LEAST_SEEDS = 5
 SIMULATED = "-simulated"
 """How the name of a simulated task ends on the board."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class BoardFold(_Record):
+class BoardFold(Record):
     """Test units of a fold.
 
     Attributes:
@@ -44,7 +41,7 @@ class BoardFold(_Record):
     digest: str
 
 
-class BoardSplit(_Record):
+class BoardSplit(Record):
     """A split that counts.
 
     Attributes:
@@ -62,7 +59,7 @@ class BoardSplit(_Record):
     folds: dict[str, BoardFold] = Field(min_length=1)
 
 
-class BoardTask(_Record):
+class BoardTask(Record):
     """A task that counts.
 
     Attributes:
@@ -96,7 +93,7 @@ class BoardTask(_Record):
     note: str = ""
 
 
-class BoardLinks(_Record):
+class BoardLinks(Record):
     """Where the board's site leads to.
 
     Attributes:
@@ -108,7 +105,7 @@ class BoardLinks(_Record):
     documentation: Annotated[str, Field(pattern=r"^(https://\S+)?$")] = ""
 
 
-class Board(_Record):
+class Board(Record):
     """`leaderboard/tasks.yaml`.
 
     Attributes:

@@ -18,7 +18,7 @@ from rs05bench.protocol.predictions import PROBABILITY_PREFIX, Predictions, Tabl
 from rs05bench.protocol.scoring import TEST_ROLES
 from rs05bench.protocol.submission.board import Board, BoardTask, units_digest
 from rs05bench.protocol.submission.faults import Faults, HostileError, shown
-from rs05bench.protocol.submission.folder import MAPS, RECORD, SAMPLES, TABLE, Opened
+from rs05bench.protocol.submission.folder import MAPS, RECORD, SAMPLES, TABLE, OpenedSubmission
 from rs05bench.protocol.submission.limits import Limits
 from rs05bench.protocol.submission.reading import ChipPlace, check_chip, read_table
 from rs05bench.protocol.submission.schema import CellName
@@ -48,7 +48,7 @@ class ReadCell:
     places: dict[str, ChipPlace] = field(default_factory=dict, repr=False)
 
 
-def read_cells(opened: Opened, board: Board, limits: Limits, faults: Faults) -> list[ReadCell]:
+def read_cells(opened: OpenedSubmission, board: Board, limits: Limits, faults: Faults) -> list[ReadCell]:
     """Reads every cell and checks it on its own; a cell with a fault is left out, and the fault kept.
 
     Raises:
@@ -86,7 +86,7 @@ def read_cells(opened: Opened, board: Board, limits: Limits, faults: Faults) -> 
 
 
 def _read_cell(
-    opened: Opened, name: CellName, rows: pd.DataFrame, samples: pd.DataFrame | None, board: Board, limits: Limits, faults: Faults
+    opened: OpenedSubmission, name: CellName, rows: pd.DataFrame, samples: pd.DataFrame | None, board: Board, limits: Limits, faults: Faults
 ) -> ReadCell | None:
     before = faults.count
     task = _on_board(name, board, opened, faults)
@@ -104,7 +104,7 @@ def _read_cell(
     return None
 
 
-def _on_board(cell: CellName, board: Board, opened: Opened, faults: Faults) -> BoardTask | None:
+def _on_board(cell: CellName, board: Board, opened: OpenedSubmission, faults: Faults) -> BoardTask | None:
     task = board.task(cell.task)
     if task is None:
         names = ", ".join(sorted(known.task for known in board.tasks))
@@ -174,7 +174,13 @@ def _read_units(rows: pd.DataFrame, name: CellName, task: BoardTask, faults: Fau
 
 
 def _read_maps(
-    opened: Opened, name: CellName, rows: pd.DataFrame, samples: pd.DataFrame | None, task: BoardTask, limits: Limits, faults: Faults
+    opened: OpenedSubmission,
+    name: CellName,
+    rows: pd.DataFrame,
+    samples: pd.DataFrame | None,
+    task: BoardTask,
+    limits: Limits,
+    faults: Faults,
 ) -> ReadCell | None:
     classes = task.classes or []
     if "map" not in rows:
@@ -204,7 +210,7 @@ def _read_maps(
     return ReadCell(name, task, predictions, len(frame), predictions.digest, places)
 
 
-def _read_samples(opened: Opened, classes: list[str], limits: Limits) -> pd.DataFrame | None:
+def _read_samples(opened: OpenedSubmission, classes: list[str], limits: Limits) -> pd.DataFrame | None:
     if SAMPLES not in opened.files:
         return None
     text = dict.fromkeys(("task", "target", "split", "fold", "budget", "unit_id", "role"), "text")

@@ -25,7 +25,7 @@ _PIECE = 1 << 20
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenedSubmission:
     """A submission as it was copied.
 
     Attributes:
@@ -58,7 +58,7 @@ def _lines(files: dict[str, str]) -> str:
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
 
 
-def open_submission(folder: Path, work: Path, limits: Limits, faults: Faults, record: Path | None = None) -> Opened:
+def open_submission(folder: Path, work: Path, limits: Limits, faults: Faults, record: Path | None = None) -> OpenedSubmission:
     """Copies a submission and reads its record.
 
     Args:
@@ -73,7 +73,7 @@ def open_submission(folder: Path, work: Path, limits: Limits, faults: Faults, re
     """
     if folder.is_symlink() or not folder.is_dir():
         raise HostileError(f"{folder.name}: is not a folder with {RECORD} and {TABLE}")
-    opened = Opened(work / "copy")
+    opened = OpenedSubmission(work / "copy")
     opened.root.mkdir()
     total = 0
     for name in _names(folder, limits, faults):
@@ -162,7 +162,7 @@ def _read_record(path: Path, faults: Faults) -> Submission | None:
     return None
 
 
-def _check_pin(opened: Opened, faults: Faults) -> None:
+def _check_pin(opened: OpenedSubmission, faults: Faults) -> None:
     pin = None if opened.submission is None else opened.submission.predictions
     if pin is None or TABLE not in opened.files:
         return

@@ -7,10 +7,11 @@ import re
 import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from rs05bench.protocol.feature_sets import Content
 from rs05bench.protocol.result import Cell, Cost, ModelCard, Tier
+from rs05bench.protocol.strict_record import Record
 
 FORMAT = "rs05bench-submission"
 FORMAT_VERSION = 2
@@ -60,11 +61,11 @@ def _stated(value: bool) -> bool:
 Stated = Annotated[bool, AfterValidator(_stated)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+class _SubmittedRecord(Record):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-class Author(_Record):
+class Author(_SubmittedRecord):
     """Who submits.
 
     Attributes:
@@ -80,7 +81,7 @@ class Author(_Record):
     github: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}$")] | None = None
 
 
-class SubmittedModel(_Record):
+class SubmittedModel(_SubmittedRecord):
     """What was run.
 
     Attributes:
@@ -118,7 +119,7 @@ class SubmittedModel(_Record):
         return ModelCard(**self.model_dump())
 
 
-class Hardware(_Record):
+class Hardware(_SubmittedRecord):
     """A machine the costs were measured on.
 
     Attributes:
@@ -136,7 +137,7 @@ class Hardware(_Record):
     memory_gb: Annotated[float, Field(gt=0, le=1e5)] | None = None
 
 
-class Environment(_Record):
+class Environment(_SubmittedRecord):
     """What it ran in.
 
     Attributes:
@@ -150,7 +151,7 @@ class Environment(_Record):
     packages: dict[Name, Word] = Field(default_factory=dict, max_length=500)
 
 
-class Statement(_Record):
+class Statement(_SubmittedRecord):
     """What the authors stand for; each must be true to be accepted.
 
     Attributes:
@@ -164,7 +165,7 @@ class Statement(_Record):
     may_publish: Stated
 
 
-class CostRecord(_Record):
+class CostRecord(_SubmittedRecord):
     """What cells cost: one entry per task, target, split and budget; the fields of `Cost`, unknown ones null and never 0.
 
     Attributes:
@@ -203,7 +204,7 @@ class CostRecord(_Record):
         return self.task, self.target, self.split, self.budget
 
 
-class Training(_Record):
+class TrainingDeclared(_SubmittedRecord):
     """How cells were trained.
 
     Attributes:
@@ -215,7 +216,7 @@ class Training(_Record):
     early_stopping_role: Literal["val"] | None = "val"
 
 
-class Pin(_Record):
+class Pin(_SubmittedRecord):
     """Where the predictions are, and which they are.
 
     Attributes:
@@ -238,7 +239,7 @@ class Pin(_Record):
         return self
 
 
-class Submission(_Record):
+class Submission(_SubmittedRecord):
     """`submission.yaml`: who submits what.
 
     Attributes:
@@ -281,7 +282,7 @@ class Submission(_Record):
     weights: Link | None = None
     hardware: list[Hardware] = Field(min_length=1, max_length=20)
     environment: Environment
-    training: Training = Training()
+    training: TrainingDeclared = TrainingDeclared()
     costs: list[CostRecord] = Field(min_length=1, max_length=10_000)
     manifests: dict[Name, Digest] = Field(min_length=1, max_length=100)
     cards: dict[Name, Digest] = Field(min_length=1, max_length=100)
@@ -303,7 +304,7 @@ class Submission(_Record):
         return self
 
 
-class CellName(_Record):
+class CellName(_SubmittedRecord):
     """Which cell predictions are for: the cell columns of `predictions.parquet`."""
 
     task: Name

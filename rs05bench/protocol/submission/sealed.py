@@ -12,20 +12,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.documents import read_yaml_mapping
+from rs05bench.protocol.strict_record import Record
 from rs05bench.protocol.submission.schema import SLUG, Digest
 from rs05bench.protocol.submission.verdict import Verdict
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Registered(_Record):
+class Registered(Record):
     """A sealed submission.
 
     Attributes:
@@ -39,7 +36,7 @@ class Registered(_Record):
     date: datetime.date
 
 
-class Round(_Record):
+class Round(Record):
     """A sealed round.
 
     Attributes:

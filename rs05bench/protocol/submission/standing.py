@@ -15,10 +15,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.atomic import write_text
+from rs05bench.protocol.strict_record import Record
 from rs05bench.protocol.submission.board import Board
 from rs05bench.protocol.submission.verdict import Track, Verdict
 
@@ -31,11 +32,7 @@ CONFIDENCE = 0.95
 _WITH_UNIT = ("mae", "rmse", "bias")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Compared(_Record):
+class Compared(Record):
     """One task, target, split and budget in submission and rerun.
 
     Attributes:
@@ -55,7 +52,7 @@ class Compared(_Record):
     same: bool
 
 
-class Rerun(_Record):
+class Rerun(Record):
     """A rerun.
 
     Attributes:
@@ -84,7 +81,7 @@ class Rerun(_Record):
         return all(item.same for item in self.compared)
 
 
-class Ran(_Record):
+class Ran(Record):
     """Who ran a submission again.
 
     Attributes:
@@ -102,7 +99,7 @@ class Ran(_Record):
     deterministic: bool = False
 
 
-class SignOff(_Record):
+class SignOff(Record):
     """The authors' own word that what the board shows is theirs and right.
 
     Attributes:
@@ -118,7 +115,7 @@ class SignOff(_Record):
     record: str
 
 
-class Standing(_Record):
+class Standing(Record):
     """`standing.json`.
 
     Attributes:

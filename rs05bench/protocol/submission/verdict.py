@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rs05bench.protocol.result import Cost, ModelCard, Stratum
 from rs05bench.protocol.rules import RuleVerdict
+from rs05bench.protocol.strict_record import Record
 
 SCHEMA_VERSION = 2
 
@@ -16,11 +17,7 @@ FlagKey = Literal["too-good", "far-above", "no-drop", "below-floor", "identical"
 Track = Literal["open", "deployment"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Flag(_Record):
+class Flag(Record):
     """Something a reviewer must look at; it refuses nothing by itself.
 
     Attributes:
@@ -34,7 +31,7 @@ class Flag(_Record):
     cells: list[str] = Field(default_factory=list)
 
 
-class CellVerdict(_Record):
+class CellVerdict(Record):
     """One cell as it was found.
 
     Attributes:
@@ -66,7 +63,7 @@ class CellVerdict(_Record):
     strata: list[Stratum] = Field(default_factory=list)
 
 
-class Pooled(_Record):
+class Pooled(Record):
     """Means over folds and seeds of one task, target, split and budget.
 
     Attributes:
@@ -86,7 +83,7 @@ class Pooled(_Record):
     calibration: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
 
 
-class PricedCost(_Record):
+class PricedCost(Record):
     """What a task, split and budget cost, as reported."""
 
     task: str
@@ -96,7 +93,7 @@ class PricedCost(_Record):
     cost: Cost
 
 
-class Verdict(_Record):
+class Verdict(Record):
     """`verdict.json`.
 
     Attributes:

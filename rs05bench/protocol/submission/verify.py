@@ -22,7 +22,7 @@ from rs05bench.protocol.submission import plausibility
 from rs05bench.protocol.submission.board import Board
 from rs05bench.protocol.submission.cells import ReadCell, check_completeness, read_cells
 from rs05bench.protocol.submission.faults import Faults, HostileError
-from rs05bench.protocol.submission.folder import RECORD, Opened, open_submission
+from rs05bench.protocol.submission.folder import RECORD, OpenedSubmission, open_submission
 from rs05bench.protocol.submission.limits import LIMITS, Limits
 from rs05bench.protocol.submission.rescore import Rescorer, as_result, judge_rules, pool
 from rs05bench.protocol.submission.schema import Submission
@@ -148,7 +148,7 @@ class Trial:
             for cost in submission.costs
         ]
 
-    def _check_names(self, opened: Opened) -> None:
+    def _check_names(self, opened: OpenedSubmission) -> None:
         """A title or a slug of another team is refused: nobody may pass for somebody else."""
         mine = opened.submission
         assert mine is not None

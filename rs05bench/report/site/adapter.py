@@ -25,7 +25,7 @@ from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import Board, BoardSplit, BoardTask
 from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, standing_of
 from rs05bench.protocol.submission.verdict import CellVerdict, Verdict
-from rs05bench.report.site.records import Entry, Event, Leaderboard, Mark, Place, Point, Row, SplitInfo, Spread, Table, Task
+from rs05bench.report.site.records import BoardPoint, BoardTable, Entry, Event, FoldPlace, Leaderboard, Mark, Row, SplitInfo, Spread, Task
 
 Family = tuple[str, str, str, str]
 MOST_POINTS = 700
@@ -60,11 +60,11 @@ def adapt(directory: Path) -> Leaderboard:
     return Leaderboard(entries=entries, tables=filled, tasks=tasks, links=board.links)
 
 
-def _tables(task: BoardTask) -> Iterable[Table]:
+def _tables(task: BoardTask) -> Iterable[BoardTable]:
     for target in task.targets:
         for name, split in task.splits.items():
             parts = [task.task, target, name] if len(task.targets) > 1 else [task.task, name]
-            yield Table(
+            yield BoardTable(
                 key=file_name("--".join(parts)),
                 task=task.task,
                 target=target,
@@ -90,7 +90,7 @@ def file_name(text: str) -> str:
     return re.sub(r"[^a-z0-9.-]+", "-", text.lower().replace("+", "-plus-")).strip("-.") or "unnamed"
 
 
-def _rows(verdict: Verdict, standing: Standing, tables: Sequence[Table]) -> Iterable[tuple[str, Row]]:
+def _rows(verdict: Verdict, standing: Standing, tables: Sequence[BoardTable]) -> Iterable[tuple[str, Row]]:
     families: dict[Family, list[CellVerdict]] = defaultdict(list)
     for cell in verdict.cells:
         families[cell.task, cell.target, cell.split, cell.budget].append(cell)
@@ -108,11 +108,11 @@ def _rows(verdict: Verdict, standing: Standing, tables: Sequence[Table]) -> Iter
             yield table.key, Row(slug=verdict.slug, points=points, barred=sentence(_barred(table, verdict, standing)))
 
 
-def _barred(table: Table, verdict: Verdict, standing: Standing) -> str:
+def _barred(table: BoardTable, verdict: Verdict, standing: Standing) -> str:
     return ranks(standing, verdict, f"{table.task}/{table.target}/{table.split}") or ""
 
 
-def _point(model: ModelCard, table: Table, budget: str, cells: Sequence[CellVerdict], cost: Any, pooled: Any) -> Point:
+def _point(model: ModelCard, table: BoardTable, budget: str, cells: Sequence[CellVerdict], cost: Any, pooled: Any) -> BoardPoint:
     metric = table.metric
     pool = Pool.of(_as_result(model, table, cell) for cell in cells)
     (key,) = pool.points
@@ -122,7 +122,7 @@ def _point(model: ModelCard, table: Table, budget: str, cells: Sequence[CellVerd
     lacking = [fold for fold in table.folds if fold not in means]
     found = [value for cell in cells for name in ("ece", "coverage90") if (value := cell.scores.get("test_ood", {}).get(name)) is not None]
     groups = (pooled.per_group.get("test_ood", {}) if pooled else {}).items()
-    return Point(
+    return BoardPoint(
         budget=budget,
         labels=float(np.mean([cell.labels_used for cell in cells])),
         ood=_spread(ood.estimate, len({cell.seed for cell in cells})) if ood else None,
@@ -147,7 +147,7 @@ def _spread(estimate: Estimate, seeds: int) -> Spread:
     return Spread(value=estimate.value, low=ends[0], high=ends[1], groups=estimate.n_groups, seeds=seeds)
 
 
-def _as_result(model: ModelCard, table: Table, cell: CellVerdict) -> Result:
+def _as_result(model: ModelCard, table: BoardTable, cell: CellVerdict) -> Result:
     """A rescored cell as the record that is compared; its fields were checked when the verdict was read."""
     return Result.model_construct(
         cell=Cell.model_construct(
@@ -171,7 +171,7 @@ def _as_result(model: ModelCard, table: Table, cell: CellVerdict) -> Result:
     )
 
 
-def _by_fold(table: Table, cells: Sequence[CellVerdict]) -> dict[str, float]:
+def _by_fold(table: BoardTable, cells: Sequence[CellVerdict]) -> dict[str, float]:
     """Fold -> held-out score, the mean over seeds; only folds the board asks for."""
     found: dict[str, list[float]] = defaultdict(list)
     for cell in cells:
@@ -317,7 +317,7 @@ def _manifest(name: str, digest: str, directory: Path, *, simulated: bool) -> Sp
     return manifest if manifest.digest == digest else None
 
 
-def _places(manifest: SplitManifest) -> dict[str, Place]:
+def _places(manifest: SplitManifest) -> dict[str, FoldPlace]:
     units = manifest.units[np.isfinite(manifest.units["lon"].to_numpy())]
     if units.empty:
         return {}
@@ -334,7 +334,7 @@ def _places(manifest: SplitManifest) -> dict[str, Place]:
             if unit in shown:
                 points[role].append(position[unit])
         middle = np.median(np.array(held), axis=0) if held else None
-        places[str(fold)] = Place(points=dict(points), centre=None if middle is None else (float(middle[0]), float(middle[1])))
+        places[str(fold)] = FoldPlace(points=dict(points), centre=None if middle is None else (float(middle[0]), float(middle[1])))
     return places
 
 

@@ -21,9 +21,9 @@ from rs05bench.report.setting import script_safe
 from rs05bench.report.site.downloads import write_downloads
 from rs05bench.report.site.home import home_view
 from rs05bench.report.site.pages import model_view, task_view
-from rs05bench.report.site.pictures import Ground, table_figures
+from rs05bench.report.site.pictures import GroupCentres, table_figures
 from rs05bench.report.site.rank_words import Ranks, rank_table
-from rs05bench.report.site.records import STANDING_MEANING, Leaderboard, Table, read_leaderboard
+from rs05bench.report.site.records import STANDING_MEANING, BoardTable, Leaderboard, read_leaderboard
 from rs05bench.report.site.view import table_view
 from rs05bench.report.style import elsewhere, split_title
 
@@ -142,8 +142,8 @@ class Pages:
             }
             self.write(f"tables/{table.key}.html", "table.html.j2", "../", **context)
 
-    def _neighbours(self, table: Table) -> dict[str, Any]:
-        first: dict[str, Table] = {}
+    def _neighbours(self, table: BoardTable) -> dict[str, Any]:
+        first: dict[str, BoardTable] = {}
         for other in self.board.tables:
             first.setdefault(other.task, other)
         tasks = [{"name": name, "key": other.key, "simulated": other.simulated} for name, other in first.items()]
@@ -165,7 +165,7 @@ class Pages:
         for table in self.board.tables:
             for row in table.rows:
                 rows[row.slug].append((table, row))
-        grounds = {(task.name, info.split): Ground.of(info.places) for task in self.board.tasks.values() for info in task.splits}
+        grounds = {(task.name, info.split): GroupCentres.of(info.places) for task in self.board.tasks.values() for info in task.splits}
         for slug, entry in self.board.entries.items():
             view = model_view(entry, rows.get(slug, []), self.board, ranks, grounds)
             self.write(f"models/{slug}.html", "model.html.j2", "../", here="model", **view)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from rs05bench.experiment.query import without_formulas
 from rs05bench.report.site.rank_words import Ranks
-from rs05bench.report.site.records import TRACKS, Entry, Leaderboard, Point, Row, Spread, Table
+from rs05bench.report.site.records import TRACKS, BoardPoint, BoardTable, Entry, Leaderboard, Row, Spread
 
 _COSTS = (
     "fit_s", "predict_s", "predict_s_per_1000", "device_hours", "peak_memory_mb", "peak_device_memory_mb", "parameters_total",
@@ -64,8 +64,8 @@ _COLUMNS: dict[str, str] = {
 }  # fmt: skip
 
 
-def _cell(table: Table, row: Row, entry: Entry, budget: str, ranks: Ranks) -> dict[str, Any]:
-    point = row.points.get(budget) or Point(budget=budget, missing="not submitted")
+def _cell(table: BoardTable, row: Row, entry: Entry, budget: str, ranks: Ranks) -> dict[str, Any]:
+    point = row.points.get(budget) or BoardPoint(budget=budget, missing="not submitted")
     record: dict[str, Any] = {
         "table": table.key,
         "task": table.task,

@@ -6,7 +6,7 @@ from typing import Any
 
 from rs05bench.protocol.result import TIERS, Tier
 from rs05bench.report.site.rank_words import Ranks
-from rs05bench.report.site.records import Leaderboard, Table
+from rs05bench.report.site.records import BoardTable, Leaderboard
 from rs05bench.report.site.view import budget_words, rank_words, score
 from rs05bench.report.style import metric_name, split_title
 
@@ -26,21 +26,21 @@ def home_view(board: Leaderboard, ranks: dict[str, Ranks]) -> dict[str, Any]:
     }
 
 
-def _middle(table: Table) -> str:
+def _middle(table: BoardTable) -> str:
     return table.budgets[len(table.budgets) // 2]
 
 
-def _title(board: Leaderboard, table: Table) -> str:
+def _title(board: Leaderboard, table: BoardTable) -> str:
     task = board.tasks[table.task]
     return task.title if len(task.targets) == 1 else f"{task.title}: {table.target}"
 
 
-def _short(table: Table, board: Leaderboard) -> str:
+def _short(table: BoardTable, board: Leaderboard) -> str:
     name = table.task.removesuffix("-simulated").replace("-", " ")
     return name if len(board.tasks[table.task].targets) == 1 else f"{name}: {table.target.replace('_', ' ')}"
 
 
-def _rows(board: Leaderboard, tables: list[Table], ranks: dict[str, Ranks]) -> list[dict[str, Any]]:
+def _rows(board: Leaderboard, tables: list[BoardTable], ranks: dict[str, Ranks]) -> list[dict[str, Any]]:
     """A submission is a model on some tasks; here all submissions of one model are one row."""
     found: dict[str, dict[str, Any]] = {}
     for place, table in enumerate(tables):
@@ -62,7 +62,7 @@ def _rows(board: Leaderboard, tables: list[Table], ranks: dict[str, Ranks]) -> l
     return sorted(rows, key=lambda entry: (-len(entry["ranks"]), entry["mean"], entry["name"]))
 
 
-def _leader(board: Leaderboard, table: Table, ranks: Ranks) -> dict[str, Any] | None:
+def _leader(board: Leaderboard, table: BoardTable, ranks: Ranks) -> dict[str, Any] | None:
     """The first of a table, and how many others may be as good."""
     ranked = ranks["deployment", _middle(table)]
     if not ranked:
@@ -82,7 +82,7 @@ def _leader(board: Leaderboard, table: Table, ranks: Ranks) -> dict[str, Any] | 
     }
 
 
-def _finding(board: Leaderboard, tables: list[Table], ranks: dict[str, Ranks]) -> str:
+def _finding(board: Leaderboard, tables: list[BoardTable], ranks: dict[str, Ranks]) -> str:
     """Which tier comes first most often, on real tasks, and how often the first is alone there beyond chance."""
     firsts: dict[Tier, int] = {}
     alone: dict[Tier, int] = {}

@@ -8,14 +8,14 @@ from typing import Any
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.foldmap import MEANING, STYLE
-from rs05bench.report.site.pictures import Ground, fold_figure, group_map, model_figures, reliability_figures
+from rs05bench.report.site.pictures import GroupCentres, fold_figure, group_map, model_figures, reliability_figures
 from rs05bench.report.site.rank_words import Ranks
-from rs05bench.report.site.records import STANDING_MEANING, TRACKS, Entry, Leaderboard, Point, Row, SplitInfo, Table, Task
+from rs05bench.report.site.records import STANDING_MEANING, TRACKS, BoardPoint, BoardTable, Entry, Leaderboard, Row, SplitInfo, Task
 from rs05bench.report.site.view import MISSING, budget_words, count_words, interval, rank_words, score
 from rs05bench.report.style import elsewhere, metric_name, seconds, signed, split_title
 
 MOST_MAPS = 6
-Grounds = Mapping[tuple[str, str], Ground]
+Grounds = Mapping[tuple[str, str], GroupCentres]
 """(task, split) -> the ground its error maps are drawn on."""
 BASELINES = (
     ("Floor (rule 6)", ("floor",)),
@@ -25,7 +25,7 @@ BASELINES = (
 
 
 def model_view(
-    entry: Entry, rows: Sequence[tuple[Table, Row]], board: Leaderboard, ranks: dict[str, Ranks], grounds: Grounds
+    entry: Entry, rows: Sequence[tuple[BoardTable, Row]], board: Leaderboard, ranks: dict[str, Ranks], grounds: Grounds
 ) -> dict[str, Any]:
     """Everything a submission's page shows."""
     model = entry.model
@@ -71,7 +71,7 @@ def _parameters(fitted: int | None, total: int | None) -> str:
     return f"{count_words(fitted)} of {count_words(total)}"
 
 
-def _best_rank(table: Table, row: Row, board: Leaderboard, ranks: Ranks) -> dict[str, Any] | None:
+def _best_rank(table: BoardTable, row: Row, board: Leaderboard, ranks: Ranks) -> dict[str, Any] | None:
     budget = table.budgets[len(table.budgets) // 2]
     place = ranks["deployment", budget].get(row.slug)
     if place is None:
@@ -86,7 +86,7 @@ def _best_rank(table: Table, row: Row, board: Leaderboard, ranks: Ranks) -> dict
     }
 
 
-def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ranks, grounds: Grounds) -> dict[str, Any]:
+def _result(entry: Entry, table: BoardTable, row: Row, board: Leaderboard, ranks: Ranks, grounds: Grounds) -> dict[str, Any]:
     task = board.tasks[table.task]
     points = [row.points[budget] for budget in table.budgets if budget in row.points]
     middle = table.budgets[len(table.budgets) // 2]
@@ -120,7 +120,7 @@ def _result(entry: Entry, table: Table, row: Row, board: Leaderboard, ranks: Ran
     }
 
 
-def _line(budget: str, point: Point | None, ranks: Ranks, slug: str) -> list[str]:
+def _line(budget: str, point: BoardPoint | None, ranks: Ranks, slug: str) -> list[str]:
     said, possible = rank_words(ranks["deployment", budget].get(slug))
     if point is None:
         return [budget_words(budget), *[MISSING] * 10]
@@ -206,7 +206,7 @@ def audit_words(info: SplitInfo) -> str:
     return f"{head} {'; '.join(parts)}."
 
 
-def _baseline(tables: Sequence[Table], board: Leaderboard, what: str, tiers: Sequence[str]) -> dict[str, Any]:
+def _baseline(tables: Sequence[BoardTable], board: Leaderboard, what: str, tiers: Sequence[str]) -> dict[str, Any]:
     best: tuple[float, Row, str] | None = None
     for table in tables[:1]:
         goodness = find_metric(table.metric).goodness

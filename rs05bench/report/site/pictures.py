@@ -18,14 +18,14 @@ from rs05bench.report.failure_panels import reliability_panel
 from rs05bench.report.figures import ERROR_RAMP
 from rs05bench.report.foldmap import fold_panel
 from rs05bench.report.maps import SIDE, View
-from rs05bench.report.site.records import Leaderboard, Place, Point, Row, Spread, Table
+from rs05bench.report.site.records import BoardPoint, BoardTable, FoldPlace, Leaderboard, Row, Spread
 from rs05bench.report.style import elsewhere, metric_name, number
 
 ROLES = {"test_id": "at home", "test_ood": "elsewhere"}
 
 
 @dataclass(frozen=True)
-class Ground:
+class GroupCentres:
     """Where the held-out groups of a split are.
 
     Attributes:
@@ -37,12 +37,12 @@ class Ground:
     drawn: dict[tuple[tuple[str, str], ...], Figure] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, places: Mapping[str, Place]) -> Ground:
+    def of(cls, places: Mapping[str, FoldPlace]) -> GroupCentres:
         """The ground of a split's folds."""
         return cls({fold: place.centre for fold, place in places.items() if place.centre is not None})
 
 
-def table_figures(table: Table, board: Leaderboard, budget: str) -> list[Figure]:
+def table_figures(table: BoardTable, board: Leaderboard, budget: str) -> list[Figure]:
     """Few-shot curves, and cost against score at a budget: the best submission of each tier."""
     best = _best(table, board, budget)
     if not best:
@@ -59,7 +59,7 @@ def table_figures(table: Table, board: Leaderboard, budget: str) -> list[Figure]
     return found
 
 
-def _best(table: Table, board: Leaderboard, budget: str) -> dict[str, Row]:
+def _best(table: BoardTable, board: Leaderboard, budget: str) -> dict[str, Row]:
     """The submission of each tier with the best score at a budget; random-init controls only where alone."""
     goodness = find_metric(table.metric).goodness
     best: dict[str, tuple[bool, float, Row]] = {}
@@ -100,7 +100,7 @@ def _curves(frame: pd.DataFrame, models: dict[str, str], metric: str) -> list[Sp
     ]
 
 
-def _costs(table: Table, board: Leaderboard, budget: str) -> pd.DataFrame:
+def _costs(table: BoardTable, board: Leaderboard, budget: str) -> pd.DataFrame:
     goodness = find_metric(table.metric).goodness
     rows = []
     for row in table.rows:
@@ -115,7 +115,7 @@ def _costs(table: Table, board: Leaderboard, budget: str) -> pd.DataFrame:
     return frame.assign(frontier=best.diff().fillna(1.0) > 0)
 
 
-def model_figures(points: Sequence[Point], model: str, tier: str, metric: str, key: str) -> list[Figure]:
+def model_figures(points: Sequence[BoardPoint], model: str, tier: str, metric: str, key: str) -> list[Figure]:
     """A submission's curve, and its reliability at the last of the points that has one."""
     frame = curve_frame(Row(slug="", points={point.budget: point for point in points}), model, tier)
     found = []
@@ -125,7 +125,7 @@ def model_figures(points: Sequence[Point], model: str, tier: str, metric: str, k
     return found
 
 
-def reliability_figures(point: Point, model: str, tier: str, key: str) -> list[Figure]:
+def reliability_figures(point: BoardPoint, model: str, tier: str, key: str) -> list[Figure]:
     """Accuracy against confidence, at home and elsewhere."""
     rows = [
         {"model": model, "role": role, "where": ROLES[role], "confidence": sure, "right": right, "predictions": count}
@@ -142,7 +142,7 @@ def reliability_figures(point: Point, model: str, tier: str, key: str) -> list[F
     return [Figure(f"{key}-calibration", "Calibration", words, [reliability_panel(frame, tier)], frame, height=260, fixed=True)]
 
 
-def group_map(ground: Ground, table: Table, point: Point, key: str) -> Figure | None:
+def group_map(ground: GroupCentres, table: BoardTable, point: BoardPoint, key: str) -> Figure | None:
     """Held-out groups where they are, coloured by their rank: dark is worst."""
     goodness = find_metric(table.metric).goodness
     there = sorted((fold for fold in ground.centres if fold in point.by_fold), key=lambda fold: goodness(point.by_fold[fold]))
@@ -165,7 +165,7 @@ def group_map(ground: Ground, table: Table, point: Point, key: str) -> Figure | 
     return ground.drawn[known]
 
 
-def fold_figure(places: Mapping[str, Place], counts: Mapping[str, str], key: str) -> Figure | None:
+def fold_figure(places: Mapping[str, FoldPlace], counts: Mapping[str, str], key: str) -> Figure | None:
     """Who trains and who is tested, a map a fold."""
     panels = []
     for fold, place in places.items():

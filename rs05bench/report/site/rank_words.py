@@ -6,13 +6,13 @@ import numpy as np
 
 from rs05bench.protocol.inference.ranking import RankRange, rank_ranges
 from rs05bench.protocol.metrics import find_metric
-from rs05bench.report.site.records import TRACKS, Leaderboard, Row, Table
+from rs05bench.report.site.records import TRACKS, BoardTable, Leaderboard, Row
 
 Ranks = dict[tuple[str, str], dict[str, RankRange]]
 """(track, budget) -> slug -> rank."""
 
 
-def why_unranked(table: Table, row: Row, budget: str) -> str:
+def why_unranked(table: BoardTable, row: Row, budget: str) -> str:
     """One plain sentence that says why a row has no rank at a budget; empty where it has one."""
     if table.simulated:
         return "Simulated data never rank."
@@ -24,7 +24,7 @@ def why_unranked(table: Table, row: Row, budget: str) -> str:
     return f"Incomplete: {point.missing}." if point.missing else ""
 
 
-def rank_table(table: Table, board: Leaderboard) -> Ranks:
+def rank_table(table: BoardTable, board: Leaderboard) -> Ranks:
     """Ranks of a table for every track and budget."""
     turned = find_metric(table.metric)
     found: Ranks = {}

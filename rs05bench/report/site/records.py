@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rs05bench.protocol.result import Cost, ModelCard
+from rs05bench.protocol.strict_record import FrozenRecord
 from rs05bench.protocol.submission.board import BoardLinks
 
 StandingName = Literal["self-reported", "rescored", "reproduced", "verified"]
@@ -20,11 +21,7 @@ STANDING_MEANING = {
 }
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Spread(_Record):
+class Spread(FrozenRecord):
     """A number with its interval.
 
     Attributes:
@@ -42,7 +39,7 @@ class Spread(_Record):
     seeds: int = 1
 
 
-class Point(_Record):
+class BoardPoint(FrozenRecord):
     """One submission on one table at one budget.
 
     Attributes:
@@ -76,7 +73,7 @@ class Point(_Record):
     missing: str = ""
 
 
-class Row(_Record):
+class Row(FrozenRecord):
     """One submission on one table.
 
     Attributes:
@@ -86,11 +83,11 @@ class Row(_Record):
     """
 
     slug: str
-    points: dict[str, Point]
+    points: dict[str, BoardPoint]
     barred: str = ""
 
 
-class Table(_Record):
+class BoardTable(FrozenRecord):
     """One task, target and split.
 
     Attributes:
@@ -120,14 +117,14 @@ class Table(_Record):
     rows: list[Row] = Field(default_factory=list)
 
 
-class Place(_Record):
+class FoldPlace(FrozenRecord):
     """A fold of a split on the map: role -> (lon, lat) of some of its units, and the middle of what it holds out."""
 
     points: dict[str, list[tuple[float, float]]]
     centre: tuple[float, float] | None = None
 
 
-class SplitInfo(_Record):
+class SplitInfo(FrozenRecord):
     """A frozen split.
 
     Attributes:
@@ -143,11 +140,11 @@ class SplitInfo(_Record):
     name: str
     digest: str
     audit: dict[str, Any] = Field(default_factory=dict)
-    places: dict[str, Place] = Field(default_factory=dict)
+    places: dict[str, FoldPlace] = Field(default_factory=dict)
     counts: dict[str, dict[str, int]] = Field(default_factory=dict)
 
 
-class Task(_Record):
+class Task(FrozenRecord):
     """A task.
 
     Attributes:
@@ -183,7 +180,7 @@ class Task(_Record):
     splits: list[SplitInfo] = Field(default_factory=list)
 
 
-class Mark(_Record):
+class Mark(FrozenRecord):
     """A rule's verdict or a reviewer's flag on a submission."""
 
     title: str
@@ -191,7 +188,7 @@ class Mark(_Record):
     reason: str
 
 
-class Event(_Record):
+class Event(FrozenRecord):
     """How a submission came to its standing."""
 
     standing: str
@@ -199,7 +196,7 @@ class Event(_Record):
     text: str = ""
 
 
-class Entry(_Record):
+class Entry(FrozenRecord):
     """A submission.
 
     Attributes:
@@ -245,7 +242,7 @@ class Entry(_Record):
     digests: dict[str, str] = Field(default_factory=dict)
 
 
-class Leaderboard(_Record):
+class Leaderboard(FrozenRecord):
     """Everything the site shows.
 
     Attributes:
@@ -256,7 +253,7 @@ class Leaderboard(_Record):
     """
 
     entries: dict[str, Entry]
-    tables: list[Table]
+    tables: list[BoardTable]
     tasks: dict[str, Task]
     links: BoardLinks = Field(default_factory=BoardLinks)
 

@@ -10,7 +10,7 @@ from rs05bench.protocol.inference.ranking import RankRange
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.site.rank_words import Ranks, why_unranked
-from rs05bench.report.site.records import STANDING_MEANING, TRACKS, Leaderboard, Point, Row, Spread, Table
+from rs05bench.report.site.records import STANDING_MEANING, TRACKS, BoardPoint, BoardTable, Leaderboard, Row, Spread
 from rs05bench.report.style import metric_name, number, seconds, signed, split_title
 
 MISSING = "missing"
@@ -56,10 +56,10 @@ def count_words(value: int | None) -> str:
     return str(value)
 
 
-def point_words(point: Point | None) -> dict[str, str]:
+def point_words(point: BoardPoint | None) -> dict[str, str]:
     """The texts of one row at one budget, by the field of the table they stand in."""
     if point is None:
-        point = Point(budget="")
+        point = BoardPoint(budget="")
     cost = point.cost
     per = seconds(cost.predict_s_per_1000) if cost and cost.predict_s_per_1000 is not None else ""
     return {
@@ -71,7 +71,7 @@ def point_words(point: Point | None) -> dict[str, str]:
     }
 
 
-def point_numbers(point: Point | None) -> list[float | int | None]:
+def point_numbers(point: BoardPoint | None) -> list[float | int | None]:
     """Labels, OOD with ends, home, drop with ends, calibration, fit, predict, trainable parameters, memory: what the pictures draw."""
     if point is None:
         return []
@@ -95,7 +95,7 @@ def _short(value: float | None) -> float | int | None:
     return None if value is None or not np.isfinite(value) else float(f"{value:.5g}")
 
 
-def table_view(table: Table, board: Leaderboard, ranks: Ranks) -> dict[str, Any]:
+def table_view(table: BoardTable, board: Leaderboard, ranks: Ranks) -> dict[str, Any]:
     """Everything a table's page shows."""
     chosen = table.budgets[len(table.budgets) // 2]
     better = find_metric(table.metric)
@@ -139,7 +139,7 @@ def shown_budgets(budgets: list[str], chosen: str) -> list[str]:
     return [budgets[0], middle, budgets[-1]]
 
 
-def _row(table: Table, row: Row, board: Leaderboard, ranks: Ranks, chosen: str) -> dict[str, Any]:
+def _row(table: BoardTable, row: Row, board: Leaderboard, ranks: Ranks, chosen: str) -> dict[str, Any]:
     entry = board.entries[row.slug]
     better = find_metric(table.metric)
     point = row.points.get(chosen)
