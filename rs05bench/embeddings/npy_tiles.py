@@ -1,7 +1,8 @@
 """Folders of NumPy grids: `grid_{lon}_{lat}.npy` (height, width, components) integers with their scales and a land mask each.
 
 The arrays carry no georeference. It is that of the land mask of the same name, a GeoTIFF in another folder of the same tree
-(`landmasks/{version}/grid_{lon}_{lat}.tiff`); the mask's own values are not used, since a missing pixel shows in its scale.
+(`landmasks/{version}/grid_{lon}_{lat}.tiff`); the mask's own values are not used, since a missing pixel shows in its scale. Scales are
+one a pixel `(height, width)`, or one a component `(height, width, components)`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from rs05bench.embeddings.pixel_grid import WGS84, Grid, grid_from_affine, name_of
-from rs05bench.embeddings.products import EmbeddingProduct
+from rs05bench.embeddings.products import EmbeddingProduct, all_products
 from rs05bench.embeddings.raster import block_extent
 from rs05bench.embeddings.tile_index import COLUMNS, TileIndex, tile_record, year_of
 from rs05bench.embeddings.zarr_raster import scaled
@@ -52,7 +53,8 @@ class NpyRaster:
             raise DataError(
                 f"expected {record.dtype} (height, width, components), found {self._values.dtype} {self._values.shape}", source=path
             )
-        if self._values.shape[:2] != (grid.height, grid.width) or self._scales.shape != self._values.shape[:2]:
+        alike = self._scales.shape in (self._values.shape[:2], self._values.shape)
+        if self._values.shape[:2] != (grid.height, grid.width) or not alike:
             raise DataError(
                 f"the land mask has {grid.height} x {grid.width} pixels, "
                 f"the grid {self._values.shape[:2]}, its scales {self._scales.shape}",
@@ -66,12 +68,17 @@ class NpyRaster:
         """The `(bands, height, width)` float32 components of one block; NaN where missing."""
         top, left, height, width = block_extent(self, row, column)
         here = np.s_[top : top + height, left : left + width]
-        decoded = scaled(np.ascontiguousarray(np.moveaxis(self._values[here], 2, 0)), np.asarray(self._scales[here]), self.product)
+        decoded = self._scaled(self._values[here], self._scales[here])
         return decoded if bands is None else decoded[list(bands)]
 
     def read_pixels(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float32]:
         """The `(bands, n)` float32 components of single pixels."""
-        return scaled(np.ascontiguousarray(self._values[row, column].T), np.asarray(self._scales[row, column]), self.product)
+        return self._scaled(self._values[row, column], self._scales[row, column])
+
+    def _scaled(self, values: NDArray[Any], scales: NDArray[Any]) -> NDArray[np.float32]:
+        """Components first, scaled."""
+        values, scales = (np.ascontiguousarray(np.moveaxis(held, -1, 0) if held.ndim == values.ndim else held) for held in (values, scales))
+        return scaled(values, scales, self.product)
 
     def map_bands(self, row: int, column: int, function: Callable[[int, NDArray[Any]], T]) -> list[T]:
         """`function(band, block)` for every band of one block."""
@@ -117,12 +124,25 @@ def scan_npy(folder: str | os.PathLike[str], record: EmbeddingProduct, *, year: 
         with open_raster_file(mask) as file:
             crs = name_of(file.crs) if file.crs else None
             grid = grid_from_affine(crs, tuple(file.transform)[:6], file.height, file.width, str(mask))
+        _refuse_other_variant(path, record)
         grids[str(path)] = grid
         records.append(tile_record(f"{named}/{path.stem}", str(path), named, grid, record))
     if not records:
         raise DataError("no grid found", source=root, remedy="Expected files such as 2024/grid_0.15_52.05/grid_0.15_52.05.npy.")
     frame = gpd.GeoDataFrame(records, columns=[*COLUMNS, "geometry"], geometry="geometry", crs=WGS84)
     return TileIndex(frame, of=record, opener=_NpyOpener(grids, record), description=str(root))
+
+
+def _refuse_other_variant(path: Path, record: EmbeddingProduct) -> None:
+    """Refuse a grid below a folder that is named as another version or variant: `{variant}/{year}/grid_../grid_..npy`."""
+    named = path.parents[2].name if len(path.parents) > 2 else ""
+    for other in all_products().values():
+        if other.family == record.family and other.name != record.name and named == "-".join(filter(None, (other.version, other.variant))):
+            raise DataError(
+                f"lies in a folder of {other.name}, expected {record.name}",
+                source=path,
+                remedy="Vectors of two variants are not comparable: name the folder of one, and the product that it holds.",
+            )
 
 
 class _NpyOpener:

@@ -7,6 +7,7 @@ the patch that holds it.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,9 +60,22 @@ class PatchReader:
 
         self._values = np.concatenate([values for values, _ in tables])
         self.frame: gpd.GeoDataFrame = gpd.GeoDataFrame(pd.concat([frame for _, frame in tables], ignore_index=True), crs=WGS84)
+        self._warn_of_several()
         missing = self.product.missing(self._values)
         self._values[missing] = np.nan
         self.missing = int(missing.sum())
+
+    def _warn_of_several(self) -> None:
+        """Several vectors of one place and year (scenes of a season): one is given for a place, and it is the first."""
+        import shapely
+
+        again = self.frame.assign(shape=shapely.to_wkb(self.frame.geometry.to_numpy())).duplicated(["shape", "year"])
+        if again.any():
+            warnings.warn(
+                f"{self.description}: {int(again.sum())} patches have the footprint and year of another; the first of each is read",
+                UserWarning,
+                stacklevel=3,
+            )
 
     @property
     def years(self) -> list[int] | None:

@@ -192,8 +192,8 @@ class EmbeddingProduct(_Part):
             case _:
                 return "floats as stored"
 
-    def missing(self, vectors: NDArray[np.floating], *, axis: int = -1) -> NDArray[np.bool_]:
-        """Which vectors hold no embedding: a component missing, all zero, a fill value, or one outside the record's range.
+    def blank(self, vectors: NDArray[np.floating], *, axis: int = -1) -> NDArray[np.bool_]:
+        """Which vectors were left empty: a component missing, all zero, or a fill value in all components.
 
         Args:
             vectors: Decoded components.
@@ -202,7 +202,16 @@ class EmbeddingProduct(_Part):
         values = np.asarray(vectors)
         empty = ~np.isfinite(values).all(axis=axis) | (values == 0).all(axis=axis)
         first = np.take(values, 0, axis=axis)
-        empty |= np.isin(first, _FILLS) & (values == np.expand_dims(first, axis)).all(axis=axis)
+        return empty | (np.isin(first, _FILLS) & (values == np.expand_dims(first, axis)).all(axis=axis))
+
+    def missing(self, vectors: NDArray[np.floating], *, axis: int = -1) -> NDArray[np.bool_]:
+        """Which vectors hold no embedding: those left empty (`blank`), and those with a component outside the record's range.
+
+        Args:
+            vectors: Decoded components.
+            axis: The axis of the components.
+        """
+        values, empty = np.asarray(vectors), self.blank(vectors, axis=axis)
         if self.range is not None:
             low, high = self.range
             empty |= ((values < low - _TOLERANCE) | (values > high + _TOLERANCE)).any(axis=axis)

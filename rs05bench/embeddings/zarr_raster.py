@@ -183,17 +183,19 @@ def scaled(values: NDArray[np.integer], scales: NDArray[np.float32], record: Emb
 
     Args:
         values: `(bands, ...)` integers.
-        scales: A factor for every vector.
+        scales: A factor for every vector, or for every component.
         record: What they are of.
     """
-    missing = ~np.isfinite(scales)
-    factor = np.where(missing, np.float32(0), scales).astype(np.float32)
+    per_component = scales.ndim == values.ndim
+    unknown = ~np.isfinite(scales)
+    missing = unknown.any(axis=0) if per_component else unknown.copy()
+    factor = np.where(unknown, np.float32(0), scales).astype(np.float32)
     out = np.empty(values.shape, dtype=np.float32)
 
     def multiply(part: int) -> None:
         here = slice(part * _BANDS_A_THREAD, (part + 1) * _BANDS_A_THREAD)
         out[here] = values[here]
-        out[here] *= factor
+        out[here] *= factor[here] if per_component else factor
 
     in_threads(multiply, -(-len(values) // _BANDS_A_THREAD))
     if record.range is not None:

@@ -196,7 +196,7 @@ def _arrays(name: str, group: Any, record: EmbeddingProduct, array: str, store: 
         for count in record.observation_counts
         if (plane := _plane(holder, count, store)) is not None and plane.shape == without_bands
     }
-    return GroupArrays(name, held, scales, grid, sized, tuple(_years(found, holder, name)), counts)
+    return GroupArrays(name, held, scales, grid, sized, tuple(_years(found, held.shape[0], holder, name)), counts)
 
 
 def _plane(group: Any, name: str, store: str) -> AxisArray | None:
@@ -254,8 +254,7 @@ def _steps(coordinate: Any) -> tuple[float, float]:
     return first, (last - first) / (count - 1)
 
 
-def _years(array: Any, group: Any, source: str) -> list[int]:
-    count = int(array.shape[0])
+def _years(array: Any, count: int, group: Any, source: str) -> list[int]:
     attributes = (dict(group.attrs) if group is not None else {}) | dict(array.attrs)
     listed = attributes.get("years")
     if isinstance(listed, list) and len(listed) == count:

@@ -151,3 +151,29 @@ def test_the_simulated_store_is_read_as_it_was_written(tmp_path):
     counts = ds.observation_counts(lon, lat, 2021)
     assert set(counts) == {"s1_asc_obs_count", "s1_desc_obs_count", "s2_obs_count"}
     assert (counts["s1_asc_obs_count"] == 30).all()
+
+
+def test_several_patches_of_one_place_and_year_are_reported(tmp_path):
+    frame, vectors = patches(1, 384)
+    pd.concat([frame, frame.assign(embeddings=[vectors[0] + 1])]).to_parquet(tmp_path / "season.parquet")
+    with pytest.warns(UserWarning, match="1 patches have the footprint and year of another; the first of each is read"):
+        reader = open_source(tmp_path / "season.parquet", of="earth-index")
+    np.testing.assert_array_equal(reader.points([10.005], [50.005], 2023), vectors)
+
+
+def test_floats_that_are_no_components_are_missing_and_a_file_of_them_is_refused(tmp_path):
+    """Of a product with unit vectors, as Earth Engine exports it: a fill value, zeros, a band that is missing, a value of seven."""
+    values = np.random.default_rng(0).standard_normal((64, 20, 20)).astype(np.float32)
+    values /= np.linalg.norm(values, axis=0)
+    expected = values.copy()
+    values[:, 1, 1], values[:, 2, 2], values[5, 3, 3], values[9, 4, 4] = -9999, 0, np.nan, 7
+    expected[:, [1, 2, 3, 4], [1, 2, 3, 4]] = np.nan
+    profile = {"driver": "GTiff", "height": 20, "width": 20, "count": 64, "dtype": "float32", "crs": 32633}
+    for name, data in (("some", values), ("all", values * 100)):
+        (tmp_path / name / "2023").mkdir(parents=True)
+        with rasterio.open(tmp_path / name / "2023" / "a.tif", "w", transform=Affine(10, 0, 500_000, 0, -10, 5_500_000), **profile) as file:
+            file.write(data)
+    grid = Grid("EPSG:32633", 500_000, 5_500_000, 10, 10, 20, 20)
+    np.testing.assert_array_equal(open_source(tmp_path / "some").read(grid, 2023), expected)
+    with pytest.raises(DataError, match="expected decoded components in"):
+        open_source(tmp_path / "all").read(grid, 2023)

@@ -249,3 +249,46 @@ def test_two_variants_never_fill_each_other(store, grids):
         one | TesseraEmbedding(grids[0], of="tessera-v1")
     with pytest.raises(DataError, match="'tessera' has 3 versions or variants"):
         product("tessera")
+
+
+def test_scales_may_be_one_per_component(tmp_path, grids):
+    folder, held = grids
+    name, (values, _, west) = next(iter(held.items()))
+    scales = np.random.default_rng(9).uniform(0.01, 0.2, (50, 60, DIMENSIONS)).astype(np.float32)
+    scales[4, 5, 6] = np.inf
+    np.save(next(folder.rglob(f"{name}_scales.npy")), scales)
+    expected = values * np.moveaxis(scales, 2, 0)
+    expected[:, 4, 5] = np.nan
+    found = open_source(folder, of="tessera-v1").read(Grid("EPSG:32631", west, 5_770_000, 10, 10, 50, 60), 2024)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_grids_in_the_folder_of_another_variant_are_refused(grids):
+    folder, _ = grids
+    with pytest.raises(DataError, match=r"lies in a folder of tessera-v1, expected tessera-v1\.1-cam"):
+        open_source(folder, of="tessera-v1.1-cam")
+
+
+@pytest.mark.parametrize("order", ["tyxb", "yxbt"])
+def test_axes_are_found_by_their_names_and_rows_may_run_north(tmp_path, order):
+    """A store without attributes of its own, whose only statement on order is the names of the dimensions."""
+    rng, years = np.random.default_rng(3), [2019, 2020]
+    values, scales = rng.integers(-9, 9, (2, DIMENSIONS, 6, 8)).astype(np.int8), rng.uniform(0.1, 1, (2, 6, 8)).astype(np.float32)
+    group = zarr.open_group(str(tmp_path / "store"), mode="w", zarr_format=3).create_group("utm20")
+    names = {"t": "time", "b": "band", "y": "y", "x": "x"}
+    for name, data, axes, own in (("embeddings", values, "tbyx", order), ("scales", scales, "tyx", order.replace("b", ""))):
+        turned = data[..., ::-1, :].transpose([axes.index(axis) for axis in own])  # the southernmost row first
+        group.create_array(name, data=np.ascontiguousarray(turned), dimension_names=[names[axis] for axis in own])
+    for name, data in (("time", np.array(years)), ("x", 800_005 + 10.0 * np.arange(8)), ("y", -1_100_055 + 10.0 * np.arange(6))):
+        group.create_array(name, data=data)
+    group.attrs["proj:code"] = "EPSG:32620"
+    reader = open_source(tmp_path / "store", of="tessera-v1.1-dclimate")
+    grid = Grid("EPSG:32620", 800_000, -1_100_000, 10, 10, 6, 8)
+    np.testing.assert_array_equal(reader.read(grid, 2020), decoded(values[1], scales[1]))
+
+
+def test_a_store_of_another_model_version_is_refused(tmp_path):
+    root = zarr.open_group(str(tmp_path / "other"), mode="w", zarr_format=3)
+    root.attrs.update({"geoemb:model": "https://example.org/model/1.0", "geoemb:spatial_layout": "utm_zones"})
+    with pytest.raises(DataError, match=r"states the model https://example\.org/model/1\.0, expected v1\.1"):
+        open_source(tmp_path / "other", of="tessera-v1.1-dclimate")
