@@ -75,6 +75,7 @@ EXAMPLES: dict[str, str] = {
     "budgets": "rs05bench budgets parcels.yaml --out labels.csv",
     "build": "rs05bench build landcover-small --root exports --out landcover",
     "card check": "rs05bench card check parcels.yaml",
+    "card sensitivity": "rs05bench card sensitivity parcels.yaml --out runs",
     "card init": "rs05bench card init parcels.csv",
     "card show": "rs05bench card show parcels.yaml",
     "demo": "rs05bench demo",

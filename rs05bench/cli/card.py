@@ -1,4 +1,4 @@
-"""card init, card check: write a task card from a table, and see what it will do."""
+"""card init, card check, card sensitivity: write a task card from a table, and see what it will do and can show."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     family = typer.Typer(help="Write and check task cards.", no_args_is_help=True, rich_markup_mode=None)
     family.command("init")(init)
     family.command("check")(check)
+    family.command("sensitivity")(sensitivity)
     app.add_typer(family, name="card")
 
 
@@ -153,6 +154,28 @@ def check(
         _print(task, report)
     if not report.right:
         raise typer.Exit(1)
+
+
+def sensitivity(
+    card: Annotated[Path, typer.Argument(help="Task card (YAML) of a table.")],
+    data: Annotated[Path | None, typer.Option("--data", help="Data directory; default the card's folder.")] = None,
+    target: Annotated[str | None, typer.Option(help="Target; default the card's first.")] = None,
+    split_seeds: Annotated[int, typer.Option("--split-seeds", min=0, help="Further seeds of the split to draw.")] = 3,
+    out: Annotated[Path | None, typer.Option("--out", help="Results folder to keep it in: its report shows it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+) -> None:
+    """Draw the split again, with other seeds and blocks, and say how far the score moves and how small a difference the groups can show."""
+    from rs05bench.experiment.sensitivity import lines
+    from rs05bench.experiment.sensitivity import sensitivity as compute
+    from rs05bench.experiment.store import ResultStore
+    from rs05bench.protocol import TaskCard
+
+    found = compute(
+        TaskCard.load(card), data or card.parent, target=target, split_seeds=split_seeds, on_variant=lambda what: typer.echo(what, err=True)
+    )
+    if out is not None:
+        ResultStore(out).put_sensitivity(found)
+    typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(lines(found)))
 
 
 def _tiers(card: TaskCard) -> dict[str, str]:

@@ -20,6 +20,7 @@ from rs05bench.experiment.workers import Outcome
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.splitters import possible_splits
+from rs05bench.protocol.taskdata import TaskSource
 
 DEFAULT_LABELS = 100
 LEAST_LABELS = 10
@@ -128,14 +129,23 @@ def make_plan(bench: Bench, card: TaskCard, split: str, target: str, labels: int
 
 def _models(bench: Bench, card: TaskCard) -> list[str]:
     """The floors, and a linear model and a forest on each feature set: cheap, and between them hard to beat with few labels."""
-    plain, linear = ("majority", "logistic") if card.kind == "classification" else ("mean", "ridge")
-    models = [f"floor/{plain}"]
+    models = [plain_floor(card)]
     if np.isfinite(bench.source.units().frame["lon"]).any():
         models.append("floor/nearest")
-    sets = list(card.features)
-    # The widest sets say most: a set inside another is left out when there are many.
-    sets = sorted(sets, key=lambda name: -len(bench.source.features(name)[0]))[:MOST_FEATURE_SETS]
-    return [*models, *(f"{name}/{learner}" for learner in (linear, "rf") for name in sets)]
+    linear = linear_models(bench.source, card, MOST_FEATURE_SETS)
+    return [*models, *linear, *(f"{name.partition('/')[0]}/rf" for name in linear)]
+
+
+def plain_floor(card: TaskCard) -> str:
+    """The baseline that looks at nothing: majority, or mean."""
+    return "floor/majority" if card.kind == "classification" else "floor/mean"
+
+
+def linear_models(source: TaskSource, card: TaskCard, most: int) -> list[str]:
+    """A linear model on each feature set, the widest first: a set inside another is left out when there are many."""
+    learner = "logistic" if card.kind == "classification" else "ridge"
+    sets = sorted(card.features, key=lambda name: -len(source.features(name)[0]))[:most]
+    return [f"{name}/{learner}" for name in sets]
 
 
 def run_stages(

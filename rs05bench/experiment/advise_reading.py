@@ -19,7 +19,9 @@ from rs05bench.experiment.cell import Bench
 from rs05bench.protocol.audit import warnings_of_table
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.comparison import Comparison, Side, compare, differences
+from rs05bench.protocol.independence import independence
 from rs05bench.protocol.inference.estimate import LEAST, Estimate
+from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics import Confusion, find_metric
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.splits import Split
@@ -121,6 +123,7 @@ def read_results(bench: Bench, card: TaskCard, plan: AdvicePlan, pool: Pool, run
         notes=[
             *warnings_of_table(bench.source, bench.manifest(plan.split), target),
             *_notes(judged.score, name.rule.may_be_main, metric, card),
+            *_alike(pool, base[judged.best], judged.role, bench.manifest(plan.split), metric),
         ],
         simulated=card.simulated,
         store=run.store,
@@ -260,6 +263,12 @@ def _costs(pool: Pool, point: Point) -> tuple[float, float, str]:
 
     hardware = next((cost.hardware for cost in costs if cost.hardware), "")
     return median(cost.fit_s for cost in costs), median(cost.predict_s_per_1000 for cost in costs), hardware or ""
+
+
+def _alike(pool: Pool, point: Point, role: str, manifest: SplitManifest, metric: str) -> list[str]:
+    """Says where groups, or blocks, are no independent draws."""
+    checked = independence(pool, point, role, manifest, metric)
+    return [checked.sentence] if checked is not None and checked.too_short else []
 
 
 def _notes(score: Estimate, main: bool, metric: str, card: TaskCard) -> list[str]:

@@ -16,6 +16,7 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import clear_leftovers, remove_folder, write_json, writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_json_mapping
+from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.result import Cell, Cost, Result
@@ -24,6 +25,8 @@ from rs05bench.protocol.stored_predictions import read_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rs05bench.experiment.sensitivity import Sensitivity
 
 
 class ResultStore:
@@ -115,6 +118,20 @@ class ResultStore:
         remove_folder(self.folder(digest))
         for kind in ("costs", "failures"):
             _named(self.root, kind, digest, ".json").unlink(missing_ok=True)
+
+    def put_sensitivity(self, found: Sensitivity) -> Path:
+        """Keeps how far a task's score moves with the draw of its split; an earlier record of the same target is replaced."""
+        path = _named(self.root, "sensitivity", f"{found.task}-{text_digest(found.target)[:12]}", ".json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, found.model_dump(mode="json"))
+        return path
+
+    def sensitivity(self, task: str, target: str) -> Sensitivity | None:
+        """What `put_sensitivity` kept; None where nothing was."""
+        from rs05bench.experiment.sensitivity import Sensitivity
+
+        path = _named(self.root, "sensitivity", f"{task}-{text_digest(target)[:12]}", ".json")
+        return Sensitivity.model_validate(read_json_mapping(path)) if path.is_file() else None
 
     def put_cost(self, digest: str, cost: Cost) -> None:
         """Keeps a cost measured alone, beside the result it belongs to."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.experiment.results import results_table
+from rs05bench.experiment.sensitivity import rows
 from rs05bench.protocol.splits import Split
 from rs05bench.report import data, failure_panels, failures, figures
 from rs05bench.report.answer import Answer, answer
@@ -38,6 +39,7 @@ class Chapter:
         confusion: What is taken for what by the leader; None for a regression.
         per_class: Scores of each class; None for a regression.
         tables: Summary and cells.
+        draws: Scores under other draws of the split, and what the groups can show; empty where it was not run.
         notes: What could not be shown, and why.
         sources: Where every number comes from, a few words and a sentence each.
     """
@@ -53,13 +55,14 @@ class Chapter:
     confusion: ConfusionTable | None
     per_class: Table | None
     tables: list[Table]
+    draws: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sources: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def all_tables(self) -> list[Table]:
         """Every table, for its file."""
-        return [*self.tables, *(table for table in (self.worst, self.per_class) if table is not None)]
+        return [*self.tables, *self.draws, *(table for table in (self.worst, self.per_class) if table is not None)]
 
 
 def compose(section: Section) -> Chapter:
@@ -99,6 +102,7 @@ def compose(section: Section) -> Chapter:
         worst,
         *_classes(study, leaders),
         [summary_of(section, table), cells_of(section, cells)],
+        sensitivity_of(section),
         notes,
         sources(study),
     )
@@ -370,6 +374,23 @@ def _cell(row: pd.Series, what: str) -> str:
     if what not in row or row[what] != row[what]:
         return "–"
     return f"{number(row[what])} {bracket(row.get(f'{what}_low', np.nan), row.get(f'{what}_high', np.nan))}".rstrip()
+
+
+def sensitivity_of(section: Section) -> list[Table]:
+    """How far the score moves with the draw of the split, where `card sensitivity --out` kept it, and what the groups can show."""
+    found = section.store.sensitivity(section.card.name, section.target)
+    if found is None:
+        return []
+    head = ["Draw of the split", "#Block", "#Groups", f"#{metric_name(found.metric)} of {found.model}", f"#over {found.floor}"]
+    drawn = pd.DataFrame(entry.model_dump() for entry in found.variants)
+    made = [Table(f"{section.key}-sensitivity", f"Other draws of {split_title(found.split).lower()}", head, rows(found), drawn)]
+    power = [entry for entry in found.power if entry.detectable is not None]
+    if power:
+        body = [[e.first, e.second, f"{e.groups}", number(e.difference), number(e.detectable)] for e in power if e.detectable is not None]
+        head = ["First", "Second", "#Groups", "#Difference", "#Shown with 80 % probability"]
+        frame = pd.DataFrame(entry.model_dump() for entry in power)
+        made.append(Table(f"{section.key}-power", "What these groups can show", head, body, frame))
+    return made
 
 
 def cells_of(section: Section, cells: pd.DataFrame) -> Table:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from rs05bench.protocol.independence import independence
+from rs05bench.protocol.inference.power import detectable
 from rs05bench.report.data import Lead, Study
-from rs05bench.report.evidence import ELSEWHERE, HOME
+from rs05bench.report.evidence import ELSEWHERE, HOME, Key
 from rs05bench.report.style import metric_name, number, with_interval
 
 
@@ -51,7 +53,27 @@ def facts(study: Study, leaders: list[Lead], dropped: pd.DataFrame) -> list[tupl
                 f"A random split would have promised {with_interval(chance['value'], chance['low'], chance['high'])} for {lead.model}.",
             )
         )
+    found += _power(study, lead, split, name)
     note = str(lead.score["note"])
     if note:
         found.append(("How sure", f"{note} The leader was picked on these same test blocks, which flatters it a little."))
+    return found
+
+
+def _power(study: Study, lead: Lead, split: str, name: str) -> list[tuple[str, str]]:
+    """What so many groups can show, and whether they are independent draws."""
+    found = []
+    size = detectable(lead.difference) if lead.difference is not None else float("nan")
+    if lead.difference is not None and size == size:
+        found.append(
+            (
+                "Power",
+                f"Between {lead.model} and {lead.rival}, {lead.difference.n_groups} groups as unlike as these show a difference of "
+                f"{number(size)} in {name} with 80 % probability; smaller ones are mostly missed.",
+            )
+        )
+    manifest = study.section.manifest(split)
+    checked = None if manifest is None else independence(study.pool, study.points[Key(split, lead.model, lead.budget)], ELSEWHERE, manifest)
+    if checked is not None and checked.sentence:
+        found.append(("Independence", checked.sentence))
     return found

@@ -10,13 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rs05bench.errors import BenchError
+from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.comparison import Side, differences
-from rs05bench.protocol.pooling import Pool
+from rs05bench.protocol.independence import independence
+from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import Result
+from rs05bench.protocol.splits import Split
 
 from .page import Row, digest_of, write_page
-from .record import StudyRecord, load_study, study_names
+from .record import ROLES, StudyRecord, load_study, study_names
 from .setting import CARDS, Found, Setting
 
 
@@ -51,7 +54,22 @@ def run_study(study: StudyRecord, setting: Setting, docs: Path) -> tuple[Path, l
         if entry is not None
     ]
     rows += found.rows
-    return write_page(study, rows, results, found.tables, docs, quick=setting.quick), rows
+    notes = _alike(pool, [side for _, *sides in asked for side in sides], ResultStore(setting.store))
+    return write_page(study, rows, results, found.tables, docs, notes=notes, quick=setting.quick), rows
+
+
+def _alike(pool: Pool, sides: Sequence[tuple[Point, str]], store: ResultStore) -> list[str]:
+    """Where the groups (or blocks) of a comparison are no independent draws, a sentence for each task, split and role."""
+    manifests = {(manifest.task, manifest.split): manifest for manifest in store.manifests()}
+    found: dict[tuple[str, str, str], str] = {}
+    for point, role in sides:
+        key = (point.task, point.split, role)
+        manifest = manifests.get((point.task, Split(point.split).base))
+        if key in found or manifest is None or point not in pool.points or point.model.startswith("floor/"):
+            continue
+        checked = independence(pool, point, role, manifest)
+        found[key] = f"{point.task}, {point.split}, {ROLES[role]}: {checked.sentence}" if checked and checked.sentence else ""
+    return [sentence for sentence in found.values() if sentence]
 
 
 def _own(study: StudyRecord) -> Callable[[Setting], Found] | None:

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.inference.estimate import Estimate
+from rs05bench.protocol.inference.power import detectable
 from rs05bench.protocol.result import Result
 
 from .record import ROOT, StudyRecord
@@ -40,6 +41,11 @@ class Row:
     metric: str
 
     @property
+    def detectable(self) -> float:
+        """The difference that these groups show with 80 % probability."""
+        return detectable(self.effect)
+
+    @property
     def reading(self) -> str:
         """What the corrected test says."""
         if not self.effect.has_interval:
@@ -63,6 +69,7 @@ def write_page(
     docs: Path,
     *,
     quick: bool,
+    notes: Sequence[str] = (),
 ) -> Path:
     """Writes `NAME.md`, `NAME.png` and `NAME.csv`.
 
@@ -73,6 +80,7 @@ def write_page(
         tables: Further tables: title and content.
         docs: Where to write.
         quick: Whether this was a trial of the steps.
+        notes: What is to be said of the intervals.
 
     Returns:
         The Markdown page.
@@ -89,6 +97,7 @@ def write_page(
             "low": row.effect.low,
             "high": row.effect.high,
             "p_holm": row.effect.p_holm,
+            "detectable": row.detectable,
             "over": row.effect.over,
             "groups": row.effect.n_groups,
             "seeds": row.effect.n_seeds,
@@ -105,6 +114,7 @@ def write_page(
         study=study,
         rows=rows,
         tables=tables,
+        notes=notes,
         cells=len(results),
         seeds=sorted({result.cell.seed for result in results}),
         simulated="all" if simulated == {True} else "part" if True in simulated else "",

@@ -63,7 +63,7 @@ def test_sentences_are_printed_under_their_own_numbers_only(tmp_path):
     study = load_study("small-area").model_copy(update={"says": Says(digest=digest_of(rows), sentences=["Local labels win."])})
     text = write_page(study, rows, [], [], tmp_path, quick=False).read_text()
     assert "Local labels win." in text
-    assert "| a, b | macro_f1 | .70 | .50 | +.20 [+.10, +.30] | 0.01 | 5 groups | higher |" in text
+    assert "| a, b | macro_f1 | .70 | .50 | +.20 [+.10, +.30] | .04 | 0.01 | 5 groups | higher |" in text
     assert "no significant difference |" in text
     assert len(pd.read_csv(tmp_path / "small-area.csv")) == 2
     other = [replace(rows[0], effect=effect(0.25, 0.1, 0.4, 0.01)), rows[1]]
