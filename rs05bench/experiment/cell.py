@@ -73,7 +73,7 @@ class Bench:
         from rs05bench.models import deep
 
         options = dict(cell.options)
-        spec = deep.catalogue().get(cell.model)
+        spec = deep.find(cell.model)
         if self.features is not None and spec is not None and spec.tier == "frozen":
             options.setdefault("cache", str(self.features))
         return models.create(cell.model, card=self.card, seed=cell.seed, **options)

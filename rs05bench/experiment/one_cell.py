@@ -145,7 +145,7 @@ def export_cell(
     from rs05bench.models import deep
     from rs05bench.models.terratorch_export import export_terratorch, patch_contents
 
-    spec = deep.catalogue().get(model)
+    spec = deep.find(model)
     if spec is None or spec.data != "chips":
         raise ProtocolError(f"{model} on {card.name} is no deep cell on chips, so TerraTorch cannot train it")
     # TerraTorch may be run from anywhere.

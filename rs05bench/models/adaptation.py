@@ -34,7 +34,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "full": ("blocks", "layer_decay"),
 }
 """Fields of `Adaptation` that a tier looks at."""
-TARGETS = ("q", "k", "v", "o", "mlp")
+TARGETS = ("q", "k", "v", "o", "mlp", "conv")
 _PROJECTION = {"q": 0, "k": 1, "v": 2}
 
 
@@ -48,7 +48,8 @@ class Adaptation:
         rank: Rank of the low-rank update.
         alpha: Its scale; the update is multiplied by alpha / rank.
         dropout: Dropout in front of the update; an encoder whose weights are read and not called (Swin) takes none on its attention.
-        targets: Which layers of a block it goes to, of q, k, v, o and mlp.
+        targets: Which layers of a block it goes to, of q, k, v, o and mlp, or conv for an encoder without attention; q and v, or conv,
+            where None.
         bottleneck: Width of the bottleneck adapter.
         blocks: ``all``, ``top<n>`` (the last n), ``bottom<n>``, or block numbers joined by commas. For adapter and lora: which blocks get
             one; for full: which blocks train, the patch embedding and final norm only with ``all``.
@@ -59,7 +60,7 @@ class Adaptation:
     rank: int = 8
     alpha: float = 8.0
     dropout: float = 0.0
-    targets: tuple[str, ...] = ("q", "v")
+    targets: tuple[str, ...] | None = None
     bottleneck: int = 16
     blocks: str = "all"
     layer_decay: float = 1.0
@@ -68,8 +69,7 @@ class Adaptation:
         """Refuse what cannot be meant."""
         if self.tier not in TIERS:
             raise BenchError(f"unknown tier {self.tier!r}; known: {', '.join(TIERS)}")
-        wrong = [target for target in self.targets if target not in TARGETS]
-        if wrong or not self.targets:
+        if self.targets is not None and (not self.targets or not set(self.targets) <= set(TARGETS)):
             raise BenchError(f"LoRA targets {list(self.targets)} are not a choice of {', '.join(TARGETS)}")
         if self.rank < 1 or self.bottleneck < 1 or not 0 <= self.dropout < 1 or not 0 < self.layer_decay <= 1:
             raise BenchError("rank and bottleneck are at least 1, dropout in [0, 1), layer_decay in (0, 1]")
@@ -120,11 +120,12 @@ class LowRankWeight(nn.Module):
 class Bottleneck(nn.Module):
     """A module followed by a residual bottleneck that starts as the identity."""
 
-    def __init__(self, inner: nn.Module, width: int, bottleneck: int) -> None:
+    def __init__(self, inner: nn.Module, width: int, bottleneck: int, *, maps: bool = False) -> None:
         super().__init__()
         self.inner = inner
-        self.adapter_down = nn.Linear(width, bottleneck)
-        self.adapter_up = nn.Linear(bottleneck, width)
+        # Of feature maps the channels come second.
+        self.adapter_down = nn.Conv2d(width, bottleneck, 1) if maps else nn.Linear(width, bottleneck)
+        self.adapter_up = nn.Conv2d(bottleneck, width, 1) if maps else nn.Linear(bottleneck, width)
         nn.init.normal_(self.adapter_down.weight, std=0.02)
         nn.init.zeros_(self.adapter_down.bias)
         nn.init.zeros_(self.adapter_up.weight)
@@ -148,7 +149,10 @@ def adapt(encoder: nn.Module, layout: Layout, adaptation: Adaptation) -> None:
     blocks = [paths[index] for index in chosen]
     if adaptation.tier == "adapter":
         for block in blocks:
-            _add_bottleneck(encoder, f"{block}.{layout.mlp_module}", f"{block}.{layout.mlp[1]}", adaptation.bottleneck)
+            if layout.convolutional:
+                _add_bottleneck(encoder, block, _mixing(encoder, block)[-1], adaptation.bottleneck, maps=True)
+            else:
+                _add_bottleneck(encoder, f"{block}.{layout.mlp_module}", f"{block}.{layout.mlp[1]}", adaptation.bottleneck)
     elif adaptation.tier == "lora":
         _add_lora(encoder, layout, blocks, adaptation)
     elif adaptation.tier == "full":
@@ -260,33 +264,51 @@ def parameter_groups(module: nn.Module, layout: Layout | None, adaptation: Adapt
     return [{"params": parameters, "lr": learning_rate * adaptation.layer_decay**depth} for depth, parameters in sorted(groups.items())]
 
 
-def _add_bottleneck(encoder: nn.Module, path: str, last_linear: str, bottleneck: int) -> None:
-    width = cast("nn.Linear", encoder.get_submodule(last_linear)).out_features
+def _add_bottleneck(encoder: nn.Module, path: str, last: str, bottleneck: int, *, maps: bool = False) -> None:
+    layer = encoder.get_submodule(last)
+    width = layer.out_channels if isinstance(layer, nn.Conv2d) else cast("nn.Linear", layer).out_features
     parent, name = _parent(encoder, path)
     inner = encoder.get_submodule(path)
-    wrapped = Bottleneck(inner, width, bottleneck).to(next(inner.parameters()).device)
+    wrapped = Bottleneck(inner, width, bottleneck, maps=maps).to(next(inner.parameters()).device)
     if isinstance(parent, nn.ModuleList):
         parent[int(name)] = wrapped
     else:
         setattr(parent, name, wrapped)
 
 
+def _mixing(encoder: nn.Module, block: str) -> list[str]:
+    """Paths of a block's layers that mix channels: convolutions that are not depthwise, and linear layers of ConvNeXt's kind."""
+    return [
+        f"{block}.{path}"
+        for path, layer in encoder.get_submodule(block).named_modules()
+        if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+    ]
+
+
 def _add_lora(encoder: nn.Module, layout: Layout, blocks: list[str], adaptation: Adaptation) -> None:
-    attention = [target for target in adaptation.targets if target in _PROJECTION]
+    targets = layout.targets if adaptation.targets is None else adaptation.targets
+    if layout.convolutional != (targets == ("conv",)):
+        known = "conv" if layout.convolutional else "q, k, v, o, mlp"
+        raise BenchError(f"LoRA targets {list(targets)}: the blocks of {type(encoder).__name__} have {known}")
+    attention = [target for target in targets if target in _PROJECTION]
     called: list[str] = []
     for block in blocks:
-        if layout.functional_attention:
+        if layout.convolutional:
+            called += _mixing(encoder, block)
+        elif layout.functional_attention:
             _parametrise(encoder, f"{block}.{layout.qkv}", adaptation, attention)
-            if "o" in adaptation.targets:
+            if "o" in targets:
                 _parametrise(encoder, f"{block}.{layout.out}", adaptation, None)
         else:
-            if attention:
+            if layout.split is not None:
+                called += [f"{block}.{layout.split[_PROJECTION[target]]}" for target in attention]
+            elif attention:
                 parent, name = _parent(encoder, f"{block}.{layout.qkv}")
                 setattr(parent, name, SplitProjection(cast("nn.Linear", getattr(parent, name))))
                 called += [f"{block}.{layout.qkv}.{target}_linear" for target in attention]
-            if "o" in adaptation.targets:
+            if "o" in targets:
                 called.append(f"{block}.{layout.out}")
-        if "mlp" in adaptation.targets:
+        if "mlp" in targets:
             called += [f"{block}.{path}" for path in layout.mlp]
     if not called:
         return

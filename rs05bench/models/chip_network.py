@@ -21,7 +21,7 @@ from rs05bench.models.scratch import EMBEDDING_BANDS, INDICES, InputStack, Scrat
 from rs05bench.models.training import seeded
 
 ADAPTATION_OPTIONS = tuple(dict.fromkeys(name for names in OPTIONS.values() for name in names))
-BACKBONE_OPTIONS = ("weights", "revision", "coordinates", "resolution_m", "init_seed")
+BACKBONE_OPTIONS = ("weights", "revision", "coordinates", "resolution_m", "init_seed", "patch", "white")
 HEAD_OPTIONS = ("head", "decoder", "decoder_width")
 NETWORK_OPTIONS = (*ADAPTATION_OPTIONS, *BACKBONE_OPTIONS, *HEAD_OPTIONS)
 RUN_OPTIONS = ("cache", "checkpoints", "accelerator", "window", "batch")
@@ -85,7 +85,7 @@ def build_network(spec: DeepSpec, facts: dict[str, Any], options: dict[str, Any]
         if facts["kind"] != "segmentation":
             head: nn.Module = PooledHead(backbone.channels, outputs)
         elif linear:
-            head = LinearHead(backbone.channels, outputs)
+            head = LinearHead(backbone.channels, outputs, pyramid=backbone.spec.pyramid)
         else:
             width = int(options.get("decoder_width", 32 if backbone.spec.dim <= 256 else 64))
             head = DecoderHead(

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rs05bench.errors import DataError
-from rs05bench.models.backbones.catalogue import BACKBONES, PRESTO_CITATION, PRESTO_LICENCE, PRESTO_PRETRAINING
+from rs05bench.models.backbones.catalogue import (
+    BACKBONES,
+    PRESTO_CITATION,
+    PRESTO_LICENCE,
+    PRESTO_PRETRAINING,
+    backbone_spec,
+    is_backbone,
+)
+from rs05bench.models.backbones.timm_names import PREFIX
 from rs05bench.models.learner_names import SHALLOW_NAMES
 
 if TYPE_CHECKING:
@@ -50,7 +58,7 @@ class DeepSpec:
     @property
     def backbone(self) -> str | None:
         """Name of the pretrained encoder; None from scratch."""
-        return self.inputs if self.inputs in BACKBONES or self.inputs == "presto" else None
+        return self.inputs if is_backbone(self.inputs) or self.inputs == "presto" else None
 
 
 _SCRATCH = (
@@ -63,22 +71,31 @@ _SCRATCH = (
 
 
 def catalogue() -> dict[str, DeepSpec]:
-    """Every deep model by name. Cheap: nothing heavy is imported."""
+    """The deep models that lists name. Cheap: nothing heavy is imported."""
     specs = {spec.name: spec for spec in _SCRATCH}
     for backbone in BACKBONES:
-        for tier in _ADAPTATIONS:
-            for suffix in ("", "@random"):
-                name = f"{backbone}/{tier}{suffix}"
-                specs[name] = DeepSpec(name, tier, backbone, tier, random_twin=bool(suffix))
-        for learner in _ON_FEATURES:
+        for learner in (*_ADAPTATIONS, *_ON_FEATURES):
             for suffix in ("", "@random"):
                 name = f"{backbone}/{learner}{suffix}"
-                specs[name] = DeepSpec(name, "frozen", backbone, learner, random_twin=bool(suffix))
+                specs[name] = _on_encoder(name, backbone, learner, random_twin=bool(suffix))
     for learner in ("frozen", "lora", "full", *_ON_FEATURES):
         for suffix in ("", "@random"):
             name, tier = f"presto/{learner}{suffix}", learner.partition("-")[0]
             specs[name] = DeepSpec(name, tier, "presto", learner, random_twin=bool(suffix), data="series")
     return specs
+
+
+def find(name: str) -> DeepSpec | None:
+    """A deep model by name: one of `catalogue`, or on any encoder of timm (`timm-<encoder>/<adaptation>`); None where there is none."""
+    backbone, _, rest = name.partition("/")
+    learner, at, suffix = rest.partition("@")
+    if backbone.startswith(PREFIX) and learner in (*_ADAPTATIONS, *_ON_FEATURES) and (not at or suffix == "random"):
+        return _on_encoder(name, backbone, learner, random_twin=bool(at))
+    return catalogue().get(name)
+
+
+def _on_encoder(name: str, backbone: str, learner: str, *, random_twin: bool) -> DeepSpec:
+    return DeepSpec(name, learner.partition("-")[0], backbone, learner, random_twin=random_twin)
 
 
 def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options: Any) -> Any:
@@ -97,24 +114,24 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
     Raises:
         DataError: The name is unknown.
     """
-    specs = catalogue()
-    if name not in specs:
-        raise DataError(f"unknown deep model {name!r}", remedy="rs05bench models list names them all.")
-    if specs[name].shallow is not None and specs[name].data == "chips":
+    spec = find(name)
+    if spec is None:
+        raise DataError(f"unknown deep model {name!r}", remedy="rs05bench models list names them.")
+    if spec.shallow is not None and spec.data == "chips":
         from rs05bench.models.frozen_chips import FrozenChips
 
-        return FrozenChips(specs[name], seed=seed, **options)
-    if specs[name].shallow is not None:
+        return FrozenChips(spec, seed=seed, **options)
+    if spec.shallow is not None:
         from rs05bench.models.frozen_learners import FrozenPresto
 
-        return FrozenPresto(specs[name], seed=seed, **options)
-    if specs[name].data == "series":
+        return FrozenPresto(spec, seed=seed, **options)
+    if spec.data == "series":
         from rs05bench.models.presto import PrestoModel
 
-        return PrestoModel(specs[name], seed=seed, **options)
+        return PrestoModel(spec, seed=seed, **options)
     from rs05bench.models.chip_model import DeepModel
 
-    return DeepModel(specs[name], seed=seed, **options)
+    return DeepModel(spec, seed=seed, **options)
 
 
 def model_card(spec: DeepSpec, network: nn.Module | None = None, options: dict[str, Any] | None = None) -> ModelCard:
@@ -136,7 +153,7 @@ def model_card(spec: DeepSpec, network: nn.Module | None = None, options: dict[s
             licence, citation = PRESTO_LICENCE, PRESTO_CITATION
             pretraining: tuple[str, ...] = PRESTO_PRETRAINING
         else:
-            encoder = BACKBONES[spec.inputs]
+            encoder = backbone_spec(spec.inputs)
             licence, pretraining, citation = encoder.licence, encoder.pretraining, encoder.citation
         declared = {"licence": licence, "open_weights": True, "citation": citation, "pretrained": not spec.random_twin}
         declared["pretraining"] = [] if spec.random_twin else list(pretraining)

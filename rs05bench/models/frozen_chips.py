@@ -1,8 +1,9 @@
-"""Shallow learners on the deepest feature map of a frozen encoder of chips: `prithvi-300/frozen-logistic`, `clay/frozen-rf`.
+"""Shallow learners on the features of a frozen encoder of chips: `prithvi-300/frozen-logistic`, `clay/frozen-rf`.
 
-A segmentation is learnt on pixels: each takes the features of the token it is in, and the probabilities of tokens are interpolated to the
-image as the linear head's logits are. A chip with one label takes the mean over its tokens. The learners, their grid and their scaling are
-those of every other feature source; the settings are judged on the validation pixels or chips of the budget.
+A segmentation is learnt on pixels: each takes the features of the token it is in (of a pyramid, those of all stages), and the
+probabilities of tokens are interpolated to the image as the linear head's logits are. A chip with one label takes the mean over its
+tokens. The learners, their grid and their scaling are those of every other feature source; the settings are judged on the validation
+pixels or chips of the budget.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models.chip_model import DeepModel
 from rs05bench.models.devices import device_of
+from rs05bench.models.heads import pixel_features
 from rs05bench.models.learners import Floats
 from rs05bench.models.networks import EncoderNetwork
 from rs05bench.models.pixel_learner import Found, Learnt, array_key, drawn, learn, pixel_rows
@@ -27,13 +29,11 @@ from rs05bench.models.training import seeded
 from rs05bench.protocol import ModelCard
 
 _SMALLEST = 1e-6
-OPTIONS = ("weights", "revision", "coordinates", "resolution_m", "init_seed", "cache", "accelerator", "window", "batch")
+OPTIONS = ("weights", "revision", "coordinates", "resolution_m", "init_seed", "patch", "white", "cache", "accelerator", "window", "batch")
 
 
 class LearnerHead(nn.Module):
     """A fitted learner in the place of a head; its outputs are logarithms of probabilities, or values."""
-
-    positions = (3,)
 
     def __init__(self, kind: str, learnt: Learnt) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class LearnerHead(nn.Module):
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Feature maps to (B, K, H, W) of the padded image, or (B, K)."""
-        deepest = features[-1].float()
+        deepest = pixel_features(features).float()
         rows = rows_of(deepest, self.kind)
         out = self.learnt.predict(rows.cpu().numpy())
         if self.kind == "regression":
@@ -141,7 +141,7 @@ class FrozenChips(DeepModel):
         device = next(network.parameters()).device
         shown = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in self._encoded(dict(batch)).items()}
         features: list[Tensor] = list(shown["features"]) if "features" in shown else network.encode(shown)
-        return features[-1].float()
+        return pixel_features(features).float()
 
     def _padded(self, shape: tuple[int, int]) -> tuple[int, int]:
         network: Any = self.network_

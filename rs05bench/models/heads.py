@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,20 +14,31 @@ from rs05bench.models.backbones.imports import terratorch_kept_quiet
 DECODERS = ("unet", "upernet", "fpn")
 
 
+def pixel_features(features: Sequence[Tensor]) -> Tensor:
+    """What is read at a pixel, (B, D, h, w): the one map there is, or all stages of a pyramid at the resolution of the finest.
+
+    The deepest map of a convolutional network has a pixel for 32 x 32 of the image's, too few to read a segmentation from.
+    """
+    if len(features) == 1:
+        return features[0]
+    size = features[0].shape[-2:]
+    return torch.cat([F.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in features], dim=1)
+
+
 class LinearHead(nn.Module):
-    """1 x 1 convolution on the deepest map; logits are interpolated to the image."""
+    """1 x 1 convolution on the deepest map, or on all stages of a pyramid; logits are interpolated to the image."""
 
-    positions = (3,)
-
-    def __init__(self, channels: Sequence[int], outputs: int) -> None:
+    def __init__(self, channels: Sequence[int], outputs: int, *, pyramid: bool = False) -> None:
         super().__init__()
-        # Token scales differ by orders of magnitude between encoders; without a norm one learning rate could not serve all of them.
-        self.norm = nn.GroupNorm(1, channels[-1])
-        self.classify = nn.Conv2d(channels[-1], outputs, 1)
+        self.positions = (0, 1, 2, 3) if pyramid else (3,)
+        # Scales differ by orders of magnitude between encoders, and between stages; without a norm one learning rate could not serve all.
+        self.norms = nn.ModuleList([nn.GroupNorm(1, channels[position]) for position in self.positions])
+        self.classify = nn.Conv2d(sum(channels[position] for position in self.positions), outputs, 1)
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Feature maps to logits (B, K, H, W) of the padded image."""
-        return F.interpolate(self.classify(self.norm(features[-1])), size=size, mode="bilinear", align_corners=False)
+        normed = [norm(level) for norm, level in zip(self.norms, features, strict=True)]
+        return F.interpolate(self.classify(pixel_features(normed)), size=size, mode="bilinear", align_corners=False)
 
 
 class PooledHead(nn.Module):

@@ -305,7 +305,7 @@ class _Outside:
 
 def _outside(name: str) -> _Outside | None:
     """A model that is not in this file: of the deep catalogue, or of an entry point, of which no other is loaded."""
-    found = _deep_catalogue().get(name)
+    found = _deep(name)
     for entry in _entries():
         if entry.name == name:
             found = _loaded(entry)
@@ -350,6 +350,14 @@ def _deep_catalogue() -> Mapping[str, _Outside]:
     from rs05bench.models import deep
 
     return {name: _Outside(deep.model_card(spec), deep.create, "deep", spec.data) for name, spec in deep.catalogue().items()}
+
+
+def _deep(name: str) -> _Outside | None:
+    """A deep model by name, those of encoders of timm that no list names included."""
+    from rs05bench.models import deep
+
+    spec = deep.find(name)
+    return None if spec is None else _Outside(deep.model_card(spec), deep.create, "deep", spec.data)
 
 
 def _readable(entry: _Outside, card: TaskCard) -> bool:

@@ -166,10 +166,11 @@ def _lora(spec: BackboneSpec, adaptation: Adaptation) -> dict[str, Any]:
     layout = spec.layout
     numbers = "|".join(str(index) for index in select_blocks(spec.depth, adaptation.blocks))
     block = layout.blocks.replace(r"\d+", f"(?:{numbers})")
-    ends = [rf"{layout.qkv}.{target}_linear" for target in adaptation.targets if target in "qkv"]
-    ends += [layout.out] if "o" in adaptation.targets else []
-    ends += list(layout.mlp) if "mlp" in adaptation.targets else []
+    targets = layout.targets if adaptation.targets is None else adaptation.targets
+    ends = [rf"{layout.qkv}.{target}_linear" for target in targets if target in "qkv"]
+    ends += [layout.out] if "o" in targets else []
+    ends += list(layout.mlp) if "mlp" in targets else []
     pattern = block + r"\.(?:" + "|".join(end.replace(".", r"\.") for end in ends) + ")"
     kwargs = {"target_modules": pattern, "r": adaptation.rank, "lora_alpha": adaptation.alpha, "lora_dropout": adaptation.dropout}
-    split = layout.qkv.rpartition(".")[2] if any(target in "qkv" for target in adaptation.targets) else None
+    split = layout.qkv.rpartition(".")[2] if any(target in "qkv" for target in targets) else None
     return {"method": "LORA", "replace_qkv": split, "peft_config_kwargs": kwargs}

