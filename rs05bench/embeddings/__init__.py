@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rs05bench.embeddings.points import read_points
     from rs05bench.embeddings.polygons import read_polygons
     from rs05bench.embeddings.products import EmbeddingProduct, all_products, product
-    from rs05bench.embeddings.raster import open_raster
+    from rs05bench.embeddings.raster_files import open_raster
     from rs05bench.embeddings.readers import EmbeddingReader
     from rs05bench.embeddings.tile_index import TileIndex
     from rs05bench.embeddings.vectors import DecodeEmbedding, decode, decode_tensor, encode, normalise, pool
@@ -59,7 +59,7 @@ _HOMES = {
         "all_products",
         "product",
     ),
-    "raster": ("open_raster",),
+    "raster_files": ("open_raster",),
     "readers": ("EmbeddingReader",),
     "embedding_source": ("open_source",),
     "tile_index": ("TileIndex",),

@@ -10,7 +10,7 @@ from typing import Any
 from rs05bench.embeddings.bytesource import is_remote, store_for
 from rs05bench.embeddings.npy_tiles import holds_npy, scan_npy
 from rs05bench.embeddings.products import EmbeddingProduct, PixelScale, product
-from rs05bench.embeddings.raster import open_raster
+from rs05bench.embeddings.raster_files import open_raster
 from rs05bench.embeddings.readers import EmbeddingReader, TileReader
 from rs05bench.embeddings.tile_index import INDEX_NAME, TileIndex, as_index
 from rs05bench.embeddings.vectors import Named

@@ -3,7 +3,8 @@
 Published files are band-planar: each component of one position is a compressed block of its own. Whoever wants one pixel has to
 decompress all of them; so the block is the unit of reading, and what is built on this module takes care to decompress each block once.
 
-Readers of one file give the same values: `cog.CogRaster` reads ranges of the file itself, `gdal_raster.GdalRaster` asks GDAL.
+Readers of one file give the same values: `cog_reader.CogRaster` reads ranges of the file itself, `gdal_raster.GdalRaster` asks GDAL;
+`raster_files.open_raster` chooses one.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from rs05bench.embeddings.bytesource import is_remote, open_bytes
 from rs05bench.embeddings.pixel_grid import Grid
-from rs05bench.embeddings.products import EmbeddingProduct, product
+from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -76,48 +76,6 @@ def block_extent(raster: Raster, row: int, column: int) -> tuple[int, int, int, 
     return top, left, min(height, grid.height - top), min(width, grid.width - left)
 
 
-def open_raster(path: str | os.PathLike[str], of: EmbeddingProduct | None = None, **options: Any) -> Raster:
-    """Open a GeoTIFF with the fastest reader that understands it.
-
-    Args:
-        path: A GeoTIFF, or the address of one.
-        of: What it holds.
-        **options: Passed to the object store for addresses.
-
-    Raises:
-        DataError: If the file does not hold the product: which property, what was expected and what was found.
-    """
-    from rs05bench.embeddings.gdal_raster import GdalRaster
-
-    name, record = os.fspath(path), of if of is not None else product()
-    if record.scale.kind != "table" and not is_remote(name):
-        return GdalRaster(name, record)  # the range reader is for bytes
-    try:
-        import imagecodecs  # noqa: F401
-        import tifffile  # noqa: F401
-    except ImportError as error:
-        if is_remote(name):
-            raise DataError(
-                "reading over the network needs tifffile and imagecodecs", source=name, remedy='pip install "rs05bench[remote]"'
-            ) from error
-        return GdalRaster(name, record)
-    from rs05bench.embeddings.cog_reader import CogRaster
-
-    source = open_bytes(name, **options)
-    try:
-        return CogRaster(source, record)
-    except NotThisReader as reason:
-        source.close()
-        if is_remote(name):
-            raise DataError(
-                f"cannot be read in ranges: {reason}", source=name, remedy="Download the file, or rewrite it with `gdal_translate -of COG`."
-            ) from reason
-        return GdalRaster(name, record)
-    except BaseException:
-        source.close()
-        raise
-
-
 class NotThisReader(Exception):
     """The file is fine, as far as can be seen, but needs the general reader."""
 
@@ -165,8 +123,13 @@ def check_nodata(nodata: float | None, record: EmbeddingProduct, source: str) ->
         )
 
 
-_pools: dict[int, ThreadPoolExecutor] = {}
 _here = threading.local()
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """The pool of a process; a forked loader worker has another id and so makes its own."""
+    return ThreadPoolExecutor(max_workers=threads, initializer=_join_pool)
 
 
 def in_threads[V](function: Callable[[int], V], count: int) -> list[V]:
@@ -178,20 +141,12 @@ def in_threads[V](function: Callable[[int], V], count: int) -> list[V]:
     cores = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if count < 2 or cores < 2 or getattr(_here, "of_the_pool", False):
         return [function(number) for number in range(count)]
-    pid = os.getpid()
-    if pid not in _pools:
-        _pools[pid] = ThreadPoolExecutor(max_workers=cores, initializer=_join_pool)
     # A few parts for each thread: handing over costs as much as decompressing a small chunk.
     step = -(-count // (4 * cores))
-    parts = _pools[pid].map(lambda start: [function(number) for number in range(start, min(start + step, count))], range(0, count, step))
+    starts = range(0, count, step)
+    parts = _pool(os.getpid(), cores).map(lambda start: [function(number) for number in range(start, min(start + step, count))], starts)
     return [value for part in parts for value in part]
 
 
 def _join_pool() -> None:
     _here.of_the_pool = True
-
-
-def probe(path: str | os.PathLike[str], of: EmbeddingProduct | None = None) -> Grid:
-    """Where a raster's pixels are; it is closed again."""
-    with closing(open_raster(path, of)) as raster:
-        return raster.grid

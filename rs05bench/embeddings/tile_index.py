@@ -17,7 +17,8 @@ import numpy as np
 from rs05bench.embeddings.bytesource import is_remote
 from rs05bench.embeddings.pixel_grid import WGS84, Grid, belongs, crs_name, transformer, utm_zone, wrapped, zone_of
 from rs05bench.embeddings.products import EmbeddingProduct, product
-from rs05bench.embeddings.raster import Raster, open_raster, probe
+from rs05bench.embeddings.raster import Raster
+from rs05bench.embeddings.raster_files import open_raster, probe
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 

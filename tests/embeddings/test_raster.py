@@ -10,7 +10,7 @@ from rs05bench.embeddings.block_cache import BlockCache
 from rs05bench.embeddings.cog_reader import CogRaster
 from rs05bench.embeddings.gdal_raster import GdalRaster
 from rs05bench.embeddings.products import product
-from rs05bench.embeddings.raster import open_raster
+from rs05bench.embeddings.raster_files import open_raster
 from rs05bench.embeddings.window import read_window, read_windows
 from rs05bench.errors import DataError
 from tests.embeddings.tiles import BANDS, vectors, write_tile

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from rs05bench.report.site.adapter import read_leaderboard
 from rs05bench.report.site.build import build_site
-from rs05bench.report.site.records import Leaderboard, read_leaderboard
+from rs05bench.report.site.records import Leaderboard
 
 __all__ = ["Leaderboard", "build_site", "read_leaderboard"]

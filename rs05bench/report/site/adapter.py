@@ -32,12 +32,16 @@ MOST_POINTS = 700
 """Positions of a split drawn on its map; more are thinned in hash order."""
 
 
-def adapt(directory: Path) -> Leaderboard:
-    """Reads `tasks.yaml` and `submissions/<slug>/{verdict,standing}.json`.
+def read_leaderboard(directory: str | Path) -> Leaderboard:
+    """Reads a leaderboard's folder.
+
+    Args:
+        directory: Holds `tasks.yaml` and `submissions/<slug>/{verdict,standing}.json`.
 
     Raises:
         DataError: A record is missing or not what it should be.
     """
+    directory = Path(directory)
     board = Board.load(directory)
     try:
         submissions = list(read_submissions(directory / "submissions"))

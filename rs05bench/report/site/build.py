@@ -18,12 +18,13 @@ from rs05bench.protocol.splits import Split
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report import setting
 from rs05bench.report.setting import script_safe
+from rs05bench.report.site.adapter import read_leaderboard
 from rs05bench.report.site.downloads import write_downloads
 from rs05bench.report.site.home import home_view
 from rs05bench.report.site.pages import model_view, task_view
 from rs05bench.report.site.pictures import GroupCentres, table_figures
 from rs05bench.report.site.rank_words import Ranks, rank_table
-from rs05bench.report.site.records import STANDING_MEANING, BoardTable, Leaderboard, read_leaderboard
+from rs05bench.report.site.records import STANDING_MEANING, BoardTable, Leaderboard
 from rs05bench.report.site.view import table_view
 from rs05bench.report.style import elsewhere, split_title
 

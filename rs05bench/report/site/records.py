@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -256,17 +255,3 @@ class Leaderboard(FrozenRecord):
     tables: list[BoardTable]
     tasks: dict[str, Task]
     links: BoardLinks = Field(default_factory=BoardLinks)
-
-
-def read_leaderboard(directory: str | Path) -> Leaderboard:
-    """Reads a leaderboard's folder.
-
-    Args:
-        directory: Holds `tasks.yaml` and `submissions/<slug>/{verdict,standing}.json`.
-
-    Raises:
-        DataError: A record is missing or not what it should be.
-    """
-    from rs05bench.report.site.adapter import adapt
-
-    return adapt(Path(directory))
