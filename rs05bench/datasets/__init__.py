@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from rs05bench.datasets.cdl_crop import CDL13, CDLCrop
     from rs05bench.datasets.chip_folder import ChipFolder
     from rs05bench.datasets.chip_layout import ChipLayout
-    from rs05bench.datasets.embedding_rasters import AlphaEarthEmbedding, EmbeddingRasters, TesseraEmbedding
+    from rs05bench.datasets.embedding_rasters import EmbeddingRasters
     from rs05bench.datasets.embedding_table import EmbeddingTable
     from rs05bench.datasets.parcels import Parcels
+    from rs05bench.datasets.product_rasters import AlphaEarthEmbedding, TesseraEmbedding
     from rs05bench.datasets.urban import UrbanIndicators
 
 _HOME = {
-    "AlphaEarthEmbedding": "embedding_rasters",
+    "AlphaEarthEmbedding": "product_rasters",
     "CDL13": "cdl_crop",
     "CDLCrop": "cdl_crop",
     "EmbeddingRasters": "embedding_rasters",
@@ -28,7 +29,7 @@ _HOME = {
     "ChipLayout": "chip_layout",
     "HLSBurnScars": "burn_scars",
     "Parcels": "parcels",
-    "TesseraEmbedding": "embedding_rasters",
+    "TesseraEmbedding": "product_rasters",
     "UrbanIndicators": "urban",
 }
 

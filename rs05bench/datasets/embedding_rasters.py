@@ -1,54 +1,39 @@
-"""Public embeddings as TorchGeo datasets: one base, and a thin class for each product that has its own name in TorchGeo."""
+"""Public embeddings of any product as a TorchGeo dataset."""
 
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torchgeo.datasets import GoogleSatelliteEmbedding, RasterDataset, UnionDataset
+from torchgeo.datasets import RasterDataset, UnionDataset
 from torchgeo.datasets.utils import disambiguate_timestamp
 
 from rs05bench.datasets.absent import MissingDatasetError
+from rs05bench.datasets.given_tiles import index_of_tiles
+from rs05bench.datasets.native_units import native_units, parse_unit
+from rs05bench.datasets.slice_lookup import SliceLookup
 from rs05bench.embeddings.block_cache import DEFAULT_LIMIT, BlockCache
-from rs05bench.embeddings.embedding_source import open_source
 from rs05bench.embeddings.pixel_grid import WGS84, Grid, crs_name, crs_of, is_geographic, name_of, transformer
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.products import EmbeddingProduct, product
-from rs05bench.embeddings.readers import TileReader, mosaic, neighbours
+from rs05bench.embeddings.readers import holding, mosaic, neighbours
 from rs05bench.embeddings.resample import is_native, read_onto
-from rs05bench.embeddings.tile_index import Source, TileIndex, as_index
+from rs05bench.embeddings.tile_index import Source
 from rs05bench.embeddings.window import read_window, read_windows
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    import pandas as pd
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
     from pyproj import CRS
 
-_UNIT_ID = re.compile(r"(?P<tile>.+)@(?P<row>-?\d+)-(?P<column>-?\d+)-(?P<height>\d+)x(?P<width>\d+)")
-_MOST_UNITS = 2_000_000  # of one tile: a whole UTM zone has many times that
 _DEGREES_PER_METRE = 8.983152841195215e-06  # of latitude
-
-
-@dataclass(slots=True)
-class _Lookup:
-    """The index as arrays: a query of a GeoDataFrame costs more than cutting a small chip."""
-
-    index: Any
-    bounds: NDArray[np.float64]
-    start: NDArray[np.int64]
-    stop: NDArray[np.int64]
-    tile: NDArray[np.int64]
-    extent: tuple[slice, slice, slice]
 
 
 class EmbeddingRasters(RasterDataset):
@@ -85,7 +70,7 @@ class EmbeddingRasters(RasterDataset):
 
     product_name: str = ""
     index: gpd.GeoDataFrame
-    _lookup: _Lookup | None
+    _lookup: SliceLookup | None
 
     def __init__(
         self,
@@ -105,7 +90,7 @@ class EmbeddingRasters(RasterDataset):
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         record = of if isinstance(of, EmbeddingProduct) else product(*filter(None, [os.fspath(of) if of else self.product_name]))
-        self.tile_index = _index_of(paths, record, year)
+        self.tile_index = index_of_tiles(paths, record, year)
         if not len(self.tile_index):
             raise MissingDatasetError("no tile is left", source=self.tile_index.description)
         self.product = self.tile_index.product
@@ -186,7 +171,7 @@ class EmbeddingRasters(RasterDataset):
             DataError: If several years are there and `time_series` is off.
         """
         x, y, t = self._disambiguate_slice(index)
-        found = self._find(x, y, t)
+        found = self._look().find(x, y, t)
         if not found.size:
             raise IndexError(f"index: {index} not found in dataset with bounds: {self.bounds}")
         target = Grid(
@@ -220,56 +205,8 @@ class EmbeddingRasters(RasterDataset):
     def units(
         self, size: int | tuple[int, int] = 256, stride: int | None = None, area: Any = None, years: Iterable[int] | None = None
     ) -> gpd.GeoDataFrame:
-        """The native chips that tile every tile.
-
-        Args:
-            size: Height and width of a chip in pixels.
-            stride: Pixels from one chip to the next; None for no overlap.
-            area: Bounds or geometry in WGS84 that a chip must meet.
-            years: Years wanted; None for all.
-
-        Returns:
-            One row a chip: `unit_id, tile_id, row, column, height, width, year, utm_zone, crs, lon, lat` and its footprint (WGS84).
-        """
-        import geopandas as gpd
-        import pandas as pd
-        import shapely
-
-        height, width = (size, size) if isinstance(size, int) else size
-        index = self.tile_index.search(area, years)
-        shape = None if area is None else shapely.box(*area) if isinstance(area, tuple) else area
-        parts = []
-        for position, tile in enumerate(index.frame.itertuples(index=False)):
-            grid = index.open(position).grid
-            change = transformer(grid.crs, WGS84)
-            rows, columns = np.arange(0, grid.height - height + 1, stride or height), np.arange(0, grid.width - width + 1, stride or width)
-            if shape is not None:
-                lonlat: tuple[float, float, float, float] = shape.bounds
-                west, south, east, north = transformer(WGS84, grid.crs).transform_bounds(*lonlat, densify_pts=21)
-                top, bottom = (grid.north - north) / grid.yres - height - 2, (grid.north - south) / grid.yres + 2
-                left, right = (west - grid.west) / grid.xres - width - 2, (east - grid.west) / grid.xres + 2
-                rows, columns = rows[(rows >= top) & (rows <= bottom)], columns[(columns >= left) & (columns <= right)]
-            if rows.size * columns.size > _MOST_UNITS:
-                raise DataError(
-                    f"tile {tile.tile_id} has {rows.size * columns.size:,} chips of {height} x {width}",
-                    source=self.tile_index.description,
-                    remedy="Name an area: units(size, area=(west, south, east, north)).",
-                )
-            row, column = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
-            x0, y1 = grid.west + column * grid.xres, grid.north - row * grid.yres
-            x1, y0 = x0 + width * grid.xres, y1 - height * grid.yres
-            corners = np.stack(change.transform(np.stack([x0, x1, x1, x0]), np.stack([y0, y0, y1, y1])), axis=-1)
-            lon, lat = change.transform((x0 + x1) / 2, (y0 + y1) / 2)
-            names = [f"{tile.tile_id}@{r}-{c}-{height}x{width}" for r, c in zip(row.tolist(), column.tolist(), strict=True)]
-            facts = {"unit_id": names, "tile_id": tile.tile_id, "row": row, "column": column, "height": height, "width": width}
-            facts |= {"year": tile.year, "utm_zone": tile.utm_zone, "crs": tile.crs, "lon": lon, "lat": lat}
-            parts.append(pd.DataFrame(facts).assign(geometry=shapely.polygons(corners.transpose(1, 0, 2))))
-        columns_of = ["unit_id", "tile_id", "row", "column", "height", "width", "year", "utm_zone", "crs", "lon", "lat", "geometry"]
-        joined = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns_of)
-        frame = gpd.GeoDataFrame(joined[columns_of], geometry="geometry", crs=WGS84)
-        if shape is not None:
-            frame = frame[frame.intersects(shape)]
-        return frame.sort_values("unit_id", ignore_index=True)
+        """The native chips that tile every tile, see `rs05bench.datasets.native_units.native_units`."""
+        return native_units(self.tile_index, size, stride, area, years)
 
     def chip(self, unit_id: str) -> dict[str, Any]:
         """The native pixels of a unit of :meth:`units`: no resampling, north up, in the tile's own CRS.
@@ -277,7 +214,7 @@ class EmbeddingRasters(RasterDataset):
         Returns:
             A sample with `image`, `bounds`, `transform`, and the strings `crs` and `unit_id`.
         """
-        position, row, column, height, width = self._parse(unit_id)
+        position, row, column, height, width = parse_unit(self.tile_index, unit_id)
         return self._native(position, row, column, height, width, unit_id)
 
     def chips(self, unit_ids: Sequence[str], out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -285,7 +222,7 @@ class EmbeddingRasters(RasterDataset):
 
         Decode the batch on its device with `decode_tensor` (or `decode` for NumPy).
         """
-        parsed = [self._parse(unit_id) for unit_id in unit_ids]
+        parsed = [parse_unit(self.tile_index, unit_id) for unit_id in unit_ids]
         shapes = {(height, width) for *_, height, width in parsed}
         if len(shapes) != 1:
             raise DataError(f"chips of one batch must have one shape, found {sorted(shapes)}")
@@ -319,15 +256,9 @@ class EmbeddingRasters(RasterDataset):
             DataError: If no tile of that year holds the place.
         """
         self.tile_index.require_years([year])
-        for position, _ in self.tile_index.candidates([lon], [lat], year):
-            grid = self.tile_index.open(position).grid
-            x, y = transformer(WGS84, grid.crs).transform(lon, lat)
-            row, column = (int(v) for v in grid.rows_columns(x, y))
-            if 0 <= row < grid.height and 0 <= column < grid.width:
-                return self._native(
-                    position, row - size // 2, column - size // 2, size, size, f"{lon:.6f},{lat:.6f},{year}", neighbours=True
-                )
-        raise DataError(f"no tile of {year} holds longitude {lon:g}, latitude {lat:g}", source=self.tile_index.description)
+        position, row, column = holding(self.tile_index, lon, lat, year)
+        name = f"{lon:.6f},{lat:.6f},{year}"
+        return self._native(position, row - size // 2, column - size // 2, size, size, name, neighbours=True)
 
     def points(self, lon: Any, lat: Any, year: Any, *, decoded: bool = True) -> NDArray[Any]:
         """The embedding at points, see `read_points`."""
@@ -385,35 +316,15 @@ class EmbeddingRasters(RasterDataset):
         # A copy may be edited in place, as TorchGeo's splitters do: it looks its index up again.
         return self.__dict__ | {"_lookup": None}
 
-    def _look(self) -> _Lookup:
+    def _look(self) -> SliceLookup:
         # TorchGeo's splitters replace `index`; whatever it is now is what counts.
         if self._lookup is None or self._lookup.index is not self.index:
-            frame = self.index
-            bounds = frame.geometry.bounds.to_numpy()
-            left, right = frame.index.left, frame.index.right
-            tile = np.array([self._tile_of_path[str(path)] for path in frame["filepath"]], dtype=np.int64)
-            extent = (
-                slice(float(bounds[:, 0].min()), float(bounds[:, 2].max())),
-                slice(float(bounds[:, 1].min()), float(bounds[:, 3].max())),
-                slice(left.min(), right.max(), 1),
-            )
-            self._lookup = _Lookup(frame, bounds, _nanoseconds(left), _nanoseconds(right), tile, extent)
+            self._lookup = SliceLookup(self.index, self._tile_of_path)
         return self._lookup
 
     @property
     def _years_of(self) -> NDArray[np.int64]:
         return self.tile_index.year_array
-
-    def _find(self, x: slice, y: slice, t: slice) -> NDArray[np.int64]:
-        """Tile positions that overlap a slice."""
-        look = self._look()
-        west, south, east, north = look.bounds.T
-        hit = (west < x.stop) & (east > x.start) & (south < y.stop) & (north > y.start)
-        start, stop = t.start.as_unit("ns").value, t.stop.as_unit("ns").value
-        # A year that only begins where the slice ends is not in it.
-        hit &= ((look.start < stop) | ((start == stop) & (look.start == stop))) & (look.stop >= start)
-        found = look.tile[hit]
-        return found if found.size < 2 else np.unique(found)
 
     def _mosaic(self, positions: NDArray[np.int64], target: Grid) -> NDArray[Any]:
         """Tiles of one year on one grid: a single native one as it is stored, else each pixel from the tile of its own zone."""
@@ -484,15 +395,6 @@ class EmbeddingRasters(RasterDataset):
             return codec.decode(values, masked=self.masked)
         return values if np.isnan(self.masked) else np.nan_to_num(values, nan=self.masked)
 
-    def _parse(self, unit_id: str) -> tuple[int, int, int, int, int]:
-        match = _UNIT_ID.fullmatch(unit_id)
-        if match is None:
-            raise DataError(
-                f"{unit_id!r} is not a unit of this dataset", remedy="Unit ids come from units(), e.g. 2024/10N/x@0-256-256x256."
-            )
-        position = self.tile_index.position(match["tile"])
-        return position, int(match["row"]), int(match["column"]), int(match["height"]), int(match["width"])
-
     def _native_res(self) -> tuple[float, float]:
         """Pixel size of the first tile in the dataset's CRS, else that of the first tile, in degrees where the CRS is in degrees."""
         same = np.flatnonzero((self.tile_index.frame["crs"] == self._crs).to_numpy())
@@ -503,61 +405,8 @@ class EmbeddingRasters(RasterDataset):
         return grid.xres * scale, grid.yres * scale
 
 
-class AlphaEarthEmbedding(EmbeddingRasters, GoogleSatelliteEmbedding):
-    """AlphaEarth annual embeddings: published tiles, exports from Earth Engine and the Zarr mosaic.
-
-    See `EmbeddingRasters` for the arguments. TorchGeo's own class of these files neither decodes nor masks them.
-
-    References:
-        * https://arxiv.org/abs/2507.22291
-        * https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_SATELLITE_EMBEDDING_V1_ANNUAL
-    """
-
-    product_name = "alphaearth-v1"
-
-
-class TesseraEmbedding(EmbeddingRasters):
-    """TESSERA annual embeddings: `geoemb:` Zarr stores, and the GeoTIFFs and NumPy grids that geotessera writes.
-
-    See `EmbeddingRasters` for the arguments; `of` names another variant. A pixel whose scale is NaN or infinite is missing, and so is one
-    beyond the record's range. Zone-years that a store does not list as complete are left out with a warning that names them. Where zones
-    overlap, the zone a place is in counts.
-
-    References:
-        * https://arxiv.org/abs/2506.20380
-        * https://github.com/ucam-eo/geotessera
-    """
-
-    product_name = "tessera-v1.1-dclimate"
-
-
 class UnknownBandError(DataError, AssertionError):
     """A band that a product does not have; also an `AssertionError`, which TorchGeo raises for it."""
-
-
-def _index_of(paths: Source, record: EmbeddingProduct, year: int | None) -> TileIndex:
-    """The tiles of whatever a dataset was given; nothing there is TorchGeo's kind of error too."""
-    if isinstance(paths, TileIndex):
-        return paths
-    try:
-        if year is None and isinstance(paths, str | os.PathLike):
-            reader = open_source(paths, of=record)
-            if not isinstance(reader, TileReader):
-                raise DataError(f"{record.name} is not made of pixels", source=os.fspath(paths), remedy="Read it with open_source.")
-            return reader.index
-        return as_index(paths, year=year, of=record)
-    except DataError as error:
-        names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        if any("://" in str(name) for name in names) or any(_holds_files(name) for name in names):
-            raise
-        raise MissingDatasetError(error.problem, source=error.source, remedy=error.remedy) from error
-
-
-def _holds_files(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a file of the kind that is read."""
-    if os.path.isfile(path):
-        return True
-    return any(name.lower().endswith((".tif", ".tiff", ".npy", "zarr.json")) for _, _, names in os.walk(path) for name in names)
 
 
 def merge_by_mask(samples: Iterable[dict[str, Any]], fill: float = float("nan")) -> dict[str, Any]:
@@ -572,7 +421,3 @@ def merge_by_mask(samples: Iterable[dict[str, Any]], fill: float = float("nan"))
                 gap = held == fill if held.dtype == torch.int8 else torch.isnan(held)
                 merged[key] = torch.where(gap, value, held)
     return merged
-
-
-def _nanoseconds(index: pd.DatetimeIndex) -> NDArray[np.int64]:
-    return index.as_unit("ns").asi8

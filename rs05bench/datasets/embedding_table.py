@@ -7,8 +7,6 @@ What a card cannot mean is refused with the file, the column and the way to fix 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,23 +16,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.datasets.tables.card_files import FILE_COLUMN, ROW_COLUMN, read_files
+from rs05bench.datasets.tables.labels import with_targets, without_unknown_classes
 from rs05bench.datasets.tables.leaks import refuse_leaks
+from rs05bench.datasets.tables.missing_vectors import mark_missing
 from rs05bench.datasets.tables.positions import refuse_swapped, representative_points
 from rs05bench.datasets.tables.reshaping import join, melt_years
 from rs05bench.datasets.tables.wording import did_you_mean, some_columns
 from rs05bench.embeddings.card_products import HeldProduct, card_with_columns, patterns_of
-from rs05bench.embeddings.products import no_vector
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import TaskCard, UnitTable
 from rs05bench.protocol.classes import class_values
 from rs05bench.protocol.feature_sets import set_of
-from rs05bench.protocol.intake.keys import as_keys, find_keys, refuse_two_spellings, two_spellings
-from rs05bench.protocol.intake.sentinels import sentinels
+from rs05bench.protocol.intake.keys import as_keys, find_keys, refuse_two_spellings
 from rs05bench.protocol.scored_labels import UnitLabels
 
 READERS = ("table", "presto")
-_NUMBERED = re.compile(r"(?:.*\D)?\d{1,4}(?:_(?:mean|max|std))?")  # a component of an embedding: A00, emb_17, tessera_3_mean
-_FEWEST_BANDS = 8
 
 Derive = Callable[[pd.DataFrame, TaskCard], pd.DataFrame]
 
@@ -296,67 +292,14 @@ class EmbeddingTable:
         return frame.assign(unit_id=_joined(list(keys.values())))
 
     def _label(self, frame: pd.DataFrame) -> pd.DataFrame:
-        targets = self.card.targets
-        if self.card.kind == "regression":
-            for target in targets:
-                numbers = pd.to_numeric(frame[target], errors="coerce")
-                wrong = frame[target].notna() & numbers.isna()
-                if wrong.any():
-                    raise DataError(
-                        f"target {target!r} is not a number in {int(wrong.sum())} rows, e.g. {frame[target][wrong].iloc[0]!r}",
-                        source=self.source,
-                        remedy="Correct or blank those values, or make the task a classification.",
-                    )
-                numbers = numbers.astype(np.float64).replace([np.inf, -np.inf], np.nan)
-                for code, count in sentinels(numbers).items():
-                    self._note(f"{target} is {code:g}, a code for a missing value", count, str(frame["unit_id"][numbers == code].iloc[0]))
-                    numbers = numbers.mask(numbers == code)
-                frame = frame.assign(**{target: numbers})
-            return self._labelled(frame)
-        for target in targets:
-            frame = frame.assign(**{target: self._in_the_cards_words(as_keys(frame[target]), target)})
-        frame = self._labelled(frame)
-        if self.card.classes is None:
-            return frame
-        for target in targets:
-            unknown = frame[target].notna() & ~frame[target].isin(self.card.classes)
-            if unknown.all():
-                found = ", ".join(map(repr, sorted(set(frame[target].dropna()))[:8]))
-                raise DataError(
-                    f"no label of {target!r} is one of the card's classes {self.card.classes} (found: {found})",
-                    source=self.source,
-                    remedy="`classes` holds the values in the table; what to call them goes into `class_names`.",
-                )
-            for value, count in Counter(frame.loc[unknown, target]).items():
-                self._note(
-                    f"label {value!r} is not one of the card's classes", count, str(frame.loc[frame[target] == value, "unit_id"].iloc[0])
-                )
-            frame = frame[~unknown].reset_index(drop=True)
-        return frame
+        frame = self._labelled(with_targets(frame, self.card, source=self.source, note=self._note))
+        return without_unknown_classes(frame, self.card, source=self.source, note=self._note)
 
     def _labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Rows with a label of any target; all rows where those without one were asked for."""
         if self._unlabelled:
             return frame
         return self._drop(frame, frame[self.card.targets].isna().all(axis=1).to_numpy(), "no label")
-
-    def _in_the_cards_words(self, labels: pd.Series, target: str) -> pd.Series:
-        """Class codes as the card writes them where they are the same numbers (`1.0` is `1`); any other second spelling is refused."""
-        classes = self.card.classes or []
-        found = [str(value) for value in labels.dropna().unique()]
-        strange = [value for value in found if value not in classes] if classes else []
-        numbers = {value.removesuffix(".0"): value for value in strange if value.endswith(".0")}
-        renamed = {numbers[name]: name for name in classes if name in numbers}
-        labels = labels.replace(renamed) if renamed else labels
-        again = two_spellings([value for value in strange if value not in renamed], classes) if classes else two_spellings(found)
-        again = [item for item in again if set(item.spelled) - set(classes)]
-        if again:
-            raise DataError(
-                f"target {target!r} holds one class in two spellings: {again[0]}",
-                source=self.source,
-                remedy="Write it one way in the file and in `classes`; list both under `classes` if they are two.",
-            )
-        return labels
 
     def _place(self, frame: pd.DataFrame) -> pd.DataFrame:
         where = self.card.coordinates
@@ -375,7 +318,7 @@ class EmbeddingTable:
         if not columns:
             return frame
         values = np.array(frame[columns].to_numpy(dtype=np.float64, na_value=np.nan))
-        values = self._without_codes(columns, values, frame)
+        self.remarks += mark_missing(values, columns, self._resolve(frame), self.products, source=self.source)
         infinite = np.isinf(values)
         if infinite.any():
             frame = frame.assign(
@@ -393,59 +336,6 @@ class EmbeddingTable:
             return frame
         worst = [columns[c] for c in np.argsort(-missing.sum(axis=0), kind="stable") if missing[:, c].any()][:3]
         return self._drop(frame, missing.any(axis=1), f"missing feature ({', '.join(worst)}{', …' if len(worst) == 3 else ''})")
-
-    def _without_codes(self, columns: list[str], values: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float64]:
-        """Codes for missing values become infinite here, which counts as missing: whole embeddings without a vector, and single columns."""
-        place = {column: position for position, column in enumerate(columns)}
-        embedded: set[str] = set()
-        for name, members in self._resolve(frame).items():
-            held = self.products.get(name)
-            group = held.columns if held is not None else [column for column in members if _NUMBERED.fullmatch(column)]
-            group = [column for column in group if column in place]
-            if held is None:  # other columns of a union are no components of the embedding in it
-                group = [column for column in group if column not in embedded]
-                if len(group) < _FEWEST_BANDS:
-                    continue
-            if set(group) <= embedded:
-                continue
-            embedded |= set(group)
-            vectors = values[:, [place[column] for column in group]]
-            none = held.product.missing(vectors) if held is not None else no_vector(vectors)
-            none &= ~np.isnan(vectors).any(axis=1)  # those are counted as missing anyway
-            if none.any():
-                row = int(np.flatnonzero(none)[0])
-                if none.all() and held is not None:
-                    norms = np.linalg.norm(vectors, axis=1)
-                    raise DataError(
-                        f"none of the {len(frame):,} rows of {name!r} holds a vector of {held.product.name}: their norms are "
-                        f"{norms.min():.3g} to {norms.max():.3g} (first value {vectors[row, 0]:g} in {group[0]!r}), "
-                        "outside what the product's record allows",
-                        source=self.source,
-                        remedy="Export the vectors as they are, without scaling; other columns go into a feature set without a product.",
-                    )
-                of = [column for column in members if column in set(group) or column.rpartition("_")[0] in set(group)]
-                values[np.ix_(none, [place[column] for column in of])] = np.inf
-                what = f"a vector of {held.product.name}" if held is not None else "a vector"
-                self.remarks.append(
-                    f"{int(none.sum()):,} of {len(frame):,} rows of {name!r} do not hold {what} (fill, all zero or out of range; "
-                    f"first {vectors[row, 0]:g}): counted as missing"
-                )
-        cells: dict[float, dict[str, int]] = {}
-        for column, at_column in place.items():
-            for code, count in sentinels(pd.Series(values[:, at_column])).items():
-                values[values[:, at_column] == code, at_column] = np.inf
-                cells.setdefault(code, {})[column] = count
-        for code, found in cells.items():
-            names = ", ".join(list(found)[:4]) + (", …" if len(found) > 4 else "")
-            self.remarks.append(
-                f"{code:g} stands in {sum(found.values()):,} cells of {names}: a code for a missing value, counted as missing"
-            )
-        still = [column for column, at_column in place.items() if _one_value(values[:, at_column])]
-        if still:
-            self.remarks.append(
-                f"{len(still)} feature columns hold one value only ({', '.join(still[:4])}{', …' if len(still) > 4 else ''})"
-            )
-        return values
 
     def _drop(self, frame: pd.DataFrame, rows: NDArray[np.bool_], reason: str) -> pd.DataFrame:
         if not rows.any():
@@ -514,11 +404,6 @@ class EmbeddingTable:
                 source=self.source,
                 remedy="There is nothing to learn: check the filters and the label column.",
             )
-
-
-def _one_value(values: NDArray[np.float64]) -> bool:
-    known = values[np.isfinite(values)]
-    return len(known) > 1 and bool((known == known[0]).all())
 
 
 def _joined(keys: list[pd.Series]) -> NDArray[np.object_]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from rs05bench.embeddings.pixel_grid import WGS84, GeoBoxLike, Grid, transformer, wrapped
 from rs05bench.embeddings.products import EmbeddingProduct
-from rs05bench.embeddings.tile_index import year_of
+from rs05bench.embeddings.tile_paths import year_of
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:

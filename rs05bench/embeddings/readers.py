@@ -110,22 +110,17 @@ class TileReader:
         self, lon: float, lat: float, size: int, year: int, *, on_tile: OnTile | None = None
     ) -> tuple[NDArray[Any], str, tuple[float, ...]]:
         """The native chip whose centre pixel holds a place; neighbours of the same grid fill what is beyond its tile."""
-        for position, _ in self.index.candidates([lon], [lat], year):
-            raster = self.index.open(position)
-            grid = raster.grid
-            x, y = transformer(WGS84, grid.crs).transform(lon, lat)
-            row, column = (int(v) for v in grid.rows_columns(x, y))
-            if not (0 <= row < grid.height and 0 <= column < grid.width):
-                continue
-            top, left = row - size // 2, column - size // 2
-            self._tell(position, on_tile)
-            values = self.product.codec.as_stored(read_window(raster, self._blocks, top, left, size, size), axis=0)
-            if top < 0 or left < 0 or top + size > grid.height or left + size > grid.width:
-                west, north = grid.west + left * grid.xres, grid.north - top * grid.yres
-                target = Grid(crs_name(grid.crs), west, north, grid.xres, grid.yres, size, size)
-                values = self._fill(values, target, position, year, on_tile)
-            return values, grid.crs, grid.transform(top, left)
-        raise DataError(f"no tile of {year} holds longitude {lon:g}, latitude {lat:g}", source=self.description)
+        position, row, column = holding(self.index, lon, lat, year)
+        raster = self.index.open(position)
+        grid = raster.grid
+        top, left = row - size // 2, column - size // 2
+        self._tell(position, on_tile)
+        values = self.product.codec.as_stored(read_window(raster, self._blocks, top, left, size, size), axis=0)
+        if top < 0 or left < 0 or top + size > grid.height or left + size > grid.width:
+            west, north = grid.west + left * grid.xres, grid.north - top * grid.yres
+            target = Grid(crs_name(grid.crs), west, north, grid.xres, grid.yres, size, size)
+            values = self._fill(values, target, position, year, on_tile)
+        return values, grid.crs, grid.transform(top, left)
 
     def portions_of(self, lon: ArrayLike, lat: ArrayLike, year: int) -> NDArray[np.int64]:
         """The position of the first tile tried for each point, -1 where there is none."""
@@ -147,6 +142,21 @@ class TileReader:
                 more = codec.as_stored(read_onto(raster, self._blocks, target), axis=0)
                 values = np.where(codec.is_missing(values[0]), more, values)
         return values
+
+
+def holding(index: TileIndex, lon: float, lat: float, year: int) -> tuple[int, int, int]:
+    """The tile that holds a place, by preference that of the place's own zone, and the row and column there.
+
+    Raises:
+        DataError: No tile of the year does.
+    """
+    for position, _ in index.candidates([lon], [lat], year):
+        grid = index.open(position).grid
+        x, y = transformer(WGS84, grid.crs).transform(lon, lat)
+        row, column = (int(v) for v in grid.rows_columns(x, y))
+        if 0 <= row < grid.height and 0 <= column < grid.width:
+            return position, row, column
+    raise DataError(f"no tile of {year} holds longitude {lon:g}, latitude {lat:g}", source=index.description)
 
 
 def neighbours(index: TileIndex, target: Grid, year: int) -> list[int]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -19,6 +17,7 @@ from rs05bench.embeddings.pixel_grid import WGS84, Grid, belongs, crs_name, tran
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.embeddings.raster import Raster
 from rs05bench.embeddings.raster_files import open_raster, probe
+from rs05bench.embeddings.tile_paths import address_below, files_below, only_local, refuse_other_years, stem, tile_id_of, year_of
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
 INDEX_NAME = "aef_index.parquet"
 COLUMNS = ["tile_id", "path", "year", "utm_zone", "crs", "west", "south", "east", "north"]
 _OPEN_FILES = 64
-_YEAR_IN_NAME = re.compile(r"(?<!\d)(20[0-3][0-9])(?!\d)")
-_YEAR_APART = re.compile(r"(?<![0-9A-Za-z])(20[0-3][0-9])(?![0-9A-Za-z])")
-_YEAR = re.compile(r"20[0-3][0-9]")
-_ZONE = re.compile(r"\d{1,2}[NS]")
-_SUFFIXES = (".tif", ".tiff")
 
 type Source = TileIndex | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -88,8 +82,8 @@ class TileIndex:
         roots = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         if len(roots) == 1 and not is_remote(roots[0]) and (Path(roots[0]) / INDEX_NAME).is_file():
             return cls.from_parquet(Path(roots[0]) / INDEX_NAME, root=roots[0], of=record)
-        files = _files(roots)
-        _refuse_other_years(files, year)
+        files = files_below(roots)
+        refuse_other_years(files, year)
         if files and record.dimensions is None:
             with closing(open_raster(files[0], record)) as first:
                 record = first.product
@@ -151,8 +145,8 @@ class TileIndex:
             raise DataError(f"cannot be read as the tile index: {str(error).splitlines()[0]}", source=os.fspath(path)) from error
         records = [
             {
-                "tile_id": _tile_id(row.path),
-                "path": _join(root, row.path),
+                "tile_id": tile_id_of(row.path),
+                "path": address_below(root, row.path),
                 "year": int(row.year),
                 "utm_zone": str(row.utm_zone),
                 "crs": crs_name(str(row.crs)),
@@ -165,7 +159,7 @@ class TileIndex:
             for row in rows.itertuples(index=False)
         ]
         if root is not None and not is_remote(root) and opener is None:
-            records = _only_local(records, root)
+            records = only_local(records, root)
         found = cls(_frame(records), of=of, opener=opener, description=str(root or path))
         return found if area is None or isinstance(area, tuple) else found.search(area)
 
@@ -326,49 +320,6 @@ def as_index(source: Source, *, year: int | None = None, of: EmbeddingProduct | 
     return TileIndex.scan(source, year=year, of=of)
 
 
-def year_of(path: str | os.PathLike[str]) -> int | None:
-    """The year a path names: that of the published layout (`2024/10N/file`), else the file's name, else the nearest folder that is one."""
-    parts = re.split(r"[\\/]", os.fspath(path))
-    if len(parts) >= 3 and _ZONE.fullmatch(parts[-2]) and _YEAR.fullmatch(parts[-3]):
-        return int(parts[-3])
-    name = _stem(parts[-1]).replace("_", "-")
-    apart, anywhere = set(_YEAR_APART.findall(name)), set(_YEAR_IN_NAME.findall(name))
-    if len(apart) == 1:
-        return int(apart.pop())
-    folder = next((int(part) for part in reversed(parts[:-1]) if _YEAR.fullmatch(part)), None)
-    # Four digits inside a word may be a hash: a folder says more.
-    return folder if folder is not None or len(anywhere) != 1 else int(anywhere.pop())
-
-
-def _refuse_other_years(files: Sequence[str], year: int | None) -> None:
-    """Refuse one year for files that name several: they would be taken for tiles of one year."""
-    if year is None:
-        return
-    named = {found for found in (year_of(file) for file in files) if found is not None}
-    if len(named) > 1:
-        raise DataError(
-            f"year={year} was given for files that name {', '.join(map(str, sorted(named)))}",
-            source=files[0],
-            remedy="Leave year out, or give the files of one year.",
-        )
-
-
-def _only_local(records: list[dict[str, Any]], root: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The records whose file is there."""
-    present = {os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names}
-    kept = [record for record in records if record["path"] in present or os.path.exists(record["path"])] if present else []
-    absent = len(records) - len(kept)
-    if records and not kept:
-        raise DataError(
-            f"none of the {absent} tiles listed in the index is here",
-            source=str(root),
-            remedy="Download tiles below this folder, or read from the mirror.",
-        )
-    if absent:
-        warnings.warn(f"{root}: {absent} of {len(records)} tiles listed in the index are not here and left out", UserWarning, stacklevel=3)
-    return kept
-
-
 def footprint(grid: Grid) -> BaseGeometry:
     """The outline of a grid in WGS84 degrees; sides are bent where the projection bends them."""
     import shapely
@@ -388,21 +339,6 @@ def footprint(grid: Grid) -> BaseGeometry:
     return shapely.transform(outline, degrees, interleaved=False)
 
 
-def _files(roots: Iterable[str | os.PathLike[str]]) -> list[str]:
-    found: set[str] = set()
-    for root in roots:
-        name = os.fspath(root)
-        if is_remote(name):
-            found.add(name)
-        elif os.path.isdir(name):
-            found.update(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in _SUFFIXES)
-        elif os.path.isfile(name):
-            found.add(name)
-        else:
-            raise DataError("no such file or folder", source=name)
-    return sorted(found)
-
-
 def _record(path: str, year: int | None, of: EmbeddingProduct) -> dict[str, Any]:
     grid = probe(path, of)
     named = year if year is not None else year_of(path)
@@ -416,7 +352,7 @@ def _record(path: str, year: int | None, of: EmbeddingProduct) -> dict[str, Any]
             source=path,
             remedy="Put it into a folder named by the year, or pass year=.",
         )
-    return tile_record(_tile_id(path), path, named, grid, of)
+    return tile_record(tile_id_of(path), path, named, grid, of)
 
 
 def tile_record(tile_id: str, path: str, year: int, grid: Grid, of: EmbeddingProduct) -> dict[str, Any]:
@@ -446,29 +382,9 @@ def _frame(records: list[dict[str, Any]]) -> gpd.GeoDataFrame:
     if again:
         common = os.path.commonpath([os.path.dirname(record["path"]) for record in again]) if len(again) > 1 else ""
         for record in again:
-            record["tile_id"] = _stem(os.path.relpath(record["path"], common)).replace(os.sep, "/")
+            record["tile_id"] = stem(os.path.relpath(record["path"], common)).replace(os.sep, "/")
     frame = gpd.GeoDataFrame(records, columns=[*COLUMNS, "geometry"], geometry="geometry", crs=WGS84)
     return frame.sort_values(["year", "tile_id", "path"], kind="stable", ignore_index=True)
-
-
-def _stem(path: str) -> str:
-    return re.sub(r"\.tiff?$", "", path, flags=re.IGNORECASE)
-
-
-def _tile_id(path: str) -> str:
-    """The path from its last year folder on (`{year}/{zone}/{name}`), without the suffix; else `{zone}/{name}` or the name."""
-    parts = [part for part in re.split(r"[\\/]", _stem(path)) if part]
-    for position in range(len(parts) - 2, -1, -1):
-        if _YEAR.fullmatch(parts[position]):
-            return "/".join(parts[position:])
-    return "/".join(parts[-2:] if len(parts) >= 2 and _ZONE.fullmatch(parts[-2]) else parts[-1:])
-
-
-def _join(root: str | os.PathLike[str] | None, path: str) -> str:
-    if root is None:
-        return path
-    tail = "/".join(path.split("/")[-3:])
-    return f"{os.fspath(root).rstrip('/')}/{tail}" if is_remote(root) else str(Path(root) / tail)
 
 
 def _geometry(row: Any) -> BaseGeometry:

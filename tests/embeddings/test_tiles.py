@@ -6,7 +6,8 @@ import pytest
 import shapely
 
 from rs05bench.embeddings.points import read_points
-from rs05bench.embeddings.tile_index import TileIndex, as_index, year_of
+from rs05bench.embeddings.tile_index import TileIndex, as_index
+from rs05bench.embeddings.tile_paths import year_of
 from rs05bench.errors import DataError
 from tests.embeddings.tiles import vectors, write_index, write_tile
 
