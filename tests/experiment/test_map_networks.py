@@ -12,7 +12,7 @@ import rasterio.warp
 import shapely
 from rasterio.transform import from_origin
 
-from rs05bench.datasets.layers.terrain import Terrain
+from rs05bench.datasets.layers import RasterSampler
 from rs05bench.errors import DataError
 from rs05bench.experiment.map_draw import draw
 from rs05bench.experiment.map_model import fit_or_load
@@ -183,7 +183,7 @@ def test_a_hybrid_network_sees_the_layers_it_was_trained_with(request_of, chip_f
     said |= {"extra": {"folder": str(tmp_path / "layers"), "only": ["dem"]}}
     card = asked.card.model_copy(update={"preprocessing": said})
     seen = []
-    real = Terrain.on_window
+    real = RasterSampler.on_window
 
     def spy(self, crs, transform, shape):
         seen.append(values := real(self, crs, transform, shape))
@@ -193,7 +193,7 @@ def test_a_hybrid_network_sees_the_layers_it_was_trained_with(request_of, chip_f
     changes |= {"sources": [str(chip_folder / "alphaearth")]}
     make_map(request_of(out=tmp_path / "first", **changes))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Terrain, "on_window", spy)
+        patch.setattr(RasterSampler, "on_window", spy)
         result = make_map(request_of(out=tmp_path / "again", **changes))
     assert (read(result, "class", scene.stem) != 255).any()
     assert {len(values) for values in seen} == {4}

@@ -1,6 +1,7 @@
 """Layers that stand beside an embedding in a hybrid feature set: terrain, climate zone, distances, counts.
 
-Every layer reads a public source from files of the user's, and answers for points, polygons and raster windows in the same columns, so
+Every layer is a record (`records/*.yaml`: source, licence, columns, how it is sampled) over one of three samplers: raster, distance, count.
+It reads a public source from files of the user's, and answers for points, polygons and raster windows in the same columns, so
 that a card's `hybrid` set can name them by a glob (`dem_*`, `climate_*`, `dist_*`, `poi_*`, `buildings_*`).
 `rs05bench layers --list` shows the sources with licence, resolution and unit; `docs/howto/layers.md` says how to get them.
 
@@ -16,28 +17,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rs05bench.datasets.layers.base import Layer
-    from rs05bench.datasets.layers.climate import ClimateZones
-    from rs05bench.datasets.layers.counts import Counts
-    from rs05bench.datasets.layers.distance import Distance
+    from rs05bench.datasets.layers.counts import CountSampler
+    from rs05bench.datasets.layers.distance import DistanceSampler
     from rs05bench.datasets.layers.layer_folder import open_layers
-    from rs05bench.datasets.layers.layer_sources import LayerSource, list_sources
+    from rs05bench.datasets.layers.layer_sources import LayerSource, find_source, list_sources
+    from rs05bench.datasets.layers.raster_sampler import RasterSampler
+    from rs05bench.datasets.layers.sampler import Layer
     from rs05bench.datasets.layers.table import append_layers
-    from rs05bench.datasets.layers.terrain import Terrain
 
 _HOME = {
-    "ClimateZones": "climate",
-    "Counts": "counts",
-    "Distance": "distance",
-    "Layer": "base",
+    "CountSampler": "counts",
+    "DistanceSampler": "distance",
+    "Layer": "sampler",
     "LayerSource": "layer_sources",
-    "Terrain": "terrain",
+    "RasterSampler": "raster_sampler",
     "append_layers": "table",
+    "find_source": "layer_sources",
     "list_sources": "layer_sources",
     "open_layers": "layer_folder",
 }
 
-__all__ = ["ClimateZones", "Counts", "Distance", "Layer", "LayerSource", "Terrain", "append_layers", "list_sources", "open_layers"]
+__all__ = [
+    "CountSampler",
+    "DistanceSampler",
+    "Layer",
+    "LayerSource",
+    "RasterSampler",
+    "append_layers",
+    "find_source",
+    "list_sources",
+    "open_layers",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,38 +8,36 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rs05bench.datasets.layers.base import as_window, note_missing, pixel_centres, positions
-from rs05bench.datasets.layers.layer_sources import LayerSource, find_source
+from rs05bench.datasets.layers.layer_sources import CountSampling, LayerSource
+from rs05bench.datasets.layers.sampler import Layer, note_missing, positions
 from rs05bench.datasets.layers.vector_layers import Features, Plane, cells, to_edge
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    from affine import Affine
 
 
-class Counts:
+class CountSampler(Layer):
     """Number of features within a radius of a point, or in a polygon with their density and, for footprints, the share of area they cover.
 
     A polygon feature counts where its centroid lies, so that each counts once. Outside of what the files cover there is no number (not 0);
     how many circles or polygons reach over the edge is noted.
 
     Args:
+        source: The layer.
         features: Points or polygons, and the area that they cover.
-        name: Names the columns, `<name>_count_<radius>m`, `<name>_count`, `<name>_per_km2`, `<name>_cover`.
-        radius_m: Radius around a point, metres.
-        source: Default the catalogue's of that name.
+        name: Names the columns, `<name>_count_<radius>m`, `<name>_count`, `<name>_per_km2`, `<name>_cover`; default the source's.
         simulated: Whether the files are the simulator's.
     """
 
-    def __init__(
-        self, features: Features, name: str, *, radius_m: float = 500.0, source: LayerSource | None = None, simulated: bool = False
-    ) -> None:
-        if not 0 < radius_m <= 50_000:
-            raise DataError(f"radius_m must lie between 0 and 50,000 metres, found {radius_m:g}")
-        self.features, self.name, self.radius_m = features, name, float(radius_m)
-        self.source, self.simulated = source or find_source(name), simulated
-        self.column = f"{name}_count_{radius_m:g}m"
+    def __init__(self, source: LayerSource, features: Features, *, name: str = "", simulated: bool = False) -> None:
+        assert isinstance(source.sampler, CountSampling)
+        self.features, self.radius_m = features, float(source.sampler.radius_m)
+        super().__init__(source, name or source.name, [f"{name or source.name}_count_{self.radius_m:g}m"], simulated=simulated)
+
+    def absent_over_polygons(self) -> str:
+        """Why a polygon may have no value."""
+        return "outside of the area that the files cover"
 
     def at_points(self, lon: ArrayLike, lat: ArrayLike) -> pd.DataFrame:
         """Counts within the radius of positions in degrees."""
@@ -56,7 +54,7 @@ class Counts:
             middles = self._middles(plane, box)
             values[here[rows]] = cKDTree(middles).query_ball_point(at, self.radius_m, return_length=True) if len(middles) else 0.0
             over += int((to_edge(self.features, plane, shapely.points(at), box, self.radius_m) < self.radius_m).sum())
-        table = pd.DataFrame({self.column: values})
+        table = pd.DataFrame({self.columns[0]: values})
         table.attrs["notes"] = [
             *note_missing(self.name, ~inside, "no position, or outside of the area that the files cover"),
             *([f"{self.name}: the circles of {over:,} units reach over the edge of the files"] if over else []),
@@ -88,18 +86,10 @@ class Counts:
         table[~covered] = np.nan
         over = int((covered & ~shapely.covers(self.features.area, shapes)).sum())
         table.attrs["notes"] = [
-            *note_missing(self.name, ~covered, "outside of the area that the files cover"),
+            *note_missing(self.name, ~covered, self.absent_over_polygons()),
             *([f"{self.name}: {over:,} polygons reach over the edge of the files"] if over else []),
         ]
         return table
-
-    def on_window(self, crs: Any, transform: Affine, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Counts within the radius of the pixel centres of a window, (1, rows, columns)."""
-        return as_window(self.at_points(*pixel_centres(crs, transform, shape)), [self.column], shape)
-
-    def window_columns(self) -> list[str]:
-        """What the band of `on_window` is."""
-        return [self.column]
 
     def _middles(self, plane: Plane, box: tuple[float, float, float, float]) -> NDArray[np.float64]:
         import shapely

@@ -8,21 +8,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rs05bench.datasets.layers.base import as_window, lattice, note_missing, pixel_centres, polygon_means, positions
-from rs05bench.datasets.layers.layer_sources import LayerSource, find_source
+from rs05bench.datasets.layers.layer_sources import DistanceSampling, LayerSource
+from rs05bench.datasets.layers.sampler import Layer, note_missing, pixel_centres, positions
 from rs05bench.datasets.layers.vector_layers import Features, cells, to_edge
-from rs05bench.errors import DataError
 from rs05bench.protocol.geodesy import metres_per_degree
 
 if TYPE_CHECKING:
-    import geopandas as gpd
     from affine import Affine
 
 _FIRST_M = 2_000.0
 """How far is looked first; four times as far each time that finds nothing."""
 
 
-class Distance:
+class DistanceSampler(Layer):
     """Distance to the nearest feature, measured in a local metric plane, 0 inside a polygon.
 
     A distance is exact or missing: where nothing lies within `max_m`, or the position lies outside of what the files cover, there is no
@@ -31,26 +29,21 @@ class Distance:
     transform of the rasterised features: good to 0.75 of a pixel.
 
     Args:
+        source: The layer.
         features: The lines or polygons, and the area that they cover.
-        name: Names the column, `dist_<name>_m`.
-        max_m: How far to look, metres.
-        source: Default the catalogue's of that name, else roads.
+        name: Names the column, `dist_<name>_m`; default the source's.
         simulated: Whether the files are the simulator's.
     """
 
-    def __init__(
-        self, features: Features, name: str, *, max_m: float = 50_000.0, source: LayerSource | None = None, simulated: bool = False
-    ) -> None:
-        if not 0 < max_m <= 500_000:
-            raise DataError(f"max_m must lie between 0 and 500,000 metres, found {max_m:g}")
-        self.features, self.name, self.max_m = features, name, float(max_m)
-        self.source, self.simulated = source or find_source(name), simulated
-        self.column = f"dist_{name}_m"
+    def __init__(self, source: LayerSource, features: Features, *, name: str = "", simulated: bool = False) -> None:
+        assert isinstance(source.sampler, DistanceSampling)
+        self.features, self.max_m = features, float(source.sampler.max_m)
+        super().__init__(source, name or source.name, [f"dist_{name or source.name}_m"], simulated=simulated)
 
     def at_points(self, lon: ArrayLike, lat: ArrayLike) -> pd.DataFrame:
         """Distances of positions in degrees."""
         values, outside, beyond = self._measure(lon, lat)
-        table = pd.DataFrame({self.column: values})
+        table = pd.DataFrame({self.columns[0]: values})
         unsure = int(beyond.sum())
         table.attrs["notes"] = [
             *note_missing(self.name, outside, "no position, or outside of the area that the files cover"),
@@ -59,19 +52,15 @@ class Distance:
         ]
         return table
 
-    def on_polygons(self, polygons: gpd.GeoDataFrame) -> pd.DataFrame:
-        """Mean distance over each polygon."""
-        rows, lon, lat = lattice(polygons)
-        points = self.at_points(lon, lat)
-        table = polygon_means(points, rows, len(polygons))
-        table.attrs["notes"] = note_missing(self.name, table[self.column].isna(), f"not covered, or nothing within {self.max_m:,.0f} m")
-        return table
+    def absent_over_polygons(self) -> str:
+        """Why a polygon may have no value."""
+        return f"not covered, or nothing within {self.max_m:,.0f} m"
 
     def on_window(self, crs: Any, transform: Affine, shape: tuple[int, int]) -> NDArray[np.float32]:
         """At the pixel centres of a window, (1, rows, columns)."""
         lon, lat = pixel_centres(crs, transform, shape)
         if not _metric(crs, transform, shape, lon, lat):
-            return as_window(self.at_points(lon, lat), [self.column], shape)
+            return super().on_window(crs, transform, shape)
         out = self._transform(crs, transform, shape, (lon.min(), lat.min(), lon.max(), lat.max()))
         # What is nearer to the border of the padded window than to a feature in it is measured exactly.
         open_ = np.flatnonzero(np.isnan(out.ravel()))
@@ -79,10 +68,6 @@ class Distance:
             out.ravel()[open_] = self._measure(lon[open_], lat[open_])[0]
         out.ravel()[~self.features.covers(lon, lat)] = np.nan
         return out[None].astype(np.float32)
-
-    def window_columns(self) -> list[str]:
-        """What the band of `on_window` is."""
-        return [self.column]
 
     def _measure(self, lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
         """Distances; which lie outside of the covered area; which lie nearer to its edge than to what was found."""

@@ -46,6 +46,11 @@ class RasterTiles:
         steps = _steps(header, np.array([header.height // 2]), np.array([header.width // 2]))
         return float(np.sqrt(abs(np.linalg.det(steps[0]))))
 
+    def file_at(self, lon: float, lat: float) -> Path:
+        """The file that holds a position, for messages; the first where none does."""
+        hits = (header.path for header in self.headers if _rowcol(header, np.array([lon]), np.array([lat]))[2][0])
+        return next(hits, self.headers[0].path)
+
     def values(self, lon: Float, lat: Float) -> Float:
         """The pixel that holds each position; NaN where missing or outside."""
         return self.neighbourhood(lon, lat, 0)[0][:, 0, 0]

@@ -179,7 +179,7 @@ def _around(src: rasterio.DatasetReader, scene: BurnScene) -> tuple[NDArray[np.f
     from rasterio.warp import transform_bounds
     from rasterio.windows import Window, from_bounds, transform
 
-    from rs05bench.datasets.layers.terrain import HIGHEST, LOWEST, VOIDS
+    from rs05bench.datasets.layers.layer_sources import RasterSampling, find_source
     from rs05bench.datasets.rasters import read_meant
 
     asked = from_bounds(*transform_bounds("EPSG:4326", src.crs, *scene.footprint.bounds), transform=src.transform)
@@ -188,12 +188,16 @@ def _around(src: rasterio.DatasetReader, scene: BurnScene) -> tuple[NDArray[np.f
     bottom = min(int(np.ceil(asked.row_off + asked.height)) + 2, src.height)
     window = Window(left, top, max(right - left, 1), max(bottom - top, 1))
     heights = read_meant(src, [1], window=window)[0]
-    heights[np.isin(heights, VOIDS)] = np.nan
-    strange = (heights < LOWEST) | (heights > HIGHEST)
+    said = find_source("dem").sampler
+    assert isinstance(said, RasterSampling)
+    assert said.range is not None
+    lowest, highest = said.range
+    heights[np.isin(heights, said.missing)] = np.nan
+    strange = (heights < lowest) | (heights > highest)
     if strange.any():
         raise DataError(
-            f"expected metres between {LOWEST:g} and {HIGHEST:g}, found {heights[strange][0]:g}",
+            f"expected metres between {lowest:g} and {highest:g}, found {heights[strange][0]:g}",
             source=src.name,
-            remedy="A code for missing is declared with `rio edit-info --nodata`; feet or decimetres must be turned into metres.",
+            remedy=said.remedy,
         )
     return heights, transform(window, src.transform)

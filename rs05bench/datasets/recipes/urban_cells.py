@@ -87,7 +87,7 @@ def cells(job: BuildJob) -> gpd.GeoDataFrame:
 
 def points_of(job: BuildJob, units: gpd.GeoDataFrame, pixel_m: float) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """A lattice of points in every cell about as dense as the raster's pixels: row of the cell, longitude, latitude."""
-    from rs05bench.datasets.layers.base import lattice
+    from rs05bench.datasets.layers.sampler import lattice
 
     dense = (float(job.options["cell_m"]) / max(pixel_m, 1e-6)) ** 2
     return lattice(units, int(np.clip(dense, _SPARSEST, _DENSEST)))

@@ -35,14 +35,14 @@ USES = {
 
 def buildings(job: BuildJob) -> TaskCard:
     """Share of a cell under roofs, or buildings a square kilometre."""
-    from rs05bench.datasets.layers import Counts
+    from rs05bench.datasets.layers import CountSampler, find_source
     from rs05bench.datasets.layers.vector_layers import Features
     from rs05bench.datasets.recipes.urban_cells import cells, finish
 
     ground = cells(job)
     coverage = job.files("coverage")
     features = Features(job.files("buildings"), coverage=coverage[0] if coverage else None)
-    values = Counts(features, "buildings").on_polygons(ground)
+    values = CountSampler(find_source("buildings"), features).on_polygons(ground)
     if "buildings_cover" not in values:
         raise DataError(
             "holds points, expected footprints (polygons)", source=job.files("buildings")[0], remedy="Give a layer of footprints."

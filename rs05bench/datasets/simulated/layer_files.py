@@ -108,13 +108,16 @@ def _write_climate(path: Path, places: Sequence[Base]) -> Path:
     import rasterio
     from rasterio.transform import from_origin
 
-    from rs05bench.datasets.layers.climate import ZONES
+    from rs05bench.datasets.layers.layer_sources import RasterSampling, find_source
 
+    sampler = find_source("climate").sampler
+    assert isinstance(sampler, RasterSampling)
+    code_of = {name: code for code, name in sampler.classes.items()}
     codes = np.zeros((1800, 3600), dtype=np.uint8)
     for place in places:
         lon, lat = (v[0] for v in place.grid.lonlat(np.array([place.grid.height // 2]), np.array([place.grid.width // 2])))
         row, col = int((90 - lat) * 10), int((lon + 180) * 10)
-        codes[row - 1 : row + 2, col - 1 : col + 2] = ZONES.index(place.climate.koppen) + 1
+        codes[row - 1 : row + 2, col - 1 : col + 2] = code_of[place.climate.koppen]
     options = {"driver": "GTiff", "dtype": "uint8", "count": 1, "crs": "EPSG:4326", "compress": "deflate", "height": 1800, "width": 3600}
     with rasterio.open(path, "w", transform=from_origin(-180, 90, 0.1, 0.1), **options) as dst:
         dst.write(codes, 1)

@@ -8,12 +8,13 @@ import pytest
 import shapely
 from rasterio.transform import from_origin
 
-from rs05bench.datasets.layers import ClimateZones
-from rs05bench.datasets.layers.climate import ZONES
+from rs05bench.datasets.layers import RasterSampler, find_source
 from rs05bench.errors import DataError
 from tests.datasets.layers.files import centres, write_raster
 
 GRID = from_origin(-3, 52, 0.1, 0.1)
+CLIMATE = find_source("climate")
+ZONES = tuple(CLIMATE.sampler.classes.values())
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def codes():
 
 @pytest.fixture
 def layer(tmp_path, codes):
-    return ClimateZones(write_raster(tmp_path / "koppen_geiger_0p1.tif", codes, GRID))
+    return RasterSampler(CLIMATE, [write_raster(tmp_path / "koppen_geiger_0p1.tif", codes, GRID)])
 
 
 def test_every_code_is_its_zone(layer):
@@ -51,18 +52,18 @@ def test_a_waterfront_takes_the_nearest_land_and_the_open_sea_nothing(layer):
     assert table["koppen"].fillna("").tolist() == [ZONES[24], ZONES[24], "", ""]
     assert table["climate_Dfa"].isna().tolist() == [False, False, True, True]
     notes = " ".join(table.attrs["notes"])
-    assert "2 of 4 units take the nearest land pixel" in notes
-    assert "2 of 4 units have no value (no land within 2 pixels)" in notes
+    assert "2 of 4 units take the nearest pixel with data" in notes
+    assert "2 of 4 units have no value (no data within 2 pixels)" in notes
 
 
 def test_main_groups_are_five_columns(tmp_path, codes):
-    layer = ClimateZones(write_raster(tmp_path / "koppen.tif", codes, GRID), level="main")
+    layer = RasterSampler(CLIMATE.with_options({"level": "main"}), [write_raster(tmp_path / "koppen.tif", codes, GRID)])
     lon, lat = (v[:3].ravel() for v in centres(GRID, (10, 10)))
     table = layer.at_points(lon, lat)
     assert layer.window_columns() == ["climate_A", "climate_B", "climate_C", "climate_D", "climate_E"]
     assert table[layer.window_columns()].to_numpy().sum(axis=0).tolist() == [3, 4, 9, 12, 2]
     with pytest.raises(DataError, match=r"zone .30 columns. and main"):
-        ClimateZones(tmp_path / "koppen.tif", level="half")
+        CLIMATE.with_options({"level": "half"})
 
 
 def test_a_polygon_gets_shares(layer):
@@ -85,7 +86,7 @@ def test_a_window_holds_one_band_a_zone(layer, codes):
 @pytest.mark.parametrize("code", [31, 62, 255])
 def test_another_map_is_refused(tmp_path, codes, code):
     codes[0, 0] = code
-    layer = ClimateZones(write_raster(tmp_path / "other.tif", codes, GRID))
+    layer = RasterSampler(CLIMATE, [write_raster(tmp_path / "other.tif", codes, GRID)])
     with pytest.raises(DataError, match=f"codes 1 to 30, found {code}") as caught:
         layer.at_points([-2.95], [51.95])
     assert "other.tif" in str(caught.value)
@@ -93,4 +94,4 @@ def test_another_map_is_refused(tmp_path, codes, code):
 
 def test_a_float_raster_is_refused(tmp_path, codes):
     with pytest.raises(DataError, match="expected pixels of type"):
-        ClimateZones(write_raster(tmp_path / "map.tif", codes.astype(np.float32), GRID))
+        RasterSampler(CLIMATE, [write_raster(tmp_path / "map.tif", codes.astype(np.float32), GRID)])

@@ -10,7 +10,7 @@ import shapely
 from pyproj import Geod
 from rasterio.transform import from_origin
 
-from rs05bench.datasets.layers import Counts
+from rs05bench.datasets.layers import CountSampler, find_source
 from rs05bench.datasets.layers.vector_layers import Features
 from rs05bench.errors import DataError
 from tests.datasets.layers.files import write_vector
@@ -27,7 +27,7 @@ def places():
 @pytest.fixture
 def layer(tmp_path, places):
     features = Features([write_vector(tmp_path / "places.parquet", shapely.points(*places))])
-    return Counts(features, "poi", radius_m=1500)
+    return CountSampler(find_source("poi").with_options({"radius_m": 1500}), features)
 
 
 def within(places, x, y, radius):
@@ -52,7 +52,7 @@ def test_outside_of_the_files_there_is_no_number_and_no_zero(layer):
 def test_across_the_antimeridian(tmp_path):
     path = write_vector(tmp_path / "p.gpkg", shapely.points([179.999, -179.999, -179.9], [0, 0, 0]))
     coverage = write_vector(tmp_path / "c.gpkg", [shapely.box(-180, -1, 180, 1)])
-    layer = Counts(Features([path], coverage=coverage), "poi", radius_m=500)
+    layer = CountSampler(find_source("poi"), Features([path], coverage=coverage))
     assert layer.at_points([179.9995, -179.9995], [0, 0])["poi_count_500m"].tolist() == [2, 2]
 
 
@@ -79,7 +79,7 @@ def test_footprints_count_once_and_cover_their_share(tmp_path):
     roofs = [shapely.box(x + a, y + b, x + a + 20, y + b + 20) for a, b in ((10, 10), (40, 40), (40, 45), (85, 70))]
     blocks = gpd.GeoDataFrame(geometry=[shapely.box(x, y, x + 100, y + 100), shapely.box(x + 100, y, x + 200, y + 100)], crs=32616)
     coverage = write_vector(tmp_path / "c.gpkg", [shapely.box(-85, 33, -84, 34.5)])
-    layer = Counts(Features([write_vector(tmp_path / "b.gpkg", roofs, "EPSG:32616")], coverage=coverage), "buildings")
+    layer = CountSampler(find_source("buildings"), Features([write_vector(tmp_path / "b.gpkg", roofs, "EPSG:32616")], coverage=coverage))
     table = layer.on_polygons(blocks)
     assert table["buildings_count"].tolist() == [4, 0]
     assert table["buildings_per_km2"].to_numpy() == pytest.approx([400, 0], rel=2e-3)
@@ -94,10 +94,10 @@ def test_a_window_counts_around_its_pixel_centres(layer, places):
 
 
 def test_refusals(layer, tmp_path):
-    with pytest.raises(DataError, match="radius_m must lie between"):
-        Counts(layer.features, "poi", radius_m=-1)
+    with pytest.raises(DataError, match=r"poi.radius_m: Input should be greater than 0"):
+        find_source("poi").with_options({"radius_m": -1})
     with pytest.raises(DataError, match="no coordinate reference system"):
         layer.on_polygons(gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)]))
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "plain.parquet")
     with pytest.raises(DataError, match=r"holds no geometry|cannot be read"):
-        Counts(Features([tmp_path / "plain.parquet"]), "poi").at_points([0], [0])
+        CountSampler(find_source("poi"), Features([tmp_path / "plain.parquet"])).at_points([0], [0])

@@ -9,12 +9,17 @@ import shapely
 from pyproj import Geod, Transformer
 from rasterio.transform import from_origin
 
-from rs05bench.datasets.layers import Distance
+from rs05bench.datasets.layers import DistanceSampler, find_source
 from rs05bench.datasets.layers.vector_layers import Features
 from rs05bench.errors import DataError
 from tests.datasets.layers.files import write_vector
 
 GEOD = Geod(ellps="WGS84")
+
+
+def distance(features: Features, name: str = "road", **options: float) -> DistanceSampler:
+    """The layer of a record, with options of its sampler."""
+    return DistanceSampler(find_source(name).with_options(options), features)
 
 
 def brute(shapes, lon, lat, spacing=2e-5):
@@ -39,7 +44,7 @@ def test_a_distance_is_the_shortest_geodesic(tmp_path, lon, lat):
         [write_vector(tmp_path / "road.gpkg", lines)], coverage=write_vector(tmp_path / "all.gpkg", [shapely.box(-180, -80, 180, 80)])
     )
     x, y = lon + rng.uniform(-0.05, 0.05, 25), lat + rng.uniform(-0.05, 0.05, 25)
-    found = Distance(features, "road").at_points(x, y)["dist_road_m"].to_numpy()
+    found = distance(features, "road").at_points(x, y)["dist_road_m"].to_numpy()
     expected = brute(lines, x, y)
     assert (found <= expected + 0.02).all()
     assert (expected - found).max() < 1.2
@@ -49,7 +54,7 @@ def test_across_the_antimeridian_and_far_away(tmp_path):
     coverage = write_vector(tmp_path / "all.gpkg", [shapely.box(-180, -80, 180, 80)])
     features = Features([write_vector(tmp_path / "road.gpkg", [shapely.LineString([(-179.99, -17), (-179.99, -16.9)])])], coverage=coverage)
     lon, lat = np.array([179.99, 179.6]), np.array([-16.95, -16.95])
-    found = Distance(features, "road").at_points(lon, lat)["dist_road_m"].to_numpy()
+    found = distance(features, "road").at_points(lon, lat)["dist_road_m"].to_numpy()
     expected = [GEOD.inv(x, y, -179.99, y)[2] for x, y in zip(lon, lat, strict=True)]
     assert found == pytest.approx(expected, rel=1e-4)
 
@@ -59,7 +64,7 @@ def test_inside_a_polygon_it_is_nothing(tmp_path):
     features = Features(
         [write_vector(tmp_path / "water.parquet", [lake], "EPSG:4326")], coverage=write_vector(tmp_path / "c.gpkg", [lake.buffer(1)])
     )
-    found = Distance(features, "water").at_points([8.05, 8.11], [47.05, 47.05])["dist_water_m"]
+    found = distance(features, "water").at_points([8.05, 8.11], [47.05, 47.05])["dist_water_m"]
     assert found[0] == 0
     assert found[1] == pytest.approx(GEOD.inv(8.1, 47.05, 8.11, 47.05)[2], abs=0.1)
 
@@ -70,7 +75,7 @@ def test_the_file_may_be_in_metres(tmp_path):
     x, y = Transformer.from_crs(32613, 4326, always_xy=True).transform([501_000, 502_000], [4_001_500, 4_000_300])
     # On its central meridian UTM is 0.9996 of the ground.
     expected = shapely.distance(lines[0], shapely.points([501_000, 502_000], [4_001_500, 4_000_300])) / 0.9996
-    assert Distance(features, "road").at_points(x, y)["dist_road_m"].to_numpy() == pytest.approx(expected, rel=1e-4)
+    assert distance(features, "road").at_points(x, y)["dist_road_m"].to_numpy() == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_long_edge_is_straight_in_its_own_file(tmp_path):
@@ -79,14 +84,14 @@ def test_a_long_edge_is_straight_in_its_own_file(tmp_path):
         [write_vector(tmp_path / "road.gpkg", [shapely.LineString([(-105, 49), (-100, 49)])])],
         coverage=write_vector(tmp_path / "c.gpkg", [shapely.box(-106, 48, -99, 50)]),
     )
-    found = Distance(features, "road").at_points([-102.5], [48.9])["dist_road_m"][0]
+    found = distance(features, "road").at_points([-102.5], [48.9])["dist_road_m"][0]
     assert found == pytest.approx(GEOD.inv(-102.5, 48.9, -102.5, 49.0)[2], rel=1e-4)
 
 
 def test_where_nothing_is_known_there_is_no_number(tmp_path):
     road = write_vector(tmp_path / "road.gpkg", [shapely.LineString([(8, 47), (8, 47.01)])])
     covered = write_vector(tmp_path / "covered.gpkg", [shapely.box(7.9, 46.9, 8.3, 47.1)])
-    layer = Distance(Features([road], coverage=covered), "road", max_m=10_000)
+    layer = distance(Features([road], coverage=covered), "road", max_m=10_000)
     table = layer.at_points([8.001, 8.29, 9.0, np.nan, 7.905], [47.005, 47.0, 47.0, 47.0, 47.0])
     assert table["dist_road_m"].isna().tolist() == [False, True, True, True, False]
     notes = " ".join(table.attrs["notes"])
@@ -97,7 +102,7 @@ def test_where_nothing_is_known_there_is_no_number(tmp_path):
 
 def test_without_a_coverage_file_the_box_of_the_features_is_covered(tmp_path):
     road = write_vector(tmp_path / "road.gpkg", [shapely.LineString([(8, 47), (8.1, 47.1)])])
-    found = Distance(Features([road]), "road").at_points([8.05, 8.2], [47.06, 47.05])["dist_road_m"]
+    found = distance(Features([road]), "road").at_points([8.05, 8.2], [47.06, 47.05])["dist_road_m"]
     assert found.isna().tolist() == [False, True]
 
 
@@ -105,14 +110,14 @@ def test_classes_are_chosen(tmp_path):
     lines = [shapely.LineString([(8, 47), (8, 47.1)]), shapely.LineString([(8.1, 47), (8.1, 47.1)])]
     path = write_vector(tmp_path / "road.gpkg", lines, fclass=["track", "motorway"])
     covered = write_vector(tmp_path / "c.gpkg", [shapely.box(7, 46, 9, 48)])
-    every = Distance(Features([path], coverage=covered), "road").at_points([8.01], [47.05])["dist_road_m"][0]
-    chosen = Distance(Features([path], {"fclass": ["motorway"]}, coverage=covered), "road").at_points([8.01], [47.05])["dist_road_m"][0]
+    every = distance(Features([path], coverage=covered), "road").at_points([8.01], [47.05])["dist_road_m"][0]
+    chosen = distance(Features([path], {"fclass": ["motorway"]}, coverage=covered), "road").at_points([8.01], [47.05])["dist_road_m"][0]
     assert every == pytest.approx(GEOD.inv(8, 47.05, 8.01, 47.05)[2], abs=0.1)
     assert chosen == pytest.approx(GEOD.inv(8.1, 47.05, 8.01, 47.05)[2], abs=0.1)
     with pytest.raises(DataError, match=r"no feature with fclass in .'rail'."):
-        Distance(Features([path], {"fclass": ["rail"]}), "road").at_points([8], [47])
+        distance(Features([path], {"fclass": ["rail"]}), "road").at_points([8], [47])
     with pytest.raises(DataError, match="no column 'highway'; there are: fclass"):
-        Distance(Features([path], {"highway": ["x"]}), "road").at_points([8], [47])
+        distance(Features([path], {"highway": ["x"]}), "road").at_points([8], [47])
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32616", "EPSG:5070", "EPSG:4326"])
@@ -120,12 +125,12 @@ def test_a_window_agrees_with_its_pixel_centres(tmp_path, crs):
     rng = np.random.default_rng(5)
     shapes = [*streets(-84.4, 33.8, rng, 8), shapely.box(-84.42, 33.79, -84.41, 33.795)]
     covered = write_vector(tmp_path / "c.gpkg", [shapely.box(-85, 33, -84.405, 34.5)])
-    layer = Distance(Features([write_vector(tmp_path / "x.parquet", shapes)], coverage=covered), "road", max_m=3000)
+    layer = distance(Features([write_vector(tmp_path / "x.parquet", shapes)], coverage=covered), "road", max_m=3000)
     step = 60.0 if crs != "EPSG:4326" else 6e-4
     x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(-84.46, 33.86)
     transform = from_origin(x, y, step, step)
     found = layer.on_window(crs, transform, (110, 90))
-    from rs05bench.datasets.layers.base import pixel_centres
+    from rs05bench.datasets.layers.sampler import pixel_centres
 
     exact = layer.at_points(*pixel_centres(crs, transform, (110, 90)))["dist_road_m"].to_numpy().reshape(110, 90)
     assert found.shape == (1, 110, 90)
@@ -140,7 +145,7 @@ def test_a_window_agrees_with_its_pixel_centres(tmp_path, crs):
 
 def test_a_polygon_gets_the_mean_distance_over_it(tmp_path):
     road = write_vector(tmp_path / "road.gpkg", [shapely.LineString([(500_000, 3_900_000), (500_000, 4_100_000)])], "EPSG:32613")
-    layer = Distance(Features([road], coverage=write_vector(tmp_path / "c.gpkg", [shapely.box(-107, 35, -103, 38)])), "road")
+    layer = distance(Features([road], coverage=write_vector(tmp_path / "c.gpkg", [shapely.box(-107, 35, -103, 38)])), "road")
     fields = gpd.GeoDataFrame(
         geometry=[shapely.box(501_000, 4_000_000, 501_600, 4_000_400), shapely.box(499_800, 4_000_000, 500_200, 4_000_100)], crs=32613
     )
@@ -151,18 +156,18 @@ def test_a_polygon_gets_the_mean_distance_over_it(tmp_path):
 def test_refusals(tmp_path):
     line = [shapely.LineString([(8, 47), (8, 47.1)])]
     with pytest.raises(DataError, match="no coordinate reference system"):
-        Distance(Features([write_vector(tmp_path / "a.gpkg", line, None)]), "road").at_points([8], [47])
+        distance(Features([write_vector(tmp_path / "a.gpkg", line, None)]), "road").at_points([8], [47])
     with pytest.raises(DataError, match="do not fit its coordinate reference system"):
-        Distance(Features([write_vector(tmp_path / "b.parquet", [shapely.Point(500_000, 4_000_000)])]), "road").at_points([8], [47])
+        distance(Features([write_vector(tmp_path / "b.parquet", [shapely.Point(500_000, 4_000_000)])]), "road").at_points([8], [47])
     (tmp_path / "c.gpkg").write_bytes(b"not a database")
     with pytest.raises(DataError, match="cannot be read as a vector layer") as caught:
-        Distance(Features([tmp_path / "c.gpkg"]), "road").at_points([8], [47])
+        distance(Features([tmp_path / "c.gpkg"]), "road").at_points([8], [47])
     assert "c.gpkg" in str(caught.value)
     with pytest.raises(DataError, match="does not exist"):
-        Distance(Features([tmp_path / "d.gpkg"]), "road").at_points([8], [47])
+        distance(Features([tmp_path / "d.gpkg"]), "road").at_points([8], [47])
     write_vector(tmp_path / "two.gpkg", line, layer="one")
     gpd.GeoDataFrame(geometry=line, crs=4326).to_file(tmp_path / "two.gpkg", layer="two")
     with pytest.raises(DataError, match=r"holds 2 layers .one, two."):
-        Distance(Features([tmp_path / "two.gpkg"]), "road").at_points([8], [47])
-    with pytest.raises(DataError, match="max_m must lie between"):
-        Distance(Features([tmp_path / "two.gpkg"]), "road", max_m=0)
+        distance(Features([tmp_path / "two.gpkg"]), "road").at_points([8], [47])
+    with pytest.raises(DataError, match=r"road.max_m: Input should be greater than 0"):
+        distance(Features([tmp_path / "two.gpkg"]), "road", max_m=0)

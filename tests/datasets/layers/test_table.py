@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from rasterio.transform import from_origin
 from typer.testing import CliRunner
 
 from rs05bench.datasets.layers import Layer, append_layers, list_sources, open_layers
 from rs05bench.datasets.simulated import simulate, write_layers
 from rs05bench.errors import BenchError, DataError
+from tests.datasets.layers.files import write_raster
 
 NAMES = ["dem", "climate", "road", "water", "urban", "poi", "buildings"]
 
@@ -207,7 +209,9 @@ def test_options_of_a_folder(folder, tmp_path):
     assert not opened["road"].simulated
     for text, words in [
         ("road: {radius_m: 5}", "a distance layer takes no 'radius_m'"),
-        ("road: {colour: red}", "Extra inputs are not permitted"),
+        ("road: {colour: red}", "a distance layer takes no 'colour'"),
+        ("dem: {where: {a: [1]}}", "a raster layer takes no 'where'"),
+        ("climate: {aspect: false}", "only terrain has one"),
         ("rail: {source: road}", "no such folder"),
         ("rail: {}", "no layer named 'rail'|no such folder"),
         ("[1, 2]", "expected fields with their values"),
@@ -216,6 +220,25 @@ def test_options_of_a_folder(folder, tmp_path):
         (tmp_path / "layers.yaml").write_text(text)
         with pytest.raises(DataError, match=words):
             open_layers(tmp_path)
+
+
+def test_a_record_of_ones_own_makes_any_raster_a_layer(tmp_path):
+    (tmp_path / "canopy").mkdir()
+    transform = from_origin(10, 50, 0.001, 0.001)
+    heights = np.arange(81, dtype=np.int16).reshape(9, 9)
+    heights[8, 8] = 250
+    write_raster(tmp_path / "canopy" / "a.tif", heights, transform)
+    said = dict.fromkeys(["title", "reads", "resolution", "crs", "unit", "licence", "citation", "homepage", "get", "leaks", "checked"], "m")
+    record = {**said, "sampler": {"kind": "raster", "missing": [250], "range": [0, 79]}, "columns": {"canopy": "metres"}}
+    (tmp_path / "canopy.yaml").write_text(json.dumps(record))
+    (tmp_path / "layers.yaml").write_text("canopy: {source: canopy.yaml}")
+    layer = open_layers(tmp_path)["canopy"]
+    found = layer.at_points([10.0005, 10.0085], [49.9995, 49.9915])
+    assert list(found.columns) == ["canopy"]
+    assert found["canopy"].tolist() == pytest.approx([0, np.nan], nan_ok=True)
+    (tmp_path / "layers.yaml").write_text("canopy: {source: canopy.yaml, range: [0, 5]}")
+    with pytest.raises(DataError, match="expected m between 0 and 5, found 79"):
+        open_layers(tmp_path)["canopy"].at_points([10.0075], [49.9915])
 
 
 def test_refusals_of_folders(tmp_path):

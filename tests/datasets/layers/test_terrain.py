@@ -9,11 +9,12 @@ import shapely
 from pyproj import CRS, Transformer
 from rasterio.transform import from_origin
 
-from rs05bench.datasets.layers import Terrain
+from rs05bench.datasets.layers import RasterSampler, find_source
 from rs05bench.errors import DataError
 from tests.datasets.layers.files import centres, write_raster
 
 SIDE = 24
+DEM = find_source("dem")
 
 
 def grid_at(lon, lat, crs, step):
@@ -46,7 +47,7 @@ def test_slope_and_aspect_of_a_plane_are_those_of_the_plane(tmp_path, lon, lat, 
     transform = grid_at(lon, lat, crs, step)
     heights = plane(*centres(transform, (SIDE, SIDE), crs), (lon, lat), east, north)
     path = write_raster(tmp_path / "dem.tif", heights.astype(np.float64), transform, crs)
-    row = Terrain([path]).at_points([lon + 1e-7], [lat + 1e-7]).iloc[0]
+    row = RasterSampler(DEM, [path]).at_points([lon + 1e-7], [lat + 1e-7]).iloc[0]
     rise = np.hypot(east, north)
     assert row["dem_slope_deg"] == pytest.approx(np.degrees(np.arctan(rise)), abs=0.02)
     assert [row["dem_aspect_sin"], row["dem_aspect_cos"]] == pytest.approx([-east / rise, -north / rise], abs=2e-3)
@@ -54,7 +55,7 @@ def test_slope_and_aspect_of_a_plane_are_those_of_the_plane(tmp_path, lon, lat, 
 
 def test_flat_ground_has_no_direction(tmp_path):
     path = write_raster(tmp_path / "dem.tif", np.full((9, 9), 12.5, np.float32), from_origin(10, 50, 0.001, 0.001))
-    row = Terrain([path]).at_points([10.0045], [49.9955]).iloc[0]
+    row = RasterSampler(DEM, [path]).at_points([10.0045], [49.9955]).iloc[0]
     assert row.tolist() == [12.5, 0.0, 0.0, 0.0]
 
 
@@ -64,11 +65,12 @@ def test_the_weights_are_those_of_horn(tmp_path):
     heights[0, 2] = 80.0
     corner = write_raster(tmp_path / "corner.tif", heights, from_origin(500_000, 4_000_000, 10, 10), "EPSG:32613")
     lon, lat = (v[1, 1] for v in centres(from_origin(500_000, 4_000_000, 10, 10), (3, 3), "EPSG:32613"))
-    assert Terrain([corner]).at_points([lon], [lat])["dem_slope_deg"][0] == pytest.approx(np.degrees(np.arctan(np.hypot(1, 1))), abs=0.03)
+    slope = RasterSampler(DEM, [corner]).at_points([lon], [lat])["dem_slope_deg"][0]
+    assert slope == pytest.approx(np.degrees(np.arctan(np.hypot(1, 1))), abs=0.03)
     heights = np.zeros((3, 3))
     heights[1, 2] = 80.0
     edge = write_raster(tmp_path / "edge.tif", heights, from_origin(500_000, 4_000_000, 10, 10), "EPSG:32613")
-    assert Terrain([edge]).at_points([lon], [lat])["dem_slope_deg"][0] == pytest.approx(np.degrees(np.arctan(2.0)), abs=0.03)
+    assert RasterSampler(DEM, [edge]).at_points([lon], [lat])["dem_slope_deg"][0] == pytest.approx(np.degrees(np.arctan(2.0)), abs=0.03)
 
 
 def test_two_tiles_answer_like_the_one_they_were_cut_from(tmp_path):
@@ -81,7 +83,7 @@ def test_two_tiles_answer_like_the_one_they_were_cut_from(tmp_path):
         for i, (r, c) in enumerate((r, c) for r in (slice(0, 11), slice(11, 20)) for c in (slice(0, 13), slice(13, 30)))
     ]
     lon, lat = (v[1:-1, 1:-1].ravel() for v in centres(transform, (20, 30)))
-    one, four = Terrain([whole]).at_points(lon, lat), Terrain(parts).at_points(lon, lat)
+    one, four = RasterSampler(DEM, [whole]).at_points(lon, lat), RasterSampler(DEM, parts).at_points(lon, lat)
     assert one.notna().all().all()
     assert np.allclose(one, four, atol=1e-9)
 
@@ -93,7 +95,7 @@ def test_where_tiles_overlap_the_one_with_a_value_answers(tmp_path):
         write_raster(tmp_path / "a.tif", empty, transform),
         write_raster(tmp_path / "b.tif", np.full((9, 9), 7, np.float32), transform),
     ]
-    assert Terrain(paths).at_points([10.0045], [49.9955]).iloc[0].tolist() == [7.0, 0.0, 0.0, 0.0]
+    assert RasterSampler(DEM, paths).at_points([10.0045], [49.9955]).iloc[0].tolist() == [7.0, 0.0, 0.0, 0.0]
 
 
 def test_missing_ground_is_missing_and_told(tmp_path):
@@ -101,7 +103,7 @@ def test_missing_ground_is_missing_and_told(tmp_path):
     heights[4, 4] = -1234.0
     path = write_raster(tmp_path / "dem.tif", heights, from_origin(10, 50, 0.001, 0.001), nodata=-1234.0)
     # On the hole, beside it, at the file's edge, outside, and nowhere.
-    table = Terrain([path]).at_points([10.0045, 10.0055, 10.0005, 11.0, np.nan], [49.9955, 49.9955, 49.9995, 50.0, 50.0])
+    table = RasterSampler(DEM, [path]).at_points([10.0045, 10.0055, 10.0005, 11.0, np.nan], [49.9955, 49.9955, 49.9995, 50.0, 50.0])
     assert table["dem_elevation_m"].isna().tolist() == [True, False, False, True, True]
     assert table.drop(columns="dem_elevation_m").isna().all().all()
     notes = " ".join(table.attrs["notes"])
@@ -114,14 +116,14 @@ def test_a_tile_across_the_antimeridian_answers_on_both_sides(tmp_path):
     transform = from_origin(179.95, 0, 0.01, 0.01)
     lon, _ = centres(transform, (10, 10))
     path = write_raster(tmp_path / "dem.tif", lon * 10, transform)
-    found = Terrain([path]).at_points([179.985, -179.985, 180.015], [-0.055, -0.055, -0.055])["dem_elevation_m"]
+    found = RasterSampler(DEM, [path]).at_points([179.985, -179.985, 180.015], [-0.055, -0.055, -0.055])["dem_elevation_m"]
     assert found.tolist() == pytest.approx([1799.85, 1800.15, 1800.15])
 
 
 def test_a_polygon_gets_the_mean_of_its_ground(tmp_path):
     transform = grid_at(-105, 40, "EPSG:32613", 30)
     heights = plane(*centres(transform, (SIDE, SIDE), "EPSG:32613"), (-105, 40), 0.2, 0.1)
-    layer = Terrain([write_raster(tmp_path / "dem.tif", heights, transform, "EPSG:32613")])
+    layer = RasterSampler(DEM, [write_raster(tmp_path / "dem.tif", heights, transform, "EPSG:32613")])
     x, y = transform @ (12, 12)
     shapes = [shapely.box(x - 200, y - 150, x + 100, y + 250), shapely.Point(x, y).buffer(120), shapely.box(x - 1, y - 200, x, y + 200)]
     frame = gpd.GeoDataFrame(geometry=shapes, crs="EPSG:32613")
@@ -139,7 +141,7 @@ def test_a_polygon_gets_the_mean_of_its_ground(tmp_path):
 def test_a_window_on_the_own_grid_is_the_raster(tmp_path):
     heights = np.random.default_rng(1).uniform(0, 100, (12, 17)).astype(np.float32)
     transform = from_origin(500_000, 4_000_000, 30, 30)
-    layer = Terrain([write_raster(tmp_path / "dem.tif", heights, transform, "EPSG:32613")])
+    layer = RasterSampler(DEM, [write_raster(tmp_path / "dem.tif", heights, transform, "EPSG:32613")])
     found = layer.on_window("EPSG:32613", transform, (12, 17))
     assert found.shape == (4, 12, 17)
     assert layer.window_columns()[0] == "dem_elevation_m"
@@ -157,12 +159,12 @@ def test_refusals_name_the_file_and_the_fault(tmp_path):
     ]:
         path = write_raster(tmp_path / name, values, transform, **options)
         with pytest.raises(DataError, match=words) as caught:
-            Terrain([path])
+            RasterSampler(DEM, [path])
         assert name in str(caught.value)
     with pytest.raises(DataError, match="does not exist"):
-        Terrain([tmp_path / "none.tif"])
+        RasterSampler(DEM, [tmp_path / "none.tif"])
     with pytest.raises(DataError, match="at least one GeoTIFF"):
-        Terrain([])
+        RasterSampler(DEM, [])
 
 
 @pytest.mark.parametrize("void", [-9999.0, -32768.0])
@@ -170,7 +172,7 @@ def test_a_void_that_the_file_does_not_declare_is_missing(tmp_path, void):
     heights = np.full((9, 9), 100.0, np.float32)
     heights[4, 4] = void
     path = write_raster(tmp_path / "dem.tif", heights, from_origin(10, 50, 0.001, 0.001))
-    assert np.isnan(Terrain([path]).at_points([10.0045], [49.9955])["dem_elevation_m"][0])
+    assert np.isnan(RasterSampler(DEM, [path]).at_points([10.0045], [49.9955])["dem_elevation_m"][0])
 
 
 @pytest.mark.parametrize(("value", "words"), [(-700.0, "-700"), (29_000.0, "29000")])
@@ -179,7 +181,7 @@ def test_a_height_no_land_has_is_refused(tmp_path, value, words):
     heights[4, 4] = value
     path = write_raster(tmp_path / "dem.tif", heights, from_origin(10, 50, 0.001, 0.001))
     with pytest.raises(DataError, match=f"found {words}") as caught:
-        Terrain([path]).at_points([10.0045], [49.9955])
+        RasterSampler(DEM, [path]).at_points([10.0045], [49.9955])
     assert "dem.tif" in str(caught.value)
     assert "--nodata" in str(caught.value)
 
@@ -187,11 +189,11 @@ def test_a_height_no_land_has_is_refused(tmp_path, value, words):
 def test_positions_that_are_no_degrees_are_refused(tmp_path):
     path = write_raster(tmp_path / "dem.tif", np.zeros((9, 9), np.float32), from_origin(10, 50, 0.001, 0.001))
     with pytest.raises(DataError, match="WGS84 degrees"):
-        Terrain([path]).at_points([500_000.0], [4_000_000.0])
+        RasterSampler(DEM, [path]).at_points([500_000.0], [4_000_000.0])
 
 
 def test_heights_above_the_geoid_in_a_compound_crs_are_read(tmp_path):
     path = write_raster(
         tmp_path / "dem.tif", np.full((9, 9), 3, np.float32), from_origin(10, 50, 0.001, 0.001), CRS("EPSG:4326+3855").to_wkt()
     )
-    assert Terrain([path]).at_points([10.0045], [49.9955])["dem_elevation_m"].tolist() == [3.0]
+    assert RasterSampler(DEM, [path]).at_points([10.0045], [49.9955])["dem_elevation_m"].tolist() == [3.0]

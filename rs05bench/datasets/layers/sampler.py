@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,31 +20,46 @@ LATTICE = 100
 """About how many points stand for a polygon."""
 
 
-@runtime_checkable
-class Layer(Protocol):
+class Layer(ABC):
     """Values of one public source at places.
 
     Every table carries `attrs["notes"]`: sentences on what is missing and why, for people.
 
-    Attributes:
+    Args:
         source: The documented source.
+        name: The layer's name, which its columns begin with.
+        columns: The columns of numbers.
         simulated: Whether the files are the simulator's.
+        text: A further column of names, for splits; empty for none.
     """
 
-    source: LayerSource
-    simulated: bool
+    def __init__(self, source: LayerSource, name: str, columns: list[str], *, simulated: bool = False, text: str = "") -> None:
+        self.source, self.name, self.columns, self.simulated, self.text = source, name, columns, simulated, text
 
+    @abstractmethod
     def at_points(self, lon: ArrayLike, lat: ArrayLike) -> pd.DataFrame:
         """Values at WGS84 positions in degrees, one row a position; NaN where the source says nothing."""
 
+    @abstractmethod
+    def absent_over_polygons(self) -> str:
+        """Why a polygon may have no value, for a note."""
+
     def on_polygons(self, polygons: gpd.GeoDataFrame) -> pd.DataFrame:
-        """Values over polygons of any CRS, one row a polygon."""
+        """Means over polygons of any CRS, one row a polygon."""
+        rows, lon, lat = lattice(polygons)
+        means = self.at_points(lon, lat)[self.columns].groupby(rows).mean().reindex(range(len(polygons)))
+        means.index = pd.RangeIndex(len(polygons))
+        means.attrs["notes"] = note_missing(self.name, means[self.columns[0]].isna(), self.absent_over_polygons())
+        return means
 
     def on_window(self, crs: Any, transform: Affine, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Values on a raster window, (columns, rows, columns of pixels), NaN where missing."""
+        """Values at the pixel centres of a raster window, (columns, rows, columns of pixels), NaN where missing."""
+        values = self.at_points(*pixel_centres(crs, transform, shape))[self.columns].to_numpy(dtype=np.float32)
+        return np.ascontiguousarray(values.T).reshape(len(self.columns), *shape)
 
     def window_columns(self) -> list[str]:
         """What the bands of `on_window` are."""
+        return list(self.columns)
 
 
 def positions(lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
@@ -105,13 +121,6 @@ def lattice(polygons: gpd.GeoDataFrame, count: int = LATTICE) -> tuple[NDArray[n
     return np.concatenate(rows), np.concatenate(xs), np.concatenate(ys)
 
 
-def polygon_means(values: pd.DataFrame, rows: NDArray[np.int64], count: int) -> pd.DataFrame:
-    """Mean of the lattice points of each polygon, missing points left out; NaN where none is known."""
-    means = values.groupby(rows).mean().reindex(range(count))
-    means.index = pd.RangeIndex(count)
-    return means
-
-
 def pixel_centres(crs: Any, transform: Affine, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """WGS84 longitude and latitude of the pixel centres of a window, row by row.
 
@@ -132,11 +141,6 @@ def pixel_centres(crs: Any, transform: Affine, shape: tuple[int, int]) -> tuple[
     y = transform.f + transform.d * cols + transform.e * rows
     lon, lat = Transformer.from_crs(known, 4326, always_xy=True).transform(x.ravel(), y.ravel())
     return np.asarray(lon), np.asarray(lat)
-
-
-def as_window(values: pd.DataFrame, columns: list[str], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """A table of pixel centres as bands."""
-    return np.ascontiguousarray(values[columns].to_numpy(dtype=np.float32).T).reshape(len(columns), *shape)
 
 
 def note_missing(name: str, values: NDArray[np.bool_] | pd.Series, why: str) -> list[str]:
