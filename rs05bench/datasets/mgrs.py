@@ -1,12 +1,13 @@
 """MGRS 100 km tiles, as the names of HLS and Sentinel-2 files write them (``T10SEH``).
 
-The arithmetic is that of the Military Grid Reference System (NGA.STND.0037, "Universal Grids and Grid Reference Systems"): 60 zones of 6
-degrees, latitude bands of 8 degrees, and 100 km squares whose column letters repeat every 3 zones and row letters every 2,000 km.
+The arithmetic (60 zones of 6 degrees with their exceptions, latitude bands, repeating letters; NGA.STND.0037, "Universal Grids and Grid
+Reference Systems") is that of the `mgrs` package, NGA's own GeoTrans code.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from math import floor
@@ -14,10 +15,7 @@ from math import floor
 from rs05bench.errors import DataError
 
 _BANDS = "CDEFGHJKLMNPQRSTUVWX"
-_ROWS = "ABCDEFGHJKLMNPQRSTUV"
-_COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")
 _SQUARE = 100_000.0
-_CYCLE = 2_000_000.0
 _NAME = re.compile(r"^T?(?P<zone>\d{2})(?P<band>[C-HJ-NP-X])(?P<column>[A-HJ-NP-Z])(?P<row>[A-HJ-NP-V])$")
 
 
@@ -57,22 +55,22 @@ class Tile:
         """Lower left corner of the square, easting and northing in metres, in `crs` (negative northing in the south).
 
         Raises:
-            DataError: The column letter does not occur in this zone.
+            DataError: There is no such square in this zone and band.
         """
-        columns = _COLUMNS[(self.zone - 1) % 3]
-        if self.column not in columns:
+        from mgrs import MGRS
+        from mgrs.core import MGRSError
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # the corner of a square may be in the next band
+                _, hemisphere, easting, northing = MGRS().MGRSToUTM(f"{self.name}0000000000")
+        except MGRSError:
             raise DataError(
-                f"tile {self.name!r} cannot exist: zone {self.zone} has the columns {columns[0]}-{columns[-1]}, not {self.column!r}"
-            )
-        easting = (columns.index(self.column) + 1) * _SQUARE
-        # Even zones start with the letter F at the equator, odd ones with A.
-        northing = ((_ROWS.index(self.row) - (5 if self.zone % 2 == 0 else 0)) % len(_ROWS)) * _SQUARE
-        lowest = floor(_northing_of_parallel(-80 + 8 * _BANDS.index(self.band), self.zone) / _SQUARE) * _SQUARE
-        while northing < lowest:
-            northing += _CYCLE
-        while northing - _CYCLE >= lowest:
-            northing -= _CYCLE
-        return easting, northing
+                f"tile {self.name!r} cannot exist: zone {self.zone}, band {self.band} has no square {self.column}{self.row}"
+            ) from None
+        south = hemisphere in ("S", b"S")
+        # Some versions give the middle of the last metre.
+        return float(floor(easting + 1e-3)), float(floor(northing + 1e-3)) - (10_000_000.0 if south else 0.0)
 
 
 def parse_tile(name: str) -> Tile:
@@ -104,17 +102,10 @@ def tile_of(lon: float, lat: float) -> Tile:
     """
     if not (-80 <= lat < 84 and -180 <= lon <= 180):
         raise DataError(f"lon {lon}, lat {lat} has no UTM square: expected -180..180 and -80..84 degrees")
-    lat = round(lat, 9)  # band and row must not fall on two sides of the equator by rounding
-    zone = min(int((lon + 180) // 6) + 1, 60)
-    if 56 <= lat < 64 and 3 <= lon < 12:  # Norway
-        zone = 32
-    elif lat >= 72 and 0 <= lon < 42:  # Svalbard
-        zone = 31 if lon < 9 else 33 if lon < 21 else 35 if lon < 33 else 37
-    band = _BANDS[min(int((lat + 80) // 8), len(_BANDS) - 1)]
-    easting, northing = _transformer(zone).transform(lon, lat)
-    column = _COLUMNS[(zone - 1) % 3][int(easting // _SQUARE) - 1]
-    row = _ROWS[(floor(round(northing, 6) / _SQUARE) + (5 if zone % 2 == 0 else 0)) % len(_ROWS)]
-    return Tile(zone, band, column, row)
+    from mgrs import MGRS
+
+    name = MGRS().toMGRS(lat, lon, MGRSPrecision=0)
+    return parse_tile((name.decode() if isinstance(name, bytes) else name).zfill(5))
 
 
 def centre_of(name: str) -> tuple[float, float]:
@@ -179,10 +170,3 @@ def _transformer(zone: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
     from pyproj import Transformer
 
     return Transformer.from_crs("EPSG:4326", f"EPSG:{32600 + zone}", always_xy=True)
-
-
-@lru_cache(maxsize=2048)
-def _northing_of_parallel(lat: float, zone: int) -> float:
-    """Where a parallel is lowest: on the zone's central meridian."""
-    northing: float = _transformer(zone).transform(-183 + 6 * zone, lat)[1]
-    return northing

@@ -51,6 +51,11 @@ def test_column_of_another_zone_is_refused():
         _ = parse_tile("10SZH").corner
 
 
+def test_row_of_another_latitude_band_is_refused():
+    with pytest.raises(DataError, match="band C has no square AQ"):
+        _ = parse_tile("10CAQ").corner
+
+
 def test_poles_have_no_tile():
     with pytest.raises(DataError, match="no UTM square"):
         tile_of(0, 88)
