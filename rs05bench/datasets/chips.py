@@ -35,8 +35,6 @@ Sample = dict[str, Any]
 WGS84 = CRS.from_epsg(4326)
 MASK_TYPES = ("int8", "int16", "int32", "uint8", "uint16")
 
-_DEGREE = 111_320.0  # metres in a degree of latitude, for the resolution of an index in degrees
-
 
 class ChipDataset(GeoDataset, abc.ABC):
     """Base of `HLSBurnScars`, `CDLCrop` and `ChipFolder`.

@@ -76,11 +76,6 @@ class CogRaster:
         if end > source.size:
             raise DataError(f"ends at byte {source.size}, but its blocks reach to {end}: the file is truncated", source=source.name)
 
-    @property
-    def compressed_bytes(self) -> int:
-        """Size of the full-resolution blocks in the file."""
-        return int(self._lengths.sum())
-
     def read_block(self, row: int, column: int, bands: Sequence[int] | None = None) -> NDArray[np.int8]:
         """The `(bands, height, width)` bytes of one block."""
         bands = range(len(self._order)) if bands is None else bands

@@ -230,13 +230,6 @@ def merged(module: nn.Module) -> Iterator[nn.Module]:
             layer.unmerge()
 
 
-def merge_permanently(module: nn.Module) -> None:
-    """Fold the parametrised low-rank updates (Swin) into the weights for good."""
-    for layer in list(module.modules()):
-        if parametrize.is_parametrized(layer, "weight"):
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-
-
 def parameter_groups(module: nn.Module, layout: Layout | None, adaptation: Adaptation | None, learning_rate: float) -> list[dict[str, Any]]:
     """Optimiser groups: one, or one a block when the learning rate decays towards the input.
 

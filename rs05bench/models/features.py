@@ -96,12 +96,6 @@ def previous_year(places: ArrayLike, years: ArrayLike, lag: int = 1) -> NDArray[
     return rows.reindex(pd.MultiIndex.from_arrays([place, year - lag])).fillna(-1).to_numpy(dtype=np.int64)
 
 
-def year_difference(values: NDArray[Any], places: ArrayLike, years: ArrayLike, lag: int = 1) -> NDArray[np.float64]:
-    """Features minus those of the same place `lag` years before, (n, d); NaN where there is no such year."""
-    x, before = np.asarray(values, dtype=np.float64), previous_year(places, years, lag)
-    return np.where((before >= 0)[:, None], x - x[before], np.nan)
-
-
 def dot_product(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
     """Dot product of two embeddings brought to unit norm, over the last axis, -1 to 1; NaN for a zero vector.
 

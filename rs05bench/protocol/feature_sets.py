@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 Content = Literal["optical", "radar", "covariate", "coordinates", "embedding", "layer", "other"]
 """What columns are: bands or indices of an optical sensor, radar backscatter, a number about people or places (density, area), the
 position, a learnt embedding, a layer (terrain, climate, distances, land cover), or none of these."""
-CONTENTS: tuple[Content, ...] = get_args(Content)
 
 
 class FeatureSet(BaseModel):

@@ -14,8 +14,6 @@ from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.intake.keys import as_keys
 from rs05bench.protocol.intake.times import parse_times, read_times
 
-BASE_COLUMNS = ("unit_id", "lon", "lat", "place", "year", "time", "official")
-
 
 @dataclass(frozen=True, slots=True)
 class UnitTable:

@@ -111,13 +111,6 @@ class Section:
         """The manifest of a split."""
         return self.manifests.get(Split(split).base)
 
-    def group_word(self, split: str) -> str:
-        """What the split moves, for people: `county`."""
-        name = Split(split)
-        if name.group is None and not name.rule.needs_year and self.card.split_options.region:
-            return self.card.split_options.region.replace("_", " ").replace("-", " ")
-        return name.moved
-
 
 @dataclass(frozen=True)
 class RunFolder:

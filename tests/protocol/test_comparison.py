@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, r2_score
 import rs05bench
 from rs05bench.errors import ProtocolError
 from rs05bench.protocol.comparison import Side, cell_drops, compare, differences
-from rs05bench.protocol.inference.over_groups import over_draws, over_groups
+from rs05bench.protocol.inference.over_groups import over_groups
 from rs05bench.protocol.pooling import Point, Pool
 from tests.protocol.toy import World
 
@@ -267,14 +267,6 @@ def test_equal_models_differ_by_nothing(two):
     point = next(iter(pool.points))
     (found,) = differences(pool, [(Side.score(point, HELD), Side.score(point, HELD))])
     assert (found.effect.value, found.effect.p) == (0.0, 1.0)
-
-
-def test_draws_are_not_called_groups():
-    values = [0.1, 0.3, 0.2, 0.25]
-    found = over_draws(values)
-    assert found.over == "draws"
-    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 3, np.mean(values), stats.sem(values)))
-    assert np.isnan(over_draws(values[:2]).low)
 
 
 def test_the_records_are_json_and_the_function_is_public(two):

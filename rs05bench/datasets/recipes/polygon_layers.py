@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import geopandas as gpd
-import pandas as pd
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.tablefile import read_tablefile
@@ -90,11 +89,3 @@ def _polygons(frame: gpd.GeoDataFrame, path: Path, job: BuildJob | None) -> gpd.
             job.notes.append(f"{len(broken)} polygons of {path.name} cross themselves and were made valid.")
         frame = frame[~frame.geometry.isna()]
     return frame.to_crs(4326).reset_index(drop=True)
-
-
-def match_polygons(points: gpd.GeoDataFrame, layer: gpd.GeoDataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The attributes of the polygon that holds each point; missing where none does, the first in file order on a shared border."""
-    rows, hits = layer.sindex.query(points.geometry, predicate="intersects")
-    first = pd.Series(hits, index=rows).groupby(level=0).min()
-    found = layer[list(columns)].reindex(first.to_numpy()).set_axis(first.index)
-    return found.reindex(range(len(points))).set_axis(points.index)

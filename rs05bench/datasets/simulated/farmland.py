@@ -29,7 +29,6 @@ _CALENDAR = np.array(
         (140, 30, 250, 30, 0.16),
     ]
 )
-_OTHER = ("grass", "trees", "built")  # what stands between the parcels
 
 
 @dataclass(frozen=True)

@@ -441,5 +441,4 @@ def is_backbone(name: str) -> bool:
 PRESTO_WEIGHTS = WeightsSource("torchgeo/presto", "model-bfa691d3.pth", "40de9c69b1611bb11de7b572cf3d24bb60cb8c82")
 PRESTO_LICENCE = "MIT"
 PRESTO_PRETRAINING = ("Sentinel-1", "Sentinel-2", "ERA5", "SRTM", "Dynamic World")
-PRESTO_SOURCE = "github.com/nasaharvest/presto (LICENSE); huggingface.co/torchgeo/presto; arXiv:2304.14065, section 3.1"
 PRESTO_CITATION = "Tseng et al. 2023, Presto, arXiv:2304.14065"

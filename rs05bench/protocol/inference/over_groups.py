@@ -109,13 +109,3 @@ def _seed_part(table: Array) -> tuple[float, float, int]:
     rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0, keepdims=True) + table.mean()
     counted_twice = float((rest**2).sum()) / ((groups - 1) * (seeds - 1)) / (groups * seeds)
     return max(0.0, float(table.mean(axis=0).var(ddof=1)) / seeds - counted_twice), float(seeds - 1), seeds
-
-
-def over_draws(values: Sequence[float], *, within: tuple[float, float] = (-np.inf, np.inf), level: float = LEVEL) -> Estimate:
-    """The mean of values of independent draws with its t interval (Student 1908): what is repeated is the draw, not the place."""
-    from dataclasses import replace
-
-    known = [value for value in values if np.isfinite(value)]
-    found = over_groups(np.array(known)[:, None], [str(index) for index in range(len(known))], within=within, level=level, test=True)
-    note = f"Only {len(known)} draw{'s' if len(known) != 1 else ''}: no interval can be given." if len(known) < LEAST else ""
-    return replace(found, over="draws", points={}, note=note, n_seeds=len(known), new_low=np.nan, new_high=np.nan)

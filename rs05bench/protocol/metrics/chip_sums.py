@@ -28,7 +28,6 @@ Array = NDArray[np.float64]
 MOST_FITTED = 1 << 16
 """Pixels that the temperature of a map of many classes is fitted on, at most."""
 _LEVELS, _VALUES = 1 << 14, 15361  # float16 values from 0 to 1 are the bit patterns 0 to 15360
-_OF_PROBABILITIES = (Calibration, ClassCalibration)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
@@ -325,8 +325,3 @@ class CellName(_SubmittedRecord):
 
     def __str__(self) -> str:
         return "/".join((self.task, self.target, self.split, self.fold, self.budget, f"seed {self.seed}"))
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of `submission.yaml`, for teams that write it without Python."""
-    return Submission.model_json_schema()

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
 from rs05bench.errors import DataError
-from rs05bench.models.features import aggregates, angle, derive, dot_product, previous_year, spectral_indices, year_difference
+from rs05bench.models.features import aggregates, angle, derive, dot_product, previous_year, spectral_indices
 from tests.datasets.table_files import card, regression_card
 
 VECTORS = arrays(np.float64, (5, 8), elements=st.floats(-1, 1, allow_subnormal=False)).filter(
@@ -69,9 +69,7 @@ def test_a_vector_of_zeros_has_no_angle():
 
 def test_difference_pairs_the_same_place_one_year_before():
     places, years = ["a", "b", "a", "a", "b"], [2018, 2018, 2019, 2021, 2020]
-    x = np.arange(5.0)[:, None]
     assert_array_equal(previous_year(places, years), [-1, -1, 0, -1, -1])
-    assert_array_equal(year_difference(x, places, years), [[np.nan], [np.nan], [2.0], [np.nan], [np.nan]])
     assert_array_equal(previous_year(places, years, lag=2), [-1, -1, -1, 2, 1])
 
 
