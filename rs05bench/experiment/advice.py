@@ -72,7 +72,8 @@ class Advice:
         more: How many further labels are asked about.
         more_random: Place -> what as many more labels drawn at random bring.
         more_clustered: Place -> the same number of labels in a few visited places, against all of them at random.
-        more_there: What labels from the new group bring there; None where it was not run.
+        more_there: What as many labels from the new group, drawn at random, bring there; None where it was not run.
+        more_there_clustered: The same in a few visited places of the new group.
         unsettled: (question, difference) of what these data do not settle.
         settled: (statement, difference) of what they do.
         blocks: Blocks and buffer, for people.
@@ -116,6 +117,7 @@ class Advice:
     more_random: dict[str, Estimate]
     more_clustered: dict[str, Estimate]
     more_there: Estimate | None
+    more_there_clustered: Estimate | None
     unsettled: list[tuple[str, Estimate]]
     settled: list[tuple[str, Estimate]]
     blocks: str

@@ -143,7 +143,10 @@ def _there(advice: Advice) -> str:
     gain = advice.more_there
     better = sum(value > 0 for value in gain.points.values())
     seen = f"better in {better} of {len(gain.points)}" if gain.points else ""
-    return f"{advice.more} labels from the new {advice.group} as well: {_difference(gain)}{f', {seen}' if seen else ''}{_draws(gain)}."
+    text = f"{advice.more} labels from the new {advice.group} as well: {_difference(gain)}{f', {seen}' if seen else ''}"
+    if (clustered := advice.more_there_clustered) is not None:
+        text += f"; in a few visited places of it: {_difference(clustered)}"
+    return f"{text}{_draws(gain)}."
 
 
 def _open(advice: Advice) -> str:

@@ -33,10 +33,20 @@ VISITS = 5
 
 @dataclass(frozen=True)
 class AdvicePlan:
-    """What is to be run, most telling first."""
+    """What is to be run, most telling first.
+
+    Attributes:
+        split: The split.
+        plus: Its forms with labels of the group held out: at random, and in a few visited places; none where it holds no group out.
+        budgets: The labels asked about, half of them, more at random, and as many in a few visited places.
+        models: Models.
+        labels: Labels asked about.
+        more: How many further ones.
+        visits: Places that are visited.
+    """
 
     split: str
-    plus: str | None
+    plus: tuple[str, ...]
     budgets: tuple[str, ...]
     models: tuple[str, ...]
     labels: int
@@ -53,8 +63,7 @@ class AdvicePlan:
             found += [(models, self.split, first, seed) for models in (simple, forests)]
             # Forests take most of the time: what more labels buy them is asked a round later.
             for models, at in ((simple, seed), (forests, seed - 1)):
-                if self.plus:
-                    found.append((models, self.plus, first, at))
+                found += [(models, plus, first, at) for plus in self.plus]
                 if others:
                     found.append((models, self.split, others, at))
         return [stage for stage in found if stage[0] and stage[3] >= 0]
@@ -121,9 +130,9 @@ def make_plan(bench: Bench, card: TaskCard, split: str, target: str, labels: int
     budgets = [f"{size}-units" for size in sizes]
     if wanted + more <= there:
         budgets.append(f"{wanted + more}-units-in-{VISITS}-blocks")
-    plus = None
+    plus: tuple[str, ...] = ()
     if Split(split).rule.name == "leave-group":
-        plus = f"{split}+{more}-units"
+        plus = (f"{split}+{more}-units", f"{split}+{more}-units-in-{VISITS}-blocks")
     return AdvicePlan(split, plus, tuple(budgets), tuple(_models(bench, card)), wanted, more, VISITS)
 
 

@@ -107,7 +107,8 @@ def read_results(bench: Bench, card: TaskCard, plan: AdvicePlan, pool: Pool, run
         more=plan.more,
         more_random=_gains(pool, chosen._replace(budget=larger), chosen, metric),
         more_clustered=_gains(pool, chosen._replace(budget=f"{larger}-in-{plan.visits}-blocks"), chosen._replace(budget=larger), metric),
-        more_there=_gain(pool, chosen._replace(split=plan.plus or ""), chosen, ELSEWHERE, metric),
+        more_there=_there(pool, plan, chosen, metric, clustered=False),
+        more_there_clustered=_there(pool, plan, chosen, metric, clustered=True),
         unsettled=unsettled,
         settled=settled,
         blocks=block_words(card, fit_task(card, bench.source.units(), labels)),
@@ -207,6 +208,12 @@ def _scores(found: Comparison, point: Point) -> dict[str, Estimate]:
 
 def _gains(pool: Pool, one: Point, other: Point, metric: str) -> dict[str, Estimate]:
     return {role: gain for role in (HOME, ELSEWHERE) if (gain := _gain(pool, one, other, role, metric)) is not None}
+
+
+def _there(pool: Pool, plan: AdvicePlan, chosen: Point, metric: str, *, clustered: bool) -> Estimate | None:
+    """What labels of the group held out bring there; None where it was not run."""
+    split = next((name for name in plan.plus if ("-in-" in name) == clustered), None)
+    return None if split is None else _gain(pool, chosen._replace(split=split), chosen, ELSEWHERE, metric)
 
 
 def _gain(pool: Pool, one: Point, other: Point, role: str, metric: str) -> Estimate | None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.metrics import Confusion
+from rs05bench.protocol.pooling import Pool
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.splits import Split
 
@@ -29,7 +31,8 @@ def expected_accuracy(runs: str | Path, card: TaskCard, target: str, model: str,
 
     Returns:
         `known`: whether there are any; then `metric`, `labels`, `cells`, `home` and `elsewhere` (mean, least and largest over folds and
-        seeds; None where no cell says), `splits`.
+        seeds; None where no cell says), `splits`, and of a classification of a table `sample`: in-domain test units of the first seed by
+        true and answered class, each unit once.
     """
     found = [
         result
@@ -59,7 +62,24 @@ def expected_accuracy(runs: str | Path, card: TaskCard, target: str, model: str,
         "elsewhere": _range(away),
         "splits": sorted({result.cell.split for result in cells}),
         "simulated": any(result.simulated for result in cells),
+        "sample": _sample(cells),
     }
+
+
+def _sample(cells: Sequence[Result]) -> list[list[float]] | None:
+    """Test units of regions that train, rows truth, columns answer; None for regressions, and for masks, whose pixels are no sample."""
+    cells = [result for result in cells if result.kind == "classification"]
+    if not cells:
+        return None
+    seed, split = min(result.cell.seed for result in cells), min(result.cell.split for result in cells)
+    pool = Pool.of(result for result in cells if result.cell.seed == seed and result.cell.split == split)
+    totals = [
+        fit.vectors.sum(axis=0).reshape(len(fit.classes), len(fit.classes)).real.tolist()
+        for point in pool.points
+        for fit in pool.fits(point, "overall_accuracy", "test_id").values()
+        if isinstance(fit, Confusion)
+    ]
+    return totals[0] if totals else None
 
 
 def _results(folder: Path) -> Iterable[Result]:

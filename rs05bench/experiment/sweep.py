@@ -20,6 +20,7 @@ from typing import Literal
 
 import pandas as pd
 
+from rs05bench.datasets.tables.design import design_flags
 from rs05bench.experiment.cell import PREDICTED_ROLES, Bench, make_bench
 from rs05bench.experiment.executors import Batch, Executor, Needs, make_executor
 from rs05bench.experiment.executors.machine import accelerators, die_with_parent
@@ -267,11 +268,14 @@ def _open(grid: GridFile, entry: GridTask, store: ResultStore | None, keep: bool
 
 
 def _of_the_data(bench: Bench) -> list[str]:
-    """What the features of a table give away, under the split that tells most."""
+    """What a table gives away under the split that tells most, and designs under which no score says anything of the ground."""
     if bench.card.kind == "segmentation":
         return []
     manifest = min(bench.manifests.values(), key=lambda one: one.split.rule.rank, default=None)
-    return [f"{bench.card.name}: {text}" for text in warnings_of_table(bench.source, manifest)]
+    units = bench.source.units()
+    flags = design_flags(units.frame, bench.source.labels(bench.card.targets[0]), units.groups, bench.card.kind)
+    said = [*(flag.sentence for flag in flags), *warnings_of_table(bench.source, manifest)]
+    return [f"{bench.card.name}: {text}" for text in said]
 
 
 def _predicted_units(bench: Bench, cells: Sequence[Cell]) -> dict[tuple[str, str], int]:

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text
+from rs05bench.protocol.metrics import area_adjusted_accuracy
 from rs05bench.report import setting
 from rs05bench.report.text_tables import Table
 
@@ -60,7 +64,8 @@ def parts_of(record: dict[str, Any]) -> list[MapPart]:
         *area.get("notes", []),
     ]
     shares = Table("shares", "Inside and outside", ["map", "#mapped, km2", "#inside", "#outside"], _shares(record))
-    counted = [_counted(key, counts, metres=record["metres"]) for key, counts in record["years"].items()]
+    sample = record["expected"].get("sample")
+    counted = [_counted(key, counts, sample, metres=record["metres"]) for key, counts in record["years"].items()]
     return [
         MapPart(
             "What this is",
@@ -77,23 +82,50 @@ def parts_of(record: dict[str, Any]) -> list[MapPart]:
     ]
 
 
-def _counted(key: str, counts: dict[str, Any], *, metres: bool) -> MapPart | None:
+def _counted(key: str, counts: dict[str, Any], sample: list[list[float]] | None, *, metres: bool) -> MapPart | None:
     """Areas by class, or what is known of the values, of one map."""
     if "classes" in counts:
         hectares = counts["pixel_area"] / 10_000 if metres else None
         unit = "hectares" if hectares else "pixels"
+        adjusted, lines = _adjusted(counts["classes"], sample, hectares)
         rows = [
-            [name, _amount(part["pixels"], hectares), _amount(part["inside"], hectares)]
-            for name, part in counts["classes"].items()
-            if part["pixels"]
+            [name, _amount(part["pixels"], hectares), _amount(part["inside"], hectares), area]
+            for (name, part), area in zip(counts["classes"].items(), adjusted, strict=True)
+            if part["pixels"] or area not in ("", "0")
         ]
         title = f"Area by class, {key}"
-        return MapPart(title, [], Table(f"classes-{key}", title, ["class", f"#{unit}", f"#{unit} inside the area of applicability"], rows))
+        head = ["class", f"#{unit} mapped (pixels counted)", f"#{unit} inside the area of applicability", f"#{unit} estimated, 95 %"]
+        return MapPart(title, lines, Table(f"classes-{key}", title, head, rows))
     if "values" not in counts:
         return None
     names, title = ["mean", "deviation", "least", "largest"], f"Values, {key}"
     values = [f"{counts['values'][name]:.4g}" for name in names]
     return MapPart(title, [], Table(f"values-{key}", title, [f"#{name}" for name in names], [values]))
+
+
+def _adjusted(classes: dict[str, Any], sample: list[list[float]] | None, hectares: float | None) -> tuple[list[str], list[str]]:
+    """Area of each class corrected for the confusion of test units, with its 95 % interval, and what to know of it."""
+    nothing = [""] * len(classes)
+    if sample is None:
+        return nothing, [
+            "Counting pixels gives the area of a map, not of the ground: what is confused more often one way than the other is over- or "
+            "under-mapped. Give --runs with results of this model for areas with their error."
+        ]
+    mapped = np.array([part["pixels"] for part in classes.values()], dtype=np.float64) * (hectares or 1.0)
+    try:
+        found = area_adjusted_accuracy(np.array(sample), mapped)
+    except DataError as error:
+        return nothing, [f"No area with an error can be given: {error.problem}."]
+    reach = 1.96 * found.area_se
+    shown = [
+        f"{area:,.0f}" + (f" ± {half:,.0f}" if np.isfinite(half) else "") if np.isfinite(area) else ""
+        for area, half in zip(found.area, reach, strict=True)
+    ]
+    return shown, [
+        f"Estimated areas are corrected for the confusion of {np.sum(sample):,.0f} in-domain test units (Olofsson et al. 2014, "
+        "https://doi.org/10.1016/j.rse.2014.02.015). They are unbiased only if those units are a random sample of each mapped class here; "
+        "units that were chosen, balanced by class or placed elsewhere are not."
+    ]
 
 
 def _accuracy(expected: dict[str, Any]) -> list[str]:

@@ -114,7 +114,8 @@ def test_the_recommendation_stands_first_and_a_dozen_lines_are_enough(asked):
 def test_cells_that_are_there_already_answer_what_labels_would_buy(asked, tmp_path):
     folder, first, _ = asked
     shutil.copytree(folder / "runs", tmp_path / "runs")
-    for split, budgets in (("leave-county-out+30-units", ["40-units"]), ("leave-county-out", ["70-units", "70-units-in-5-blocks"])):
+    plus = ("leave-county-out+30-units", "leave-county-out+30-units-in-5-blocks")
+    for split, budgets in (*((name, ["40-units"]) for name in plus), ("leave-county-out", ["70-units", "70-units-in-5-blocks"])):
         sweep(
             folder / "card.yaml",
             folder,
@@ -132,12 +133,15 @@ def test_cells_that_are_there_already_answer_what_labels_would_buy(asked, tmp_pa
     spread = compared.difference(base._replace(budget="70-units-in-5-blocks"), base._replace(budget="70-units"), "test_ood").effect.value
     assert found.more_random["test_ood"].value == pytest.approx(larger)
     assert found.more_clustered["test_ood"].value == pytest.approx(spread)
-    assert found.more_there is not None
+    there = compare(Pool.of(ResultStore(tmp_path / "runs").results()), by="split")
+    for gain, name in zip((found.more_there, found.more_there_clustered), plus, strict=True):
+        assert gain.value == pytest.approx(there.difference(base._replace(split=name), base, "test_ood").effect.value)
     assert [row[0] for row in found.by_budget] == [40.0, 70.0]
     text = "\n".join(lines(found))
     assert "30 more labels at random" in text
     assert "in a few visited places instead" in text
     assert "30 labels from the new county as well" in text
+    assert "in a few visited places of it" in text
 
 
 def test_where_no_model_is_ahead_of_a_baseline_the_baseline_is_the_answer(tmp_path):

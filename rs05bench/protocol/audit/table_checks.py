@@ -1,4 +1,4 @@
-"""What the features of a table give away: copies between training and test, the target itself, the order of rows."""
+"""What a table gives away: copies between training and test, the target among the features, the order of rows, the sampling design."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 from rs05bench.protocol.audit.audit_report import Case, Finding
 from rs05bench.protocol.audit.copies import near_copies
 from rs05bench.protocol.audit.row_order import row_order
+from rs05bench.protocol.audit.sampling import sampling_design
 from rs05bench.protocol.audit.target_copies import target_copies
 from rs05bench.protocol.intake.keys import two_spellings
 from rs05bench.protocol.manifest import SplitManifest
@@ -29,11 +30,12 @@ def audit_table(source: TaskSource, manifest: SplitManifest | None, target: str 
         The findings; those that matter have the level `leak` or `warning`.
     """
     card, units = source.card, source.units().frame
+    labels = source.labels(target or card.targets[0]).reindex(units["unit_id"]).reset_index(drop=True)
     spelled = [_spellings(name, units[name]) for name in source.units().groups]
+    spelled += sampling_design(units, labels, source.units().groups, card.kind)
     columns, values = _features(source)
     if not columns:
         return spelled
-    labels = source.labels(target or card.targets[0]).reindex(units["unit_id"]).reset_index(drop=True)
     found = [*spelled, *target_copies(columns, values, labels, card.kind), *row_order(columns, values)]
     return found if manifest is None else [*found, *_copies(manifest, units, values)]
 

@@ -67,7 +67,7 @@ def raised(table: Table) -> dict[str, list[str]]:
     return {finding.check: finding.numbers.get("columns", []) for finding in found if finding.level in ("leak", "warning")}
 
 
-@settings(max_examples=8)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 1000))
 def test_a_clean_table_raises_nothing(seed):
     X, y, region = land(seed)

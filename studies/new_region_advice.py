@@ -1,0 +1,184 @@
+"""Is advice right in regions it never saw? Advice from some states (or regions), scored in all the others; prints Markdown.
+
+Run: python studies/new_region_advice.py [--draws 6]; `make studies` keeps it in docs/studies/new_region_advice.md. Without the real data it
+states so and prints nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rs05bench.datasets.recipes import build
+from rs05bench.experiment.advice import Advice
+from rs05bench.experiment.advise import advise
+from rs05bench.experiment.store import ResultStore
+from rs05bench.experiment.sweep import sweep
+from rs05bench.protocol.card import Official, TaskCard
+from rs05bench.protocol.inference.estimate import Estimate
+from rs05bench.protocol.pooling import Point, Pool
+
+ROOT = Path(__file__).resolve().parent.parent
+LABELS, MORE, SEEDS = 100, 30, 5
+GROUPS = (4, 8, 16)
+TARGETS = ("log_income", "poverty_pct", "property_crime")
+LEAST_COUNTIES = 40
+HELD = "test_ood"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What advice said of the next group, and what was found in groups it never saw.
+
+    Attributes:
+        said: Its estimate for the model it recommends.
+        found: Group -> score of that model there.
+    """
+
+    said: Estimate
+    found: dict[str, float]
+
+    @property
+    def mean_held(self) -> bool:
+        """Whether the interval for the mean holds the mean of the groups never seen."""
+        return bool(self.said.low <= np.mean(list(self.found.values())) <= self.said.high)
+
+    @property
+    def each_held(self) -> list[bool]:
+        """Whether the prediction interval holds each group never seen."""
+        return [bool(self.said.new_low <= value <= self.said.new_high) for value in self.found.values()]
+
+
+def scores(store: Path, point: Point) -> dict[str, float]:
+    """Held-out score of a point in each group, the mean over seeds."""
+    inside = Pool.of(ResultStore(store).results()).inside(point, HELD, "r2" if "signals" in point.task else "macro_f1")
+    return {group: float(value) for group, value in zip(inside.groups, np.nanmean(inside.values, axis=1), strict=True)}
+
+
+def from_states(table: pd.DataFrame, card: TaskCard, target: str, states: Sequence[str], folder: Path) -> Told:
+    """Advice from some states; the model it recommends is then trained there and scored in every other state."""
+    inside = table["state"].isin(states)
+    table.assign(part=np.where(inside, "seen", "new"))[inside].to_parquet(folder / "units.parquet", index=False)
+    asked = card.model_copy(update={"targets": [target], "splits": ["leave-state-out"]})
+    asked.save(folder / "card.yaml")
+    advice = advise(folder / "card.yaml", folder, folder / "advice", labels=LABELS, minutes=0, jobs=1)
+    whole = folder / "whole"
+    whole.mkdir()
+    table.assign(part=np.where(inside, "seen", "new")).to_parquet(whole / "units.parquet", index=False)
+    published = Official(column="part", train=["seen"], test=["new"], shift="region")
+    asked.model_copy(update={"splits": ["official"], "official": published}).save(whole / "card.yaml")
+    budget, model = f"{advice.labels}-units", advice.recommended
+    sweep(
+        whole / "card.yaml",
+        whole,
+        folder / "runs",
+        models=[model],
+        splits=["official"],
+        budgets=[budget],
+        seeds=range(SEEDS),
+        jobs=1,
+        costs=False,
+    )
+    found = scores(folder / "runs", Point(card.name, target, "official", model, budget))
+    return Told(advice.reaches[HELD], found)
+
+
+def from_regions(card: TaskCard, data: Path, held: str, regions: Sequence[str], folder: Path) -> tuple[Advice, dict[str, float]]:
+    """Advice from all regions but one, with what labels of a new region bring; and the same three scores in that one."""
+    seen = card.model_copy(update={"preprocessing": card.preprocessing | {"where": {"region": [r for r in regions if r != held]}}})
+    seen.save(folder / "card.yaml")
+    out = folder / "advice"
+    advice = advise(folder / "card.yaml", data, out, labels=LABELS, minutes=0, more=MORE, jobs=1)
+    split = "leave-region-out"
+    plus = [f"{split}+{MORE}-units", f"{split}+{MORE}-units-in-5-blocks"]
+    budget, model = f"{advice.labels}-units", advice.recommended
+    options = {"models": [model], "budgets": [budget], "seeds": range(SEEDS), "jobs": 1, "costs": False}
+    sweep(out / "advised-card.yaml", data, out, splits=[split, *plus], **options)
+    advice = advise(folder / "card.yaml", data, out, labels=LABELS, minutes=0, more=MORE, jobs=1)
+    card.save(folder / "whole.yaml")
+    sweep(folder / "whole.yaml", data, folder / "runs", splits=[split, *plus], **options)
+    points = {name: Point(card.name, card.targets[0], name, model, budget) for name in (split, *plus)}
+    return advice, {name: scores(folder / "runs", point)[held] for name, point in points.items()}
+
+
+def main() -> None:
+    """Prints the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=6, help="Sets of states per number of states and target.")
+    options = parser.parse_args()
+    real = Path(os.environ.get("RS05BENCH_REAL", ROOT.parent / "shared" / "real"))
+    if not real.is_dir():
+        print("The real tables are not on this machine (set RS05BENCH_REAL): nothing was run.")
+        return
+    print("# Advice in regions it never saw\n")
+    print(
+        f"`advise` is given some groups only. The model that it recommends is then trained on {LABELS} labels of those groups, {SEEDS} "
+        "draws, and scored inside every group that the advice never saw. *Mean held*: the 95 % interval for the mean over groups holds the "
+        "mean of the groups never seen. *Each held*: the 95 % prediction interval for one new group holds the score in it.\n"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        print(f"## States: {', '.join(TARGETS)} of US counties, R2 inside a state\n")
+        states_table(real, Path(scratch), options.draws)
+        print("\n## Land cover: three regions advise, the fourth is new; macro-F1\n")
+        regions_table(real, Path(scratch))
+    print(
+        "\nAdvice is of the first round here (linear models and baselines, one draw of labels). New groups share the labels of the seen "
+        "ones, so groups of one draw are not independent, and a share over them has more error than its number of groups suggests."
+    )
+
+
+def states_table(real: Path, scratch: Path, draws: int) -> None:
+    """Prints the coverage over states."""
+    built = build("urban-signals", real, scratch / "signals")
+    card = built.card.model_copy(update={"fairness_groups": [], "splits": ["leave-state-out"]})
+    table = pd.read_parquet(built.folder / "units.parquet")
+    sizes = table["state"].value_counts()
+    large = sorted(sizes.index[sizes >= LEAST_COUNTIES])
+    table = table[table["state"].isin(large)]
+    rng = np.random.default_rng(0)
+    print("| states that advise | advices | mean held | each held | new states scored |")
+    print("|---|---|---|---|---|")
+    for count in GROUPS:
+        told = []
+        for target in TARGETS:
+            for draw in range(draws):
+                folder = scratch / f"{target}-{count}-{draw}"
+                folder.mkdir()
+                known = table[table[target].notna()]
+                told.append(from_states(known, card, target, sorted(rng.choice(large, count, replace=False)), folder))
+        each = [held for one in told for held in one.each_held]
+        share = np.mean([one.mean_held for one in told])
+        print(f"| {count} | {len(told)} | {share:.0%} | {np.mean(each):.0%} | {len(each)} |", flush=True)
+
+
+def regions_table(real: Path, scratch: Path) -> None:
+    """Prints what was said and found for each region of the land cover."""
+    card = TaskCard.load(ROOT / "examples" / "cards" / "aef_landcover.yaml")
+    data = real / "aef_landcover"
+    regions = sorted({str(pd.read_csv(path, usecols=["region"])["region"].iloc[0]) for path in data.glob("*.csv")})
+    head = f"{MORE} labels there, at random"
+    print(f"| new region | model | one new region may lie | found | {head}: said | found | in 5 visited places: said | found |")
+    print("|---|---|---|---|---|---|---|---|")
+    for held in regions:
+        folder = scratch / held
+        folder.mkdir()
+        advice, found = from_regions(card, data, held, regions, folder)
+        plain, random, clustered = found.values()
+        reached = advice.reaches[HELD]
+        said = [advice.more_there, advice.more_there_clustered]
+        cells = [advice.recommended, f"{reached.new_low:.2f} to {reached.new_high:.2f}", f"{plain:.2f}"]
+        for gain, there in zip(said, (random, clustered), strict=True):
+            ends = "" if gain is None else f"{gain.value:+.2f} [{gain.low:.2f}, {gain.high:.2f}]"
+            cells += [ends, f"{there - plain:+.2f}"]
+        print(f"| {held} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
