@@ -440,7 +440,7 @@ def _estimate(pool: Pool, side: Side, metric: str, *, test: bool, turn: float = 
         return None
     values = sum(weight * table.values for weight, table in zip(weights, tables, strict=True))
     within = limits(metric, weights)
-    found = over_groups(np.asarray(values), tables[0].groups, within=within, test=test)
+    found = over_groups(np.asarray(values), tables[0].groups, within=within, test=test, of_errors=metric == "r2" and len(tables) == 1)
     if small := tables[0].small:
         note = f"{len(small)} of {len(small) + len(tables[0].groups)} groups have fewer than {LEAST_UNITS} test units and are left out."
         found = replace(found, note=f"{note} {found.note}".strip())

@@ -279,3 +279,14 @@ def test_a_reference_that_nobody_ran_is_named(two):
         compare(two[0][0], reference="presto/lora")
     with pytest.raises(ProtocolError, match="cannot be compared by 'colour'"):
         compare(two[0][0], by="colour")
+
+
+def test_the_prediction_interval_of_an_r2_is_made_on_the_logarithm_of_its_errors():
+    r2 = np.array([0.6, 0.4, 0.1, -0.9, -3.0])
+    found = over_groups(r2[:, None], "abcde", of_errors=True)
+    errors = np.log(1 - r2)
+    reach = stats.t.ppf(0.975, 4) * errors.std(ddof=1) * np.sqrt(1 + 1 / 5)
+    assert (found.new_low, found.new_high) == pytest.approx((1 - np.exp(errors.mean() + reach), 1 - np.exp(errors.mean() - reach)))
+    assert found.new_high < 1
+    plain = over_groups(r2[:, None], "abcde")
+    assert (found.value, found.low, found.high) == (plain.value, plain.low, plain.high)

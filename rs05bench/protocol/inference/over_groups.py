@@ -25,6 +25,7 @@ def over_groups(
     within: tuple[float, float] = (-np.inf, np.inf),
     level: float = LEVEL,
     test: bool = False,
+    of_errors: bool = False,
 ) -> Estimate:
     """Mean over groups with its interval and the prediction interval for one new group.
 
@@ -34,6 +35,8 @@ def over_groups(
         within: Least and greatest possible value; intervals are cut there.
         level: Nominal level.
         test: Whether `value = 0` is tested.
+        of_errors: Whether values are 1 minus a ratio of squared errors (R2). A few groups then score far below the others, and the
+            prediction interval is made on the logarithm of the ratio, where it holds a new group about as often as it says.
 
     Returns:
         The variance of the mean is that over groups plus, from three seeds on, what seeds add by themselves; chance of one seed in one
@@ -82,8 +85,11 @@ def over_groups(
 
     df = variance**2 / ((spread / n) ** 2 / (n - 1) + (of_seeds**2 / seed_df if of_seeds else 0.0))
     reach = float(stdtrit(df, 0.5 + level / 2)) * variance**0.5
-    reach_new = float(stdtrit(n - 1, 0.5 + level / 2)) * (spread + variance) ** 0.5
     low, high = within
+    new_low, new_high = _of_a_new_group(table, level)
+    if of_errors and bool((table[np.isfinite(table)] < 1).all()):
+        large, small = np.exp(_of_a_new_group(np.log(1 - table), level)[::-1])
+        new_low, new_high = 1 - large, 1 - small
     return Estimate(
         value,
         max(value - reach, low),
@@ -94,11 +100,21 @@ def over_groups(
         n,
         n_seeds=counted,
         p=float(2 * stdtr(df, -abs(value) / variance**0.5)) if test else None,
-        new_low=max(value - reach_new, low),
-        new_high=min(value + reach_new, high),
+        new_low=max(float(new_low), low),
+        new_high=min(float(new_high), high),
         points=points,
         note=" ".join(notes),
     )
+
+
+def _of_a_new_group(table: Array, level: float) -> tuple[float, float]:
+    """The prediction interval for one group more: Student's t, with the variance over groups and that of their mean."""
+    from scipy.special import stdtrit
+
+    by_group = np.nanmean(table, axis=1)
+    n, spread = len(by_group), float(by_group.var(ddof=1))
+    reach = float(stdtrit(n - 1, 0.5 + level / 2)) * (spread + spread / n + _seed_part(table)[0]) ** 0.5
+    return float(by_group.mean()) - reach, float(by_group.mean()) + reach
 
 
 def _seed_part(table: Array) -> tuple[float, float, int]:
