@@ -98,13 +98,14 @@ def from_regions(card: TaskCard, data: Path, held: str, regions: Sequence[str], 
     advice = advise(folder / "card.yaml", data, out, labels=LABELS, minutes=0, more=MORE, jobs=1)
     split = "leave-region-out"
     plus = [f"{split}+{MORE}-units", f"{split}+{MORE}-units-in-5-blocks"]
-    budget, model = f"{advice.labels}-units", advice.recommended
-    options = {"models": [model], "budgets": [budget], "seeds": range(SEEDS), "jobs": 1, "costs": False}
+    # With more draws another of these may be recommended.
+    budget, models = f"{advice.labels}-units", list(dict.fromkeys([advice.recommended, "alphaearth/logistic", "hybrid/logistic"]))
+    options = {"models": models, "budgets": [budget], "seeds": range(SEEDS), "jobs": 1, "costs": False}
     sweep(out / "advised-card.yaml", data, out, splits=[split, *plus], **options)
     advice = advise(folder / "card.yaml", data, out, labels=LABELS, minutes=0, more=MORE, jobs=1)
     card.save(folder / "whole.yaml")
     sweep(folder / "whole.yaml", data, folder / "runs", splits=[split, *plus], **options)
-    points = {name: Point(card.name, card.targets[0], name, model, budget) for name in (split, *plus)}
+    points = {name: Point(card.name, card.targets[0], name, advice.recommended, budget) for name in (split, *plus)}
     return advice, {name: scores(folder / "runs", point)[held] for name, point in points.items()}
 
 

@@ -13,9 +13,9 @@ from rs05bench.protocol.result import Cost, Result
 
 KEYS = ("task", "target", "split", "fold", "model", "tier", "budget", "seed")
 COLUMNS = {
-    "classification": ("macro_f1", "balanced_accuracy", "overall_accuracy", "ece", "brier", "nll"),
+    "classification": ("macro_f1", "balanced_accuracy", "overall_accuracy", "ece", "ece_debiased", "brier", "nll"),
     "regression": ("r2", "mae", "rmse", "spearman", "coverage90"),
-    "segmentation": ("miou", "macro_f1", "boundary_f1", "area_error", "ece", "brier"),
+    "segmentation": ("miou", "macro_f1", "boundary_f1", "area_error", "ece", "ece_debiased", "brier"),
 }
 COST_COLUMNS = (
     "labels_used",

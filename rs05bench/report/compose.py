@@ -349,7 +349,12 @@ def group_figures(study: data.Study) -> list[Figure]:
 def summary_of(section: Section, table: pd.DataFrame) -> Table:
     """The section's table, a row a split, model and budget."""
     name = metric_name(section.metric)
-    columns = {"ece_ood": "#ECE held out", "coverage90_ood": "#coverage held out", "fit_s": "#fit", "peak_memory_mb": "#memory MiB"}
+    columns = {
+        "ece_debiased_ood": "#ECE held out, debiased",
+        "coverage90_ood": "#coverage held out",
+        "fit_s": "#fit",
+        "peak_memory_mb": "#memory MiB",
+    }
     extra = [column for column in columns if column in table.columns]
     head = [
         "Split",

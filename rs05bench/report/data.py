@@ -338,7 +338,7 @@ def summary_table(study: Study, dropped: pd.DataFrame, cells: pd.DataFrame) -> p
         )
     means = {
         name: (name, "mean")
-        for name in ("ece_ood", "coverage90_ood", "fit_s", "predict_s_per_1000", "peak_memory_mb")
+        for name in ("ece_debiased_ood", "coverage90_ood", "fit_s", "predict_s_per_1000", "peak_memory_mb")
         if name in cells.columns
     }
     if means:

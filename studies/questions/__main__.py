@@ -9,16 +9,18 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from rs05bench.errors import BenchError
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.comparison import Side, differences
+from rs05bench.protocol.comparison import Side, differences, score_of
 from rs05bench.protocol.independence import independence
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.splits import Split
 
-from .page import Row, digest_of, write_page
+from .page import Row, digest_of, two, write_page
 from .record import ROLES, StudyRecord, load_study, study_names
 from .setting import CARDS, Found, Setting
 
@@ -55,7 +57,22 @@ def run_study(study: StudyRecord, setting: Setting, docs: Path) -> tuple[Path, l
     ]
     rows += found.rows
     notes = _alike(pool, [side for _, *sides in asked for side in sides], ResultStore(setting.store))
-    return write_page(study, rows, results, found.tables, docs, notes=notes, quick=setting.quick), rows
+    scores = _scores(pool, [side for _, *sides in asked for side in sides])
+    return write_page(study, rows, results, [*scores, *found.tables], docs, notes=notes, quick=setting.quick), rows
+
+
+def _scores(pool: Pool, sides: Sequence[tuple[Point, str]]) -> list[tuple[str, pd.DataFrame]]:
+    """Every score that is compared: the mean over groups, and next to it the score of all units pooled."""
+    found = []
+    for point, role in dict.fromkeys(sides):
+        score = score_of(pool, point, role) if point in pool.points else None
+        if score is None:
+            continue
+        options = "" if point.options == "[]" else f" {point.options.replace('|', ' ')}"
+        names = {"task": point.task, "target": point.target, "split": point.split, "model": f"{point.model}{options}"}
+        numbers = {"mean of groups": two(score.estimate.value), "pooled": two(score.pooled), "groups": score.estimate.n_groups}
+        found.append(names | {"labels": point.budget, "tested": ROLES[role], "metric": score.metric} | numbers)
+    return [("Scores", pd.DataFrame(found))] if found else []
 
 
 def _alike(pool: Pool, sides: Sequence[tuple[Point, str]], store: ResultStore) -> list[str]:
