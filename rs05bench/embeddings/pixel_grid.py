@@ -39,6 +39,10 @@ class GeoBoxLike(Protocol):
 class Grid:
     """A grid of pixels, always counted from its north-western corner: of a raster, or the one a chip or map is wanted on.
 
+    Where a grid is asked for, a geobox of odc-geo is taken too (`of`). Readers do not hold one: it does not tell rows that run from the
+    south from those that run from the north, accepts grids without a place, and takes 139 against 13 microseconds to cut (odc-geo 0.5.3),
+    which a chip of 64 pixels would notice.
+
     Some files are stored bottom-up (the first row is the southernmost). Everything outside the block readers counts rows from the north;
     `bottom_up` says that the file's own rows run the other way.
 
