@@ -259,7 +259,7 @@ def chips_card(chips: Path) -> Any:
         vector_files.write_regions(chips / "regions" / "regions.gpkg", world)
         (chips / "SIMULATED.json").write_text('{"simulated": true}\n', encoding="utf-8")
     card = small_card(chips, steps=100, patch_size=SIDE)
-    return card.model_copy(update={"preprocessing": {name: value for name, value in card.preprocessing.items() if name != "embeddings"}})
+    return card.with_preprocessing(embeddings=None)
 
 
 def data_module(chips: Path, **options: Any) -> Any:

@@ -143,8 +143,8 @@ def write_crop(folder: Path) -> None:
     (folder / "SIMULATED.json").write_text('{"simulated": true}\n', encoding="utf-8")
     card = simulated_chip_cards(folder)["crop-chips"]
     training = card.training.model_copy(update={"steps": 40, "val_every": 10, "class_weights": "balanced"})
-    said = {**card.preprocessing, "patch_size": 112}
-    card.model_copy(update={"training": training, "preprocessing": said, "budgets": list(CROP.budgets)}).save(folder / "card.yaml")
+    card = card.with_preprocessing(patch_size=112)
+    card.model_copy(update={"training": training, "budgets": list(CROP.budgets)}).save(folder / "card.yaml")
 
 
 def schedule(root: Path, matrix: Matrix) -> str:
@@ -152,7 +152,7 @@ def schedule(root: Path, matrix: Matrix) -> str:
     from rs05bench.protocol import TaskCard
 
     card = TaskCard.load(root / matrix.name / "card.yaml")
-    training, patch = card.training, card.preprocessing["patch_size"]
+    training, patch = card.training, card.preprocessing.patch_size
     rates = ", ".join(f"{rate:g}" for rate in training.learning_rates)
     return f"{training.steps} steps, patches of {patch} pixels, learning rate {rates}, {training.class_weights} classes"
 

@@ -108,9 +108,9 @@ class ChipView(lightning.LightningDataModule):
         self.scale = 1.0 / pixels.format.scale
         self.resolution_m = pixels.sources.resolution_m
         self.steps, self.batch_size = card.training.steps, loading.batch_size
-        self.patch_size = int(card.preprocessing.get("patch_size", 0)) or None
+        self.patch_size = card.preprocessing.patch_size or None
         fill = None if loading.fill is None or np.isnan(loading.fill) else loading.fill
-        offset = int(card.preprocessing.get("embedding_year_offset", 0))
+        offset = card.preprocessing.embedding_year_offset
         self.shown = Shown(self.has_embedding, bool(self.layers), offset, fill)
 
     @property

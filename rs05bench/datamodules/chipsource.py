@@ -16,6 +16,7 @@ from rs05bench.datasets.chip_units import Layers, chip_unit_table, layers_of, op
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.geodesy import pixel_metres
+from rs05bench.protocol.preprocessing import LayerFolder
 from rs05bench.protocol.scored_labels import MaskLabels
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
@@ -53,17 +54,17 @@ def open_chips(card: TaskCard, data_dir: str | Path) -> ChipSource:
     """
     root = Path(data_dir)
     said = card.preprocessing
-    embeddings = root / said["embeddings"] if said.get("embeddings") else None
-    extra = _extra_folder(root, said.get("extra"))
-    return ChipSource(root / said.get("folder", ""), card, layers=layers_of(card, root), embeddings=embeddings, extra=extra)
+    embeddings = root / said.embeddings if said.embeddings else None
+    extra = _extra_folder(root, said.extra)
+    return ChipSource(root / said.folder, card, layers=layers_of(card, root), embeddings=embeddings, extra=extra)
 
 
-def _extra_folder(root: Path, said: Any) -> tuple[Path, tuple[str, ...] | None] | None:
+def _extra_folder(root: Path, said: str | LayerFolder | None) -> tuple[Path, tuple[str, ...] | None] | None:
     if not said:
         return None
-    if isinstance(said, dict):
-        return root / str(said["folder"]), tuple(said["only"]) if said.get("only") else None
-    return root / str(said), None
+    if isinstance(said, LayerFolder):
+        return root / said.folder, tuple(said.only) or None
+    return root / said, None
 
 
 def layers_beside(root: str | Path, reader: str, split: str) -> dict[str, tuple[Path, str]]:
@@ -100,10 +101,9 @@ def simulated_chip_cards(root: str | Path) -> dict[str, TaskCard]:
     cards = {}
     for reader, folder, extra in (("burn-scars", "hls_burn_scars", layers), ("crop-chips", "crop_chips", {})):
         card = chip_card(reader, Path(root) / folder, extra)
-        said = {**card.preprocessing, "folder": folder, "layers": extra, "embeddings": "alphaearth"}
-        said["patch_size"] = 128
+        card = card.with_preprocessing(folder=folder, layers=extra, embeddings="alphaearth", patch_size=128)
         training = card.training.model_copy(update={"steps": 40, "val_every": 10})
-        cards[card.name] = card.model_copy(update={"preprocessing": said, "training": training})
+        cards[card.name] = card.model_copy(update={"training": training})
     return cards
 
 

@@ -135,7 +135,7 @@ def check_card(card: TaskCard, data_dir: str | Path, *, derive: Derive | None = 
 
 def _check_chips(card: TaskCard, data_dir: str | Path) -> CardReport:
     """The same for chips: classes are counted in labelled pixels."""
-    root = Path(data_dir) / card.preprocessing.get("folder", "")
+    root = Path(data_dir) / card.preprocessing.folder
     dataset = open_chip_dataset(card, root, layers_of(card, data_dir))
     frame = pd.DataFrame(dataset.units().drop(columns="geometry"))
     units = chip_unit_table(card, frame, source=str(root))

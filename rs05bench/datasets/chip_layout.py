@@ -108,8 +108,8 @@ class ChipLayout(BaseModel):
         Raises:
             DataError: Every fault of `preprocessing.chips`.
         """
-        given = card.preprocessing.get("chips")
-        if not isinstance(given, dict):
+        given = card.preprocessing.chips
+        if given is None:
             raise DataError(
                 "has no field preprocessing.chips, which says how images and masks are named",
                 source=card.name,

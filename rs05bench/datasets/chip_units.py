@@ -44,7 +44,7 @@ def open_chip_dataset(card: TaskCard, root: str | Path, layers: Layers | None = 
 
 def layers_of(card: TaskCard, root: str | Path) -> dict[str, tuple[Any, str]]:
     """Polygon layers that a card names under `preprocessing`, relative to the data directory: group -> (file, column)."""
-    return {name: (Path(root) / file, column) for name, (file, column) in card.preprocessing.get("layers", {}).items()}
+    return {name: (Path(root) / file, column) for name, (file, column) in card.preprocessing.layers.items()}
 
 
 def open_units(card: TaskCard, data_dir: str | Path) -> UnitTable:
@@ -53,7 +53,7 @@ def open_units(card: TaskCard, data_dir: str | Path) -> UnitTable:
     Raises:
         DataError: The files are not what the reader expects, or a group of the card is not known for them.
     """
-    root = Path(data_dir) / card.preprocessing.get("folder", "")
+    root = Path(data_dir) / card.preprocessing.folder
     dataset = open_chip_dataset(card, root, layers_of(card, data_dir))
     return chip_unit_table(card, pd.DataFrame(dataset.units().drop(columns="geometry")), source=str(root))
 

@@ -69,7 +69,7 @@ class EmbeddingTable:
         self._digest: str | None = None
         frame = self._read()
         frame = self._filter(frame)
-        if card.preprocessing.get("derive"):
+        if card.preprocessing.derive:
             if derive is None:
                 raise ProtocolError(
                     f"{card.name}: the card derives features, and no function that derives them was given",
@@ -203,8 +203,7 @@ class EmbeddingTable:
     @property
     def where(self) -> dict[str, list[Any]]:
         """The card's filters: column -> the values that stay."""
-        given = self.card.preprocessing.get("where", {})
-        return {column: wanted if isinstance(wanted, list) else [wanted] for column, wanted in given.items()}
+        return {column: wanted if isinstance(wanted, list) else [wanted] for column, wanted in self.card.preprocessing.where.items()}
 
     def _needed(self) -> list[str]:
         card, where = self.card, self.card.coordinates

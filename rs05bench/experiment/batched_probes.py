@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rs05bench.errors import BenchError
+from rs05bench.protocol.cell_record import TrainingRecord
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.result import Cell
 
@@ -29,15 +30,10 @@ class FittedProbe:
     """
 
     def __init__(self, model: ShallowModel, seconds: float) -> None:
-        self._model, self.seconds = model, seconds
+        self._model, self.seconds, self.card = model, seconds, model.card
 
     @property
-    def card(self) -> Any:
-        """The model's card."""
-        return self._model.card
-
-    @property
-    def training_record(self) -> dict[str, Any]:
+    def training_record(self) -> TrainingRecord:
         """What was tuned and how."""
         return self._model.training_record
 

@@ -13,9 +13,10 @@ from rs05bench.experiment.data_warnings import noted
 from rs05bench.experiment.metering import device_name, now, reset_device_peak
 from rs05bench.experiment.provenance import hardware_name, provenance
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.cell_record import TrainingRecord
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.predictions import Predictions
-from rs05bench.protocol.result import Cell, Cost, Model, Result
+from rs05bench.protocol.result import Cell, Cost, Model, Result, StatesTraining
 from rs05bench.protocol.scoring import Scorer, higher_is_better
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.taskdata import TaskSource, TaskView
@@ -90,7 +91,9 @@ def features_folder(store: str | Path) -> Path:
     return Path(os.environ.get("RS05BENCH_CACHE") or store) / "features"
 
 
-def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: TaskView | None = None) -> tuple[Result, Predictions]:
+def run_cell(
+    bench: Bench, cell: Cell, *, model: Model | None = None, data: TaskView | None = None, command: str | None = None
+) -> tuple[Result, Predictions]:
     """Runs one cell.
 
     Args:
@@ -98,6 +101,7 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Task
         cell: Which cell.
         model: A model to use instead of the registry's.
         data: What the model may see, where it was made already.
+        command: The command that asked for it; default the one that is running.
 
     Returns:
         The result with the wall time of this run as its cost, and the predictions it was scored from. Those of chips are in a temporary
@@ -136,20 +140,13 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Task
         calibration=scored.calibration,
         sums=scored.packed(),
         group_sums=scored.packed_groups(),
-        budget={
-            **budget.record(),
+        budget=budget.record().with_fields(
             **({"labelled_pixels": data.labelled_pixels()} if budget.pixel_fraction < 1.0 else {}),
-            # Units of the manifest that these data lack, by role.
             **({"absent": absent} if absent else {}),
-        },
-        training={
-            "early_stopping_role": "val",
-            **getattr(model, "training_record", {}),
-            # What a reader of the result must know of the data; a worker's log goes with the worker.
-            **({"warnings": warned} if warned else {}),
-        },
+        ),
+        training=_training(model, warned),
         digests=digests,
-        provenance=provenance(),
+        provenance=provenance(command),
         cost=Cost(
             fit_s=fitted - begin,
             predict_s=done - fitted,
@@ -165,6 +162,12 @@ def run_cell(bench: Bench, cell: Cell, *, model: Model | None = None, data: Task
     )
     info = {"cell": cell.model_dump(mode="json"), "model": card.model_dump(mode="json"), "digests": digests}
     return result, predictions.with_info(info)
+
+
+def _training(model: Model, warned: list[str]) -> TrainingRecord:
+    """What a model states of its fit, and what was warned of the data: a worker's log goes with the worker."""
+    stated = model.training_record if isinstance(model, StatesTraining) else TrainingRecord()
+    return stated.with_fields(early_stopping_role=stated.early_stopping_role, **({"warnings": warned} if warned else {}))
 
 
 def predict_roles(model: Model, data: TaskView, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions:

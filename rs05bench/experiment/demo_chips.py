@@ -71,8 +71,8 @@ def chips_card(folder: str | Path, *, steps: int = STEPS, patch_size: int = 64) 
 
     card = simulated_chip_cards(folder)["hls-burn-scars"]
     training = card.training.model_copy(update={"steps": steps, "val_every": max(steps // 2, 1), "class_weights": "balanced"})
-    said = {**card.preprocessing, "patch_size": patch_size}
-    return card.model_copy(update={"training": training, "preprocessing": said, "budgets": [*BUDGETS, "full"]})
+    card = card.with_preprocessing(patch_size=patch_size)
+    return card.model_copy(update={"training": training, "budgets": [*BUDGETS, "full"]})
 
 
 def write_small_chips(out: str | Path, *, count: int = CHIPS, side: int = SIDE, seed: int = 0) -> Path:

@@ -203,7 +203,8 @@ def rerun_baseline(board: str | Path, slug: str, data: Mapping[str, Path], runs:
     store = _run(Path(board), fields, data, Path(runs), jobs)
     with tempfile.TemporaryDirectory(prefix="rs05bench-rerun-") as work:
         made = make_submission(_cells(store, fields), fields, Board.load(board), Path(work) / "again", costs=store.costs())
-        commit = str(provenance().get("commit") or provenance().get("versions", {}).get(PACKAGE, ""))
+        origin = provenance()
+        commit = origin.commit or origin.versions.get(PACKAGE, "")
         ran = Ran(by=MACHINE, hardware=hardware_name(), code=f"{PACKAGE} {commit}".strip(), deterministic=True)
         flags = dict.fromkeys(_flags(folder), "a model of this package, run again by leaderboard reproduce")
         return record_rerun(board, slug, made, runs, ran, reviewed_flags=flags)

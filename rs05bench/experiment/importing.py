@@ -147,7 +147,7 @@ class _Foreign:
         predictions = self._predictions(result, card)
         scored, budget = rescore(predictions, result.cell, manifest, self._labels(result, card))
         _agree(result, scored, None if card.kind == "segmentation" else budget)
-        absent = result.budget.get("absent") or {}
+        absent = result.budget.absent
         main = bool(manifest.card.get("can_be_main")) and not any(role in absent for role in ("test_id", "test_ood"))
         kept = {
             "scores": scored.scores,
@@ -195,8 +195,8 @@ def _agree(result: Result, scored: Scored, budget: LabelBudget | None) -> None:
             if not same:
                 computed = "no such score" if found is None else f"{found:.4f}"
                 raise DataError(f"it states {metric} {stated:.4f} on {role}, and its predictions give {computed}")
-    if budget is not None and result.budget.get("labels_used") not in (None, budget.labels_used):
-        raise DataError(f"it states {result.budget['labels_used']} labels, and its budget holds {budget.labels_used}")
+    if budget is not None and result.budget.labels_used not in (None, budget.labels_used):
+        raise DataError(f"it states {result.budget.labels_used} labels, and its budget holds {budget.labels_used}")
 
 
 def _keep_reported(ours: ResultStore, folder: Path, digest: str, why: str) -> None:

@@ -45,7 +45,7 @@ def expected_accuracy(runs: str | Path, card: TaskCard, target: str, model: str,
     ]
     if not found:
         return {"known": False}
-    used = {result.cell.budget: int(result.budget.get("labels_used", 0)) for result in found}
+    used = {result.cell.budget: result.budget.labels_used or 0 for result in found}
     budget = min(used, key=lambda name: (abs(used[name] - labels), name))
     cells = [result for result in found if result.cell.budget == budget]
     metric = card.main_metric
@@ -137,7 +137,7 @@ def _notes_of_table(data: Any, model: Any, years: Sequence[int]) -> list[str]:
 def _notes_of_network(data: Any, model: Any, years: Sequence[int]) -> list[str]:
     units = data.manifest.units.set_index("unit_id")["year"]
     seen = units.reindex([*data.unit_ids("train"), *data.unit_ids("val")]).dropna()
-    offset = int(data.card.preprocessing.get("embedding_year_offset", 0))
+    offset = data.card.preprocessing.embedding_year_offset
     return [*_notes_of_years({int(year) + offset for year in seen}, years), _CONFIDENCE]
 
 

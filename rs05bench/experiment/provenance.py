@@ -8,19 +8,10 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+
+from rs05bench.protocol.cell_record import Provenance
 
 PACKAGES = ("rs05bench", "numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "torch", "torchgeo", "terratorch", "peft")
-
-
-_COMMAND: list[str] = []
-
-
-def told_command(command: str) -> None:
-    """Has results name this command: a worker on another machine was started by none that a reader knows."""
-    if [command] != _COMMAND:
-        _COMMAND[:] = [command]
-        provenance.cache_clear()
 
 
 def this_command() -> str:
@@ -28,16 +19,24 @@ def this_command() -> str:
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:500]
 
 
+def provenance(command: str | None = None) -> Provenance:
+    """Versions of what results depend on, the commit of this package where it is a checkout, and the command.
+
+    Args:
+        command: Default the command that is running; a worker on another machine was started by one that no reader knows.
+    """
+    return Provenance(versions=_versions(), commit=_commit(), command=command or this_command())
+
+
 @functools.cache
-def provenance() -> dict[str, Any]:
-    """Versions of what results depend on, the commit of this package where it is a checkout, and the command."""
-    versions: dict[str, str] = {"python": platform.python_version()}
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"versions": versions, "commit": _commit(), "command": (_COMMAND or [this_command()])[0]}
+    return versions
 
 
 @functools.cache
@@ -56,6 +55,7 @@ def hardware_name() -> str:
     return f"{name} ({os.cpu_count()} cores)"
 
 
+@functools.cache
 def _commit() -> str | None:
     here = Path(__file__).resolve().parent.parent.parent
     if not (here / ".git").exists():

@@ -10,11 +10,11 @@ from itertools import islice
 from typing import Any
 
 from rs05bench.errors import STOPPING, BenchError, MachineError, machine_error, refusal
-from rs05bench.experiment.batched_probes import solve_together
+from rs05bench.experiment.batched_probes import FittedProbe, solve_together
 from rs05bench.experiment.cell import PREDICTED_ROLES, Bench, features_folder, run_cell
 from rs05bench.experiment.memory import give_back_memory
 from rs05bench.experiment.metering import Meter, device_name
-from rs05bench.experiment.provenance import hardware_name, told_command
+from rs05bench.experiment.provenance import hardware_name
 from rs05bench.experiment.store import ResultStore
 from rs05bench.models.logs import logging_to
 from rs05bench.protocol.card import TaskCard
@@ -119,8 +119,6 @@ def run_cells(
     from threadpoolctl import threadpool_limits
 
     outcomes: list[Outcome] = []
-    if job.command:
-        told_command(job.command)
     with threadpool_limits(1):
         task, store = task or open_bench(job), ResultStore(job.store)
         digests = [task.digest(cell) for cell in cells]
@@ -130,7 +128,7 @@ def run_cells(
             if started:
                 started([digest])
             with logging_to(job.loggers, store.root / "logs" / digest, f"{cell.model} {cell.fold} {cell.budget} {cell.seed}"):
-                outcome = _run_one(task, store, digest, cell, job.keep_predictions, fitted.pop(digest, None))
+                outcome = _run_one(task, store, digest, cell, job, fitted.pop(digest, None))
             give_back_memory()
             outcomes.append(outcome)
             if done:
@@ -138,15 +136,15 @@ def run_cells(
     return outcomes
 
 
-def _run_one(bench: Bench, store: ResultStore, digest: str, cell: Cell, keep: bool, fitted: Any) -> Outcome:
+def _run_one(bench: Bench, store: ResultStore, digest: str, cell: Cell, job: Job, fitted: FittedProbe | None) -> Outcome:
     begin = time.perf_counter()
     if digest in store:
         return Outcome(digest, cell.model, True, 0.0)
     try:
-        result, predictions = run_cell(bench, cell, model=fitted)
+        result, predictions = run_cell(bench, cell, model=fitted, command=job.command or None)
         if fitted is not None:
             result.cost.fit_s = fitted.seconds
-        store.write(result, predictions if keep else None)
+        store.write(result, predictions if job.keep_predictions else None)
         predictions.discard()
     except MemoryError:
         error, log = "memory limit: an allocation was refused", traceback.format_exc()

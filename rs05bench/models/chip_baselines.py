@@ -27,6 +27,7 @@ from rs05bench.models.plan import IGNORE
 from rs05bench.models.scratch import InputStack, spectral_indices
 from rs05bench.models.sliding_windows import window_starts
 from rs05bench.models.tuning import GRIDS, Choice
+from rs05bench.protocol.cell_record import TrainingRecord
 from rs05bench.protocol.feature_sets import content_of_column
 
 if TYPE_CHECKING:
@@ -115,9 +116,9 @@ class PixelBaseline(ChipBaseline):
         self.card = self.card.model_copy(update=known)
 
     @property
-    def training_record(self) -> dict[str, Any]:
+    def training_record(self) -> TrainingRecord:
         """What was tuned and how; empty before the fit."""
-        return {"early_stopping_role": "val", **self.learnt_.record()} if hasattr(self, "learnt_") else {}
+        return self.learnt_.record() if hasattr(self, "learnt_") else TrainingRecord()
 
     def _probabilities(self, chip: Batch) -> NDArray[np.float32]:
         height, width = chip["image"].shape[-2:]
@@ -180,12 +181,11 @@ class ChipNearest(ChipBaseline):
             self.choice_ = Choice(best, dict(grid[best]), losses, why)
 
     @property
-    def training_record(self) -> dict[str, Any]:
+    def training_record(self) -> TrainingRecord:
         """The k that was taken, and why; empty before the fit."""
         if not hasattr(self, "choice_"):
-            return {}
-        grid, choice = [dict(entry) for entry in GRIDS["nearest"]], self.choice_
-        return {"setting": choice.parameters, "grid": grid, "losses": choice.losses, "chosen": choice.reason}
+            return TrainingRecord()
+        return self.choice_.record(GRIDS["nearest"])
 
     def _around(self, points: Floats, k: int) -> Floats:
         return np.asarray(self._shares[neighbours(self._sphere, points, k)].mean(axis=1))

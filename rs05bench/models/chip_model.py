@@ -28,6 +28,7 @@ from rs05bench.models.summary import summarise
 from rs05bench.models.tier_module import TierModule
 from rs05bench.models.training import augments, fit_network, load_trainable, memory_advice, seeded
 from rs05bench.protocol import ModelCard, Predictions
+from rs05bench.protocol.cell_record import TrainingRecord
 
 SCHEMA_VERSION = 1
 
@@ -55,12 +56,12 @@ class DeepModel:
         return model_card(self.spec, getattr(self, "network_", None), self.options)
 
     @property
-    def training_record(self) -> dict[str, Any]:
+    def training_record(self) -> TrainingRecord:
         """Schedule, early stopping, the learning rate that was kept, and where the encoder's weights are from; empty before the fit."""
         if not hasattr(self, "history_"):
-            return {}
-        encoder = {"encoder": self.network_.backbone.origin} if isinstance(self.network_, EncoderNetwork) else {}
-        return self.history_.record() | encoder
+            return TrainingRecord()
+        record = self.history_.record()
+        return record.with_fields(encoder=self.network_.backbone.origin) if isinstance(self.network_, EncoderNetwork) else record
 
     def module(self, data: ChipData) -> TierModule:
         """The tier as a LightningModule for a Trainer of your own: ``Trainer(max_steps=dm.steps).fit(model.module(dm), dm)``.

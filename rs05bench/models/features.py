@@ -134,16 +134,15 @@ def derive(frame: pd.DataFrame, card: TaskCard) -> pd.DataFrame:
     Raises:
         DataError: An unknown builder or option, or columns that are not there.
     """
-    for number, step in enumerate(card.preprocessing.get("derive", [])):
+    for number, step in enumerate(card.preprocessing.derive):
         source = f"{card.name}, preprocessing.derive[{number}]"
-        if not isinstance(step, dict) or step.get("builder") not in BUILDERS:
+        name = str(step.get("builder"))
+        if name not in BUILDERS:
             raise DataError(f"no builder in {step!r}", source=source, remedy=f"`builder` is one of {', '.join(BUILDERS)}.")
         options = {key: value for key, value in step.items() if key != "builder"}
-        build, allowed = BUILDERS[step["builder"]]
+        build, allowed = BUILDERS[name]
         if unknown := sorted(set(options) - allowed):
-            raise DataError(
-                f"unknown option {unknown[0]!r}", source=source, remedy=f"{step['builder']} takes {', '.join(sorted(allowed))}."
-            )
+            raise DataError(f"unknown option {unknown[0]!r}", source=source, remedy=f"{name} takes {', '.join(sorted(allowed))}.")
         frame = build(frame, card, options, source)
     return frame
 

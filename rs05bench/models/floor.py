@@ -16,6 +16,7 @@ from rs05bench.errors import ProtocolError
 from rs05bench.models.learners import Floats, Kind
 from rs05bench.models.shallow import predictions, task_kind, training_record
 from rs05bench.models.tuning import GRIDS, Rows, choose, conformal_radius
+from rs05bench.protocol.cell_record import TrainingRecord
 
 if TYPE_CHECKING:
     from rs05bench.protocol import ModelCard, Predictions, TaskData
@@ -62,7 +63,7 @@ class FloorModel:
         return predictions(self, data, role, out if self.kind_ == "classification" else out[:, 0])
 
     @property
-    def training_record(self) -> dict[str, Any]:
+    def training_record(self) -> TrainingRecord:
         """What was tuned and how, for the result."""
         return training_record(self)
 

@@ -27,6 +27,7 @@ from rs05bench.models.pixel_learner import Found, Learnt, array_key, drawn, lear
 from rs05bench.models.plan import ChipData
 from rs05bench.models.training import seeded
 from rs05bench.protocol import ModelCard
+from rs05bench.protocol.cell_record import TrainingRecord
 
 _SMALLEST = 1e-6
 OPTIONS = ("weights", "revision", "coordinates", "resolution_m", "init_seed", "patch", "white", "cache", "accelerator", "window", "batch")
@@ -100,13 +101,13 @@ class FrozenChips(DeepModel):
         return card.model_copy(update={"parameters_trainable": learnt, "parameters_total": (card.parameters_total or 0) + learnt})
 
     @property
-    def training_record(self) -> dict[str, Any]:
+    def training_record(self) -> TrainingRecord:
         """What was tuned and how, and where the encoder's weights are from; empty before the fit."""
         if not hasattr(self, "learnt_"):
-            return {}
+            return TrainingRecord()
         network = self.network_
         assert isinstance(network, EncoderNetwork)
-        return {"early_stopping_role": "val", "encoder": network.backbone.origin, **self.learnt_.record()}
+        return self.learnt_.record().with_fields(encoder=network.backbone.origin)
 
     def warm_up(self, data: ChipData) -> None:
         """Encode one batch and forget it: what a process does once (imports, kernels) is then done."""

@@ -12,6 +12,7 @@ from rs05bench.errors import DataError
 from rs05bench.models.learners import LEARNERS, Floats
 from rs05bench.models.presto import PrestoModel
 from rs05bench.models.shallow import ShallowModel
+from rs05bench.protocol.cell_record import TrainingRecord
 
 if TYPE_CHECKING:
     from rs05bench.models.deep import DeepSpec
@@ -52,9 +53,9 @@ class FrozenPresto(ShallowModel):
         return self
 
     @property
-    def training_record(self) -> dict[str, Any]:
+    def training_record(self) -> TrainingRecord:
         """What was tuned and how, and where the encoder's weights are from."""
-        return super().training_record | {"encoder": self.encoder.origin}
+        return super().training_record.with_fields(encoder=self.encoder.origin)
 
     def gflops_per_unit(self, data: TaskData) -> float | None:
         """Billions of operations to encode one unit; the learner's own are beneath its rounding."""

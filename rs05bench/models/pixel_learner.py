@@ -21,6 +21,7 @@ from rs05bench.models.learners import LEARNERS, Fitted, Floats, Kind
 from rs05bench.models.plan import IGNORE
 from rs05bench.models.shallow import Coding
 from rs05bench.models.tuning import GRIDS, Choice
+from rs05bench.protocol.cell_record import TrainingRecord
 from rs05bench.protocol.hashing import hash_unit
 
 MOST_PIXELS, MOST_ROWS = 256, 20_000
@@ -50,11 +51,9 @@ class Learnt:
         """Probabilities of all classes (n, k), or values (n,), of features (n, d)."""
         return self.coding.decode(self.fitted.predict(self.coding.scale(features)))
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> TrainingRecord:
         """What was tuned and how, for the result."""
-        grid = [dict(entry) for entry in GRIDS[self.name]]
-        chosen = self.choice
-        return {"setting": chosen.parameters, "grid": grid, "losses": chosen.losses, "chosen": chosen.reason}
+        return self.choice.record(GRIDS[self.name])
 
 
 def learn(model: str, learner: str, kind: Kind, classes: int, *, train: Rows, val: Rows, seed: int, impute: bool) -> Learnt:

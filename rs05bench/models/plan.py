@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.cell_record import TrainingRecord
 
 Kind = Literal["segmentation", "classification", "regression"]
 IGNORE = -1
@@ -137,7 +138,16 @@ class FitHistory:
     planned_steps: int | None = None
     batch_size: int | None = None
 
-    def record(self) -> dict[str, Any]:
-        """What a result says of its training; the rules read it."""
-        kept = ("planned_steps", "steps", "best_step", "stopped_early", "learning_rate", "tried", "batch_size", "note")
-        return {"early_stopping_role": "val", **{name: getattr(self, name) for name in kept}}
+    def record(self) -> TrainingRecord:
+        """What a result states of its training; the rules read it."""
+        return TrainingRecord(
+            early_stopping_role="val",
+            planned_steps=self.planned_steps,
+            steps=self.steps,
+            best_step=self.best_step,
+            stopped_early=self.stopped_early,
+            learning_rate=self.learning_rate,
+            tried=self.tried,
+            batch_size=self.batch_size,
+            note=self.note,
+        )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models.backbones.catalogue import PRESTO_WEIGHTS
 from rs05bench.models.presto_series import MISSING_COVER, aligned, presto_series, whole_numbers
+from rs05bench.protocol.cell_record import TrainingRecord
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,12 +61,12 @@ class PrestoModel:
         return model_card(self.spec, getattr(self, "network_", None), self.options)
 
     @property
-    def training_record(self) -> dict[str, Any]:
+    def training_record(self) -> TrainingRecord:
         """Schedule, early stopping, the learning rate that was kept and where the encoder's weights are from; empty before the fit."""
         if not hasattr(self, "history_"):
-            return {}
+            return TrainingRecord()
         network: Any = self.network_
-        return {**self.history_.record(), "encoder": network.backbone.origin}
+        return self.history_.record().with_fields(encoder=network.backbone.origin)
 
     def fit(self, data: TaskData) -> PrestoModel:
         """Train on the budget's labels; the target is standardised by the training role."""

@@ -197,7 +197,7 @@ def _is_chip_baseline(inputs: str, learner: str, card: TaskCard) -> bool:
 
 def _chip_baselines(card: TaskCard) -> Iterator[Listed]:
     """The baselines of a chip task: those on embeddings only where its card names some."""
-    inputs = [*PLACE_ENCODERS, *(name for name, tier in CHIP_INPUTS.items() if tier == "raw" or card.preprocessing.get("embeddings"))]
+    inputs = [*PLACE_ENCODERS, *(name for name, tier in CHIP_INPUTS.items() if tier == "raw" or card.preprocessing.embeddings)]
     learners = [learner for learner in SHALLOW_NAMES if "classification" in kinds_of(learner)]
     for name in ("floor/majority", "floor/nearest", *(f"{source}/{learner}" for source in inputs for learner in learners)):
         yield Listed(_chip_card(name, card), "built in", ("segmentation",))

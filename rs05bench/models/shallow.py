@@ -18,6 +18,7 @@ from rs05bench.errors import BenchError, ProtocolError
 from rs05bench.models.learners import LEARNERS, Fitted, Floats, Kind
 from rs05bench.models.tuning import GRIDS, Choice, Rows, brier, choose, conformal_radius
 from rs05bench.protocol import Predictions
+from rs05bench.protocol.cell_record import TrainingRecord
 
 if TYPE_CHECKING:
     from rs05bench.protocol import ModelCard, TaskData
@@ -187,7 +188,7 @@ class ShallowModel:
         return predictions(self, data, role, self.predict_array(self._X(data, role)))
 
     @property
-    def training_record(self) -> dict[str, Any]:
+    def training_record(self) -> TrainingRecord:
         """What was tuned and how, for the result."""
         return training_record(self)
 
@@ -269,14 +270,11 @@ def task_kind(data: TaskData, name: str, kinds: tuple[Kind, ...]) -> Kind:
     )
 
 
-def training_record(model: Any) -> dict[str, Any]:
-    """Chosen setting, grid and notes of a fitted shallow model or floor, as plain data."""
-    record: dict[str, Any] = {"notes": list(model.notes_)}
+def training_record(model: Any) -> TrainingRecord:
+    """Chosen setting, grid and notes of a fitted shallow model or floor."""
     choice: Choice | None = getattr(model, "choice_", None)
-    if choice is not None:
-        grid = GRIDS[model.card.learner.removeprefix("frozen-")]
-        record |= {"setting": choice.parameters, "grid": [dict(entry) for entry in grid], "losses": choice.losses, "chosen": choice.reason}
-    return record
+    record = TrainingRecord() if choice is None else choice.record(GRIDS[model.card.learner.removeprefix("frozen-")])
+    return record.with_fields(notes=list(model.notes_))
 
 
 def predictions(model: Any, data: TaskData, role: str, out: Floats) -> Predictions:

@@ -10,12 +10,14 @@ the split-conformal intervals below need labels that no fit has seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rs05bench.protocol.cell_record import TrainingRecord
 
 if TYPE_CHECKING:
     from rs05bench.protocol import TaskData
@@ -67,6 +69,15 @@ class Choice:
     parameters: dict[str, Any]
     losses: list[float] = field(default_factory=list)
     reason: str = ""
+
+    def record(self, grid: Sequence[Mapping[str, Any]]) -> TrainingRecord:
+        """What a result states of it.
+
+        Args:
+            grid: The entries there were.
+        """
+        entries = [dict(entry) for entry in grid]
+        return TrainingRecord(setting=self.parameters, grid=entries, losses=self.losses, chosen=self.reason)
 
 
 Rows = NDArray[np.int64]

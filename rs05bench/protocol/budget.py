@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.cell_record import BudgetRecord
 from rs05bench.protocol.hashing import content_digest, hash_many, hash_pixels, hash_unit
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.names import BudgetName, parse_budget
@@ -80,20 +81,20 @@ class LabelBudget:
         lines += [f"train\t{unit}" for unit in sorted(self.train)] + [f"val\t{unit}" for unit in sorted(self.val)]
         return content_digest(lines)
 
-    def record(self) -> dict[str, int | float | str | list[str]]:
-        """What a result says of its labels."""
-        return {
-            "labels_used": self.labels_used,
-            "labels_inspected": self.labels_inspected,
-            "pool": self.pool,
-            "train": len(self.train),
-            "val": len(self.val),
-            "extra": len(self.extra),
-            "pixel_fraction": self.pixel_fraction,
-            "shortages": list(self.shortages),
-            "tuning": self.tuning.how,
-            "digest": self.digest,
-        }
+    def record(self) -> BudgetRecord:
+        """What a result states of its labels."""
+        return BudgetRecord(
+            labels_used=self.labels_used,
+            labels_inspected=self.labels_inspected,
+            pool=self.pool,
+            train=len(self.train),
+            val=len(self.val),
+            extra=len(self.extra),
+            pixel_fraction=self.pixel_fraction,
+            shortages=list(self.shortages),
+            tuning=self.tuning.how,
+            digest=self.digest,
+        )
 
     def pixel_mask(self, unit_id: str, rows: int, columns: int) -> NDArray[np.bool_]:
         """Which pixels of a chip show their label, shape (rows, columns): the same for every model, nested in the fraction."""

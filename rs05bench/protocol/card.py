@@ -20,6 +20,7 @@ from rs05bench.protocol.documents import field_name, read_yaml
 from rs05bench.protocol.feature_sets import FeatureSet, set_of
 from rs05bench.protocol.hashing import json_digest
 from rs05bench.protocol.names import parse_budget
+from rs05bench.protocol.preprocessing import Preprocessing
 from rs05bench.protocol.split_options import SplitOptions
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.strict_record import Record
@@ -203,7 +204,7 @@ class TaskCard(_CardRecord):
     budgets: list[str] = Field(default_factory=list)
     main_metric: str = ""
     training: Training = Field(default_factory=Training)
-    preprocessing: dict[str, Any] = Field(default_factory=dict)
+    preprocessing: Preprocessing = Field(default_factory=Preprocessing)
     fairness_groups: list[str] = Field(default_factory=list)
     covariates: list[str] = Field(default_factory=list)
     simulated: bool = False
@@ -399,12 +400,20 @@ class TaskCard(_CardRecord):
         }
         return _digest(content)
 
+    def with_preprocessing(self, **fields: object) -> TaskCard:
+        """The same card with some fields of its preprocessing set.
+
+        Raises:
+            pydantic.ValidationError: An unknown field, or a value that does not fit it.
+        """
+        return self.model_copy(update={"preprocessing": self.preprocessing.with_fields(**fields)})
+
     @property
     def preprocessing_digest(self) -> str:
         """SHA-256 over what is done to the data before any model sees them (rule 3)."""
         return _digest(
             {
-                "preprocessing": self.preprocessing,
+                "preprocessing": self.preprocessing.model_dump(),
                 "features": self.model_dump(mode="json")["features"],
                 "never": self.never_features,
                 "missing": self.missing,

@@ -103,7 +103,7 @@ class Pool:
 
     def labels(self, point: Point) -> float:
         """Labels used, the mean over cells; NaN where unknown."""
-        used = [result.budget.get("labels_used") for result in self.points[point]]
+        used = [result.budget.labels_used for result in self.points[point]]
         known = [float(value) for value in used if value]
         return float(np.mean(known)) if known else float("nan")
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import textwrap
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 from pydantic import ConfigDict, Field
 
+from rs05bench.protocol.cell_record import BudgetRecord, Provenance, TrainingRecord
 from rs05bench.protocol.feature_sets import Content
 from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.strict_record import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from rs05bench.protocol.kept import KeptSums
 
 SCHEMA_VERSION = 1
 CODE, OPTION = "code", "option."
@@ -64,11 +71,20 @@ class Model(Protocol):
 
     card: ModelCard
 
-    def fit(self, data: Any) -> Model:
-        """Learns from a `TaskData` or a data module; returns self."""
+    def fit(self, data: Any, /) -> Model:
+        """Learns from a view (`rs05bench.protocol.taskdata.TaskView`): a `TaskData`, or that of a data module; returns self."""
 
-    def predict(self, data: Any, role: str) -> Predictions:
+    def predict(self, data: Any, role: str, /) -> Predictions:
         """Predicts the units of a role."""
+
+
+@runtime_checkable
+class StatesTraining(Protocol):
+    """A model that states how it was fitted."""
+
+    @property
+    def training_record(self) -> TrainingRecord:
+        """Schedule, early stopping and chosen settings of the fit; an empty record before it."""
 
 
 class Cell(Record):
@@ -178,8 +194,7 @@ class Result(Record):
         group_sums: role -> declared group column -> packed sums per test block and group, where `sums` are not split by that column.
         fairness: Reports that results of earlier versions hold; `group_report` gives them, and makes those of all others.
         budget: Labels used, shortages, digest.
-        training: Schedule, early stopping, chosen settings; `encoder` says where its weights are from, `warnings` what was warned of the
-            data.
+        training: Schedule, early stopping, chosen settings.
         digests: Of card, manifest, data, predictions, preprocessing; of the model's file (`code`) and of files that options name
             (`option.<name>`), where there are any.
         provenance: Versions, commit, command.
@@ -202,10 +217,10 @@ class Result(Record):
     sums: dict[str, str] = Field(default_factory=dict, repr=False)
     group_sums: dict[str, dict[str, str]] = Field(default_factory=dict, repr=False)
     fairness: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
-    budget: dict[str, Any] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)
+    budget: BudgetRecord = Field(default_factory=BudgetRecord)
+    training: TrainingRecord = Field(default_factory=TrainingRecord)
     digests: dict[str, str] = Field(default_factory=dict)
-    provenance: dict[str, Any] = Field(default_factory=dict)
+    provenance: Provenance = Field(default_factory=Provenance)
     cost: Cost = Field(default_factory=Cost)
     main: bool = True
 
@@ -214,7 +229,7 @@ class Result(Record):
         files = {name: value for name, value in self.digests.items() if name == CODE or name.startswith(OPTION)}
         return {name: self.digests.get(name, "") for name in ("card", "manifest", "data")} | files
 
-    def kept(self, role: str) -> Any:
+    def kept(self, role: str) -> KeptSums | None:
         """The sums per test block of a role (`KeptSums`); None where none were kept.
 
         Raises:
@@ -254,13 +269,13 @@ class Result(Record):
             return None
         return report_of_kept(self.main_metric, column, kept, {name: of["units"] for name, of in scores.items()})
 
-    def table(self) -> Any:
+    def table(self) -> pd.DataFrame:
         """The scores as a pandas DataFrame: a row a metric, a column a role."""
         import pandas as pd
 
         return pd.DataFrame(self.scores)
 
-    def plot(self) -> Any:
+    def plot(self) -> Figure:
         """A picture of the main metric by role and, for classifications, of calibration.
 
         Returns:

@@ -146,21 +146,22 @@ def _judge(rule: Rule, runs: Runs) -> RuleVerdict:
 def _budgets(runs: Runs) -> tuple[list[str], str]:
     wrong = []
     for result in runs.results:
-        told, name = result.budget, f"{_name(result)}, {result.cell.budget}"
-        used = told.get("labels_used")
-        if used is None or not told.get("digest"):
+        labels, name = result.budget, f"{_name(result)}, {result.cell.budget}"
+        used = labels.labels_used
+        if used is None or not labels.digest:
             wrong.append(f"{name}: the labels used are not recorded")
             continue
-        if told.get("val", 0) > told.get("train", 0):
-            wrong.append(f"{name}: {told['val']} labels validate, more than the {told['train']} that train")
-        if {"train", "val"} <= told.keys() and told["train"] + told["val"] != used:
-            wrong.append(f"{name}: {told['train']} + {told['val']} labels, but {used} are told as used")
+        train, val = labels.train or 0, labels.val or 0
+        if val > train:
+            wrong.append(f"{name}: {val} labels validate, more than the {train} that train")
+        if labels.train is not None and labels.val is not None and train + val != used:
+            wrong.append(f"{name}: {train} + {val} labels, but {used} are reported as used")
         most = _most_labels(result, runs.cards.get(result.cell.task))
         # What a +k split takes from the held-out region is declared by the split, beside the budget.
-        if most is not None and used - told.get("extra", 0) > most:
+        if most is not None and used - (labels.extra or 0) > most:
             wrong.append(f"{name}: {used} labels used, the budget allows {most}")
     for key, group in runs.grouped("task", "target", "split", "fold", "budget", "seed").items():
-        digests = {result.budget.get("digest") for result in group}
+        digests = {result.budget.digest for result in group}
         if len(digests) > 1:
             wrong.append(f"{' / '.join(map(str, key))}: models were given {len(digests)} different label sets")
     return wrong, f"{len(runs.grouped('budget'))} budgets, every label counted, the same labels for every model"
@@ -213,12 +214,12 @@ def _preprocessing(runs: Runs) -> tuple[list[str], str]:
 def _schedule(runs: Runs) -> tuple[list[str], str]:
     wrong = []
     for result in runs.results:
-        role = result.training.get("early_stopping_role")
+        role = result.training.early_stopping_role
         if role is not None and role != "val":
             wrong.append(f"{_name(result)}: stopped early on {role}, not on a validation region")
     for (task,), group in runs.grouped("task").items():
-        trained = [result for result in group if _planned_steps(result.training) is not None]
-        for what, read in (("schedules", _steps_told), ("batch sizes", _told("batch_size")), ("precisions", _told("precision"))):
+        trained = [result for result in group if result.training.steps_given is not None]
+        for what, read in (("schedules", _steps), ("batch sizes", _batch_size), ("precisions", _precision)):
             wrong += _unequal(f"{task}", f"unequal {what}", trained, read)
     for (task, split, budget), group in runs.grouped("task", "split", "budget").items():
         # A floor is no method that is tuned against others.
@@ -240,31 +241,26 @@ def _unequal(where: str, what: str, results: Sequence[Result], read: Callable[[R
     return [f"{where}: {what}: {told}"]
 
 
-def _steps_told(result: Result) -> str | None:
-    steps = _planned_steps(result.training)
+def _steps(result: Result) -> str | None:
+    steps = result.training.steps_given
     return None if steps is None else f"{steps} steps"
 
 
-def _told(name: str) -> Callable[[Result], str | None]:
-    def read(result: Result) -> str | None:
-        value = result.training.get(name, result.cell.options.get(name))
-        return None if value is None else f"{name.replace('_', ' ')} {value}"
+def _batch_size(result: Result) -> str | None:
+    size = result.training.batch_size
+    return None if size is None else f"batch size {size}"
 
-    return read
+
+def _precision(result: Result) -> str | None:
+    value = result.training.precision
+    value = result.cell.options.get("precision") if value is None else value
+    return None if value is None else f"precision {value}"
 
 
 def _tries(result: Result) -> str | None:
     """Configurations that were fitted and compared on validation labels: entries of a grid, or learning rates."""
-    losses = result.training.get("losses") or result.training.get("tried")
-    return f"{len(losses)} tried" if losses else None
-
-
-def _planned_steps(training: Mapping[str, Any]) -> int | None:
-    """Steps a fit was given: told as planned, else those it ran unless patience ended it; None for learners without steps."""
-    told = training.get("planned_steps", (training.get("plan") or {}).get("steps"))
-    if told is None and not training.get("stopped_early"):
-        told = training.get("steps")
-    return int(told) if told is not None else None
+    tried = result.training.configurations_tried
+    return f"{tried} tried" if tried else None
 
 
 def _costs(runs: Runs) -> tuple[list[str], str]:

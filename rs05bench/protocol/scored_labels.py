@@ -84,7 +84,7 @@ class MaskLabels:
 
         The boundary's tolerance is the card's `preprocessing.boundary_tolerance_m`, else two 30 m pixels.
         """
-        tolerance = float(card.preprocessing.get("boundary_tolerance_m", 60.0))
+        tolerance = float(card.preprocessing.boundary_tolerance_m)
         return cls(MapRules(classes, tolerance, background=0 if len(classes) == 2 else None), read)
 
     @property

@@ -94,7 +94,7 @@ class Section:
         """Budgets of each split, fewest labels first."""
         used: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for result in self.results:
-            used[result.cell.split][result.cell.budget].append(int(result.budget.get("labels_used") or 0))
+            used[result.cell.split][result.cell.budget].append(result.budget.labels_used or 0)
         return {split: sorted(budgets, key=lambda name: (sum(budgets[name]) / len(budgets[name]), name)) for split, budgets in used.items()}
 
     @cached_property

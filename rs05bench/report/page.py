@@ -115,7 +115,7 @@ def render(runs: RunFolder, chapters: Sequence[Chapter], top: Figure, *, images:
 def _overall(runs: RunFolder, chapters: Sequence[Chapter]) -> dict[str, Any]:
     results = runs.results
     seeds = sorted({result.cell.seed for result in results})
-    versions = results[0].provenance.get("versions", {})
+    versions = results[0].provenance.versions
     return {
         "cells": len(results),
         "models": len({result.cell.model for result in results}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rs05bench.protocol.cell_record import Provenance
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.pooling import LEAST_UNITS
 from rs05bench.report.data import Study
@@ -67,11 +68,10 @@ def _software(study: Study) -> str:
     return f"{'; '.join(made)}." if made else ""
 
 
-def _versions(provenance: dict[str, object]) -> str:
-    versions, commit = provenance.get("versions"), provenance.get("commit")
-    told = versions if isinstance(versions, dict) else {}
-    named = [f"{name} {told[name]}" for name in ("rs05bench", "python", "numpy", "scikit-learn", "torch") if told.get(name)]
-    return ", ".join([*named, *([f"commit {str(commit)[:12]}"] if commit else [])])
+def _versions(provenance: Provenance) -> str:
+    versions, commit = provenance.versions, provenance.commit
+    named = [f"{name} {versions[name]}" for name in ("rs05bench", "python", "numpy", "scikit-learn", "torch") if versions.get(name)]
+    return ", ".join([*named, *([f"commit {commit[:12]}"] if commit else [])])
 
 
 def _capital(text: str) -> str:

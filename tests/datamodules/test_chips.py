@@ -18,7 +18,7 @@ from rs05bench.models.registry import create
 @pytest.fixture(scope="module")
 def source(chip_folder):
     card = chip_card("burn-scars", chip_folder / "hls_burn_scars")
-    card = card.model_copy(update={"preprocessing": {**card.preprocessing, "patch_size": 64}})
+    card = card.with_preprocessing(patch_size=64)
     return ChipSource(chip_folder / "hls_burn_scars", card, embeddings=chip_folder / "alphaearth")
 
 

@@ -22,7 +22,7 @@ def layers(chip_folder, tmp_path_factory):
     """Elevation that rises to the east and north, over all chips."""
     root = tmp_path_factory.mktemp("layers")
     card = chip_card("burn-scars", chip_folder / "hls_burn_scars")
-    source = open_chips(card.model_copy(update={"preprocessing": {"folder": "hls_burn_scars"}}), chip_folder)
+    source = open_chips(card.with_preprocessing(folder="hls_burn_scars"), chip_folder)
     boxes = []
     for unit in source.frame["unit_id"]:
         crs, transform = source.place(unit)
@@ -41,14 +41,8 @@ def layers(chip_folder, tmp_path_factory):
 def source(chip_folder, layers, tmp_path, monkeypatch):
     monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path / "cache"))
     card = chip_card("burn-scars", chip_folder / "hls_burn_scars")
-    said = {
-        **card.preprocessing,
-        "folder": "hls_burn_scars",
-        "extra": {"folder": str(layers), "only": ["dem"]},
-        "patch_size": 64,
-        "embeddings": "alphaearth",
-    }
-    return open_chips(card.model_copy(update={"preprocessing": said}), chip_folder)
+    extra = {"folder": str(layers), "only": ["dem"]}
+    return open_chips(card.with_preprocessing(folder="hls_burn_scars", extra=extra, patch_size=64, embeddings="alphaearth"), chip_folder)
 
 
 def test_layers_lie_on_the_chip_and_are_kept(source, layers, tmp_path):

@@ -31,8 +31,7 @@ except ImportError:
 def source(chip_folder):
     card = chip_card("burn-scars", chip_folder / "hls_burn_scars")
     training = card.training.model_copy(update={"steps": 8, "val_every": 2, "learning_rates": [1e-3]})
-    said = {**card.preprocessing, "patch_size": 64}
-    return ChipSource(chip_folder / "hls_burn_scars", card.model_copy(update={"preprocessing": said, "training": training}))
+    return ChipSource(chip_folder / "hls_burn_scars", card.with_preprocessing(patch_size=64).model_copy(update={"training": training}))
 
 
 def burn(source, budget="5-fires", **options):

@@ -233,7 +233,7 @@ def test_the_same_chips_through_two_readers_are_the_same_to_the_bit(chip_folder)
     card = card.model_copy(
         update={"groups": [], "budgets": ["full"], "splits": ["random"], "training": training, "split_options": type(card.split_options)()}
     )
-    mine = card.model_copy(update={"reader": "chips", "preprocessing": {**card.preprocessing, "chips": said}})
+    mine = card.with_preprocessing(chips=said).model_copy(update={"reader": "chips"})
     results = [rb.run(ChipDataModule(root, "random", source=ChipSource(root, one)), "raw/unet", accelerator="cpu") for one in (card, mine)]
     assert results[0].scores == results[1].scores
 

@@ -26,7 +26,7 @@ SPLIT, FOLD, BUDGET = "leave-state-out", "CA", "5-fires"
 
 def small(card, patch=64, **said):
     training = card.training.model_copy(update={"steps": 3, "val_every": 2})
-    return card.model_copy(update={"training": training, "preprocessing": {**card.preprocessing, "patch_size": patch, **said}})
+    return card.with_preprocessing(patch_size=patch, **said).model_copy(update={"training": training})
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +53,10 @@ def test_a_tier_runs_and_says_what_it_did(bench, model):
     result = rb.run(burn(bench), model)
     for role in ("test_id", "test_ood"):
         assert all(math.isfinite(result.scores[role][name]) for name in ("miou", "ece", "brier", "area_error"))
-    assert result.training["planned_steps"] == 3
-    assert result.training["early_stopping_role"] == "val"
-    assert result.training["batch_size"] == 4
-    assert list(result.training["tried"]) == ["0.001"]
+    assert result.training.planned_steps == 3
+    assert result.training.early_stopping_role == "val"
+    assert result.training.batch_size == 4
+    assert list(result.training.tried) == ["0.001"]
     assert 0 < result.cost.parameters_trainable <= result.cost.parameters_total
     assert result.model.random_twin is ("@random" in model)
     assert result.cell.model == model
@@ -86,9 +86,9 @@ def test_pretrained_without_weights_says_what_to_do(bench):
 
 def test_a_pixel_budget_is_reported_in_pixels(bench):
     result = rb.run(burn(bench, budget="10pct-pixels"), "alphaearth/conv1x1")
-    counted = result.budget["labelled_pixels"]
+    counted = result.budget.labelled_pixels
     assert 0 < counted["val"] < counted["train"]
-    assert counted["train"] < 0.11 * 96 * 96 * result.budget["train"]
+    assert counted["train"] < 0.11 * 96 * 96 * result.budget.train
 
 
 def test_a_model_given_as_an_object_is_named_and_run_like_its_name(bench):
@@ -207,7 +207,7 @@ def test_fit_predict_keeps_a_result_and_maps_that_score_the_same(chip_folder, tm
     result = fit_predict(card, chip_folder, tmp_path / "cell", **one)
     kept = Result.model_validate_json((tmp_path / "cell" / "result.json").read_text())
     assert kept.scores == result.scores
-    assert kept.training["planned_steps"] == 2
+    assert kept.training.planned_steps == 2
     predictions = MapPredictions.read(tmp_path / "cell" / "predictions")
     assert predictions.digest == result.digests["predictions"]
     assert set(predictions.table["role"]) == {"val", "test_id", "test_ood"}

@@ -48,7 +48,7 @@ def test_results_name_the_frozen_manifest_and_so_do_later_ones(tiny, tmp_path, f
     (result,) = ResultStore(tmp_path / "runs").results()
     assert result.digests["manifest"] == manifest.digest
     assert result.main
-    assert "absent" not in result.budget
+    assert not result.budget.absent
     again = sweep_grid(kept_grids(tmp_path / "runs")[0], tmp_path / "runs", jobs=1)
     assert (again.reused, again.done) == (1, 0)
 
@@ -71,7 +71,7 @@ def test_units_that_the_data_lack_are_counted_and_a_result_without_all_test_unit
         summary = sweep_grid(grid_file(tiny, tmp_path, folder, manifests="frozen"), tmp_path / f"runs-{name}", jobs=1)
         assert summary.done == 1, summary.failed
         (result,) = ResultStore(tmp_path / f"runs-{name}").results()
-        assert result.budget["absent"] == {name: 2}
+        assert result.budget.absent == {name: 2}
         assert result.main is (name == "train")
 
 

@@ -21,7 +21,7 @@ SPLIT, FOLD, BUDGET = "leave-state-out", "CA", "5-fires"
 def card(chip_folder):
     made = chip_card("burn-scars", chip_folder / "hls_burn_scars")
     training = made.training.model_copy(update={"steps": 3, "val_every": 2})
-    return made.model_copy(update={"training": training, "preprocessing": {**made.preprocessing, "patch_size": 64}})
+    return made.with_preprocessing(patch_size=64).model_copy(update={"training": training})
 
 
 def rows(path):

@@ -33,7 +33,7 @@ def request_of(chip_folder, tmp_path_factory):
     chips = chip_folder / "hls_burn_scars"
     card = chip_card("burn-scars", chips)
     training = card.training.model_copy(update={"steps": 2, "val_every": 1})
-    card = card.model_copy(update={"training": training, "preprocessing": {**card.preprocessing, "patch_size": 32}})
+    card = card.with_preprocessing(patch_size=32).model_copy(update={"training": training})
     folder = tmp_path_factory.mktemp("deep-map")
     with rasterio.open(next(chips.rglob("*_merged.tif"))) as chip:
         window = rasterio.windows.Window(3, 5, 60, 50)
@@ -149,16 +149,14 @@ def test_a_model_of_bands_reads_no_embedding(request_of, chip_folder, tmp_path, 
     from rs05bench.datamodules.pixels import PixelStore
 
     asked = request_of()
-    said = {**asked.card.preprocessing, "folder": "hls_burn_scars", "embeddings": "alphaearth"}
+    card = asked.card.with_preprocessing(folder="hls_burn_scars", embeddings="alphaearth")
     monkeypatch.setattr(PixelStore, "embedding", lambda *_: pytest.fail("read an embedding"))
-    card = asked.card.model_copy(update={"preprocessing": said})
     make_map(request_of(card=card, data=chip_folder, out=tmp_path / "map", keep=tmp_path / "kept"))
 
 
 def test_a_network_of_embeddings_needs_no_image(request_of, chip_folder, tmp_path):
     asked = request_of()
-    said = {**asked.card.preprocessing, "folder": "hls_burn_scars", "embeddings": "alphaearth"}
-    card = asked.card.model_copy(update={"preprocessing": said})
+    card = asked.card.with_preprocessing(folder="hls_burn_scars", embeddings="alphaearth")
     with rasterio.open(next((chip_folder / "alphaearth/2018").rglob("*.tiff"))) as tile:
         place = shapely.box(*rasterio.warp.transform_bounds(tile.crs, 4326, *tile.bounds))
     years = {"area": place.buffer(-0.003), "years": [2018], "sources": [str(chip_folder / "alphaearth")], "images": ()}
@@ -179,9 +177,8 @@ def test_a_hybrid_network_sees_the_layers_it_was_trained_with(request_of, chip_f
         west, _, _, north = rasterio.warp.transform_bounds(chip.crs, 4326, *chip.bounds)
     rows, columns = np.mgrid[:120, :120].astype(np.float32)
     write_raster(tmp_path / "layers/dem/a.tif", 100 + columns + 2 * rows, from_origin(west - 0.01, north + 0.01, 0.001, 0.001))
-    said = {**asked.card.preprocessing, "folder": "hls_burn_scars", "embeddings": "alphaearth"}
-    said |= {"extra": {"folder": str(tmp_path / "layers"), "only": ["dem"]}}
-    card = asked.card.model_copy(update={"preprocessing": said})
+    card = asked.card.with_preprocessing(folder="hls_burn_scars", embeddings="alphaearth")
+    card = card.with_preprocessing(extra={"folder": str(tmp_path / "layers"), "only": ["dem"]})
     seen = []
     real = RasterSampler.on_window
 

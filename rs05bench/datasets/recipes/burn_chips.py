@@ -232,6 +232,7 @@ def _apply_severity(mask: NDArray[np.int16], scene: BurnScene, path: Path, least
 def chip_card(job: BuildJob, *, name: str, title: str, groups: list[str], layers: dict[str, list[str]], years: Sequence[int]) -> TaskCard:
     """The card over the chips that were written to `chips/`."""
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard, Training
+    from rs05bench.protocol.preprocessing import Preprocessing
 
     said: dict[str, Any] = {
         "folder": "chips",
@@ -271,7 +272,7 @@ def chip_card(job: BuildJob, *, name: str, title: str, groups: list[str], layers
         split_options=SplitOptions(block_by="tile", buffer_m=1_000, max_folds=5, region=groups[0]),
         budgets=["1-fires", "5-fires", "10-fires", "25-fires", "50-fires", "1pct-pixels", "5pct-pixels", "10pct-pixels", "full"],
         training=Training(steps=200, batch_size=4, patience=5, val_every=20, augmentation=["hflip", "vflip", "rot90"]),
-        preprocessing=said,
+        preprocessing=Preprocessing.model_validate(said),
         licence="perimeters public domain or as their source says; HLS open (NASA)",
         citation="MTBS (USGS and USDA Forest Service); Claverie et al. 2018, HLS, https://doi.org/10.1016/j.rse.2018.09.002",
         overlap=(

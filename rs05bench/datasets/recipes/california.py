@@ -43,6 +43,7 @@ def make(job: BuildJob) -> TaskCard:
 
     from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
+    from rs05bench.protocol.preprocessing import Preprocessing
 
     target = str(job.options["target"])
     paths = job.files("fields")
@@ -77,11 +78,11 @@ def make(job: BuildJob) -> TaskCard:
             block_size_m=float(job.options["block_m"]), buffer_m=float(job.options["block_m"]) / 10, max_folds=12, region="county"
         ),
         budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"],
-        preprocessing={
-            "aggregate": "mean, max and std over the field",
-            "embedding_year": "year of the survey",
-            "options": dict(job.options),
-        },
+        preprocessing=Preprocessing(
+            aggregate="mean, max and std over the field",
+            embedding_year="year of the survey",
+            options=dict(job.options),
+        ),
         licence="fields CC0 (as its catalogue says); AlphaEarth CC BY 4.0",
         citation=f"California Department of Water Resources, Statewide Crop Mapping; {ATTRIBUTION}",
         overlap="AlphaEarth was trained towards NLCD and CDL among others, whose imagery and reference overlap with Land IQ's.",

@@ -45,6 +45,7 @@ def make(job: BuildJob) -> TaskCard:
     from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
     from rs05bench.datasets.recipes.polygon_layers import read_layer
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
+    from rs05bench.protocol.preprocessing import Preprocessing
 
     layers = _by_year(job, "cdl")
     confidence = _by_year(job, "confidence")
@@ -101,7 +102,7 @@ def make(job: BuildJob) -> TaskCard:
             block_size_m=float(job.options["block_m"]), buffer_m=float(job.options["block_m"]) / 10, max_folds=12, region="county"
         ),
         budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"],
-        preprocessing={"sampling": "pixels by hash of their position", "options": dict(job.options)},
+        preprocessing=Preprocessing(sampling="pixels by hash of their position", options=dict(job.options)),
         licence="CDL public domain (US government work); AlphaEarth CC BY 4.0; HLS open",
         citation=f"USDA National Agricultural Statistics Service, Cropland Data Layer; {ATTRIBUTION}",
         overlap="AlphaEarth was trained towards CDL and NLCD among others: labels and embedding share a source.",

@@ -50,6 +50,7 @@ def make(job: BuildJob) -> TaskCard:
     import pandas as pd
 
     from rs05bench.protocol.card import Coordinates, Official, SplitOptions, TaskCard
+    from rs05bench.protocol.preprocessing import Preprocessing
 
     target = str(job.options["target"])
     paths = job.files("samples")
@@ -101,7 +102,7 @@ def make(job: BuildJob) -> TaskCard:
         ),
         official=Official(column="official", train=["train"], val=["val"] if "val" in parts else [], test=["test"]) if published else None,
         budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"],
-        preprocessing={"composite": "monthly median of clear pixels", "window_px": 2 * int(job.options["window"]) + 1, "year": YEAR},
+        preprocessing=Preprocessing(composite="monthly median of clear pixels", window_px=2 * int(job.options["window"]) + 1, year=YEAR),
         licence="see the publisher's page",
         citation=f"Sharma et al. 2024, Sen4Map, https://doi.org/10.1109/JSTARS.2024.3435081; {ATTRIBUTION}",
         overlap="Sentinel-2 of 2018 is part of what AlphaEarth, Presto, Clay and others were pretrained on.",

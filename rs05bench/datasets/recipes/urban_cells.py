@@ -195,6 +195,7 @@ def finish(
     """
     from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
+    from rs05bench.protocol.preprocessing import Preprocessing
 
     if units.empty:
         raise DataError("no cell is left with a label", source=job.root, remedy="Do areas and label files overlap? See what was dropped.")
@@ -233,11 +234,11 @@ def finish(
         budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"]
         if kind == "classification"
         else ["20-units", "50-units", "100-units", "200-units", "full"],
-        preprocessing={
-            "cell_m": side,
-            "label": "share of a lattice of points in the cell, as dense as the source",
-            "embedding": "mean over the cell",
-        },
+        preprocessing=Preprocessing(
+            cell_m=side,
+            label="share of a lattice of points in the cell, as dense as the source",
+            embedding="mean over the cell",
+        ),
         licence=f"label: {licence}; AlphaEarth CC BY 4.0",
         citation=f"{citation} {ATTRIBUTION}",
         overlap=overlap,

@@ -36,6 +36,7 @@ def make(job: BuildJob) -> TaskCard:
     from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
     from rs05bench.datasets.recipes.urban_cells import join_layers
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
+    from rs05bench.protocol.preprocessing import Preprocessing
 
     table = _surveys(job)
     units = _located(job, table)
@@ -75,7 +76,7 @@ def make(job: BuildJob) -> TaskCard:
         split_options=SplitOptions(block_size_m=float(job.options["block_m"]), buffer_m=float(job.options["buffer_m"]), region="city"),
         budgets=["20-units", "50-units", "100-units", "200-units", "full"],
         fairness_groups=["income_group", "density_group", "urban_form"],
-        preprocessing={"year": "last year of the 5-year estimate", "embedding": "mean over the tract"},
+        preprocessing=Preprocessing(year="last year of the 5-year estimate", embedding="mean over the tract"),
         licence="ACS, PLACES and TIGER/Line: public domain (US government work); police data: each city's own; AlphaEarth CC BY 4.0",
         citation=f"US Census Bureau, American Community Survey; CDC, PLACES. {ATTRIBUTION}",
         overlap="None known: no census or health survey is among the declared training sources of AlphaEarth.",

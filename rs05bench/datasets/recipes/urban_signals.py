@@ -27,6 +27,7 @@ COVARIATES = ("log_density", "rural_urban_code")
 def make(job: BuildJob) -> TaskCard:
     """One row a county."""
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
+    from rs05bench.protocol.preprocessing import Preprocessing
 
     year = int(job.options["year"])
     frame = _embedded(job, year).join(_indicators(job), how="inner").join(_signals(job))
@@ -61,7 +62,7 @@ def make(job: BuildJob) -> TaskCard:
         ),
         budgets=["50-units", "100-units", "200-units", "50-units-in-5-blocks", "full"],
         fairness_groups=["rural_urban_code"],
-        preprocessing={"embedding_year": year, "embedding": "mean over the county"},
+        preprocessing=Preprocessing(embedding_year=year, embedding="mean over the county"),
         licence="AlphaEarth CC BY 4.0; indicators and boundaries US government data; crime and transit: facts",
         citation=f"USDA and US Census Bureau county indicators; FBI Uniform Crime Reports; AllTransit. {ATTRIBUTION}",
         overlap="AlphaEarth was not trained towards any of these signals.",

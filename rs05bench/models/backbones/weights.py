@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rs05bench.errors import DataError
 from rs05bench.models.backbones.spec import WeightsSource
 from rs05bench.protocol.hashing import file_digest
+from rs05bench.protocol.preprocessing import WeightsFile
 
 StateDict = dict[str, Tensor]
 
@@ -91,22 +92,21 @@ def declared_weights(data: Any, encoder: str) -> Path | None:
     Raises:
         DataError: The file is missing, or is not the one the card names.
     """
-    declared = ((getattr(data.card, "preprocessing", None) or {}).get("weights") or {}).get(encoder)
+    declared = data.card.preprocessing.weights.get(encoder)
     folder = getattr(data, "folder", None)
     if declared is None or folder is None:
         return None
-    entry = declared if isinstance(declared, Mapping) else {"file": declared}
-    path = Path(folder) / str(entry["file"])
+    entry = WeightsFile(file=declared) if isinstance(declared, str) else declared
+    path = Path(folder) / entry.file
     if not path.is_file():
         raise DataError(
             f"{encoder}: the card {data.card.name!r} keeps its weights here, and there is no such file",
             source=path,
             remedy=f"Put the file there, give weights=<file>, or run the random-initialised twin, {encoder}/...@random.",
         )
-    wanted = entry.get("sha256")
-    if wanted is not None and (found := file_digest(path)) != wanted:
+    if entry.sha256 is not None and (found := file_digest(path)) != entry.sha256:
         raise DataError(
-            f"{encoder}: the weights are not those of the card {data.card.name!r} (sha256 {found[:12]}…, expected {str(wanted)[:12]}…)",
+            f"{encoder}: the weights are not those of the card {data.card.name!r} (sha256 {found[:12]}…, expected {entry.sha256[:12]}…)",
             source=path,
             remedy="Use the file the card was written for, or write a card of another name.",
         )

@@ -302,7 +302,8 @@ def _named(result: Result, frame: pd.DataFrame) -> pd.DataFrame:
 def _record(card: Mapping[str, Any], chosen: Sequence[tuple[Result, Path]], board: Board, alone: Mapping[str, Cost]) -> dict[str, Any]:
     first = chosen[0][0]
     model = {name: value for name, value in first.model.model_dump().items() if name in ModelCard.model_fields and name != "options"}
-    versions = dict(first.provenance.get("versions", {}))
+    plan = first.training.plan
+    versions = dict(first.provenance.versions)
     manifests, cards = {}, {}
     for result, _ in chosen:
         task = board.task(result.cell.task)
@@ -317,8 +318,8 @@ def _record(card: Mapping[str, Any], chosen: Sequence[tuple[Result, Path]], boar
         "model": model | dict(card.get("model") or {}),
         "environment": {"python": versions.pop("python", "not stated"), "packages": versions} | dict(card.get("environment") or {}),
         "training": {
-            "planned_steps": first.training.get("planned_steps", (first.training.get("plan") or {}).get("steps")),
-            "early_stopping_role": first.training.get("early_stopping_role", "val"),
+            "planned_steps": first.training.planned_steps if plan is None else plan.steps,
+            "early_stopping_role": first.training.early_stopping_role,
         },
         "costs": _costs(chosen, alone),
         "manifests": manifests,

@@ -13,6 +13,7 @@ import numpy as np
 
 from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.cell_record import BudgetRecord
 from rs05bench.protocol.comparison import drop_of, score_of
 from rs05bench.protocol.hashing import hash_order
 from rs05bench.protocol.inference.estimate import Estimate
@@ -171,7 +172,7 @@ def _as_result(model: ModelCard, table: BoardTable, cell: CellVerdict) -> Result
         model=model,
         scores=cell.scores,
         strata=cell.strata,
-        budget={"labels_used": cell.labels_used},
+        budget=BudgetRecord(labels_used=cell.labels_used),
     )
 
 

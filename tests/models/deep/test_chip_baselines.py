@@ -147,7 +147,7 @@ def test_chip_tasks_list_their_baselines(card):
     names = {item.card.name for item in list_models(card)}
     assert {"floor/majority", "floor/nearest", "raw/logistic", "statistics/rf", "harmonics/logistic", "raw/unet"} <= names
     assert not {"raw/ridge", "floor/mean", "alphaearth/logistic"} & names
-    with_tiles = card.model_copy(update={"preprocessing": {"embeddings": "alphaearth"}})
+    with_tiles = card.with_preprocessing(embeddings="alphaearth")
     assert "alphaearth/logistic" in {item.card.name for item in list_models(with_tiles)}
 
 

@@ -11,11 +11,12 @@ import pytest
 from rs05bench.errors import DataError
 from rs05bench.models.backbones.weights import declared_weights
 from rs05bench.protocol import TaskCard
+from rs05bench.protocol.preprocessing import Preprocessing
 from rs05bench.protocol.result import Cell
 
 
 def task(folder: Path | None, **entry: str) -> SimpleNamespace:
-    return SimpleNamespace(card=SimpleNamespace(name="task", preprocessing={"weights": {"presto": entry}}), folder=folder)
+    return SimpleNamespace(card=SimpleNamespace(name="task", preprocessing=Preprocessing(weights={"presto": entry})), folder=folder)
 
 
 def test_a_declared_file_is_found_in_the_data_folder(tmp_path: Path):
@@ -37,7 +38,7 @@ def test_a_missing_file_says_where_it_should_be(tmp_path: Path):
 
 def test_a_card_that_declares_none_leaves_the_choice_to_the_options(tmp_path: Path):
     assert declared_weights(task(tmp_path, file="model.pt"), "prithvi-tiny") is None
-    assert declared_weights(SimpleNamespace(card=SimpleNamespace(name="task")), "presto") is None
+    assert declared_weights(SimpleNamespace(card=SimpleNamespace(name="task", preprocessing=Preprocessing())), "presto") is None
 
 
 @pytest.mark.real

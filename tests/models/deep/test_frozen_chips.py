@@ -29,8 +29,8 @@ def test_a_segmentation_is_learnt_on_pixels_and_predicted_for_every_one(learner:
         assert np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)
     assert model.card.tier == "frozen"
     assert model.card.parameters_total > model.card.parameters_trainable > 0
-    assert model.training_record["grid"] == [dict(entry) for entry in GRIDS[learner]]
-    assert model.training_record["encoder"] == "random:0"
+    assert model.training_record.grid == [dict(entry) for entry in GRIDS[learner]]
+    assert model.training_record.encoder == "random:0"
 
 
 def test_tokens_are_classified_as_scikit_learn_classifies_them(chips: Callable):

@@ -131,7 +131,7 @@ def test_shallow_learners_go_on_its_features(learner: str, chips: Callable, real
     model = create(f"galileo-nano/frozen-{learner}", weights=real("galileo_nano") / "encoder.pt", accelerator="cpu").fit(data)
     found = dict(model.predict_chips(data, "test_id"))
     assert all(np.allclose(value.sum(axis=0), 1, atol=1e-4) for value in found.values())
-    assert model.training_record["encoder"].startswith("encoder.pt:")
+    assert model.training_record.encoder.startswith("encoder.pt:")
 
 
 def test_a_file_of_another_size_names_both_sides(tmp_path: Path):

@@ -161,7 +161,7 @@ def test_a_trainer_of_ones_own_trains_and_predicts_on_the_gpu(name: str, chip_fo
     folder = chip_folder / "hls_burn_scars"
     card = chip_card("burn-scars", folder)
     training = card.training.model_copy(update={"steps": 4, "val_every": 2, "class_weights": "balanced"})
-    card = card.model_copy(update={"training": training, "preprocessing": {**card.preprocessing, "patch_size": 64}})
+    card = card.with_preprocessing(patch_size=64).model_copy(update={"training": training})
     data = BurnScarDataModule(folder, "leave-state-out", budget="5-fires", card=card)
     task = TierTask(name)
     trainer = lightning.Trainer(max_steps=data.steps, accelerator="gpu", devices=1, logger=False, enable_checkpointing=False)

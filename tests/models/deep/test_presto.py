@@ -19,6 +19,8 @@ from rs05bench.models.deep import create
 from rs05bench.models.presto import presto_encoder
 from rs05bench.models.presto_series import RAW_CHANNELS, presto_series, scale_presto
 from rs05bench.models.tuning import GRIDS
+from rs05bench.protocol.cell_record import TrainingRecord
+from rs05bench.protocol.preprocessing import Preprocessing
 from rs05bench.protocol.tuning_blocks import Tuning
 
 FAST = {"accelerator": "cpu", "steps": 5, "val_every": 5, "batch_size": 16, "learning_rates": [1e-3]}
@@ -31,7 +33,9 @@ class Series:
         self, x: np.ndarray, y: np.ndarray, rows: dict[str, np.ndarray], *, classes: tuple[str, ...] | None = None, **sets: np.ndarray
     ) -> None:
         self.sets, self.labels, self.rows, self.classes = {"presto": x, **sets}, y, rows, classes
-        self.card = SimpleNamespace(name="series", training={}, kind="regression" if classes is None else "classification")
+        self.card = SimpleNamespace(
+            name="series", training={}, preprocessing=Preprocessing(), kind="regression" if classes is None else "classification"
+        )
         self.split, self.fold, self.budget = "random", "random", SimpleNamespace(name="full", tuning=Tuning())
         self.feature_sets = list(self.sets)
         self.names = {name: [f"c{index}" for index in range(values[0].size)] for name, values in self.sets.items()}
@@ -138,8 +142,8 @@ def test_a_tier_fits_and_predicts_in_the_targets_units(name: str, series: Series
 
 def test_frozen_features_go_through_the_shallow_learners_and_their_grid(series: Series):
     model = create("presto/frozen-ridge@random", accelerator="cpu").fit(series)
-    assert model.training_record["grid"] == [dict(entry) for entry in GRIDS["ridge"]]
-    assert model.training_record["encoder"] == "random:0"
+    assert model.training_record.grid == [dict(entry) for entry in GRIDS["ridge"]]
+    assert model.training_record.encoder == "random:0"
     encoder = create("presto/frozen@random", **FAST)
     train, test = (encoder.embed(series, role).astype(float) for role in ("train", "test_ood"))
     y = series.y("train")
@@ -241,15 +245,15 @@ def test_the_cache_changes_no_bit_whatever_it_holds_already(series: Series, tmp_
 
 def test_a_result_says_where_the_encoder_is_from(series: Series, tmp_path: Path):
     model = create("presto/frozen@random", init_seed=4, **FAST)
-    assert model.training_record == {}
-    assert model.fit(series).training_record["encoder"] == "random:4"
+    assert model.training_record == TrainingRecord()
+    assert model.fit(series).training_record.encoder == "random:4"
     import hashlib
     import importlib
 
     torch.save(importlib.import_module("torchgeo.models.presto").Presto().state_dict(), tmp_path / "presto.pt")
     fitted = create("presto/lora", weights=tmp_path / "presto.pt", **FAST).fit(series)
     digest = hashlib.sha256((tmp_path / "presto.pt").read_bytes()).hexdigest()
-    assert fitted.training_record["encoder"] == f"presto.pt:{digest[:16]}"
+    assert fitted.training_record.encoder == f"presto.pt:{digest[:16]}"
 
 
 def test_operations_are_counted_for_one_unit(series: Series):

@@ -62,12 +62,8 @@ def open_module(
     kind, folder = READERS[reader]
     card = chip_card(reader, root / folder)
     said = {"steps": 4, "val_every": 4, "batch_size": 2, "augmentation": [], "precision": "32-true", **training}
-    card = card.model_copy(
-        update={
-            "training": type(card.training).model_validate({**dict(card.training), **said}),
-            "preprocessing": {**card.preprocessing, "patch_size": patch},
-        }
-    )
+    schedule = type(card.training).model_validate({**dict(card.training), **said})
+    card = card.with_preprocessing(patch_size=patch).model_copy(update={"training": schedule})
     source = ChipSource(root / folder, card, embeddings=root / "alphaearth" if embeddings else None, extra=extra and (extra, None))
     if extra is not None:
         source.pixels.__dict__["extra_layers"] = {"hills": Hills()}

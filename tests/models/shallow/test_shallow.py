@@ -106,7 +106,7 @@ def test_without_validation_labels_the_first_entry_is_taken_and_recorded(landcov
     if name == "floor/majority":
         return
     assert model.choice_.parameters == GRIDS[name.split("/")[1]][0]
-    assert "no validation label" in model.training_record["notes"][0]
+    assert "no validation label" in model.training_record.notes[0]
 
 
 @pytest.mark.parametrize("name", [*(f"hybrid/{learner}" for learner in CLASSIFIERS)])
@@ -240,7 +240,7 @@ def test_the_record_of_a_fit_is_plain_data_with_the_whole_grid(landcover):
     import json
 
     model, data = fitted(landcover, "alphaearth/knn")
-    record = json.loads(json.dumps(model.training_record))
+    record = json.loads(model.training_record.model_dump_json())
     assert record["grid"] == [{"k": 5}, {"k": 1}, {"k": 3}, {"k": 15}]
     assert record["losses"].index(min(record["losses"])) == record["grid"].index(record["setting"])
     assert str(len(data.y("val"))) in record["chosen"]
