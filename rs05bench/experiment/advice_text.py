@@ -35,6 +35,8 @@ def lines(advice: Advice) -> list[str]:
     said.append(_line(advice, advice.here))
     if advice.elsewhere:
         said.append(_line(advice, advice.elsewhere))
+    else:
+        said.append("Another area: not known. Nothing is held out, so these labels say nothing of how a model does elsewhere.")
     said += [line for line in (_each_group(advice), _place(advice), _more(advice), _there(advice), _open(advice)) if line]
     said.append(_basis(advice))
     notes = " ".join([*advice.notes, MEANINGS.get(advice.metric, "")]).strip()

@@ -248,11 +248,16 @@ def rows(found: Sensitivity) -> list[list[str]]:
     """What, side of a block, groups, score with interval, and gain over the baseline of every draw."""
     table = []
     for entry in found.variants:
-        block = "" if entry.block_m is None else f"{entry.block_m / 1000:,.3g} km"
+        block = "" if entry.block_m is None else km(entry.block_m)
         ends = "" if entry.low is None or entry.high is None else f" [{entry.low:.2f}, {entry.high:.2f}]"
         score = entry.reason or ("" if entry.score is None else f"{entry.score:.2f}{ends}")
         table.append([entry.what, block, str(entry.groups), score, "" if entry.over_floor is None else f"{entry.over_floor:+.2f}"])
     return table
+
+
+def km(metres: float) -> str:
+    """A distance for people."""
+    return f"{metres / 1000:,.0f} km" if metres >= 100_000 else f"{metres / 1000:.3g} km"
 
 
 def power_words(entry: Power) -> str:

@@ -70,7 +70,7 @@ class Independence:
         if self.over == "groups":
             return f"Neighbouring groups score alike (Moran's I {self.moran:.2f}, p {self.p:.2g}), so intervals over groups are too short."
         return (
-            f"Errors are alike up to {self.range_km:,.3g} km, and {self.share:.0%} of the test blocks have another within that, "
+            f"Errors are alike up to {self.range_km:,.0f} km, and {self.share:.0%} of the test blocks have another within that, "
             "so intervals over blocks are too short."
         )
 

@@ -157,6 +157,13 @@ def test_where_no_model_is_ahead_of_a_baseline_the_baseline_is_the_answer(tmp_pa
     assert not any(line.startswith("Use alphaearth") for line in lines(found))
 
 
+def test_with_one_area_only_what_is_not_known_is_stated(asked):
+    _, found, _ = asked
+    text = "\n".join(lines(dataclasses.replace(found, elsewhere=None)))
+    assert "Another area: not known" in text
+    assert "Another area" not in "\n".join(lines(found))
+
+
 def test_a_perfect_baseline_is_a_broken_design(asked):
     _, found, _ = asked
     text = lines(dataclasses.replace(found, verdict="perfect-floor", recommended="floor/nearest"))
