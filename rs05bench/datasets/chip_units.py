@@ -89,5 +89,8 @@ def chip_unit_table(card: TaskCard, frame: pd.DataFrame, *, source: str) -> Unit
         roles = {
             value: role for role, values in (("train", official.train), ("val", official.val), ("test", official.test)) for value in values
         }
+        # Where the publisher made two parts only, what validates is what is tested.
+        if not frame["official"].isin(official.test).any():
+            roles |= dict.fromkeys(official.val, "test")
         frame["official"] = frame["official"].map(roles).fillna("")
     return UnitTable.build(frame, groups=card.groups, source=source)

@@ -14,9 +14,9 @@ from rs05bench.datasets.simulated.world import simulate
 
 # Burn chips, years of farmland embeddings, years of city embeddings.
 _EXTENT: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
-    "tiny": (3, (2021, 2022), (2021, 2022)),
-    "small": (12, (2021, 2022), (2021, 2022)),
-    "medium": (30, CROP_YEARS, URBAN_YEARS),
+    "tiny": (6, (2021, 2022), (2021, 2022)),
+    "small": (20, (2021, 2022), (2021, 2022)),
+    "medium": (40, CROP_YEARS, URBAN_YEARS),
 }
 
 Progress = Callable[[str, int, int], None]
@@ -48,7 +48,7 @@ def write_files(
 
     Args:
         out: Folder to write to; made if absent.
-        size: ``tiny`` (about 15 MB, for tests), ``small`` (about 84 MB) or ``medium`` (many times that).
+        size: ``tiny`` (about 23 MB, for tests), ``small`` (about 120 MB) or ``medium`` (many times that).
         seed: The world's seed.
         layout: Layout of the burn chips.
         nodata: What missing pixels of the burn chips hold.
@@ -66,7 +66,7 @@ def write_files(
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
 
-    chips = chip_files.burn_chips(world.wildlands, chip_count)
+    chips = chip_files.burn_chips(world.chip_lands, chip_count)
     covered: list[tuple[Base, int, alphaearth_files.Window | None]] = [
         (chip.wild, chip.fire.year, _around(chip) if size != "medium" else None) for chip in chips
     ]

@@ -76,7 +76,7 @@ def write_regions(path: Path, world: World) -> Path:
     import shapely
 
     rows = []
-    for wild in world.wildlands:
+    for wild in world.chip_lands:
         grid = wild.grid
         box = shapely.box(grid.west, grid.north - grid.height * 30, grid.west + grid.width * 30, grid.north)
         place = wild.place

@@ -37,11 +37,12 @@ class Wildland(Base):
         place: Its facts.
         seed: The world's seed.
         fires: How many fires it has over the years, at most nine.
+        name: Its name, from which its randomness follows too; default that of its region.
     """
 
-    def __init__(self, place: WildPlace, seed: int, fires: int = 7) -> None:
+    def __init__(self, place: WildPlace, seed: int, fires: int = 7, name: str = "") -> None:
         self.place, self.seed = place, seed
-        self.name, self.climate = f"wild-{place.region}", place.climate
+        self.name, self.climate = name or f"wild-{place.region}", place.climate
         self.grid = LandscapeGrid.around(place.lon, place.lat, place.zone, SIDE)
         self._count = fires
 

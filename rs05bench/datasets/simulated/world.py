@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,10 @@ class Size:
 SIZES = {"tiny": Size(4, 24, 16, 24, 96, 88, every=4), "small": Size(7, 36, 50, 70, 144, 136), "medium": Size(9, 120, 150, 220, 256, 288)}
 
 
+SOUTHWARD = ("OK",)
+"""States of which a degree north of the wildland is another state."""
+
+
 @dataclass(frozen=True)
 class World:
     """All landscapes of one size and seed. Nothing is computed before it is asked for.
@@ -71,6 +75,19 @@ class World:
     def wildlands(self) -> tuple[Wildland, ...]:
         """One wildland a region."""
         return tuple(Wildland(place, self.seed, self.counts.fires) for place in WILD_PLACES[:: self.counts.every])
+
+    @cached_property
+    def chip_lands(self) -> tuple[Wildland, ...]:
+        """Where chips of burn scars are: every wildland and another one a degree away, in the next tile of the same state.
+
+        A state can be held out only where each has two places: one that is tested while the other trains.
+        """
+        lands = []
+        for wild in self.wildlands:
+            place = wild.place
+            away = replace(place, lat=place.lat + (-1.0 if place.region in SOUTHWARD else 1.0))
+            lands += [wild, Wildland(away, self.seed, self.counts.fires, name=f"{wild.name}-away")]
+        return tuple(lands)
 
     @cached_property
     def farmlands(self) -> tuple[Farmland, ...]:
