@@ -111,6 +111,13 @@ def expand(
         for seed in seeds
         for model in models
     ]
+    if not cells and folds is not None:
+        there = {str(split): ", ".join(bench.manifest(split).folds) for split in splits}
+        raise DataError(
+            f"no fold is named {' or '.join(map(repr, folds))}",
+            source=card.name,
+            remedy="Choose among " + "; ".join(f"those of {split}: {names}" for split, names in there.items()) + ".",
+        )
     if not cells:
         raise DataError("the grid is empty", source=card.name, remedy="Give at least one model, split, budget and seed that exist.")
     return cells

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.models.backbones.weights import declared_weights
 from rs05bench.models.cache import EncodedLoader, FeatureCache, collate
 from rs05bench.models.chip_network import NETWORK_OPTIONS, RUN_OPTIONS, build_network, forget_encoders, inspect_data
 from rs05bench.models.deep import DeepSpec, create, model_card
@@ -46,6 +47,7 @@ class DeepModel:
         self.spec = spec
         self.seed = seed
         self.options = options
+        self._declared: Path | None = None
         self.network_: nn.Module
         self.history_: FitHistory
         self.facts_: dict[str, Any]
@@ -233,12 +235,15 @@ class DeepModel:
         return count * gflops_per_unit(self.network_, moved(batch, next(self.network_.parameters()).device))
 
     def inspect(self, data: ChipData) -> dict[str, Any]:
-        """What the network needs to know about data; see `inspect_data`."""
+        """What the network needs to know about data; see `inspect_data`. Weights that the card keeps with its data are found here."""
+        pretrained = self.spec.backbone is not None and not self.spec.random_twin
+        self._declared = declared_weights(data.view, self.spec.inputs) if pretrained else None
         return inspect_data(data)
 
     def network(self, facts: dict[str, Any]) -> nn.Module:
         """The untrained network for data of which `inspect` said this; see `build_network`."""
-        return build_network(self.spec, facts, self.options, self.seed)
+        kept = {} if self._declared is None else {"weights": str(self._declared)}
+        return build_network(self.spec, facts, kept | self.options, self.seed)
 
     def plan_options(self) -> dict[str, Any]:
         """The options that say how it is trained, and not what it is."""

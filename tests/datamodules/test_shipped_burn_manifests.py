@@ -106,3 +106,11 @@ def test_a_copy_without_all_chips_is_refused_under_a_frozen_split(copy, tmp_path
     shutil.copytree(copy / "validation", part / "validation")
     with pytest.raises(DataError, match=r"of its 804 chips 264 are in .*part"):
         BurnScarDataModule(part, split="leave-state-out", manifest=SHIPPED).setup("fit")
+
+
+def test_a_published_split_of_two_parts_is_tested_on_the_second(source):
+    """As the shipped manifest of the same files has it: `validation/` is what is tested."""
+    frozen = rs05bench.load_manifest("hls-burn-scars/official@v1")
+    tested = frozen.fold("official").query("role in ('test_id', 'test_ood')")["unit_id"]
+    dm = BurnScarDataModule(source.root, split="official", source=source)
+    assert set(dm.unit_ids("test_id")) | set(dm.unit_ids("test_ood")) == set(tested)

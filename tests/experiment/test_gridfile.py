@@ -5,9 +5,12 @@ import pytest
 import yaml
 
 from rs05bench.errors import DataError
+from rs05bench.experiment.cell import make_bench
+from rs05bench.experiment.grid import expand
 from rs05bench.experiment.grid_plan import plan_grid
 from rs05bench.experiment.gridfile import GridFile, is_grid, load_preset, preset_names
 from rs05bench.experiment.sweep import open_grid
+from rs05bench.protocol import TaskCard
 
 
 def write(tiny, tmp_path, **fields):
@@ -97,3 +100,9 @@ def test_a_plan_counts_the_prediction_of_every_unit_and_the_memory_of_all_worker
 def test_a_plan_says_what_nothing_is_known_of(tiny, tmp_path):
     plan = plan_grid(GridFile.load(write(tiny, tmp_path, models=["floor/majority"], splits=["random"])))
     assert plan.unknown == plan.cells == 2
+
+
+def test_a_fold_that_no_split_has_names_those_there_are(tiny):
+    bench = make_bench(TaskCard.load(tiny / "card.yaml"), tiny, ["leave-state-out"])
+    with pytest.raises(DataError, match=r"no fold is named 'nowhere'\n.*leave-state-out: mn, ia, wi, il"):
+        expand(bench, ["floor/majority"], ["leave-state-out"], ["full"], [0], folds=["nowhere"])

@@ -58,3 +58,15 @@ def test_a_fuel_moisture_cell_needs_nothing_but_card_and_folder(real, repository
 
 def _cell(card: TaskCard, model: str) -> Cell:
     return Cell(task=card.name, target="target", split="official", fold="official", model=model, budget="100-units", seed=0)
+
+
+def test_an_encoder_of_chips_takes_the_weights_that_the_card_keeps(tmp_path: Path, chips):
+    """What the card declares is looked for next to the data; a control never takes it."""
+    from rs05bench.models.deep import create
+
+    data = chips()
+    data.card, data.folder = task(tmp_path, file="encoder.pt").card, tmp_path
+    data.card.preprocessing["weights"] = {"galileo-nano": {"file": "encoder.pt"}}
+    with pytest.raises(DataError, match=r"encoder\.pt.*keeps its weights here"):
+        create("galileo-nano/frozen").build(data)
+    create("galileo-nano/frozen@random", patch=8).build(data)
