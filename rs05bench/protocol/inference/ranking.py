@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ class RankRange:
     high: int | None = None
 
 
-def rank_ranges(goodness: NDArray) -> list[RankRange]:
+def rank_ranges(goodness: NDArray, level: float = LEVEL) -> list[RankRange]:
     """Ranks with their ranges, from paired t-tests over groups, Holm-adjusted over the opponents of each model.
 
     A model's rank lies in its range with at least 95 % confidence (Mogstad, Romano, Shaikh & Wilhelm 2024,
@@ -34,6 +35,7 @@ def rank_ranges(goodness: NDArray) -> list[RankRange]:
 
     Args:
         goodness: (models, groups) scores turned so that more is better; all models on the same groups.
+        level: Confidence of each range.
     """
     table = np.asarray(goodness, dtype=np.float64)
     mean = table.mean(axis=1)
@@ -52,7 +54,54 @@ def rank_ranges(goodness: NDArray) -> list[RankRange]:
         # Groups that differ by exactly the same amount leave no doubt; equal ones leave all of it.
         p = np.where(error > 0, p, np.where(gap == 0, 1.0, 0.0))
         p[i] = np.nan
-        apart = np.nan_to_num(holm(p), nan=1.0) <= 1 - LEVEL
+        apart = np.nan_to_num(holm(p), nan=1.0) <= 1 - level
         better, worse = int((apart & (gap > 0)).sum()), int((apart & (gap < 0)).sum())
         found.append(RankRange(int(ranks[i]), 1 + better, models - worse))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class RankAcross:
+    """A rank over several tables.
+
+    Attributes:
+        mean: Mean of its ranks; 1 is best.
+        low: Lower end of the interval for the mean; None where a table has fewer than three groups.
+        high: Upper end.
+        tables: Tables that it takes part in.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    tables: int
+
+
+def ranks_across(tables: Sequence[Mapping[str, NDArray]], level: float = LEVEL) -> dict[str, RankAcross]:
+    """Mean ranks over tables, each with an interval that holds the mean of the true ranks with at least `level` confidence.
+
+    A name that takes part in T tables has in each a range of confidence 1 - (1 - level) / T, so that all T hold together (Bonferroni);
+    the interval is the mean of their lower and of their upper ends.
+
+    Args:
+        tables: Per table, name -> scores by group, turned so that more is better; all names of a table on the same groups.
+        level: Confidence of each interval.
+    """
+    counts: dict[str, int] = {}
+    for table in tables:
+        for name in table:
+            counts[name] = counts.get(name, 0) + 1
+    ranges: dict[str, list[RankRange]] = {name: [] for name in counts}
+    for table in tables:
+        names = list(table)
+        goodness = np.asarray([table[name] for name in names])
+        at = {count: rank_ranges(goodness, 1 - (1 - level) / count) for count in {counts[name] for name in names}}
+        for place, name in enumerate(names):
+            ranges[name].append(at[counts[name]][place])
+    return {name: _mean(found) for name, found in ranges.items()}
+
+
+def _mean(ranges: Sequence[RankRange]) -> RankAcross:
+    low, high = [found.low for found in ranges], [found.high for found in ranges]
+    ends = (None, None) if None in low or None in high else (float(np.mean(low)), float(np.mean(high)))  # type: ignore[arg-type]
+    return RankAcross(float(np.mean([found.rank for found in ranges])), *ends, len(ranges))

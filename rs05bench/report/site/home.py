@@ -5,29 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from rs05bench.protocol.result import TIERS, Tier
+from rs05bench.protocol.tiers import TIER_STYLES
+from rs05bench.report.site.across import by_model, by_tier, label_gains, middle
 from rs05bench.report.site.rank_words import Ranks
 from rs05bench.report.site.records import BoardTable, Leaderboard
-from rs05bench.report.site.view import budget_words, rank_words, score
+from rs05bench.report.site.view import budget_words, score
 from rs05bench.report.style import metric_name, split_title
 
 
 def home_view(board: Leaderboard, ranks: dict[str, Ranks]) -> dict[str, Any]:
-    """Everything the front page shows: a row a model, a column a table that counts, ordered by the mean rank."""
+    """Everything the front page shows of the tables that count."""
     tables = [table for table in board.tables if table.main]
-    models = _rows(board, tables, ranks)
+    gains = label_gains(board, tables)
     return {
         "columns": [
-            {"key": table.key, "title": _short(table, board), "split": split_title(table.split), "budget": budget_words(_middle(table))}
+            {"key": table.key, "title": _short(table, board), "split": split_title(table.split), "budget": budget_words(middle(table))}
             for table in tables
         ],
-        "models": models,
+        "models": by_model(board, tables),
+        "tiers": by_tier(board, tables),
+        "gains": [row | {"title": _short(row["table"], board), "metric": metric_name(row["table"].metric)} for row in gains],
+        "gain_tiers": [tier for tier in TIER_STYLES if any(tier in row["cells"] for row in gains)],
         "leaders": [_leader(board, table, ranks[table.key]) for table in tables],
         "finding": _finding(board, tables, ranks),
     }
-
-
-def _middle(table: BoardTable) -> str:
-    return table.budgets[len(table.budgets) // 2]
 
 
 def _title(board: Leaderboard, table: BoardTable) -> str:
@@ -40,36 +41,14 @@ def _short(table: BoardTable, board: Leaderboard) -> str:
     return name if len(board.tasks[table.task].targets) == 1 else f"{name}: {table.target.replace('_', ' ')}"
 
 
-def _rows(board: Leaderboard, tables: list[BoardTable], ranks: dict[str, Ranks]) -> list[dict[str, Any]]:
-    """A submission is a model on some tasks; here all submissions of one model are one row."""
-    found: dict[str, dict[str, Any]] = {}
-    for place, table in enumerate(tables):
-        ranked = ranks[table.key]["deployment", _middle(table)]
-        for row in table.rows:
-            model = board.entries[row.slug].model
-            rank = ranked.get(row.slug)
-            entry = found.setdefault(model.name, {"name": model.name, "tier": model.tier, "slug": row.slug, "cells": {}, "ranks": []})
-            if rank is None or place in entry["cells"]:
-                continue
-            entry["cells"][place] = (*rank_words(rank), row.slug)
-            entry["ranks"].append(rank)
-    rows = [entry for entry in found.values() if entry["ranks"]]
-    for entry in rows:
-        ends = [(rank.rank, rank.low or rank.rank, rank.high or rank.rank) for rank in entry["ranks"]]
-        entry["mean"], entry["low"], entry["high"] = (sum(values) / len(ends) for values in zip(*ends, strict=True))
-        entry["cells"] = [entry["cells"].get(place) for place in range(len(tables))]
-    # A model of one task is not compared with one of all: those of more tasks come first.
-    return sorted(rows, key=lambda entry: (-len(entry["ranks"]), entry["mean"], entry["name"]))
-
-
 def _leader(board: Leaderboard, table: BoardTable, ranks: Ranks) -> dict[str, Any] | None:
     """The first of a table, and how many others may be as good."""
-    ranked = ranks["deployment", _middle(table)]
+    ranked = ranks["deployment", middle(table)]
     if not ranked:
         return None
     slug = min(ranked, key=lambda name: ranked[name].rank)
     row = next(row for row in table.rows if row.slug == slug)
-    point = row.points[_middle(table)]
+    point = row.points[middle(table)]
     return {
         "key": table.key,
         "title": _title(board, table),
@@ -86,9 +65,9 @@ def _finding(board: Leaderboard, tables: list[BoardTable], ranks: dict[str, Rank
     """Which tier comes first most often, on real tasks, and how often the first is alone there beyond chance."""
     firsts: dict[Tier, int] = {}
     alone: dict[Tier, int] = {}
-    real = [table for table in tables if not table.simulated and ranks[table.key]["deployment", _middle(table)]]
+    real = [table for table in tables if not table.simulated and ranks[table.key]["deployment", middle(table)]]
     for table in real:
-        ranked = ranks[table.key]["deployment", _middle(table)]
+        ranked = ranks[table.key]["deployment", middle(table)]
         slug = min(ranked, key=lambda name: ranked[name].rank)
         tier = board.entries[slug].model.tier
         firsts[tier] = firsts.get(tier, 0) + 1

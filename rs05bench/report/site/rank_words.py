@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rs05bench.protocol.inference.ranking import RankRange, rank_ranges
 from rs05bench.protocol.metrics import find_metric
@@ -24,15 +25,20 @@ def why_unranked(table: BoardTable, row: Row, budget: str) -> str:
     return f"Incomplete: {point.missing}." if point.missing else ""
 
 
+def goodness_of(table: BoardTable, board: Leaderboard, track: str, budget: str) -> dict[str, NDArray]:
+    """Slug -> held-out score by group, turned so that more is better, of all that may have a rank; on the groups that all of them have."""
+    turned = find_metric(table.metric)
+    rows = [row for row in table.rows if track in board.entries[row.slug].tracks and not why_unranked(table, row, budget)]
+    groups = sorted(set.intersection(*(set(row.points[budget].by_group) for row in rows))) if rows else []
+    return {row.slug: np.asarray([turned.goodness(row.points[budget].by_group[group]) for group in groups]) for row in rows}
+
+
 def rank_table(table: BoardTable, board: Leaderboard) -> Ranks:
     """Ranks of a table for every track and budget."""
-    turned = find_metric(table.metric)
     found: Ranks = {}
     for track in TRACKS:
         for budget in table.budgets:
-            rows = [row for row in table.rows if track in board.entries[row.slug].tracks and not why_unranked(table, row, budget)]
-            groups = sorted(set.intersection(*(set(row.points[budget].by_group) for row in rows))) if rows else []
-            good = [[turned.goodness(row.points[budget].by_group[group]) for group in groups] for row in rows]
-            ranges = rank_ranges(np.asarray(good)) if rows else []
-            found[track, budget] = {row.slug: place for row, place in zip(rows, ranges, strict=True)}
+            good = goodness_of(table, board, track, budget)
+            ranges = rank_ranges(np.asarray(list(good.values()))) if good else []
+            found[track, budget] = dict(zip(good, ranges, strict=True))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from rs05bench.protocol.inference.ranking import rank_ranges
+from rs05bench.protocol.inference.ranking import rank_ranges, ranks_across
 
 
 def test_models_far_apart_have_one_possible_rank():
@@ -46,3 +46,24 @@ def test_rank_ranges_of_many_equal_models_rarely_exclude_a_rank():
 def test_two_groups_give_ranks_without_a_range():
     ranges = rank_ranges(np.array([[0.2, 0.3], [0.9, 0.8]]))
     assert [(r.rank, r.low, r.high) for r in ranges] == [(2, None, None), (1, None, None)]
+
+
+def test_a_mean_rank_over_two_tables_has_the_means_of_ranges_that_hold_together():
+    rng = np.random.default_rng(3)
+    levels = {"a": 0.9, "b": 0.6, "c": 0.59}
+    tables = [{name: level + rng.normal(0, 0.01, 12) for name, level in levels.items()} for _ in range(2)]
+    tables.append({"c": np.array([0.1, 0.2, 0.1]), "d": np.array([0.5, 0.6, 0.4])})
+    found = ranks_across(tables)
+    # `a` is far ahead in both tables; `b` and `c` differ by less than their spread; `d` is alone with `c` in the third.
+    assert (found["a"].mean, found["a"].low, found["a"].high, found["a"].tables) == (1.0, 1.0, 1.0, 2)
+    assert found["c"].tables == 3
+    each = [rank_ranges(np.array(list(table.values())), 1 - 0.05 / 3)[list(table).index("c")] for table in tables]
+    assert (found["c"].low, found["c"].high) == (np.mean([r.low for r in each]), np.mean([r.high for r in each]))
+    assert found["b"].low <= found["b"].mean <= found["b"].high
+
+
+def test_a_range_at_a_higher_level_is_at_least_as_wide():
+    table = np.random.default_rng(5).normal([[0.5], [0.52], [0.55], [0.4]], 0.03, (4, 8))
+    for wide, narrow in zip(rank_ranges(table, 0.999), rank_ranges(table, 0.9), strict=True):
+        assert wide.low <= narrow.low
+        assert wide.high >= narrow.high

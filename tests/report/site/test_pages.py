@@ -15,10 +15,11 @@ import yaml
 from rs05bench.errors import DataError
 from rs05bench.protocol.inference.ranking import RankRange
 from rs05bench.report.site import build_site
-from rs05bench.report.site.adapter import read_leaderboard
+from rs05bench.report.site.across import middle
 from rs05bench.report.site.build import MARK
 from rs05bench.report.site.downloads import safe_csv
-from rs05bench.report.site.home import _finding, _middle
+from rs05bench.report.site.home import _finding
+from rs05bench.report.site.records import read_leaderboard
 from tests.report.site.fake import make_board, make_leaderboard, make_verdict, write_submission
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'><svg onload=alert(1)>{{7*7}}&lt;b&gt;"
@@ -258,7 +259,7 @@ def test_a_first_place_is_called_ahead_only_beyond_chance(tmp_path: Path, high: 
     board = read_leaderboard(make_leaderboard(tmp_path, 2, splits=(("fuel-moisture", "leave-region-out", False),), seeds=2))
     table = board.tables[0]
     first, second = (row.slug for row in table.rows)
-    ranks = {table.key: {("deployment", _middle(table)): {first: RankRange(1, 1, high), second: RankRange(2, 1, 2)}}}
+    ranks = {table.key: {("deployment", middle(table)): {first: RankRange(1, 1, high), second: RankRange(2, 1, 2)}}}
     text = _finding(board, [table], ranks)
     assert "1 of 1 tables of real data" in text
     assert said in text
