@@ -44,9 +44,10 @@ test: export HF_HUB_OFFLINE = 1
 test: $(VENV)/.installed ## run the whole suite, on JOBS=2 workers
 	@$(PYTEST) -q -n $(JOBS) --dist worksteal $(ARGS)
 
-lint: $(VENV)/.installed ## check format, style, types, the direction of imports and the words
+lint: $(VENV)/.installed ## check format, style, types, the direction of imports, the words and the workflows
 	@status=0; \
-	for check in "ruff format --check ." "ruff check ." mypy "lint-imports --no-logo" "python tools/plain-words"; do $(BIN)/$$check || status=1; done; \
+	for check in "ruff format --check ." "ruff check ." mypy "lint-imports --no-logo" "python tools/plain-words" \
+		"zizmor --offline --quiet --persona auditor --min-severity low .github/workflows"; do $(BIN)/$$check || status=1; done; \
 	exit $$status
 
 format: $(VENV)/.installed ## format, and fix what can be fixed

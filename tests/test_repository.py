@@ -69,6 +69,16 @@ def test_nothing_tracked_names_a_home_directory():
     assert found.stdout == ""
 
 
+@pytest.mark.parametrize(("what", "most"), [("files", 1200), ("bytes", 30_000_000)])
+def test_the_repository_stays_small(what, most):
+    """A submission costs three small files; predictions, data and pictures of runs are kept elsewhere."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git checkout")
+    tracked = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
+    sizes = [path.stat().st_size for name in tracked if (path := ROOT / name).is_file()]
+    assert (len(sizes) if what == "files" else sum(sizes)) < most
+
+
 # Finding a Python ------------------------------------------------------------------------------------------------------------
 
 

@@ -112,7 +112,7 @@ def reproduce(
 ) -> None:
     """Run a submission of this package's models again, or compare your own rerun of another. Exits 1 where it differs."""
     from rs05bench.errors import DataError
-    from rs05bench.experiment.entries import baselines_of, rerun_baseline
+    from rs05bench.experiment.entries import baselines_of, rerun_baseline, tasks_of
     from rs05bench.protocol.submission import Ran
     from rs05bench.protocol.submission.shelf import record_rerun
 
@@ -121,6 +121,9 @@ def reproduce(
     folders = {name: Path(folder) for name, _, folder in (item.partition("=") for item in data or ())}
     same = True
     for name in baselines_of(board) if slug is None else [slug]:
+        if slug is None and (lacking := sorted(tasks_of(board, name) - folders.keys())):
+            typer.echo(f"NOT RUN  {name}: the data of {', '.join(lacking)} were not given (--data TASK=DIR)")
+            continue
         if rerun is not None:
             if truth is None or not (by and hardware and code):
                 raise DataError("a rerun of your own needs --truth, --by, --hardware and --code", source=rerun)

@@ -143,6 +143,11 @@ def baselines_of(board: str | Path) -> list[str]:
     return [path.parent.name for path in records if read_yaml_mapping(path).get("code") == PACKAGE]
 
 
+def tasks_of(board: str | Path, slug: str) -> set[str]:
+    """Tasks that a submission on the board takes part in."""
+    return set(read_yaml_mapping(inside(Path(board) / "submissions", slug) / RECORD).get("cards", {}))
+
+
 def fetch_predictions(record: str | Path, out: str | Path) -> Path:
     """Fetches the predictions that a `submission.yaml` pins; their digests are checked when they are verified.
 

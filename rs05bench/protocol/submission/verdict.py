@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_serializer, field_validator
 
 from rs05bench.protocol.result import Cost, ModelCard, Stratum
 from rs05bench.protocol.rules import RuleVerdict
 from rs05bench.protocol.strict_record import Record
 
 SCHEMA_VERSION = 2
+_STRATUM = tuple(Stratum.model_fields)
 
 Outcome = Literal["refused", "complete", "accepted"]
 FlagKey = Literal["too-good", "far-above", "no-drop", "below-floor", "identical", "cost", "coordinates", "unmoved", "inputs"]
@@ -46,7 +47,8 @@ class CellVerdict(Record):
         labels_inspected: Labels somebody had to look at to have those.
         predictions: Digest of the predictions.
         scores: role -> metric -> score, computed here; empty where no labels were given.
-        strata: Scores per role, shift and ground, for the drop on the same ground.
+        strata: The main score per role, shift, ground and group, for intervals, ranks and drops. In JSON a list each, in the order of
+            `Stratum`: a board of many submissions is mostly these.
     """
 
     task: str
@@ -61,6 +63,17 @@ class CellVerdict(Record):
     predictions: str
     scores: dict[str, dict[str, float]] = Field(default_factory=dict)
     strata: list[Stratum] = Field(default_factory=list)
+
+    @field_serializer("strata")
+    def _as_lists(self, strata: list[Stratum]) -> list[list[object]]:
+        return [[getattr(stratum, name) for name in _STRATUM] for stratum in strata]
+
+    @field_validator("strata", mode="before")
+    @classmethod
+    def _from_lists(cls, strata: object) -> object:
+        if not isinstance(strata, list):
+            return strata
+        return [dict(zip(_STRATUM, item, strict=True)) if isinstance(item, list) else item for item in strata]
 
 
 class Pooled(Record):

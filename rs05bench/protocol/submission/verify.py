@@ -201,7 +201,7 @@ class Trial:
             drawn, found = rescorer.budget(cell.name, cell.task), rescorer.score(cell)
             if drawn is None or found is None:
                 continue
-            _keep(kept, found, drawn)
+            _keep(kept, found, drawn, cell.task.main_metric)
             results.append(as_result(cell, found, drawn, submission))
             budgets.append((cell, drawn))
         if len(results) < len(cells):
@@ -226,9 +226,10 @@ class Trial:
         self._rescored = True
 
 
-def _keep(kept: CellVerdict, found: Scored, drawn: LabelBudget) -> None:
+def _keep(kept: CellVerdict, found: Scored, drawn: LabelBudget, metric: str) -> None:
     kept.labels_used, kept.labels_inspected = drawn.labels_used, drawn.labels_inspected
     kept.scores = {role: {name: round(value, 6) for name, value in values.items()} for role, values in found.scores.items()}
     kept.strata = [
-        stratum.model_copy(update={"scores": {name: round(value, 6) for name, value in stratum.scores.items()}}) for stratum in found.strata
+        stratum.model_copy(update={"scores": {metric: round(stratum.scores[metric], 6)} if metric in stratum.scores else {}})
+        for stratum in found.strata
     ]
