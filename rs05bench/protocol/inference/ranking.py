@@ -102,6 +102,8 @@ def ranks_across(tables: Sequence[Mapping[str, NDArray]], level: float = LEVEL) 
 
 
 def _mean(ranges: Sequence[RankRange]) -> RankAcross:
-    low, high = [found.low for found in ranges], [found.high for found in ranges]
-    ends = (None, None) if None in low or None in high else (float(np.mean(low)), float(np.mean(high)))  # type: ignore[arg-type]
-    return RankAcross(float(np.mean([found.rank for found in ranges])), *ends, len(ranges))
+    low = [found.low for found in ranges if found.low is not None]
+    high = [found.high for found in ranges if found.high is not None]
+    whole = len(low) == len(high) == len(ranges)
+    mean = float(np.mean([found.rank for found in ranges]))
+    return RankAcross(mean, float(np.mean(low)) if whole else None, float(np.mean(high)) if whole else None, len(ranges))
