@@ -16,10 +16,10 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.inference.ranking import RankRange
 from rs05bench.report.site import build_site
 from rs05bench.report.site.across import middle
+from rs05bench.report.site.adapter import read_leaderboard
 from rs05bench.report.site.build import MARK
 from rs05bench.report.site.downloads import safe_csv
 from rs05bench.report.site.home import _finding
-from rs05bench.report.site.records import read_leaderboard
 from tests.report.site.fake import make_board, make_leaderboard, make_verdict, write_submission
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'><svg onload=alert(1)>{{7*7}}&lt;b&gt;"
