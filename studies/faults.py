@@ -15,9 +15,11 @@ same command is run once more, and must end as on a healthy machine.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -288,7 +290,8 @@ def main() -> int:
         return 1
     chosen = [command for command in COMMANDS if not sys.argv[1:] or command.name in sys.argv[1:]]
     rows, tried, held = [], dict.fromkeys(TRIALS, 0), dict.fromkeys(TRIALS, 0)
-    with make_rig() as rig:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what was tried until then is printed
+    with contextlib.suppress(KeyboardInterrupt, SystemExit), make_rig() as rig:
         for command in chosen:
             cells = []
             for kind, trial in TRIALS.items():
@@ -301,7 +304,7 @@ def main() -> int:
             rows.append(f"| `{command.name}` | {' | '.join(cells)} |")
     print("# Faults of the machine, over every command\n")
     print((__doc__ or "").split("\n\n", 1)[1].rsplit("\n\n", 1)[0])
-    print(f"\nCommands: {len(chosen)}. Tried: {sum(tried.values())}. Held: {sum(held.values())}.\n")
+    print(f"\nCommands: {len(rows)} of {len(COMMANDS)}. Tried: {sum(tried.values())}. Held: {sum(held.values())}.\n")
     print(f"| | {' | '.join(TRIALS)} |\n|---|{'---|' * len(TRIALS)}")
     print(f"| held of tried | {' | '.join(f'{held[kind]} of {tried[kind]}' for kind in TRIALS)} |")
     print("\n".join(rows))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -85,8 +86,11 @@ def _others(folder: str | Path | None) -> tuple[dict[str, Verdict], list[str]]:
     unreadable = []
     for path in sorted(Path(folder).glob("*/verdict.json")) if folder is not None else ():
         try:
-            found[path.parent.name] = Verdict.model_validate_json(path.read_bytes())
-        except ValueError:
+            fields = json.loads(path.read_bytes())
+            for cell in fields["cells"]:
+                cell["strata"] = []  # nine tenths of the file, and not compared with
+            found[path.parent.name] = Verdict.model_validate(fields)
+        except (ValueError, TypeError, LookupError):
             unreadable.append(path.parent.name)
     return found, unreadable
 
