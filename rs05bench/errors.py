@@ -32,6 +32,10 @@ class ProtocolError(BenchError):
         super().__init__(_message(None, problem, remedy))
 
 
+class NotApplicable(ProtocolError):
+    """A model or a budget has nothing to answer in a cell (no earlier year, no position, no label): nothing failed, the cell is skipped."""
+
+
 class DataError(BenchError):
     """A file, table or card is not what it should be.
 

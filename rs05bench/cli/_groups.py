@@ -77,7 +77,7 @@ EXAMPLES: dict[str, str] = {
     "card check": "rs05bench card check parcels.yaml",
     "card sensitivity": "rs05bench card sensitivity parcels.yaml --out runs",
     "card init": "rs05bench card init parcels.csv",
-    "card show": "rs05bench card show parcels.yaml",
+    "card show": "rs05bench card show parcels.yaml --map",
     "demo": "rs05bench demo",
     "download": "rs05bench download hls-burn-scars --root data",
     "errors": "rs05bench errors runs --out errors",

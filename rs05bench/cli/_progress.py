@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rs05bench.experiment.gridfile import GridFile
     from rs05bench.experiment.sweep import SweepSummary
     from rs05bench.experiment.workers import Outcome
@@ -44,8 +42,8 @@ class Bar:
         if self._bars is not None:
             self._bars.stop()
 
-    def show(self, what: str, done: int, total: int) -> None:
-        """Says what is being done, and how much of it is."""
+    def show(self, what: str, done: int, total: int | None) -> None:
+        """Says what is being done, and how much of it is; a total of None is not known."""
         if self._bars is not None:
             self._bars.update(self._task, description=what, completed=done, total=total)
 
@@ -106,7 +104,7 @@ class SweepProgress:
         for outcome in outcomes:
             if self.jsonl:
                 record = {"event": "cell", "digest": outcome.digest, "model": outcome.model, "ok": outcome.ok}
-                _line(record | {"seconds": round(outcome.seconds, 4)} | ({} if outcome.ok else {"error": outcome.error}))
+                _line(record | {"seconds": round(outcome.seconds, 4)} | _why(outcome))
             if self._bars is None:
                 continue
             tier = self._tier(outcome.model)
@@ -123,7 +121,13 @@ class SweepProgress:
         if self.jsonl:
             _line(
                 {"event": "end", "cells": summary.cells, "run": summary.done, "reused": summary.reused, "failed": len(summary.failed)}
-                | {"left": summary.left, "stopped": summary.stopped, "store": str(summary.store), "warnings": summary.warnings}
+                | {
+                    "skipped": len(summary.skipped),
+                    "left": summary.left,
+                    "stopped": summary.stopped,
+                    "store": str(summary.store),
+                    "warnings": summary.warnings,
+                }
             )
 
 
@@ -172,9 +176,13 @@ def run_with_progress(
     progress.end(summary)
     if not jsonl:
         left = f", {summary.left} left as they are" if summary.left else ""
+        skipped = f", {len(summary.skipped)} do not apply" if summary.skipped else ""
         typer.echo(
-            f"{summary.cells} cells: {summary.done} run, {summary.reused} there already, {len(summary.failed)} failed{left}. Results: {out}"
+            f"{summary.cells} cells: {summary.done} run, {summary.reused} there already{skipped}, {len(summary.failed)} failed{left}. "
+            f"Results: {out}"
         )
+        for line in _skipped(summary):
+            typer.echo(f"  {line}", err=True)
         for warning in summary.warnings:
             typer.echo(f"  Warning: {warning}", err=True)
         for outcome in summary.failed[:5]:
@@ -186,6 +194,23 @@ def run_with_progress(
         if not jsonl:
             typer.echo(f"Try these again with: rs05bench retry-failed {out}", err=True)
         raise typer.Exit(1)
+
+
+def _why(outcome: Outcome) -> dict[str, str]:
+    return {
+        name: text
+        for name, text in (("error", outcome.error), ("skipped", outcome.skipped))
+        if text or (name == "error" and not outcome.ok)
+    }
+
+
+def _skipped(summary: SweepSummary) -> list[str]:
+    """What does not apply, once a model."""
+    counts = Counter(outcome.model for outcome in summary.skipped)
+    first = {outcome.model: outcome.skipped for outcome in reversed(summary.skipped)}
+    return [
+        f"{model} skipped {count} cells: {first[model].removeprefix(f'{model} is not applicable: ')}" for model, count in counts.items()
+    ]
 
 
 def _line(record: dict[str, Any]) -> None:
@@ -201,29 +226,3 @@ def _rank(tier: str) -> tuple[int, str]:
 
 def _family(model: str) -> str:
     return model.split("/", maxsplit=1)[0]
-
-
-def print_table(table: pd.DataFrame, *, limit: int = 60) -> None:
-    """Prints a table for people: short columns, three decimals."""
-    from pandas.api.types import is_numeric_dtype
-    from rich.table import Table
-
-    from rs05bench.cli._output import console, visible
-
-    out = console()
-    shown = [
-        column
-        for column in table.columns
-        if column not in ("digest", "kind", "main_metric", "main", "simulated", "random_twin", "open_weights", "alone")
-    ]
-    names = [column for column in shown if not is_numeric_dtype(table[column]) or column == "seed"]
-    numbers = [column for column in shown if column not in names][:9]
-    grid = Table(box=None, pad_edge=False)
-    for column in [*names, *numbers]:
-        grid.add_column(column, justify="left" if column in names else "right", no_wrap=True)
-    for _, row in table.head(limit).iterrows():
-        words = [visible(str(row[column])) for column in names]
-        grid.add_row(*words, *(f"{row[column]:.3f}" if row[column] == row[column] else "" for column in numbers))
-    out.print(grid)
-    if len(table) > limit:
-        out.print(f"… {len(table) - limit} rows more; --csv or --json prints all")

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     family.command("init")(init)
     family.command("check")(check)
     family.command("sensitivity")(sensitivity)
+    family.command("show")(show)
     app.add_typer(family, name="card")
 
 
@@ -49,7 +50,6 @@ def init(
 
     from rs05bench.datasets.card_init import look, next_steps, propose, settle
     from rs05bench.datasets.card_writing import write_commented
-    from rs05bench.datasets.chip_init import holds_chips
     from rs05bench.datasets.tables.zones import named_crs
     from rs05bench.errors import DataError
 
@@ -59,7 +59,7 @@ def init(
     )
     if out.exists():
         raise DataError("already exists", source=out, remedy="Give another name with --out, or remove it.")
-    if is_folder and holds_chips(table):
+    if is_folder and _holds_chips(table):
         named = {"bands": bands, "scale": scale, "classes": classes, "groups": groups, "year": year}
         _init_chips(table, out, {field: value for field, value in named.items() if value is not None}, name=name, yes=yes)
         return
@@ -84,6 +84,12 @@ def init(
         typer.echo(f"Wrote {out}.\n{steps}")
         return
     typer.echo(f"Wrote {out}. Next: rs05bench card check {out}" + ("" if folder.resolve() == out.parent.resolve() else f" --data {folder}"))
+
+
+def _holds_chips(folder: Path) -> bool:
+    from rs05bench.datasets.chip_init import holds_chips  # brings torch, which a table does without
+
+    return holds_chips(folder)
 
 
 def _ask(facts: TableFacts, answers: dict[str, str], table: Path, *, yes: bool) -> None:
@@ -139,12 +145,14 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
     """Say whether a card is right and what it will see; status 1 where a split or budget of it is not possible."""
+    from rs05bench.cli._progress import Bar
     from rs05bench.datasets.card_check import check_card
     from rs05bench.models.features import derive
     from rs05bench.protocol import TaskCard
 
     task = TaskCard.load(card)
-    report = check_card(task, data or card.parent, derive=derive)
+    with Bar(quiet=as_json) as bar:
+        report = check_card(task, data or card.parent, derive=derive, on_step=lambda step: bar.show(step, 0, None))
     if as_json:
         import json
 
@@ -176,6 +184,35 @@ def sensitivity(
     if out is not None:
         ResultStore(out).put_sensitivity(found)
     typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(lines(found)))
+
+
+def show(
+    card: Annotated[Path, typer.Argument(help="Task card (YAML).")],
+    data: Annotated[Path | None, typer.Option("--data", help="Data directory; default the card's folder.")] = None,
+    map_too: Annotated[bool, typer.Option("--map", help="Draw units, test blocks and folds on a page.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="The map's page, FILE.html; default CARD.map.html.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Whose folds are drawn; default the card's first main split.")] = None,
+) -> None:
+    """Print what a card holds: units, classes, groups, features, splits; and draw a map of it."""
+    from rs05bench.datamodules.sources import open_source
+    from rs05bench.protocol import TaskCard
+
+    task = TaskCard.load(card)
+    source = open_source(task, data or card.parent)
+    units = source.units()
+    typer.echo(f"{task.name}  {task.title}")
+    typer.echo(f"  {len(units):,} units, {int(units.located.sum()):,} with a position; {task.kind} of {', '.join(task.targets)}")
+    if task.kind == "classification":
+        names = dict(zip(task.classes or [], task.class_names or task.classes or [], strict=False))
+        counts = {str(value): int(count) for value, count in source.labels(task.targets[0]).value_counts().items()}
+        typer.echo(f"  classes: {_counts({names.get(value, value): count for value, count in counts.items()}, 12)}")
+    for name in units.groups:
+        typer.echo(f"  {name}: {_counts({str(key): int(count) for key, count in units.frame[name].value_counts().items()})}")
+    typer.echo(f"  features: {', '.join(task.features) or 'none'}; splits: {', '.join(task.splits)}; budgets: {', '.join(task.budgets)}")
+    if map_too or out is not None:
+        from rs05bench.report.cardmap import draw_card_map
+
+        typer.echo(f"Map: {draw_card_map(source, out or card.with_suffix('.map.html'), split=split)}")
 
 
 def _tiers(card: TaskCard) -> dict[str, str]:

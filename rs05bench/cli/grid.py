@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rs05bench.cli._chosen import Budgets, Chosen, Costs, Data, Folds, Manifests, Models, Preset, Seeds, Splits, Targets, What
 from rs05bench.cli._where import Logger, RayAddress, RuntimeEnv, Where, chosen_executor
 
 if TYPE_CHECKING:
     from rs05bench.experiment.executors import Executor
-    from rs05bench.experiment.gridfile import GridFile
 
 Runs = Annotated[Path, typer.Argument(help="Folder of results.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -28,10 +28,18 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    grid: Annotated[Path, typer.Argument(help="Grid file, or task card (then with the preset).")],
+    grid: What,
     out: Annotated[Path | None, typer.Option("--out", help="Folder the results would go to; what is there counts as done.")] = None,
-    preset: Annotated[str, typer.Option("--preset", help="For a card: quick, paper or leaderboard.")] = "paper",
-    data: Annotated[Path | None, typer.Option("--data", help="For a card: data directory; default the card's folder.")] = None,
+    data: Data = None,
+    preset: Preset = None,
+    models: Models = None,
+    splits: Splits = None,
+    budgets: Budgets = None,
+    seeds: Seeds = None,
+    targets: Targets = None,
+    folds: Folds = None,
+    manifest: Manifests = None,
+    costs: Costs = None,
     costs_from: Annotated[list[Path] | None, typer.Option("--costs-from", help="Further results to learn costs from.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Workers; default all cores.")] = None,
     price: Annotated[float | None, typer.Option("--price", "--price-per-hour", help="Price of an hour of one worker.")] = None,
@@ -40,16 +48,15 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """How many cells, what is done, predicted time, memory and cost, and which rules the grid would break."""
+    """How many cells, what is done, predicted time, memory and cost, and which rules the grid would break; takes the options of sweep."""
     import json
     import os
 
     from rs05bench.experiment.grid_plan import plan_grid
 
     jobs = jobs or os.cpu_count() or 1
-    found = plan_grid(
-        read_grid(grid, data, preset), out, costs_from=costs_from or [], jobs=jobs, price_hour=price, price_device_hour=device_price
-    )
+    asked = Chosen(data, preset, models, splits, budgets, seeds, targets, folds, manifest, costs).grid(grid)
+    found = plan_grid(asked, out, costs_from=costs_from or [], jobs=jobs, price_hour=price, price_device_hour=device_price)
     if as_json:
         typer.echo(json.dumps(found.record(), indent=2))
         return
@@ -160,16 +167,6 @@ def import_runs(
         typer.echo(f"  {digest[:12]}: {why}", err=True)
     if told.refused:
         raise typer.Exit(1)
-
-
-def read_grid(path: Path, data: Path | None, preset: str) -> GridFile:
-    """A grid file, or the grid of a preset over a task card."""
-    from rs05bench.experiment.gridfile import GridFile, is_grid, load_preset, of_card
-
-    if is_grid(path):
-        return GridFile.load(path)
-    chosen = load_preset(preset)
-    return of_card(path, data or path.parent, models=chosen.pop("models"), **chosen)
 
 
 def _again(runs: Path, retry: str, jobs: int | None, quiet: bool, jsonl: bool, loggers: list[str] | None, executor: Executor | str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from rs05bench.datasets.tables.block_size import block_words, fit_task
 from rs05bench.datasets.tables.card_files import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN
 from rs05bench.datasets.tables.design import DesignFlag, counts_below, design_flags
 from rs05bench.errors import BenchError
-from rs05bench.protocol import SplitManifest, TaskCard, UnitTable, build_manifest, draw_budget
+from rs05bench.protocol import SplitManifest, TaskCard, UnitTable, draw_budget
 from rs05bench.protocol.audit import warnings_of_table
 from rs05bench.protocol.intake.tablefile import GEO_COLUMN
+from rs05bench.protocol.manifest import draw_manifest
 from rs05bench.protocol.splits import Split
 
 FEW_OF_A_CLASS = 10
@@ -94,18 +96,32 @@ class CardReport(BaseModel):
         return all(item.possible for item in self.splits) and all(item.possible for item in self.budgets)
 
 
-def check_card(card: TaskCard, data_dir: str | Path, *, derive: Derive | None = None) -> CardReport:
+def check_card(
+    card: TaskCard, data_dir: str | Path, *, derive: Derive | None = None, on_step: Callable[[str], None] = lambda _: None
+) -> CardReport:
     """Opens a card's data and tries every split and budget.
+
+    Args:
+        card: The task card.
+        data_dir: Folder of its files.
+        derive: Adds derived feature columns, where the card asks for them.
+        on_step: Called with a few words on what is done next.
 
     Raises:
         DataError: The card and the data contradict each other.
     """
     if card.reader in CHIP_READERS:
         return _check_chips(card, data_dir)
+    on_step("reading the files")
     table = EmbeddingTable(card, data_dir, derive=derive)
     units, labels = table.units().frame, table.labels()
     manifests: list[SplitManifest] = []
-    splits = [_try_split(card, table.units(), split, manifests) for split in card.splits]
+    splits = []
+    for split in card.splits:
+        on_step(f"{len(units):,} units: drawing {split}")
+        splits.append(_try_split(card, table.units(), split, manifests))
+    on_step(f"{len(units):,} units: looking at features and labels")
+    label_of = labels.to_dict()
     main = next((item for item in manifests if Split(item.split).rule.may_be_main), manifests[0] if manifests else None)
     regression = card.kind == "regression"
     located = np.isfinite(units["lon"]) & np.isfinite(units["lat"])
@@ -126,7 +142,7 @@ def check_card(card: TaskCard, data_dir: str | Path, *, derive: Derive | None = 
         unused=_unused(card, table),
         dropped={str(reason): int(count) for reason, count in table.dropped.groupby("reason", sort=False)["count"].sum().items()},
         splits=splits,
-        budgets=[_try_budget(card, main, budget, labels.to_dict()) for budget in card.budgets],
+        budgets=[_try_budget(card, main, budget, label_of) for budget in card.budgets],
         flags=design_flags(units, labels, table.units().groups, card.kind),
         blocks=block_words(card, fit_task(card, table.units(), labels)),
         hints=[*warnings_of_table(table, main), *_hints(card, table, splits)],
@@ -175,7 +191,7 @@ def _check_chips(card: TaskCard, data_dir: str | Path) -> CardReport:
 
 def _try_split(card: TaskCard, units: UnitTable, split: str, manifests: list[SplitManifest]) -> SplitCheck:
     try:
-        manifest = build_manifest(card, units, split)
+        manifest = draw_manifest(card, units, split)
     except BenchError as error:
         return SplitCheck(split=split, possible=False, reason=getattr(error, "problem", str(error)))
     manifests.append(manifest)

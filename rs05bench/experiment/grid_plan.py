@@ -104,7 +104,7 @@ def plan_grid(
     store = None if runs is None else ResultStore(runs)
     entries = open_grid(grid, store, keep=False)
     known = _known([*([runs] if runs else []), *costs_from])
-    finished, failed = (store.digests(), store.failed()) if store else (set(), set())
+    finished, failed = (store.digests() | store.skipped(), store.failed()) if store else (set(), set())
     rows = pd.DataFrame(
         [
             {"task": cell.task, "split": cell.split, "model": cell.model, "budget": cell.budget, "learner": cell.model.rpartition("/")[2]}

@@ -270,19 +270,19 @@ def of_card(
     *,
     models: Sequence[str],
     splits: Sequence[str] | None = None,
-    budgets: Sequence[str] | None = None,
-    seeds: Sequence[int] = (0,),
+    budgets: Sequence[str] | int | None = None,
+    seeds: Sequence[int] | str = (0,),
     targets: Sequence[str] | None = None,
     folds: Sequence[str] | None = None,
     manifests: Sequence[str | Path] | None = None,
     **options: Any,
 ) -> GridFile:
-    """The grid over one card."""
+    """The grid over one card; the choices are those of `Choice`."""
     entry: dict[str, Any] = {"card": str(Path(card).resolve()), "data": str(Path(data).resolve())}
     if manifests:
         entry["manifests"] = [str(Path(name).resolve()) if Path(name).exists() else str(name) for name in manifests]
     given = {"models": models, "splits": splits, "budgets": budgets, "seeds": seeds, "targets": targets, "folds": folds}
-    chosen = {name: list(value) for name, value in given.items() if value is not None}
+    chosen = {name: value if isinstance(value, str | int) else list(value) for name, value in given.items() if value is not None}
     return GridFile.model_validate({"kind": "grid", "tasks": [entry], **chosen, **options})
 
 

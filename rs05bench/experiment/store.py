@@ -35,7 +35,8 @@ class ResultStore:
     Args:
         root: The folder; made where missing.
 
-    Layout: `cells/<2 hex>/<digest>/{result.json,predictions/}`, `failures/<digest>.json`, `costs/<digest>.json`, `cards/<task>.yaml`,
+    Layout: `cells/<2 hex>/<digest>/{result.json,predictions/}`, `failures/<digest>.json`, `skipped/<digest>.json` (nothing to answer),
+    `costs/<digest>.json`, `cards/<task>.yaml`,
     `manifests/<task>/`, `labels/<data digest>.parquet`, `grids/<digest>.yaml` (what was asked for), `reported/` (imported and not scored
     again: nothing reads it), `index/` (`rs05bench.experiment.query`; can be deleted at any time).
     """
@@ -113,10 +114,19 @@ class ResultStore:
         """Digests of cells with a recorded failure."""
         return {entry.name.removesuffix(".json") for entry in entries_of(self.root / "failures") if not entry.name.startswith(".")}
 
+    def skip(self, digest: str, cell: Cell, why: str) -> None:
+        """Keeps why a cell has nothing to answer: it is not run again, and nothing of it failed."""
+        record = {"cell": cell.model_dump(mode="json"), "digest": digest, "why": why}
+        write_json(_named(self.root, "skipped", digest, ".json"), record)
+
+    def skipped(self) -> set[str]:
+        """Digests of cells that have nothing to answer."""
+        return {entry.name.removesuffix(".json") for entry in entries_of(self.root / "skipped") if not entry.name.startswith(".")}
+
     def remove(self, digest: str) -> None:
         """Removes a cell's result, its cost and its failure. The folder gets another name first, so that none is ever seen half there."""
         remove_folder(self.folder(digest))
-        for kind in ("costs", "failures"):
+        for kind in ("costs", "failures", "skipped"):
             _named(self.root, kind, digest, ".json").unlink(missing_ok=True)
 
     def put_sensitivity(self, found: Sensitivity) -> Path:
@@ -215,7 +225,7 @@ class ResultStore:
 
     def sweep_leftovers(self) -> int:
         """Removes what writers that are gone left half written; returns how many pieces."""
-        places = [self.root / kind for kind in ("failures", "costs", "cards", "labels", "grids", "index")]
+        places = [self.root / kind for kind in ("failures", "skipped", "costs", "cards", "labels", "grids", "index")]
         for kind in ("cells", "manifests"):
             places += [Path(entry.path) for entry in entries_of(self.root / kind)]
         return sum(clear_leftovers(place) for place in places)

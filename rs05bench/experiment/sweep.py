@@ -52,6 +52,7 @@ class SweepSummary:
         reused: Those that had a result already.
         left: Those that failed before and were not tried again.
         done: Those that were run.
+        skipped: Those whose model has nothing to answer there.
         failed: Those that failed.
         stopped: Whether it was interrupted.
         warnings: What the cells that were run warned of the data, and costs that could not be measured; each text once.
@@ -61,6 +62,7 @@ class SweepSummary:
     cells: int
     reused: int
     done: int = 0
+    skipped: list[Outcome] = field(default_factory=list)
     failed: list[Outcome] = field(default_factory=list)
     stopped: bool = False
     left: int = 0
@@ -175,7 +177,7 @@ def sweep_grid(
         try:
             entries = open_grid(grid, store, loggers=loggers)
             _remember(grid, entries, store)
-            finished, failed = store.digests(), store.failed()
+            finished, failed = store.digests() | store.skipped(), store.failed()
             resting = {"all": set[str](), "new": failed}.get(retry)
             cells = [item for entry in entries for item in entry.cells]
             todo = {
@@ -373,7 +375,8 @@ def _alone(device: str) -> None:
 
 
 def _tell(outcomes: Sequence[Outcome], summary: SweepSummary, on_progress: Progress | None) -> None:
-    summary.done += sum(outcome.ok for outcome in outcomes)
+    summary.done += sum(outcome.ok and not outcome.skipped for outcome in outcomes)
+    summary.skipped += [outcome for outcome in outcomes if outcome.skipped]
     summary.failed += [outcome for outcome in outcomes if not outcome.ok]
     if on_progress and outcomes:
         on_progress(outcomes)

@@ -40,7 +40,7 @@ def status(runs: str | Path) -> Status:
     """
     store = ResultStore(runs)
     asked = pd.concat([pd.read_parquet(path) for path in _asked(store)], ignore_index=True).drop_duplicates("digest")
-    finished, failures = store.digests(), store.failures()
+    finished, failures = store.digests() | store.skipped(), store.failures()
     failed = {failure["digest"] for failure in failures}
     asked["done"], asked["failed"] = asked["digest"].isin(finished), asked["digest"].isin(failed)
     asked["left"] = ~asked["done"] & ~asked["failed"]
@@ -48,7 +48,7 @@ def status(runs: str | Path) -> Status:
     tiers = asked.groupby(["task", "tier"], sort=False)[["cells", "done", "failed", "left"]].sum().astype(int).reset_index()
     wanted = set(asked["digest"])
     errors = pd.Series([failure["error"].splitlines()[0] for failure in failures if failure["digest"] in wanted], dtype=object)
-    return Status(tiers, {str(name): int(count) for name, count in errors.value_counts().items()}, len(finished - wanted))
+    return Status(tiers, {str(name): int(count) for name, count in errors.value_counts().items()}, len(store.digests() - wanted))
 
 
 def kept_grids(runs: str | Path) -> list[GridFile]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from rs05bench.errors import STOPPING, BenchError, MachineError, machine_error, refusal
+from rs05bench.errors import STOPPING, BenchError, MachineError, NotApplicable, machine_error, refusal
 from rs05bench.experiment.batched_probes import FittedProbe, solve_together
 from rs05bench.experiment.cell import PREDICTED_ROLES, Bench, features_folder, run_cell
 from rs05bench.experiment.memory import give_back_memory
@@ -49,13 +49,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell."""
+    """What became of a cell.
+
+    Attributes:
+        digest: The cell's.
+        model: Its model.
+        ok: Whether it has a result, or needs none.
+        seconds: How long it took.
+        error: Why it failed.
+        skipped: Why the model has nothing to answer there; such a cell is `ok` and has no result.
+    """
 
     digest: str
     model: str
     ok: bool
     seconds: float
     error: str = ""
+    skipped: str = ""
 
 
 @dataclass
@@ -146,6 +156,9 @@ def _run_one(bench: Bench, store: ResultStore, digest: str, cell: Cell, job: Job
             result.cost.fit_s = fitted.seconds
         store.write(result, predictions if job.keep_predictions else None)
         predictions.discard()
+    except NotApplicable as reason:
+        store.skip(digest, cell, reason.problem)
+        return Outcome(digest, cell.model, True, time.perf_counter() - begin, skipped=reason.problem)
     except MemoryError:
         error, log = "memory limit: an allocation was refused", traceback.format_exc()
     except Exception as problem:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rs05bench.errors import ProtocolError
+from rs05bench.errors import NotApplicable
 from rs05bench.models.learners import Floats, Kind
 from rs05bench.models.shallow import predictions, task_kind, training_record
 from rs05bench.models.tuning import GRIDS, Rows, choose, conformal_radius
@@ -49,7 +49,7 @@ class FloorModel:
         self.radius_: float | None = None
         self._y, self._y_val = self._spread_out(data.y("train")), data.y("val")
         if len(self._y) == 0:
-            raise ProtocolError(f"{self.card.name}: the budget {data.budget.name!r} left no training label in fold {data.fold!r}")
+            raise NotApplicable(f"{self.card.name}: the budget {data.budget.name!r} left no training label in fold {data.fold!r}")
         self._learn(data)
         if self.kind_ == "regression" and len(self._y_val):
             self.radius_ = conformal_radius(self._y_val - self._guess(data, "val")[:, 0])
@@ -157,12 +157,12 @@ class LastYear(FloorModel):
         years = data.units["year"].dropna().unique()
         if data.card.year is None or len(years) < 2:
             why = "declares no year column" if data.card.year is None else f"has one year only ({', '.join(map(str, years))})"
-            raise ProtocolError(f"{self.card.name} is not applicable: {data.card.name!r} {why}", remedy="Use floor/nearest.")
+            raise NotApplicable(f"{self.card.name} is not applicable: {data.card.name!r} {why}", remedy="Use floor/nearest.")
         self._train = _Past.of(data, ("train",), self._y)
         self._all = _Past.of(data, ("train", "val"), np.concatenate([self._y, self._spread_out(self._y_val)]))
         tested = {role: self._all.own(data.places(role), data.years(role)) for role in ("test_id", "test_ood")}
         if not any((own >= 0).any() for own in tested.values()):
-            raise ProtocolError(
+            raise NotApplicable(
                 f"{self.card.name} is not applicable: no test unit of {data.split}, fold {data.fold!r}, has a label of its own place in an "
                 "earlier year",
                 remedy="It answers next-year, with enough labels; at new places use floor/nearest.",
@@ -270,7 +270,7 @@ def by_shared_groups(known: pd.DataFrame, labels: Floats, asked: pd.DataFrame) -
 
 def _require_groups(data: TaskData, name: str) -> None:
     if not data.card.groups:
-        raise ProtocolError(
+        raise NotApplicable(
             f"{name} is not applicable: the units of {data.card.name!r} have neither positions nor groups",
             remedy="Declare `coordinates` or `groups` in the card, or leave this floor out.",
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.errors import BenchError, ProtocolError
+from rs05bench.errors import BenchError, NotApplicable, ProtocolError
 from rs05bench.models.learners import LEARNERS, Fitted, Floats, Kind
 from rs05bench.models.tuning import GRIDS, Choice, Rows, brier, choose, conformal_radius
 from rs05bench.protocol import Predictions
@@ -140,7 +140,7 @@ class ShallowModel:
         kind = task_kind(data, self.card.name, LEARNERS[self.learner].kinds)
         y = data.y("train")
         if len(y) == 0:
-            raise ProtocolError(
+            raise NotApplicable(
                 f"{self.card.name}: the budget {data.budget.name!r} left no training label in fold {data.fold!r} of {data.split!r}",
                 remedy="Use a larger budget, or another split.",
             )

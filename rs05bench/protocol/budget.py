@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rs05bench.errors import DataError, ProtocolError
+from rs05bench.errors import DataError, NotApplicable
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.cell_record import BudgetRecord
 from rs05bench.protocol.hashing import content_digest, hash_many, hash_pixels, hash_unit
@@ -141,7 +141,7 @@ def draw_budget(
     blocks = dict(zip(members.unit_id, members.block, strict=True)) if spec.blocks or labels is not None or (split and "+" in split) else {}
     train, val = (_Pool.of(members.of_role(name), labels, seed) for name in ("train", "val"))
     if not len(train.ids):
-        raise ProtocolError(f"{manifest.name}, fold {fold!r}: no labelled training unit")
+        raise NotApplicable(f"{manifest.name}, fold {fold!r}: no labelled training unit")
     draw = _Draw(card, spec, seed, manifest, blocks)
     taken = draw.take(train, val)
     extra = _Taken.nothing()

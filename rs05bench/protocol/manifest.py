@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_json_mapping
+from rs05bench.protocol.ground import Ground
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.manifest_card import describe
 from rs05bench.protocol.safe_paths import inside
-from rs05bench.protocol.splits import ROLES, SHIFTS, Split
+from rs05bench.protocol.splits import ROLES, SHIFTS, Fold, Split
 from rs05bench.protocol.splitters import draw_folds
 from rs05bench.protocol.units import UnitTable
 
 COLUMNS = ("fold", "unit_id", "role", "shift", "region", "block")
-_CATEGORIES = ("fold", "role", "shift", "region", "block")
 
 
 MOST_KEPT = 8
@@ -247,12 +248,12 @@ class SplitManifest:
 def manifest_digest(table: pd.DataFrame, units: pd.DataFrame) -> str:
     """SHA-256 over rows sorted by fold and unit, and over positions to 1e-7 degrees; independent of storage and row order."""
     ordered = table.assign(fold=table["fold"].astype(str)).sort_values(["fold", "unit_id"], kind="stable")
-    rows = zip(*(_text(ordered[column]) for column in COLUMNS), strict=True)
+    rows = map("\t".join, zip(*(_text(ordered[column]) for column in COLUMNS), strict=True))
     placed = units.sort_values("unit_id", kind="stable")
     year = ["" if pd.isna(value) else str(int(value)) for value in placed["year"]]
     lon, lat = (["" if pd.isna(value) else f"{value:.7f}" for value in placed[axis]] for axis in ("lon", "lat"))
-    where = zip(_text(placed["unit_id"]), lon, lat, _text(placed["place"]), year, strict=True)
-    return content_digest(["\t".join(row) for row in rows] + ["\t".join(map(str, row)) for row in where])
+    where = map("\t".join, zip(_text(placed["unit_id"]), lon, lat, _text(placed["place"]), year, strict=True))
+    return content_digest(chain(rows, where))
 
 
 def _text(values: pd.Series) -> list[str]:
@@ -286,24 +287,44 @@ def build_manifest(
         DataError: The split is not possible on these units.
     """
     ground, folds = draw_folds(card, units, split)
-    name = Split(split).base
-    ids = units.frame["unit_id"].to_numpy()
-    parts = [
-        pd.DataFrame(
-            {"fold": fold.name, "unit_id": ids, "role": fold.role, "shift": fold.shift, "region": ground.region, "block": ground.block}
-        )
-        for fold in folds
-    ]
-    table = pd.concat(parts, ignore_index=True)
-    for column in _CATEGORIES:
-        # In the order of their first rows; hashed, for iterating over text columns costs more than drawing the folds.
-        codes, names = pd.factorize(table[column])
-        table[column] = pd.Categorical.from_codes(codes, categories=names)
-    keep = ["unit_id", "lon", "lat", "place", "year", "time", *units.groups]
-    placed = units.frame[keep].copy()
-    bare = SplitManifest(card.name, name, table, placed, version=version)
-    record = describe(card, name, folds, bare, ground.region, units.digest, labels)
-    return SplitManifest(card.name, name, table, placed, record, version)
+    bare = _manifest_of(card, units, Split(split).base, ground, folds, version)
+    record = describe(card, bare.split, folds, bare, ground.region, units.digest, labels)
+    return replace(bare, card=record)
+
+
+def draw_manifest(card: TaskCard, units: UnitTable, split: str) -> SplitManifest:
+    """A split to look at: the roles of `build_manifest` without its card, whose counts, distances and digests cost more than the draw.
+
+    Raises:
+        DataError: The split is not possible on these units.
+    """
+    ground, folds = draw_folds(card, units, split)
+    return _manifest_of(card, units, Split(split).base, ground, folds, 1)
+
+
+def _manifest_of(card: TaskCard, units: UnitTable, name: Split, ground: Ground, folds: Sequence[Fold], version: int) -> SplitManifest:
+    def repeated(values: NDArray[Any]) -> pd.Categorical:
+        # The same in every fold, so spelled once; categories in the order of their first rows.
+        codes, names = pd.factorize(values)
+        return pd.Categorical.from_codes(np.tile(codes, len(folds)), categories=names)
+
+    def by_fold(parts: list[NDArray[Any]]) -> pd.Categorical:
+        codes, names = pd.factorize(np.concatenate(parts).astype(object))
+        return pd.Categorical.from_codes(codes, categories=names)
+
+    ids = units.frame["unit_id"].to_numpy(dtype=object)
+    table = pd.DataFrame(
+        {
+            "fold": pd.Categorical.from_codes(np.repeat(np.arange(len(folds)), len(ids)), categories=[fold.name for fold in folds]),
+            "unit_id": np.tile(ids, len(folds)),
+            "role": by_fold([fold.role for fold in folds]),
+            "shift": by_fold([np.broadcast_to(fold.shift, len(ids)) for fold in folds]),
+            "region": repeated(ground.region),
+            "block": repeated(ground.block),
+        }
+    )
+    placed = units.frame[["unit_id", "lon", "lat", "place", "year", "time", *units.groups]].copy()
+    return SplitManifest(card.name, name, table, placed, version=version)
 
 
 def load_manifest(name: str) -> SplitManifest:

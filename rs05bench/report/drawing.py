@@ -115,6 +115,7 @@ class Figure:
         whole = {
             "title": {"text": self.title, "subtitle": subtitle, "fontSize": 16, "offset": 14},
             "concat": [{**panel, "width": width, "height": self.outer_height - 70} for panel in self.panels],
+            "resolve": {"scale": {"color": "independent", "shape": "independent"}},
             "columns": min(4, max(1, 1060 // self.width)),
             "spacing": 28,
             "padding": 16,

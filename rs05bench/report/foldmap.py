@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.splits import ROLES
 from rs05bench.report import setting
 from rs05bench.report.drawing import Figure, Spec
-from rs05bench.report.maps import SIDE, View, map_panel
+from rs05bench.report.maps import SIDE, Pairs, View, map_panel
 from rs05bench.report.text_tables import Table
 
 # Okabe-Ito; the shape repeats what the colour says. What is used by nobody is drawn first and pale.
@@ -53,15 +54,15 @@ def draw_folds_map(manifest: SplitManifest, path: str | Path) -> Path:
         raise DataError(
             f"a map is .png or .html, not {target.suffix or 'without suffix'!r}", source=target, remedy="Write --map folds.html."
         )
-    panels, positions = _panels(manifest)
+    panels, count = positions(manifest)
     every = pd.concat(panels.values())
     view = View.around(every["lon"], every["lat"])
     counts = manifest.counts()
     drawn = [fold_panel(rows, _held(manifest, fold), "", view) for fold, rows in panels.items()]
-    present = [(f"{role}: {MEANING[role]}", STYLE[role][0]) for role in ROLES if (every["role"] == role).any()]
-    figure = Figure("folds", manifest.name, f"{_caption(manifest, positions)}.", drawn, every, height=SIDE, legend=present, fixed=True)
+    caption, present = _caption(manifest, count), fold_legend(every["role"].unique())
+    figure = Figure("folds", manifest.name, f"{caption}.", drawn, every, height=SIDE, legend=present, fixed=True)
     if target.suffix.lower() == ".png":
-        figure.write_png(target, _caption(manifest, positions))
+        figure.write_png(target, caption)
         return target
     rows = [[str(fold), *(f"{int(n):,}" for n in row)] for fold, row in zip(counts.index, counts.to_numpy(), strict=True)]
     table = Table("counts", "Units per fold and role", ["fold", *(f"#{role}" for role in counts.columns)], rows)
@@ -70,7 +71,12 @@ def draw_folds_map(manifest: SplitManifest, path: str | Path) -> Path:
     return setting.write_page(target, setting.page("folds.html.j2", figure=figure, table=table, about=about, name=manifest.name))
 
 
-def fold_panel(rows: pd.DataFrame, title: str, subtitle: str, view: View) -> Spec:
+def fold_legend(roles: Collection[str]) -> list[tuple[str, str]]:
+    """Words and colours of the roles that are drawn."""
+    return [(f"{role}: {MEANING[role]}", STYLE[role][0]) for role in ROLES if role in roles]
+
+
+def fold_panel(rows: pd.DataFrame, title: str, subtitle: str, view: View, outlines: Mapping[str, Pairs] | None = None) -> Spec:
     """A fold: `lon`, `lat`, `role` of its units; what is used by nobody is drawn first and pale."""
     order = {role: place for place, role in enumerate(STYLE)}
     drawn = rows.assign(said=[MEANING.get(str(role), str(role)) for role in rows["role"]], _order=rows["role"].map(order))
@@ -80,11 +86,11 @@ def fold_panel(rows: pd.DataFrame, title: str, subtitle: str, view: View) -> Spe
         "color": {"field": "role", "legend": None, "scale": {"domain": domain, "range": [STYLE[role][0] for role in domain]}},
         "shape": {"field": "role", "legend": None, "scale": {"domain": domain, "range": [STYLE[role][1] for role in domain]}},
     }
-    return map_panel(drawn[["lon", "lat", "role", "said"]], view, title=title, subtitle=subtitle, channels=channels)
+    return map_panel(drawn[["lon", "lat", "role", "said"]], view, title=title, subtitle=subtitle, channels=channels, outlines=outlines)
 
 
-def _panels(manifest: SplitManifest) -> tuple[dict[str, pd.DataFrame], int]:
-    """Fold -> a row a position (`lon`, `lat`, `role`), the role that matters most where several units share it; and how many there are."""
+def positions(manifest: SplitManifest) -> tuple[dict[str, pd.DataFrame], int]:
+    """Fold -> a row a position (`unit_id`, `lon`, `lat`, `role`), the role that matters most of units that share it; and their number."""
     units = manifest.units[np.isfinite(manifest.units["lon"].to_numpy())]
     if units.empty:
         raise DataError("nothing to map: no unit has a position", source=manifest.name)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from rs05bench.protocol.geodesy import metres_per_degree
 from rs05bench.report.drawing import PANEL, Spec, records
 from rs05bench.report.figures import POINT, SAID
-from rs05bench.report.style import FAINT, INK, MUTED
+from rs05bench.report.style import FAINT, INK, MUTED, RULE
 
 SIDE = PANEL + 40
 """Outer height of a map: its title above a square."""
 _TITLE, _EDGE = 40, 18
 MOST_OUTLINES = 14
-"""More groups than this are not outlined."""
+"""More groups than this are not outlined, and more outlines carry no names."""
 MOST_POINTS = 1500
 """More points than this are thinned; pages stay small and dots apart."""
 _OUTLINE_PLACES = 3
@@ -110,7 +110,7 @@ def map_panel(
         layers.append(_lines({str(n): view.km(piece) for n, piece in enumerate(pieces)}, place, {"color": MUTED, "strokeWidth": 0.9}))
     if outlines:
         moved = {name: view.km(ring) for name, ring in outlines.items()}
-        layers.append(_lines(moved, place, {"color": FAINT, "strokeWidth": 1.2, "strokeDash": [3, 3]}))
+        layers.append(_lines(moved, place, {"color": RULE, "strokeWidth": 1.0, "strokeDash": [3, 3]}))
     count = len(drawn)
     area = size or (34 if count < 200 else 20 if count < 700 else 10)
     layers.append(
@@ -120,7 +120,7 @@ def map_panel(
             "encoding": {**place, **channels, **SAID},
         }
     )
-    if outlines:
+    if outlines and len(outlines) <= MOST_OUTLINES:
         layers.append(_names(moved, view, up, place))
     layers += _scale_bar(view.half, up, place)
     return {"title": {"text": title, "subtitle": subtitle, "limit": PANEL - 20}, "view": {"stroke": FAINT}, "layer": layers}
@@ -169,13 +169,13 @@ def _scale_bar(half: float, up: float, place: Spec) -> list[Spec]:
     ]
 
 
-def group_outlines(points: pd.DataFrame, column: str) -> dict[str, Pairs]:
-    """The convex hull of each group's places, slightly widened; empty where the groups are too many to read."""
+def group_outlines(points: pd.DataFrame, column: str, *, most: int = MOST_OUTLINES) -> dict[str, Pairs]:
+    """The convex hull of each group's places, slightly widened; empty where there are more groups than `most`."""
     import shapely
 
     found: dict[str, Pairs] = {}
     groups = points.dropna(subset=["lon", "lat"]).groupby(column, sort=True)
-    if not 2 <= groups.ngroups <= MOST_OUTLINES:
+    if not 2 <= groups.ngroups <= most:
         return found
     for name, rows in groups:
         places = rows[["lon", "lat"]].drop_duplicates().to_numpy(dtype=np.float64)

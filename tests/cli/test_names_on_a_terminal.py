@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from rs05bench.cli._output import _Visible, visible
-from rs05bench.cli._progress import print_table
+from rs05bench.cli._result_tables import print_cells
 from rs05bench.report.style import layer_name
 
 HOSTILE = [
@@ -27,7 +27,7 @@ def test_a_table_shows_names_as_they_are(name, monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", _Visible(written, "utf-8", line_buffering=True))
     monkeypatch.setenv("COLUMNS", "200")
-    print_table(pd.DataFrame({"model": [name], "macro_f1": [0.5]}))
+    print_cells(pd.DataFrame({"model": [name], "macro_f1": [0.5]}))
     text = written.getvalue().decode()
     assert visible(name) in text.replace("\n", "")
     assert not any(letter in text for letter in "\x1b\x07\r\u202e")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rs05bench.cli._progress import print_table
+from rs05bench.cli._result_tables import print_cells
 from rs05bench.cli._where import chosen_executor
 from rs05bench.errors import DataError
 
@@ -16,7 +16,7 @@ def printed(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
     def show(table, **options):
-        print_table(table, **options)
+        print_cells(table, **options)
         return capsys.readouterr().out
 
     return show

@@ -12,6 +12,7 @@ from rs05bench.experiment.executors import Needs
 from rs05bench.experiment.importing import import_runs
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
+from rs05bench.experiment.upkeep import status
 from rs05bench.experiment.workers import Job
 from rs05bench.protocol.result import Cell, Cost
 
@@ -135,3 +136,16 @@ def test_a_cost_is_measured_on_one_thread_and_on_the_device_of_its_cell(gpus, de
     assert seen.pop("threads") == 1
     assert seen.pop("CUDA_VISIBLE_DEVICES") == device
     assert set(seen.values()) == {"1"}
+
+
+def test_what_does_not_apply_is_skipped_once_and_nothing_failed(tiny, tmp_path):
+    (tmp_path / "plots.csv").write_text(
+        "\n".join(f"{line},{'year' if n == 0 else 2020 + n % 2}" for n, line in enumerate((tiny / "plots.csv").read_text().splitlines()))
+    )
+    (tmp_path / "card.yaml").write_text((tiny / "card.yaml").read_text() + "\nyear: year\n")
+    first = run(tmp_path, tmp_path / "runs", ["floor/last-year", "raw/knn"])
+    assert (first.done, len(first.skipped), first.failed) == (1, 1, [])
+    assert "earlier year" in first.skipped[0].skipped
+    again = run(tmp_path, tmp_path / "runs", ["floor/last-year", "raw/knn"])
+    assert (again.done, again.reused, again.failed) == (0, 2, [])
+    assert status(tmp_path / "runs").left == 0

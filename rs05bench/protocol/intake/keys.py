@@ -57,7 +57,9 @@ def as_keys(values: pd.Series[Any]) -> pd.Series[Any]:
             values = values.astype("Int64")
     blank = np.array(values.isna(), dtype=bool)
     if pd.api.types.is_object_dtype(values.dtype):
-        text = pd.Series([_spelled(value) for value in values], index=values.index, dtype=object)
+        # Spelled once a value, not once a row; `True` and `1` are equal, so only columns of nothing but text are looked up by value.
+        plain = pd.api.types.infer_dtype(values, skipna=True) == "string"
+        text = values.where(~blank, "") if plain else pd.Series([_spelled(value) for value in values], index=values.index, dtype=object)
     else:
         text = values.astype(str).astype(object)
     codes, distinct = pd.factorize(text)
