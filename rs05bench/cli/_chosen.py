@@ -59,8 +59,15 @@ class Chosen:
             grid.costs = grid.costs if self.costs is None else self.costs
             return grid
         usual = {"models": ["shallow"], "seeds": "0-4"} | (load_preset(self.preset) if self.preset else {})
-        given = {field: _names(getattr(self, field)) for field in ("models", "splits", "budgets", "targets", "folds")}
-        given |= {"seeds": parse_seeds(self.seeds) if self.seeds else None, "costs": self.costs}
+        given: dict[str, list[str] | list[int] | bool | None] = {
+            "models": _names(self.models),
+            "splits": _names(self.splits),
+            "budgets": _names(self.budgets),
+            "seeds": parse_seeds(self.seeds) if self.seeds else None,
+            "targets": _names(self.targets),
+            "folds": _names(self.folds),
+            "costs": self.costs,
+        }
         chosen = usual | {field: value for field, value in given.items() if value is not None}
         return of_card(what, self.data or what.parent, manifests=self.manifest, **chosen)
 

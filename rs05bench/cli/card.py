@@ -194,7 +194,7 @@ def show(
     split: Annotated[str | None, typer.Option("--split", help="Whose folds are drawn; default the card's first main split.")] = None,
 ) -> None:
     """Print what a card holds: units, classes, groups, features, splits; and draw a map of it."""
-    from rs05bench.datamodules.sources import open_source
+    from rs05bench.datamodules.open_data import open_source
     from rs05bench.protocol import TaskCard
 
     task = TaskCard.load(card)
