@@ -55,18 +55,11 @@ def audit(
     min_km: Annotated[
         float | None, typer.Option(help="Closer than this to training leaks; 0 = off.  [default: 1, or the manifest's buffer]")
     ] = None,
-    touch_m: Annotated[float, typer.Option(help="Footprints nearer than this touch.")] = 0.01,
-    gap_days: Annotated[float, typer.Option(help="Days that must lie between training and test windows where the year shifts.")] = 0.0,
-    cosine: Annotated[float, typer.Option(help="Feature vectors with at least this cosine are the same content.")] = 0.9999,
-    content_sample: Annotated[
-        tuple[int, int], typer.Option(metavar="TEST TRAIN", help="Most test and training vectors compared by cosine.")
-    ] = (10_000, 50_000),
-    variogram_sample: Annotated[int, typer.Option(help="Most units whose pairs enter the variogram.")] = 1_500,
-    range_leaks: Annotated[
-        bool, typer.Option("--range-leaks", help="An autocorrelation range beyond the buffer is a leak, not a warning.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the subsamples.")] = 0,
-    cases: Annotated[int, typer.Option(help="Worst cases named for each finding.")] = 5,
+    thresholds_file: Annotated[
+        Path | None,
+        typer.Option("--thresholds", metavar="FILE", help="YAML with other thresholds: touch_m, gap_days, cosine, range_leaks, seed."),
+    ] = None,
+    cases: Annotated[int | None, typer.Option(help="Worst cases named for each finding.  [default: 5]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     map_file: Annotated[
         Path | None, typer.Option("--map", metavar="FILE", help="Draw the worst cases on a map: FILE.html or FILE.png.")
@@ -82,27 +75,22 @@ def audit(
     from rs05bench.protocol.audit import AuditColumns, AuditReport, ManifestReport, Thresholds, audit_lists, audit_named
     from rs05bench.protocol.audit.chart import draw_map
     from rs05bench.protocol.audit.text import render
+    from rs05bench.protocol.documents import read_yaml_mapping
 
-    limits = {
-        "touch_m": touch_m,
-        "gap_days": gap_days,
-        "cosine": cosine,
-        "content_sample": content_sample,
-        "variogram_sample": variogram_sample,
-        "range_leaks": range_leaks,
-        "seed": seed,
-        "cases": cases,
-    }
+    given = {} if thresholds_file is None else read_yaml_mapping(thresholds_file, remedy="For instance: gap_days: 30")
+    asked = {name: value for name, value in (("min_km", min_km), ("cases", cases)) if value is not None}
     try:
-        thresholds = Thresholds.model_validate(limits | ({} if min_km is None else {"min_km": min_km}))
+        thresholds = Thresholds.model_validate(given | asked)
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}: {first['msg']}") from error
+        field = str(first["loc"][0])
+        name = f"--{field.replace('_', '-')}" if field in asked else field
+        raise DataError(f"{name} {first['input']}: {first['msg']}", source=None if field in asked else thresholds_file) from error
     report: AuditReport | ManifestReport
     if manifest is not None:
         if train or test:
             raise DataError("a manifest and two lists at once", remedy="Give either the manifest, or --train and --test.")
-        report = audit_named(manifest, thresholds=thresholds, own_buffer=min_km is None)
+        report = audit_named(manifest, thresholds=thresholds, own_buffer="min_km" not in thresholds.model_fields_set)
     elif train and test:
         columns = AuditColumns(
             id=id_column,

@@ -17,7 +17,7 @@ REPORTED_KM = (1, 10, 30, 100)
 
 
 class Thresholds(BaseModel):
-    """From where on something counts as a leak; every one can be changed on the command line."""
+    """From where on something counts as a leak; every one can be changed: in the file that `rs05bench audit --thresholds` takes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

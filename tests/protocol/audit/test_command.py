@@ -78,11 +78,19 @@ def test_ids_are_escaped_in_the_page(call, tmp_path):
 
 @pytest.mark.parametrize(
     ("extra", "message"),
-    [([], "nothing to audit"), (["--train", "x.csv", "--test", "y.csv"], "no such file"), (["--touch-m", "-1"], "--touch-m -1")],
+    [([], "nothing to audit"), (["--train", "x.csv", "--test", "y.csv"], "no such file"), (["--min-km", "-1"], "--min-km -1")],
 )
 def test_wrong_calls_are_refused_in_words(call, extra, message):
     with pytest.raises(DataError, match=message):
         call(*extra, code=2)
+
+
+def test_thresholds_come_from_a_file_and_a_wrong_one_is_named(call, lists, tmp_path):
+    (tmp_path / "limits.yaml").write_text("min_km: 0.05\n", encoding="utf-8")
+    call(*lists, "--thresholds", tmp_path / "limits.yaml", code=0)
+    (tmp_path / "limits.yaml").write_text("touch_m: -1\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"limits\.yaml.*touch_m -1"):
+        call(*lists, "--thresholds", tmp_path / "limits.yaml", code=2)
 
 
 def test_a_manifest_is_audited_by_its_file(call, tmp_path):
