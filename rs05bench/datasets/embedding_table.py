@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.datasets.tables.card_files import FILE_COLUMN, ROW_COLUMN, read_files
-from rs05bench.datasets.tables.labels import with_targets, without_unknown_classes
+from rs05bench.datasets.tables.label_columns import with_targets, without_unknown_classes
 from rs05bench.datasets.tables.leaks import refuse_leaks
 from rs05bench.datasets.tables.missing_vectors import mark_missing
 from rs05bench.datasets.tables.positions import refuse_swapped, representative_points
