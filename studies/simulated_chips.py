@@ -117,15 +117,15 @@ def write_burn(folder: Path) -> None:
 def write_crop(folder: Path) -> None:
     """The simulated crop chips of the small world with embeddings of their year, and their card with a small schedule."""
     from rs05bench.datamodules.chipsource import simulated_chip_cards
-    from rs05bench.datasets.simulated import alphaearth_files, simulate
+    from rs05bench.datasets.simulated import embedding_tiles, simulate
     from rs05bench.datasets.simulated.chip_files import CROP_CHIP_YEAR, write_crop_chips
 
     farms = list(simulate("small", 0).farmlands)
     for name in ("crop_chips", "alphaearth"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_crop_chips(folder / "crop_chips", farms)
-    tiles = [tile for farm in farms for tile in alphaearth_files.write_landscape(folder / "alphaearth", farm, CROP_CHIP_YEAR)]
-    alphaearth_files.write_index(folder / "alphaearth", tiles)
+    tiles = [tile for farm in farms for tile in embedding_tiles.write_landscape(folder / "alphaearth", farm, CROP_CHIP_YEAR)]
+    embedding_tiles.write_index(folder / "alphaearth", tiles)
     (folder / "SIMULATED.json").write_text('{"simulated": true}\n', encoding="utf-8")
     card = simulated_chip_cards(folder)["crop-chips"]
     training = card.training.model_copy(update={"steps": 40, "val_every": 10, "class_weights": "balanced"})

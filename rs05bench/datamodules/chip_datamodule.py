@@ -32,7 +32,7 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
         card: A card of your own; default the one shipped.
         manifest: A frozen manifest over the same chips, its file, or the name of a shipped one; default it is built from the files.
         layers: Further group columns: name -> (polygon layer, column); default what `layers_beside` finds for the split.
-        embeddings: AlphaEarth tiles for models that read them.
+        embeddings: Tiles of an embedding for models that read them, see `ChipSource`.
         extra: Folder of layers (`rs05bench layers`) for hybrid models.
         batch_size: Patches a batch; default the card's.
         num_workers: Loader workers.

@@ -22,6 +22,7 @@ from rs05bench.datamodules.patches import Batches, BatchOrder, LabelledPatches, 
 from rs05bench.datamodules.pixels import PixelStore
 from rs05bench.datasets.chip_image import IGNORE, ImageFormat
 from rs05bench.datasets.chips import ChipDataset
+from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.errors import ProtocolError
 from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.card import TaskCard
@@ -56,9 +57,10 @@ class ChipView(lightning.LightningDataModule):
 
     Batches are dicts: `image` float32 (batch, bands, H, W), or (batch, dates, bands, H, W) with several dates, NaN where missing, in the
     files' units; `mask` int64 (batch, H, W), -1 where a pixel has no label or the budget does not show it; `unit_id`; `time` float32
-    (batch, dates, 2) year and day of year; `location` float32 (batch, 2) latitude and longitude; `embedding` int8 (batch, 64, H, W) where
-    AlphaEarth tiles were given; `extra` float32 (batch, channels, H, W) where a folder of layers was. Training shows fixed patches of the
-    card's `preprocessing.patch_size`, the same for every model; prediction shows whole chips without masks.
+    (batch, dates, 2) year and day of year; `location` float32 (batch, 2) latitude and longitude; `embedding` (batch, dimensions, H, W) as
+    the product's codec holds it where tiles of one were given; `extra` float32 (batch, channels, H, W) where a folder of layers was.
+    Training shows fixed patches of the card's `preprocessing.patch_size`, the same for every model; prediction shows whole chips without
+    masks.
 
     Args:
         card: The task card.
@@ -140,8 +142,13 @@ class ChipView(lightning.LightningDataModule):
 
     @property
     def has_embedding(self) -> bool:
-        """Whether AlphaEarth tiles were given."""
+        """Whether tiles of an embedding were given."""
         return self._pixels.has_embedding
+
+    @property
+    def embedding_product(self) -> EmbeddingProduct:
+        """What `embedding` in a batch is of."""
+        return self._pixels.sources.product
 
     @property
     def layers(self) -> list[Any]:
@@ -154,7 +161,7 @@ class ChipView(lightning.LightningDataModule):
         return self._pixels.format
 
     def show_what_is_read(self, tier: str) -> None:
-        """Leave out of batches what models of a tier do not read: reading 64 bands would be part of their cost."""
+        """Leave out of batches what models of a tier do not read: reading an embedding would be part of their cost."""
         self.shown.embedding = self.has_embedding and tier in ("embedding", "hybrid")
         self.shown.extra = bool(self.layers) and tier == "hybrid"
 
@@ -263,7 +270,7 @@ class ChipView(lightning.LightningDataModule):
             mask = patch["mask"].numpy().astype(np.int16)[None]
             if (mask == IGNORE).all():
                 continue
-            pixels = np.concatenate([raster_of(patch, part, fill) for part in parts])
+            pixels = np.concatenate([raster_of(patch, part, fill, self.embedding_product) for part in parts])
             crs, place = self._pixels.place(unit)
             profile = {"driver": "GTiff", "height": pixels.shape[1], "width": pixels.shape[2], "crs": crs, "compress": "deflate"}
             window = Window(columns.start, rows.start, pixels.shape[2], pixels.shape[1])

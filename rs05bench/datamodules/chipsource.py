@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rs05bench.datamodules.pixels import PixelSources, PixelStore
 from rs05bench.datasets.chip_units import Layers, chip_unit_table, layers_of, open_chip_dataset
+from rs05bench.embeddings.products import DEFAULT, DEFAULT_FAMILY, EmbeddingProduct, product
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.geodesy import pixel_metres
@@ -101,10 +102,15 @@ def simulated_chip_cards(root: str | Path) -> dict[str, TaskCard]:
     cards = {}
     for reader, folder, extra in (("burn-scars", "hls_burn_scars", layers), ("crop-chips", "crop_chips", {})):
         card = chip_card(reader, Path(root) / folder, extra)
-        card = card.with_preprocessing(folder=folder, layers=extra, embeddings="alphaearth", patch_size=128)
+        card = card.with_preprocessing(folder=folder, layers=extra, embeddings=DEFAULT_FAMILY, patch_size=128)
         training = card.training.model_copy(update={"steps": 40, "val_every": 10})
         cards[card.name] = card.model_copy(update={"training": training})
     return cards
+
+
+def embedding_of(card: TaskCard) -> EmbeddingProduct:
+    """The embedding product of a chip task: `preprocessing: {embedding_product: NAME}` of its card, else the default one."""
+    return product(card.preprocessing.embedding_product or DEFAULT)
 
 
 class ChipSource:
@@ -114,7 +120,8 @@ class ChipSource:
         root: Where the files lie.
         card: The task card; its `reader` says which data set.
         layers: Further group columns: name -> (polygon layer, column).
-        embeddings: AlphaEarth tiles (a folder, files, addresses or the published index); None where models need none.
+        embeddings: Tiles of an embedding (a folder, files, addresses, a store or a published index); None where models need none. Which
+            product they hold is `preprocessing: {embedding_product: ..}` of the card, by default the default product.
         extra: A folder of layers for hybrid models, and which of them (None takes all).
 
     Attributes:
@@ -138,7 +145,7 @@ class ChipSource:
         self.layers = dict(layers or {})
         self.dataset = open_chip_dataset(card, self.root, self.layers, fill=float("nan"))
         images = {unit_id: self.dataset.image(unit_id) for unit_id in self.dataset.unit_ids}
-        sources = PixelSources(card.name, self.root, self.dataset.native_resolution, embeddings, extra)
+        sources = PixelSources(card.name, self.root, self.dataset.native_resolution, embeddings, extra, embedding_of(card))
         self.pixels = PixelStore(images, self.dataset.format, sources)
 
     @property

@@ -17,6 +17,7 @@ from rs05bench.datamodules.array_cache import KeptArrays, file_key
 from rs05bench.datamodules.pixels import PixelStore
 from rs05bench.datasets.chip_image import IGNORE, with_labels
 from rs05bench.datasets.chips import ChipDataset
+from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.errors import DataError
 from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.hashing import hash_unit
@@ -246,19 +247,18 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: [row[name] for row in rows] if name == "unit_id" else torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def raster_of(patch: dict[str, Any], part: str, fill: Sequence[float] | None) -> NDArray[np.float32]:
+def raster_of(patch: dict[str, Any], part: str, fill: Sequence[float] | None, product: EmbeddingProduct) -> NDArray[np.float32]:
     """A raster of a patch as float32 (channels, H, W).
 
     Args:
         patch: From `LabelledPatches`.
         part: `image` (dates after one another), `embedding` (decoded), `extra`, `time` or `location` (the same in every pixel).
         fill: What missing pixels of `image` become, a number a band; NaN where None.
+        product: What `embedding` is of.
     """
     values: Tensor = patch[part]
     if part == "embedding":
-        from rs05bench.embeddings import decode
-
-        return np.asarray(decode(values.numpy()), dtype=np.float32)
+        return product.codec.decode(values.numpy())
     if part in ("time", "location"):
         return np.broadcast_to(values.reshape(-1, 1, 1).numpy(), (values.numel(), *patch["mask"].shape))
     if part == "image" and fill is not None:

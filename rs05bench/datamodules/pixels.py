@@ -6,7 +6,7 @@ import copy
 import functools
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 from rs05bench.datamodules.array_cache import KeptArrays, cache_folder, file_key
 from rs05bench.datasets.chip_image import ChipImage, ImageFormat
+from rs05bench.embeddings.products import DEFAULT, EmbeddingProduct, product
 from rs05bench.errors import DataError, ProtocolError
-
-EMBEDDING_BANDS = 64
-MASKED = -128
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,8 @@ class PixelSources:
         name: Name of the task, for messages.
         root: Folder of the chips, for messages.
         resolution_m: Pixel size of the chips in metres.
-        embeddings: AlphaEarth tiles (a folder, files, addresses or the published index); None where models need none.
+        embeddings: Tiles of an embedding (a folder, files, addresses, a store or a published index); None where models need none.
+        product: What the tiles hold.
         extra: A folder of layers for hybrid models, and which of them (None takes all).
     """
 
@@ -39,6 +38,7 @@ class PixelSources:
     resolution_m: float
     embeddings: Any | None = None
     extra: tuple[Path, tuple[str, ...] | None] | None = None
+    product: EmbeddingProduct = field(default_factory=product)
 
 
 class PixelStore:
@@ -104,15 +104,15 @@ class PixelStore:
         """Latitude and longitude, (2,)."""
         return np.array(self.chip(unit_id).lonlat[::-1], dtype=np.float32)
 
-    # --- AlphaEarth ---------------------------------------------------------------------------------------------------------------------
+    # --- embedding ----------------------------------------------------------------------------------------------------------------------
 
     @property
     def has_embedding(self) -> bool:
-        """Whether AlphaEarth tiles were given."""
+        """Whether tiles of an embedding were given."""
         return self.sources.embeddings is not None
 
-    def embedding(self, unit_id: str, year: int) -> NDArray[np.int8]:
-        """The AlphaEarth embedding on a chip's own grid, int8 (64, H, W), -128 where there is none.
+    def embedding(self, unit_id: str, year: int) -> NDArray[Any]:
+        """The embedding on a chip's own grid, (dimensions, H, W) as the product's codec holds it, with its fill where there is none.
 
         Computed once a chip and year, ever: kept as a memory map under `RS05BENCH_CACHE` (default `~/.cache/rs05bench`), named by the
         tiles, the grid and the year.
@@ -122,7 +122,7 @@ class PixelStore:
         path = cache_folder() / "chips" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
         return self._kept.on_disk(path, lambda: self._read_embedding(chip, year))
 
-    def _read_embedding(self, chip: ChipImage, year: int) -> NDArray[np.int8]:
+    def _read_embedding(self, chip: ChipImage, year: int) -> NDArray[Any]:
         height, width = chip.header.height, chip.header.width
         transform = chip.header.transform
         tiles = self._tiles_in(chip.crs)
@@ -130,31 +130,29 @@ class PixelStore:
         south, east = north + transform.e * height, west + transform.a * width
         when = slice(pd.Timestamp(year, 1, 1), pd.Timestamp(year, 12, 31))
         try:
-            values = tiles[west : east : transform.a, south : north : -transform.e, when]["image"].numpy()
+            return np.asarray(tiles[west : east : transform.a, south : north : -transform.e, when]["image"].numpy())
         except IndexError:
-            return np.full((EMBEDDING_BANDS, height, width), MASKED, dtype=np.int8)
-        if values.dtype == np.int8:
-            return np.asarray(values)
-        from rs05bench.embeddings import encode
-
-        return np.asarray(encode(values))
+            codec = tiles.product.codec
+            return np.full((tiles.product.size, height, width), codec.fill, dtype=codec.dtype)
 
     @functools.cached_property
     def _tiles_digest(self) -> str:
         """Identity of the tiles: their paths, and size and time of change of local ones."""
         if self.sources.embeddings is None:
             raise self._no_tiles()
-        from rs05bench.datasets import AlphaEarthEmbedding
+        from rs05bench.datasets import EmbeddingRasters
 
-        digest = hashlib.sha256()
-        for path in sorted(str(path) for path in AlphaEarthEmbedding(self.sources.embeddings).tiles["path"]):
+        record = self.sources.product
+        # The default product has no name in the key: what was computed before there were others stays valid.
+        digest = hashlib.sha256(b"" if record.name == DEFAULT else record.name.encode())
+        for path in sorted(str(path) for path in EmbeddingRasters(self.sources.embeddings, of=record).tiles["path"]):
             there = Path(path).stat() if Path(path).exists() else None
             digest.update(f"{path}\t{there.st_size if there else ''}\t{there.st_mtime_ns if there else ''}\n".encode())
         return digest.hexdigest()
 
     def _no_tiles(self) -> DataError:
         return DataError(
-            f"{self.sources.name} was opened without AlphaEarth tiles, and this model needs them",
+            f"{self.sources.name} was opened without tiles of an embedding, and this model needs them",
             source=self.sources.root,
             remedy="Give embeddings=FOLDER (rs05bench extract fetches them, rs05bench simulate makes some).",
         )
@@ -163,9 +161,11 @@ class PixelStore:
         if self.sources.embeddings is None:
             raise self._no_tiles()
         if crs not in self._tiles:
-            from rs05bench.datasets import AlphaEarthEmbedding
+            from rs05bench.datasets import EmbeddingRasters
 
-            self._tiles[crs] = AlphaEarthEmbedding(self.sources.embeddings, crs=crs, res=self.sources.resolution_m, decoded=False)
+            self._tiles[crs] = EmbeddingRasters(
+                self.sources.embeddings, crs=crs, res=self.sources.resolution_m, of=self.sources.product, decoded=False
+            )
         return self._tiles[crs]
 
     # --- layers -------------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Parcels and tracts: polygons and AlphaEarth tiles become a table once, and the table is everything a `TableDataModule` needs."""
+"""Parcels and tracts: polygons and tiles of an embedding become a table once, and the table is everything a `TableDataModule` needs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pandas as pd
 
 from rs05bench.datamodules.data_module import Opened
 from rs05bench.datamodules.table_datamodule import TableDataModule
+from rs05bench.embeddings.products import DEFAULT, EmbeddingProduct
+from rs05bench.embeddings.products import product as product_of
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard
@@ -48,6 +50,7 @@ class _PolygonDataModule(TableDataModule):
         seed: int = 0,
         *,
         embeddings: str | Path | None = None,
+        product: str | Path | EmbeddingProduct = DEFAULT,
         card: TaskCard | str | Path | None = None,
         cache: str | Path | None = None,
         features: str | None = None,
@@ -60,11 +63,13 @@ class _PolygonDataModule(TableDataModule):
     ) -> None:
         _refuse(reading, self.known)
         base = card if isinstance(card, TaskCard) else TaskCard.load(card or Path(__file__).parent / "cards" / f"{self.name}.yaml")
+        record = product_of(product)
+        base = _of_product(base, record)
         super().__init__(
             base, root, split, fold, budget, seed,
             features=features, target=target, manifest=manifest, batch_size=batch_size, num_workers=num_workers,
         )  # fmt: skip
-        self.root, self._base, self._embeddings, self._cache = Path(root), base, embeddings, cache
+        self.root, self._base, self._embeddings, self._cache, self._product = Path(root), base, embeddings, cache, record
         self._reading, self._on_progress = reading, on_progress
 
     def prepare_data(self) -> None:
@@ -75,12 +80,13 @@ class _PolygonDataModule(TableDataModule):
     def table(self) -> Path:
         """The table everything is read from; its card is next to it."""
         path = find_polygons(self.root, self.file)
-        tiles = _find_tiles(path, self._embeddings)
+        tiles = _find_tiles(path, self._embeddings, self._product)
         made = embedding_table(
             path,
             tiles,
             Path(self._cache) if self._cache else _cache_beside(path),
             self._base.name,
+            self._product,
             lambda: self._units(path, self._base, **self._reading),
             self._reading,
             self._on_progress,
@@ -98,7 +104,7 @@ class _PolygonDataModule(TableDataModule):
 
 
 class CropParcelDataModule(_PolygonDataModule):
-    """Crops of parcels from the AlphaEarth embedding over their polygons.
+    """Crops of parcels from an embedding over their polygons.
 
     The first use reads the tiles and keeps mean, maximum and standard deviation of every parcel, and the change since the year before
     where there are tiles of it, in `.rs05bench/crop-parcels.parquet` beside the polygons; later uses read that table, and make it again
@@ -110,7 +116,8 @@ class CropParcelDataModule(_PolygonDataModule):
         fold: Fold name; default the first.
         budget: Budget name.
         seed: Seed of the budget's draw.
-        embeddings: AlphaEarth tiles: a folder, or a name of `open_source`; default the folder `alphaearth` in or beside `root`.
+        embeddings: Tiles: a folder, or a name of `open_source`; default the folder of the product's family in or beside `root`.
+        product: What the tiles hold; a card's feature sets of the default product become those of this one.
         card: A card of your own; default the one shipped.
         cache: Where the table is kept.
         features: Feature set of the batches.
@@ -151,7 +158,7 @@ class CropParcelDataModule(_PolygonDataModule):
 
 
 class UrbanDataModule(_PolygonDataModule):
-    """Urban indicators of tracts from the AlphaEarth embedding over their polygons; arguments as `CropParcelDataModule`.
+    """Urban indicators of tracts from an embedding over their polygons; arguments as `CropParcelDataModule`.
 
     `root` holds `tracts.gpkg` (also in a folder `urban`) in the schema of `rs05bench.datasets.urban_schema`; `target` chooses the
     indicator. Of `reading`: `metros`, as `UrbanIndicators` takes them.
@@ -198,6 +205,7 @@ def embedding_table(
     tiles: Path | str,
     cache: Path,
     name: str,
+    of: EmbeddingProduct,
     units: Callable[[], gpd.GeoDataFrame],
     options: dict[str, Any],
     on_progress: Progress | None = None,
@@ -206,9 +214,10 @@ def embedding_table(
 
     Args:
         polygons: The polygon file.
-        tiles: AlphaEarth tiles.
+        tiles: Where the tiles are.
         cache: Folder of the table.
         name: Name of the table.
+        of: What the tiles hold.
         units: Reads the units: a column `year`, and geometry.
         options: How they are read; part of the table's identity.
         on_progress: Called with polygons read and polygons in all.
@@ -221,14 +230,14 @@ def embedding_table(
     """
     from rs05bench.embeddings.unit_table import polygon_table
 
-    digest = _sources_digest(polygons, tiles, options)
+    digest = _sources_digest(polygons, tiles, options | ({} if of.name == DEFAULT else {"product": of.name}))
     path, record = cache / f"{name}.parquet", cache / f"{name}.json"
     if path.is_file() and record.is_file():
         with suppress(DataError):
             there = read_json_mapping(record)
             if there.get("digest") == digest and there.get("sha256") == file_digest(path):
                 return path
-    frame, left_out = polygon_table(units(), tiles, on_progress)
+    frame, left_out = polygon_table(units(), tiles, on_progress, of=of)
     # The record goes first and comes back last: a table without it is never taken for a finished one.
     record.unlink(missing_ok=True)
     with writing(path) as part:
@@ -256,10 +265,8 @@ def fit_card(card: TaskCard, table: Path, *, simulated: bool) -> TaskCard:
     groups = [name for name in card.groups if name in frame.columns and frame[name].notna().all()]
     shown = card.model_copy(update={"groups": groups})
     # Change needs the year before: without any the set would have no value at all.
-    changes = "dA00" in frame.columns and bool(frame["dA00"].notna().any())
-    features = {
-        name: members for name, members in card.features.items() if changes or not any(item.startswith("dA") for item in members.columns)
-    }
+    changes = "change_dot" in frame.columns and bool(frame["change_dot"].notna().any())
+    features = {name: members for name, members in card.features.items() if changes or "change_dot" not in members.columns}
     years = frame["year"].nunique()
 
     def possible(split: str) -> bool:
@@ -284,14 +291,30 @@ def fit_card(card: TaskCard, table: Path, *, simulated: bool) -> TaskCard:
     )
 
 
-def _find_tiles(polygons: Path, embeddings: str | Path | None) -> Path | str:
+def _of_product(card: TaskCard, record: EmbeddingProduct) -> TaskCard:
+    """The card with its feature sets of the default product as those of another one."""
+    default = product_of(DEFAULT)
+    if record.name == default.name:
+        return card
+
+    def other(text: str) -> str:
+        return text.replace(default.family, record.family).replace(default.glob, record.glob)
+
+    features = {
+        other(name): members.model_copy(update={"columns": [other(item) for item in members.columns]})
+        for name, members in card.features.items()
+    }
+    return card.model_copy(update={"features": features, "tiers": {other(name): tier for name, tier in card.tiers.items()}})
+
+
+def _find_tiles(polygons: Path, embeddings: str | Path | None, record: EmbeddingProduct) -> Path | str:
     if embeddings is not None:
         return embeddings
-    for folder in (polygons.parent / "alphaearth", polygons.parent.parent / "alphaearth"):
+    for folder in (polygons.parent / record.family, polygons.parent.parent / record.family):
         if folder.is_dir():
             return folder
     raise DataError(
-        "no AlphaEarth tiles lie in or beside this folder (looked for `alphaearth`)",
+        f"no tiles of {record.name} in or next to this folder (looked for `{record.family}`)",
         source=polygons.parent,
         remedy="Give embeddings=FOLDER, or a source by name: embeddings='mirror'.",
     )

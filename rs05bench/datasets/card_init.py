@@ -36,7 +36,7 @@ from rs05bench.datasets.tables.column_roles import (
 from rs05bench.datasets.tables.leaks import class_probabilities, refuse_leaks
 from rs05bench.datasets.tables.numbered_columns import NumberedColumns, find_families
 from rs05bench.datasets.tables.zones import candidate_crs, to_degrees
-from rs05bench.embeddings.products import no_vector, of_columns, product
+from rs05bench.embeddings.products import families, no_vector, of_columns, product
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
 from rs05bench.protocol.intake.keys import as_keys, two_spellings
@@ -195,7 +195,7 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
         return [Question("crs", text, found[0] if len(found) == 1 else None, tuple(found))]
     if "product" not in answers and (unknown := [family for family in facts.families if not family.product]):
         text = f"Which embedding are the {len(unknown[0].columns)} columns {unknown[0].label}?"
-        return [Question("product", text, "embedding", ("alphaearth", "tessera", "clay", "embedding"))]
+        return [Question("product", text, "embedding", (*sorted(families()), "embedding"))]
     if "features" not in answers:
         used = {target, *_listed(answers["groups"]), *_listed(answers["unit"])}
         sparse = [name for name in facts.numbers if frame[name].isna().mean() > MOSTLY_EMPTY]

@@ -7,6 +7,7 @@ numbers are stored, which values mean "missing", which years there are, who made
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RECORDS = Path(__file__).parent / "records"
-DEFAULT = "alphaearth-v1"
-"""The product that is meant where none is named."""
+DEFAULT, DEFAULT_FAMILY = "alphaearth-v1", "alphaearth"
+"""The product that is meant where none is named, and its family."""
 
 _TOLERANCE = 1e-3  # of the expected range: what rounding to text or to float16 may add
 _FILLS = (-9999.0, -999.0, -99999.0, -32768.0, 9999.0)
@@ -145,6 +146,11 @@ class EmbeddingProduct(_Part):
     def bands(self) -> tuple[str, ...]:
         """The usual names of the components, in order."""
         return tuple(self.columns[0].format(number) for number in range(self.size))
+
+    @property
+    def glob(self) -> str:
+        """A pattern of its usual column names and of no statistics of them, e.g. `emb_[0-9][0-9]`."""
+        return re.sub(r"\{(?::0(\d)d)?\}", lambda found: "[0-9]" * int(found[1]) if found[1] else "[0-9]*", self.columns[0])
 
     @property
     def size(self) -> int:

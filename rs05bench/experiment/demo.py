@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from rs05bench.embeddings.products import DEFAULT_FAMILY
 from rs05bench.experiment.demo_chips import deep_part
 from rs05bench.experiment.sweep import Progress, SweepSummary, sweep
 from rs05bench.experiment.workers import Outcome
@@ -41,8 +42,8 @@ class DemoTask:
     size: str = "small"
 
 
-CLASSIFIERS = ("floor/majority", "floor/nearest", "raw/logistic", "alphaearth/logistic", "hybrid/logistic")
-REGRESSORS = ("floor/mean", "floor/nearest", "raw/ridge", "alphaearth/ridge", "hybrid/ridge")
+CLASSIFIERS = ("floor/majority", "floor/nearest", "raw/logistic", f"{DEFAULT_FAMILY}/logistic", "hybrid/logistic")
+REGRESSORS = ("floor/mean", "floor/nearest", "raw/ridge", f"{DEFAULT_FAMILY}/ridge", "hybrid/ridge")
 
 TASKS: tuple[DemoTask, ...] = (
     DemoTask("burn-scar", "leave-ecoregion-out", ("1pct", "5pct", "10pct"), CLASSIFIERS),

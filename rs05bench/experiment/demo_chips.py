@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rs05bench.embeddings.products import DEFAULT_FAMILY
 from rs05bench.experiment.sweep import Progress, SweepSummary, sweep
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.result import Cell
@@ -20,7 +21,7 @@ from rs05bench.protocol.result import Cell
 CHIPS = 28
 SIDE = 128
 """Side of a chip, pixels; the published ones have 512, whose maps alone would take longer than the rest of the demo."""
-MODELS = ("raw/unet", "alphaearth/conv1x1", "prithvi-tiny/frozen@random", "prithvi-tiny/lora@random")
+MODELS = ("raw/unet", f"{DEFAULT_FAMILY}/conv1x1", "prithvi-tiny/frozen@random", "prithvi-tiny/lora@random")
 SPLIT = "leave-biome-out"
 FOLDS = ("forest", "shrubland")
 BUDGETS = ("2-fires", "8-fires")
@@ -87,12 +88,12 @@ def write_small_chips(out: str | Path, *, count: int = CHIPS, side: int = SIDE, 
     Returns:
         The folder.
     """
-    from rs05bench.datasets.simulated import alphaearth_files, chip_files, simulate, vector_files
+    from rs05bench.datasets.simulated import chip_files, embedding_tiles, simulate, vector_files
 
     root, world = Path(out), simulate("small", seed)
     chips = chip_files.burn_chips(world.wildlands, count)
-    tiles: dict[str, alphaearth_files.WrittenTile] = {}
-    (root / "alphaearth").mkdir(parents=True, exist_ok=True)
+    tiles: dict[str, embedding_tiles.WrittenTile] = {}
+    (root / DEFAULT_FAMILY).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as whole:
         chip_files.write_burn_chips(Path(whole), chips)
         written = {path.name: path for path in Path(whole).rglob("*.tif")}
@@ -103,9 +104,9 @@ def write_small_chips(out: str | Path, *, count: int = CHIPS, side: int = SIDE, 
                 target = root / "hls_burn_scars" / source.parent.name / name.replace("512x512", f"{side}x{side}")
                 _cut(source, target, row, column, side)
             window = (row, row + side, column, column + side)
-            for tile in alphaearth_files.write_landscape(root / "alphaearth", chip.wild, chip.fire.year, window):
+            for tile in embedding_tiles.write_landscape(root / DEFAULT_FAMILY, chip.wild, chip.fire.year, window):
                 tiles[tile.path] = tile
-    alphaearth_files.write_index(root / "alphaearth", list(tiles.values()))
+    embedding_tiles.write_index(root / DEFAULT_FAMILY, list(tiles.values()))
     vector_files.write_regions(root / "regions" / "regions.gpkg", world)
     record = {"simulated": True, "seed": seed, "burn_chips": len(chips), "side": side}
     (root / "SIMULATED.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

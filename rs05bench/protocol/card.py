@@ -157,7 +157,7 @@ class TaskCard(_CardRecord):
         reader: Which dataset class reads them; `table` is `EmbeddingTable`.
         joins: Further files joined by key.
         features: Named feature sets: a list of columns, globs or names of other sets, or a `FeatureSet`, which may name the public
-            embedding it holds: `{tessera: {product: tessera-v1.1-dclimate}}`.
+            embedding it holds: `{name: {product: name-v1}}`.
         tiers: Tier of a feature set, where its name does not say it.
         never_features: Columns or globs that may never be features.
         missing: What happens to units with a missing feature: `drop` (reported) or `keep` (the model imputes).

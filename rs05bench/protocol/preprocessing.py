@@ -44,6 +44,7 @@ class Preprocessing(AsWritten):
         chips: How images and masks are named and read (`rs05bench.datasets.chip_layout.ChipLayout`).
         layers: Group column -> polygon file and its column.
         embeddings: Folder of embedding tiles for chips.
+        embedding_product: What those tiles hold: a product's name or its record; None is the default product.
         extra: Folder of layers for hybrid models on chips.
         patch_size: Pixels of a side of what models are handed; 0 for whole chips.
         embedding_year_offset: Years from a unit's year to that of its annual embedding.
@@ -74,6 +75,7 @@ class Preprocessing(AsWritten):
     chips: dict[str, JsonValue | dict[int, str]] | None = None
     layers: dict[str, tuple[str, str]] = Field(default_factory=dict)
     embeddings: str | None = None
+    embedding_product: str | None = None
     extra: str | LayerFolder | None = None
     patch_size: int = Field(default=0, ge=0)
     embedding_year_offset: int = 0

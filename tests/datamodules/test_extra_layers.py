@@ -12,6 +12,7 @@ from rs05bench.datamodules import BurnScarDataModule
 from rs05bench.datamodules.augment import augment
 from rs05bench.datamodules.chipsource import chip_card, open_chips
 from rs05bench.datasets.layers import open_layers
+from rs05bench.datasets.simulated.tessera_store import Block, write_store
 from rs05bench.errors import DataError
 from rs05bench.protocol.checked_arrays import CheckedArrays
 from tests.datasets.layers.files import write_raster
@@ -111,3 +112,26 @@ def test_a_hybrid_network_has_a_channel_for_each(source):
 def test_a_folder_that_is_none_is_refused(chip_folder):
     with pytest.raises(DataError, match="is not a folder of layers"):
         BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-state-out", extra=chip_folder / "none").setup()
+
+
+def test_a_card_names_the_product_of_the_tiles_under_its_chips(chip_folder, tmp_path, monkeypatch):
+    """Ten-metre pixels with a scale each, whose decoded values are known, under chips of 30 m: the mean of nine."""
+    monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path / "cache"))
+    card = chip_card("burn-scars", chip_folder / "hls_burn_scars")
+    said = {"folder": "hls_burn_scars", "embeddings": str(tmp_path / "store"), "embedding_product": "tessera-v1.1-dclimate"}
+    plain = open_chips(card.with_preprocessing(folder="hls_burn_scars"), chip_folder)
+    unit = plain.frame["unit_id"].iloc[0]
+    (_, transform), (height, width) = plain.place(unit), plain.pixels.size(unit)
+    zone, year = int(unit[1:3]), int(unit.split(".")[1][:4])
+    rng = np.random.default_rng(0)
+    values = rng.integers(-127, 128, (128, 3 * height, 3 * width)).astype(np.int8)
+    scales = rng.uniform(0.01, 0.1, values.shape[1:]).astype(np.float32)
+    scales[:3, :3] = np.nan
+    write_store(tmp_path / "store", {zone: [Block(year, transform.c, transform.f, values, scales, {})]}, years=[year])
+    source = open_chips(card.with_preprocessing(**said), chip_folder)
+    found = source.pixels.embedding(unit, year)
+    expected = (values * scales).reshape(128, height, 3, width, 3).mean(axis=(2, 4))
+    assert found.dtype == np.float32
+    assert np.isnan(found[:, 0, 0]).all()
+    np.testing.assert_allclose(found[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-5)
+    assert source.pixels.sources.product.name == "tessera-v1.1-dclimate"

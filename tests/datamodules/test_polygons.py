@@ -130,7 +130,7 @@ def test_tiles_are_read_once_and_again_when_a_source_changes(root, monkeypatch):
 
     reads = []
     real = unit_table.polygon_table
-    monkeypatch.setattr(unit_table, "polygon_table", lambda *given: reads.append(1) or real(*given))
+    monkeypatch.setattr(unit_table, "polygon_table", lambda *given, **named: reads.append(1) or real(*given, **named))
     shutil.rmtree(root / "parcels/.rs05bench", ignore_errors=True)
     first = module(root).source.digest
     assert module(root, seed=1).source.digest == first
@@ -171,7 +171,7 @@ def test_what_is_missing_is_named(root, tmp_path_factory):
     with pytest.raises(TypeError, match="unknown argument lable"):
         module(root, lable="crop")
     (root / "alphaearth").rename(root / "elsewhere")
-    with pytest.raises(DataError, match="no AlphaEarth tiles"):
+    with pytest.raises(DataError, match="no tiles of alphaearth-v1"):
         module(root)
     assert len(module(root, embeddings=root / "elsewhere").source) == 450
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.datasets.layers.layer_folder import open_layers
+from rs05bench.embeddings.products import DEFAULT_FAMILY
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.intake.keys import MISSING_WORDS, as_keys
@@ -53,7 +54,7 @@ class Appended:
         for name in added:
             pattern = f"{name.split('_')[0]}_*"
             items[name if any(fnmatch.fnmatchcase(other, pattern) for other in self.others) else pattern] = None
-        return [f"layers: [{', '.join(repr(item) for item in sorted(items))}]", "hybrid: [alphaearth, layers]"]
+        return [f"layers: [{', '.join(repr(item) for item in sorted(items))}]", f"hybrid: [{DEFAULT_FAMILY}, layers]"]
 
 
 def append_layers(

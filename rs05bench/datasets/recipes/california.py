@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION
+from rs05bench.datasets.recipes.embedding_columns import credit, embed, embedding_of, feature_sets
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ def make(job: BuildJob) -> TaskCard:
     """One row a field and year."""
     import pandas as pd
 
-    from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
     from rs05bench.protocol.preprocessing import Preprocessing
 
@@ -84,7 +83,7 @@ def make(job: BuildJob) -> TaskCard:
             options=dict(job.options),
         ),
         licence="fields CC0 (as its catalogue says); AlphaEarth CC BY 4.0",
-        citation=f"California Department of Water Resources, Statewide Crop Mapping; {ATTRIBUTION}",
+        citation=f"California Department of Water Resources, Statewide Crop Mapping; {credit(embedding_of(job))}",
         overlap="AlphaEarth was trained towards NLCD and CDL among others, whose imagery and reference overlap with Land IQ's.",
     )
 

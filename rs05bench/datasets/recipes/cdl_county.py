@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION
+from rs05bench.datasets.recipes.embedding_columns import TILES, can_embed, credit, embed, embedding_of, feature_sets
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 
@@ -42,7 +42,6 @@ def make(job: BuildJob) -> TaskCard:
     import pandas as pd
 
     from rs05bench.datasets.cdl_classes import CROP_CLASSES
-    from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
     from rs05bench.datasets.recipes.polygon_layers import read_layer
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
     from rs05bench.protocol.preprocessing import Preprocessing
@@ -61,15 +60,15 @@ def make(job: BuildJob) -> TaskCard:
         raise DataError("no county lies in the rasters", source=job.root, remedy="Check that counties and CDL are of the same place.")
     units["crop_system"] = units["county"].map({county: crop_system(counts) for county, counts in totals.items()})
     hls = job.files("hls")
-    if not (hls or job.files("alphaearth") or job.options["embeddings"]):
+    if not (hls or can_embed(job)):
         raise DataError(
-            "neither AlphaEarth tiles (alphaearth/) nor HLS granules (hls/) are there: nothing to learn from",
+            f"neither tiles of an embedding ({TILES}/) nor HLS granules (hls/) are there: nothing to learn from",
             source=job.root,
             remedy="Fetch one of them, or let the embedding be read from afar: --set embeddings=mirror.",
         )
     features: dict[str, list[str]] = {}
     tiers: dict[str, str] = {}
-    if job.files("alphaearth") or job.options["embeddings"]:
+    if can_embed(job):
         frame = embed(job, units, "points")
         features, tiers = feature_sets(job, frame)
     else:
@@ -77,8 +76,8 @@ def make(job: BuildJob) -> TaskCard:
     if hls:
         frame = _with_hls(job, frame)
         features["raw"] = ["B*_[123]", "NDVI_[123]"]
-        if "alphaearth" in features:
-            features["hybrid"] = ["alphaearth", "raw"]
+        if (family := embedding_of(job).family) in features:
+            features["hybrid"] = [family, "raw"]
     job.write_table(frame.sort_values("pixel_id"))
     for name, column in (("by county", "county"), ("by class", "crop"), ("by system", "crop_system")):
         job.counts[name] = frame[column].value_counts().sort_index().to_dict()
@@ -104,7 +103,7 @@ def make(job: BuildJob) -> TaskCard:
         budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"],
         preprocessing=Preprocessing(sampling="pixels by hash of their position", options=dict(job.options)),
         licence="CDL public domain (US government work); AlphaEarth CC BY 4.0; HLS open",
-        citation=f"USDA National Agricultural Statistics Service, Cropland Data Layer; {ATTRIBUTION}",
+        citation=f"USDA National Agricultural Statistics Service, Cropland Data Layer; {credit(embedding_of(job))}",
         overlap="AlphaEarth was trained towards CDL and NLCD among others: labels and embedding share a source.",
     )
 

@@ -20,30 +20,31 @@ def make(job: BuildJob) -> TaskCard:
     """One row a point and year; the label's own sources never become features."""
     import pandas as pd
 
-    from rs05bench.datasets.recipes.embedding_columns import EMBEDDING, read_export
+    from rs05bench.datasets.recipes.embedding_columns import read_export
+    from rs05bench.embeddings.products import product
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
 
     label, region, year = (str(job.options[name]) for name in ("label", "region", "year"))
-    paths = job.files("samples")
+    paths, record = job.files("samples"), product()
     tables = []
     for done, path in enumerate(paths):
         job.progress(path.name, done, len(paths))
-        table = read_export(path, [label, region, year, "latitude", "longitude"])
+        table = read_export(path, [label, region, year, "latitude", "longitude"], record)
         rows = table["system:index"] if "system:index" in table else pd.Series(range(len(table)), index=table.index)
         tables.append(table.assign(point_id=path.stem + "-" + rows.astype(str)))
     frame = pd.concat(tables, ignore_index=True)
-    frame = job.keep(frame, frame[list(EMBEDDING)].notna().all(axis=1), "no embedding (masked)", "point_id")
+    frame = job.keep(frame, frame[list(record.bands)].notna().all(axis=1), "no embedding (masked)", "point_id")
     frame = job.keep(frame, frame[label].notna(), f"no label in {label}", "point_id")
     frame["place"] = frame["latitude"].map("{:.5f}".format) + "," + frame["longitude"].map("{:.5f}".format)
     frame = job.keep(frame, ~frame.duplicated(["place", year]), "the same point and year twice", "point_id")
     classes, names = _classes(frame[label], label, paths[0].parent)
     raw = [name for name in frame.columns if name.startswith("S1_") or name in ("B2", "B3", "B4", "B8", "B11", "B12")]
     raw = [name for name in raw if pd.api.types.is_numeric_dtype(frame[name])]
-    kept = frame[["point_id", "place", region, year, "latitude", "longitude", label, *EMBEDDING, *raw]]
+    kept = frame[["point_id", "place", region, year, "latitude", "longitude", label, *record.bands, *raw]]
     job.write_table(kept.rename(columns={label: "land_cover", region: "region", year: "year"}).sort_values("point_id"))
     job.counts["by region"] = frame[region].astype(str).value_counts().sort_index().to_dict()
     job.counts["by class"] = {name: int((frame[label].map(_plain) == value).sum()) for value, name in zip(classes, names, strict=True)}
-    features = {"alphaearth": ["A[0-9][0-9]"], **({"raw": raw, "hybrid": ["alphaearth", "raw"]} if raw else {})}
+    features = {record.family: [record.glob], **({"raw": raw, "hybrid": [record.family, "raw"]} if raw else {})}
     return TaskCard(
         kind="classification",
         name="landcover-small",

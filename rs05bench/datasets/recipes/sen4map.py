@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION
+from rs05bench.datasets.recipes.embedding_columns import can_embed, credit, embed, embedding_of
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def make(job: BuildJob) -> TaskCard:
         raise DataError(f"fewer than two classes are left of {len(rows)} samples", source=job.root, remedy="Check the attribute lc1.")
     features: dict[str, list[str]] = {"raw": ["B*_m[01][0-9]", "NDVI_m[01][0-9]"]}
     located = "lon" in frame and bool(frame["lon"].notna().all())
-    if located and (job.files("alphaearth") or job.options["embeddings"]):
-        frame = _embedded(job, frame)
-        features |= {"alphaearth": ["A[0-9][0-9]"], "hybrid": ["alphaearth", "raw"]}
+    if located and can_embed(job):
+        frame, record = _embedded(job, frame), embedding_of(job)
+        features |= {record.family: [record.glob], "hybrid": [record.family, "raw"]}
     elif not located:
         frame = frame.drop(columns=[name for name in ("lon", "lat") if name in frame])
         job.notes.append("No coordinates: no spatial blocks, no buffers, no embedding. Give the LUCAS 2018 table beside the HDF5 files.")
@@ -104,7 +104,7 @@ def make(job: BuildJob) -> TaskCard:
         budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"],
         preprocessing=Preprocessing(composite="monthly median of clear pixels", window_px=2 * int(job.options["window"]) + 1, year=YEAR),
         licence="see the publisher's page",
-        citation=f"Sharma et al. 2024, Sen4Map, https://doi.org/10.1109/JSTARS.2024.3435081; {ATTRIBUTION}",
+        citation=f"Sharma et al. 2024, Sen4Map, https://doi.org/10.1109/JSTARS.2024.3435081; {credit(embedding_of(job))}",
         overlap="Sentinel-2 of 2018 is part of what AlphaEarth, Presto, Clay and others were pretrained on.",
     )
 
@@ -229,8 +229,6 @@ def _located(job: BuildJob, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _embedded(job: BuildJob, frame: pd.DataFrame) -> pd.DataFrame:
     import geopandas as gpd
-
-    from rs05bench.datasets.recipes.embedding_columns import embed
 
     points = gpd.GeoDataFrame(frame.assign(year=YEAR), geometry=gpd.points_from_xy(frame["lon"], frame["lat"]), crs=4326)
     return embed(job, points, "points").drop(columns="year")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION
+from rs05bench.datasets.recipes.embedding_columns import credit, embed, embedding_of, feature_sets
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -193,7 +193,6 @@ def finish(
         without: Layers that are the label in disguise.
         extra: Columns of `units` kept beside the target and never features -> what they are.
     """
-    from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
     from rs05bench.protocol.preprocessing import Preprocessing
 
@@ -203,7 +202,7 @@ def finish(
     features, tiers = feature_sets(job, frame)
     columns = join_layers(job, units, frame, "cell_id", without)
     if columns:
-        features |= {"layers": columns, "hybrid": ["alphaearth", "layers"]}
+        features |= {"layers": columns, "hybrid": [embedding_of(job).family, "layers"]}
         tiers |= {"layers": "raw"}
     job.write_table(frame.sort_values(["cell_id", "year"]))
     job.counts["by city"] = frame["city"].value_counts().sort_index().to_dict()
@@ -240,7 +239,7 @@ def finish(
             embedding="mean over the cell",
         ),
         licence=f"label: {licence}; AlphaEarth CC BY 4.0",
-        citation=f"{citation} {ATTRIBUTION}",
+        citation=f"{citation} {credit(embedding_of(job))}",
         overlap=overlap,
     )
 

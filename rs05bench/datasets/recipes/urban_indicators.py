@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION
+from rs05bench.datasets.recipes.embedding_columns import credit, embed, embedding_of, feature_sets
 from rs05bench.datasets.urban_schema import INDICATORS, NAMES
 from rs05bench.errors import DataError
 
@@ -33,7 +33,6 @@ _FORMS = ((10_000.0, "core"), (3_000.0, "inner"), (0.0, "suburb"))  # residents 
 
 def make(job: BuildJob) -> TaskCard:
     """One row a tract and vintage."""
-    from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
     from rs05bench.datasets.recipes.urban_cells import join_layers
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
     from rs05bench.protocol.preprocessing import Preprocessing
@@ -53,7 +52,7 @@ def make(job: BuildJob) -> TaskCard:
         job.notes.append(f"No target: {', '.join(without)} (known in less than half of the tracts, or no source).")
     features, tiers = feature_sets(job, frame)
     if columns := join_layers(job, units, frame, "tract_id", ("urban",)):
-        features |= {"layers": columns, "hybrid": ["alphaearth", "layers"]}
+        features |= {"layers": columns, "hybrid": [embedding_of(job).family, "layers"]}
         tiers |= {"layers": "raw"}
     job.write_table(frame.sort_values(["tract_id", "year"]))
     job.counts["by city"] = frame["city"].value_counts().sort_index().to_dict()
@@ -78,7 +77,7 @@ def make(job: BuildJob) -> TaskCard:
         fairness_groups=["income_group", "density_group", "urban_form"],
         preprocessing=Preprocessing(year="last year of the 5-year estimate", embedding="mean over the tract"),
         licence="ACS, PLACES and TIGER/Line: public domain (US government work); police data: each city's own; AlphaEarth CC BY 4.0",
-        citation=f"US Census Bureau, American Community Survey; CDC, PLACES. {ATTRIBUTION}",
+        citation=f"US Census Bureau, American Community Survey; CDC, PLACES. {credit(embedding_of(job))}",
         overlap="None known: no census or health survey is among the declared training sources of AlphaEarth.",
         notes="Income, density and form groups are ours: thirds within the metro, and residents per square kilometre.",
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.recipes.embedding_columns import ATTRIBUTION, EMBEDDING, check_vectors
+from rs05bench.datasets.recipes.embedding_columns import check_vectors, credit
+from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ def make(job: BuildJob) -> TaskCard:
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
     from rs05bench.protocol.preprocessing import Preprocessing
 
-    year = int(job.options["year"])
-    frame = _embedded(job, year).join(_indicators(job), how="inner").join(_signals(job))
+    year, record = int(job.options["year"]), product()
+    frame = _embedded(job, year, record).join(_indicators(job), how="inner").join(_signals(job))
     frame = _located(job, frame)
     frame = _with_density(job, frame)
     targets = [name for name in TARGETS if frame[name].notna().mean() >= 0.5]
     if not targets:
         raise DataError("no signal is known in half of the counties", source=job.root, remedy="See what was dropped.")
-    job.write_table(frame.sort_values("county")[["county", "state", "lon", "lat", *TARGETS, *COVARIATES, *EMBEDDING]])
+    job.write_table(frame.sort_values("county")[["county", "state", "lon", "lat", *TARGETS, *COVARIATES, *record.bands]])
     job.counts["by state"] = frame["state"].value_counts().sort_index().to_dict()
     job.counts["known"] = {name: int(frame[name].notna().sum()) for name in TARGETS}
     return TaskCard(
@@ -48,8 +49,8 @@ def make(job: BuildJob) -> TaskCard:
         groups=["state", "rural_urban_code"],
         coordinates=Coordinates(x="lon", y="lat"),
         files=["units.parquet"],
-        features={"alphaearth": ["A[0-9][0-9]"], "alphaearth-covariates": ["alphaearth", "covariates"]},
-        tiers={"alphaearth-covariates": "hybrid"},
+        features={record.family: [record.glob], f"{record.family}-covariates": [record.family, "covariates"]},
+        tiers={f"{record.family}-covariates": "hybrid"},
         covariates=list(COVARIATES),
         splits=job.splits,
         split_options=SplitOptions(
@@ -64,7 +65,7 @@ def make(job: BuildJob) -> TaskCard:
         fairness_groups=["rural_urban_code"],
         preprocessing=Preprocessing(embedding_year=year, embedding="mean over the county"),
         licence="AlphaEarth CC BY 4.0; indicators and boundaries US government data; crime and transit: facts",
-        citation=f"USDA and US Census Bureau county indicators; FBI Uniform Crime Reports; AllTransit. {ATTRIBUTION}",
+        citation=f"USDA and US Census Bureau county indicators; FBI Uniform Crime Reports; AllTransit. {credit(record)}",
         overlap="AlphaEarth was not trained towards any of these signals.",
         notes="A mean of unit vectors is shorter than 1. No image bands are available for these units, so H1 cannot be tested.",
     )
@@ -83,22 +84,22 @@ def _table(path: Path, key: str, columns: Sequence[str]) -> pd.DataFrame:
     return frame.set_index(key)[list(columns)].rename_axis("county")
 
 
-def _embedded(job: BuildJob, year: int) -> pd.DataFrame:
+def _embedded(job: BuildJob, year: int, record: EmbeddingProduct) -> pd.DataFrame:
     from rs05bench.protocol.intake.tablefile import read_tablefile
 
     path = job.file("embeddings")
     frame = read_tablefile(path, text=["GEOID"]).frame
-    if missing := [name for name in ("GEOID", "year", *EMBEDDING) if name not in frame.columns]:
-        raise DataError(f"column {', '.join(missing[:4])} missing", source=path, remedy="A row a county and year: GEOID, year, A00-A63.")
+    if missing := [name for name in ("GEOID", "year", *record.bands) if name not in frame.columns]:
+        raise DataError(f"column {', '.join(missing[:4])} missing", source=path, remedy="Expected GEOID, year and the components.")
     there = sorted({int(found) for found in frame["year"]})
     if year not in there:
         raise DataError(f"holds no embedding of {year}", source=path, remedy=f"There are {', '.join(map(str, there))}: --set year=...")
     frame = frame[frame["year"] == year]
-    check_vectors(frame, path)
+    check_vectors(frame, path, record)
     frame = frame.assign(county=frame["GEOID"].astype(str).str.zfill(5)).set_index("county")
     if frame.index.duplicated().any():
         raise DataError(f"holds county {frame.index[frame.index.duplicated()][0]} twice in {year}", source=path)
-    return frame[list(EMBEDDING)]
+    return frame[list(record.bands)]
 
 
 def _indicators(job: BuildJob) -> pd.DataFrame:

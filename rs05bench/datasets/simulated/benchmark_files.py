@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from rs05bench.datasets.simulated import alphaearth_files, chip_files, vector_files
+from rs05bench.datasets.simulated import chip_files, embedding_tiles, vector_files
 from rs05bench.datasets.simulated.landscape import Base
 from rs05bench.datasets.simulated.places import CROP_YEARS, URBAN_YEARS
 from rs05bench.datasets.simulated.world import simulate
@@ -67,7 +67,7 @@ def write_files(
         folder.mkdir(parents=True, exist_ok=True)
 
     chips = chip_files.burn_chips(world.chip_lands, chip_count)
-    covered: list[tuple[Base, int, alphaearth_files.Window | None]] = [
+    covered: list[tuple[Base, int, embedding_tiles.Window | None]] = [
         (chip.wild, chip.fire.year, _around(chip) if size != "medium" else None) for chip in chips
     ]
     covered = list(dict.fromkeys(covered))  # two chips of one year share what covers all of their landscape
@@ -92,15 +92,15 @@ def write_files(
     tiles = []
     for done, (landscape, year, window) in enumerate(covered, start=5):
         tell(f"embedding {year} {landscape.name}", done)
-        tiles += alphaearth_files.write_landscape(folders["alphaearth"], landscape, year, window)
-    alphaearth_files.write_index(folders["alphaearth"], tiles)
+        tiles += embedding_tiles.write_landscape(folders["alphaearth"], landscape, year, window)
+    embedding_tiles.write_index(folders["alphaearth"], tiles)
     tell("done", total)
     record = {"simulated": True, "size": size, "seed": seed, "layout": layout, "tiles": len(tiles), "burn_chips": len(chips)}
     (root / "SIMULATED.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return folders
 
 
-def _around(chip: chip_files.BurnChip) -> alphaearth_files.Window:
+def _around(chip: chip_files.BurnChip) -> embedding_tiles.Window:
     """Return the even window of a landscape around a chip's own fire."""
     (r0, r1), (c0, c1) = chip.fire.rows, chip.fire.cols
     return r0 // 2 * 2, (r1 + 1) // 2 * 2, c0 // 2 * 2, (c1 + 1) // 2 * 2

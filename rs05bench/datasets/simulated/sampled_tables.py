@@ -220,6 +220,6 @@ def _with_embedding(columns: dict[str, Any], vectors: FloatArray, lon: NDArray[A
 
 def _finish(frames: list[pd.DataFrame]) -> pd.DataFrame:
     # Earth Engine leaves out what is masked; so do we.
-    table = pd.concat(frames, ignore_index=True).dropna(subset=["A00"]).reset_index(drop=True)
+    table = pd.concat(frames, ignore_index=True).dropna(subset=[embedding.PRODUCT.bands[0]]).reset_index(drop=True)
     table.insert(0, "system:index", [str(i) for i in range(len(table))])
     return table

@@ -1,9 +1,9 @@
 """Near copies: test units whose features are a training unit's with a little noise.
 
-How near is too near depends on the features: AlphaEarth pixels 10 m apart have a cosine of .996, one county in two years .977. The
-threshold is learnt from the list itself: how near a training unit's nearest neighbour in another group is, against its nearest in its own
-group. Units that nobody copied are about as near to strangers as to their own; a copy is many times nearer (the ratio test of Lowe 2004,
-https://doi.org/10.1023/B:VISI.0000029664.99615.94).
+How near is too near depends on the features: embeddings of pixels 10 m apart can have a cosine of .996, those of one county in two years
+.977. The threshold is learnt from the list itself: how near a training unit's nearest neighbour in another group is, against its nearest
+in its own group. Units that nobody copied are about as near to strangers as to their own; a copy is many times nearer (the ratio test of
+Lowe 2004, https://doi.org/10.1023/B:VISI.0000029664.99615.94).
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def test_partial_and_wrong_sources_are_refused(root, tmp_path):
 
 def test_missing_tiles_are_said(root, tmp_path):
     shutil.rmtree(root / "alphaearth")
-    with pytest.raises(DataError, match="no AlphaEarth tiles lie under alphaearth/") as caught:
+    with pytest.raises(DataError, match="no tiles of alphaearth-v1 are below alphaearth/") as caught:
         build("california-crops", root, tmp_path / "out")
     assert "--set embeddings=mirror" in str(caught.value)
 

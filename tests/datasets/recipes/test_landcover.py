@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 from rs05bench.datasets.recipes import build
-from rs05bench.datasets.recipes.embedding_columns import EMBEDDING
 from rs05bench.datasets.recipes.landcover import DYNAMIC_WORLD
+from rs05bench.embeddings.products import product
 from rs05bench.errors import DataError
+
+EMBEDDING = product().bands
 
 
 def export(path: Path, region: int, **more: object) -> None:

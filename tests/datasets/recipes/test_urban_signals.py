@@ -10,8 +10,10 @@ from pyproj import Geod
 from shapely.geometry import box
 
 from rs05bench.datasets.recipes import build
-from rs05bench.datasets.recipes.embedding_columns import EMBEDDING
+from rs05bench.embeddings.products import product
 from rs05bench.errors import DataError
+
+EMBEDDING = product().bands
 
 COUNTIES = [f"{state:02d}{county:03d}" for state in (1, 2) for county in range(1, 41)]
 """Two states of forty counties, an eighth of a degree wide, three degrees apart."""

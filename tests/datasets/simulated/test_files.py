@@ -14,10 +14,10 @@ import rasterio
 from rio_cogeo import cog_validate
 
 from rs05bench.datasets.simulated import simulate, write_files
-from rs05bench.datasets.simulated.alphaearth_files import write_landscape
 from rs05bench.datasets.simulated.chip_files import burn_chips, burn_mask, write_burn_chips
 from rs05bench.datasets.simulated.city import INDICATORS
 from rs05bench.datasets.simulated.embedding import PRODUCT, at_pixels
+from rs05bench.datasets.simulated.embedding_tiles import write_landscape
 from rs05bench.datasets.simulated.places import FARM_PLACES
 from rs05bench.embeddings import decode
 from rs05bench.errors import DataError
