@@ -144,7 +144,7 @@ class _Foreign:
             DataError: The scores it states are not those of its predictions.
         """
         card, manifest = self.rests_on(result)
-        predictions = self._predictions(result, card)
+        predictions = self._predictions(result)
         scored, budget = rescore(predictions, result.cell, manifest, self._labels(result, card))
         _agree(result, scored, None if card.kind == "segmentation" else budget)
         absent = result.budget.absent
@@ -164,7 +164,7 @@ class _Foreign:
         }
         return result.model_copy(update=kept), predictions
 
-    def _predictions(self, result: Result, card: TaskCard) -> Predictions:
+    def _predictions(self, result: Result) -> Predictions:
         folder = self.theirs.folder(result.digest) / "predictions"
         if not folder.is_dir():
             raise _NotScored("it came without predictions, so its scores cannot be computed again")

@@ -110,7 +110,7 @@ def notes_of(card: TaskCard, data: Any, model: Any, *, split: str | None, years:
         )
     elif Split(split).rule.name == "random":
         notes.append("Trained under a random split, which is a sanity check only.")
-    notes += _notes_of_network(data, model, years) if card.kind == "segmentation" else _notes_of_table(data, model, years)
+    notes += _notes_of_network(data, years) if card.kind == "segmentation" else _notes_of_table(data, model, years)
     if card.notes:
         notes.append(" ".join(card.notes.split()))
     if card.overlap:
@@ -134,7 +134,7 @@ def _notes_of_table(data: Any, model: Any, years: Sequence[int]) -> list[str]:
     return notes
 
 
-def _notes_of_network(data: Any, model: Any, years: Sequence[int]) -> list[str]:
+def _notes_of_network(data: Any, years: Sequence[int]) -> list[str]:
     units = data.manifest.units.set_index("unit_id")["year"]
     seen = units.reindex([*data.unit_ids("train"), *data.unit_ids("val")]).dropna()
     offset = data.card.preprocessing.embedding_year_offset

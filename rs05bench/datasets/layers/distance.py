@@ -59,7 +59,7 @@ class DistanceSampler(Layer):
     def on_window(self, crs: Any, transform: Affine, shape: tuple[int, int]) -> NDArray[np.float32]:
         """At the pixel centres of a window, (1, rows, columns)."""
         lon, lat = pixel_centres(crs, transform, shape)
-        if not _metric(crs, transform, shape, lon, lat):
+        if not _metric(transform, shape, lon, lat):
             return super().on_window(crs, transform, shape)
         out = self._transform(crs, transform, shape, (lon.min(), lat.min(), lon.max(), lat.max()))
         # What is nearer to the border of the padded window than to a feature in it is measured exactly.
@@ -131,7 +131,7 @@ class DistanceSampler(Layer):
         return out
 
 
-def _metric(crs: Any, transform: Affine, shape: tuple[int, int], lon: NDArray[np.float64], lat: NDArray[np.float64]) -> bool:
+def _metric(transform: Affine, shape: tuple[int, int], lon: NDArray[np.float64], lat: NDArray[np.float64]) -> bool:
     """Whether pixels are square, north up, and as large on the ground as they say, to 1 in 500."""
     if transform.b or transform.d or transform.a <= 0 or not np.isclose(transform.a, -transform.e) or min(shape) < 2:
         return False
