@@ -102,12 +102,12 @@ def step(encoder: str, tier: str, precisions: tuple[str, ...]) -> dict[str, dict
     from rs05bench.models.backbones.catalogue import BACKBONES
     from rs05bench.models.deep import create
     from rs05bench.models.networks import parameter_counts
-    from rs05bench.models.plan import TrainingPlan
     from rs05bench.models.tier_module import TierModule
+    from rs05bench.protocol.card import Training
 
     bands = [slot.band for slot in BACKBONES[encoder].slots]
     network = create(f"{encoder}/{tier}@random").network(facts(bands)).cuda()
-    module = TierModule(network, "segmentation", TrainingPlan(steps=100), 1e-4).cuda()
+    module = TierModule(network, "segmentation", Training(steps=100), 1e-4).cuda()
     optimizer = module.configure_optimizers()["optimizer"]  # type: ignore[index]
     batch = random_batch(len(bands))
     total, trained = parameter_counts(network)

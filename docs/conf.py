@@ -109,6 +109,14 @@ def _list_products(app, page: str, source: list[str]) -> None:
         source[0] = source[0].replace("<!-- products -->", products_table())
 
 
+def _list_options(app, page: str, source: list[str]) -> None:
+    """The page of deep models shows the record of their options."""
+    if page == "models":
+        from rs05bench.models.options import options_table
+
+        source[0] = source[0].replace("<!-- options -->", options_table())
+
+
 def _write_recipe_pages(app) -> None:
     """One page a recipe, from the record that the command prints too."""
     from rs05bench.datasets.recipes import all_recipes
@@ -130,3 +138,4 @@ def setup(app) -> None:
     app.connect("autodoc-process-docstring", _spare_bars)
     app.connect("source-read", _list_commands)
     app.connect("source-read", _list_products)
+    app.connect("source-read", _list_options)

@@ -36,12 +36,12 @@ def measure(tier: str, backbone: str, batch: int, size: int, steps: int) -> dict
 
     from rs05bench.models.deep import create
     from rs05bench.models.networks import gflops_per_unit, parameter_counts
-    from rs05bench.models.plan import TrainingPlan
     from rs05bench.models.tier_module import TierModule
+    from rs05bench.protocol.card import Training
 
     network = create(f"{backbone}/{tier}@random").network(FACTS | {"image_size": size}).train()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    module = TierModule(network, "segmentation", TrainingPlan(), 1e-4).to(device)
+    module = TierModule(network, "segmentation", Training(), 1e-4).to(device)
     optimizer = torch.optim.AdamW([value for value in module.parameters() if value.requires_grad], lr=1e-4)
     data = {"image": torch.rand(batch, 6, size, size, device=device) * 0.4, "mask": torch.randint(0, 2, (batch, size, size), device=device)}
     times = []

@@ -35,10 +35,16 @@ def models(
     context: typer.Context,
     card: Annotated[Path | None, typer.Option("--card", help="Only what can run on this card.")] = None,
     tier: Annotated[str | None, typer.Option(help="Only this tier.")] = None,
+    options: Annotated[bool, typer.Option("--options", help="Options of deep models: values, defaults, meaning.")] = False,
     as_json: JSON = False,
 ) -> None:
     """List models with their tier and where they come from; `models check NAME` checks one."""
     if context.invoked_subcommand is not None:
+        return
+    if options:
+        from rs05bench.models.options import option_rows
+
+        _show(option_rows(), ["option", "of", "values", "default", "meaning"], as_json)
         return
     from rs05bench.models import list_models
     from rs05bench.protocol import TaskCard

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rs05bench.errors import DataError
+from rs05bench.models.options import RUN_NAMES
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.result import Cell, Result
@@ -115,9 +116,7 @@ def options_of(cell: Cell, model: str, given: Mapping[str, Any]) -> dict[str, An
         return dict(given)
     if not given:
         return dict(cell.options)
-    from rs05bench.models.chip_network import RUN_OPTIONS
-
-    runs = (*RUN_OPTIONS, "weights")
+    runs = (*RUN_NAMES, "weights")
     if other := sorted(set(given) - set(runs)):
         raise DataError(
             f"the option {', '.join(other)} would make another model of the cell's",

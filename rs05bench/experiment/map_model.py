@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.models.options import RUN_NAMES
 
 if TYPE_CHECKING:
     from rs05bench.datamodules.chip_view import ChipView
@@ -25,8 +26,6 @@ def fit_or_load(model: Any, data: ChipView, folder: str | Path | None) -> Any:
     Raises:
         DataError: The folder holds another model, or one that was trained on other labels.
     """
-    from rs05bench.models.chip_network import RUN_OPTIONS
-
     if not hasattr(model, "predict_scene"):
         raise ProtocolError(f"{model.card.name} predicts no images", remedy="Use a model for chips, e.g. raw/unet or prithvi-tiny/lora.")
     place = None if folder is None else Path(folder)
@@ -35,7 +34,7 @@ def fit_or_load(model: Any, data: ChipView, folder: str | Path | None) -> Any:
         if name != model.card.name:
             raise DataError(f"holds the model {name!r}, not {model.card.name!r}", source=place, remedy="Name another folder.")
         _refuse_others_labels(place, _trained_on(model, data))
-        return type(model).load(place, **{key: value for key, value in model.options.items() if key in (*RUN_OPTIONS, "weights")})
+        return type(model).load(place, **{key: value for key, value in model.options.given().items() if key in (*RUN_NAMES, "weights")})
     model.fit(data)
     if place is not None:
         model.save(place)
@@ -45,9 +44,7 @@ def fit_or_load(model: Any, data: ChipView, folder: str | Path | None) -> Any:
 
 def _trained_on(model: Any, data: ChipView) -> dict[str, Any]:
     """What the weights depend on beside the model's name."""
-    from rs05bench.models.chip_network import RUN_OPTIONS
-
-    options = {key: value for key, value in model.options.items() if key not in RUN_OPTIONS}
+    options = {key: value for key, value in model.options.given().items() if key not in RUN_NAMES}
     cell = {"task": data.card.name, "card": data.card.digest, "split": data.split, "fold": data.fold, "budget": data.budget.name}
     # Names say what was asked for. The labels behind them may have been corrected since, or the units drawn again.
     content = {"data": data.digest, "manifest": data.manifest.digest, "labels": data.budget.digest}
@@ -73,4 +70,4 @@ def _short(value: Any) -> str:
 
 def context_of(model: Any) -> int:
     """Pixels a network should see around what is drawn: half a window, so that every drawn pixel has a whole one about it."""
-    return int(model.options.get("window") or model.facts_["image_size"]) // 2
+    return int(model.options.window or model.facts_["image_size"]) // 2

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 import torch
@@ -23,56 +23,41 @@ from torch.nn.utils import parametrize
 
 from rs05bench.errors import BenchError
 from rs05bench.models.backbones.spec import Layout
+from rs05bench.models.options import AdaptationOptions, validated
 
 Tier = Literal["frozen", "decoder", "adapter", "lora", "full"]
 TIERS: tuple[Tier, ...] = ("frozen", "decoder", "adapter", "lora", "full")
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "frozen": (),
-    "decoder": (),
-    "adapter": ("bottleneck", "blocks"),
-    "lora": ("rank", "alpha", "dropout", "targets", "blocks"),
-    "full": ("blocks", "layer_decay"),
-}
-"""Fields of `Adaptation` that a tier looks at."""
-TARGETS = ("q", "k", "v", "o", "mlp", "conv")
 _PROJECTION = {"q": 0, "k": 1, "v": 2}
+
+
+_USUAL = AdaptationOptions()
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How an encoder is adapted.
+    """How an encoder is adapted: the tier, and what `AdaptationOptions` says of each of the other fields.
 
-    Args:
-        tier: ``frozen`` and ``decoder`` train no encoder parameter (a linear head or a full decoder alone); ``adapter`` and ``lora`` train
-            what they add; ``full`` trains the encoder.
-        rank: Rank of the low-rank update.
-        alpha: Its scale; the update is multiplied by alpha / rank.
-        dropout: Dropout in front of the update; an encoder whose weights are read and not called (Swin) takes none on its attention.
-        targets: Which layers of a block it goes to, of q, k, v, o and mlp, or conv for an encoder without attention; q and v, or conv,
-            where None.
-        bottleneck: Width of the bottleneck adapter.
-        blocks: ``all``, ``top<n>`` (the last n), ``bottom<n>``, or block numbers joined by commas. For adapter and lora: which blocks get
-            one; for full: which blocks train, the patch embedding and final norm only with ``all``.
-        layer_decay: For full: the learning rate of each block below the last is multiplied by this once more (1: all alike).
+    ``frozen`` and ``decoder`` train no encoder parameter (a linear head or a full decoder alone); ``adapter`` and ``lora`` train what they
+    add; ``full`` trains the encoder.
+
+    Raises:
+        BenchError: An unknown tier, or a value that is none.
     """
 
     tier: Tier
-    rank: int = 8
-    alpha: float = 8.0
-    dropout: float = 0.0
-    targets: tuple[str, ...] | None = None
-    bottleneck: int = 16
-    blocks: str = "all"
-    layer_decay: float = 1.0
+    rank: int = _USUAL.rank
+    alpha: float = _USUAL.alpha
+    dropout: float = _USUAL.dropout
+    targets: tuple[str, ...] | None = _USUAL.targets
+    bottleneck: int = _USUAL.bottleneck
+    blocks: str = _USUAL.blocks
+    layer_decay: float = _USUAL.layer_decay
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if self.tier not in TIERS:
             raise BenchError(f"unknown tier {self.tier!r}; known: {', '.join(TIERS)}")
-        if self.targets is not None and (not self.targets or not set(self.targets) <= set(TARGETS)):
-            raise BenchError(f"LoRA targets {list(self.targets)} are not a choice of {', '.join(TARGETS)}")
-        if self.rank < 1 or self.bottleneck < 1 or not 0 <= self.dropout < 1 or not 0 < self.layer_decay <= 1:
-            raise BenchError("rank and bottleneck are at least 1, dropout in [0, 1), layer_decay in (0, 1]")
+        validated(self.tier, {name: value for name, value in asdict(self).items() if name != "tier"})
 
 
 class SplitProjection(nn.Module):

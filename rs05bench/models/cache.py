@@ -105,6 +105,11 @@ class FeatureCache:
         return folder / encoder[:32] / unit[:2] / unit
 
 
+def opened(cache: object) -> FeatureCache | None:
+    """The cache of an option: a folder, or one that is open already; None for none."""
+    return cache if cache is None or isinstance(cache, FeatureCache) else FeatureCache(cast("str | Path", cache))
+
+
 def unit_digest(image: Tensor, *context: Tensor | None) -> str:
     """Digest of a unit's pixels (and of its time and location, where the encoder uses them)."""
     digest = hashlib.sha256()

@@ -17,13 +17,14 @@ from torch import nn
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models.backbones.weights import declared_weights
-from rs05bench.models.cache import EncodedLoader, FeatureCache, collate
-from rs05bench.models.chip_network import NETWORK_OPTIONS, RUN_OPTIONS, build_network, forget_encoders, inspect_data
-from rs05bench.models.deep import DeepSpec, create, model_card
+from rs05bench.models.cache import EncodedLoader, FeatureCache, collate, opened
+from rs05bench.models.chip_network import build_network, forget_encoders, inspect_data
+from rs05bench.models.deep_names import DeepSpec, find, model_card
 from rs05bench.models.devices import device_of, gather, moved
 from rs05bench.models.identity import fit_identity
 from rs05bench.models.networks import EncoderNetwork, gflops_per_unit, parameter_counts, trainable_state
-from rs05bench.models.plan import ChipData, FitHistory, TrainingPlan
+from rs05bench.models.options import RUN_NAMES, DeepOptions, ScheduleOptions, for_chips
+from rs05bench.models.plan import ChipData, FitHistory, training_of
 from rs05bench.models.sliding_windows import Window, sliding_window, window_starts
 from rs05bench.models.summary import summarise
 from rs05bench.models.tier_module import TierModule
@@ -46,7 +47,8 @@ class DeepModel:
     def __init__(self, spec: DeepSpec, *, seed: int = 0, **options: Any) -> None:
         self.spec = spec
         self.seed = seed
-        self.options = options
+        known = for_chips(spec.tier, encoder=spec.backbone is not None, shallow=spec.shallow is not None)
+        self.options = DeepOptions.of(spec.name, options, known)
         self._declared: Path | None = None
         self.network_: nn.Module
         self.history_: FitHistory
@@ -55,7 +57,7 @@ class DeepModel:
     @property
     def card(self) -> ModelCard:
         """The model's card; parameter counts are known once it was built for some data."""
-        return model_card(self.spec, getattr(self, "network_", None), self.options)
+        return model_card(self.spec, getattr(self, "network_", None), self.options.given())
 
     @property
     def training_record(self) -> TrainingRecord:
@@ -73,7 +75,7 @@ class DeepModel:
         data = data.view
         with seeded(self.seed):
             self.facts_ = self.inspect(data)
-        plan = TrainingPlan.of(data, **self.plan_options())
+        plan = training_of(data, self.options.given(ScheduleOptions))
         self.network_ = self.network(self.facts_)
         with seeded(self.seed):
             summary = summarise(self.network_, data, plan)
@@ -89,31 +91,31 @@ class DeepModel:
         """Train on the budget's labels."""
         with seeded(self.seed):
             self.facts_ = self.inspect(data)
-        plan = TrainingPlan.of(data, **self.plan_options())
+        plan = training_of(data, self.options.given(ScheduleOptions))
         network = self.network(self.facts_)
-        cache, checkpoints = self.options.get("cache"), self.options.get("checkpoints")
-        if checkpoints is not None:
-            checkpoints = Path(checkpoints) / fit_identity(self.spec.name, self.seed, self.options, plan, data, self.facts_)
+        checkpoints = None
+        if self.options.checkpoints is not None:
+            checkpoints = Path(self.options.checkpoints) / fit_identity(self.spec.name, self.seed, self.options, plan, data, self.facts_)
         self.history_, summary = fit_network(
             network,
             data,
             plan,
             seed=self.seed,
-            cache=cache if cache is None or isinstance(cache, FeatureCache) else FeatureCache(cache),
+            cache=self._cache(),
             checkpoints=checkpoints,
-            accelerator=self.options.get("accelerator", "auto"),
+            accelerator=self.options.accelerator,
         )
         if summary.target_mean is not None and summary.target_std is not None:
             self.facts_["target"] = [summary.target_mean.tolist(), summary.target_std.tolist()]
         # Fitting leaves it on the host; maps are predicted where it was trained.
-        self.network_ = network.to(device_of(self.options.get("accelerator", "auto")))
+        self.network_ = network.to(device_of(self.options.accelerator))
         return self
 
     def warm_up(self, data: ChipData) -> None:
         """Fit another model of this kind for one step and forget it: what a process does once (imports, kernels) is then done."""
-        options = {key: value for key, value in self.options.items() if key not in ("cache", "checkpoints")}
-        first = TrainingPlan.of(data, **self.plan_options()).learning_rates[:1]
-        create(self.spec.name, seed=self.seed, **options | {"steps": 1, "val_every": 1, "learning_rates": first}).fit(data)
+        options = {key: value for key, value in self.options.given().items() if key not in ("cache", "checkpoints")}
+        first = training_of(data, self.options.given(ScheduleOptions)).learning_rates[:1]
+        type(self)(self.spec, seed=self.seed, **options | {"steps": 1, "val_every": 1, "learning_rates": first}).fit(data)
         forget_encoders()
 
     def predict(self, data: ChipData, role: str) -> Any:
@@ -156,7 +158,7 @@ class DeepModel:
         Yields:
             Blocks with probabilities (K, h, w), or values (1, h, w) for regression.
         """
-        side, batch = window or self._window(), batch or int(self.options.get("batch", 8))
+        side, batch = window or self._window(), batch or self.options.batch
         gather(self.network_)
 
         def predict(windows: list[Window]) -> NDArray[np.float32]:
@@ -173,7 +175,7 @@ class DeepModel:
         """Write ``model.json`` and ``weights.safetensors`` (what was trained, and nothing of a frozen encoder)."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        options = {key: value for key, value in self.options.items() if key not in (*RUN_OPTIONS, "weights")}
+        options = {key: value for key, value in self.options.given().items() if key not in (*RUN_NAMES, "weights")}
         record = {
             "schema_version": SCHEMA_VERSION,
             "name": self.spec.name,
@@ -195,14 +197,17 @@ class DeepModel:
         """
         source = Path(folder)
         record = json.loads((source / "model.json").read_text())
-        model = create(record["name"], seed=record["seed"], **(record["options"] | options))
+        spec = find(record["name"])
+        if spec is None:
+            raise DataError(f"holds a model of an unknown name, {record['name']!r}", source=source / "model.json")
+        model = cls(spec, seed=record["seed"], **(record["options"] | options))
         model.facts_ = record["facts"]
         network = model.network(model.facts_)
         if model._frozen_digest(network) != record["frozen"]:
             remedy = "Give the same weights (or init_seed) it was trained with."
             raise DataError("the frozen part of the encoder differs from the one this model was trained on", source=source, remedy=remedy)
         load_trainable(network, load_file(source / "weights.safetensors"))
-        model.network_ = network.eval().to(device_of(model.options.get("accelerator", "auto")))
+        model.network_ = network.eval().to(device_of(model.options.accelerator))
         model.history_ = FitHistory(**record["history"])
         return model
 
@@ -242,12 +247,10 @@ class DeepModel:
 
     def network(self, facts: dict[str, Any]) -> nn.Module:
         """The untrained network for data of which `inspect` said this; see `build_network`."""
-        kept = {} if self._declared is None else {"weights": str(self._declared)}
-        return build_network(self.spec, facts, kept | self.options, self.seed)
-
-    def plan_options(self) -> dict[str, Any]:
-        """The options that say how it is trained, and not what it is."""
-        return {key: value for key, value in self.options.items() if key not in (*NETWORK_OPTIONS, *RUN_OPTIONS)}
+        options = self.options
+        if self._declared is not None and options.weights is None:
+            options = options.model_copy(update={"weights": str(self._declared)})
+        return build_network(self.spec, facts, options, self.seed)
 
     def _frozen_digest(self, network: nn.Module) -> str:
         """Identity of what is not saved: every encoder weight that did not train."""
@@ -263,24 +266,25 @@ class DeepModel:
             raise ProtocolError(f"{self.spec.name} was asked to predict before it was fitted", remedy="Call fit(data) first.")
         loader: Any = data.predict_dataloader(role)
         gather(self.network_)
-        cache = self.options.get("cache")
-        if cache is not None and isinstance(self.network_, EncoderNetwork) and self.network_.encoder_frozen and not augments(data):
-            store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+        store = self._cache()
+        if store is not None and isinstance(self.network_, EncoderNetwork) and self.network_.encoder_frozen and not augments(data):
             loader = _Streamed(EncodedLoader(loader, self.network_, store, shuffle=False), int(self._window()))
         with memory_advice():
             yield from loader
 
     def _encoded(self, batch: dict[str, Any]) -> dict[str, Any]:
         """A batch of windows with features instead of pixels, where the encoder is frozen: each window is encoded once, ever."""
-        cache = self.options.get("cache")
-        if cache is None or not isinstance(self.network_, EncoderNetwork) or not self.network_.encoder_frozen:
+        store = self._cache()
+        if store is None or not isinstance(self.network_, EncoderNetwork) or not self.network_.encoder_frozen:
             return batch
-        store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
         with memory_advice():
             return collate(EncodedLoader([], self.network_, store, shuffle=False).encode(batch))
 
+    def _cache(self) -> FeatureCache | None:
+        return opened(self.options.cache)
+
     def _window(self) -> int:
-        return int(self.options.get("window") or self.facts_["image_size"])
+        return int(self.options.window or self.facts_["image_size"])
 
     def probabilities(self, batch: dict[str, Any]) -> list[NDArray[np.float32]]:
         """Probabilities (K, H, W) of each chip of a batch; those larger than the training image go through the sliding window."""

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from rs05bench.errors import DataError
-from rs05bench.models.adaptation import OPTIONS, Adaptation, adapt
+from rs05bench.models.adaptation import Adaptation, adapt
 from rs05bench.models.backbones import build_backbone
 from rs05bench.models.backbones.encoder import Backbone
-from rs05bench.models.deep import DeepSpec
+from rs05bench.models.deep_names import DeepSpec
 from rs05bench.models.heads import DecoderHead, LinearHead, PooledHead
 from rs05bench.models.networks import EncoderNetwork
-from rs05bench.models.plan import ChipData, TrainingPlan
+from rs05bench.models.options import AdaptationOptions, DeepOptions, EncoderOptions, HeadOptions
+from rs05bench.models.plan import ChipData
 from rs05bench.models.scratch import EMBEDDING_BANDS, INDICES, InputStack, ScratchNetwork
 from rs05bench.models.training import seeded
-
-ADAPTATION_OPTIONS = tuple(dict.fromkeys(name for names in OPTIONS.values() for name in names))
-BACKBONE_OPTIONS = ("weights", "revision", "coordinates", "resolution_m", "init_seed", "patch", "white")
-HEAD_OPTIONS = ("head", "decoder", "decoder_width")
-NETWORK_OPTIONS = (*ADAPTATION_OPTIONS, *BACKBONE_OPTIONS, *HEAD_OPTIONS)
-RUN_OPTIONS = ("cache", "checkpoints", "accelerator", "window", "batch")
-"""Options that say how a model is run, and nothing of what it is."""
 
 
 def inspect_data(data: ChipData) -> dict[str, Any]:
@@ -47,7 +40,7 @@ def inspect_data(data: ChipData) -> dict[str, Any]:
     }
 
 
-def build_network(spec: DeepSpec, facts: dict[str, Any], options: dict[str, Any], seed: int) -> nn.Module:
+def build_network(spec: DeepSpec, facts: dict[str, Any], options: DeepOptions, seed: int) -> nn.Module:
     """The untrained network of a tier.
 
     Args:
@@ -59,16 +52,16 @@ def build_network(spec: DeepSpec, facts: dict[str, Any], options: dict[str, Any]
     Raises:
         DataError: An option is unknown, bands do not fit, or weights are missing.
     """
-    _refuse_unknown(spec, facts, options)
+    linear = (options.head or ("linear" if spec.tier == "frozen" else "decoder")) == "linear"
+    _refuse_ignored(spec, facts["kind"], options, linear=linear)
     outputs = facts["targets"] if facts["kind"] == "regression" else len(facts["classes"])
     if spec.backbone is None:
         with seeded(seed):
             return _scratch(spec, facts, outputs)
-    given = {"resolution_m": facts["resolution_m"], **{key: options[key] for key in BACKBONE_OPTIONS if key in options}}
+    given = {"resolution_m": facts["resolution_m"], **options.given(EncoderOptions)}
     if spec.random_twin:
         # A control is another network for every seed.
         given.setdefault("init_seed", seed)
-    linear = _head(spec, options) == "linear"
     backbone = _backbone(
         spec,
         reads="last" if linear or facts["kind"] != "segmentation" else "all",
@@ -79,7 +72,7 @@ def build_network(spec: DeepSpec, facts: dict[str, Any], options: dict[str, Any]
         pretrained=not spec.random_twin,
         **given,
     )
-    adaptation = Adaptation(spec.tier, **{key: _tupled(options[key]) for key in ADAPTATION_OPTIONS if key in options})  # type: ignore[arg-type]
+    adaptation = Adaptation(spec.tier, **options.given(AdaptationOptions))  # type: ignore[arg-type]
     with seeded(seed):
         adapt(backbone.encoder, backbone.spec.layout, adaptation)
         if facts["kind"] != "segmentation":
@@ -87,10 +80,8 @@ def build_network(spec: DeepSpec, facts: dict[str, Any], options: dict[str, Any]
         elif linear:
             head = LinearHead(backbone.channels, outputs, pyramid=backbone.spec.pyramid)
         else:
-            width = int(options.get("decoder_width", 32 if backbone.spec.dim <= 256 else 64))
-            head = DecoderHead(
-                backbone.channels, outputs, decoder=str(options.get("decoder", "unet")), width=width, pyramid=backbone.spec.pyramid
-            )
+            width = options.decoder_width or (32 if backbone.spec.dim <= 256 else 64)
+            head = DecoderHead(backbone.channels, outputs, decoder=options.decoder, width=width, pyramid=backbone.spec.pyramid)
         return EncoderNetwork(backbone, head, adaptation)
 
 
@@ -107,24 +98,13 @@ def _scratch(spec: DeepSpec, facts: dict[str, Any], outputs: int) -> nn.Module:
     return ScratchNetwork(stack, spec.learner, channels, outputs, pooled=facts["kind"] != "segmentation")
 
 
-def _refuse_unknown(spec: DeepSpec, facts: dict[str, Any], options: dict[str, Any]) -> None:
-    """Options nobody knows, and those that this tier on these data would silently ignore."""
-    network: tuple[str, ...] = ()
-    if spec.backbone is not None:
-        network = (*BACKBONE_OPTIONS, *OPTIONS[spec.tier])
-        if facts["kind"] == "segmentation":
-            network += HEAD_OPTIONS if _head(spec, options) == "decoder" else ("head",)
-    known = {*network, *RUN_OPTIONS}
-    unknown = sorted(set(options) - known - {entry.name for entry in fields(TrainingPlan)})
-    if unknown:
-        raise DataError(
-            f"{spec.name} does not know the option {', '.join(unknown)}",
-            remedy=f"On these data it takes {', '.join(sorted(known))}, and the fields of the training plan.",
-        )
-
-
-def _head(spec: DeepSpec, options: dict[str, Any]) -> str:
-    return str(options.get("head", "linear" if spec.tier == "frozen" else "decoder"))
+def _refuse_ignored(spec: DeepSpec, kind: str, options: DeepOptions, *, linear: bool) -> None:
+    """Options of a head that these data, or another option, leave without meaning."""
+    given = set(options.given(HeadOptions))
+    ignored = sorted(given if kind != "segmentation" else given - {"head"} if linear else ())
+    if ignored:
+        why = f"a {kind} has one label per chip, and no decoder" if kind != "segmentation" else "its head is linear"
+        raise DataError(f"{spec.name} does not know the option {', '.join(ignored)}: {why}", remedy="Leave it out.")
 
 
 _FROZEN: dict[str, Backbone] = {}
@@ -153,7 +133,3 @@ def _backbone(spec: DeepSpec, *, reads: str, **arguments: Any) -> Backbone:
 def forget_encoders() -> None:
     """Let go of the encoder that frozen tiers of this process share."""
     _FROZEN.clear()
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

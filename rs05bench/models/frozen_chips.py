@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rs05bench.errors import DataError, ProtocolError
+from rs05bench.errors import ProtocolError
 from rs05bench.models.chip_model import DeepModel
 from rs05bench.models.devices import device_of
 from rs05bench.models.heads import pixel_features
@@ -30,7 +30,6 @@ from rs05bench.protocol import ModelCard
 from rs05bench.protocol.cell_record import TrainingRecord
 
 _SMALLEST = 1e-6
-OPTIONS = ("weights", "revision", "coordinates", "resolution_m", "init_seed", "patch", "white", "cache", "accelerator", "window", "batch")
 
 
 class LearnerHead(nn.Module):
@@ -61,11 +60,6 @@ class FrozenChips(DeepModel):
         learnt_: The learner, and the tuning entry taken and why.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        if unknown := sorted(set(self.options) - set(OPTIONS)):
-            raise DataError(f"{self.spec.name} does not know the option {', '.join(unknown)}", remedy=f"It takes {', '.join(OPTIONS)}.")
-
     def fit(self, data: ChipData) -> FrozenChips:
         """Fits every entry of the learner's grid on labelled pixels (or chips) and keeps the one that validation labels prefer.
 
@@ -76,7 +70,7 @@ class FrozenChips(DeepModel):
             self.facts_ = self.inspect(data)
         self.facts_["target"] = [[0.0], [1.0]]
         network: Any = self.network(self.facts_)
-        self.network_ = network.eval().to(device_of(self.options.get("accelerator", "auto")))
+        self.network_ = network.eval().to(device_of(self.options.accelerator))
         self.learnt_ = learn(
             self.spec.name,
             str(self.spec.shallow),

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from rs05bench.errors import DataError
+from rs05bench.models.deep_names import DeepSpec, model_card
 from rs05bench.models.learners import LEARNERS, Floats
 from rs05bench.models.presto import PrestoModel
 from rs05bench.models.shallow import ShallowModel
 from rs05bench.protocol.cell_record import TrainingRecord
 
 if TYPE_CHECKING:
-    from rs05bench.models.deep import DeepSpec
     from rs05bench.protocol import TaskData
-
-OPTIONS = ("weights", "revision", "init_seed", "location", "calendar", "features", "cache", "accelerator")
 
 
 class FrozenPresto(ShallowModel):
@@ -35,13 +32,9 @@ class FrozenPresto(ShallowModel):
     """
 
     def __init__(self, spec: DeepSpec, *, seed: int = 0, **options: Any) -> None:
-        from rs05bench.models.deep import model_card
-
-        if unknown := sorted(set(options) - set(OPTIONS)):
-            raise DataError(f"{spec.name} does not know the option {', '.join(unknown)}", remedy=f"It takes {', '.join(OPTIONS)}.")
         learner = str(spec.shallow)
         self.encoder = PrestoModel(spec, seed=seed, **options)
-        card = model_card(spec, None, options)
+        card = model_card(spec, None, self.encoder.options.given())
         card = card.model_copy(update={"citation": f"{card.citation}; {LEARNERS[learner].citation}"})
         super().__init__("presto", learner, card=card, seed=seed)
 

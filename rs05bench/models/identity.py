@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
-from rs05bench.models.chip_network import RUN_OPTIONS
-from rs05bench.models.plan import TrainingPlan
+from rs05bench.models.options import RUN_NAMES, DeepOptions
+from rs05bench.protocol.card import Training
 
 
-def fit_identity(name: str, seed: int, options: Mapping[str, Any], plan: TrainingPlan, data: Any, facts: Mapping[str, Any]) -> str:
+def fit_identity(name: str, seed: int, options: DeepOptions, plan: Training, data: Any, facts: Mapping[str, Any]) -> str:
     """Digest of a fit: the model, its seed, how it is trained, and everything the data module says of what it shows.
 
     Args:
@@ -31,6 +30,6 @@ def fit_identity(name: str, seed: int, options: Mapping[str, Any], plan: Trainin
         "fold": getattr(data, "fold", None),
         "target": getattr(data, "target", None),
     }
-    own = {key: value for key, value in options.items() if key not in RUN_OPTIONS}
-    said = [name, seed, own, asdict(plan), shown, {key: value for key, value in facts.items() if key != "target"}]
+    own = {key: value for key, value in options.given().items() if key not in RUN_NAMES}
+    said = [name, seed, own, plan.model_dump(mode="json"), shown, {key: value for key, value in facts.items() if key != "target"}]
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]

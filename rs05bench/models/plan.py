@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
+from pydantic import ValidationError
+
 from rs05bench.errors import DataError
+from rs05bench.protocol.card import TaskCard, Training
 from rs05bench.protocol.cell_record import TrainingRecord
 
 Kind = Literal["segmentation", "classification", "regression"]
@@ -23,6 +26,7 @@ class ChipData(Protocol):
         scale: The number that stands for a reflectance of 1.
         num_frames: Dates of ``image``.
         steps: Optimiser steps every tier gets.
+        card: The task card; None of data without one.
     """
 
     kind: Kind
@@ -31,6 +35,7 @@ class ChipData(Protocol):
     scale: float
     num_frames: int
     steps: int
+    card: TaskCard | None
 
     @property
     def view(self) -> Self:
@@ -54,58 +59,22 @@ class Resumable(Protocol):
         """The next pass starts after so many batches of all passes."""
 
 
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How every tier is trained; a task card's ``training`` says otherwise for all of them at once.
+def training_of(data: ChipData, changes: Mapping[str, Any]) -> Training:
+    """How a model is trained on data: as the task card says, the steps of the data module, then what options change.
 
     Args:
-        steps: Optimiser steps.
-        learning_rates: The declared grid; the rate with the lowest validation loss is kept. With no validation labels the middle one is
-            used.
-        weight_decay: Of AdamW.
-        warmup: Share of the steps that warm up; a cosine follows.
-        patience: Validations without improvement before stopping; 0 switches early stopping off.
-        val_every: Steps between two looks at the validation labels.
-        class_weights: ``none``, or ``balanced`` (inverse frequency of the training labels, at most 10 times the mean).
-        accumulate: Batches a step.
-        precision: ``auto`` (bfloat16 on a GPU that has it, else 32 bit) or a name of Lightning's.
+        data: The data module.
+        changes: Fields of `Training` by name.
+
+    Raises:
+        DataError: A value that is none.
     """
-
-    steps: int = 200
-    learning_rates: tuple[float, ...] = (1e-3,)
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    patience: int = 5
-    val_every: int = 20
-    class_weights: Literal["none", "balanced"] = "none"
-    accumulate: int = 1
-    precision: str = "auto"
-
-    @property
-    def middle_rate(self) -> float:
-        """The rate of the grid that is taken where none can be chosen."""
-        return sorted(self.learning_rates)[len(self.learning_rates) // 2]
-
-    @classmethod
-    def of(cls, data: ChipData, **options: Any) -> TrainingPlan:
-        """The plan of a data module: its card's ``training``, its ``steps``, then explicit options.
-
-        Raises:
-            DataError: A field is unknown.
-        """
-        known = {entry.name for entry in fields(cls)}
-        declared = getattr(getattr(data, "card", None), "training", None) or {}
-        plan = {key: value for key, value in dict(declared).items() if key in known}
-        if getattr(data, "steps", None):
-            plan["steps"] = int(data.steps)
-        unknown = sorted(set(options) - known)
-        if unknown:
-            raise DataError(f"unknown training option {', '.join(unknown)}", remedy=f"Known: {', '.join(sorted(known))}.")
-        plan |= options
-        if "learning_rates" in plan:
-            rates = plan["learning_rates"]
-            plan["learning_rates"] = tuple(float(rate) for rate in ([rates] if isinstance(rates, int | float) else rates))
-        return cls(**plan)
+    declared = Training() if data.card is None else data.card.training
+    steps = {"steps": int(data.steps)} if data.steps else {}
+    try:
+        return Training.model_validate({**declared.model_dump(), **steps, **changes})
+    except ValidationError as error:
+        raise DataError(f"training: {error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}", remedy="Correct that option.") from None
 
 
 @dataclass

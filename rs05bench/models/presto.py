@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models.backbones.catalogue import PRESTO_WEIGHTS
+from rs05bench.models.deep_names import DeepSpec, model_card
+from rs05bench.models.options import AdaptationOptions, DeepOptions, EncoderOptions, ScheduleOptions, for_series
 from rs05bench.models.presto_series import MISSING_COVER, aligned, presto_series, whole_numbers
 from rs05bench.protocol.cell_record import TrainingRecord
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rs05bench.models.cache import FeatureCache
-    from rs05bench.models.deep import DeepSpec
     from rs05bench.models.plan import FitHistory
     from rs05bench.protocol import ModelCard, Predictions, TaskData
 
@@ -33,9 +34,6 @@ _WIDTH = 128
 _TOGETHER = 16
 """Units a frozen encoder sees at once, always: sums of another shape differ in the last bit, and a unit's features would depend on which
 others a cache lacks."""
-_ENCODER_OPTIONS = ("weights", "revision", "init_seed")
-_INPUT_OPTIONS = ("location", "calendar")
-_OWN_OPTIONS = ("cache", "checkpoints", "accelerator", "features", "batch_size", *_INPUT_OPTIONS)
 
 
 class PrestoModel:
@@ -49,16 +47,14 @@ class PrestoModel:
     def __init__(self, spec: DeepSpec, *, seed: int = 0, **options: Any) -> None:
         self.spec = spec
         self.seed = seed
-        self.options = options
+        self.options = DeepOptions.of(spec.name, options, for_series(spec.tier, shallow=spec.shallow is not None))
         self.network_: nn.Module
         self.history_: FitHistory
 
     @property
     def card(self) -> ModelCard:
         """The model's card; parameter counts are known after the fit."""
-        from rs05bench.models.deep import model_card
-
-        return model_card(self.spec, getattr(self, "network_", None), self.options)
+        return model_card(self.spec, getattr(self, "network_", None), self.options.given())
 
     @property
     def training_record(self) -> TrainingRecord:
@@ -70,17 +66,14 @@ class PrestoModel:
 
     def fit(self, data: TaskData) -> PrestoModel:
         """Train on the budget's labels; the target is standardised by the training role."""
-        from rs05bench.models.adaptation import OPTIONS
         from rs05bench.models.devices import device_of
-        from rs05bench.models.plan import TrainingPlan
+        from rs05bench.models.plan import training_of
         from rs05bench.models.training import fit_network
 
-        # What this tier would ignore is left to the plan, which refuses it.
-        others = {*_ENCODER_OPTIONS, *OPTIONS[self.spec.tier], *_OWN_OPTIONS}
         series = _SeriesData(self, data)
-        plan = TrainingPlan.of(series, **{key: value for key, value in self.options.items() if key not in others})  # type: ignore[arg-type]
+        plan = training_of(series, self.options.given(ScheduleOptions))  # type: ignore[arg-type]
         network = self._network(data)
-        device = device_of(self.options.get("accelerator", "auto"))
+        device = device_of(self.options.accelerator)
         series.network = network.to(device)
         self.history_, summary = fit_network(
             network,
@@ -88,7 +81,7 @@ class PrestoModel:
             plan,
             seed=self.seed,
             checkpoints=self._checkpoints(plan, data),
-            accelerator=self.options.get("accelerator", "auto"),
+            accelerator=self.options.accelerator,
         )
         if summary.target_mean is not None and summary.target_std is not None:
             self._target = float(summary.target_mean[0]), float(summary.target_std[0])
@@ -100,7 +93,7 @@ class PrestoModel:
         """Where this fit, and no other, is taken up again."""
         from rs05bench.models.identity import fit_identity
 
-        folder = self.options.get("checkpoints")
+        folder = self.options.checkpoints
         if folder is None:
             return None
         rows = {role: [str(unit) for unit in data.unit_ids(role)] for role in ("train", "val")}
@@ -109,7 +102,7 @@ class PrestoModel:
 
     def warm_up(self, data: TaskData) -> None:
         """Fit another model of this kind for one step and forget it: what a process does once (imports, kernels) is then done."""
-        options = {key: value for key, value in self.options.items() if key not in ("cache", "checkpoints")}
+        options = {key: value for key, value in self.options.given().items() if key not in ("cache", "checkpoints")}
         PrestoModel(self.spec, seed=self.seed, **options | {"steps": 1, "val_every": 1, "learning_rates": [1e-3]}).fit(data)
 
     def predict(self, data: TaskData, role: str) -> Predictions:
@@ -136,7 +129,7 @@ class PrestoModel:
 
         network: Any = self.network_
         if network.encoder_frozen:
-            batch = {"features": _features(network, batch, self.options.get("cache"))}
+            batch = {"features": _features(network, batch, self.options.cache)}
         logits: Tensor = network(moved(batch, next(network.parameters()).device))
         return logits.float().cpu()
 
@@ -167,12 +160,12 @@ class PrestoModel:
         from rs05bench.models.devices import device_of
 
         if not hasattr(self, "network_"):
-            self.network_ = self._network(data).eval().to(device_of(self.options.get("accelerator", "auto")))
+            self.network_ = self._network(data).eval().to(device_of(self.options.accelerator))
         network: Any = self.network_
         network.eval()
         with torch.no_grad():
             loader = _SeriesLoader(self.tensors(data, role), batch=512, seed=None)
-            parts = [_features(network, batch, self.options.get("cache")) for batch in loader]
+            parts = [_features(network, batch, self.options.cache) for batch in loader]
         return torch.cat(parts).numpy() if parts else np.empty((0, _WIDTH), dtype=np.float32)
 
     @property
@@ -191,7 +184,7 @@ class PrestoModel:
         """Everything the encoder reads about the units of a role."""
         import torch
 
-        name = str(self.options.get("features", "presto"))
+        name = self.options.features
         sets = list(data.feature_sets)
         if name not in sets:
             remedy = "Add it to the card's features, or name another with features=."
@@ -205,10 +198,10 @@ class PrestoModel:
         cover = aligned(data.X(role, "dynamic_world"), dates, "dynamic_world") if "dynamic_world" in sets else found.get("dynamic_world")
         month = aligned(data.X(role, "month"), dates, "month") if "month" in sets else found.get("month")
         position = data.coordinates(role)[:, ::-1]
-        if not self.options.get("location", True):
+        if not self.options.location:
             # Held at one place inside the data, so that the encoder sees nothing it was not made for.
             position = np.broadcast_to(np.nanmean(data.coordinates("train")[:, ::-1], axis=0), position.shape)
-        if not self.options.get("calendar", True):
+        if not self.options.calendar:
             month = np.broadcast_to(np.arange(dates, dtype=np.float32), (len(x), dates))
         return {
             "series": torch.from_numpy(x),
@@ -219,11 +212,11 @@ class PrestoModel:
         }
 
     def _network(self, data: TaskData) -> nn.Module:
-        from rs05bench.models.adaptation import OPTIONS, Adaptation
+        from rs05bench.models.adaptation import Adaptation
         from rs05bench.models.training import seeded
 
         outputs = len(data.classes) if data.classes is not None else 1
-        given = {key: self.options[key] for key in _ENCODER_OPTIONS if key in self.options}
+        given = self.options.given(EncoderOptions)
         if self.spec.random_twin:
             # A control is another network for every seed: five seeds of one initialisation are five draws of labels and no more.
             given.setdefault("init_seed", self.seed)
@@ -232,11 +225,8 @@ class PrestoModel:
 
             given["weights"] = declared_weights(data, "presto")
         encoder = presto_encoder(pretrained=not self.spec.random_twin, **given)
-        options = {key: self.options[key] for key in OPTIONS[self.spec.tier] if key in self.options}
-        if "targets" in options:
-            options["targets"] = tuple(options["targets"])
         with seeded(self.seed):
-            return presto_network(encoder, Adaptation(self.spec.tier, **options), outputs)  # type: ignore[arg-type]
+            return presto_network(encoder, Adaptation(self.spec.tier, **self.options.given(AdaptationOptions)), outputs)  # type: ignore[arg-type]
 
 
 def presto_encoder(
@@ -368,8 +358,7 @@ class _SeriesData:
         return _SeriesLoader(tensors, batch=512, seed=None)
 
     def _batch(self) -> int:
-        given = self.model.options.get("batch_size")
-        return int(given or getattr(self.card.training, "batch_size", None) or 32)
+        return self.model.options.batch_size or self.card.training.batch_size
 
     def _labelled(self, role: str) -> dict[str, Tensor]:
         import torch
@@ -379,7 +368,7 @@ class _SeriesData:
             if self.network.encoder_frozen:
                 # Nothing random precedes the encoder, so every unit is encoded once and the head trains on that.
                 self.network.eval()
-                cache = self.model.options.get("cache")
+                cache = self.model.options.cache
                 with torch.no_grad():
                     parts = [_features(self.network, batch, cache) for batch in _SeriesLoader(tensors, batch=512, seed=None)]
                 tensors = {"features": torch.cat(parts) if parts else torch.empty(0, _WIDTH)}
@@ -402,9 +391,10 @@ def _features(network: Any, batch: dict[str, Tensor], folder: Any) -> Tensor:
     if folder is None:
         return _encoded(network, batch)
     from rs05bench.models.backbones.weights import state_digest
-    from rs05bench.models.cache import FeatureCache, unit_digest
+    from rs05bench.models.cache import opened, unit_digest
 
-    cache = folder if isinstance(folder, FeatureCache) else FeatureCache(folder)
+    cache = opened(folder)
+    assert cache is not None
     encoder = hashlib.sha256(f"presto, {_TOGETHER} at once|{state_digest(network.backbone)}".encode()).hexdigest()
     rows = range(len(batch["series"]))
     keys = [unit_digest(batch["series"][row], *(batch[name][row] for name in ("mask", "cover", "month", "location"))) for row in rows]

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from rs05bench.errors import ProtocolError
 from rs05bench.models.backbones import backbone_spec
-from rs05bench.models.chip_network import NETWORK_OPTIONS
-from rs05bench.models.plan import IGNORE, TrainingPlan
+from rs05bench.models.options import AdaptationOptions, EncoderOptions, HeadOptions, ScheduleOptions
+from rs05bench.models.plan import IGNORE, training_of
 from rs05bench.models.scratch import EMBEDDING_BANDS, ScratchNetwork
 from rs05bench.models.summary import TrainingSummary, summarise
 from rs05bench.models.terratorch_parts import NativeParts, native_parts, reads_coordinates
 from rs05bench.models.terratorch_training import optimiser_arguments, trainer_arguments, transforms
 from rs05bench.models.training import seeded
+from rs05bench.protocol.card import Training
 
 if TYPE_CHECKING:
     from rs05bench.models.chip_model import DeepModel
@@ -61,7 +62,7 @@ def export_terratorch(
     network, summary = _summarised(model, data, cell)
     config = {
         "seed_everything": model.seed,
-        "trainer": trainer_arguments(cell.plan, str(model.options.get("accelerator", "auto"))),
+        "trainer": trainer_arguments(cell.plan, model.options.accelerator),
         "data": {
             "class_path": "terratorch.datamodules.GenericNonGeoSegmentationDataModule",
             "init_args": {
@@ -175,7 +176,7 @@ class _Cell:
     """What the data say of a cell."""
 
     facts: dict[str, Any]
-    plan: TrainingPlan
+    plan: Training
     height: int
     width: int
     batch_size: int
@@ -191,7 +192,7 @@ def _look(model: DeepModel, data: ChipData) -> _Cell:
     training = getattr(getattr(data, "card", None), "training", None)
     return _Cell(
         facts=facts,
-        plan=TrainingPlan.of(data, **model.plan_options()),
+        plan=training_of(data, model.options.given(ScheduleOptions)),
         height=int(mask.shape[-2]),
         width=int(mask.shape[-1]),
         batch_size=int(getattr(data, "batch_size", None) or len(mask)),
@@ -225,7 +226,7 @@ def _channels(model: DeepModel, facts: dict[str, Any]) -> dict[str, int]:
 
 
 def _ours(model: DeepModel, facts: dict[str, Any], network: nn.Module) -> dict[str, Any]:
-    options = {key: _plain(value) for key, value in model.options.items() if key in NETWORK_OPTIONS}
+    options = {key: _plain(value) for key, value in model.options.given(EncoderOptions, AdaptationOptions, HeadOptions).items()}
     if "weights" in options:
         options["weights"] = str(Path(options["weights"]).absolute())
     arguments = {"name": model.spec.name, "facts": facts, "seed": model.seed, "options": options}
@@ -261,7 +262,7 @@ def _differences(model: DeepModel, cell: _Cell, native: NativeParts | None) -> l
         lines.append("accumulate: TerraTorch also steps at the end of every pass, with the batches it has by then; there passes run on.")
     if last := plan.steps % min(plan.val_every, plan.steps):
         lines.append(f"last look: TerraTorch validates every {plan.val_every} steps, and never the weights after the last {last}.")
-    if model.options.get("decoder") == "upernet":
+    if model.options.decoder == "upernet":
         lines.append("upernet: where a lone patch is left for a last batch, TerraTorch stops; set drop_last then.")
     if native is not None and backbone_spec(model.spec.inputs).family == "prithvi" and plan.precision != "32-true":
         lines.append("patch embedding: under mixed precision TerraTorch takes it in half precision; there it keeps 32 bits.")

@@ -12,6 +12,7 @@ from rs05bench.models.adaptation import Adaptation, select_blocks
 from rs05bench.models.backbones import backbone_spec, canonical_bands, match_bands
 from rs05bench.models.backbones.bands import Matching
 from rs05bench.models.backbones.spec import BackboneSpec
+from rs05bench.models.options import AdaptationOptions
 
 if TYPE_CHECKING:
     from rs05bench.models.chip_model import DeepModel
@@ -54,12 +55,12 @@ def native_parts(model: DeepModel, facts: dict[str, Any], height: int, width: in
     spec = backbone_spec(model.spec.inputs)
     if not _has_parts(model, spec) or not _same_pixels(spec, facts, height, width):
         return None
-    if not model.spec.random_twin and "weights" not in model.options:
+    if not model.spec.random_twin and model.options.weights is None:
         raise ProtocolError(f"{model.spec.name}: export needs the file of weights", remedy="Create the model with weights=<file>.")
     matching = match_bands(spec.slots, facts["bands"], require_all=spec.require_all, encoder=spec.name)
     pretrained: dict[str, Any] = {"backbone_pretrained": not model.spec.random_twin}
     if not model.spec.random_twin:
-        pretrained["backbone_ckpt_path"] = str(Path(model.options["weights"]).absolute())
+        pretrained["backbone_ckpt_path"] = str(Path(str(model.options.weights)).absolute())
     arguments = {
         "backbone": spec.builder,
         **_backbone_arguments(spec, matching, facts),
@@ -78,7 +79,7 @@ def _has_parts(model: DeepModel, spec: BackboneSpec) -> bool:
     options = model.options
     if model.spec.tier not in _NATIVE_TIERS or spec.family not in _NATIVE_FAMILIES or any(slot.clip for slot in spec.slots):
         return False
-    if options.get("head") == "linear" or options.get("decoder", "unet") not in _DECODERS:
+    if options.head == "linear" or options.decoder not in _DECODERS:
         return False
     adaptation = _adaptation(model)
     partial = adaptation.tier == "full" and (adaptation.blocks != "all" or adaptation.layer_decay != 1.0)
@@ -99,17 +100,12 @@ def reads_coordinates(model: DeepModel) -> bool:
     """Whether the encoder is told time and location."""
     if model.spec.backbone is None:
         return False
-    said = model.options.get("coordinates")
+    said = model.options.coordinates
     return bool(backbone_spec(model.spec.inputs).coordinates_default if said is None else said)
 
 
 def _adaptation(model: DeepModel) -> Adaptation:
-    options = model.options
-    return Adaptation(
-        model.spec.tier,  # type: ignore[arg-type]
-        **{key: options[key] for key in ("rank", "alpha", "dropout", "blocks", "layer_decay") if key in options},
-        targets=tuple(options.get("targets", ("q", "v"))),
-    )
+    return Adaptation(model.spec.tier, **model.options.given(AdaptationOptions))  # type: ignore[arg-type]
 
 
 def _data_arguments(matching: Matching, facts: dict[str, Any]) -> dict[str, Any]:
@@ -155,8 +151,8 @@ def _necks(spec: BackboneSpec, facts: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _decoder_arguments(model: DeepModel, spec: BackboneSpec) -> dict[str, Any]:
-    decoder = str(model.options.get("decoder", "unet"))
-    width = int(model.options.get("decoder_width", 32 if spec.dim <= 256 else 64))
+    decoder = model.options.decoder
+    width = model.options.decoder_width or (32 if spec.dim <= 256 else 64)
     channels: int | Sequence[int] = [4 * width, 2 * width, width, max(width // 2, 8)] if decoder == "unet" else width
     return {"decoder": _DECODERS[decoder], "decoder_channels": channels}
 

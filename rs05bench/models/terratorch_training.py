@@ -13,7 +13,7 @@ from rs05bench.models.devices import device_of, precision_of
 
 if TYPE_CHECKING:
     from rs05bench.models.chip_model import DeepModel
-    from rs05bench.models.plan import TrainingPlan
+    from rs05bench.protocol.card import Training
 
 _TRANSFORMS: dict[str, dict[str, Any]] = {
     "hflip": {"class_path": "albumentations.HorizontalFlip", "init_args": {"p": 0.5}},
@@ -22,7 +22,7 @@ _TRANSFORMS: dict[str, dict[str, Any]] = {
 }
 
 
-def trainer_arguments(plan: TrainingPlan, accelerator: str) -> dict[str, Any]:
+def trainer_arguments(plan: Training, accelerator: str) -> dict[str, Any]:
     """Arguments of the Trainer, with the callbacks that keep the best weights and stop early.
 
     Args:
@@ -54,7 +54,7 @@ def trainer_arguments(plan: TrainingPlan, accelerator: str) -> dict[str, Any]:
     }
 
 
-def optimiser_arguments(model: DeepModel, facts: dict[str, Any], plan: TrainingPlan) -> dict[str, Any]:
+def optimiser_arguments(model: DeepModel, facts: dict[str, Any], plan: Training) -> dict[str, Any]:
     """Arguments of the task: AdamW with linear warm-up and cosine decay, a step at a time.
 
     In the task and not beside it: Lightning's command would step a scheduler of its own once an epoch.
@@ -86,7 +86,7 @@ def optimiser_arguments(model: DeepModel, facts: dict[str, Any], plan: TrainingP
 
 def _layer_rates(model: DeepModel, facts: dict[str, Any], rate: float) -> dict[str, float] | None:
     """Rates that decay towards the input, by the start of a parameter's name in TerraTorch's task."""
-    decay = float(model.options.get("layer_decay", 1.0))
+    decay = model.options.layer_decay
     if model.spec.backbone is None or decay == 1.0:
         return None
     network = model.network(facts)

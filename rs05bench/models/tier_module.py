@@ -20,8 +20,9 @@ from torch.utils.checkpoint import checkpoint
 
 from rs05bench.models.adaptation import parameter_groups
 from rs05bench.models.networks import EncoderNetwork, trainable_state
-from rs05bench.models.plan import IGNORE, Kind, TrainingPlan
+from rs05bench.models.plan import IGNORE, Kind
 from rs05bench.models.summary import TrainingSummary
+from rs05bench.protocol.card import Training
 
 
 class TierModule(lightning.LightningModule):
@@ -46,7 +47,7 @@ class TierModule(lightning.LightningModule):
         self,
         network: nn.Module,
         kind: Kind,
-        plan: TrainingPlan,
+        plan: Training,
         learning_rate: float,
         summary: TrainingSummary | None = None,
         *,

@@ -28,16 +28,17 @@ from rs05bench.models.cache import EncodedLoader, FeatureCache
 from rs05bench.models.devices import precision_of, repeatable
 from rs05bench.models.logs import open_logs
 from rs05bench.models.networks import EncoderNetwork, trainable_state
-from rs05bench.models.plan import ChipData, FitHistory, Resumable, TrainingPlan
+from rs05bench.models.plan import ChipData, FitHistory, Resumable
 from rs05bench.models.summary import TrainingSummary, summarise
 from rs05bench.models.tier_module import KeepBest, TierModule
 from rs05bench.protocol.atomic import write_json
+from rs05bench.protocol.card import Training
 
 
 def fit_network(
     network: nn.Module,
     data: ChipData,
-    plan: TrainingPlan,
+    plan: Training,
     *,
     seed: int,
     cache: FeatureCache | None = None,
@@ -100,7 +101,7 @@ class _Fit:
 
     network: nn.Module
     data: ChipData
-    plan: TrainingPlan
+    plan: Training
     rate: float
     summary: TrainingSummary
     store: FeatureCache
@@ -240,7 +241,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _trainer(plan: TrainingPlan, keeper: KeepBest, accelerator: str, *, validated: bool) -> lightning.Trainer:
+def _trainer(plan: Training, keeper: KeepBest, accelerator: str, *, validated: bool) -> lightning.Trainer:
     every = max(1, min(plan.val_every, plan.steps) * plan.accumulate)
     import logging
 
@@ -313,7 +314,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def memory_advice(plan: TrainingPlan | None = None) -> Iterator[None]:
+def memory_advice(plan: Training | None = None) -> Iterator[None]:
     """Turn an out-of-memory failure into what to do about it.
 
     Raises:

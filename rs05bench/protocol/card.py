@@ -108,33 +108,37 @@ class Official(_CardRecord):
 
 
 class Training(_CardRecord):
-    """Schedule shared by all gradient-trained tiers (rule 4).
+    """Schedule shared by all gradient-trained tiers (rule 4)."""
 
-    Attributes:
-        steps: Optimiser steps.
-        batch_size: Units a step.
-        learning_rates: The one declared grid.
-        patience: Validation checks without improvement before stopping.
-        val_every: Steps between validation checks.
-        augmentation: kornia operations by name; applied to every tier that trains its encoder.
-        class_weights: `none`, or `balanced`: inverse frequency of the training labels, at most 10 times the mean.
-        accumulate: Batches a step.
-        weight_decay: Of AdamW.
-        warmup: Share of the steps in which the rate rises; a cosine follows.
-        precision: `auto` (bfloat16 on a device that has it, else 32 bit), or a name of Lightning's.
-    """
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     steps: int = Field(default=200, ge=1)
+    """Optimiser steps."""
     batch_size: int = Field(default=4, ge=1)
-    learning_rates: list[float] = Field(default_factory=lambda: [1e-3])
-    patience: int = Field(default=5, ge=1)
+    """Units per step."""
+    learning_rates: list[float] = Field(default_factory=lambda: [1e-3], min_length=1)
+    """The declared grid; the rate with the lowest validation loss is kept. With no validation labels the middle one is used."""
+    patience: int = Field(default=5, ge=0)
+    """Looks at the validation labels without improvement before stopping; 0 never stops early."""
     val_every: int = Field(default=20, ge=1)
+    """Steps between two looks at the validation labels."""
     augmentation: list[str] = Field(default_factory=list)
+    """kornia operations by name; applied to every tier that trains its encoder."""
     class_weights: Literal["none", "balanced"] = "none"
+    """`none`, or `balanced`: inverse frequency of the training labels, at most 10 times the mean."""
     accumulate: int = Field(default=1, ge=1)
+    """Batches per step."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Of AdamW."""
     warmup: float = Field(default=0.05, ge=0, le=1)
+    """Share of the steps in which the rate rises; a cosine follows."""
     precision: str = "auto"
+    """`auto` (bfloat16 on a device that has it, else 32 bit), or a name of Lightning's."""
+
+    @property
+    def middle_rate(self) -> float:
+        """The rate of the grid that is taken where none can be chosen."""
+        return sorted(self.learning_rates)[len(self.learning_rates) // 2]
 
 
 class TaskCard(_CardRecord):

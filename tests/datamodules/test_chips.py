@@ -217,12 +217,12 @@ def test_training_reads_no_mask_but_the_budgets(chip_folder, monkeypatch):
 
 def test_statistics_are_those_of_the_training_chips_of_the_budget(source):
     from rs05bench.models.deep import create
-    from rs05bench.models.plan import TrainingPlan
     from rs05bench.models.summary import summarise
+    from rs05bench.protocol.card import Training
 
     dm = burn(source, "2-fires")
     network = create("raw/unet").build(dm)
-    summarise(network, dm, TrainingPlan())
+    summarise(network, dm, Training())
     pixels = torch.cat([torch.cat(list(batch["image"].flatten(2)), dim=1) for batch in dm.train_dataloader()], dim=1)
     assert torch.allclose(network.mean.flatten(), pixels.nanmean(dim=1), atol=1e-6)
     assert not torch.allclose(network.mean.flatten(), _mean(burn(source, "2-fires", seed=4)), atol=1e-5)

@@ -13,25 +13,20 @@ from rs05bench.experiment import cell_files
 from rs05bench.experiment.cell import Bench, features_folder, make_bench, run_cell
 from rs05bench.models import create
 from rs05bench.models.backbones import BandWarning, ScaleWarning
-from rs05bench.models.plan import TrainingPlan
-from rs05bench.protocol.card import TaskCard, Training
+from rs05bench.models.plan import training_of
+from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.result import Cell
 
 PLAIN = {"kind": "segmentation", "name": "chips", "targets": ["t"], "classes": ["a", "b"], "splits": ["random"]}
 
 
 def test_a_card_declares_the_schedule_that_every_tier_is_trained_by():
-    usual = Training()
-    plan = TrainingPlan()
-    for name in ("class_weights", "accumulate", "weight_decay", "warmup", "precision", "steps", "patience", "val_every"):
-        assert getattr(usual, name) == getattr(plan, name), name
-
     class Data:
         card = TaskCard.parse({**PLAIN, "training": {"class_weights": "balanced", "accumulate": 2, "weight_decay": 0.1}})
         steps = 5
 
-    made = TrainingPlan.of(Data())
-    assert (made.class_weights, made.accumulate, made.weight_decay, made.steps) == ("balanced", 2, 0.1, 5)
+    made = training_of(Data(), {"warmup": 0.5})
+    assert (made.class_weights, made.accumulate, made.weight_decay, made.warmup, made.steps) == ("balanced", 2, 0.1, 0.5, 5)
 
 
 def test_fields_that_cards_got_later_change_a_digest_only_where_they_say_something_else():
@@ -143,7 +138,7 @@ def test_frozen_cells_of_tables_and_chips_share_features(model, shared, tiny, tm
     bench = make_bench(TaskCard.load(tiny / "card.yaml"), tiny, ["leave-state-out"])
     bench.features = tmp_path
     made = bench.model(KNN.model_copy(update={"model": model}))
-    assert made.options.get("cache") == (str(tmp_path) if shared else None)
+    assert made.options.cache == (str(tmp_path) if shared else None)
     assert "cache" not in made.card.options
 
 

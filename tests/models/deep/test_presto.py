@@ -19,6 +19,7 @@ from rs05bench.models.deep import create
 from rs05bench.models.presto import presto_encoder
 from rs05bench.models.presto_series import RAW_CHANNELS, presto_series, scale_presto
 from rs05bench.models.tuning import GRIDS
+from rs05bench.protocol.card import Training
 from rs05bench.protocol.cell_record import TrainingRecord
 from rs05bench.protocol.preprocessing import Preprocessing
 from rs05bench.protocol.tuning_blocks import Tuning
@@ -34,7 +35,10 @@ class Series:
     ) -> None:
         self.sets, self.labels, self.rows, self.classes = {"presto": x, **sets}, y, rows, classes
         self.card = SimpleNamespace(
-            name="series", training={}, preprocessing=Preprocessing(), kind="regression" if classes is None else "classification"
+            name="series",
+            training=Training(batch_size=32),
+            preprocessing=Preprocessing(),
+            kind="regression" if classes is None else "classification",
         )
         self.split, self.fold, self.budget = "random", "random", SimpleNamespace(name="full", tuning=Tuning())
         self.feature_sets = list(self.sets)

@@ -9,9 +9,9 @@ import torch
 
 from rs05bench.errors import DataError
 from rs05bench.models.deep import create
-from rs05bench.models.plan import TrainingPlan
 from rs05bench.models.scratch import InputStack, decode_embedding
 from rs05bench.models.summary import summarise
+from rs05bench.protocol.card import Training
 
 HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
 
@@ -47,7 +47,7 @@ def test_inputs_are_standardised_by_the_training_role_alone(chips: Callable):
     for sample in data.samples[4:]:
         sample["image"] += 100
     network = create("raw/unet").build(data)
-    summarise(network, data, TrainingPlan())
+    summarise(network, data, Training())
     train = torch.stack([sample["image"] for sample in data.samples[:4]])
     assert torch.allclose(network.mean.flatten(), train.mean(dim=(0, 2, 3)), atol=1e-5)
     assert torch.allclose(network.std.flatten(), train.std(dim=(0, 2, 3), unbiased=False), atol=1e-4)

@@ -27,10 +27,10 @@ from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.errors import ProtocolError
 from rs05bench.models.deep import create
 from rs05bench.models.networks import parameter_counts
-from rs05bench.models.plan import TrainingPlan
 from rs05bench.models.summary import TrainingSummary
 from rs05bench.models.terratorch_export import ExportedModel, export_terratorch, patch_contents
 from rs05bench.models.tier_module import TierModule
+from rs05bench.protocol.card import Training
 
 SPLIT = "leave-state-out"
 READERS = {"burn-scars": (BurnScarDataModule, "hls_burn_scars"), "crop-chips": (CropDataModule, "crop_chips")}
@@ -213,7 +213,7 @@ def test_the_rate_warms_up_and_falls_a_step_at_a_time(steps: int, warmup: float,
         task["scheduler_hparams"],
     )
     assert theirs["lr_scheduler"]["interval"] == "step"
-    ours: Any = TierModule(layer, "segmentation", TrainingPlan(steps=steps, warmup=warmup), 1e-3).configure_optimizers()
+    ours: Any = TierModule(layer, "segmentation", Training(steps=steps, warmup=warmup), 1e-3).configure_optimizers()
     rates = []
     for both in (theirs, ours):
         rates.append([])
@@ -242,7 +242,7 @@ def test_the_loss_is_the_weighted_mean_over_labelled_pixels(weights: list[float]
     logits, mask = torch.randn(3, 2, 9, 9, generator=generator) * 4, torch.randint(-1, 2, (3, 9, 9), generator=generator)
     theirs = task.train_loss_handler.compute_loss(ModelOutput(output=logits), mask, task.criterion, None)["loss"]
     summary = TrainingSummary(class_weights=None if weights is None else torch.tensor(weights))
-    tier = TierModule(torch.nn.Identity(), "segmentation", TrainingPlan(), 1e-3, summary)
+    tier = TierModule(torch.nn.Identity(), "segmentation", Training(), 1e-3, summary)
     tier.forward = lambda batch: logits
     assert float(theirs) == pytest.approx(float(tier.training_step({"mask": mask}, 0)), abs=1e-6)
 

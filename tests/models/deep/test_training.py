@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +14,11 @@ import torch
 from rs05bench.errors import BenchError, DataError, ProtocolError
 from rs05bench.models.chip_model import DeepModel
 from rs05bench.models.deep import catalogue, create
-from rs05bench.models.plan import TrainingPlan
+from rs05bench.models.plan import training_of
 from rs05bench.models.summary import TrainingSummary, summarise
 from rs05bench.models.tier_module import TierModule
 from rs05bench.models.training import fit_network
+from rs05bench.protocol.card import TaskCard, Training
 
 FAST = {"accelerator": "cpu", "val_every": 3, "learning_rates": [1e-3]}
 
@@ -174,12 +173,13 @@ def test_without_validation_labels_the_middle_rate_runs_all_steps(chips: Callabl
 
 def test_the_card_decides_how_all_tiers_are_trained(chips: Callable):
     data = chips(steps=7)
-    data.card = SimpleNamespace(
-        training={"steps": 99, "learning_rates": [3e-4], "patience": 2, "val_every": 5, "batch_size": 8, "augmentation": []}
-    )
-    assert TrainingPlan.of(data) == replace(TrainingPlan(), steps=7, learning_rates=(3e-4,), patience=2, val_every=5)
-    with pytest.raises(DataError, match="unknown training option"):
-        TrainingPlan.of(data, stepps=3)
+    declared = {"steps": 99, "learning_rates": [3e-4], "patience": 2, "val_every": 5, "batch_size": 8}
+    chips_of = {"kind": "segmentation", "name": "chips", "targets": ["t"], "classes": ["a", "b"], "splits": ["random"]}
+    data.card = TaskCard.parse({**chips_of, "training": declared})
+    assert training_of(data, {}) == Training(**{**declared, "steps": 7})
+    assert training_of(data, {"patience": 0}).patience == 0
+    with pytest.raises(DataError, match="patience: Input should be greater than or equal to 0"):
+        training_of(data, {"patience": -1})
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression"])
@@ -207,7 +207,7 @@ def test_chips_larger_than_the_training_image_go_through_the_window(chips: Calla
     model = create("alphaearth/conv1x1", **FAST).fit(chips(steps=2))
     large = chips(size=80)
     windowed = predicted(model, large)
-    model.options["window"] = 80
+    model.options = model.options.model_copy(update={"window": 80})
     assert same(windowed, predicted(model, large), atol=1e-6)
 
 
@@ -246,7 +246,7 @@ def test_a_batch_in_parts_is_the_same_step(name: str, chips: Callable):
         batch["features"], batch["size"] = [part.detach() for part in network.encode(batch)], (32, 32)
     losses, gradients = [], []
     for chunk in (None, 2):
-        module = TierModule(network, "segmentation", TrainingPlan(), 1e-3, TrainingSummary(torch.tensor([0.5, 2.0])), chunk=chunk).train()
+        module = TierModule(network, "segmentation", Training(), 1e-3, TrainingSummary(torch.tensor([0.5, 2.0])), chunk=chunk).train()
         network.zero_grad()
         loss = module.training_step(batch, 0)
         loss.backward()
@@ -260,7 +260,7 @@ def test_running_statistics_count_every_part_once(chips: Callable):
     data = chips(size=64)
     batch, network = five(data), create("raw/unet").build(data)
     start = {name: value.clone() for name, value in network.state_dict().items()}
-    TierModule(network, "segmentation", TrainingPlan(), 1e-3, chunk=3).train().training_step(batch, 0).backward()
+    TierModule(network, "segmentation", Training(), 1e-3, chunk=3).train().training_step(batch, 0).backward()
     counted = {name: value.clone() for name, value in network.named_buffers() if name.endswith(("running_mean", "running_var"))}
     network.load_state_dict(start)
     for rows in (slice(0, 2), slice(2, 5)):
@@ -291,7 +291,7 @@ def test_balanced_class_weights_favour_the_rare_class(chips: Callable):
         sample["mask"] = torch.zeros_like(sample["mask"])
         sample["mask"][:4] = 1
     network = create("alphaearth/conv1x1").build(data)
-    weights = summarise(network, data, TrainingPlan(class_weights="balanced")).class_weights
+    weights = summarise(network, data, Training(class_weights="balanced")).class_weights
     assert weights is not None
     assert weights.tolist() == pytest.approx([8 / 14, 4.0])
 
@@ -350,7 +350,7 @@ def test_an_interrupted_fit_resumes_where_it_looked_last(chips: Callable, tmp_pa
             raise Interrupted
 
     handle = network.register_forward_pre_hook(interrupt)
-    plan = TrainingPlan.of(data, learning_rates=[1e-3], val_every=4, patience=0)
+    plan = training_of(data, {"learning_rates": [1e-3], "val_every": 4, "patience": 0})
     with pytest.raises(Interrupted):
         fit_network(network, data, plan, seed=0, checkpoints=tmp_path, accelerator="cpu")
     handle.remove()
@@ -430,7 +430,7 @@ def test_flags_of_torch_are_as_they_were(chips: Callable):
 def test_class_weights_are_summed_in_full_precision(chips: Callable):
     data = chips(size=96)
     network = create("alphaearth/conv1x1").build(data)
-    module = TierModule(network, "segmentation", TrainingPlan(), 1e-3, TrainingSummary(class_weights=torch.tensor([0.37, 1.71])))
+    module = TierModule(network, "segmentation", Training(), 1e-3, TrainingSummary(class_weights=torch.tensor([0.37, 1.71])))
     batch = next(iter(data.train_dataloader()))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         _, count = module.loss(batch)
