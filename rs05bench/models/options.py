@@ -122,7 +122,7 @@ ScheduleOptions = create_model(
 )
 
 
-class DeepOptions(EncoderOptions, AdaptationOptions, HeadOptions, SeriesOptions, RunOptions, ScheduleOptions):  # type: ignore[misc,valid-type]
+class DeepOptions(EncoderOptions, AdaptationOptions, HeadOptions, SeriesOptions, RunOptions, ScheduleOptions):
     """Every option of a deep model. Which of them a model takes depends on its tier; one that it would ignore is refused."""
 
     @classmethod
