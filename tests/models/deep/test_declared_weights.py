@@ -65,8 +65,8 @@ def test_an_encoder_of_chips_takes_the_weights_that_the_card_keeps(tmp_path: Pat
     from rs05bench.models.deep import create
 
     data = chips()
-    data.card, data.folder = task(tmp_path, file="encoder.pt").card, tmp_path
-    data.card.preprocessing["weights"] = {"galileo-nano": {"file": "encoder.pt"}}
+    kept = Preprocessing.model_validate({"weights": {"galileo-nano": {"file": "encoder.pt"}}})
+    data.card, data.folder = SimpleNamespace(name="task", preprocessing=kept), tmp_path
     with pytest.raises(DataError, match=r"encoder\.pt.*keeps its weights here"):
         create("galileo-nano/frozen").build(data)
     create("galileo-nano/frozen@random", patch=8).build(data)
