@@ -81,7 +81,11 @@ class Launcher:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:  # a run is still going
+            self._process.kill()
+            self._process.wait()
         self._work.cleanup()
 
     def run(
