@@ -5,8 +5,9 @@ Names are imported when first used, so that `import rs05bench` costs nothing.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rs05bench.extras import first_use
 
 if TYPE_CHECKING:
     from rs05bench import datamodules, datasets, models, protocol
@@ -55,12 +56,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = first_use(__name__, _HOME, _ROOMS)
 
 
 def __dir__() -> list[str]:

@@ -52,6 +52,7 @@ def main() -> None:
     """Runs the command; an error of ours or of the machine becomes one message on standard error and exit status 2."""
     from rs05bench.cli._output import show_names_as_they_are
     from rs05bench.errors import BenchError, machine_error
+    from rs05bench.extras import missing_extra
 
     show_names_as_they_are()
     warnings.showwarning = lambda message, *_: typer.echo(f"Warning: {message}", err=True)  # without our file and line
@@ -67,7 +68,7 @@ def main() -> None:
         _close_output()
         sys.exit(0)
     except Exception as error:
-        told = error if isinstance(error, BenchError) else machine_error(error)
+        told = error if isinstance(error, BenchError) else missing_extra(error) or machine_error(error)
         if told is None or "--debug" in sys.argv:
             raise
         _close_output()

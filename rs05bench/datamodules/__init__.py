@@ -5,8 +5,9 @@ Names are imported when first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rs05bench.extras import first_use
 
 if TYPE_CHECKING:
     from rs05bench.datamodules.chip_datamodule import BurnScarDataModule, ChipDataModule, CropDataModule
@@ -25,10 +26,7 @@ _HOME = {
 __all__ = ["BurnScarDataModule", "ChipDataModule", "CropDataModule", "CropParcelDataModule", "TableDataModule", "UrbanDataModule"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = first_use(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rs05bench.datasets.chip_units import CHIP_READERS
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
@@ -22,12 +23,11 @@ def open_source(card: TaskCard, data_dir: str | Path, *, unlabelled: bool = Fals
     Raises:
         DataError: A file is missing or not what the card says, or units without a label were asked of chips.
     """
-    from rs05bench.datamodules.chipsource import open_chips
-    from rs05bench.datasets.chip_units import CHIP_READERS
-
     if card.reader in CHIP_READERS:
         if unlabelled:
             raise DataError(f"{card.name} is of chips, and units without a label are read from tables only", source=data_dir)
+        from rs05bench.datamodules.chipsource import open_chips
+
         return open_chips(card, data_dir)
     from rs05bench.datasets.embedding_table import EmbeddingTable
     from rs05bench.models.features import derive
@@ -41,10 +41,10 @@ def open_view(source: TaskSource, manifest: SplitManifest, cell: Cell) -> TaskVi
     Raises:
         ProtocolError: The cell breaks a rule, e.g. nothing to train on.
     """
-    from rs05bench.datamodules.chipsource import ChipSource
-
-    if isinstance(source, ChipSource):
+    if source.card.reader in CHIP_READERS:
         from rs05bench.datamodules.chip_datamodule import ChipDataModule
+        from rs05bench.datamodules.chipsource import ChipSource
 
+        assert isinstance(source, ChipSource)
         return ChipDataModule(source.root, cell.split, cell.fold, cell.budget, cell.seed, manifest=manifest, source=source).view
     return TaskData.build(source, manifest, cell.fold, cell.budget, cell.seed, split=cell.split, target=cell.target)

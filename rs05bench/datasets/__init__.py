@@ -5,8 +5,9 @@ Names are imported when first used: TorchGeo takes seconds to import.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rs05bench.extras import first_use
 
 if TYPE_CHECKING:
     from rs05bench.datasets.burn_scars import HLSBurnScars
@@ -48,10 +49,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = first_use(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from rs05bench.errors import DataError
+from rs05bench.extras import require
 
 if TYPE_CHECKING:
     import asyncio
@@ -181,10 +182,7 @@ def store_for(base: str, **options: Any) -> Any:
         _refuse_fork(pid, base)
     key = (os.getpid(), base, tuple(sorted((name, str(value)) for name, value in options.items())))
     if key not in _stores:
-        try:
-            from obstore.store import from_url
-        except ImportError as error:
-            raise DataError("reading over the network needs obstore", source=base, remedy='pip install "rs05bench[remote]"') from error
+        from_url = require("obstore.store", purpose=f"reading {base}").from_url
         if base.startswith("http://"):
             options = {"client_options": {"allow_http": True}} | options
         _stores[key] = from_url(base, **options)

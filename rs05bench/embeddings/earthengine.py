@@ -14,6 +14,7 @@ import numpy as np
 from rs05bench.embeddings.pixel_grid import WGS84, GeoBoxLike, Grid, transformer, utm_zone, zone_of
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.errors import DataError
+from rs05bench.extras import require
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -46,10 +47,7 @@ class EarthEngine:
                 f"{self.product.name} is not in Earth Engine", remedy=f"It is at: {', '.join(self.product.access) or 'unknown'}."
             )
         self._bands = self.product.bands
-        try:
-            import ee
-        except ImportError as error:
-            raise DataError("Earth Engine needs earthengine-api", remedy='pip install "rs05bench[earthengine]"') from error
+        ee: Any = require("ee", purpose="reading from Earth Engine")
         try:
             ee.Initialize(credentials=credentials, project=project, url=url)
         except Exception as error:  # the client raises its own, google-auth's and requests' exceptions

@@ -13,6 +13,7 @@ from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.embeddings.raster import NotThisReader, Raster
 from rs05bench.errors import DataError
+from rs05bench.extras import MissingExtraError, require
 
 
 def open_raster(path: str | os.PathLike[str], of: EmbeddingProduct | None = None, **options: Any) -> Raster:
@@ -30,13 +31,11 @@ def open_raster(path: str | os.PathLike[str], of: EmbeddingProduct | None = None
     if record.scale.kind != "table" and not is_remote(name):
         return GdalRaster(name, record)  # the range reader is for bytes
     try:
-        import imagecodecs  # noqa: F401
-        import tifffile  # noqa: F401
-    except ImportError as error:
+        for module in ("imagecodecs", "tifffile"):
+            require(module, purpose=f"reading {name}")
+    except MissingExtraError:
         if is_remote(name):
-            raise DataError(
-                "reading over the network needs tifffile and imagecodecs", source=name, remedy='pip install "rs05bench[remote]"'
-            ) from error
+            raise
         return GdalRaster(name, record)
     source = open_bytes(name, **options)
     try:

@@ -22,6 +22,7 @@ from rs05bench.embeddings.products import EmbeddingProduct, PixelScale, all_prod
 from rs05bench.embeddings.tile_index import COLUMNS, TileIndex, tile_record
 from rs05bench.embeddings.zarr_raster import SMALLEST_BLOCK, AxisArray, GroupArrays, SmallChunks, ZarrRaster
 from rs05bench.errors import DataError
+from rs05bench.extras import require
 
 _TIME_NAMES, _BAND_NAMES = ("time", "year", "t"), ("band", "bands", "embedding", "feature", "channel", "dim")
 _Y_NAMES, _X_NAMES = ("y", "lat", "latitude"), ("x", "lon", "longitude")
@@ -93,10 +94,7 @@ class _ZarrOpener:
 
 
 def _open(address: str) -> Any:
-    try:
-        import zarr
-    except ImportError as error:
-        raise DataError("reading Zarr needs zarr", source=address, remedy='pip install "rs05bench[remote]"') from error
+    zarr: Any = require("zarr", purpose=f"reading {address}")
     store: Any = address.rstrip("/")
     if is_remote(address):
         from zarr.storage import ObjectStore

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,7 +39,8 @@ def choose_models(text: str | Sequence[str], card: TaskCard) -> list[str]:
 
     Args:
         text: Names and patterns, separated by commas or as a list. `shallow` stands for every floor and shallow learner of this task,
-            `all` for every model its data can feed, a pattern such as `*/rf` for those of `all` that match.
+            `all` for every model its data can feed, a pattern such as `*/rf` for those of `all` that match. All three leave out, with a
+            warning, models whose packages are not installed.
         card: The task.
 
     Raises:
@@ -61,10 +63,18 @@ def choose_models(text: str | Sequence[str], card: TaskCard) -> list[str]:
 
 
 def _listed(card: TaskCard) -> list[tuple[str, bool]]:
-    """Models that do a task: name, and whether it is a floor or shallow learner."""
+    """Models that do a task and whose packages are installed: name, and whether it is a floor or shallow learner."""
     from rs05bench import models
 
-    return [(listed.card.name, listed.source == "built in") for listed in models.list_models(card) if card.kind in listed.kinds]
+    found = [listed for listed in models.list_models(card) if card.kind in listed.kinds]
+    absent: dict[str, list[str]] = {}
+    for listed in found:
+        if listed.extra is not None:
+            absent.setdefault(listed.extra, []).append(listed.card.name)
+    for extra, names in absent.items():
+        some = f"{names[0]}, {names[1]} and {len(names) - 2} more" if len(names) > 2 else " and ".join(names)
+        warnings.warn(f"left out, because an extra is not installed: {some}; pip install 'rs05bench[{extra}]'", stacklevel=3)
+    return [(listed.card.name, listed.source == "built in") for listed in found if listed.extra is None]
 
 
 def expand(

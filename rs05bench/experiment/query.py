@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from rs05bench.errors import DataError
 from rs05bench.experiment.results import COST_COLUMNS, KEYS, arranged, cost_of, drops_of, row_of
 from rs05bench.experiment.store import ResultStore, entries_of
+from rs05bench.extras import require
 from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.hashing import content_digest, json_digest, text_digest
 from rs05bench.protocol.metrics import find_metric
@@ -69,12 +70,10 @@ def select(store: ResultStore, where: str | None = None, columns: Sequence[str] 
         order: What to order by; default as the table is.
 
     Raises:
-        DataError: DuckDB is not installed, or the condition is not understood.
+        MissingExtraError: DuckDB is not installed.
+        DataError: The condition is not understood.
     """
-    try:
-        import duckdb
-    except ImportError as error:
-        raise DataError("--where and expressions need duckdb", remedy="pip install 'rs05bench[query]'") from error
+    duckdb: Any = require("duckdb", purpose="a condition or an expression over results")
     found = compact(store)
     chosen = ", ".join(columns) if columns else "*"
     grouped = " group by all" if columns and any("(" in column for column in columns) else ""

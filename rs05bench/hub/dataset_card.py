@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from rs05bench.errors import DataError
+from rs05bench.extras import require
 
 INDEX = "rs05bench.json"
 SPLIT = "manifest"
@@ -76,12 +77,10 @@ def croissant(repo: str, items: Sequence[Item]) -> dict[str, Any]:
     The format is ML Commons' (https://docs.mlcommons.org/croissant/docs/croissant-spec.html).
 
     Raises:
-        DataError: `mlcroissant` is not installed, or finds a fault.
+        MissingExtraError: `mlcroissant` is not installed.
+        DataError: It finds a fault.
     """
-    try:
-        import mlcroissant as mlc
-    except ImportError as error:
-        raise DataError("Croissant metadata need mlcroissant", remedy="pip install 'rs05bench[hub]'") from error
+    mlc: Any = require("mlcroissant", purpose="writing Croissant metadata")
     distribution, record_sets = [], []
     for item in items:
         for file, digest in item["files"].items():

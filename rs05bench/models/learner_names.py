@@ -10,6 +10,8 @@ KINDS = {
     "majority": "classification",
     "mean": "regression",
 }
+PACKAGES = {"xgboost": "xgboost", "lightgbm": "lightgbm"}
+"""Learner -> package of an extra that it needs."""
 BOTH = ("classification", "regression")
 
 

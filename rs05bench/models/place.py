@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.extras import MissingExtraError, extra_of
 from rs05bench.models.shallow import ShallowModel
 
 if TYPE_CHECKING:
@@ -86,26 +87,32 @@ def harmonics(lonlat: Floats, degrees: int = HARMONICS) -> NDArray[np.float32]:
     return np.column_stack(columns).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
 def weights_file() -> Path:
     """The location encoder's weights in the installed wheel, or where `RS05BENCH_GEOCLIP` says.
 
     Raises:
-        DataError: Not installed.
+        MissingExtraError: Not installed.
     """
+    path = _weights_path()
+    if not path.is_file():
+        raise MissingExtraError("geoclip", purpose="GeoCLIP's location encoder")
+    return path
+
+
+def encoder_installed() -> bool:
+    """Whether GeoCLIP's location encoder and what runs it are there."""
+    return _weights_path().is_file() and extra_of("torch") is None
+
+
+def _weights_path() -> Path:
     from importlib.metadata import PackageNotFoundError, distribution
 
     if named := os.environ.get("RS05BENCH_GEOCLIP"):
         return Path(named)
     try:
-        path = Path(str(distribution("geoclip").locate_file(_WEIGHTS)))
+        return Path(str(distribution("geoclip").locate_file(_WEIGHTS)))
     except PackageNotFoundError:
-        path = Path(_WEIGHTS)
-    if not path.is_file():
-        raise DataError(
-            "GeoCLIP's location encoder is not installed", remedy='pip install "rs05bench[geoclip]" (38 MB of weights in the wheel).'
-        )
-    return path
+        return Path(_WEIGHTS)
 
 
 @lru_cache(maxsize=1)

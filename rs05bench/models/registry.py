@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, cast
 from rs05bench.embeddings.card_products import products_of
 from rs05bench.embeddings.products import DEFAULT, product
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.extras import extra_of, missing_extra
 from rs05bench.models.input_tiers import facts_of, tier_of
-from rs05bench.models.learner_names import SHALLOW_NAMES, kinds_of
-from rs05bench.models.place import PLACE_ENCODERS
+from rs05bench.models.learner_names import PACKAGES, SHALLOW_NAMES, kinds_of
+from rs05bench.models.place import PLACE_ENCODERS, encoder_installed
 from rs05bench.protocol.feature_sets import set_of
 
 if TYPE_CHECKING:
@@ -49,6 +50,16 @@ class Listed:
     card: ModelCard
     source: str
     kinds: tuple[str, ...]
+
+    @property
+    def extra(self) -> str | None:
+        """The extra to install before it can be fitted; None where its packages are there."""
+        if self.source == "deep":
+            return extra_of("torch")
+        if self.card.name.partition("/")[0] == "geoclip":
+            return None if encoder_installed() else "geoclip"
+        needed = PACKAGES.get(self.card.learner)
+        return None if needed is None else extra_of(needed)
 
 
 def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options: Any) -> Model:
@@ -373,7 +384,10 @@ def _from_outside(name: str, card: TaskCard | None, seed: int, options: dict[str
     if entry is None:
         return None
     if entry.source == "deep":
-        return cast("Model", entry.make(name, card=card, seed=seed, **options))
+        try:
+            return cast("Model", entry.make(name, card=card, seed=seed, **options))
+        except ModuleNotFoundError as error:
+            raise missing_extra(error, purpose=f"the model {name}") or error from None
     return cast("Model", entry.make(card=card, seed=seed, **options))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,9 @@ from rs05bench.protocol.geodesy import metres_per_degree
 from rs05bench.report.drawing import PANEL, Spec, records
 from rs05bench.report.figures import POINT, SAID
 from rs05bench.report.style import FAINT, INK, MUTED, RULE
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
 
 SIDE = PANEL + 40
 """Outer height of a map: its title above a square."""
@@ -189,28 +193,16 @@ def group_outlines(points: pd.DataFrame, column: str, *, most: int = MOST_OUTLIN
 
 
 def borders(west: float, south: float, east: float, north: float) -> Sequence[Pairs]:
-    """Lines of coasts and countries within a box (Natural Earth at 1:110 million, public domain); none where they are not installed."""
+    """Lines of coasts and countries within a box (Natural Earth at 1:110 million, public domain)."""
     import shapely
 
-    lines = _countries()
-    if lines is None:
-        return ()
-    cut = shapely.intersection(lines, shapely.box(west, south, east, north))
+    cut = shapely.intersection(_countries(), shapely.box(west, south, east, north))
     parts = [part for part in shapely.get_parts(cut) if part.geom_type == "LineString"]
     return [shapely.get_coordinates(part) for part in parts]
 
 
 @functools.cache
-def _countries():  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """Natural Earth's countries as pyogrio, which GeoPandas needs, ships them."""
+def _countries() -> BaseGeometry:
     import shapely
 
-    spec = find_spec("pyogrio")
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).parent / "tests" / "fixtures" / "naturalearth_lowres" / "naturalearth_lowres.shp"
-    if not path.is_file():
-        return None
-    import geopandas
-
-    return shapely.union_all(geopandas.read_file(path).geometry.boundary.to_numpy())
+    return shapely.from_geojson(gzip.decompress(Path(__file__).with_name("borders.geojson.gz").read_bytes()))

@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.geography import OUTSIDE, locate, us_states
 from rs05bench.datasets.mgrs import parse_tile
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
@@ -45,6 +43,10 @@ def wildfire_events(root: Path, card: TaskCard, split: str) -> UnitTable:
 
 def crop_chip_list(root: Path, card: TaskCard, split: str) -> UnitTable:
     """The chips of the multi-temporal crop set that were published, a unit a chip, at the centre of its footprint."""
+    import geopandas as gpd
+
+    from rs05bench.datasets.geography import OUTSIDE, locate, us_states
+
     path = root / "chip_tracker.csv"
     tracker = _table(path, ["chip_id", "tile", "first_image_date"]).set_index("chip_id")
     footprints = _polygons(root / "chip_bbox_5070.geojson").set_index("id")
@@ -70,6 +72,8 @@ def crop_chip_list(root: Path, card: TaskCard, split: str) -> UnitTable:
 
 def counties(root: Path, card: TaskCard, split: str) -> UnitTable:
     """US counties, a unit a county and year, at a point inside their polygon."""
+    from rs05bench.datasets.geography import us_states
+
     path = root / "embeddings.parquet"
     try:
         frame = pd.read_parquet(path, columns=["GEOID", "year"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rs05bench.datasets.recipes.embedding_columns import can_embed, credit, embed, embedding_of
 from rs05bench.errors import DataError
+from rs05bench.extras import require
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,10 +116,7 @@ def group_of(code: str, groups: dict[str, str | None]) -> str | None:
 
 
 def _read(job: BuildJob, path: Path, done: int, total: int) -> list[dict[str, Any]]:
-    try:
-        import h5py
-    except ImportError:
-        raise DataError("HDF5 files need the package h5py", source=path, remedy="Install it: pip install 'rs05bench[hdf5]'.") from None
+    h5py: Any = require("h5py", purpose=f"reading {path.name}")
     official = next((part for part in ("train", "val", "test") if part in path.stem.lower()), "")
     rows = []
     try:

@@ -17,6 +17,7 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.executors.batches import Batch, Needs, Tell
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.workers import Job, OpenTask, Outcome, open_bench, run_cells
+from rs05bench.extras import require
 from rs05bench.protocol.result import Cell
 
 MIB = 1024 * 1024
@@ -227,8 +228,4 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise DataError("the Ray executor needs ray", remedy="pip install 'rs05bench[ray]'") from error
-    return ray
+    return require("ray", purpose="the Ray executor")
