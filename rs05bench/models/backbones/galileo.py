@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rs05bench.errors import DataError
+from rs05bench.extras import require
 from rs05bench.models.backbones.bands import BandWarning
 from rs05bench.models.backbones.family import Family, calendar, outputs_of
 from rs05bench.models.backbones.imports import terratorch_kept_quiet
@@ -164,11 +165,5 @@ class Galileo(Family):
 
 def _library() -> Any:
     """The module of rslearn that holds Galileo."""
-    try:
-        with terratorch_kept_quiet():
-            from rslearn.models.galileo import single_file_galileo
-    except ImportError as error:
-        raise DataError(
-            f"Galileo is built by rslearn, which cannot be imported ({error})", remedy="pip install 'rs05bench[encoders]'"
-        ) from error
-    return single_file_galileo
+    with terratorch_kept_quiet():
+        return require("rslearn.models.galileo.single_file_galileo", purpose="Galileo")

@@ -13,7 +13,7 @@ from typing import Any, override
 import torch
 from torch import Tensor, nn
 
-from rs05bench.errors import DataError
+from rs05bench.extras import require
 from rs05bench.models.backbones.family import Family, calendar, drop, outputs_of
 from rs05bench.models.backbones.imports import terratorch_kept_quiet
 from rs05bench.models.backbones.weights import load_complete, read_state_dict, strip_prefix
@@ -114,11 +114,4 @@ class OlmoEarth(Family):
 
 
 def _library() -> Any:
-    try:
-        from olmoearth_pretrain_minimal.olmoearth_pretrain_v1 import olmoearth_pretrain_v1
-    except ImportError as error:
-        raise DataError(
-            f"OlmoEarth is built by olmoearth-pretrain-minimal, which cannot be imported ({error})",
-            remedy="pip install 'rs05bench[encoders]'",
-        ) from error
-    return olmoearth_pretrain_v1
+    return require("olmoearth_pretrain_minimal.olmoearth_pretrain_v1.olmoearth_pretrain_v1", purpose="OlmoEarth")
