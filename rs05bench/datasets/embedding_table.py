@@ -375,7 +375,8 @@ class EmbeddingTable:
             # A group no split moves may be unknown; one that a split moves may not, and UnitTable refuses it.
             data[name] = values.where(values.notna(), "unknown") if name in card.fairness_groups and not self._moved(name) else values
         units = UnitTable.build(pd.DataFrame(data), groups=groups, crs=crs, source=self.source)
-        self.frame["lon"], self.frame["lat"] = units.frame["lon"].to_numpy(), units.frame["lat"].to_numpy()
+        # A copy with the columns side by side again: derived features were added one by one.
+        self.frame = frame.assign(lon=units.frame["lon"].to_numpy(), lat=units.frame["lat"].to_numpy())
         return units
 
     def _moved(self, column: str) -> bool:

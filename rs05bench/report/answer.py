@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -128,17 +129,25 @@ def overview(chapters: Sequence[Chapter]) -> Figure:
     """One panel a task: the best model of each tier, in-domain and held out."""
     frames = [chapter.overview for chapter in chapters if len(chapter.overview)]
     tiers = max((frame["model"].nunique() for frame in frames), default=1)
-    panels = [_panel(chapter) for chapter in chapters if len(chapter.overview)]
+    shown = [chapter for chapter in chapters if len(chapter.overview)]
+    titles = [textwrap.wrap(chapter.section.title, _TITLE_LETTERS) for chapter in shown]
+    lines = max((len(title) for title in titles), default=1)
+    # Every title takes the lines of the longest, so that all panels have one height.
+    panels = [_panel(chapter, title + [" "] * (lines - len(title))) for chapter, title in zip(shown, titles, strict=True)]
     frame = pd.concat([chapter.overview.assign(task=chapter.section.key) for chapter in chapters], ignore_index=True)
     caption = (
         "The best model of each tier at the largest budget. Filled: held out, with its 95 % interval. Hollow: in-domain (regions that "
         "also train). An interval that is not drawn could not be given."
     )
     digests = sorted({digest for chapter in chapters for digest in chapter.overview_digests})
-    return Figure("overview", "All tasks", caption, panels, frame, digests, 92 + 26 * tiers)
+    return Figure("overview", "All tasks", caption, panels, frame, digests, 92 + 26 * tiers + 15 * (lines - 1))
 
 
-def _panel(chapter: Chapter) -> Spec:
+_TITLE_LETTERS = 38
+"""Letters of a title that fit above a panel."""
+
+
+def _panel(chapter: Chapter, title: list[str]) -> Spec:
     frame, metric = chapter.overview, chapter.section.metric
     models = dict(zip(frame["model"], frame["tier"], strict=True))
     look = tier_scale(models)
@@ -176,4 +185,4 @@ def _panel(chapter: Chapter) -> Spec:
         )
     labels = frame["labels"].dropna()
     subtitle = f"{labels.iloc[0]:.0f} {chapter.section.labels_word}" if len(labels) else ""
-    return {"title": {"text": chapter.section.title, "subtitle": subtitle, "limit": 320}, "layer": layers}
+    return {"title": {"text": title, "subtitle": subtitle}, "layer": layers}
