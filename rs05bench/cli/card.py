@@ -118,12 +118,6 @@ def _ask(facts: TableFacts, answers: dict[str, str], table: Path, *, yes: bool) 
             answers[question.field] = named_crs(answer) if question.field == "crs" else answer
 
 
-def _holds_chips(folder: Path) -> bool:
-    from rs05bench.datasets.chip_init import holds_chips
-
-    return holds_chips(folder)
-
-
 def _init_chips(folder: Path, out: Path, answers: dict[str, str], *, name: str | None, yes: bool) -> None:
     import re
 
