@@ -26,7 +26,7 @@ from rs05bench.protocol.stored_predictions import read_predictions
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rs05bench.experiment.sensitivity import Sensitivity
+    from rs05bench.experiment.sensitivity_record import Sensitivity
 
 
 class ResultStore:
@@ -138,7 +138,7 @@ class ResultStore:
 
     def sensitivity(self, task: str, target: str) -> Sensitivity | None:
         """What `put_sensitivity` kept; None where nothing was."""
-        from rs05bench.experiment.sensitivity import Sensitivity
+        from rs05bench.experiment.sensitivity_record import Sensitivity
 
         path = _named(self.root, "sensitivity", f"{task}-{text_digest(target)[:12]}", ".json")
         return Sensitivity.model_validate(read_json_mapping(path)) if path.is_file() else None

@@ -68,7 +68,7 @@ class Runs:
         return dict(groups)
 
 
-class NotApplicable(Exception):
+class RuleNotApplicable(Exception):
     """Raised by a check that has nothing to look at; carries the reason."""
 
 
@@ -135,7 +135,7 @@ def _as_result(record: Result | Mapping[str, Any]) -> Result:
 def _judge(rule: Rule, runs: Runs) -> RuleVerdict:
     try:
         breaches, held = rule.check(runs)
-    except NotApplicable as nothing:
+    except RuleNotApplicable as nothing:
         return RuleVerdict(rule=rule.number, key=rule.key, sentence=rule.sentence, verdict="not applicable", reason=str(nothing))
     breaches = list(dict.fromkeys(breaches))
     reason = rule.sum_up(runs, breaches) if breaches else held
@@ -335,7 +335,7 @@ def _beats_floors(pool: Pool, point: Point, points: Sequence[Point]) -> bool:
 
 def _hybrid(runs: Runs) -> tuple[list[str], str]:
     if runs.cards and not any("hybrid" in card.features for card in runs.cards.values()):
-        raise NotApplicable("no card declares hybrid features")
+        raise RuleNotApplicable("no card declares hybrid features")
     wrong = [fault for fault in _needs_tier("hybrid", "hybrid baseline")(runs) if _has(runs, fault, "hybrid")]
     return wrong, "a hybrid baseline stands beside the others under every main split"
 
@@ -358,7 +358,7 @@ def _curve(runs: Runs) -> tuple[list[str], str]:
 def _drop(runs: Runs) -> tuple[list[str], str]:
     moved = [result for result in runs.results if result.main and result.cell.split.rule.same_units == "fold"]
     if not moved:
-        raise NotApplicable("no split holds a region or a year out")
+        raise RuleNotApplicable("no split holds a region or a year out")
     wrong = [f"{_name(result)}: no scores inside groups" for result in moved if not _inside(result)]
     drops = cell_drops(moved)
     wrong += [
@@ -385,7 +385,7 @@ def _error_maps(runs: Runs) -> tuple[list[str], str]:
 def _twin(runs: Runs) -> tuple[list[str], str]:
     pretrained = [r for r in runs.results if r.model.tier in ENCODER_TIERS and r.model.pretrained and not r.model.random_twin]
     if not pretrained:
-        raise NotApplicable("no model has a pretrained encoder with open weights")
+        raise RuleNotApplicable("no model has a pretrained encoder with open weights")
     there = {(r.cell.task, r.cell.split, r.cell.budget, r.cell.model) for r in runs.results if r.model.random_twin}
     wrong = [
         f"{r.cell.task} / {r.cell.split} / {r.cell.budget}: {r.cell.model} has no {r.cell.model}@random"
@@ -434,7 +434,7 @@ def _calibration(runs: Runs) -> tuple[list[str], str]:
 def _overlap(runs: Runs) -> tuple[list[str], str]:
     learnt = [r for r in runs.results if not r.model.random_twin and (r.model.pretrained or r.model.tier in ("embedding", "hybrid"))]
     if not learnt:
-        raise NotApplicable("no model rests on anything pretrained")
+        raise RuleNotApplicable("no model rests on anything pretrained")
     wrong = [f"{r.cell.model}: does not say what it was pretrained on" for r in learnt if not r.model.pretraining]
     wrong += [
         f"{name}: the card does not declare its overlap with pretraining data" for name, card in runs.cards.items() if not card.overlap
