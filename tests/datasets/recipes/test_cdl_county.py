@@ -168,4 +168,4 @@ def test_wrong_sources_are_refused(root, tmp_path):
     refused("2022_30m_cdls.tif: ")
     raster(root / "2022_30m_cdls.tif", 2022)
     shutil.rmtree(root / "alphaearth")
-    refused("neither AlphaEarth tiles .* nor HLS granules")
+    refused("neither tiles of an embedding .* nor HLS granules")
