@@ -305,7 +305,13 @@ def product(name: str | Path | EmbeddingProduct = DEFAULT) -> EmbeddingProduct:
 
 
 def of_columns(names: Sequence[str]) -> EmbeddingProduct | None:
-    """The product whose usual column names these are, none more and none less; None where no product or several fit."""
+    """The product whose usual column names these are, none more and none less.
+
+    None where no product or several fit, and where the names are anybody's (`embedding_0`, `emb_1`): as many other encoders have vectors of
+    the same length.
+    """
+    if all(re.fullmatch(r"emb(edding)?s?_\d+", name) for name in names):
+        return None
     fit = [record for record in all_products().values() if record.dimensions == len(names) and set(record.bands) == set(names)]
     return fit[0] if len(fit) == 1 else None
 

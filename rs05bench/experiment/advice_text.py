@@ -39,7 +39,7 @@ def lines(advice: Advice) -> list[str]:
         said.append("Another area: not known. Nothing is held out, so these labels say nothing of how a model does elsewhere.")
     said += [line for line in (_each_group(advice), _place(advice), _more(advice), _there(advice), _open(advice)) if line]
     said.append(_basis(advice))
-    notes = " ".join([*advice.notes, MEANINGS.get(advice.metric, "")]).strip()
+    notes = " ".join(f"{note.rstrip('.')}." for note in (*advice.notes, MEANINGS.get(advice.metric, "")) if note)
     return [*said, notes] if notes else said
 
 

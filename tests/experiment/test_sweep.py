@@ -100,7 +100,7 @@ def test_what_cells_warned_of_the_data_is_told_once_at_the_end(tiny, tmp_path, m
     assert capsys.readouterr().err.count("Warning: the values look odd") == 1
     kept = {(result.model.name, result.cell.seed): result.training.warnings for result in ResultStore(tmp_path / "runs").results()}
     odd = {seed: f"the values look odd: {seed}.5e-05" for seed in (3, 4)}
-    assert kept == {("Doubts", 3): [odd[3]], ("Doubts", 4): [odd[4]], ("Even", 3): None, ("Even", 4): None}
+    assert kept == {("Doubts", 3): [odd[3]], ("Doubts", 4): [odd[4]], ("Even", 3): [], ("Even", 4): []}
     run_with_progress(grid, tmp_path / "runs", jobs=2)
     assert "look odd" not in capsys.readouterr().err, "nothing was run, so nothing is new"
     run_with_progress(grid, tmp_path / "more", jobs=2, jsonl=True)

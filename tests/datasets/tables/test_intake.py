@@ -75,7 +75,8 @@ def test_a_measured_column_is_a_feature(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stem", "count", "product"), [("emb_", 32, ""), ("tessera_", 128, "tessera"), ("clay-", 40, "clay"), ("f", 300, "")]
+    ("stem", "count", "product"),
+    [("emb_", 32, ""), ("tessera_", 128, "tessera"), ("clay-", 40, "clay"), ("f", 300, ""), ("embedding_", 768, "")],
 )
 def test_numbered_columns_are_an_embedding_under_any_name(tmp_path, stem, count, product):
     frame = plots(dims=count).rename(columns={f"A{band:02d}": f"{stem}{band}" for band in range(count)})
