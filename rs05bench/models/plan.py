@@ -107,6 +107,11 @@ class FitHistory:
     planned_steps: int | None = None
     batch_size: int | None = None
 
+    @property
+    def still_falling(self) -> bool:
+        """Whether the last of several looks at the validation labels was the best, after all steps."""
+        return len(self.validation) > 1 and not self.stopped_early and self.best_step == self.validation[-1][0]
+
     def record(self) -> TrainingRecord:
         """What a result states of its training; the rules read it."""
         return TrainingRecord(

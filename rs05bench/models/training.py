@@ -90,7 +90,8 @@ def fit_network(
             "  To go on, declare smaller training.learning_rates in the task card."
         )
     note = "" if validated else "no validation labels in this budget: the middle learning rate of the grid, all steps, no early stopping"
-    note = "; ".join(part for part in (note, best[1].note) if part)
+    last = "the last look at the validation labels was the best: the fit had not converged, and more steps may lower the loss"
+    note = "; ".join(part for part in (note, best[1].note, last if best[1].still_falling else "") if part)
     history = replace(best[1], tried=tried, seconds=time.perf_counter() - started, note=note)
     return replace(history, planned_steps=plan.steps, batch_size=getattr(data, "batch_size", None)), summary
 

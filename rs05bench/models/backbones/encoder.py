@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rs05bench.errors import DataError
-from rs05bench.models.backbones.bands import ScaleWarning, check_scale, match_bands, warn_of_stand_ins
+from rs05bench.models.backbones.bands import DataWarning, ScaleWarning, check_scale, match_bands, warn_of_stand_ins
 from rs05bench.models.backbones.catalogue import backbone_spec
 from rs05bench.models.backbones.families import FAMILIES
 from rs05bench.models.backbones.family import Family
@@ -27,6 +27,10 @@ PICTURE = 255.0
 """The scale of data of 8 bits: 255 is white, and no reflectance of 1."""
 WHITE = 0.3558
 """Reflectance that is white in Sentinel-2's true-colour image (the product's definition: 8-bit counts end at 3,558 of 10,000)."""
+
+
+SAME_FEATURES = 1e-3
+"""Relative spread between images below which features count as the same."""
 
 
 class Backbone(nn.Module):
@@ -65,6 +69,7 @@ class Backbone(nn.Module):
         self.origin = origin
         self.layers: tuple[int, ...] = tuple(self.spec.layers)
         self._scale_checked = False
+        self._features_checked = origin.startswith("random:")
         self._state: str | None = None
         slots = family.matching.slots
         self._buffer("index", torch.tensor(family.matching.indices))
@@ -113,6 +118,7 @@ class Backbone(nn.Module):
     def begin(self) -> None:
         """Warn of the data again, as a fresh encoder does: models that share one are told alike."""
         self._scale_checked = False
+        self._features_checked = self.origin.startswith("random:")
         warn_of_stand_ins(self.family.matching, self.spec.name)
 
     def look_at(self, image: Tensor) -> None:
@@ -153,8 +159,30 @@ class Backbone(nn.Module):
         x = _pad(self.normalise(image), self.padded_size(height, width))
         if self.spec.frames == "native" or frames == 1:
             single = x.squeeze(1) if x.ndim == 5 and self.spec.frames != "native" else x
-            return self.family.run(self.encoder, single, time, location, self.layers)
-        return self._fold_in(x, time, location)
+            maps = self.family.run(self.encoder, single, time, location, self.layers)
+        else:
+            maps = self._fold_in(x, time, location)
+        self._look_at_features(image, maps[-1])
+        return maps
+
+    def _look_at_features(self, image: Tensor, deepest: Tensor) -> None:
+        """Warn where pretrained features of the first batch hardly differ between different images.
+
+        Inputs that are not in the encoder's units saturate it: it then says the same of every image, and a head on it learns nothing.
+        """
+        if self._features_checked or len(image) < 2 or torch.equal(image[0], image[1]):
+            return
+        self._features_checked = True
+        with torch.no_grad():
+            means = deepest.detach().float().mean(dim=(-2, -1))
+            spread = float(means.std(dim=0).square().mean().sqrt() / means.square().mean().sqrt().clamp_min(1e-12))
+        if spread < SAME_FEATURES:
+            warnings.warn(
+                f"{self.spec.name}: the features of {len(image)} different images hardly differ (by {spread:.1e} of their size); "
+                "the scale or the bands of the data are probably not what is declared",
+                DataWarning,
+                stacklevel=2,
+            )
 
     def _fold_in(self, x: Tensor, time: Tensor | None, location: Tensor | None) -> list[Tensor]:
         """Encode every date alone and stack the features: the declared fold-in of encoders that take one date."""

@@ -77,6 +77,18 @@ def test_a_model_on_any_encoder_of_timm_has_a_card():
     assert create("timm-resnet18/frozen-logistic").card.pretraining == ["ImageNet-1k"]
 
 
+def test_features_that_are_the_same_for_every_image_are_noticed():
+    """Counts declared as reflectance saturate an encoder: it sees white, and says the same of every image."""
+    counts = torch.rand(4, 3, 64, 64) * 3000 + 50
+    with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+        warnings.simplefilter("always")
+        build_backbone("timm-tf_efficientnet_lite0", bands=RGB, scale=1.0, image_size=64).eval()(counts)
+    assert any("4 different images hardly differ" in str(warning.message) for warning in caught)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        build_backbone("timm-tf_efficientnet_lite0", bands=RGB, scale=10_000.0, image_size=64).eval()(counts)
+
+
 def test_what_timm_has_not_is_named():
     with pytest.raises(DataError, match=r"timm has no such encoder\n.*timm-resnet"):
         backbone_spec("timm-resnet_nothing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,14 @@ def test_without_validation_labels_the_middle_rate_runs_all_steps(chips: Callabl
     history = create("alphaearth/conv1x1", **FAST | {"learning_rates": [1e-1, 1e-3, 1e-2]}).fit(data).history_
     assert (history.learning_rate, history.steps, history.best_validation) == (1e-2, 4, None)
     assert "no validation labels" in history.note
+
+
+def test_a_fit_whose_last_look_was_the_best_is_said_not_to_have_converged(chips: Callable):
+    short = create("alphaearth/conv1x1", **FAST | {"steps": 4, "val_every": 2, "learning_rates": [1e-3]}).fit(chips(steps=4)).history_
+    assert short.best_step == 4
+    assert "had not converged" in short.note
+    assert not replace(short, best_step=2).still_falling, "the best look came before the last"
+    assert not replace(short, stopped_early=True).still_falling, "patience ran out"
 
 
 def test_the_card_decides_how_all_tiers_are_trained(chips: Callable):
