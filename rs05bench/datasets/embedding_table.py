@@ -375,8 +375,9 @@ class EmbeddingTable:
             # A group no split moves may be unknown; one that a split moves may not, and UnitTable refuses it.
             data[name] = values.where(values.notna(), "unknown") if name in card.fairness_groups and not self._moved(name) else values
         units = UnitTable.build(pd.DataFrame(data), groups=groups, crs=crs, source=self.source)
-        # A copy with the columns side by side again: derived features were added one by one.
-        self.frame = frame.assign(lon=units.frame["lon"].to_numpy(), lat=units.frame["lat"].to_numpy())
+        # Derived columns were added one by one; a copy puts them side by side.
+        self.frame = frame.copy()
+        self.frame["lon"], self.frame["lat"] = units.frame["lon"].to_numpy(), units.frame["lat"].to_numpy()
         return units
 
     def _moved(self, column: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,3 +60,17 @@ def test_a_model_on_image_bands_beats_every_baseline_in_cities_it_has_not_seen(t
     demo.run_demo(tmp_path, tasks=[replace(task, models=models, budgets=task.budgets[-1:])], jobs=1)
     verdicts = {verdict.key: verdict for verdict in check_rules(ResultStore(tmp_path / "runs").results())}
     assert verdicts["baselines"].verdict == "pass", verdicts["baselines"].reason
+
+
+@pytest.mark.slow
+def test_opening_a_task_with_many_derived_columns_warns_of_nothing(tmp_path: Path) -> None:
+    """A warning of pandas about its own memory, once a cell, was the first thing that the demo printed."""
+    from rs05bench.datamodules.open_data import open_source
+    from rs05bench.datasets.simulated import write_tables
+    from rs05bench.protocol.card import TaskCard
+
+    write_tables(tmp_path, tasks=["crop"], size="small", seed=0)
+    card = tmp_path / "crop" / "card.yaml"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(open_source(TaskCard.load(card), card.parent).units().frame)
