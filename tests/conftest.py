@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # Libraries read these when they are first imported, so they are set before anything else is.
 _ENVIRONMENT = {
@@ -117,3 +118,11 @@ def real() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def _precision_of_products_stays() -> Iterator[None]:
+    """Importing parts of TerraTorch sets the precision of matrix products of the whole process; no other test may depend on it."""
+    yield
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_float32_matmul_precision("highest")

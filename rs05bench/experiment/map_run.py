@@ -315,5 +315,5 @@ def _record(request: MapRequest, predictor: Predictor, products: Iterable[Embedd
         "expected": {"known": False} if runs is None else expected_accuracy(runs, card, data.target, request.model, budget.labels_used),
         "notes": notes_of(card, data, model, split=request.split, years=_years(request)),
         "attribution": [text for text in cited if text],
-        "provenance": provenance(),
+        "provenance": provenance().model_dump(mode="json"),
     }

@@ -73,6 +73,8 @@ RERUN = ("--rerun", "IN/mine", "--truth", "IN/runs", "--by", "B", "--hardware", 
 COMMANDS = (
     Command("card init", ("IN/plots.csv", "--target", "crop", "--yes", "--out", "OUT/card.yaml")),
     Command("card check", ("IN/card.yaml", *DATA)),
+    Command("card show", ("IN/card.yaml", *DATA, "--map", "--out", "OUT/map.html")),
+    Command("card sensitivity", ("IN/card.yaml", *DATA, "--split-seeds", "0"), repeats=False),
     Command("advise", ("IN/card.yaml", *DATA, "--minutes", "0.05", "--jobs", "1", "--out", "OUT/advice"), repeats=False),
     Command(
         "map",

@@ -131,9 +131,9 @@ def test_labels_inspected_are_those_looked_at_until_every_class_is_full(seed, am
 
 def test_inspected_labels_are_recorded_next_to_used_ones():
     record = draw("5-per-class").record()
-    assert record["labels_used"] == 15
-    assert record["labels_inspected"] > 15
-    assert record["pool"] == MANIFEST.fold(FOLD)["role"].astype(str).isin(["train", "val"]).sum()
+    assert record.labels_used == 15
+    assert record.labels_inspected > 15
+    assert record.pool == MANIFEST.fold(FOLD)["role"].astype(str).isin(["train", "val"]).sum()
 
 
 @settings(max_examples=25)

@@ -178,7 +178,7 @@ def test_the_budgets_of_a_claim_about_few_labels_are_the_small_ones(world):
         result.model_copy(
             update={
                 "cell": result.cell.model_copy(update={"budget": "500-units"}),
-                "budget": {"labels_used": 500},
+                "budget": result.budget.with_fields(labels_used=500),
                 "digest": result.digest[::-1],
             }
         )

@@ -92,7 +92,7 @@ def declared_weights(data: Any, encoder: str) -> Path | None:
     Raises:
         DataError: The file is missing, or is not the one the card names.
     """
-    declared = data.card.preprocessing.weights.get(encoder)
+    declared = None if data.card is None else data.card.preprocessing.weights.get(encoder)
     folder = getattr(data, "folder", None)
     if declared is None or folder is None:
         return None
