@@ -17,6 +17,8 @@ preprocessing:
 from __future__ import annotations
 
 import fnmatch
+import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +43,10 @@ def spectral_indices(bands: Mapping[str, ArrayLike], names: Sequence[str]) -> di
 
     Returns:
         One array an index, in the bands' shape; NaN where its denominator is 0. Constants (EVI's g, C1, C2, L) take the catalogue's values.
+        A normalised difference beyond -1 to 1, which negative reflectance makes, is NaN too, under a warning with the number of them.
 
     Raises:
-        DataError: Unknown index, or a band it needs is not given.
+        DataError: Unknown index, a band it needs is not given, or an index with additive constants and bands that are no reflectance.
     """
     import spyndex
 
@@ -63,10 +66,39 @@ def spectral_indices(bands: Mapping[str, ArrayLike], names: Sequence[str]) -> di
                 f"{name} needs the band {meaning}", remedy=f"Given are {', '.join(given) or 'none'}; name the column of each band."
             )
         parameters = {letter: given.get(letter, constants.get(letter)) for letter in needed}
+        formula = spyndex.indices[name].formula.replace(" ", "")
+        if not _keeps_under_scaling(formula):
+            _refuse_scaled(name, {letter: given[letter] for letter in needed if letter in given})
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.asarray(spyndex.computeIndex(name, parameters), dtype=np.float64)
-        out[name] = np.where(np.isfinite(values), values, np.nan)
+        beyond = np.abs(values) > 1 + 1e-9 if _NORMALISED.fullmatch(formula) else np.zeros(values.shape, dtype=bool)
+        if count := int(np.count_nonzero(beyond & np.isfinite(values))):
+            warnings.warn(
+                f"{name}: {count} of {values.size} values lie beyond -1 to 1, which negative reflectance makes; they are taken as missing",
+                stacklevel=2,
+            )
+        out[name] = np.where(np.isfinite(values) & ~beyond, values, np.nan)
     return out
+
+
+_NORMALISED = re.compile(r"\((\w+)-(\w+)\)/\((?:\1\+\2|\2\+\1)\)")
+_BRIGHTEST = 2.0
+"""Reflectance above this in the middle of a band is a scale: snow and cloud reach about 1."""
+
+
+def _keeps_under_scaling(formula: str) -> bool:
+    """Whether an index is the same for reflectance times any number: a ratio of sums of bands without additive constants."""
+    return _NORMALISED.fullmatch(formula) is not None or re.fullmatch(r"\w+/\w+", formula) is not None
+
+
+def _refuse_scaled(name: str, bands: Mapping[str, NDArray[np.float64]]) -> None:
+    for letter, values in bands.items():
+        known = values[np.isfinite(values)]
+        if known.size and (middle := float(np.median(known))) > _BRIGHTEST:
+            raise DataError(
+                f"{name} has constants for reflectance of 0 to 1, and half of band {letter} lies above {middle:.5g}",
+                remedy="Divide the bands by their scale first (often 10,000), or use an index that no scale changes, e.g. NDVI.",
+            )
 
 
 def aggregates(

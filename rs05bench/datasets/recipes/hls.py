@@ -23,7 +23,9 @@ _NAMES = {
     "S30": dict(zip(BANDS, BANDS, strict=True)),
     "L30": {"B02": "B02", "B03": "B03", "B04": "B04", "B8A": "B05", "B11": "B06", "B12": "B07"},
 }
-_FILE = re.compile(r"^HLS\.(?P<sensor>[SL]30)\.T(?P<tile>\d{2}[A-Z]{3})\.(?P<date>\d{7})T\d{6}\.v\d\.\d\.(?P<layer>B\w\w|Fmask)\.tif$")
+_FILE = re.compile(
+    r"^HLS\.(?P<sensor>[SL]30)\.T(?P<tile>\d{2}[A-Z]{3})\.(?P<date>\d{7})T(?P<time>\d{6})\.v\d\.\d\.(?P<layer>B\w\w|Fmask)\.tif$"
+)
 SCALE, FILL, QUALITY_FILL = 1e-4, -9999, 255
 # HLS user guide v2.0, table of Fmask bits, from the least significant.
 CLOUD, ADJACENT, SHADOW, SNOW = 1 << 1, 1 << 2, 1 << 3, 1 << 4
@@ -75,12 +77,12 @@ class Granule:
 
 
 def find_granules(paths: Sequence[Path]) -> list[Granule]:
-    """Granules of a list of files, by tile, date and sensor.
+    """Granules of a list of files, by tile, sensor, date and time: two passes of one day are two granules.
 
     Raises:
         DataError: A name that is not HLS's, a band that is missing, or bands on different grids.
     """
-    layers: dict[tuple[str, str, str], dict[str, Path]] = {}
+    layers: dict[tuple[str, str, str, str], dict[str, Path]] = {}
     for path in paths:
         match = _FILE.match(path.name)
         if match is None:
@@ -91,16 +93,16 @@ def find_granules(paths: Sequence[Path]) -> list[Granule]:
             )
         wanted = {theirs: ours for ours, theirs in _NAMES[match["sensor"]].items()} | {"Fmask": "Fmask"}
         if match["layer"] in wanted:
-            layers.setdefault((match["tile"], match["date"], match["sensor"]), {})[wanted[match["layer"]]] = path
+            layers.setdefault((match["tile"], match["date"], match["sensor"], match["time"]), {})[wanted[match["layer"]]] = path
     return [_granule(key, found) for key, found in sorted(layers.items())]
 
 
-def _granule(key: tuple[str, str, str], found: dict[str, Path]) -> Granule:
-    tile, date, sensor = key
+def _granule(key: tuple[str, str, str, str], found: dict[str, Path]) -> Granule:
+    tile, date, sensor, time = key
     some = next(iter(found.values()))
     if missing := [_NAMES[sensor].get(name, name) for name in (*BANDS, "Fmask") if name not in found]:
         raise DataError(
-            f"granule T{tile} {date} ({sensor}) lacks {', '.join(missing)}",
+            f"granule T{tile} {date} ({sensor}, {time}) lacks {', '.join(missing)}",
             source=some.parent,
             remedy="Fetch the missing bands, or remove it.",
         )

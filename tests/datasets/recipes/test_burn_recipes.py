@@ -182,7 +182,7 @@ def test_wrong_sources_are_refused(root, tmp_path):
     refused(r"neither HLS granules \(hls/\) nor chips")
     granule(root / "hls", "11SKB", "2021205", 500_000, 4_000_000)
     next((root / "hls").glob("*B8A*")).unlink()
-    refused(r"granule T11SKB 2021205 \(S30\) lacks B8A")
+    refused(r"granule T11SKB 2021205 \(S30, 184919\) lacks B8A")
 
 
 def test_tiles_beside_the_sources_become_the_embedding_of_the_chips(root, chip_folder, tmp_path):
@@ -249,3 +249,15 @@ def test_chips_in_the_wrong_folder_are_refused(mountains, tmp_path):
     next((mountains / "home").rglob("*T12TTS*.mask.tif")).unlink()
     with pytest.raises(DataError, match=r"1 of 20 chips of the home region have no mask, e.g. .*12TTS"):
         build("himalaya", mountains, tmp_path / "out")
+
+
+def test_two_passes_of_a_day_are_two_granules(tmp_path: Path):
+    from rs05bench.datasets.recipes.hls import find_granules
+
+    granule(tmp_path, "10SEJ", "2020190", 500_000, 4_000_000)
+    for path in sorted(tmp_path.glob("*.tif")):
+        path.with_name(path.name.replace("T184919", "T183000")).write_bytes(path.read_bytes())
+    assert len(find_granules(sorted(tmp_path.glob("*.tif")))) == 2
+    next(tmp_path.glob("*T183000*.B04.tif")).unlink()
+    with pytest.raises(DataError, match="granule T10SEJ 2020190 .S30, 183000. lacks B04"):
+        find_granules(sorted(tmp_path.glob("*.tif")))

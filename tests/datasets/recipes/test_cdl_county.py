@@ -152,7 +152,7 @@ def test_wrong_sources_are_refused(root, tmp_path):
             build("cdl-county", root, tmp_path / "out", options=OPTIONS)
 
     granule(root / "hls", "2021170", 1000, skip="B11")
-    refused(r"granule T10SEJ 2021170 \(S30\) lacks B11")
+    refused(r"granule T10SEJ 2021170 \(S30, 184919\) lacks B11")
     shutil.rmtree(root / "hls")
     raster(root / "2021_30m_confidence_layer.tif", 2021)
     with rasterio.open(root / "2021_30m_confidence_layer.tif", "r+") as file:

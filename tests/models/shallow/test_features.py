@@ -131,3 +131,24 @@ def test_a_step_that_cannot_be_done_names_itself(step, said):
     with pytest.raises(DataError, match=said) as caught:
         derive(panel(), task)
     assert "preprocessing.derive[0]" in str(caught.value)
+
+
+def test_a_normalised_difference_of_negative_reflectance_is_missing_and_counted():
+    near, red = np.array([-0.0010, 0.0042, 0.012, 0.40]), np.array([0.0011, -0.0038, -0.006, 0.05])
+    with pytest.warns(UserWarning, match="NDVI: 3 of 4 values lie beyond -1 to 1"):
+        found = spectral_indices({"N": near, "R": red}, ["NDVI"])["NDVI"]
+    assert np.isnan(found[:3]).all()
+    assert found[3] == pytest.approx(0.35 / 0.45)
+
+
+@pytest.mark.parametrize("name", ["EVI", "SAVI", "EVI2", "MSAVI"])
+def test_an_index_with_constants_refuses_bands_that_are_no_reflectance(name: str):
+    scaled = {"N": np.array([4000.0, 4100.0]), "R": np.array([500.0, 510.0]), "B": np.array([300.0, 310.0])}
+    with pytest.raises(DataError, match=rf"{name} has constants for reflectance of 0 to 1, and half of band N lies above 4050"):
+        spectral_indices(scaled, [name])
+    assert np.isfinite(spectral_indices({band: values / 1e4 for band, values in scaled.items()}, [name])[name]).all()
+
+
+def test_a_normalised_difference_is_the_same_at_any_scale():
+    one = spectral_indices({"N": [0.4], "R": [0.05]}, ["NDVI"])["NDVI"]
+    assert spectral_indices({"N": [4000.0], "R": [500.0]}, ["NDVI"])["NDVI"] == pytest.approx(one)
