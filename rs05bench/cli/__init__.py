@@ -43,6 +43,8 @@ def _options(
 
 
 def _register() -> None:
+    if app.registered_commands:  # a second group of one name would hide what other files added to the first
+        return
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
         importlib.import_module(f"{__name__}.{path.stem}").register(app)
     add_examples(app)

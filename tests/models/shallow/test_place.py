@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rs05bench.errors import DataError
+from rs05bench.extras import MissingExtraError
 from rs05bench.models import create, model_card
 from rs05bench.models.place import encode_place, harmonics, weights_file
 
@@ -27,7 +27,7 @@ def test_harmonics_are_orthonormal_on_the_sphere():
 def test_geoclip_is_the_makers_own_encoder():
     try:
         weights_file()
-    except DataError as error:
+    except MissingExtraError as error:
         pytest.skip(str(error))
     encoder = pytest.importorskip("geoclip.model.location_encoder").LocationEncoder().eval()
     with torch.inference_mode():
