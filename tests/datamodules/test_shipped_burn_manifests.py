@@ -78,7 +78,7 @@ def test_a_sweep_takes_the_shipped_manifest_and_its_results_are_main_ones(copy, 
     card = tmp_path / "card.yaml"
     made = chip_card("burn-scars", copy)
     made.model_copy(update={"training": made.training.model_copy(update={"steps": 2, "val_every": 1})}).save(card)
-    options = ["--models", "raw/unet", "--splits", "leave-state-out", "--folds", "fold-02", "--budgets", "5-fires", "--seeds", "0"]
+    options = ["--models", "floor/majority", "--splits", "leave-state-out", "--folds", "fold-02", "--budgets", "5-fires", "--seeds", "0"]
     command = ["sweep", card, "--data", copy, "--manifest", SHIPPED, *options, "--jobs", "1", "--no-costs", "--out", tmp_path / "runs"]
     run = subprocess.run([sys.executable, "-m", "rs05bench.cli", *map(str, command)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
