@@ -10,7 +10,7 @@ WRITERS = [command for command in COMMANDS if command.writes and command.name no
 
 
 def test_no_command_is_left_out():
-    list(leaves())  # once more registers nothing anew
+    list(leaves())  # a second call registers nothing again
     assert sorted(leaves()) == sorted(command.name for command in COMMANDS)
 
 
