@@ -122,7 +122,8 @@ def real() -> Callable[[str], Path]:
 
 @pytest.fixture(autouse=True)
 def _precision_of_products_stays() -> Iterator[None]:
-    """Importing parts of TerraTorch sets the precision of matrix products of the whole process; no other test may depend on it."""
+    """No test, and nothing of the package, leaves the precision of matrix products changed, as importing TerraTorch's Clay does."""
     yield
-    if (torch := sys.modules.get("torch")) is not None:
+    if (torch := sys.modules.get("torch")) is not None and (found := torch.get_float32_matmul_precision()) != "highest":
         torch.set_float32_matmul_precision("highest")
+        pytest.fail(f"the test left matrix products at the precision {found!r}: import TerraTorch inside terratorch_kept_quiet()")

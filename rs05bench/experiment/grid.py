@@ -111,6 +111,12 @@ def expand(
         _checked(Split, split, card.name)
     for budget in budgets:
         _checked(parse_budget, budget, card.name)
+        if (group := parse_budget(budget).group) is not None and card.group_column(group) is None:
+            raise DataError(
+                f"budget {budget!r} counts {group}, and the card declares no such group",
+                source=card.name,
+                remedy=f"Its groups: {', '.join(card.groups) or 'none'}. Budgets of the card: {', '.join(card.budgets)}.",
+            )
     cells = [
         Cell(task=card.name, target=target, split=split, fold=fold, model=model, budget=budget, seed=seed, options=dict(options or {}))
         for target in targets

@@ -27,7 +27,9 @@ def fit_or_load(model: Any, data: ChipView, folder: str | Path | None) -> Any:
         DataError: The folder holds another model, or one that was trained on other labels.
     """
     if not hasattr(model, "predict_scene"):
-        raise ProtocolError(f"{model.card.name} predicts no images", remedy="Use a model for chips, e.g. raw/unet or prithvi-tiny/lora.")
+        raise ProtocolError(
+            f"{model.card.name} draws no map of images; only networks do", remedy="For instance raw/unet or prithvi-tiny/lora."
+        )
     place = None if folder is None else Path(folder)
     if place is not None and (place / "model.json").is_file():
         name = json.loads((place / "model.json").read_text(encoding="utf-8")).get("name")

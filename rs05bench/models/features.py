@@ -66,12 +66,13 @@ def spectral_indices(bands: Mapping[str, ArrayLike], names: Sequence[str]) -> di
                 f"{name} needs the band {meaning}", remedy=f"Given are {', '.join(given) or 'none'}; name the column of each band."
             )
         parameters = {letter: given.get(letter, constants.get(letter)) for letter in needed}
-        formula = spyndex.indices[name].formula.replace(" ", "")
-        if not _keeps_under_scaling(formula):
-            _refuse_scaled(name, {letter: given[letter] for letter in needed if letter in given})
+        own = [letter for letter in needed if letter in given]
+        if not _takes_any_scale(name, own, constants):
+            _refuse_scaled(name, {letter: given[letter] for letter in own})
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.asarray(spyndex.computeIndex(name, parameters), dtype=np.float64)
-        beyond = np.abs(values) > 1 + 1e-9 if _NORMALISED.fullmatch(formula) else np.zeros(values.shape, dtype=bool)
+        normalised = _NORMALISED.fullmatch(spyndex.indices[name].formula.replace(" ", ""))
+        beyond = np.abs(values) > 1 + 1e-9 if normalised else np.zeros(values.shape, dtype=bool)
         if count := int(np.count_nonzero(beyond & np.isfinite(values))):
             warnings.warn(
                 f"{name}: {count} of {values.size} values lie beyond -1 to 1, which negative reflectance makes; they are taken as missing",
@@ -86,9 +87,18 @@ _BRIGHTEST = 2.0
 """Reflectance above this in the middle of a band is a scale: snow and cloud reach about 1."""
 
 
-def _keeps_under_scaling(formula: str) -> bool:
-    """Whether an index is the same for reflectance times any number: a ratio of sums of bands without additive constants."""
-    return _NORMALISED.fullmatch(formula) is not None or re.fullmatch(r"\w+/\w+", formula) is not None
+def _takes_any_scale(name: str, bands: Sequence[str], constants: Mapping[str, Any]) -> bool:
+    """Whether bands times a number give the index times one number, whatever the bands: so it is unless constants are added to bands."""
+    import spyndex
+
+    some = {letter: np.random.default_rng(place).uniform(0.05, 0.6, 16) for place, letter in enumerate(bands)}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        one, double = (
+            np.asarray(spyndex.computeIndex(name, {**constants, **{letter: by * some[letter] for letter in bands}}), dtype=np.float64)
+            for by in (1, 2)
+        )
+        ratio = double / one
+    return bool(np.allclose(ratio, ratio.flat[0]))
 
 
 def _refuse_scaled(name: str, bands: Mapping[str, NDArray[np.float64]]) -> None:

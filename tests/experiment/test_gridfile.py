@@ -106,3 +106,9 @@ def test_a_fold_that_no_split_has_names_those_there_are(tiny):
     bench = make_bench(TaskCard.load(tiny / "card.yaml"), tiny, ["leave-state-out"])
     with pytest.raises(DataError, match=r"no fold is named 'nowhere'\n.*leave-state-out: mn, ia, wi, il"):
         expand(bench, ["floor/majority"], ["leave-state-out"], ["full"], [0], folds=["nowhere"])
+
+
+def test_a_budget_of_a_group_that_the_card_does_not_declare_stops_before_anything_runs(tiny):
+    bench = make_bench(TaskCard.load(tiny / "card.yaml"), tiny, ["leave-state-out"])
+    with pytest.raises(DataError, match=r"budget '3-chips' counts chips, and the card declares no such group\n.*Its groups: .*state"):
+        expand(bench, ["floor/majority"], ["leave-state-out"], ["3-chips"], [0])

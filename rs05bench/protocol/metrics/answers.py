@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,7 +32,7 @@ MORAN_PERMUTATIONS = 99
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class UnitAnswers:
+class UnitAnswers(ABC):
     """Checked answers for n units with a label; build them with `of_classes` or `of_values`.
 
     Attributes:
@@ -48,17 +49,17 @@ class UnitAnswers:
     neighbours: SpatialWeights | None = None
     scaled: Tally | None = None
 
+    @abstractmethod
     def sums(self, clusters: Clusters) -> Tally:
         """The sums that results keep, by cluster."""
-        raise NotImplementedError
 
     def whole(self) -> Tally:
         """All sums of all units together, those that are not kept included."""
         return self.sums(Clusters.one(len(self.truth)))
 
+    @abstractmethod
     def take(self, rows: NDArray[Any]) -> UnitAnswers:
         """The answers for some units; their neighbours are left out."""
-        raise NotImplementedError
 
     def scores(self, task: str, regions: Clusters | None = None) -> dict[str, float]:
         """Every score that applies to a kind of task, and `n`, the units; see `UnitSums.scores`."""

@@ -6,6 +6,7 @@ clusters, folds to a whole, and a bootstrap draw is a weighted sum: 10,000 draws
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, overload
@@ -78,7 +79,7 @@ class Clusters(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
+class Sums(ABC):
     """Sums per cluster; the base of the kinds that are kept.
 
     A kind says how its sums are made (`of`), which parts its formulas take (`parts`), and what its record holds beside the numbers. The
@@ -103,14 +104,14 @@ class Sums:
         """(C, D): what the formulas need of each cluster, additive over clusters."""
         return np.asarray(self.values, dtype=np.float64).reshape(len(self.clusters), -1)
 
+    @abstractmethod
     def parts(self, totals: NDArray[Any]) -> Any:
         """What a formula takes, from summed vectors (..., D)."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def units(self) -> Array:
         """(C,) scored units (pixels, for maps) of each cluster."""
-        raise NotImplementedError
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -209,8 +210,12 @@ class Sums:
 
     @classmethod
     def unpack(cls, record: Mapping[str, Any], clusters: tuple[str, ...]) -> Self:
-        """Inverse of `pack`."""
-        raise NotImplementedError
+        """Inverse of `pack`.
+
+        Raises:
+            ProtocolError: Sums of this kind are not kept with results, so no record of them exists.
+        """
+        raise ProtocolError(f"sums of the kind {cls.__name__} are not kept with results", remedy="Score the predictions again.")
 
     def header(self) -> dict[str, Any]:
         """What a record holds beside the numbers."""

@@ -149,6 +149,8 @@ def test_an_index_with_constants_refuses_bands_that_are_no_reflectance(name: str
     assert np.isfinite(spectral_indices({band: values / 1e4 for band, values in scaled.items()}, [name])[name]).all()
 
 
-def test_a_normalised_difference_is_the_same_at_any_scale():
-    one = spectral_indices({"N": [0.4], "R": [0.05]}, ["NDVI"])["NDVI"]
-    assert spectral_indices({"N": [4000.0], "R": [500.0]}, ["NDVI"])["NDVI"] == pytest.approx(one)
+@pytest.mark.parametrize(("name", "by"), [("NDVI", 1), ("SR", 1), ("ARVI", 1), ("DVI", 1e4)])
+def test_an_index_without_added_constants_takes_bands_of_any_scale(name: str, by: float):
+    bands = {"N": np.array([0.4]), "R": np.array([0.05]), "B": np.array([0.03])}
+    one = spectral_indices(bands, [name])[name]
+    assert spectral_indices({letter: 1e4 * value for letter, value in bands.items()}, [name])[name] == pytest.approx(by * one)
