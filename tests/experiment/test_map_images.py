@@ -233,7 +233,7 @@ def test_other_images_than_the_training_chips_are_refused(tmp_path, data, area, 
 def test_models_of_tables_and_saved_models_of_another_name_are_refused(tmp_path, data):
     from rs05bench.models.registry import create
 
-    with pytest.raises(ProtocolError, match="predicts no images"):
+    with pytest.raises(ProtocolError, match="alphaearth/knn draws no map of images"):
         fit_or_load(create("alphaearth/knn"), data, None)
     (tmp_path / "model.json").write_text('{"name": "raw/segformer"}')
     with pytest.raises(DataError, match="holds the model 'raw/segformer', not 'raw/per-pixel'"):

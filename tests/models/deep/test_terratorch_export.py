@@ -201,7 +201,8 @@ def test_terratorch_takes_the_same_steps(name: str, options: dict, reader: str, 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(20, 0.15), (20, 0.0), (1, 0.05), (7, 1.0)])
 def test_the_rate_warms_up_and_falls_a_step_at_a_time(steps: int, warmup: float, chips: Callable):
-    from terratorch.tasks.optimizer_factory import optimizer_factory
+    with terratorch_kept_quiet():
+        from terratorch.tasks.optimizer_factory import optimizer_factory
 
     task = task_of(exported("alphaearth/conv1x1", chips(), steps=steps, warmup=warmup))
     layer = torch.nn.Linear(1, 1)
@@ -229,8 +230,9 @@ def test_the_rate_warms_up_and_falls_a_step_at_a_time(steps: int, warmup: float,
 
 @pytest.mark.parametrize("weights", [None, [0.4, 7.5]])
 def test_the_loss_is_the_weighted_mean_over_labelled_pixels(weights: list[float] | None, chips: Callable):
-    from terratorch.models.model import ModelOutput
-    from terratorch.tasks import SemanticSegmentationTask
+    with terratorch_kept_quiet():
+        from terratorch.models.model import ModelOutput
+        from terratorch.tasks import SemanticSegmentationTask
 
     said = task_of(exported("alphaearth/conv1x1", chips()))
     task = SemanticSegmentationTask(
@@ -451,7 +453,8 @@ def test_what_cannot_be_exported_says_so(chips: Callable):
     "name", ["prithvi-tiny/decoder@random", "prithvi-tiny/lora@random", "prithvi-tiny/full@random", "terramind-tiny/lora@random"]
 )
 def test_terratorch_builds_the_same_network(name: str, chips: Callable):
-    from terratorch.models import EncoderDecoderFactory
+    with terratorch_kept_quiet():
+        from terratorch.models import EncoderDecoderFactory
 
     options = LORA if "lora" in name else {}
     data = chips(size=64)
