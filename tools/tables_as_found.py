@@ -19,7 +19,7 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from rs05bench.cli import advise, card, report, sweep
+from rs05bench.cli import card, results, runs
 from rs05bench.errors import BenchError
 
 STEPS = ("init", "check", "advise", "sweep", "report")
@@ -51,7 +51,7 @@ class Step:
 def run(arguments: list[str], folder: Path, answers: str = "") -> tuple[int, str]:
     """One command in this process, with what is typed; a question that outlasts it ends the command with an error."""
     app = typer.Typer()
-    for family in (card, advise, sweep, report):
+    for family in (card, runs, results):
         family.register(app)
     with contextlib.chdir(folder):
         done = CliRunner(env={"COLUMNS": "80"}).invoke(app, arguments, input=answers)

@@ -52,7 +52,7 @@ def _register() -> None:
 
 def main() -> None:
     """Runs the command; an error of ours or of the machine becomes one message on standard error and exit status 2."""
-    from rs05bench.cli._output import show_names_as_they_are
+    from rs05bench.cli._terminal import show_names_as_they_are
     from rs05bench.errors import BenchError, machine_error
     from rs05bench.extras import missing_extra
 

@@ -117,7 +117,7 @@ EXAMPLES: dict[str, str] = {
     "rules": "rs05bench rules runs",
     "score": "rs05bench score predictions --manifest manifest.parquet --labels labels",
     "simulate": "rs05bench simulate --out simulated --size tiny",
-    "splits": "rs05bench splits parcels.yaml",
+    "splits": "rs05bench splits --card parcels.yaml",
     "status": "rs05bench status runs",
     "submit card": "rs05bench submit card runs --model alphaearth/logistic --out mycard.yaml",
     "submit check": "rs05bench submit check mine",

@@ -48,6 +48,47 @@ class Bar:
             self._bars.update(self._task, description=what, completed=done, total=total)
 
 
+class DownloadBars:
+    """One bar a file on a terminal; nothing when piped."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._progress: Any = None
+        self._tasks: dict[tuple[str, str], Any] = {}
+
+    def __enter__(self) -> DownloadBars:
+        if self._shown:
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+            )
+            self._progress = Progress(*columns, console=Console(file=sys.__stderr__))
+            self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, file: str, step: str, done: int, total: int | None) -> None:
+        """Called with every chunk fetched and every file unpacked."""
+        if self._progress is None:
+            return
+        if step == "unpack":
+            if done % 100 == 1:
+                self._progress.console.print(f"unpacking {file}: {done} files")
+            return
+        if (file, step) not in self._tasks:
+            self._tasks[file, step] = self._progress.add_task(file, total=total)
+        self._progress.update(self._tasks[file, step], completed=done, total=total)
+
+
 class SweepProgress:
     """Bars for a running sweep, as a context manager: one a tier, with what is there, what failed, and the time left.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rs05bench.cli._options import AsJson
+
 if TYPE_CHECKING:
     from rs05bench.datasets.card_check import CardReport
     from rs05bench.datasets.card_init import TableFacts
@@ -142,7 +144,7 @@ def _init_chips(folder: Path, out: Path, answers: dict[str, str], *, name: str |
 def check(
     card: Annotated[Path, typer.Argument(help="Task card (YAML).")],
     data: Annotated[Path | None, typer.Option("--data", help="Data directory; default the card's folder.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say whether a card is right and what it will see; status 1 where a split or budget of it is not possible."""
     from rs05bench.cli._progress import Bar
@@ -170,7 +172,7 @@ def sensitivity(
     target: Annotated[str | None, typer.Option(help="Target; default the card's first.")] = None,
     split_seeds: Annotated[int, typer.Option("--split-seeds", min=0, help="Further seeds of the split to draw.")] = 3,
     out: Annotated[Path | None, typer.Option("--out", help="Results folder to keep it in: its report shows it.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw the split again, with other seeds and blocks, and say how far the score moves and how small a difference the groups can show."""
     from rs05bench.experiment.sensitivity import lines
@@ -231,7 +233,7 @@ def _seen(facts: TableFacts) -> str:
 def _print(card: TaskCard, report: CardReport) -> None:
     from rich.table import Table
 
-    from rs05bench.cli._output import console as plain_console
+    from rs05bench.cli._terminal import console as plain_console
 
     console = plain_console()  # brackets in a card are lists, not colours
 

@@ -1,20 +1,24 @@
-"""leaderboard: verify submissions, keep their standing, run baselines again, seal rounds, build the site."""
+"""The commands of the leaderboard: leaderboard, submit, hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rs05bench.protocol.submission.verdict import Verdict
 
 Board = Annotated[Path, typer.Option("--board", help="The leaderboard's folder.")]
 FoundFlags = Annotated[list[str] | None, typer.Option("--flag", help='What a reviewer found about a flag: KEY="words"; repeat it.')]
 DataOfTasks = Annotated[list[str] | None, typer.Option("--data", help="Data of a task: TASK=DIR; repeat it.")]
+hub = typer.Typer(help="Manifests, label packs and results on the Hugging Face Hub.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands of this family."""
-    family = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Verify submissions, keep their standing, build the site.")
+    """Adds the commands of this file."""
+    board = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Verify submissions, keep their standing, build the site.")
     for name, command in (
         ("verify", verify),
         ("add", add),
@@ -26,8 +30,16 @@ def register(app: typer.Typer) -> None:
         ("truth", truth),
         ("build", build),
     ):
-        family.command(name)(command)
-    app.add_typer(family, name="leaderboard")
+        board.command(name)(command)
+    app.add_typer(board, name="leaderboard")
+    submit = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write and check a submission to the leaderboard.")
+    submit.command("template")(template)
+    submit.command("card")(model_card)
+    submit.command("make")(make)
+    submit.command("check")(check)
+    submit.command("pin")(pin)
+    app.add_typer(submit, name="submit")
+    app.add_typer(hub, name="hub")
 
 
 def verify(
@@ -39,7 +51,6 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Verify a submission as hostile and score it again with the frozen labels. Exits 1 where it is refused."""
-    from rs05bench.cli.submit import show
     from rs05bench.experiment.entries import opened_submission
     from rs05bench.protocol.atomic import write_text
     from rs05bench.protocol.submission import Round, check_sealed, verify_submission
@@ -64,7 +75,6 @@ def add(
     board: Board = Path("leaderboard"),
 ) -> None:
     """Verify a submission and put record, verdict and standing into submissions/<slug>/."""
-    from rs05bench.cli.submit import show
     from rs05bench.experiment.entries import opened_submission
     from rs05bench.protocol.submission.shelf import add_submission
 
@@ -212,3 +222,163 @@ def build(
     from rs05bench.report.site import build_site
 
     typer.echo(f"{build_site(board, out)}")
+
+
+def template(
+    task: Annotated[str, typer.Argument(help="Task on the board.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+    board: Board = Path("leaderboard"),
+    data: Annotated[Path | None, typer.Option("--data", help="The task's data; needed for budgets drawn by label (per-class).")] = None,
+) -> None:
+    """Write an empty submission: what to fill in, every row to predict, and the labels each budget shows."""
+    from rs05bench.experiment.entries import frozen_task, labels_of
+    from rs05bench.protocol.submission.board import Board as BoardRecord
+    from rs05bench.protocol.submission.make import template as write
+
+    opened = frozen_task(board, task)
+    labels = None if data is None else labels_of(opened.card, data)
+    seeds = BoardRecord.load(board).least_seeds
+    write(opened.task, opened.card, opened.manifests, out, seeds=seeds, labels=labels)
+    typer.echo(f"{out}: fill in submission.yaml and predictions.parquet; labels.parquet holds what each budget shows")
+    typer.echo(f"Next: rs05bench submit check {out} --board {board}")
+
+
+def model_card(
+    runs: Annotated[Path, typer.Argument(help="Folder of a sweep.")],
+    model: Annotated[str, typer.Option("--model", help="Which model the submission is of.")],
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; default standard output.")] = None,
+) -> None:
+    """Print the fields of submission.yaml that results cannot know, to fill in."""
+    from rs05bench.errors import DataError
+    from rs05bench.experiment.provenance import hardware_name
+    from rs05bench.experiment.store import ResultStore
+    from rs05bench.protocol.atomic import write_text
+    from rs05bench.protocol.submission.make import card_template
+
+    found = next((result for result in ResultStore(runs).results() if model in (result.cell.model, result.model.name)), None)
+    if found is None:
+        raise DataError(f"holds no result of {model!r}", source=runs)
+    text = card_template(found, hardware_name())
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    if out.exists():
+        raise DataError("already exists", source=out, remedy="Give another --out.")
+    write_text(out, text)
+    typer.echo(f"{out}: fill it in, then rs05bench submit make {runs} --card {out} --model {model} --out submission")
+
+
+def make(
+    runs: Annotated[Path, typer.Argument(help="Folder of a sweep.")],
+    card: Annotated[Path, typer.Option("--card", help="Fields of submission.yaml; see `rs05bench submit card`.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("submission"),
+    model: Annotated[str | None, typer.Option("--model", help="Which model; needed where the sweep holds several.")] = None,
+    tasks: Annotated[str | None, typer.Option("--tasks", help="Only these tasks, separated by commas.")] = None,
+    board: Board = Path("leaderboard"),
+) -> None:
+    """Write a submission from the results of a sweep."""
+    from rs05bench.errors import DataError
+    from rs05bench.experiment.store import ResultStore
+    from rs05bench.protocol.submission.board import Board as BoardRecord
+    from rs05bench.protocol.submission.make import make_submission, read_card
+
+    if not (runs / "cells").is_dir():
+        raise DataError("holds no results", source=runs, remedy="Make some: rs05bench sweep CARD --out FOLDER.")
+    store = ResultStore(runs)
+    wanted = {name.strip() for name in tasks.split(",")} if tasks else None
+    cells = [
+        (result, store.folder(result.digest) / "predictions")
+        for result in store.results()
+        if (model is None or model in (result.cell.model, result.model.name)) and (wanted is None or result.cell.task in wanted)
+    ]
+    written = make_submission(cells, read_card(card), BoardRecord.load(board), out, costs=store.costs())
+    typer.echo(f"{written}: now check it: rs05bench submit check {written} --board {board}")
+
+
+def check(
+    folder: Annotated[Path, typer.Argument(help="Folder with submission.yaml and predictions.parquet.")],
+    board: Board = Path("leaderboard"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """List every fault of a submission at once; needs no labels. Exits 1 where there is one."""
+    from rs05bench.protocol.submission import check_submission
+
+    verdict = check_submission(folder, board)
+    show(verdict, as_json=as_json)
+    if not verdict.ok:
+        raise typer.Exit(1)
+
+
+def pin(
+    folder: Annotated[Path, typer.Argument(help="Folder with submission.yaml and predictions.parquet.")],
+    address: Annotated[str, typer.Option("--address", help="https:// address of predictions.parquet, or hf://datasets/OWNER/NAME.")],
+    revision: Annotated[str | None, typer.Option("--revision", help="Commit of the Hugging Face repository.")] = None,
+) -> None:
+    """Write into submission.yaml where the predictions are published, with their digests."""
+    from rs05bench.protocol.submission.make import pin as write
+
+    made = write(folder, address, revision)
+    typer.echo(f"{folder / 'submission.yaml'}: {made.address} {made.revision or ''} sha256 {made.sha256}")
+
+
+def show(verdict: Verdict, *, as_json: bool) -> None:
+    """Prints a verdict."""
+    if as_json:
+        typer.echo(verdict.model_dump_json(exclude_none=True, indent=1))
+        return
+    outcome = {"refused": "refused", "complete": "no fault found (not rescored)", "accepted": "accepted and rescored"}[verdict.outcome]
+    typer.echo(f"{verdict.slug or 'submission'}: {outcome}, {len(verdict.cells)} cells, {verdict.seconds:.1f} s")
+    typer.echo(f"digest  {verdict.digest or 'not read'}")
+    for head, lines in (("fault", verdict.faults), ("flag", [flag.sentence for flag in verdict.flags]), ("note", verdict.notes)):
+        for line in lines:
+            typer.echo(f"{head:<6}  {line}")
+    if verdict.simulated:
+        typer.echo("note    simulated results never rank")
+
+
+@hub.command("push")
+def push(
+    repo: Annotated[str, typer.Argument(help="Dataset repository, owner/name; made where missing.")],
+    manifests: Annotated[list[str] | None, typer.Option("--manifest", help="A manifest: file, folder or name; repeatable.")] = None,
+    labels: Annotated[list[Path] | None, typer.Option("--labels", help="A label pack that may be passed on; repeatable.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder of a sweep; all its results are pushed.")] = None,
+    predictions: Annotated[bool, typer.Option("--predictions", help="Push the predictions beside the results.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    message: Annotated[str, typer.Option(help="Message of the commit.")] = "Add manifests and results",
+    dry_run: Annotated[Path | None, typer.Option("--stage", metavar="DIR", help="Only lay out there what would be pushed.")] = None,
+) -> None:
+    """Push to the Hub; the token is read from HF_TOKEN in the environment."""
+    from rs05bench import hub as room
+    from rs05bench.errors import DataError
+    from rs05bench.protocol.labels import LabelPack
+    from rs05bench.protocol.manifest import open_manifest
+
+    cells = sorted(path.parent for path in (runs / "cells").glob("*/*/result.json")) if runs is not None else []
+    if runs is not None and not cells:
+        raise DataError("holds no results", source=runs)
+    splits, packs = [open_manifest(name) for name in manifests or []], [LabelPack.load(path) for path in labels or []]
+    if dry_run is not None:
+        items = room.stage(dry_run, repo, manifests=splits, labels=packs, results=cells, predictions=predictions)
+        typer.echo(f"{len(items)} items laid out in {dry_run}")
+        return
+    commit = room.push(repo, manifests=splits, labels=packs, results=cells, predictions=predictions, private=private, message=message)
+    typer.echo(f"{repo} at {commit}")
+
+
+@hub.command("pull")
+def pull(
+    repo: Annotated[str, typer.Argument(help="Dataset repository, owner/name.")],
+    out: Annotated[Path, typer.Option(help="Where to put what is pulled.")],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit; pin the commit that is printed.")] = "main",
+    names: Annotated[
+        list[str] | None, typer.Option("--name", help="An item, such as crop/leave-state-out@v1; repeatable; default all.")
+    ] = None,
+    digest: Annotated[str | None, typer.Option(help="The digest the one named item must have.")] = None,
+) -> None:
+    """Pull from the Hub; what does not have the digest it should have is refused."""
+    from rs05bench import hub as room
+
+    commit, placed = room.pull(repo, out, revision=revision, names=names or [], digest=digest)
+    typer.echo(f"{repo} at {commit}")
+    for item, path in placed:
+        typer.echo(f"{item['digest'][:16]}  {item['kind']:<8}  {path}")

@@ -161,7 +161,7 @@ def diff(
 
 def _built(card: str, data: Path, wanted: list[str] | None, *, unlabelled: bool) -> Any:
     """Split, and its manifest or the reason there is none."""
-    from rs05bench.cli._tasks import find_card
+    from rs05bench.cli._options import find_card
     from rs05bench.datasets.published import PUBLISHED
     from rs05bench.errors import DataError
     from rs05bench.protocol.audit import with_verdict

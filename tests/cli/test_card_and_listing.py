@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from rs05bench.cli import card as card_family
-from rs05bench.cli import listing
+from rs05bench.cli import data, models, protocol
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
 from tests.datasets.table_files import CENTRES, card, export, write_regions
@@ -19,7 +19,8 @@ from tests.datasets.table_files import CENTRES, card, export, write_regions
 def run(*words, status=0, **options):
     app = typer.Typer()
     card_family.register(app)
-    listing.register(app)
+    for family in (data, models, protocol):
+        family.register(app)
     result = CliRunner().invoke(app, [str(word) for word in words], **options)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

@@ -6,8 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-from rs05bench.cli._output import _Visible, visible
-from rs05bench.cli._result_tables import print_cells
+from rs05bench.cli._terminal import _Visible, print_cells, visible
 from rs05bench.report.style import layer_name
 
 HOSTILE = [

@@ -6,9 +6,8 @@ import inspect
 
 import pytest
 
-from rs05bench.cli._chosen import Chosen
-from rs05bench.cli.grid import plan
-from rs05bench.cli.sweep import sweep
+from rs05bench.cli._options import Chosen
+from rs05bench.cli.runs import plan, sweep
 from rs05bench.errors import DataError
 from tests.datasets.table_files import card, write_regions
 

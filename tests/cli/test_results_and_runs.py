@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rs05bench.cli._result_tables import print_cells
-from rs05bench.cli._where import chosen_executor
+from rs05bench.cli._options import chosen_executor
+from rs05bench.cli._terminal import print_cells
 from rs05bench.errors import DataError
 
 

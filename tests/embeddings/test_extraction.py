@@ -205,7 +205,7 @@ def test_mixed_geometries_are_refused(tmp_path):
 def command(*arguments):
     import typer
 
-    from rs05bench.cli.extract import register
+    from rs05bench.cli.data import register
 
     app = typer.Typer()
     register(app)

@@ -29,7 +29,7 @@ def test_the_demo_covers_every_simulated_task_and_tier_of_tables() -> None:
 
 @pytest.mark.slow
 def test_the_command_ends_with_the_page_and_a_second_run_reuses_every_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rs05bench.cli import report as command
+    from rs05bench.cli import results as command
 
     monkeypatch.setattr(demo, "TASKS", (TINY,))
     import typer

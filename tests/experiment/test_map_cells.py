@@ -135,7 +135,7 @@ def test_a_cell_keeps_its_options_but_for_how_it_is_run():
 
 
 def run(*arguments: object):
-    from rs05bench.cli.map import register
+    from rs05bench.cli.models import register
 
     app = typer.Typer()
     register(app)

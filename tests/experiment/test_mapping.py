@@ -417,7 +417,7 @@ def test_memory_does_not_grow_with_the_area(world, tmp_path):
 def test_the_command_maps_and_says_where_the_report_is(world, tmp_path):
     import typer
 
-    from rs05bench.cli.map import register
+    from rs05bench.cli.models import register
 
     app = typer.Typer()
     register(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from rs05bench.cli._result_tables import print_means
+from rs05bench.cli._terminal import print_means
 from rs05bench.experiment.means import means_of
 
 

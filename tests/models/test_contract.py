@@ -160,11 +160,10 @@ def test_deep_models_are_checked_on_the_data_they_read(tmp_path):
 
 
 def run(*words: str, status: int = 0) -> str:
-    from rs05bench.cli import listing, models_check
+    from rs05bench.cli.models import register
 
     app = typer.Typer()
-    listing.register(app)
-    models_check.register(app)
+    register(app)
     result = CliRunner().invoke(app, [str(word) for word in words])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

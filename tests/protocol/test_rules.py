@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from rs05bench.cli.rules import register
+from rs05bench.cli.protocol import register
 from rs05bench.errors import DataError
 from rs05bench.experiment.check import check_store
 from rs05bench.experiment.store import ResultStore

@@ -12,7 +12,7 @@ import typer
 from scipy.sparse import csr_matrix
 from typer.testing import CliRunner
 
-from rs05bench.cli.errors import register
+from rs05bench.cli.results import register
 from rs05bench.errors import DataError
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol import Cell, ModelCard, Result
@@ -222,7 +222,9 @@ def chips(request, tmp_path_factory):
             store.write(result, predictions)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rs05bench.datamodules.open_data.open_source", lambda card, data: ChipSource(world))
-        said = CliRunner().invoke(_app(), [str(store.root), "--out", str(folder / "out"), "--data", str(folder)], catch_exceptions=False)
+        said = CliRunner().invoke(
+            _app(), ["errors", str(store.root), "--out", str(folder / "out"), "--data", str(folder)], catch_exceptions=False
+        )
     assert said.exit_code == 0
     return world, predicted, folder / "out", said.output
 

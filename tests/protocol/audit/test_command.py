@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from rs05bench.cli.audit import register
+from rs05bench.cli.protocol import register
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard, UnitTable, build_manifest
 

@@ -1,4 +1,4 @@
-"""plan, status, resume, retry-failed, prune, import: many cells before, while and after they run."""
+"""sweep, plan, status, resume, retry-failed, prune, import: many cells before, while and after they run."""
 
 from __future__ import annotations
 
@@ -7,24 +7,76 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rs05bench.cli._chosen import Budgets, Chosen, Costs, Data, Folds, Manifests, Models, Preset, Seeds, Splits, Targets, What
-from rs05bench.cli._where import Logger, RayAddress, RuntimeEnv, Where, chosen_executor
+from rs05bench.cli._options import (
+    AsJson,
+    Budgets,
+    Chosen,
+    Costs,
+    Data,
+    Folds,
+    Logger,
+    Manifests,
+    Models,
+    Preset,
+    RayAddress,
+    RuntimeEnv,
+    Seeds,
+    Splits,
+    Targets,
+    What,
+    Where,
+    chosen_executor,
+)
 
 if TYPE_CHECKING:
     from rs05bench.experiment.executors import Executor
 
 Runs = Annotated[Path, typer.Argument(help="Folder of results.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands of this family."""
+    """Adds the commands of this file."""
+    app.command("sweep")(sweep)
     app.command("plan")(plan)
     app.command("status")(status)
     app.command("resume")(resume)
     app.command("retry-failed")(retry_failed)
     app.command("prune")(prune)
     app.command("import")(import_runs)
+
+
+def sweep(
+    what: What,
+    out: Annotated[Path, typer.Option("--out", help="Folder of results; may hold earlier ones.")],
+    data: Data = None,
+    preset: Preset = None,
+    models: Models = None,
+    splits: Splits = None,
+    budgets: Budgets = None,
+    seeds: Seeds = None,
+    targets: Targets = None,
+    folds: Folds = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Worker processes; default all cores.")] = None,
+    time_limit: Annotated[float | None, typer.Option("--time-limit", help="Longest time of a cell, seconds.")] = None,
+    memory_limit: Annotated[float | None, typer.Option("--memory-limit", help="Most memory of a cell's process, MiB.")] = None,
+    manifest: Manifests = None,
+    executor: Where = "local",
+    ray_address: RayAddress = None,
+    runtime_env: RuntimeEnv = None,
+    logger: Logger = None,
+    costs: Costs = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the last line.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print events as JSON lines.")] = False,
+) -> None:
+    """Run a grid of models x splits x folds x budgets x seeds; what has a result already is not run again."""
+    from rs05bench.cli._progress import run_with_progress
+    from rs05bench.experiment.gridfile import Resources
+
+    grid = Chosen(data, preset, models, splits, budgets, seeds, targets, folds, manifest, costs).grid(what)
+    if time_limit or memory_limit:
+        grid.resources.append(Resources(time_s=time_limit, memory_mb=memory_limit))
+    runner = chosen_executor(executor, jobs, ray_address, runtime_env)
+    run_with_progress(grid, out, jobs=jobs, quiet=quiet, jsonl=jsonl, executor=runner, loggers=logger or ())
 
 
 def plan(
