@@ -78,7 +78,7 @@ def card_with_columns(card: TaskCard, columns: Sequence[str], *, source: str) ->
 def products_of(features: str, card: TaskCard | None) -> list[EmbeddingProduct]:
     """The products behind a feature set, directly or through other sets, as far as the card alone tells."""
     if card is None:
-        return [product(features)] if any(part == features for part in _single_families()) else []
+        return [product(part) for part in features.split("+") if part in _single_families()]
     found: dict[str, EmbeddingProduct] = {}
     for name in _reached(features, card, ()):
         members = card.features.get(name)

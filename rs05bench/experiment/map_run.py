@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.errors import DataError
+from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.cell import make_bench
 from rs05bench.experiment.map_draw import MapResult, Progress, draw
 from rs05bench.experiment.map_frame import Frame, tile_frame
 from rs05bench.experiment.map_predictor import NetworkPredictor, PixelPredictor, Predictor, features_of, pixel_area, train_on_pixels
 from rs05bench.experiment.map_scene import ImageRequest, NetworkReads, RasterLayer, Scene, image_scenes
+from rs05bench.models.place import split_places
 from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
@@ -141,6 +142,12 @@ def _learner_and_scenes(request: MapRequest, model: Any) -> tuple[PixelPredictor
         raise DataError(f"{request.card.name} is a table: its maps are drawn from tiles (--area, --years, --from), not from --images")
     if request.keep is not None:
         raise DataError("--keep is for deep models: those of tables are trained again for every map", source=request.keep)
+    places, _ = split_places(features_of(model), request.card.features)
+    if places:
+        raise ProtocolError(
+            f"{model.card.name} reads positions ({', '.join(places)}), and maps are drawn from tiles and layers alone",
+            remedy="Draw the map of a feature set, for instance without the place.",
+        )
     years = _years(request)
     if request.area is None or not years or not request.sources:
         raise DataError("a map of a table needs a place, years and tiles", remedy="Give --area FILE or --bbox, --years and --from.")

@@ -7,6 +7,7 @@ much of it was the place.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,20 @@ _WEIGHTS = "geoclip/model/weights/location_encoder_weights.pth"
 _PORTION = 8192
 
 
+def split_places(inputs: str, sets: Mapping[str, object]) -> tuple[list[str], str]:
+    """The place encoders among the parts of a model's inputs, and the feature sets that are left, joined with `+`.
+
+    A feature set of the card goes before an encoder of the same name: `split_places("alphaearth+geoclip", card.features)` is
+    `(["geoclip"], "alphaearth")`.
+    """
+    parts = [inputs] if inputs in sets else inputs.split("+")
+    places = [part for part in parts if part in PLACE_ENCODERS and part not in sets]
+    return places, "+".join(part for part in parts if part not in places)
+
+
 class PlaceModel(ShallowModel):
-    """A shallow learner on an encoding of the units' positions.
+    """A shallow learner on an encoding of the units' positions, alone (`geoclip/ridge`) or next to feature sets
+    (`alphaearth+geoclip/ridge`).
 
     Raises:
         DataError: A unit has no position.
@@ -49,7 +62,9 @@ class PlaceModel(ShallowModel):
                 source=data.card.name,
                 remedy="Declare `coordinates` on the card, or leave this baseline out.",
             )
-        return encode_place(self.features, lonlat)
+        places, rest = split_places(self.features, data.card.features)
+        encoded: list[Floats] = [encode_place(encoder, lonlat) for encoder in places]
+        return np.hstack([data.X(role, rest), *encoded]) if rest else np.hstack(encoded)
 
 
 def encode_place(encoder: str, lonlat: Floats) -> NDArray[np.float32]:

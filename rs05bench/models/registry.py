@@ -22,7 +22,7 @@ from rs05bench.errors import DataError, ProtocolError
 from rs05bench.extras import extra_of, missing_extra
 from rs05bench.models.input_tiers import facts_of, tier_of
 from rs05bench.models.learner_names import PACKAGES, SHALLOW_NAMES, kinds_of
-from rs05bench.models.place import PLACE_ENCODERS, encoder_installed
+from rs05bench.models.place import PLACE_ENCODERS, encoder_installed, split_places
 from rs05bench.protocol.feature_sets import set_of
 
 if TYPE_CHECKING:
@@ -183,17 +183,18 @@ def _built_in_card(name: str, task: TaskCard | None) -> ModelCard:
 
     known = LEARNERS[learner]
     facts: dict[str, Any] = {"licence": known.licence, "citation": known.citation}
-    place = _is_place(inputs, task)
+    places, rest = split_places(inputs, {} if task is None else task.features)
     if read := products_of(inputs, task):
         facts |= facts_of(read) | {"citation": f"{facts_of(read)['citation']}; {known.citation}"}
-    if place:
+    if places and not rest:
         return ModelCard.model_validate(
             {"name": name, "tier": "floor", "inputs": "place", "learner": learner, "content": ["coordinates"], **facts}
         )
-    tier = tier_of(inputs, task)
-    content = set(content_of(inputs, task.features)) if task is not None else set()
+    tier = tier_of(rest, task)
+    content = set(content_of(rest, task.features)) if task is not None else set()
     if content and tier in ("embedding", "hybrid"):  # columns of an encoder that only the set's name tells
         content = (content - {"other"} if tier == "embedding" else content) | {"embedding"}
+    content |= {"coordinates"} if places else set()
     return ModelCard.model_validate({"name": name, "tier": tier, "inputs": inputs, "learner": learner, "content": sorted(content), **facts})
 
 
@@ -260,8 +261,9 @@ def _is_feature_set(inputs: str, card: TaskCard | None) -> bool:
 
 
 def _is_place(inputs: str, card: TaskCard | None) -> bool:
-    """Whether a model reads an encoding of positions; a feature set of the same name goes first."""
-    return inputs in PLACE_ENCODERS and (card is None or inputs not in card.features)
+    """Whether a model reads an encoding of positions, alone or next to feature sets; a feature set of the same name goes first."""
+    places, rest = split_places(inputs, {} if card is None else card.features)
+    return bool(places) and (not rest or _is_feature_set(rest, card))
 
 
 def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: int) -> Model:

@@ -246,6 +246,8 @@ def test_features_no_raster_holds_are_refused_by_name(world, tmp_path):
         make_map(request(world, tmp_path, model="hybrid/rf"))
     with pytest.raises(ProtocolError, match="floor/nearest cannot draw a map"):
         make_map(request(world, tmp_path, model="floor/nearest"))
+    with pytest.raises(ProtocolError, match=r"alphaearth\+harmonics/logistic reads positions \(harmonics\)"):
+        make_map(request(world, tmp_path, model="alphaearth+harmonics/logistic"))
 
 
 def test_a_further_column_comes_from_a_raster(world, tmp_path):
