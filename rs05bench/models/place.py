@@ -47,8 +47,7 @@ def split_places(inputs: str, sets: Mapping[str, object]) -> tuple[list[str], st
 
 
 class PlaceModel(ShallowModel):
-    """A shallow learner on an encoding of the units' positions, alone (`geoclip/ridge`) or next to feature sets
-    (`alphaearth+geoclip/ridge`).
+    """A shallow learner on an encoding of the units' positions, alone or next to feature sets (`alphaearth+geoclip/ridge`).
 
     Raises:
         DataError: A unit has no position.
