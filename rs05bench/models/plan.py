@@ -89,6 +89,7 @@ class FitHistory:
         stopped_early: Whether patience ran out.
         validation: (step, loss) of that rate.
         tried: Lowest validation loss of every rate of the grid.
+        curves: (step, loss) of every look at the validation labels, of every rate of the grid.
         seconds: Wall time of the whole grid.
         note: What a reader should know (no validation labels, ...).
         planned_steps: Steps every tier was given (rule 4).
@@ -102,6 +103,7 @@ class FitHistory:
     stopped_early: bool
     validation: list[tuple[int, float]]
     tried: dict[str, float | None] = field(default_factory=dict)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     seconds: float = 0.0
     note: str = ""
     planned_steps: int | None = None
@@ -122,6 +124,7 @@ class FitHistory:
             stopped_early=self.stopped_early,
             learning_rate=self.learning_rate,
             tried=self.tried,
+            curves=self.curves,
             batch_size=self.batch_size,
             note=self.note,
         )

@@ -62,6 +62,7 @@ def fit_network(
     """
     started = time.perf_counter()
     tried: dict[str, float | None] = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
     best: tuple[float, FitHistory, dict[str, Tensor]] | None = None
     with seeded(seed), memory_advice(plan):
         summary = summarise(network, data, plan)
@@ -76,6 +77,7 @@ def fit_network(
             one = _Fit(network, data, plan, rate, summary, store, seed, accelerator, folder, validated=validated)
             history, state = one.run(start)
             tried[f"{rate:g}"] = history.best_validation
+            curves[f"{rate:g}"] = history.validation
             loss = math.inf if history.best_validation is None else history.best_validation
             if best is None or loss < best[0]:
                 best = loss, history, state
@@ -92,7 +94,7 @@ def fit_network(
     note = "" if validated else "no validation labels in this budget: the middle learning rate of the grid, all steps, no early stopping"
     last = "the last look at the validation labels was the best: the fit had not converged, and more steps may lower the loss"
     note = "; ".join(part for part in (note, best[1].note, last if best[1].still_falling else "") if part)
-    history = replace(best[1], tried=tried, seconds=time.perf_counter() - started, note=note)
+    history = replace(best[1], tried=tried, curves=curves, seconds=time.perf_counter() - started, note=note)
     return replace(history, planned_steps=plan.steps, batch_size=getattr(data, "batch_size", None)), summary
 
 

@@ -61,6 +61,7 @@ class TrainingRecord(AsWritten):
         stopped_early: Whether patience ran out.
         learning_rate: The rate that was kept.
         tried: Learning rate -> lowest validation loss; None where no label could tell.
+        curves: Learning rate -> (step, validation loss) of every look at the validation labels.
         batch_size: Units of a batch.
         precision: Precision of the fit.
         setting: Entry of the tuning grid that was taken.
@@ -81,6 +82,7 @@ class TrainingRecord(AsWritten):
     stopped_early: bool = False
     learning_rate: float | None = None
     tried: dict[str, float | None] = Field(default_factory=dict)
+    curves: dict[str, list[tuple[int, float | None]]] = Field(default_factory=dict)
     batch_size: int | None = None
     precision: str | int | None = None
     setting: dict[str, JsonValue] | None = None

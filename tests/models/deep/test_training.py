@@ -164,6 +164,12 @@ def test_the_learning_rate_comes_from_the_declared_grid_by_validation_loss(chips
     assert set(model.history_.tried) == {"1e-06", "0.05"}
 
 
+def test_a_result_keeps_the_validation_curve_of_every_rate_of_the_grid(chips: Callable):
+    record = create("alphaearth/conv1x1", **FAST | {"learning_rates": [1e-3, 0.05]}).fit(chips(steps=7)).training_record
+    assert {rate: [step for step, _ in curve] for rate, curve in record.curves.items()} == {"0.001": [3, 6, 7], "0.05": [3, 6, 7]}
+    assert record.tried == {rate: min(loss for _, loss in curve) for rate, curve in record.curves.items()}
+
+
 def test_without_validation_labels_the_middle_rate_runs_all_steps(chips: Callable):
     data = chips(steps=4)
     data.val = False
