@@ -227,16 +227,20 @@ def test_overhead_of_cells(benchmark, tmp_path: Path, cells: int) -> None:
     import time
 
     from rs05bench.datasets.simulated import write_tables
-    from rs05bench.experiment.gridfile import of_card
-    from rs05bench.experiment.sweep import sweep_grid
+    from rs05bench.experiment.gridfile import GridChoice, GridFile
+    from rs05bench.experiment.sweep import sweep
 
     write_tables(tmp_path, tasks=["urban"], size="small", seed=0)
     card = tmp_path / "urban" / "card.yaml"
     models = ["floor/mean", "alphaearth/ridge", "raw/knn"]
-    grid = of_card(
-        card, card.parent, models=models, splits=["leave-city-out"], budgets=["20-units", "50-units"],
-        seeds=list(range(-(-cells // 36))), targets=["log_income"], costs=False, keep_predictions=False,
-    )  # fmt: skip
+    choice = GridChoice(
+        models=models,
+        splits=["leave-city-out"],
+        budgets=["20-units", "50-units"],
+        seeds=list(range(-(-cells // 36))),
+        targets=["log_income"],
+    )
+    grid = GridFile.over(card, card.parent, choice, costs=False, keep_predictions=False)
     moments, own = [], []
 
     def tell(outcomes) -> None:
@@ -244,7 +248,7 @@ def test_overhead_of_cells(benchmark, tmp_path: Path, cells: int) -> None:
         own.extend(outcome.seconds for outcome in outcomes)
 
     begun = time.perf_counter()
-    benchmark.pedantic(sweep_grid, args=(grid, tmp_path / "runs"), kwargs={"jobs": WORKERS, "on_progress": tell}, rounds=1)
+    benchmark.pedantic(sweep, args=(grid, tmp_path / "runs"), kwargs={"jobs": WORKERS, "on_progress": tell}, rounds=1)
     whole = time.perf_counter() - begun
     running = moments[-1] - moments[0]  # without what starts once: processes, imports, opening the data
     overhead = 1000 * (WORKERS * running - sum(own[1:])) / len(own)

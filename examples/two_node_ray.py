@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 from rs05bench.experiment.executors.ray import RayExecutor
 from rs05bench.experiment.gridfile import GridFile
 from rs05bench.experiment.store import ResultStore
-from rs05bench.experiment.sweep import sweep_grid
+from rs05bench.experiment.sweep import sweep
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
 
     thief = threading.Thread(target=lose_a_node)
     thief.start()
-    summary = sweep_grid(grid, out, executor=RayExecutor())
+    summary = sweep(grid, out, executor=RayExecutor())
     thief.join()
     nodes = sum(node["Alive"] for node in ray.nodes())
     print(f"{summary.cells} cells: {summary.done} run, {len(summary.failed)} failed, {nodes} node left")

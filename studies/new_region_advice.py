@@ -18,7 +18,8 @@ import pandas as pd
 
 from rs05bench.datasets.recipes import build
 from rs05bench.experiment.advice import Advice
-from rs05bench.experiment.advise import advise
+from rs05bench.experiment.advise import AdviceAsked, advise
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol.card import Official, TaskCard
@@ -68,24 +69,15 @@ def from_states(table: pd.DataFrame, card: TaskCard, target: str, states: Sequen
     table.assign(part=np.where(inside, "seen", "new"))[inside].to_parquet(folder / "units.parquet", index=False)
     asked = card.model_copy(update={"targets": [target], "splits": ["leave-state-out"]})
     asked.save(folder / "card.yaml")
-    advice = advise(folder / "card.yaml", folder, folder / "advice", labels=LABELS, minutes=0, jobs=1)
+    advice = advise(folder / "card.yaml", folder, folder / "advice", question=AdviceAsked(labels=LABELS), minutes=0, jobs=1)
     whole = folder / "whole"
     whole.mkdir()
     table.assign(part=np.where(inside, "seen", "new")).to_parquet(whole / "units.parquet", index=False)
     published = Official(column="part", train=["seen"], test=["new"], shift="region")
     asked.model_copy(update={"splits": ["official"], "official": published}).save(whole / "card.yaml")
     budget, model = f"{advice.labels}-units", advice.recommended
-    sweep(
-        whole / "card.yaml",
-        whole,
-        folder / "runs",
-        models=[model],
-        splits=["official"],
-        budgets=[budget],
-        seeds=range(SEEDS),
-        jobs=1,
-        costs=False,
-    )
+    choice = GridChoice(models=[model], splits=["official"], budgets=[budget], seeds=range(SEEDS))
+    sweep(GridFile.over(whole / "card.yaml", whole, choice, costs=False), folder / "runs", jobs=1)
     found = scores(folder / "runs", Point(card.name, target, "official", model, budget))
     return Told(advice.reaches[HELD], found)
 
@@ -95,16 +87,16 @@ def from_regions(card: TaskCard, data: Path, held: str, regions: Sequence[str], 
     seen = card.model_copy(update={"preprocessing": card.preprocessing | {"where": {"region": [r for r in regions if r != held]}}})
     seen.save(folder / "card.yaml")
     out = folder / "advice"
-    advice = advise(folder / "card.yaml", data, out, labels=LABELS, minutes=0, more=MORE, jobs=1)
+    advice = advise(folder / "card.yaml", data, out, question=AdviceAsked(labels=LABELS, more=MORE), minutes=0, jobs=1)
     split = "leave-region-out"
     plus = [f"{split}+{MORE}-units", f"{split}+{MORE}-units-in-5-blocks"]
     # With more draws another of these may be recommended.
     budget, models = f"{advice.labels}-units", list(dict.fromkeys([advice.recommended, "alphaearth/logistic", "hybrid/logistic"]))
-    options = {"models": models, "budgets": [budget], "seeds": range(SEEDS), "jobs": 1, "costs": False}
-    sweep(out / "advised-card.yaml", data, out, splits=[split, *plus], **options)
-    advice = advise(folder / "card.yaml", data, out, labels=LABELS, minutes=0, more=MORE, jobs=1)
+    choice = GridChoice(models=models, splits=[split, *plus], budgets=[budget], seeds=range(SEEDS))
+    sweep(GridFile.over(out / "advised-card.yaml", data, choice, costs=False), out, jobs=1)
+    advice = advise(folder / "card.yaml", data, out, question=AdviceAsked(labels=LABELS, more=MORE), minutes=0, jobs=1)
     card.save(folder / "whole.yaml")
-    sweep(folder / "whole.yaml", data, folder / "runs", splits=[split, *plus], **options)
+    sweep(GridFile.over(folder / "whole.yaml", data, choice, costs=False), folder / "runs", jobs=1)
     points = {name: Point(card.name, card.targets[0], name, advice.recommended, budget) for name in (split, *plus)}
     return advice, {name: scores(folder / "runs", point)[held] for name, point in points.items()}
 

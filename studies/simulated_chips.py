@@ -90,17 +90,18 @@ The largest budget, one cell a model, measured alone in a fresh process of one t
 
 def run(matrix: Matrix, root: Path, jobs: int) -> pd.DataFrame:
     """One grid, then the cost of one cell a model; a row a cell."""
+    from rs05bench.experiment.gridfile import GridChoice, GridFile
     from rs05bench.experiment.query import read_index
     from rs05bench.experiment.store import ResultStore
     from rs05bench.experiment.sweep import sweep
 
     card, out = root / matrix.name / "card.yaml", root / f"runs-{matrix.name}"
     grid = {"models": matrix.models, "splits": (matrix.split,), "folds": matrix.folds}
-    done = sweep(card, card.parent, out, **grid, budgets=matrix.budgets, seeds=SEEDS, jobs=jobs, costs=False)
+    done = sweep(GridFile.over(card, card.parent, GridChoice(**grid, budgets=matrix.budgets, seeds=SEEDS), costs=False), out, jobs=jobs)
     if done.failed:
         raise SystemExit("\n".join(f"{outcome.model}: {outcome.error}" for outcome in done.failed))
     grid["folds"] = matrix.folds[:1]
-    sweep(card, card.parent, out, **grid, budgets=matrix.budgets[-1:], seeds=SEEDS[:1], jobs=1, costs=True)
+    sweep(GridFile.over(card, card.parent, GridChoice(**grid, budgets=matrix.budgets[-1:], seeds=SEEDS[:1]), costs=True), out, jobs=1)
     return read_index(ResultStore(out))
 
 

@@ -63,7 +63,7 @@ class Chosen:
             DataError: Options that a grid file answers itself, or names that do not exist.
         """
         from rs05bench.experiment.grid import parse_seeds
-        from rs05bench.experiment.gridfile import GridFile, is_grid, load_preset, of_card
+        from rs05bench.experiment.gridfile import GridChoice, GridFile, is_grid, load_preset
 
         if is_grid(what):
             if said := [f"--{name}" for name, value in vars(self).items() if name != "costs" and value is not None]:
@@ -71,7 +71,7 @@ class Chosen:
             grid = GridFile.load(what)
             grid.costs = grid.costs if self.costs is None else self.costs
             return grid
-        usual = {"models": ["shallow"], "seeds": "0-4"} | (load_preset(self.preset) if self.preset else {})
+        usual = {"models": ["shallow"], "seeds": "0-4", "costs": True} | (load_preset(self.preset) if self.preset else {})
         given: dict[str, list[str] | list[int] | bool | None] = {
             "models": _names(self.models),
             "splits": _names(self.splits),
@@ -82,7 +82,8 @@ class Chosen:
             "costs": self.costs,
         }
         chosen = usual | {field: value for field, value in given.items() if value is not None}
-        return of_card(what, self.data or what.parent, manifests=self.manifest, **chosen)
+        costs = bool(chosen.pop("costs"))
+        return GridFile.over(what, self.data or what.parent, GridChoice.model_validate(chosen), manifests=self.manifest, costs=costs)
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -187,7 +187,7 @@ def run_with_progress(
     import typer
 
     from rs05bench import models
-    from rs05bench.experiment.sweep import sweep_grid
+    from rs05bench.experiment.sweep import sweep
     from rs05bench.protocol.card import TaskCard
 
     known: dict[str, str] = {}
@@ -204,7 +204,7 @@ def run_with_progress(
         return known[name]
 
     with SweepProgress(quiet=quiet, jsonl=jsonl, tier=tier) as progress:
-        summary = sweep_grid(
+        summary = sweep(
             grid,
             out,
             jobs=jobs,

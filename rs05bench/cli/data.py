@@ -48,6 +48,7 @@ def download(
 ) -> None:
     """Fetch a dataset: resumed after a cut, checked by its checksum, unpacked safely, pinned to a revision."""
     from rs05bench.cli._progress import DownloadBars
+    from rs05bench.datasets.download import Fetching
     from rs05bench.datasets.download import download as run
     from rs05bench.errors import DataError
 
@@ -60,13 +61,9 @@ def download(
         report = run(
             name,
             root or Path("data") / name,
-            mirrors=mirror or [],
             only=only or [],
-            unpacking=not no_unpack,
-            keep_archives=keep_archives,
-            force=force,
+            how=Fetching(mirror or [], not no_unpack, keep_archives, force, retries),
             watch=bars.show,
-            retries=retries,
         )
     if as_json:
         import json
@@ -132,17 +129,23 @@ def extract(
     import json
 
     from rs05bench.cli._progress import Bar
-    from rs05bench.embeddings.embedding_source import open_source
+    from rs05bench.embeddings.embedding_source import Access, open_source
     from rs05bench.embeddings.extraction import Progress, extract_chips, extract_table, parse_years, read_units, start_exports
     from rs05bench.embeddings.products import DEFAULT, product
 
     table = read_units(units, unit=unit)
     wanted = parse_years(years) if years is not None else None
     stats = tuple(stat or ["mean"])
-    bounds = tuple(float(v) for v in table.to_crs("EPSG:4326").total_bounds)
+    west, south, east, north = (float(value) for value in table.to_crs("EPSG:4326").total_bounds)
     asked = wanted if wanted is not None else sorted({int(year) for year in table["year"]}) if "year" in table else None
     record = product(embedding or DEFAULT)
-    opened = open_source(source or next(iter(record.access), ""), of=record, area=bounds, years=asked, url=url, project=project)  # type: ignore[arg-type]
+    opened = open_source(
+        source or next(iter(record.access), ""),
+        of=record,
+        area=(west, south, east, north),
+        years=asked,
+        access=Access(url=url, project=project),
+    )
     if export_to is not None:
         tasks = start_exports(table, opened, wanted, to=export_to, stats=stats)
         typer.echo(json.dumps({"tasks": tasks}) if as_json else f"Started {len(tasks)} export tasks: {', '.join(tasks)}")

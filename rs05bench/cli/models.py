@@ -119,21 +119,11 @@ def fit_predict(
 ) -> None:
     """Fit one model on one fold, budget and seed, predict the test units, score them, and keep both."""
     from rs05bench.cli._options import find_card
+    from rs05bench.experiment.one_cell import OneCell, parse_options
     from rs05bench.experiment.one_cell import fit_predict as run
-    from rs05bench.experiment.one_cell import parse_options
 
-    result = run(
-        find_card(card, data),
-        data,
-        out,
-        model=model,
-        split=split,
-        fold=fold,
-        budget=budget,
-        seed=seed,
-        target=target,
-        options=parse_options(option or []),
-    )
+    asked = OneCell(model, split, fold, budget, seed, target, parse_options(option or []))
+    result = run(find_card(card, data), data, out, asked)
     if as_json:
         typer.echo(result.model_dump_json(exclude_none=True, indent=2))
         return
@@ -275,17 +265,8 @@ def export_terratorch(
 ) -> None:
     """Write the budget's patches and a configuration that trains the same network on them with `terratorch fit`."""
     from rs05bench.cli._options import find_card
-    from rs05bench.experiment.one_cell import export_cell, parse_options
+    from rs05bench.experiment.one_cell import OneCell, export_cell, parse_options
 
-    path = export_cell(
-        find_card(card, data),
-        data,
-        out,
-        model=model,
-        split=split,
-        fold=fold,
-        budget=budget,
-        seed=seed,
-        options=parse_options(option or []),
-    )
+    asked = OneCell(model, split, fold, budget, seed, options=parse_options(option or []))
+    path = export_cell(find_card(card, data), data, out, asked)
     typer.echo(f"terratorch fit --config {path}")

@@ -205,6 +205,7 @@ def advise(
 
     from rs05bench.experiment.advice import to_dict
     from rs05bench.experiment.advice_text import full, lines
+    from rs05bench.experiment.advise import AdviceAsked
     from rs05bench.experiment.advise import advise as ask
 
     def tell(stage: str) -> None:
@@ -217,10 +218,8 @@ def advise(
                 card,
                 data or card.parent,
                 out or temporary,
-                labels=labels,
+                question=AdviceAsked(labels, more, target),
                 minutes=minutes,
-                more=more,
-                target=target,
                 jobs=jobs,
                 on_stage=tell,
             )

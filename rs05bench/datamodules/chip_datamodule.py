@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from torch.utils.data import DataLoader
 
-from rs05bench.datamodules.chip_view import ChipView, Loading
+from rs05bench.datamodules.chip_view import ChipView, DrawnFold, Loading
 from rs05bench.datamodules.chipsource import ChipSource, Layers, chip_card, layers_beside, open_chips
 from rs05bench.datamodules.data_module import Opened, ProtocolDataModule
 from rs05bench.errors import DataError
@@ -18,26 +19,41 @@ from rs05bench.protocol.manifest import SplitManifest, build_manifest, open_mani
 from rs05bench.protocol.splits import Split
 
 
+@dataclass(frozen=True)
+class ChipReading:
+    """What is read with chips, and how batches are made.
+
+    Attributes:
+        card: A card of your own, or its file; default the one shipped.
+        layers: Further group columns: name -> (polygon layer, column); default what `layers_beside` finds for the split.
+        embeddings: Tiles of an embedding for models that read them, see `ChipSource`.
+        extra: Folder of layers (`rs05bench layers`) for hybrid models.
+        batch_size: Patches a batch; default the card's.
+        num_workers: Loader workers.
+    """
+
+    card: TaskCard | str | Path | None = None
+    layers: Layers | None = None
+    embeddings: Any | None = None
+    extra: str | Path | None = None
+    batch_size: int | None = None
+    num_workers: int = 0
+
+
 class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
     """Shows a fold of a chip task under a label budget.
 
     `ChipView` says what batches hold and what a model is handed (`dm.view`).
 
     Args:
-        root: Where the files lie.
+        root: Where the files are, or files that are open already.
         split: Split name.
         fold: Fold name; default the first.
         budget: Budget name.
         seed: Seed of the budget's draw and of the order of batches.
-        card: A card of your own; default the one shipped.
         manifest: A frozen manifest over the same chips, its file, or the name of a shipped one; default it is built from the files.
-        layers: Further group columns: name -> (polygon layer, column); default what `layers_beside` finds for the split.
-        embeddings: Tiles of an embedding for models that read them, see `ChipSource`.
-        extra: Folder of layers (`rs05bench layers`) for hybrid models.
-        batch_size: Patches a batch; default the card's.
-        num_workers: Loader workers.
         fill: What missing pixels of `image` become. Default: NaN for our models, which read it as missing, and 0 for any other module.
-        source: Files already open (the arguments above that open them are then not used).
+        reading: What is read with the chips, and how batches are made.
 
     Raises:
         DataError: The manifest is of another task or split, or over other chips.
@@ -48,70 +64,51 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | ChipSource,
         split: str,
         fold: str | None = None,
         budget: str = "full",
         seed: int = 0,
         *,
-        card: TaskCard | str | Path | None = None,
         manifest: SplitManifest | str | Path | None = None,
-        layers: Layers | None = None,
-        embeddings: Any | None = None,
-        extra: str | Path | None = None,
-        batch_size: int | None = None,
-        num_workers: int = 0,
         fill: float | None = None,
-        source: ChipSource | None = None,
+        reading: ChipReading | None = None,
     ) -> None:
-        super().__init__(
-            split,
-            fold,
-            budget,
-            seed,
-            root=root,
-            card=card,
-            manifest=manifest,
-            embeddings=embeddings,
-            extra=extra,
-            batch_size=batch_size,
-            fill=fill,
-        )
-        self.root = Path(root)
-        self._given = (card, manifest, layers, embeddings, extra, source)
-        self._batch_size, self.num_workers, self.fill = batch_size, num_workers, fill
+        self.reading = reading or ChipReading()
+        self.root = root.root if isinstance(root, ChipSource) else Path(root)
+        super().__init__(split, fold, budget, seed, root=self.root, manifest=manifest, fill=fill, **vars(self.reading))
+        self._open_source, self._manifest = root if isinstance(root, ChipSource) else None, manifest
+        self.num_workers, self.fill = self.reading.num_workers, fill
 
     def _open(self) -> Opened[ChipView, ChipSource]:
-        card, manifest, layers, embeddings, extra, source = self._given
-        given = TaskCard.load(card) if isinstance(card, str | Path) else card
-        if source is None and given is not None and given.reader == "chips":  # everything else stands in the card
-            source = open_chips(given, self.root)
-        if source is None:
-            if given is None and layers is None:
-                layers = layers_beside(self.root, self.reader, self.split)
-            folder = None if extra is None else (Path(extra), None)
-            own = given or chip_card(self.reader, self.root, layers)
-            source = ChipSource(self.root, own, layers=layers, embeddings=embeddings, extra=folder)
+        source = self._open_source or self._read()
         card = source.card
-        if manifest is None:
+        if self._manifest is None:
             manifest = with_published_verdict(build_manifest(card, source.units(), self.split))
         else:
-            manifest = _frozen(manifest, source, self.split)
+            manifest = _frozen(self._manifest, source, self.split)
         fold = self._fold or manifest.folds[0]
         labels = dict(source.labels(card.targets[0]))
+        budget = draw_budget(card, manifest, fold, self._budget, self.seed, labels, split=self.split)
         view = ChipView(
             card,
-            manifest,
-            fold,
-            draw_budget(card, manifest, fold, self._budget, self.seed, labels, split=self.split),
+            DrawnFold(manifest, self.split, fold, budget, self.seed),
             pixels=source.pixels,
             dataset=source.dataset,
             classes=source.classes,
-            loading=Loading(self._batch_size or card.training.batch_size, self.num_workers, self.fill),
-            split=self.split,
-            seed=self.seed,
+            loading=Loading(self.reading.batch_size or card.training.batch_size, self.num_workers, self.fill),
         )
         return Opened(source, manifest, view)
+
+    def _read(self) -> ChipSource:
+        how = self.reading
+        given = TaskCard.load(how.card) if isinstance(how.card, str | Path) else how.card
+        if given is not None and given.reader == "chips":  # everything else stands in the card
+            return open_chips(given, self.root)
+        layers = layers_beside(self.root, self.reader, self.split) if given is None and how.layers is None else how.layers
+        folder = None if how.extra is None else (Path(how.extra), None)
+        own = given or chip_card(self.reader, self.root, layers)
+        return ChipSource(self.root, own, layers=layers, embeddings=how.embeddings, extra=folder)
 
     @property
     def budget(self) -> LabelBudget:

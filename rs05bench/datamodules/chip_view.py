@@ -49,6 +49,25 @@ class Loading:
     fill: float | None = None
 
 
+@dataclass(frozen=True)
+class DrawnFold:
+    """A fold under a label budget.
+
+    Attributes:
+        manifest: The split.
+        split: Its full name.
+        fold: The fold.
+        budget: The labels in use.
+        seed: Seed of the order of batches.
+    """
+
+    manifest: SplitManifest
+    split: str
+    fold: str
+    budget: LabelBudget
+    seed: int
+
+
 class ChipView(lightning.LightningDataModule):
     """A fold of a chip task under a label budget: what a model is handed.
 
@@ -64,15 +83,11 @@ class ChipView(lightning.LightningDataModule):
 
     Args:
         card: The task card.
-        manifest: The split.
-        fold: The fold.
-        budget: The labels in use.
+        drawn: The fold and the labels in use.
         pixels: Pixels of the chips, without masks.
         dataset: Masks; only those of the budget's chips are kept.
         classes: Class names.
         loading: How batches are made.
-        split: Full name of the split.
-        seed: Seed of the order of batches.
 
     Attributes:
         kind: `segmentation`.
@@ -90,22 +105,18 @@ class ChipView(lightning.LightningDataModule):
     def __init__(
         self,
         card: TaskCard,
-        manifest: SplitManifest,
-        fold: str,
-        budget: LabelBudget,
+        drawn: DrawnFold,
         *,
         pixels: PixelStore,
         dataset: ChipDataset,
         classes: tuple[str, ...],
         loading: Loading,
-        split: str,
-        seed: int,
     ) -> None:
         super().__init__()
-        self.card, self.manifest, self.fold, self.budget = card, manifest, fold, budget
-        self.split, self.seed, self.target, self.classes, self.loading = split, seed, card.targets[0], classes, loading
+        self.card, self.manifest, self.fold, self.budget = card, drawn.manifest, drawn.fold, drawn.budget
+        self.split, self.seed, self.target, self.classes, self.loading = drawn.split, drawn.seed, card.targets[0], classes, loading
         self._pixels = pixels
-        self.labelled = dataset.only([str(unit) for unit in (*budget.train, *budget.val)])
+        self.labelled = dataset.only([str(unit) for unit in (*drawn.budget.train, *drawn.budget.val)])
         self.bands, self.num_frames = list(pixels.format.bands), pixels.format.dates
         self.scale = 1.0 / pixels.format.scale
         self.resolution_m = pixels.sources.resolution_m

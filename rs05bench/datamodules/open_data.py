@@ -46,5 +46,5 @@ def open_view(source: TaskSource, manifest: SplitManifest, cell: Cell) -> TaskVi
         from rs05bench.datamodules.chipsource import ChipSource
 
         assert isinstance(source, ChipSource)
-        return ChipDataModule(source.root, cell.split, cell.fold, cell.budget, cell.seed, manifest=manifest, source=source).view
+        return ChipDataModule(source, cell.split, cell.fold, cell.budget, cell.seed, manifest=manifest).view
     return TaskData.build(source, manifest, cell.fold, cell.budget, cell.seed, split=cell.split, target=cell.target)

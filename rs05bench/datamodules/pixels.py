@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rs05bench.datamodules.array_cache import KeptArrays, cache_folder, file_key
 from rs05bench.datasets.chip_image import ChipImage, ImageFormat
+from rs05bench.datasets.embedding_rasters import TileReading
 from rs05bench.embeddings.products import DEFAULT, EmbeddingProduct, product
 from rs05bench.errors import DataError, ProtocolError
 
@@ -145,7 +146,7 @@ class PixelStore:
         record = self.sources.product
         # The default product has no name in the key: what was computed before there were others stays valid.
         digest = hashlib.sha256(b"" if record.name == DEFAULT else record.name.encode())
-        for path in sorted(str(path) for path in EmbeddingRasters(self.sources.embeddings, of=record).tiles["path"]):
+        for path in sorted(str(path) for path in EmbeddingRasters(self.sources.embeddings, reading=TileReading(of=record)).tiles["path"]):
             there = Path(path).stat() if Path(path).exists() else None
             digest.update(f"{path}\t{there.st_size if there else ''}\t{there.st_mtime_ns if there else ''}\n".encode())
         return digest.hexdigest()
@@ -164,7 +165,7 @@ class PixelStore:
             from rs05bench.datasets import EmbeddingRasters
 
             self._tiles[crs] = EmbeddingRasters(
-                self.sources.embeddings, crs=crs, res=self.sources.resolution_m, of=self.sources.product, decoded=False
+                self.sources.embeddings, crs=crs, res=self.sources.resolution_m, reading=TileReading(of=self.sources.product, decoded=False)
             )
         return self._tiles[crs]
 

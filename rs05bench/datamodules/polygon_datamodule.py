@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
 from rs05bench.datamodules.data_module import Opened
-from rs05bench.datamodules.table_datamodule import TableDataModule
+from rs05bench.datamodules.table_datamodule import TableDataModule, TableReading
+from rs05bench.datasets.parcels import ParcelColumns
+from rs05bench.datasets.urban_schema import METROS
 from rs05bench.embeddings.products import DEFAULT, EmbeddingProduct
 from rs05bench.embeddings.products import product as product_of
 from rs05bench.errors import DataError
@@ -34,12 +38,73 @@ RECIPE = 1
 Progress = Callable[[int, int], None]
 
 
-class _PolygonDataModule(TableDataModule):
-    """Polygons with labels under the protocol; `crop` and `urban` below say where they come from."""
+@dataclass(frozen=True)
+class PolygonReading(TableReading):
+    """How polygons become a table, and what its batches hold.
+
+    Attributes:
+        embeddings: Tiles: a folder, or a name of `open_source`; default the folder of the product's family in or next to `root`.
+        product: What the tiles hold; a card's feature sets of the default product become those of this one.
+        card: A card of your own; default the one shipped.
+        cache: Where the table is kept.
+        on_progress: Called with polygons read and polygons in all.
+    """
+
+    embeddings: str | Path | None = None
+    product: str | Path | EmbeddingProduct = DEFAULT
+    card: TaskCard | str | Path | None = None
+    cache: str | Path | None = None
+    on_progress: Progress | None = None
+
+    @property
+    def how_units_are_read(self) -> dict[str, str]:
+        """What else the table depends on, for its digest."""
+        return {}
+
+
+@dataclass(frozen=True)
+class ParcelReading(PolygonReading):
+    """How parcels become a table.
+
+    Attributes:
+        label: Column of the crop.
+        parcel: Column of the parcel's name.
+        year: Column of the year.
+    """
+
+    label: str = "crop"
+    parcel: str = "parcel_id"
+    year: str = "year"
+
+    @property
+    def how_units_are_read(self) -> dict[str, str]:
+        """Names of columns that are not the usual ones."""
+        names = {"label": self.label, "parcel": self.parcel, "year": self.year}
+        return {name: column for name, column in names.items() if column != getattr(ParcelReading, name)}
+
+
+@dataclass(frozen=True)
+class TractReading(PolygonReading):
+    """How tracts become a table.
+
+    Attributes:
+        metros: Metros that may occur; any where None.
+    """
+
+    metros: Sequence[str] | None = METROS
+
+    @property
+    def how_units_are_read(self) -> dict[str, str]:
+        """The metros, where others than the usual ones may occur."""
+        return {} if self.metros == METROS else {"metros": str(self.metros)}
+
+
+class PolygonDataModule[Reading: PolygonReading](TableDataModule):
+    """Polygons with labels under the protocol; its subclasses say where they come from."""
 
     name: ClassVar[str]
     file: ClassVar[str]
-    known: ClassVar[tuple[str, ...]]
+    reading: Reading
 
     def __init__(
         self,
@@ -49,28 +114,25 @@ class _PolygonDataModule(TableDataModule):
         budget: str = "full",
         seed: int = 0,
         *,
-        embeddings: str | Path | None = None,
-        product: str | Path | EmbeddingProduct = DEFAULT,
-        card: TaskCard | str | Path | None = None,
-        cache: str | Path | None = None,
-        features: str | None = None,
-        target: str | None = None,
         manifest: SplitManifest | None = None,
-        batch_size: int | None = None,
-        num_workers: int = 0,
-        on_progress: Progress | None = None,
-        **reading: Any,
+        reading: Reading | None = None,
     ) -> None:
-        _refuse(reading, self.known)
+        how = reading or self._usual()
+        card = how.card
         base = card if isinstance(card, TaskCard) else TaskCard.load(card or Path(__file__).parent / "cards" / f"{self.name}.yaml")
-        record = product_of(product)
-        base = _of_product(base, record)
-        super().__init__(
-            base, root, split, fold, budget, seed,
-            features=features, target=target, manifest=manifest, batch_size=batch_size, num_workers=num_workers,
-        )  # fmt: skip
-        self.root, self._base, self._embeddings, self._cache, self._product = Path(root), base, embeddings, cache, record
-        self._reading, self._on_progress = reading, on_progress
+        self._product = product_of(how.product)
+        self._base = _of_product(base, self._product)
+        super().__init__(self._base, root, split, fold, budget, seed, manifest=manifest, reading=how)
+        self.root = Path(root)
+
+    @classmethod
+    @abc.abstractmethod
+    def _usual(cls) -> Reading:
+        """How polygons are read where nothing is said."""
+
+    @abc.abstractmethod
+    def _units(self, path: Path) -> gpd.GeoDataFrame:
+        """Columns of the units (ids, groups, year, labels) and their geometry in WGS84."""
 
     def prepare_data(self) -> None:
         """Makes the table of units with the embedding over their polygons, where it is missing or its sources changed."""
@@ -80,16 +142,16 @@ class _PolygonDataModule(TableDataModule):
     def table(self) -> Path:
         """The table everything is read from; its card is next to it."""
         path = find_polygons(self.root, self.file)
-        tiles = _find_tiles(path, self._embeddings, self._product)
+        tiles = _find_tiles(path, self.reading.embeddings, self._product)
         made = embedding_table(
             path,
             tiles,
-            Path(self._cache) if self._cache else _cache_beside(path),
+            Path(self.reading.cache) if self.reading.cache else _cache_beside(path),
             self._base.name,
             self._product,
-            lambda: self._units(path, self._base, **self._reading),
-            self._reading,
-            self._on_progress,
+            lambda: self._units(path),
+            self.reading.how_units_are_read,
+            self.reading.on_progress,
         )
         fit_card(self._base, made, simulated=is_simulated(path, tiles)).save(made.with_suffix(".yaml"))
         return made
@@ -98,12 +160,8 @@ class _PolygonDataModule(TableDataModule):
         self._given_card, self.data_dir = self.table.with_suffix(".yaml"), self.table.parent
         return super()._open()
 
-    def _units(self, path: Path, card: TaskCard, **reading: Any) -> gpd.GeoDataFrame:
-        """Columns of the units (ids, groups, year, labels) and their geometry in WGS84."""
-        raise NotImplementedError
 
-
-class CropParcelDataModule(_PolygonDataModule):
+class CropParcelDataModule(PolygonDataModule[ParcelReading]):
     """Crops of parcels from an embedding over their polygons.
 
     The first use reads the tiles and keeps mean, maximum and standard deviation of every parcel, and the change since the year before
@@ -116,17 +174,8 @@ class CropParcelDataModule(_PolygonDataModule):
         fold: Fold name; default the first.
         budget: Budget name.
         seed: Seed of the budget's draw.
-        embeddings: Tiles: a folder, or a name of `open_source`; default the folder of the product's family in or beside `root`.
-        product: What the tiles hold; a card's feature sets of the default product become those of this one.
-        card: A card of your own; default the one shipped.
-        cache: Where the table is kept.
-        features: Feature set of the batches.
-        target: Target.
         manifest: A frozen manifest.
-        batch_size: Units a batch.
-        num_workers: Loader workers.
-        on_progress: Called with polygons read and polygons in all.
-        **reading: `label`, `parcel` and `year`: names of those columns in the file (default `crop`, `parcel_id`, `year`).
+        reading: Tiles, product, card, columns and batches.
 
     Raises:
         DataError: Polygons or tiles are missing or not what they should be, or no polygon is covered.
@@ -134,16 +183,17 @@ class CropParcelDataModule(_PolygonDataModule):
 
     name = "crop-parcels"
     file = "parcels.gpkg"
-    known = ("label", "parcel", "year")
 
-    def _units(self, path: Path, card: TaskCard, **reading: Any) -> gpd.GeoDataFrame:
+    @classmethod
+    def _usual(cls) -> ParcelReading:
+        return ParcelReading()
+
+    def _units(self, path: Path) -> gpd.GeoDataFrame:
         from rs05bench.datasets.geography import read_polygons
         from rs05bench.datasets.parcels import Parcels
 
-        label, parcel, year = (
-            str(reading.get(key, default)) for key, default in (("label", "crop"), ("parcel", "parcel_id"), ("year", "year"))
-        )
-        parcels = Parcels(path, label=label, unit=[parcel, year], year=year)
+        label, parcel, year, card = self.reading.label, self.reading.parcel, self.reading.year, self._base
+        parcels = Parcels(path, columns=ParcelColumns(label=label, unit=[parcel, year], year=year))
         units = parcels.units()
         own = read_polygons(path)
         own.index = pd.Index(own[[parcel, year]].astype(str).agg("-".join, axis=1))
@@ -157,22 +207,25 @@ class CropParcelDataModule(_PolygonDataModule):
         return units.drop(columns=["unit_id", "date"])
 
 
-class UrbanDataModule(_PolygonDataModule):
+class UrbanDataModule(PolygonDataModule[TractReading]):
     """Urban indicators of tracts from an embedding over their polygons; arguments as `CropParcelDataModule`.
 
     `root` holds `tracts.gpkg` (also in a folder `urban`) in the schema of `rs05bench.datasets.urban_schema`; `target` chooses the
-    indicator. Of `reading`: `metros`, as `UrbanIndicators` takes them.
+    indicator, in `reading=TractReading(target=...)`.
     """
 
     name = "urban-tracts"
     file = "tracts.gpkg"
-    known = ("metros",)
 
-    def _units(self, path: Path, card: TaskCard, **reading: Any) -> gpd.GeoDataFrame:
+    @classmethod
+    def _usual(cls) -> TractReading:
+        return TractReading()
+
+    def _units(self, path: Path) -> gpd.GeoDataFrame:
         from rs05bench.datasets.chips import WGS84
         from rs05bench.datasets.urban import UrbanIndicators
 
-        units = UrbanIndicators(path, **reading).table()
+        units = UrbanIndicators(path, metros=self.reading.metros).table()
         geod = WGS84.get_geod()
         assert geod is not None
         units["area_ha"] = [abs(geod.geometry_area_perimeter(shape)[0]) / 10_000 for shape in units.geometry]
@@ -207,7 +260,7 @@ def embedding_table(
     name: str,
     of: EmbeddingProduct,
     units: Callable[[], gpd.GeoDataFrame],
-    options: dict[str, Any],
+    options: Mapping[str, str],
     on_progress: Progress | None = None,
 ) -> Path:
     """The table of units with the embedding over their polygons, made where it is missing or its sources changed.
@@ -230,7 +283,7 @@ def embedding_table(
     """
     from rs05bench.embeddings.unit_table import polygon_table
 
-    digest = _sources_digest(polygons, tiles, options | ({} if of.name == DEFAULT else {"product": of.name}))
+    digest = _sources_digest(polygons, tiles, {**options} | ({} if of.name == DEFAULT else {"product": of.name}))
     path, record = cache / f"{name}.parquet", cache / f"{name}.json"
     if path.is_file() and record.is_file():
         with suppress(DataError):
@@ -327,7 +380,7 @@ def _cache_beside(polygons: Path) -> Path:
     return home / hashlib.sha256(str(polygons.resolve()).encode()).hexdigest()[:12]
 
 
-def _sources_digest(polygons: Path, tiles: Path | str, options: dict[str, Any]) -> str:
+def _sources_digest(polygons: Path, tiles: Path | str, options: Mapping[str, str]) -> str:
     """SHA-256 over the polygons' bytes and the tiles' names, sizes and times (published tiles: their address), and how they are read."""
     from rs05bench.embeddings.unit_table import STATISTICS
 
@@ -344,9 +397,3 @@ def _sources_digest(polygons: Path, tiles: Path | str, options: dict[str, Any]) 
     else:
         digest.update(str(tiles).encode())
     return digest.hexdigest()
-
-
-def _refuse(given: dict[str, Any], known: Sequence[str]) -> None:
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise TypeError(f"unknown argument {', '.join(unknown)} (known: {', '.join(known)})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,23 @@ from rs05bench.protocol.manifest import SplitManifest, build_manifest
 from rs05bench.protocol.taskdata import TaskData, TaskSource
 
 
+@dataclass(frozen=True)
+class TableReading:
+    """What batches of a table hold, and how they are made.
+
+    Attributes:
+        features: Feature set of the batches; default the card's first.
+        target: Target; default the card's first.
+        batch_size: Units a batch; default the card's.
+        num_workers: Loader workers.
+    """
+
+    features: str | None = None
+    target: str | None = None
+    batch_size: int | None = None
+    num_workers: int = 0
+
+
 class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
     """Shows a fold of a table task under a label budget.
 
@@ -30,11 +48,8 @@ class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
         fold: Fold name; default the first.
         budget: Budget name.
         seed: Seed of the budget's draw and of the order of batches.
-        features: Feature set of the batches; default the card's first.
-        target: Target; default the card's first.
         manifest: A frozen manifest; default it is built from the data.
-        batch_size: Units a batch; default the card's.
-        num_workers: Loader workers.
+        reading: What batches hold, and how they are made.
 
     Raises:
         DataError: The data contradict the card, or the manifest is over other units.
@@ -50,15 +65,13 @@ class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
         budget: str = "full",
         seed: int = 0,
         *,
-        features: str | None = None,
-        target: str | None = None,
         manifest: SplitManifest | None = None,
-        batch_size: int | None = None,
-        num_workers: int = 0,
+        reading: TableReading | None = None,
     ) -> None:
-        super().__init__(split, fold, budget, seed, card=card, data_dir=data_dir, features=features, target=target, batch_size=batch_size)
+        self.reading = reading or TableReading()
+        super().__init__(split, fold, budget, seed, **vars(self.reading) | {"card": card, "data_dir": data_dir})
         self._given_card, self.data_dir, self._manifest = card, Path(data_dir), manifest
-        self._features, self._target, self._batch_size, self.num_workers = features, target, batch_size, num_workers
+        self.num_workers = self.reading.num_workers
 
     def _open(self) -> Opened[TaskData, TaskSource]:
         from rs05bench.datamodules.open_data import open_source
@@ -69,13 +82,13 @@ class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
         source = open_source(card, self.data_dir)
         manifest = self._manifest or with_published_verdict(build_manifest(card, source.units(), self.split))
         fold = self._fold or manifest.folds[0]
-        view = TaskData.build(source, manifest, fold, self._budget, self.seed, split=self.split, target=self._target)
+        view = TaskData.build(source, manifest, fold, self._budget, self.seed, split=self.split, target=self.reading.target)
         return Opened(source, manifest, view)
 
     @property
     def features(self) -> str:
         """Feature set of the batches."""
-        return self._features or next(iter(self.card.features))
+        return self.reading.features or next(iter(self.card.features))
 
     @property
     def target(self) -> str:
@@ -85,7 +98,7 @@ class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
     @property
     def batch_size(self) -> int:
         """Units a batch."""
-        return self._batch_size or self.card.training.batch_size
+        return self.reading.batch_size or self.card.training.batch_size
 
     @property
     def budget(self) -> LabelBudget:

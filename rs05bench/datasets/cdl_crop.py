@@ -58,7 +58,6 @@ class CDLCrop(ChipDataset):
         layers: Further group columns of `units()`: name -> (polygon layer, its column), e.g. `{"county": ("counties.gpkg", "GEOID")}`.
         resampling: How images are resampled when a slice asks for another grid (masks always take the nearest pixel).
         fill: Value of missing pixels in `image`.
-        size: Rows and columns a chip must have.
         checksum: Hash every file and compare with the receipt that `rs05bench download` left.
 
     Raises:
@@ -70,6 +69,8 @@ class CDLCrop(ChipDataset):
     name = "multi-temporal-crop"
     classes = CROP_CLASSES
     dates = 3
+    size: ClassVar[int] = 224
+    """Rows and columns a chip must have."""
     scale = 1e-4
     # Published with the Prithvi fine-tuning configuration for this dataset (NASA-IMPACT/hls-foundation-os,
     # multi_temporal_crop_classification.py).
@@ -97,12 +98,10 @@ class CDLCrop(ChipDataset):
         layers: Mapping[str, tuple[Layer, str]] | None = None,
         resampling: str = "bilinear",
         fill: float = 0.0,
-        size: int = 224,
         checksum: bool = False,
     ) -> None:
         self.root = Path(root)
         self.layers = dict(layers or {})
-        self.size = size
         if checksum:
             verify_receipt(self.root, self.name)
         require_data(self.root, self.name, self.homepage)

@@ -52,19 +52,36 @@ class DownloadReport:
         return sorted(path for path, entry in self.files.items() if entry.get("trust") == "first use")
 
 
+@dataclass(frozen=True)
+class Fetching:
+    """How files are fetched and unpacked.
+
+    Attributes:
+        mirrors: Further URLs, tried before the catalogue's.
+        unpacking: Whether archives are unpacked.
+        keep_archives: Whether an archive stays after it was unpacked.
+        force: Fetch again what is there but differs, and replace what an archive would unpack over.
+        retries: See `transfer.fetch`.
+        pause: See `transfer.fetch`.
+        timeout: See `transfer.fetch`.
+    """
+
+    mirrors: Sequence[str] = ()
+    unpacking: bool = True
+    keep_archives: bool = False
+    force: bool = False
+    retries: int = 5
+    pause: float = 1.0
+    timeout: float = 60.0
+
+
 def download(
     name: str,
     root: str | Path,
     *,
-    mirrors: Sequence[str] = (),
     only: Sequence[str] = (),
-    unpacking: bool = True,
-    keep_archives: bool = False,
-    force: bool = False,
+    how: Fetching | None = None,
     watch: Watch | None = None,
-    retries: int = 5,
-    pause: float = 1.0,
-    timeout: float = 60.0,
     catalogue: Path = CATALOGUE,
 ) -> DownloadReport:
     """Fetch a dataset. Running it again checks what is there and fetches what is missing.
@@ -72,15 +89,9 @@ def download(
     Args:
         name: In the catalogue.
         root: Folder to put it in.
-        mirrors: Further URLs, tried before the catalogue's.
         only: Names of files to fetch; default all.
-        unpacking: Whether archives are unpacked.
-        keep_archives: Whether an archive stays after it was unpacked.
-        force: Fetch again what is there but differs, and replace what an archive would unpack over.
-        watch: Told about progress.
-        retries: See `transfer.fetch`.
-        pause: See `transfer.fetch`.
-        timeout: See `transfer.fetch`.
+        how: Mirrors, archives, patience.
+        watch: Called with progress.
         catalogue: Another catalogue.
 
     Raises:
@@ -96,50 +107,39 @@ def download(
         receipt = _read_receipt(root)
         report = DownloadReport(name, root, files=receipt)
         for file in chosen:
-            _one(file, source, report, mirrors, unpacking, keep_archives, force, watch, (retries, pause, timeout))
+            _one(file, source, report, how or Fetching(), watch)
             _write_receipt(report, source)
     return report
 
 
-def _one(
-    file: RemoteFile,
-    source: Source,
-    report: DownloadReport,
-    mirrors: Sequence[str],
-    unpacking: bool,
-    keep_archives: bool,
-    force: bool,
-    watch: Watch | None,
-    patience: tuple[int, float, float],
-) -> None:
+def _one(file: RemoteFile, source: Source, report: DownloadReport, how: Fetching, watch: Watch | None) -> None:
     target = report.root / file.path
     entry = report.files.get(file.path)
     known = file.sha256 or (entry or {}).get("sha256")
-    if entry and entry.get("unpacked") and not target.exists() and unpacking and not force:
+    if entry and entry.get("unpacked") and not target.exists() and how.unpacking and not how.force:
         _check_unpacked(file.path, report)
         report.kept.append(file.path)
         return
-    if target.exists() and known and not force:
+    if target.exists() and known and not how.force:
         if file_digest(target) != known:
             raise DataError(
                 f"is there, but its checksum is not {known[:12]}...", source=target, remedy="Delete it, or fetch it again with --force."
             )
         fetched = Fetched(target, (entry or {}).get("url", ""), target.stat().st_size, known, (entry or {}).get("trust", "catalogue"))
         report.kept.append(file.path)
-    elif target.exists() and not force:
+    elif target.exists() and not how.force:
         raise DataError(
             "already exists, but no checksum is known to check it with",
             source=target,
             remedy="Move it away, or fetch it again with --force.",
         )
     else:
-        urls, trusted = order_mirrors(mirrors, file.urls(), file.path)
+        urls, trusted = order_mirrors(how.mirrors, file.urls(), file.path)
         # With --force the catalogue's checksum still binds; what an earlier download recorded on first use does not.
-        wanted = Wanted(urls, trusted, file.size, file.sha256 if force else known, source.revision)
-        retries, pause, timeout = patience
+        wanted = Wanted(urls, trusted, file.size, file.sha256 if how.force else known, source.revision)
         tell = None if watch is None else lambda done, total: watch(file.path, "fetch", done, total)
-        fetched = fetch(wanted, target, progress=tell, retries=retries, pause=pause, timeout=timeout)
-        if file.sha256 is None and entry and not force:
+        fetched = fetch(wanted, target, progress=tell, retries=how.retries, pause=how.pause, timeout=how.timeout)
+        if file.sha256 is None and entry and not how.force:
             fetched = Fetched(
                 fetched.path, fetched.url, fetched.size, fetched.sha256, entry.get("trust", fetched.trust), fetched.resumed_at
             )
@@ -147,16 +147,16 @@ def _one(
         if fetched.resumed_at:
             report.resumed[file.path] = fetched.resumed_at
     record = {"size": fetched.size, "sha256": fetched.sha256, "url": fetched.url, "trust": fetched.trust}
-    if file.unpack and unpacking and (force or not (entry and entry.get("unpacked"))):
+    if file.unpack and how.unpacking and (how.force or not (entry and entry.get("unpacked"))):
         tick = None if watch is None else lambda count: watch(file.path, "unpack", count, None)
-        members = unpack(target, report.root, replace=force, progress=tick)
+        members = unpack(target, report.root, replace=how.force, progress=tick)
         record["unpacked"] = True
         report.unpacked += len(members)
         report.files.update({path: {**member, "from": file.path} for path, member in members.items()})
     elif entry and entry.get("unpacked"):
         record["unpacked"] = True
     report.files[file.path] = record
-    if record.get("unpacked") and not keep_archives:
+    if record.get("unpacked") and not how.keep_archives:
         target.unlink(missing_ok=True)
 
 

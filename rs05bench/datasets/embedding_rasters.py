@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,27 @@ if TYPE_CHECKING:
 _DEGREES_PER_METRE = 8.983152841195215e-06  # of latitude
 
 
+@dataclass(frozen=True)
+class TileReading:
+    """How the tiles of an embedding are read.
+
+    Attributes:
+        of: The product: a name, or a record (YAML); default that of the class.
+        year: The year of all files; None takes it from each path.
+        decoded: Return float32 components; else what the product stores.
+        masked: The value of missing pixels in decoded images.
+        memory: Bytes of decompressed blocks kept in memory.
+        cache_dir: Folder where decompressed blocks are kept on disk and shared between loader workers.
+    """
+
+    of: str | os.PathLike[str] | EmbeddingProduct | None = None
+    year: int | None = None
+    decoded: bool = True
+    masked: float = float("nan")
+    memory: int = DEFAULT_LIMIT
+    cache_dir: str | os.PathLike[str] | None = None
+
+
 class EmbeddingRasters(RasterDataset):
     """A public embedding product: decoded as its record states, missing pixels masked before decoding, never warped silently.
 
@@ -45,7 +67,8 @@ class EmbeddingRasters(RasterDataset):
     tiles of another one are resampled, with a warning where nobody named that CRS. Native pixels are read by unit (:meth:`chip`) or around
     a place (:meth:`around`).
 
-    Samples hold `image` (bands, height, width), north up; float32 with NaN where missing, or with `decoded=False` what the product stores.
+    Samples hold `image` (bands, height, width), north up; float32 with NaN where missing, or with
+    `TileReading(decoded=False)` what the product stores.
     A batch of bytes is a quarter of the size: move it first and decode it on its device with `DecodeEmbedding`.
 
     Args:
@@ -56,12 +79,7 @@ class EmbeddingRasters(RasterDataset):
         transforms: A function of a sample.
         cache: Keep decompressed blocks in memory.
         time_series: Stack years as `(years, bands, height, width)` instead of asking for a single one.
-        of: The product: a name, or a record (YAML).
-        year: The year of all files; None takes it from each path.
-        decoded: Return float32 components; else what the product stores.
-        masked: The value of missing pixels in decoded images.
-        memory: Bytes of decompressed blocks kept in memory.
-        cache_dir: Folder where decompressed blocks are kept on disk and shared between loader workers.
+        reading: The product, and how its tiles are read.
 
     Raises:
         MissingDatasetError: Nothing is found (also a `DatasetNotFoundError`).
@@ -82,15 +100,12 @@ class EmbeddingRasters(RasterDataset):
         cache: bool = True,
         time_series: bool = False,
         *,
-        of: str | os.PathLike[str] | EmbeddingProduct | None = None,
-        year: int | None = None,
-        decoded: bool = True,
-        masked: float = float("nan"),
-        memory: int = DEFAULT_LIMIT,
-        cache_dir: str | os.PathLike[str] | None = None,
+        reading: TileReading | None = None,
     ) -> None:
+        how = reading or TileReading()
+        of = how.of
         record = of if isinstance(of, EmbeddingProduct) else product(*filter(None, [os.fspath(of) if of else self.product_name]))
-        self.tile_index = index_of_tiles(paths, record, year)
+        self.tile_index = index_of_tiles(paths, record, how.year)
         if not len(self.tile_index):
             raise MissingDatasetError("no tile is left", source=self.tile_index.description)
         self.product = self.tile_index.product
@@ -104,8 +119,8 @@ class EmbeddingRasters(RasterDataset):
         self._bands = tuple(self.all_bands.index(band) for band in self.bands)
         self.band_indexes = [number + 1 for number in self._bands]
         self.transforms, self.cache, self.time_series = transforms, cache, time_series
-        self.decoded, self.masked = decoded, masked
-        self._blocks = BlockCache(memory if cache else 0, cache_dir)
+        self.decoded, self.masked = how.decoded, how.masked
+        self._blocks = BlockCache(how.memory if cache else 0, how.cache_dir)
         self._tile_of_path = {str(path): position for position, path in enumerate(self.tile_index.frame["path"])}
         own = sorted(set(self.tile_index.frame["crs"]))
         if isinstance(crs, str) and crs == "native" and len(own) != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +29,23 @@ from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.intake.keys import as_keys, refuse_lost_digits, two_spellings
 
 
+@dataclass(frozen=True)
+class ParcelColumns:
+    """Where a file of parcels says what.
+
+    Attributes:
+        label: Column of the class; None where there are no labels.
+        unit: Columns that together make the unit id; default the row number in the file.
+        year: Column of the year, or the year itself.
+        classes: Class names in the order of their index; default all that occur, sorted.
+    """
+
+    label: str | None = "crop"
+    unit: Sequence[str] = ()
+    year: str | int = "year"
+    classes: Sequence[str] | None = None
+
+
 class Parcels(PolygonDataset):
     """Field polygons with one class each.
 
@@ -39,12 +57,9 @@ class Parcels(PolygonDataset):
 
     Args:
         path: The polygon file or table.
-        label: Column of the class; None where there are no labels.
-        unit: Columns that together make the unit id; default the row number in the file.
-        year: Column of the year, or the year itself.
+        columns: Where class, unit and year stand.
         layer: Layer inside a GeoPackage; default the only one.
         raster: One raster file or several, each in any CRS: the pixels for `chip`.
-        classes: Class names in the order of their index; default all that occur, sorted.
         crs: CRS of slices; default WGS84.
         res: Pixel size of slices in units of `crs`; default 10 m.
         transforms: Called on every sample.
@@ -63,12 +78,9 @@ class Parcels(PolygonDataset):
         self,
         path: Layer,
         *,
-        label: str | None = "crop",
-        unit: Sequence[str] = (),
-        year: str | int = "year",
+        columns: ParcelColumns | None = None,
         layer: str | None = None,
         raster: str | Path | Sequence[str | Path] = (),
-        classes: Sequence[str] | None = None,
         crs: CRS | str | int | None = None,
         res: float | tuple[float, float] | None = None,
         transforms: Callable[[Sample], Sample] | None = None,
@@ -76,6 +88,8 @@ class Parcels(PolygonDataset):
     ) -> None:
         source = "parcels" if isinstance(path, gpd.GeoDataFrame) else str(path)
         self.layers = dict(layers or {})
+        columns = columns or ParcelColumns()
+        label, unit, year, classes = columns.label, columns.unit, columns.year, columns.classes
         frame = read_polygons(path, name=layer).to_crs(4326)
         wanted = [*unit, *([label] if label else []), *([year] if isinstance(year, str) else [])]
         require_columns(frame, wanted, source)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rs05bench.embeddings.block_cache import BlockCache
     from rs05bench.embeddings.change import angle, change_features, dot
-    from rs05bench.embeddings.embedding_source import open_source
+    from rs05bench.embeddings.embedding_source import Access, open_source
     from rs05bench.embeddings.pixel_grid import Grid
     from rs05bench.embeddings.points import read_points
     from rs05bench.embeddings.polygons import read_polygons
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rs05bench.embeddings.vectors import DecodeEmbedding, decode, decode_tensor, encode, normalise, pool
 
 __all__ = [
+    "Access",
     "BlockCache",
     "DecodeEmbedding",
     "EmbeddingProduct",
@@ -61,7 +62,7 @@ _HOMES = {
     ),
     "raster_files": ("open_raster",),
     "readers": ("EmbeddingReader",),
-    "embedding_source": ("open_source",),
+    "embedding_source": ("Access", "open_source"),
     "tile_index": ("TileIndex",),
     "vectors": (
         "DecodeEmbedding",

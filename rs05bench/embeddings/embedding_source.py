@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,30 @@ from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.hashing import file_digest
 
 
+@dataclass(frozen=True)
+class Access:
+    """How a published source is reached.
+
+    Attributes:
+        url: Another address for an access name.
+        project: Cloud project: Earth Engine's, or the one that pays where the bucket asks for it.
+        cache_dir: Where the published index is kept; default `$XDG_CACHE_HOME/rs05bench`.
+        credentials: Earth Engine credentials.
+    """
+
+    url: str | None = None
+    project: str | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    credentials: Any = "persistent"
+
+
 def open_source(
     name: str | os.PathLike[str],
     *,
     of: Named | None = None,
     area: tuple[float, float, float, float] | None = None,
     years: Iterable[int] | None = None,
-    url: str | None = None,
-    project: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    credentials: Any = "persistent",
+    access: Access | None = None,
     unfilled: str = "skip",
 ) -> EmbeddingReader:
     """Open a source by name.
@@ -39,26 +54,23 @@ def open_source(
         of: The product, or its record (YAML); None takes the one whose record has `name` as an access, else the default.
         area: Bounds in WGS84 degrees: only tiles that can meet them are listed.
         years: Years wanted; None for all.
-        url: Another address for an access name.
-        project: Cloud project: Earth Engine's, or the one that pays where the bucket asks for it.
-        cache_dir: Where the published index is kept (default: `$XDG_CACHE_HOME/rs05bench`).
-        credentials: Earth Engine credentials.
+        access: Address, project, credentials and cache of a published source.
         unfilled: What to do with zone-years that a store does not list as complete: `skip` or `refuse`.
 
     Raises:
         DataError: If the source cannot be opened.
     """
-    text = os.fspath(name)
+    text, how = os.fspath(name), access or Access()
     record = product(of) if of is not None else product()
     if text == "earthengine":
         from rs05bench.embeddings.earthengine import EarthEngine
 
-        return EarthEngine(project, credentials=credentials, url=url, of=record)
+        return EarthEngine(how.project, credentials=how.credentials, url=how.url, of=record)
     if text in ("mirror", "gcs") and text in record.access:
-        base = (url or record.access[text]).rstrip("/")
-        payer, cache = _payer(text, base, project), Path(cache_dir) if cache_dir else _cache_dir()
+        base = (how.url or record.access[text]).rstrip("/")
+        payer, cache = _payer(text, base, how.project), Path(how.cache_dir) if how.cache_dir else _cache_dir()
         return TileReader(_published(base, record, area, years, payer, cache))
-    text = (url or record.access[text]) if text in record.access else text
+    text = (how.url or record.access[text]) if text in record.access else text
     store = is_remote(text) and "geoemb" in record.layouts and not text.lower().endswith((".tif", ".tiff"))
     if store or text.rstrip("/").endswith(".zarr") or name in ("zarr", "geoemb") or (Path(text) / "zarr.json").is_file():
         from rs05bench.embeddings.zarr_store import open_zarr

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from rs05bench.errors import DataError
@@ -23,15 +24,28 @@ from rs05bench.protocol.result import Result
 MORE = 30
 
 
+@dataclass(frozen=True)
+class AdviceAsked:
+    """What is asked about a person's data.
+
+    Attributes:
+        labels: How many labels will be used in all; default 100, or as many as there are.
+        more: How many further labels are asked about.
+        target: Target; default the card's first.
+    """
+
+    labels: int | None = None
+    more: int = MORE
+    target: str | None = None
+
+
 def advise(
     card_path: str | Path,
     data: str | Path,
     out: str | Path,
     *,
-    labels: int | None = None,
+    question: AdviceAsked | None = None,
     minutes: float = 5.0,
-    more: int = MORE,
-    target: str | None = None,
     jobs: int | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Advice:
@@ -41,10 +55,8 @@ def advise(
         card_path: Task card.
         data: Data directory.
         out: Where results are kept; a second run with more time takes them up.
-        labels: How many labels will be used in all; default 100, or as many as there are.
+        question: What is asked; default as `AdviceAsked`.
         minutes: Time limit. The first round of simple models is always run.
-        more: How many further labels are asked about.
-        target: Target; default the card's first.
         jobs: Worker processes; default all cores.
         on_stage: Told in a few words what is being run.
 
@@ -62,12 +74,13 @@ def advise(
             source=card_path,
             remedy="Sweep its models: rs05bench sweep CARD --out RUNS.",
         )
-    target = target or card.targets[0]
+    asked = question or AdviceAsked()
+    target = asked.target or card.targets[0]
     card = with_fitted_blocks(card, data)
     Path(out).mkdir(parents=True, exist_ok=True)
     card_path = card.save(Path(out) / "advised-card.yaml")
     bench, split = open_task(card, data)
-    plan = make_plan(bench, card, split, target, labels, more)
+    plan = make_plan(bench, card, split, target, asked.labels, asked.more)
     stopped = run_stages(plan, card_path, data, Path(out), target, begin + 60 * minutes, jobs, on_stage)
     manifest = str(bench.manifest(split).card["digest"])
     results = [

@@ -15,6 +15,7 @@ from rs05bench.datasets.tables.design import design_flags
 from rs05bench.errors import DataError
 from rs05bench.experiment.advice import SEEDS
 from rs05bench.experiment.cell import Bench, make_bench
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.sweep import sweep
 from rs05bench.experiment.workers import Outcome
 from rs05bench.protocol.card import TaskCard
@@ -185,19 +186,8 @@ def run_stages(
             if not first and time.perf_counter() > deadline:
                 raise KeyboardInterrupt
 
-        summary = sweep(
-            card_path,
-            data,
-            out,
-            models=models,
-            splits=[split],
-            budgets=budgets,
-            seeds=[seed],
-            targets=[target],
-            jobs=jobs,
-            costs=False,
-            on_progress=watch,
-        )
+        choice = GridChoice(models=list(models), splits=[split], budgets=list(budgets), seeds=[seed], targets=[target])
+        summary = sweep(GridFile.over(card_path, data, choice, costs=False), out, jobs=jobs, on_progress=watch)
         if summary.stopped:
             if time.perf_counter() < deadline:
                 raise KeyboardInterrupt

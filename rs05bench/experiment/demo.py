@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from rs05bench.embeddings.products import DEFAULT_FAMILY
 from rs05bench.experiment.demo_chips import deep_part
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.sweep import Progress, SweepSummary, sweep
 from rs05bench.experiment.workers import Outcome
 from rs05bench.protocol.result import Cell
@@ -117,15 +117,21 @@ def run_demo(
     summary = DemoSummary(root / "runs")
     for task in tasks:
         card = _simulated(root / "data", task)
-        run = partial(sweep, card, card.parent, summary.store, targets=task.targets or None)
-        run = partial(run, models=task.models, splits=(task.split,))
-        workers = jobs or os.cpu_count() or 1
-        done = run(budgets=task.budgets, seeds=SEEDS, jobs=workers, costs=False, on_start=on_start, on_progress=on_progress)
+        choice = GridChoice(
+            models=list(task.models),
+            splits=[task.split],
+            budgets=list(task.budgets),
+            seeds=list(SEEDS),
+            targets=list(task.targets) or None,
+        )
+        grid = GridFile.over(card, card.parent, choice, costs=False)
+        done = sweep(grid, summary.store, jobs=jobs or os.cpu_count() or 1, on_start=on_start, on_progress=on_progress)
         summary.sweeps.append(done)
         if done.stopped:
             return summary
         # Again the cells of one budget: all are there, so this only measures their costs, one process at a time with nothing beside it.
-        run(budgets=task.budgets[-1:], seeds=SEEDS[:1], jobs=1, costs=True)
+        one = choice.model_copy(update={"budgets": [task.budgets[-1]], "seeds": [SEEDS[0]]})
+        sweep(GridFile.over(card, card.parent, one), summary.store, jobs=1)
     if deep:
         for part in DEEP:
             summary.sweeps += part(root, jobs=jobs or os.cpu_count() or 1, on_start=on_start, on_progress=on_progress)

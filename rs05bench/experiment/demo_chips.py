@@ -11,9 +11,9 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rs05bench.embeddings.products import DEFAULT_FAMILY
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.sweep import Progress, SweepSummary, sweep
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.result import Cell
@@ -56,11 +56,13 @@ def deep_part(
     """
     root = Path(out)
     card = demo_card(root / "data" / "hls-burn-scars")
-    grid: dict[str, Any] = {"models": MODELS, "splits": (SPLIT,), "folds": FOLDS, "budgets": BUDGETS, "seeds": SEEDS}
-    runs = [sweep(card, card.parent, root / "runs", **grid, jobs=jobs, costs=False, on_start=on_start, on_progress=on_progress)]
+    choice = GridChoice(models=list(MODELS), splits=[SPLIT], folds=list(FOLDS), budgets=list(BUDGETS), seeds=list(SEEDS))
+    runs = [
+        sweep(GridFile.over(card, card.parent, choice, costs=False), root / "runs", jobs=jobs, on_start=on_start, on_progress=on_progress)
+    ]
     if not runs[0].stopped:
-        one = {**grid, "folds": FOLDS[:1], "budgets": BUDGETS[-1:], "seeds": SEEDS[:1]}
-        sweep(card, card.parent, root / "runs", **one, jobs=1, costs=True)
+        one = choice.model_copy(update={"folds": [FOLDS[0]], "budgets": [BUDGETS[-1]], "seeds": [SEEDS[0]]})
+        sweep(GridFile.over(card, card.parent, one, costs=True), root / "runs", jobs=1)
     return runs
 
 

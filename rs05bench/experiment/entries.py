@@ -12,6 +12,7 @@ from typing import Any
 from rs05bench.datamodules.open_data import open_source
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.cell import make_bench
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.provenance import hardware_name, provenance
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
@@ -230,9 +231,8 @@ def _run(board: Path, fields: Mapping[str, Any], data: Mapping[str, Path], runs:
         card.parent.mkdir(parents=True, exist_ok=True)
         opened.card.save(card)
         for split, frozen in opened.task.splits.items():
-            sweep(
-                card, data[task], runs, models=[fields["model"]["name"]], splits=[split], budgets=frozen.budgets, seeds=range(5), jobs=jobs
-            )
+            choice = GridChoice(models=[fields["model"]["name"]], splits=[split], budgets=list(frozen.budgets), seeds=list(range(5)))
+            sweep(GridFile.over(card, data[task], choice), runs, jobs=jobs)
     return ResultStore(runs)
 
 

@@ -45,7 +45,7 @@ _SHARED = ("models", "splits", "budgets", "seeds", "targets", "folds")
 
 
 def _listed(value: Any) -> Any:
-    return value if value is None or isinstance(value, list) else [value]
+    return list(value) if isinstance(value, list | tuple | range) else value if value is None else [value]
 
 
 class Pattern(Record):
@@ -142,8 +142,8 @@ class GridChoice(Record):
     @field_validator("seeds", mode="before")
     @classmethod
     def _seeds(cls, value: Any) -> Any:
-        if value is None or (isinstance(value, list) and all(isinstance(item, int) for item in value)):
-            return value
+        if value is None or (isinstance(value, list | tuple | range) and all(isinstance(item, int) for item in value)):
+            return _listed(value)
         try:
             return parse_seeds(",".join(str(item) for item in _listed(value)))
         except DataError as error:
@@ -225,6 +225,33 @@ class GridFile(GridChoice):
                 ]
         return grid
 
+    @classmethod
+    def over(
+        cls,
+        card: str | Path,
+        data: str | Path,
+        choice: GridChoice,
+        *,
+        manifests: Sequence[str | Path] | None = None,
+        costs: bool = True,
+        keep_predictions: bool = True,
+    ) -> GridFile:
+        """The grid over one card.
+
+        Args:
+            card: The task card.
+            data: Its data directory.
+            choice: What is crossed with what; seed 0 alone where it names none.
+            manifests: Frozen manifests to use instead of those the data make.
+            costs: Whether to measure, when all is done, one cell per target, split, model and budget alone in a fresh process.
+            keep_predictions: Whether predictions are kept with results.
+        """
+        entry: dict[str, Any] = {"card": str(Path(card).resolve()), "data": str(Path(data).resolve())}
+        if manifests:
+            entry["manifests"] = [str(Path(name).resolve()) if Path(name).exists() else str(name) for name in manifests]
+        chosen = {"seeds": [0]} | choice.model_dump(exclude_none=True)
+        return cls.model_validate({"kind": "grid", "tasks": [entry], "costs": costs, "keep_predictions": keep_predictions, **chosen})
+
     @property
     def digest(self) -> str:
         """SHA-256 over the content."""
@@ -262,28 +289,6 @@ class GridFile(GridChoice):
     def needs_of(self, cell: Cell, usual: Needs) -> Needs:
         """What a cell needs."""
         return next((entry.needs for entry in self.resources if entry.matches(cell)), usual)
-
-
-def of_card(
-    card: str | Path,
-    data: str | Path,
-    *,
-    models: Sequence[str],
-    splits: Sequence[str] | None = None,
-    budgets: Sequence[str] | int | None = None,
-    seeds: Sequence[int] | str = (0,),
-    targets: Sequence[str] | None = None,
-    folds: Sequence[str] | None = None,
-    manifests: Sequence[str | Path] | None = None,
-    **options: Any,
-) -> GridFile:
-    """The grid over one card; the choices are those of `Choice`."""
-    entry: dict[str, Any] = {"card": str(Path(card).resolve()), "data": str(Path(data).resolve())}
-    if manifests:
-        entry["manifests"] = [str(Path(name).resolve()) if Path(name).exists() else str(name) for name in manifests]
-    given = {"models": models, "splits": splits, "budgets": budgets, "seeds": seeds, "targets": targets, "folds": folds}
-    chosen = {name: value if isinstance(value, str | int) else list(value) for name, value in given.items() if value is not None}
-    return GridFile.model_validate({"kind": "grid", "tasks": [entry], **chosen, **options})
 
 
 def is_grid(path: str | Path) -> bool:

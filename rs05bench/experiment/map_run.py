@@ -175,8 +175,8 @@ def _network_and_scenes(request: MapRequest, model: Any) -> tuple[NetworkPredict
     manifest, split, fold = _trained_on(request, source)
     if not request.images:  # a year without tiles is reported before the training, which takes long
         _frame(request, sources)
-    at = (source.root, split or "spatial-block", fold, request.budget, request.seed)
-    data = ChipDataModule(*at, manifest=manifest, source=source).view
+    at = (source, split or "spatial-block", fold, request.budget, request.seed)
+    data = ChipDataModule(*at, manifest=manifest).view
     data.show_what_is_read(model.card.tier)
     fitted = fit_or_load(model, data, request.keep or request.out / "model")
     predictor = NetworkPredictor(fitted, data, pixel_area(data, fitted.card.inputs, seed=request.seed))

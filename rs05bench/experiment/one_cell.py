@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +13,16 @@ from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.cell import make_bench, run_cell
 from rs05bench.protocol.atomic import clear_leftovers, hidden_sibling, write_text
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.result import Cell, Result
 from rs05bench.protocol.splits import Split
 
-_PIECES = ("result.json", "predictions", "card.yaml", "manifest")
 
+@dataclass(frozen=True)
+class OneCell:
+    """Which cell of a card is meant.
 
-def fit_predict(
-    card: TaskCard,
-    data: str | Path,
-    out: str | Path,
-    *,
-    model: str,
-    split: str,
-    fold: str | None = None,
-    budget: str = "full",
-    seed: int = 0,
-    target: str | None = None,
-    options: dict[str, Any] | None = None,
-) -> Result:
-    """Runs one cell and keeps `result.json`, `predictions/`, and the card and manifest they rest on (`card.yaml`, `manifest/`).
-
-    Args:
-        card: The task card.
-        data: Folder of the data.
-        out: Folder to write to; made where missing.
+    Attributes:
         model: Model name.
         split: Split name.
         fold: Fold; default the first.
@@ -44,6 +30,47 @@ def fit_predict(
         seed: Seed.
         target: Target; default the card's first.
         options: Options of the model.
+    """
+
+    model: str
+    split: str
+    fold: str | None = None
+    budget: str = "full"
+    seed: int = 0
+    target: str | None = None
+    options: dict[str, Any] | None = None
+
+    def over(self, card: TaskCard, manifest: SplitManifest) -> Cell:
+        """The cell over a card and the manifest of its split.
+
+        Raises:
+            DataError: There is no such fold.
+        """
+        if self.fold is not None and self.fold not in manifest.folds:
+            raise DataError(f"no fold {self.fold!r} in {self.split}", source=card.name, remedy=f"There are {', '.join(manifest.folds)}.")
+        return Cell(
+            task=card.name,
+            target=self.target or card.targets[0],
+            split=self.split,
+            fold=self.fold or manifest.folds[0],
+            model=self.model,
+            budget=self.budget,
+            seed=self.seed,
+            options=self.options or {},
+        )
+
+
+_PIECES = ("result.json", "predictions", "card.yaml", "manifest")
+
+
+def fit_predict(card: TaskCard, data: str | Path, out: str | Path, asked: OneCell) -> Result:
+    """Runs one cell and keeps `result.json`, `predictions/`, and the card and manifest they rest on (`card.yaml`, `manifest/`).
+
+    Args:
+        card: The task card.
+        data: Folder of the data.
+        out: Folder to write to; made where missing.
+        asked: The cell.
 
     Raises:
         DataError: The folder holds a result already, or there is no such fold.
@@ -53,20 +80,9 @@ def fit_predict(
     for name in _PIECES:
         if (folder / name).exists():
             raise DataError(f"holds {name} already", source=folder, remedy="Give another folder: results are never overwritten.")
-    bench = make_bench(card, data, [split])
-    manifest = bench.manifests[Split(split).base]
-    if fold is not None and fold not in manifest.folds:
-        raise DataError(f"no fold {fold!r} in {split}", source=card.name, remedy=f"There are {', '.join(manifest.folds)}.")
-    cell = Cell(
-        task=card.name,
-        target=target or card.targets[0],
-        split=split,
-        fold=fold or manifest.folds[0],
-        model=model,
-        budget=budget,
-        seed=seed,
-        options=options or {},
-    )
+    bench = make_bench(card, data, [asked.split])
+    manifest = bench.manifests[Split(asked.split).base]
+    cell = asked.over(card, manifest)
     result, predictions = run_cell(bench, cell)
     work = hidden_sibling(folder / "result.json")
     try:
@@ -106,18 +122,7 @@ def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
     return options
 
 
-def export_cell(
-    card: TaskCard,
-    data: str | Path,
-    out: str | Path,
-    *,
-    model: str,
-    split: str,
-    fold: str | None = None,
-    budget: str = "full",
-    seed: int = 0,
-    options: dict[str, Any] | None = None,
-) -> Path:
+def export_cell(card: TaskCard, data: str | Path, out: str | Path, asked: OneCell) -> Path:
     """Writes a chip cell for TerraTorch's own command: the budget's patches as GeoTIFFs, and the configuration that trains on them.
 
     Pixels that the budget does not show are -1 in the masks, so TerraTorch sees the labels of the cell and no others. What it does
@@ -127,12 +132,7 @@ def export_cell(
         card: The task card.
         data: Folder of the data.
         out: Folder to write `cell.yaml`, `train/` and `val/` to; must not exist yet.
-        model: Name of a deep model.
-        split: Split name.
-        fold: Fold; default the first.
-        budget: Label budget.
-        seed: Seed.
-        options: Options of the model.
+        asked: The cell, of a deep model.
 
     Returns:
         The configuration, for `terratorch fit --config`.
@@ -145,33 +145,23 @@ def export_cell(
     from rs05bench.models import deep
     from rs05bench.models.terratorch_export import export_terratorch, patch_contents
 
-    spec = deep.find(model)
+    spec = deep.find(asked.model)
     if spec is None or spec.data != "chips":
-        raise ProtocolError(f"{model} on {card.name} is no deep cell on chips, so TerraTorch cannot train it")
+        raise ProtocolError(f"{asked.model} on {card.name} is no deep cell on chips, so TerraTorch cannot train it")
     # TerraTorch may be run from anywhere.
     folder = Path(out).absolute()
     if folder.exists():
         raise DataError("already exists", source=folder, remedy="Give a new folder.")
-    bench = make_bench(card, data, [split])
-    first = bench.manifests[Split(split).base].folds[0]
-    cell = Cell(
-        task=card.name,
-        target=card.targets[0],
-        split=split,
-        fold=fold or first,
-        model=model,
-        budget=budget,
-        seed=seed,
-        options=options or {},
-    )
+    bench = make_bench(card, data, [asked.split])
+    cell = asked.over(card, bench.manifests[Split(asked.split).base])
     made: Any = bench.model(cell)
     module = bench.data(cell)
     if not isinstance(module, ChipView):
-        raise ProtocolError(f"{model} on {card.name} is no deep cell on chips, so TerraTorch cannot train it")
+        raise ProtocolError(f"{asked.model} on {card.name} is no deep cell on chips, so TerraTorch cannot train it")
     module.show_what_is_read(made.card.tier)
     if not module.unit_ids("val"):
         raise ProtocolError(
-            f"{split}, fold {cell.fold!r}, {budget}: no validation chip, and TerraTorch's data module needs some",
+            f"{cell.split}, fold {cell.fold!r}, {cell.budget}: no validation chip, and TerraTorch's data module needs some",
             remedy="Use a larger budget.",
         )
     names = {"train": folder / "train", "val": folder / "val"}
@@ -179,7 +169,9 @@ def export_cell(
     contents = patch_contents(made, module)
     for role, target in names.items():
         if not module.write_patches(role, target, **contents):
-            raise ProtocolError(f"{split}, fold {cell.fold!r}, {budget}: no {role} patch shows a label", remedy="Use a larger budget.")
+            raise ProtocolError(
+                f"{cell.split}, fold {cell.fold!r}, {cell.budget}: no {role} patch shows a label", remedy="Use a larger budget."
+            )
     path = folder / "cell.yaml"
     write_text(path, text)
     return path

@@ -25,7 +25,7 @@ from rs05bench.experiment.cell import PREDICTED_ROLES, Bench, make_bench
 from rs05bench.experiment.executors import Batch, Executor, Needs, make_executor
 from rs05bench.experiment.executors.machine import accelerators, die_with_parent
 from rs05bench.experiment.grid import choose_models, expand
-from rs05bench.experiment.gridfile import GridFile, GridTask, of_card
+from rs05bench.experiment.gridfile import GridFile, GridTask
 from rs05bench.experiment.provenance import this_command
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.workers import Job, Outcome, measure_cost, stop_at_machine_error
@@ -97,53 +97,6 @@ class OpenEntry:
 
 
 def sweep(
-    card_path: str | Path,
-    data: str | Path,
-    out: str | Path,
-    *,
-    models: Sequence[str],
-    splits: Sequence[str] | None = None,
-    budgets: Sequence[str] | None = None,
-    seeds: Sequence[int] = (0,),
-    targets: Sequence[str] | None = None,
-    folds: Sequence[str] | None = None,
-    jobs: int | None = None,
-    keep_predictions: bool = True,
-    costs: bool = True,
-    executor: str | Executor = "local",
-    loggers: Sequence[str] = (),
-    on_start: Start | None = None,
-    on_progress: Progress | None = None,
-) -> SweepSummary:
-    """Runs every cell of a grid over one card that has no result yet.
-
-    Args:
-        card_path: Task card.
-        data: Data directory.
-        out: Folder of results; may hold earlier ones.
-        models: Model names.
-        splits: Default the card's.
-        budgets: Default the card's.
-        seeds: Seeds.
-        targets: Default the card's.
-        folds: Default all.
-        jobs: Worker processes; default all cores.
-        keep_predictions: Whether to keep predictions beside results.
-        costs: Whether to measure, when all is done, one cell per target, split, model and budget alone in a fresh process.
-        executor: `local`, `ray`, or one that was made.
-        loggers: Lightning loggers of deep cells.
-        on_start: Called with all cells, those that are there first, and how many are.
-        on_progress: Called with outcomes as they come.
-
-    Returns:
-        What was run, reused and what failed.
-    """
-    chosen = {"models": models, "splits": splits, "budgets": budgets, "seeds": seeds, "targets": targets, "folds": folds}
-    grid = of_card(card_path, data, **chosen, costs=costs, keep_predictions=keep_predictions)  # type: ignore[arg-type]
-    return sweep_grid(grid, out, jobs=jobs, executor=executor, loggers=loggers, on_start=on_start, on_progress=on_progress)
-
-
-def sweep_grid(
     grid: GridFile,
     out: str | Path,
     *,

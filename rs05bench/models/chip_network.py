@@ -58,10 +58,7 @@ def build_network(spec: DeepSpec, facts: dict[str, Any], options: DeepOptions, s
     if spec.backbone is None:
         with seeded(seed):
             return _scratch(spec, facts, outputs)
-    given = {"resolution_m": facts["resolution_m"], **options.given(EncoderOptions)}
-    if spec.random_twin:
-        # A control is another network for every seed.
-        given.setdefault("init_seed", seed)
+    usual = {"resolution_m": facts["resolution_m"]} | ({"init_seed": seed} if spec.random_twin else {})
     backbone = _backbone(
         spec,
         reads="last" if linear or facts["kind"] != "segmentation" else "all",
@@ -69,8 +66,8 @@ def build_network(spec: DeepSpec, facts: dict[str, Any], options: DeepOptions, s
         scale=facts["scale"],
         image_size=facts["image_size"],
         num_frames=facts["num_frames"],
-        pretrained=not spec.random_twin,
-        **given,
+        # A control is another network for every seed.
+        options=EncoderOptions(**usual | options.given(EncoderOptions)),
     )
     adaptation = Adaptation(spec.tier, **options.given(AdaptationOptions))  # type: ignore[arg-type]
     with seeded(seed):
@@ -110,23 +107,36 @@ def _refuse_ignored(spec: DeepSpec, kind: str, options: DeepOptions, *, linear: 
 _FROZEN: dict[str, Backbone] = {}
 
 
-def _backbone(spec: DeepSpec, *, reads: str, **arguments: Any) -> Backbone:
+def _backbone(
+    spec: DeepSpec, *, reads: str, bands: tuple[str, ...], scale: float, image_size: int, num_frames: int, options: EncoderOptions
+) -> Backbone:
     """The encoder of a model.
 
     Tiers that leave it alone share the last one built in this process: the cells of a curve differ in their heads only.
     """
+
+    def build() -> Backbone:
+        return build_backbone(
+            spec.inputs,
+            bands=bands,
+            scale=scale,
+            image_size=image_size,
+            num_frames=num_frames,
+            pretrained=not spec.random_twin,
+            options=options,
+        )
+
     if spec.tier not in ("frozen", "decoder"):
-        return build_backbone(spec.inputs, **arguments)
+        return build()
     # Heads read other layers, which is set on the encoder.
-    key = json.dumps([spec.inputs, reads, sorted(arguments.items(), key=lambda item: item[0])], default=str)
-    weights = arguments.get("weights")
-    if weights is not None and Path(weights).is_file():
-        key += str(Path(weights).stat().st_mtime_ns)
+    key = json.dumps([spec.inputs, spec.random_twin, reads, bands, scale, image_size, num_frames, options.model_dump(mode="json")])
+    if options.weights is not None and Path(options.weights).is_file():
+        key += str(Path(options.weights).stat().st_mtime_ns)
     if key in _FROZEN:
         _FROZEN[key].begin()
     else:
         _FROZEN.clear()
-        _FROZEN[key] = build_backbone(spec.inputs, **arguments)
+        _FROZEN[key] = build()
     return _FROZEN[key]
 
 

@@ -13,7 +13,8 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.cell import Bench, make_bench, run_cell
 from rs05bench.experiment.gridfile import GridFile
 from rs05bench.experiment.store import ResultStore
-from rs05bench.experiment.sweep import open_grid, sweep_grid
+from rs05bench.experiment.sweep import open_grid
+from rs05bench.experiment.sweep import sweep as run_grid
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.result import Cell, Model, Result
 
@@ -81,7 +82,7 @@ class Setting:
             | {name: value for name, value in fields.items() if value is not None}
         )
         if self.run_missing:
-            sweep_grid(grid, self.store, jobs=self.jobs)
+            run_grid(grid, self.store, jobs=self.jobs)
         store = ResultStore(self.store)
         digests = [digest for one in open_grid(grid, store) for digest, _ in one.cells]
         return [store.read(digest) for digest in digests if digest in store]

@@ -8,6 +8,7 @@ import torch
 
 from rs05bench.datamodules import BurnScarDataModule, CropDataModule
 from rs05bench.datamodules.augment import augment
+from rs05bench.datamodules.chip_datamodule import ChipReading
 from rs05bench.datamodules.chipsource import ChipSource, chip_card
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.chip_image import ImageFormat
@@ -22,8 +23,9 @@ def source(chip_folder):
     return ChipSource(chip_folder / "hls_burn_scars", card, embeddings=chip_folder / "alphaearth")
 
 
-def burn(source, budget="full", seed=0, split="leave-state-out", fold="CA", **options):
-    return BurnScarDataModule(source.root, split=split, fold=fold, budget=budget, seed=seed, source=source, **options)
+def burn(source, budget="full", seed=0, split="leave-state-out", fold="CA", fill=None, **options):
+    reading = ChipReading(**options)
+    return BurnScarDataModule(source, split=split, fold=fold, budget=budget, seed=seed, fill=fill, reading=reading)
 
 
 def shown(dm, role="train"):
@@ -200,7 +202,11 @@ def test_training_reads_no_mask_but_the_budgets(chip_folder, monkeypatch):
     card = chip_card("burn-scars", chip_folder / "hls_burn_scars")
     schedule = card.training.model_copy(update={"steps": 4, "val_every": 2})
     dm = BurnScarDataModule(
-        chip_folder / "hls_burn_scars", "leave-state-out", "CA", "5-fires", card=card.model_copy(update={"training": schedule})
+        chip_folder / "hls_burn_scars",
+        "leave-state-out",
+        "CA",
+        "5-fires",
+        reading=ChipReading(card=card.model_copy(update={"training": schedule})),
     )
     dm.setup("fit")
     read: list[str] = []

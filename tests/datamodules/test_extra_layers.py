@@ -10,6 +10,7 @@ from rasterio.warp import transform_bounds
 
 from rs05bench.datamodules import BurnScarDataModule
 from rs05bench.datamodules.augment import augment
+from rs05bench.datamodules.chip_datamodule import ChipReading
 from rs05bench.datamodules.chipsource import chip_card, open_chips
 from rs05bench.datasets.layers import open_layers
 from rs05bench.datasets.simulated.tessera_store import Block, write_store
@@ -82,7 +83,7 @@ def test_one_changed_byte_of_any_cache_is_found_and_the_entry_made_again(source,
 
 
 def test_batches_hold_them_cut_and_turned_with_the_image(source):
-    dm = BurnScarDataModule(source.root, split="leave-state-out", fold="CA", source=source)
+    dm = BurnScarDataModule(source, split="leave-state-out", fold="CA")
     batch = next(iter(dm.train_dataloader()))
     assert batch["extra"].shape == (*batch["image"].shape[:1], 4, *batch["image"].shape[-2:])
     whole = next(iter(dm.predict_dataloader("test_ood")))
@@ -95,7 +96,7 @@ def test_batches_hold_them_cut_and_turned_with_the_image(source):
 
 
 def test_only_who_reads_them_is_shown_them(source):
-    dm = BurnScarDataModule(source.root, split="leave-state-out", fold="CA", source=source)
+    dm = BurnScarDataModule(source, split="leave-state-out", fold="CA")
     dm.view.shown.extra = False
     assert "extra" not in next(iter(dm.train_dataloader()))
 
@@ -103,7 +104,7 @@ def test_only_who_reads_them_is_shown_them(source):
 def test_a_hybrid_network_has_a_channel_for_each(source):
     from rs05bench.models.chip_network import inspect_data
 
-    dm = BurnScarDataModule(source.root, split="leave-state-out", fold="CA", source=source)
+    dm = BurnScarDataModule(source, split="leave-state-out", fold="CA")
     assert inspect_data(dm)["extra"] == 4
     dm.view.shown.extra = False
     assert inspect_data(dm)["extra"] == 0
@@ -111,7 +112,7 @@ def test_a_hybrid_network_has_a_channel_for_each(source):
 
 def test_a_folder_that_is_none_is_refused(chip_folder):
     with pytest.raises(DataError, match="is not a folder of layers"):
-        BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-state-out", extra=chip_folder / "none").setup()
+        BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-state-out", reading=ChipReading(extra=chip_folder / "none")).setup()
 
 
 def test_a_card_names_the_product_of_the_tiles_under_its_chips(chip_folder, tmp_path, monkeypatch):

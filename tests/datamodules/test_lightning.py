@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from rs05bench.datamodules import BurnScarDataModule
+from rs05bench.datamodules.chip_datamodule import ChipReading
 from rs05bench.datamodules.chipsource import ChipSource, chip_card
 from rs05bench.datamodules.patches import BatchOrder
 from rs05bench.errors import BenchError, DataError, ProtocolError
@@ -34,8 +35,8 @@ def source(chip_folder):
     return ChipSource(chip_folder / "hls_burn_scars", card.with_preprocessing(patch_size=64).model_copy(update={"training": training}))
 
 
-def burn(source, budget="5-fires", **options):
-    return BurnScarDataModule(source.root, split="leave-state-out", fold="CA", budget=budget, source=source, **options)
+def burn(source, budget="5-fires", fill=None, **options):
+    return BurnScarDataModule(source, split="leave-state-out", fold="CA", budget=budget, fill=fill, reading=ChipReading(**options))
 
 
 def task():

@@ -68,7 +68,7 @@ def test_the_lines_of_the_readme_show_the_chips_of_the_shipped_manifest(copy):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_shipped_split_opens_on_a_copy_of_the_data(source, split):
-    dm = BurnScarDataModule(source.root, split=split, budget="5-fires", manifest=f"hls-burn-scars/{split}@v1", source=source)
+    dm = BurnScarDataModule(source, split=split, budget="5-fires", manifest=f"hls-burn-scars/{split}@v1")
     assert dm.unit_ids("train")
     assert dm.unit_ids("test_ood") or dm.unit_ids("test_id")
 
@@ -98,7 +98,7 @@ def test_a_sweep_takes_the_shipped_manifest_and_its_results_are_main_ones(copy, 
 )
 def test_a_manifest_of_something_else_is_refused(source, split, manifest, message):
     with pytest.raises(DataError, match=message):
-        BurnScarDataModule(source.root, split=split, manifest=manifest, source=source).setup("fit")
+        BurnScarDataModule(source, split=split, manifest=manifest).setup("fit")
 
 
 def test_a_copy_without_all_chips_is_refused_under_a_frozen_split(copy, tmp_path):
@@ -112,5 +112,5 @@ def test_a_published_split_of_two_parts_is_tested_on_the_second(source):
     """As the shipped manifest of the same files has it: `validation/` is what is tested."""
     frozen = rs05bench.load_manifest("hls-burn-scars/official@v1")
     tested = frozen.fold("official").query("role in ('test_id', 'test_ood')")["unit_id"]
-    dm = BurnScarDataModule(source.root, split="official", source=source)
+    dm = BurnScarDataModule(source, split="official")
     assert set(dm.unit_ids("test_id")) | set(dm.unit_ids("test_ood")) == set(tested)

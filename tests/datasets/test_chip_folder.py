@@ -198,7 +198,7 @@ def test_a_card_of_init_is_right_and_a_model_runs_on_it(folder, tmp_path):
     card = TaskCard.load(tmp_path / "c.yaml")
     training = card.training.model_copy(update={"steps": 2, "val_every": 1, "learning_rates": [1e-3]})
     source = open_chips(card.model_copy(update={"training": training}), folder)
-    dm = ChipDataModule(folder, "official", source=source)
+    dm = ChipDataModule(source, "official")
     result = rb.run(dm, "raw/unet", accelerator="cpu")
     assert 0 <= result.scores["test_id"]["miou"] <= 1
 
@@ -234,7 +234,7 @@ def test_the_same_chips_through_two_readers_are_the_same_to_the_bit(chip_folder)
         update={"groups": [], "budgets": ["full"], "splits": ["random"], "training": training, "split_options": type(card.split_options)()}
     )
     mine = card.with_preprocessing(chips=said).model_copy(update={"reader": "chips"})
-    results = [rb.run(ChipDataModule(root, "random", source=ChipSource(root, one)), "raw/unet", accelerator="cpu") for one in (card, mine)]
+    results = [rb.run(ChipDataModule(ChipSource(root, one), "random"), "raw/unet", accelerator="cpu") for one in (card, mine)]
     assert results[0].scores == results[1].scores
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from rs05bench.datasets.burn_scars import HLSBurnScars
-from rs05bench.datasets.download import download
+from rs05bench.datasets.download import Fetching, download
 from rs05bench.datasets.files import RECEIPT, verify_receipt
 from rs05bench.datasets.sources import CATALOGUE, load_catalogue
 from rs05bench.errors import DataError
@@ -69,7 +69,10 @@ def get(server, archive, tmp_path):
     path = catalogue_of(tmp_path, server, archive)
 
     def run(**options):
-        return download("hls-burn-scars", tmp_path / "data", catalogue=path, pause=0, retries=2, **options)
+        only = options.pop("only", ())
+        watch = options.pop("watch", None)
+        how = Fetching(**{"pause": 0, "retries": 2} | options)
+        return download("hls-burn-scars", tmp_path / "data", only=only, how=how, watch=watch, catalogue=path)
 
     return run
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import shapely
 
-from rs05bench.embeddings.embedding_source import open_source
+from rs05bench.embeddings.embedding_source import Access, open_source
 from rs05bench.embeddings.vectors import decode
 from rs05bench.errors import DataError
 from tests.embeddings.earthengine_server import EarthEngineServer
@@ -33,7 +33,7 @@ def service(west):
 def source(service):
     from google.auth.credentials import AnonymousCredentials
 
-    return open_source("earthengine", project="mine", url=service.url, credentials=AnonymousCredentials())
+    return open_source("earthengine", access=Access(project="mine", url=service.url, credentials=AnonymousCredentials()))
 
 
 def test_points_are_asked_for_by_zone_and_come_back_in_order(source, west):
@@ -90,6 +90,6 @@ def test_an_unreachable_service_says_what_to_do():
 
     ee.data.setMaxRetries(0)
     with pytest.raises(DataError, match="Earth Engine cannot be reached"):
-        open_source("earthengine", project="mine", url="http://127.0.0.1:9", credentials=AnonymousCredentials())
+        open_source("earthengine", access=Access(project="mine", url="http://127.0.0.1:9", credentials=AnonymousCredentials()))
     ee.data.setMaxRetries(5)
     ee.Reset()

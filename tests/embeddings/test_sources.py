@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rs05bench.datasets import AlphaEarthEmbedding
-from rs05bench.embeddings.embedding_source import open_source
+from rs05bench.datasets.embedding_rasters import TileReading
+from rs05bench.embeddings.embedding_source import Access, open_source
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.vectors import decode
 from rs05bench.errors import DataError
@@ -48,7 +49,9 @@ def test_points_over_http_with_the_index_fetched_once(web, west, tmp_path, name)
     lon, lat, values = pixels(west)
     with FileServer(web) as server:
         for _ in range(2):
-            source = open_source(name, url=server.url, area=(lon.min(), lat.min(), lon.max(), lat.max()), years=[2024], cache_dir=tmp_path)
+            source = open_source(
+                name, access=Access(url=server.url, cache_dir=tmp_path), area=(lon.min(), lat.min(), lon.max(), lat.max()), years=[2024]
+            )
             np.testing.assert_array_equal(source.points(lon, lat, 2024), decode(values.copy()))
         whole = [path for method, path, range_ in server.requests if method == "GET" and path.endswith("parquet")]
         tiles = {path for _, path, _ in server.requests if path.endswith(".tiff")}
@@ -61,7 +64,7 @@ def test_a_chip_over_http_reaches_into_the_next_tile(web, west, east, tmp_path):
     lon, lat = west.lonlat(80.5, 155.5)
     told = []
     with FileServer(web) as server:
-        source = open_source("mirror", url=server.url, cache_dir=tmp_path)
+        source = open_source("mirror", access=Access(url=server.url, cache_dir=tmp_path))
         values, crs, transform = source.chip(float(lon), float(lat), 32, 2024, on_tile=lambda tile, _: told.append(tile))
     np.testing.assert_array_equal(values, np.concatenate([west.values, east.values], axis=2)[:, 64:96, 139:171])
     assert crs == "EPSG:32610"
@@ -71,7 +74,7 @@ def test_a_chip_over_http_reaches_into_the_next_tile(web, west, east, tmp_path):
 
 def test_a_single_remote_file_as_a_dataset(web, west):
     with FileServer(web) as server:
-        ds = AlphaEarthEmbedding(f"{server.url}/2024/10N/{west.path.name}", crs="native", decoded=False)
+        ds = AlphaEarthEmbedding(f"{server.url}/2024/10N/{west.path.name}", crs="native", reading=TileReading(decoded=False))
         image = ds[500_000:500_500:10, 4_099_500:4_100_000:10]["image"].numpy()
     np.testing.assert_array_equal(image, west.values[:, :50, :50])
 
@@ -82,17 +85,17 @@ def test_a_bucket_that_refuses_strangers_is_asked_in_the_name_of_a_project(web, 
     lon, lat, values = pixels(west)
     with FileServer(web, need_header="x-goog-user-project") as server:
         with pytest.raises(DataError, match="refused an anonymous request"):
-            open_source("gcs", url=server.url, cache_dir=tmp_path)
-        source = open_source("gcs", url=server.url, cache_dir=tmp_path, project="mine")
+            open_source("gcs", access=Access(url=server.url, cache_dir=tmp_path))
+        source = open_source("gcs", access=Access(url=server.url, cache_dir=tmp_path, project="mine"))
         np.testing.assert_array_equal(source.points(lon, lat, 2024), decode(values.copy()))
 
 
 def test_a_remote_tile_that_is_missing_or_cut_is_an_error(web, west, tmp_path):
     lon, lat, _ = pixels(west)
     with FileServer(web, cut=("west",)) as server, pytest.raises(DataError, match=r"range request failed|not a readable"):
-        read_points(open_source("mirror", url=server.url, cache_dir=tmp_path).index, lon, lat, 2024)
+        read_points(open_source("mirror", access=Access(url=server.url, cache_dir=tmp_path)).index, lon, lat, 2024)
     with FileServer(tmp_path) as server, pytest.raises(DataError, match="tile index cannot be fetched"):
-        open_source("mirror", url=server.url, cache_dir=tmp_path / "other")
+        open_source("mirror", access=Access(url=server.url, cache_dir=tmp_path / "other"))
 
 
 def test_a_truncated_remote_tile_is_refused(web, west, tmp_path):

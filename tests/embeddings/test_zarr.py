@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import zarr
 
-from rs05bench.embeddings.embedding_source import open_source
+from rs05bench.embeddings.embedding_source import Access, open_source
 from rs05bench.embeddings.vectors import decode
 from rs05bench.embeddings.zarr_store import open_zarr
 from rs05bench.errors import DataError
@@ -74,7 +74,7 @@ def test_polygons_and_chips_of_the_mosaic(tmp_path):
 def test_the_mosaic_over_http(tmp_path):
     build(tmp_path / "aef.zarr")
     with FileServer(tmp_path) as server:
-        found = open_source("zarr", url=f"{server.url}/aef.zarr", years=[2024]).points(*place([3], [4]), 2024)
+        found = open_source("zarr", access=Access(url=f"{server.url}/aef.zarr"), years=[2024]).points(*place([3], [4]), 2024)
     np.testing.assert_array_equal(found[0], decode(VALUES[1][:, 3, 4].copy()))
 
 

@@ -122,12 +122,16 @@ def model(tiny: Path):
 @pytest.fixture(scope="session")
 def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished sweep of two models, two splits, two seeds; costs are kept for one cell."""
+    from rs05bench.experiment.gridfile import GridChoice, GridFile
     from rs05bench.experiment.sweep import sweep
 
     out = tmp_path_factory.mktemp("finished")
-    summary = sweep(
-        tiny / "card.yaml", tiny, out, models=["floor/majority", "alphaearth/logistic"], splits=["leave-state-out", "within-state"],
-        budgets=["5-per-class", "10-per-class"], seeds=[0, 1], jobs=2, costs=False,
-    )  # fmt: skip
+    choice = GridChoice(
+        models=["floor/majority", "alphaearth/logistic"],
+        splits=["leave-state-out", "within-state"],
+        budgets=["5-per-class", "10-per-class"],
+        seeds=[0, 1],
+    )
+    summary = sweep(GridFile.over(tiny / "card.yaml", tiny, choice, costs=False), out, jobs=2)
     assert summary.done == summary.cells
     return out

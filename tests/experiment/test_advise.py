@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from rs05bench.errors import DataError
 from rs05bench.experiment.advice import to_dict
 from rs05bench.experiment.advice_text import full, lines
-from rs05bench.experiment.advise import advise
+from rs05bench.experiment.advise import AdviceAsked, advise
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol import TaskCard
@@ -65,7 +66,9 @@ def asked(tmp_path_factory):
     write_table(folder)
     stages: list[str] = []
     # No time at all: only the first round of simple models is run.
-    found = advise(folder / "card.yaml", folder, folder / "runs", labels=40, minutes=0, jobs=1, on_stage=stages.append)
+    found = advise(
+        folder / "card.yaml", folder, folder / "runs", question=AdviceAsked(labels=40), minutes=0, jobs=1, on_stage=stages.append
+    )
     return folder, found, stages
 
 
@@ -117,16 +120,13 @@ def test_cells_that_are_there_already_answer_what_labels_would_buy(asked, tmp_pa
     plus = ("leave-county-out+30-units", "leave-county-out+30-units-in-5-blocks")
     for split, budgets in (*((name, ["40-units"]) for name in plus), ("leave-county-out", ["70-units", "70-units-in-5-blocks"])):
         sweep(
-            folder / "card.yaml",
-            folder,
+            GridFile.over(
+                folder / "card.yaml", folder, GridChoice(models=[first.recommended], splits=[split], budgets=budgets), costs=False
+            ),
             tmp_path / "runs",
-            models=[first.recommended],
-            splits=[split],
-            budgets=budgets,
             jobs=1,
-            costs=False,
         )
-    found = advise(folder / "card.yaml", folder, tmp_path / "runs", labels=40, minutes=0, jobs=1)
+    found = advise(folder / "card.yaml", folder, tmp_path / "runs", question=AdviceAsked(labels=40), minutes=0, jobs=1)
     compared = compare(Pool.of(ResultStore(tmp_path / "runs").results()), by="budget")
     base = Point("fields", "crop", "leave-county-out", found.recommended, "40-units")
     larger = compared.difference(base._replace(budget="70-units"), base, "test_ood").effect.value
@@ -150,7 +150,7 @@ def test_where_no_model_is_ahead_of_a_baseline_the_baseline_is_the_answer(tmp_pa
     table[[name for name in table.columns if name[0] in "bA"]] = 0.25
     table["crop"] = np.where(table["lat"] % 0.2 < 0.1, "rice", "corn")  # stripes that the nearest label knows
     table.to_csv(tmp_path / "fields.csv", index=False)
-    found = advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", labels=40, minutes=0, jobs=1)
+    found = advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", question=AdviceAsked(labels=40), minutes=0, jobs=1)
     assert found.verdict in ("floor", "perfect-floor")
     assert found.recommended.startswith("floor/")
     assert any(f"{found.recommended}, a baseline without imagery" in line for line in lines(found))
@@ -178,7 +178,7 @@ def test_a_label_that_follows_from_the_place_is_said_before_anything_else(tmp_pa
     table.to_csv(tmp_path / "fields.csv", index=False)
     card = (tmp_path / "card.yaml").read_text().replace("[leave-county-out, random]", "[leave-county-out, spatial-block, random]")
     (tmp_path / "card.yaml").write_text(card)
-    found = advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", labels=40, minutes=0, jobs=1)
+    found = advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", question=AdviceAsked(labels=40), minutes=0, jobs=1)
     assert {"county", "place"} <= {flag.what for flag in found.flags}
     assert found.split == "spatial-block"
     assert lines(found)[0].startswith("NOT A TEST OF THE GROUND: the label is a function of county: 4 of 4")
@@ -194,7 +194,7 @@ def test_one_small_area_is_answered_for_itself(tmp_path):
         "kind: classification\nname: fields\ntargets: [crop]\ncoordinates: {x: lon, y: lat}\nfiles: [fields.csv]\n"
         "features: {raw: [b1, b2], alphaearth: ['A[0-9][0-9]']}\nsplits: [spatial-block, random]\n"
     )
-    found = advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", labels=60, minutes=0, jobs=1)
+    found = advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", question=AdviceAsked(labels=60), minutes=0, jobs=1)
     assert found.split == "spatial-block"
     assert found.elsewhere is None
     text = "\n".join(lines(found))
@@ -262,7 +262,7 @@ def test_each_class_is_shown_in_full(asked):
 def test_too_few_labels_and_chips_are_refused(asked, tmp_path):
     folder, _, _ = asked
     with pytest.raises(DataError, match="too few for any advice"):
-        advise(folder / "card.yaml", folder, tmp_path, labels=4, minutes=0, jobs=1)
+        advise(folder / "card.yaml", folder, tmp_path, question=AdviceAsked(labels=4), minutes=0, jobs=1)
     card = TaskCard.load(folder / "card.yaml").model_copy(update={"kind": "segmentation", "main_metric": "miou"})
     card.save(tmp_path / "chips.yaml")
     with pytest.raises(DataError, match="advice is for tables"):

@@ -13,10 +13,11 @@ import yaml
 
 import rs05bench as rb
 from rs05bench.datamodules import BurnScarDataModule, CropDataModule
+from rs05bench.datamodules.chip_datamodule import ChipReading
 from rs05bench.datamodules.chipsource import ChipSource, chip_card
 from rs05bench.errors import BenchError, DataError, ProtocolError
 from rs05bench.experiment.cell import Bench, run_cell
-from rs05bench.experiment.one_cell import export_cell, fit_predict, parse_options
+from rs05bench.experiment.one_cell import OneCell, export_cell, fit_predict, parse_options
 from rs05bench.protocol.manifest import build_manifest
 from rs05bench.protocol.map_predictions import MapPredictions
 from rs05bench.protocol.result import Cell, Result
@@ -37,7 +38,7 @@ def bench(chip_folder):
 
 
 def burn(bench, seed=0, budget=BUDGET):
-    return BurnScarDataModule(bench.source.root, SPLIT, FOLD, budget, seed, source=bench.source, manifest=bench.manifests[SPLIT])
+    return BurnScarDataModule(bench.source, SPLIT, FOLD, budget, seed, manifest=bench.manifests[SPLIT])
 
 
 def cell(model, seed=0, budget=BUDGET, fold=FOLD, **options):
@@ -72,7 +73,7 @@ def test_one_seed_repeats_to_the_bit_and_two_differ(bench, model):
 @pytest.mark.slow
 def test_crops_over_three_dates_run_from_scratch_and_frozen(chip_folder):
     card = small(chip_card("crop-chips", chip_folder / "crop_chips"), patch=112)
-    dm = CropDataModule(chip_folder / "crop_chips", split=SPLIT, budget="full", card=card)
+    dm = CropDataModule(chip_folder / "crop_chips", split=SPLIT, budget="full", reading=ChipReading(card=card))
     for model in ("raw/unet", "prithvi-tiny/frozen@random"):
         result = rb.run(dm, model)
         assert math.isfinite(result.scores["test_ood"]["miou"])
@@ -204,7 +205,7 @@ def test_a_lap_begins_where_the_last_one_ended():
 def test_fit_predict_keeps_a_result_and_maps_that_score_the_same(chip_folder, tmp_path):
     card = small(chip_card("burn-scars", chip_folder), folder="hls_burn_scars", embeddings="alphaearth")
     one = {"model": "alphaearth/conv1x1", "split": SPLIT, "fold": FOLD, "budget": BUDGET, "options": parse_options(["steps=2"])}
-    result = fit_predict(card, chip_folder, tmp_path / "cell", **one)
+    result = fit_predict(card, chip_folder, tmp_path / "cell", OneCell(**one))
     kept = Result.model_validate_json((tmp_path / "cell" / "result.json").read_text())
     assert kept.scores == result.scores
     assert kept.training.planned_steps == 2
@@ -212,9 +213,9 @@ def test_fit_predict_keeps_a_result_and_maps_that_score_the_same(chip_folder, tm
     assert predictions.digest == result.digests["predictions"]
     assert set(predictions.table["role"]) == {"val", "test_id", "test_ood"}
     with pytest.raises(DataError, match="already"):
-        fit_predict(card, chip_folder, tmp_path / "cell", **one)
+        fit_predict(card, chip_folder, tmp_path / "cell", OneCell(**one))
     with pytest.raises(DataError, match="no fold"):
-        fit_predict(card, chip_folder, tmp_path / "other", **{**one, "fold": "Atlantis"})
+        fit_predict(card, chip_folder, tmp_path / "other", OneCell(**{**one, "fold": "Atlantis"}))
 
 
 @pytest.mark.slow
@@ -244,7 +245,7 @@ def test_an_exported_cell_holds_the_budgets_patches_and_labels(chip_folder, tmp_
 
     card = small(chip_card("burn-scars", chip_folder), folder="hls_burn_scars")
     path = export_cell(
-        card, chip_folder, tmp_path / "export", model="prithvi-tiny/lora@random", split=SPLIT, fold=FOLD, budget="10pct-pixels"
+        card, chip_folder, tmp_path / "export", OneCell(model="prithvi-tiny/lora@random", split=SPLIT, fold=FOLD, budget="10pct-pixels")
     )
     config = yaml.safe_load(path.read_text())
     assert config["trainer"]["max_steps"] == 3
@@ -263,13 +264,15 @@ def test_an_exported_cell_holds_the_budgets_patches_and_labels(chip_folder, tmp_
 def test_what_is_no_deep_chip_cell_is_not_exported(chip_folder, tmp_path):
     card = small(chip_card("burn-scars", chip_folder), folder="hls_burn_scars")
     with pytest.raises(ProtocolError, match="no deep cell"):
-        export_cell(card, chip_folder, tmp_path / "export", model="presto/full@random", split=SPLIT)
+        export_cell(card, chip_folder, tmp_path / "export", OneCell(model="presto/full@random", split=SPLIT))
 
 
 @pytest.mark.slow
 def test_terratorch_trains_an_exported_cell(chip_folder, tmp_path):
     card = small(chip_card("burn-scars", chip_folder), folder="hls_burn_scars")
-    path = export_cell(card, chip_folder, tmp_path / "export", model="prithvi-tiny/lora@random", split=SPLIT, fold=FOLD, budget=BUDGET)
+    path = export_cell(
+        card, chip_folder, tmp_path / "export", OneCell(model="prithvi-tiny/lora@random", split=SPLIT, fold=FOLD, budget=BUDGET)
+    )
     command = [sys.executable, "-m", "terratorch", "fit", "--config", str(path), "--trainer.default_root_dir", str(tmp_path / "logs")]
     quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
     done = subprocess.run([*command, *quiet], capture_output=True, text=True, cwd=tmp_path, timeout=300)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from rs05bench.cli import _register, app
 from rs05bench.errors import DataError
 from rs05bench.experiment.entries import baselines_of, frozen_task, opened_submission, rerun_baseline, write_budgets, write_truth
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol import TaskCard, draw_budget
@@ -60,7 +61,11 @@ def task(tmp_path_factory):
     }
     TaskCard.parse(fields).save(root / "card.yaml")
     sweep(
-        root / "card.yaml", root / "data", root / "runs", models=["raw/logistic"], splits=[SPLIT], budgets=BUDGETS, seeds=range(5), jobs=1
+        GridFile.over(
+            root / "card.yaml", root / "data", GridChoice(models=["raw/logistic"], splits=[SPLIT], budgets=BUDGETS, seeds=range(5))
+        ),
+        root / "runs",
+        jobs=1,
     )
     freeze_runs(root / "board", root / "runs", "points", [SPLIT], BUDGETS)
     (root / "board" / "cards").mkdir()

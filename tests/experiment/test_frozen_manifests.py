@@ -12,7 +12,7 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.cell import make_bench
 from rs05bench.experiment.gridfile import GridFile
 from rs05bench.experiment.store import ResultStore
-from rs05bench.experiment.sweep import sweep_grid
+from rs05bench.experiment.sweep import sweep
 from rs05bench.experiment.upkeep import kept_grids
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import build_manifest
@@ -44,19 +44,19 @@ def grid_file(tiny, tmp_path, data=None, **task):
 def test_results_name_the_frozen_manifest_and_so_do_later_ones(tiny, tmp_path, frozen):
     manifest, _ = frozen
     grid = grid_file(tiny, tmp_path, manifests="frozen")  # relative to the grid file
-    assert sweep_grid(grid, tmp_path / "runs", jobs=1).done == 1
+    assert sweep(grid, tmp_path / "runs", jobs=1).done == 1
     (result,) = ResultStore(tmp_path / "runs").results()
     assert result.digests["manifest"] == manifest.digest
     assert result.main
     assert not result.budget.absent
-    again = sweep_grid(kept_grids(tmp_path / "runs")[0], tmp_path / "runs", jobs=1)
+    again = sweep(kept_grids(tmp_path / "runs")[0], tmp_path / "runs", jobs=1)
     assert (again.reused, again.done) == (1, 0)
 
 
 def test_a_folder_holds_one_manifest_a_split(tiny, tmp_path, frozen):
-    sweep_grid(grid_file(tiny, tmp_path, manifests="frozen"), tmp_path / "runs", jobs=1)
+    sweep(grid_file(tiny, tmp_path, manifests="frozen"), tmp_path / "runs", jobs=1)
     with pytest.raises(DataError, match="holds another manifest tiny/leave-state-out@v3"):
-        sweep_grid(grid_file(tiny, tmp_path), tmp_path / "runs", jobs=1)
+        sweep(grid_file(tiny, tmp_path), tmp_path / "runs", jobs=1)
 
 
 def test_units_that_the_data_lack_are_counted_and_a_result_without_all_test_units_is_no_main_one(tiny, tmp_path, frozen):
@@ -68,7 +68,7 @@ def test_units_that_the_data_lack_are_counted_and_a_result_without_all_test_unit
         shutil.copytree(tiny, folder)
         table = pd.read_csv(folder / "plots.csv")
         table[~table["plot"].isin([unit.rsplit("/")[-1] for unit in units])].to_csv(folder / "plots.csv", index=False)
-        summary = sweep_grid(grid_file(tiny, tmp_path, folder, manifests="frozen"), tmp_path / f"runs-{name}", jobs=1)
+        summary = sweep(grid_file(tiny, tmp_path, folder, manifests="frozen"), tmp_path / f"runs-{name}", jobs=1)
         assert summary.done == 1, summary.failed
         (result,) = ResultStore(tmp_path / f"runs-{name}").results()
         assert result.budget.absent == {name: 2}

@@ -13,18 +13,18 @@ import pytest
 from rs05bench.errors import DataError
 from rs05bench.experiment.executors.local import LocalExecutor
 from rs05bench.experiment.executors.machine import free_memory_mb
-from rs05bench.experiment.gridfile import Resources, of_card
+from rs05bench.experiment.gridfile import GridChoice, GridFile, Resources
 from rs05bench.experiment.store import ResultStore
-from rs05bench.experiment.sweep import sweep_grid
+from rs05bench.experiment.sweep import sweep
 
 
 def grid(tiny: Path, models: list[str], **options):
-    chosen = {"splits": ["random"], "budgets": ["5-per-class"], "seeds": [0, 1], "costs": False} | options
-    return of_card(tiny / "card.yaml", tiny, models=models, **chosen)
+    choice = GridChoice(**{"models": models, "splits": ["random"], "budgets": ["5-per-class"], "seeds": [0, 1]} | options)
+    return GridFile.over(tiny / "card.yaml", tiny, choice, costs=False)
 
 
 def run(tiny, out, models, executor=None, **options):
-    return sweep_grid(grid(tiny, models, **options), out, executor=executor or LocalExecutor(2))
+    return sweep(grid(tiny, models, **options), out, executor=executor or LocalExecutor(2))
 
 
 def test_a_cell_whose_worker_is_killed_is_run_again(tiny, tmp_path, model, monkeypatch):
@@ -50,7 +50,7 @@ def test_a_cell_that_keeps_killing_is_recorded_with_its_last_words_and_the_rest_
 def test_a_cell_beyond_its_time_is_stopped_and_recorded(tiny, tmp_path, model):
     plan = grid(tiny, [model("Sleeps"), "floor/majority"], seeds=[0])
     plan.resources = [Resources(model="*Sleeps", time_s=1.0)]
-    summary = sweep_grid(plan, tmp_path, executor=LocalExecutor(1))
+    summary = sweep(plan, tmp_path, executor=LocalExecutor(1))
     assert summary.done == 1
     assert "time limit" in summary.failed[0].error
 
@@ -59,7 +59,7 @@ def test_a_cell_beyond_its_time_is_stopped_and_recorded(tiny, tmp_path, model):
 def test_a_cell_beyond_its_memory_is_stopped_and_recorded(tiny, tmp_path, model, how):
     plan = grid(tiny, [model(how), "floor/majority"], seeds=[0])
     plan.resources = [Resources(model=f"*{how}", memory_mb=700.0)]
-    summary = sweep_grid(plan, tmp_path, executor=LocalExecutor(1))
+    summary = sweep(plan, tmp_path, executor=LocalExecutor(1))
     assert summary.done == 1
     assert "memory limit" in summary.failed[0].error
 
@@ -82,9 +82,9 @@ def test_a_second_worker_waits_for_memory(tiny, tmp_path, model):
 
 def test_workers_do_not_outlive_a_driver_that_is_killed(tiny, tmp_path, model):
     code = (
-        "import sys; from rs05bench.experiment.sweep import sweep; "
-        f"sweep({str(tiny / 'card.yaml')!r}, {str(tiny)!r}, {str(tmp_path)!r}, models=[{model('Sleeps')!r}], splits=['random'], "
-        "budgets=['5-per-class'], seeds=[0, 1], jobs=2, costs=False)"
+        "from rs05bench.experiment.gridfile import GridChoice, GridFile; from rs05bench.experiment.sweep import sweep; "
+        f"choice = GridChoice(models=[{model('Sleeps')!r}], splits=['random'], budgets=['5-per-class'], seeds=[0, 1]); "
+        f"sweep(GridFile.over({str(tiny / 'card.yaml')!r}, {str(tiny)!r}, choice, costs=False), {str(tmp_path)!r}, jobs=2)"
     )
     driver = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60

@@ -11,6 +11,7 @@ import rs05bench as rb
 from rs05bench.datamodules import BurnScarDataModule
 from rs05bench.datamodules.chipsource import ChipSource, chip_card
 from rs05bench.errors import DataError
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.sweep import sweep
 from rs05bench.models.logs import check_loggers, logging_to
 
@@ -31,7 +32,7 @@ def rows(path):
 
 def test_losses_are_logged_and_change_nothing(card, chip_folder, tmp_path):
     source = ChipSource(chip_folder / "hls_burn_scars", card)
-    data = BurnScarDataModule(source.root, SPLIT, FOLD, BUDGET, 0, source=source)
+    data = BurnScarDataModule(source, SPLIT, FOLD, BUDGET, 0)
     loggers = [name for name in ("csv", "tensorboard") if name == "csv" or importlib.util.find_spec(name)]
     with logging_to(loggers, tmp_path / "logs"):
         logged = rb.run(data, "raw/unet")
@@ -58,10 +59,10 @@ def test_a_sweep_logs_into_the_store_by_cell(card, chip_folder, tmp_path):
 
 
 def sweep_with(folder, chips, loggers):
+    choice = GridChoice(models=["raw/unet"], splits=[SPLIT], folds=[FOLD], budgets=[BUDGET])
     return sweep(
-        folder / "card.yaml", chips / "hls_burn_scars", folder / "runs", models=["raw/unet"], splits=[SPLIT], folds=[FOLD],
-        budgets=[BUDGET], jobs=1, costs=False, loggers=loggers,
-    )  # fmt: skip
+        GridFile.over(folder / "card.yaml", chips / "hls_burn_scars", choice, costs=False), folder / "runs", jobs=1, loggers=loggers
+    )
 
 
 def test_what_is_missing_is_named():

@@ -15,7 +15,7 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.cell import Bench, run_cell
 from rs05bench.experiment.map_cell import load_cell, options_of
 from rs05bench.experiment.map_run import MapRequest, make_map
-from rs05bench.experiment.one_cell import fit_predict
+from rs05bench.experiment.one_cell import OneCell, fit_predict
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.manifest import build_manifest
 from rs05bench.protocol.result import Cell
@@ -104,7 +104,7 @@ def test_the_cells_store_says_what_accuracy_to_expect(world, stored, tmp_path):
 
 
 def test_the_folder_of_fit_predict_is_a_cell(world, tmp_path):
-    result = fit_predict(card(), world, tmp_path / "one", model="alphaearth/logistic", split=SPLIT, fold="s", budget="5-per-class")
+    result = fit_predict(card(), world, tmp_path / "one", OneCell(model="alphaearth/logistic", split=SPLIT, fold="s", budget="5-per-class"))
     kept = load_cell(tmp_path / "one")
     assert kept.cell == result.cell
     assert kept.card.digest == card().digest
@@ -121,7 +121,7 @@ def test_the_folder_of_fit_predict_is_a_cell(world, tmp_path):
 def test_fit_predict_writes_over_nothing(world, tmp_path):
     card().save(tmp_path / "card.yaml")
     with pytest.raises(DataError, match=r"holds card.yaml already"):
-        fit_predict(card(), world, tmp_path, model="alphaearth/logistic", split=SPLIT)
+        fit_predict(card(), world, tmp_path, OneCell(model="alphaearth/logistic", split=SPLIT))
 
 
 def test_a_cell_keeps_its_options_but_for_how_it_is_run():

@@ -107,7 +107,7 @@ def test_a_kept_model_of_other_units_is_refused(request_of, tmp_path):
     roles = drawn.table["role"].astype(str)
     roles.iloc[np.flatnonzero(roles == "train")[0]] = "buffer"
     drawn = replace(drawn, table=drawn.table.assign(role=roles))
-    data = ChipDataModule(source.root, asked.split, None, asked.budget, 0, manifest=drawn, source=source).view
+    data = ChipDataModule(source, asked.split, None, asked.budget, 0, manifest=drawn).view
     model = create("raw/unet", card=asked.card, seed=0, accelerator="cpu")
     with pytest.raises(DataError, match="manifest '"):
         fit_or_load(model, data, asked.keep)

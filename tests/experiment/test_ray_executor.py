@@ -42,7 +42,7 @@ def test_a_lost_node_loses_no_cell_and_doubles_none(repository, tiny, tmp_path, 
 @pytest.mark.slow
 def test_the_command_runs_on_ray_and_gives_the_same_results_as_here(repository, tiny, tmp_path, model):
     from rs05bench.experiment.gridfile import GridFile
-    from rs05bench.experiment.sweep import sweep_grid
+    from rs05bench.experiment.sweep import sweep
 
     ran = run(repository, tiny, tmp_path, ["alphaearth/logistic", model("Fails"), model("Dies")], "0-2", ["-m", "rs05bench.cli", "sweep"])
     assert ran.returncode == 1, ran.stdout + ran.stderr
@@ -52,7 +52,7 @@ def test_the_command_runs_on_ray_and_gives_the_same_results_as_here(repository, 
     assert ["lost" in error for error in errors[3:]] == [True]
     plan = GridFile.load(tmp_path / "grid.yaml")
     plan.models = ["alphaearth/logistic"]
-    sweep_grid(plan, tmp_path / "here", jobs=1)
+    sweep(plan, tmp_path / "here", jobs=1)
     here = ResultStore(tmp_path / "here")
     assert here.digests() == store.digests()
     for digest in here.digests():

@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 
 from rs05bench.errors import DataError
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.importing import import_runs
 from rs05bench.experiment.query import read_index
 from rs05bench.experiment.store import ResultStore
-from rs05bench.experiment.sweep import sweep, sweep_grid
+from rs05bench.experiment.sweep import sweep
 from rs05bench.experiment.upkeep import kept_grids, prunable, prune, status
 from rs05bench.protocol.atomic import hidden_sibling
 from rs05bench.protocol.result import Result
@@ -84,7 +85,7 @@ def test_a_folder_without_a_result_is_unfinished_and_run_again(tiny, runs):
     (store.folder(digest) / "result.json").unlink()
     assert digest not in store.digests()
     (grid,) = kept_grids(runs)
-    assert sweep_grid(grid, runs, jobs=1).done == 1
+    assert sweep(grid, runs, jobs=1).done == 1
     assert digest in store
 
 
@@ -92,7 +93,13 @@ def test_status_knows_what_is_left_and_what_failed(tiny, runs, model):
     store = ResultStore(runs)
     for digest in sorted(store.digests())[:3]:
         store.remove(digest)
-    sweep(tiny / "card.yaml", tiny, runs, models=[model("Fails")], splits=["random"], budgets=["5-per-class"], jobs=1, costs=False)
+    sweep(
+        GridFile.over(
+            tiny / "card.yaml", tiny, GridChoice(models=[model("Fails")], splits=["random"], budgets=["5-per-class"]), costs=False
+        ),
+        runs,
+        jobs=1,
+    )
     found = status(runs)
     assert found.left == 3
     assert found.failures == {"ValueError: cannot do this": 1}
@@ -101,18 +108,18 @@ def test_status_knows_what_is_left_and_what_failed(tiny, runs, model):
 
 def test_resume_leaves_failed_cells_alone_and_retry_runs_only_them(tiny, tmp_path, model):
     sweep(
-        tiny / "card.yaml",
-        tiny,
+        GridFile.over(
+            tiny / "card.yaml",
+            tiny,
+            GridChoice(models=[model("Fails"), "floor/majority"], splits=["random"], budgets=["5-per-class"]),
+            costs=False,
+        ),
         tmp_path,
-        models=[model("Fails"), "floor/majority"],
-        splits=["random"],
-        budgets=["5-per-class"],
-        costs=False,
     )
     (grid,) = kept_grids(tmp_path)
-    resumed = sweep_grid(grid, tmp_path, retry="new")
+    resumed = sweep(grid, tmp_path, retry="new")
     assert (resumed.done, len(resumed.failed), resumed.left) == (0, 0, 1)
-    again = sweep_grid(grid, tmp_path, retry="failed")
+    again = sweep(grid, tmp_path, retry="failed")
     assert (again.done, len(again.failed), again.reused) == (0, 1, 1)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from rs05bench.experiment import sweep as module
 from rs05bench.experiment.executors import Needs
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.importing import import_runs
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
@@ -73,8 +74,9 @@ def models(tmp_path):
 
 
 def run(tiny, out, names, **options):
-    said = {"splits": ["leave-state-out"], "folds": ["ia"], "budgets": ["5-per-class"], "jobs": 1, "costs": False}
-    return sweep(tiny / "card.yaml", tiny, out, models=names, **said | options)
+    costs = options.pop("costs", False)
+    choice = GridChoice(**{"models": names, "splits": ["leave-state-out"], "folds": ["ia"], "budgets": ["5-per-class"]} | options)
+    return sweep(GridFile.over(tiny / "card.yaml", tiny, choice, costs=costs), out, jobs=1)
 
 
 def test_a_model_whose_file_changed_is_run_again_and_others_are_not(tiny, tmp_path, models):
@@ -92,10 +94,9 @@ def test_a_model_whose_file_changed_is_run_again_and_others_are_not(tiny, tmp_pa
 
 def test_what_cells_warned_of_the_data_is_told_once_at_the_end(tiny, tmp_path, models, capsys):
     from rs05bench.cli._progress import run_with_progress
-    from rs05bench.experiment.gridfile import of_card
 
-    said = {"splits": ["leave-state-out"], "folds": None, "budgets": ["5-per-class"], "seeds": [3, 4], "targets": None, "costs": False}
-    grid = of_card(tiny / "card.yaml", tiny, models=[models("Doubts"), models("Even")], **said)
+    said = {"splits": ["leave-state-out"], "budgets": ["5-per-class"], "seeds": [3, 4]}
+    grid = GridFile.over(tiny / "card.yaml", tiny, GridChoice(models=[models("Doubts"), models("Even")], **said), costs=False)
     run_with_progress(grid, tmp_path / "runs", jobs=2)
     assert capsys.readouterr().err.count("Warning: the values look odd") == 1
     kept = {(result.model.name, result.cell.seed): result.training.warnings for result in ResultStore(tmp_path / "runs").results()}

@@ -16,6 +16,7 @@ import yaml
 
 from rs05bench import hub as room
 from rs05bench.errors import DataError
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol.card import TaskCard
@@ -326,7 +327,10 @@ def runs(tmp_path_factory):
         "splits": ["spatial-block"],
     }
     TaskCard.parse(fields).save(root / "card.yaml")
-    summary = sweep(root / "card.yaml", root, root / "runs", models=["floor/majority"], budgets=["5-per-class"], seeds=[0, 1], costs=False)
+    summary = sweep(
+        GridFile.over(root / "card.yaml", root, GridChoice(models=["floor/majority"], budgets=["5-per-class"], seeds=[0, 1]), costs=False),
+        root / "runs",
+    )
     assert summary.done == 2
     return root / "runs"
 

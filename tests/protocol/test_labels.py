@@ -15,6 +15,7 @@ from pyproj import Geod
 from typer.testing import CliRunner
 
 from rs05bench.errors import DataError
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol.card import TaskCard
@@ -102,14 +103,11 @@ def swept(tmp_path_factory):
     root = tmp_path_factory.mktemp("swept")
     path = write_tables(root / "data", tasks=["crop"], size="tiny")["crop"]
     summary = sweep(
-        path,
-        path.parent,
+        GridFile.over(
+            path, path.parent, GridChoice(models=["alphaearth/logistic"], splits=["leave-state-out"], budgets=["5-per-class"]), costs=False
+        ),
         root / "runs",
-        models=["alphaearth/logistic"],
-        splits=["leave-state-out"],
-        budgets=["5-per-class"],
         jobs=1,
-        costs=False,
     )
     assert summary.done
     assert not summary.failed

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rs05bench.datasets.simulated import write_tables
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.sweep import sweep
 from rs05bench.report import Report, write_report
 
@@ -23,16 +24,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cards = write_tables(root / "data", tasks=list(GRIDS), size="tiny", seed=0)
     for task, (models, splits, budgets, targets) in GRIDS.items():
         summary = sweep(
-            cards[task],
-            cards[task].parent,
+            GridFile.over(
+                cards[task],
+                cards[task].parent,
+                GridChoice(models=models, splits=splits, budgets=budgets, seeds=(0, 1), targets=targets),
+                costs=False,
+            ),
             root / "runs",
-            models=models,
-            splits=splits,
-            budgets=budgets,
-            seeds=(0, 1),
-            targets=targets,
             jobs=1,
-            costs=False,
         )
         assert not summary.failed, summary.failed[0].error
     return root / "runs"

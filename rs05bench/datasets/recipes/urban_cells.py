@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -166,24 +167,11 @@ def by_year(job: BuildJob, name: str, year_of: Callable[[Path], int | None] | No
     return dict(sorted(found.items()))
 
 
-def finish(
-    job: BuildJob,
-    units: gpd.GeoDataFrame,
-    *,
-    target: str,
-    kind: str,
-    title: str,
-    overlap: str,
-    licence: str,
-    citation: str,
-    without: Sequence[str] = (),
-    extra: Mapping[str, str] | None = None,
-) -> TaskCard:
-    """Adds the embedding and the layers, writes the table, and gives the card.
+@dataclass(frozen=True)
+class CellLabel:
+    """What is predicted of city cells.
 
-    Args:
-        job: The run.
-        units: `cell_id`, `city`, `year`, `lon`, `lat`, the target and columns that are no features; WGS84 cells.
+    Attributes:
         target: Column to predict.
         kind: `regression` or `classification`.
         title: Of the card.
@@ -191,7 +179,30 @@ def finish(
         licence: Of the label.
         citation: Of the label.
         without: Layers that are the label in disguise.
-        extra: Columns of `units` kept beside the target and never features -> what they are.
+        extra: Columns of the units kept with the target and never features -> what they are.
+    """
+
+    target: str
+    kind: Literal["regression", "classification"]
+    title: str
+    overlap: str
+    licence: str
+    citation: str
+    without: Sequence[str] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def finish(
+    job: BuildJob,
+    units: gpd.GeoDataFrame,
+    label: CellLabel,
+) -> TaskCard:
+    """Adds the embedding and the layers, writes the table, and gives the card.
+
+    Args:
+        job: The run.
+        units: `cell_id`, `city`, `year`, `lon`, `lat`, the target and columns that are no features; WGS84 cells.
+        label: What is predicted.
     """
     from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
     from rs05bench.protocol.preprocessing import Preprocessing
@@ -200,25 +211,25 @@ def finish(
         raise DataError("no cell is left with a label", source=job.root, remedy="Do areas and label files overlap? See what was dropped.")
     frame = embed(job, units.reset_index(drop=True), "polygons")
     features, tiers = feature_sets(job, frame)
-    columns = join_layers(job, units, frame, "cell_id", without)
+    columns = join_layers(job, units, frame, "cell_id", label.without)
     if columns:
         features |= {"layers": columns, "hybrid": [embedding_of(job).family, "layers"]}
         tiers |= {"layers": "raw"}
     job.write_table(frame.sort_values(["cell_id", "year"]))
     job.counts["by city"] = frame["city"].value_counts().sort_index().to_dict()
     job.counts["by year"] = {str(year): int(count) for year, count in frame["year"].value_counts().sort_index().items()}
-    if kind == "classification":
-        classes = sorted(frame[target].unique())
+    if label.kind == "classification":
+        classes = sorted(frame[label.target].unique())
         if len(classes) < 2:
             raise DataError(f"all {len(frame)} cells are {classes[0]!r}", source=job.root, remedy="Give more or other areas.")
-        job.counts["by class"] = frame[target].value_counts().sort_index().to_dict()
+        job.counts["by class"] = frame[label.target].value_counts().sort_index().to_dict()
     side = float(job.options["cell_m"])
     return TaskCard(
-        kind=kind,
+        kind=label.kind,
         name=job.recipe.name,
-        title=title,
-        targets=[target],
-        classes=classes if kind == "classification" else None,
+        title=label.title,
+        targets=[label.target],
+        classes=classes if label.kind == "classification" else None,
         unit=["cell_id", "year"],
         place=["cell_id"],
         groups=["city"],
@@ -227,20 +238,20 @@ def finish(
         files=["units.parquet"],
         features=features,
         tiers=tiers,
-        never_features=["pixels", "covered", "known", *(extra or {})],
+        never_features=["pixels", "covered", "known", *label.extra],
         splits=job.splits,
         split_options=SplitOptions(block_size_m=float(job.options["block_m"]), buffer_m=float(job.options["buffer_m"]), region="city"),
         budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"]
-        if kind == "classification"
+        if label.kind == "classification"
         else ["20-units", "50-units", "100-units", "200-units", "full"],
         preprocessing=Preprocessing(
             cell_m=side,
             label="share of a lattice of points in the cell, as dense as the source",
             embedding="mean over the cell",
         ),
-        licence=f"label: {licence}; AlphaEarth CC BY 4.0",
-        citation=f"{citation} {credit(embedding_of(job))}",
-        overlap=overlap,
+        licence=f"label: {label.licence}; AlphaEarth CC BY 4.0",
+        citation=f"{label.citation} {credit(embedding_of(job))}",
+        overlap=label.overlap,
     )
 
 

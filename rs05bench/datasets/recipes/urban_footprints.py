@@ -37,7 +37,7 @@ def buildings(job: BuildJob) -> TaskCard:
     """Share of a cell under roofs, or buildings a square kilometre."""
     from rs05bench.datasets.layers import CountSampler, find_source
     from rs05bench.datasets.layers.vector_layers import Features
-    from rs05bench.datasets.recipes.urban_cells import cells, finish
+    from rs05bench.datasets.recipes.urban_cells import CellLabel, cells, finish
 
     ground = cells(job)
     coverage = job.files("coverage")
@@ -57,19 +57,21 @@ def buildings(job: BuildJob) -> TaskCard:
     return finish(
         job,
         units,
-        target=column,
-        kind="regression",
-        title=("Share under roofs" if share else "Buildings a square kilometre") + f" of city cells of {job.options['cell_m']:g} m",
-        overlap="None declared: footprints are a model's output from images of mixed dates and sensors.",
-        licence="ODbL-1.0 (Microsoft, Overture, OpenStreetMap)",
-        citation="Microsoft Building Footprints; Overture Maps Foundation; or OpenStreetMap contributors.",
-        without=("buildings",),
+        CellLabel(
+            target=column,
+            kind="regression",
+            title=("Share under roofs" if share else "Buildings a square kilometre") + f" of city cells of {job.options['cell_m']:g} m",
+            overlap="None declared: footprints are a model's output from images of mixed dates and sensors.",
+            licence="ODbL-1.0 (Microsoft, Overture, OpenStreetMap)",
+            citation="Microsoft Building Footprints; Overture Maps Foundation; or OpenStreetMap contributors.",
+            without=("buildings",),
+        ),
     )
 
 
 def land_use(job: BuildJob) -> TaskCard:
     """The use that most of a cell is mapped as."""
-    from rs05bench.datasets.recipes.urban_cells import cells, finish, shares
+    from rs05bench.datasets.recipes.urban_cells import CellLabel, cells, finish, shares
 
     ground = cells(job)
     rows, codes, names = _uses(job, ground)
@@ -86,14 +88,16 @@ def land_use(job: BuildJob) -> TaskCard:
     return finish(
         job,
         units,
-        target="use",
-        kind="classification",
-        title=f"Mapped land use (OpenStreetMap) of city cells of {job.options['cell_m']:g} m",
-        overlap="None declared; OpenStreetMap is partly drawn from imagery.",
-        licence="ODbL-1.0 (OpenStreetMap contributors)",
-        citation="OpenStreetMap contributors, extract by Geofabrik.",
-        without=("poi",),
-        extra={"use_share": "share of the dominant use"},
+        CellLabel(
+            target="use",
+            kind="classification",
+            title=f"Mapped land use (OpenStreetMap) of city cells of {job.options['cell_m']:g} m",
+            overlap="None declared; OpenStreetMap is partly drawn from imagery.",
+            licence="ODbL-1.0 (OpenStreetMap contributors)",
+            citation="OpenStreetMap contributors, extract by Geofabrik.",
+            without=("poi",),
+            extra={"use_share": "share of the dominant use"},
+        ),
     )
 
 

@@ -22,6 +22,7 @@ from rs05bench.models.backbones.family import Family
 from rs05bench.models.backbones.spec import BackboneSpec
 from rs05bench.models.backbones.terratorch_families import DOFA_WAVELENGTHS_UM, WAVELENGTHS_UM
 from rs05bench.models.backbones.weights import locate_weights, state_digest
+from rs05bench.models.options import EncoderOptions
 
 PICTURE = 255.0
 """The scale of data of 8 bits: 255 is white, and no reflectance of 1."""
@@ -232,13 +233,7 @@ def build_backbone(
     image_size: int = 224,
     num_frames: int = 1,
     pretrained: bool = True,
-    weights: str | Path | None = None,
-    revision: str | None = None,
-    coordinates: bool | None = None,
-    resolution_m: float | None = None,
-    init_seed: int = 0,
-    patch: int | None = None,
-    white: float | None = None,
+    options: EncoderOptions | None = None,
 ) -> Backbone:
     """Build an encoder for a data set.
 
@@ -249,18 +244,14 @@ def build_backbone(
         image_size: Side of the training images in pixels (matters to encoders of a fixed size; others interpolate).
         num_frames: Number of dates.
         pretrained: Load pretrained weights; False is the random-initialised twin.
-        weights: Local file of pretrained weights.
-        revision: Hub commit to download, where none is pinned.
-        coordinates: Switch time and location encodings on or off, for encoders that have them.
-        resolution_m: Ground sampling distance of the data, for encoders that use it; the pretraining's where None.
-        init_seed: Seed of the random weights.
-        patch: Side of a token in pixels, for encoders that take several (Galileo, OlmoEarth).
-        white: Reflectance that is white in data of 8 bits (scale 255), for encoders of reflectance; that of Sentinel-2's true-colour image
-            where None.
+        options: Options of the encoder. `resolution_m` is that of the data, for encoders that use it; the pretraining's where None. Random
+            weights are those of seed 0 where `init_seed` is None.
 
     Raises:
         DataError: Unknown name, bands that do not fit, or weights that are missing or incomplete.
     """
+    given = options or EncoderOptions()
+    patch, white = given.patch, given.white
     spec = backbone_spec(name)
     if patch is not None:
         if patch not in spec.patches:
@@ -273,10 +264,10 @@ def build_backbone(
         )
         raise DataError(f"{name} {why}: white has no meaning", remedy="Leave white out.")
     matching = match_bands(spec.slots, bands, require_all=spec.require_all, encoder=name)
-    use_coordinates = spec.coordinates_default if coordinates is None else coordinates
+    use_coordinates = spec.coordinates_default if given.coordinates is None else given.coordinates
     if use_coordinates and not spec.coordinates:
         raise DataError(f"{name} has no time and location encodings", remedy="Leave coordinates out.")
-    if not pretrained and (weights is not None or revision is not None):
+    if not pretrained and (given.weights is not None or given.revision is not None):
         raise DataError(
             f"{name}: weights given for a random-initialised twin", remedy="Leave @random out of the model's name to use the weights."
         )
@@ -287,10 +278,11 @@ def build_backbone(
         image_size=side,
         num_frames=num_frames,
         coordinates=use_coordinates,
-        resolution_m=spec.resolution_m if resolution_m is None else resolution_m,
+        resolution_m=spec.resolution_m if given.resolution_m is None else given.resolution_m,
     )
     # Found before it is built: a missing file should cost no minute.
-    path = locate_weights(spec.weights, weights=weights, revision=revision, encoder=name) if pretrained else None
+    path = locate_weights(spec.weights, weights=given.weights, revision=given.revision, encoder=name) if pretrained else None
+    init_seed = given.init_seed or 0
     with torch.random.fork_rng():
         torch.manual_seed(init_seed % 2**31)
         encoder = family.build()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,6 +125,7 @@ def _fold_parts(
     drawn = manifest.card.get("rule") not in ("official", "random")
     blocks = [block_by] if block_by else ["block"] if drawn else []
     reserve = np.flatnonzero(roles == "reserve")
+    buffers = _Buffers(float(options.get("buffer_m", 0.0)) / 1000.0, float(options.get("buffer_days", 0.0)))
     for role in TESTED:
         for shift in ("none", "region", "year", "both"):
             here = (roles == role) & (shifts == shift)
@@ -134,34 +135,43 @@ def _fold_parts(
                 if len(rows) == 0:
                     continue
                 names = [*moved, *blocks]
-                yield _part(fold, role, shift, "train and val", units, learnt, rows, names, in_time and shift == "none", options, limits)
+                tested = _Tested(fold, role, shift, rows)
+                yield tested.against("train and val", units, learnt, names, buffers, limits, in_time=in_time and shift == "none")
                 if shift in ("region", "both") and len(reserve):
-                    yield _part(fold, role, shift, "reserve", units, reserve, rows, blocks, in_time, options, limits)
+                    yield tested.against("reserve", units, reserve, blocks, buffers, limits, in_time=in_time)
 
 
-def _part(
-    fold: str,
-    role: str,
-    shift: str,
-    against: str,
-    units: Units,
-    learnt: Rows,
-    tested: Rows,
-    groups: list[str],
-    in_time: bool,
-    options: dict[str, Any],
-    limits: Thresholds,
-) -> ManifestPart:
-    train = units.take(learnt, source=f"{fold}: {against}", groups=groups)
-    test = units.take(tested, source=f"{fold}: {role}", groups=groups)
-    # Against the reserve of the same region nothing is declared to shift: those labels may be used beside the test units.
-    judged: Shift = "none" if against == "reserve" or shift == "none" else shift  # type: ignore[assignment]
-    if in_time:
-        regions = units.groups["region"]
-        report = _audit_in_time(train, test, regions.iloc[learnt], regions.iloc[tested], float(options.get("buffer_days", 0.0)), limits)
-    else:
-        report = audit_units(train, test, shift=judged, thresholds=limits, buffer_km=float(options.get("buffer_m", 0.0)) / 1000.0)
-    return ManifestPart.model_validate({"fold": fold, "role": role, "shift": shift, "against": against, "report": report})
+@dataclass(frozen=True)
+class _Buffers:
+    """What the manifest keeps between test and training: kilometres between places, days at one place."""
+
+    km: float
+    days: float
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """Test units of one role and shift of a fold."""
+
+    fold: str
+    role: str
+    shift: str
+    rows: Rows
+
+    def against(
+        self, name: str, units: Units, learnt: Rows, groups: list[str], buffers: _Buffers, limits: Thresholds, *, in_time: bool
+    ) -> ManifestPart:
+        """The audit of these against the units a model may learn from."""
+        train = units.take(learnt, source=f"{self.fold}: {name}", groups=groups)
+        test = units.take(self.rows, source=f"{self.fold}: {self.role}", groups=groups)
+        # Against the reserve of the same region nothing is declared to shift: those labels may be used with the test units.
+        judged: Shift = "none" if name == "reserve" or self.shift == "none" else self.shift  # type: ignore[assignment]
+        if in_time:
+            regions = units.groups["region"]
+            report = _audit_in_time(train, test, regions.iloc[learnt], regions.iloc[self.rows], buffers.days, limits)
+        else:
+            report = audit_units(train, test, shift=judged, thresholds=limits, buffer_km=buffers.km)
+        return ManifestPart.model_validate({"fold": self.fold, "role": self.role, "shift": self.shift, "against": name, "report": report})
 
 
 def _timed(units: Units) -> npt.NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from rs05bench.models.backbones.encoder import Backbone
 from rs05bench.models.backbones.imports import terratorch_kept_quiet
 from rs05bench.models.backbones.terratorch_families import WAVELENGTHS_UM
 from rs05bench.models.backbones.weights import state_digest
+from rs05bench.models.options import EncoderOptions
 
 HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
 LIGHT = ["prithvi-tiny", "terramind-tiny", "dinov3", "galileo-nano", "olmoearth-1-nano", "olmoearth-1.2-nano", "timm-tf_efficientnet_lite0"]
@@ -23,7 +24,10 @@ HEAVY = ["prithvi-100", "satlas", "satlas-landsat", "dofa", "clay"]
 def build(name: str, **options) -> Backbone:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return build_backbone(name, **{"bands": HLS6, "image_size": 64, "pretrained": False} | options).eval()
+        own = {name: options.pop(name) for name in list(options) if name in EncoderOptions.model_fields}
+        return build_backbone(
+            name, **{"bands": HLS6, "image_size": 64, "pretrained": False} | options, options=EncoderOptions(**own)
+        ).eval()
 
 
 def check_encoder(backbone: Backbone) -> None:

@@ -16,6 +16,7 @@ from rs05bench.errors import DataError
 from rs05bench.models.backbones import BandWarning, build_backbone
 from rs05bench.models.backbones.encoder import Backbone
 from rs05bench.models.deep import create
+from rs05bench.models.options import EncoderOptions
 
 HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
 SENTINEL2 = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
@@ -27,7 +28,12 @@ MAKERS_GROUPS = {"B02": "S2_RGB", "B05": "S2_Red_Edge", "B08": "S2_NIR_10m", "B8
 def build(bands: list[str], **options) -> Backbone:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return build_backbone("galileo-nano", **{"bands": bands, "scale": 10_000.0, "image_size": 16, "pretrained": False} | options).eval()
+        own = {name: options.pop(name) for name in list(options) if name in EncoderOptions.model_fields}
+        return build_backbone(
+            "galileo-nano",
+            **{"bands": bands, "scale": 10_000.0, "image_size": 16, "pretrained": False} | options,
+            options=EncoderOptions(**own),
+        ).eval()
 
 
 def features(backbone: Backbone, image: Tensor, *context: Tensor) -> Tensor:

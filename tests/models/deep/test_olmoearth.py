@@ -14,6 +14,7 @@ from olmoearth_pretrain_minimal.olmoearth_pretrain_v1.utils.datatypes import Mas
 
 from rs05bench.errors import DataError
 from rs05bench.models.backbones import build_backbone
+from rs05bench.models.options import EncoderOptions
 
 HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
 ORDER = Modality.SENTINEL2_L2A.band_order
@@ -30,7 +31,12 @@ def test_features_and_keys_are_those_of_the_makers_own_code(version: str, dates:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         backbone = build_backbone(
-            f"olmoearth-{version}-nano", bands=HLS6, scale=10_000.0, image_size=16, num_frames=dates, weights=tmp_path / "weights.pth"
+            f"olmoearth-{version}-nano",
+            bands=HLS6,
+            scale=10_000.0,
+            image_size=16,
+            num_frames=dates,
+            options=EncoderOptions(weights=tmp_path / "weights.pth"),
         ).eval()
         cube = np.full((2, 16, 16, dates, 12), np.nan)
         for channel, band in enumerate(HLS6):
@@ -52,4 +58,4 @@ def test_a_file_of_another_version_names_both_sides(tmp_path):
     other = OlmoEarthPretrain_v1(model_size="nano", model_version="v1")
     torch.save(other.model.state_dict(), tmp_path / "weights.pth")
     with pytest.raises(DataError, match=r"are missing \(.*rope_mixed_freqs.*; .*belong to something else.*have another shape"):
-        build_backbone("olmoearth-1.2-nano", bands=HLS6, image_size=16, weights=tmp_path / "weights.pth")
+        build_backbone("olmoearth-1.2-nano", bands=HLS6, image_size=16, options=EncoderOptions(weights=tmp_path / "weights.pth"))

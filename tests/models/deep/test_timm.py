@@ -14,6 +14,7 @@ from rs05bench.models import create
 from rs05bench.models.adaptation import Adaptation, adapt, trainable_names
 from rs05bench.models.backbones import backbone_spec, build_backbone
 from rs05bench.models.backbones.timm_names import timm_spec
+from rs05bench.models.options import EncoderOptions
 
 RGB = ["RED", "GREEN", "BLUE"]
 SHAPES = {
@@ -27,7 +28,10 @@ SHAPES = {
 def build(name: str, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return build_backbone(f"timm-{name}", **{"bands": RGB, "scale": 255.0, "image_size": 64, "pretrained": False} | options).eval()
+        own = {name: options.pop(name) for name in list(options) if name in EncoderOptions.model_fields}
+        return build_backbone(
+            f"timm-{name}", **{"bands": RGB, "scale": 255.0, "image_size": 64, "pretrained": False} | options, options=EncoderOptions(**own)
+        ).eval()
 
 
 def test_the_listed_encoder_is_what_timm_says_of_it():
