@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from rs05bench.datamodules.augment import augment
@@ -28,6 +27,7 @@ from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.map_predictions import MOST_VALIDATION_CHIPS, MapPredictions, MapPredictionWriter
+from rs05bench.protocol.predictions import RolePredictions, TablePredictions
 from rs05bench.protocol.taskdata import PREDICT_ROLES
 
 NO_TEST_LABELS = "a data module has no test labels"
@@ -136,7 +136,7 @@ class ChipView(lightning.LightningDataModule):
         """Empty: every chip of the manifest is there."""
         return {}
 
-    def gather(self, predict: Callable[[str], Iterable[tuple[str, NDArray[Any]]]], roles: Sequence[str]) -> MapPredictions:
+    def gather(self, predict: Callable[[str], RolePredictions], roles: Sequence[str]) -> MapPredictions:
         """The predicted maps of some roles, written to a temporary folder one by one.
 
         Args:
@@ -146,7 +146,10 @@ class ChipView(lightning.LightningDataModule):
         folder = Path(tempfile.mkdtemp(prefix="rs05bench-"))
         with MapPredictionWriter(folder, self.classes) as writer:
             for role in roles:
-                for unit, probabilities in islice(predict(role), MOST_VALIDATION_CHIPS if role == "val" else None):
+                chips = predict(role)
+                if isinstance(chips, TablePredictions):
+                    raise ProtocolError(f"{self.card.name} is of chips, and the model predicted rows", remedy="Use a model of chips.")
+                for unit, probabilities in islice(chips, MOST_VALIDATION_CHIPS if role == "val" else None):
                     crs, transform = self._pixels.place(unit)
                     writer.write(unit, role, probabilities, crs=crs, transform=transform)
         return MapPredictions.read(folder)

@@ -14,11 +14,11 @@ from rs05bench.errors import ProtocolError
 from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.taskdata import TaskSource
+from rs05bench.protocol.taskdata import TaskSource, TaskView
 
 
 @dataclass(frozen=True)
-class Opened[View, Source: TaskSource]:
+class Opened[View: TaskView, Source: TaskSource]:
     """What `setup` reads.
 
     Attributes:
@@ -32,7 +32,7 @@ class Opened[View, Source: TaskSource]:
     view: View
 
 
-class ProtocolDataModule[View, Source: TaskSource](lightning.LightningDataModule, abc.ABC):
+class ProtocolDataModule[View: TaskView, Source: TaskSource](lightning.LightningDataModule, abc.ABC):
     """Shows a fold of a task under a label budget, in the shape of TorchGeo's `BaseDataModule`.
 
     `prepare_data` makes files, in one process; `setup(stage)` reads them, once, whatever the stage; loaders and attributes call it where
@@ -97,6 +97,11 @@ class ProtocolDataModule[View, Source: TaskSource](lightning.LightningDataModule
     def fold(self) -> str:
         """The fold."""
         return self._fold or self.manifest.folds[0]
+
+    @property
+    @abc.abstractmethod
+    def target(self) -> str:
+        """The target."""
 
     @property
     @abc.abstractmethod

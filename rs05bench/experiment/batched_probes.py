@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rs05bench.errors import BenchError
 from rs05bench.protocol.cell_record import TrainingRecord
-from rs05bench.protocol.predictions import Predictions
+from rs05bench.protocol.predictions import TablePredictions
 from rs05bench.protocol.result import Cell
+from rs05bench.protocol.taskdata import TaskData, TaskView
 
 if TYPE_CHECKING:
     from rs05bench.experiment.cell import Bench
@@ -37,12 +38,13 @@ class FittedProbe:
         """What was tuned and how."""
         return self._model.training_record
 
-    def fit(self, data: Any) -> FittedProbe:
+    def fit(self, data: TaskView) -> FittedProbe:
         """Is fitted."""
         return self
 
-    def predict(self, data: Any, role: str) -> Predictions:
+    def predict(self, data: TaskView, role: str) -> TablePredictions:
         """Predictions of a role's units."""
+        assert isinstance(data, TaskData)  # probes are fitted together on tables alone
         return self._model.predict(data, role)
 
 

@@ -64,7 +64,7 @@ class Bench:
             self._scorers[key] = Scorer.build(self.card, self.manifest(cell.split), cell.fold, self.source.scored(cell.target))
         return self._scorers[key]
 
-    def model(self, cell: Cell) -> Model:
+    def model(self, cell: Cell) -> Model[TaskView]:
         """The cell's model, not yet fitted.
 
         Frozen tiers share the features under `features`. Those that train more than a head do not: a decoder reads four layers of every
@@ -92,7 +92,7 @@ def features_folder(store: str | Path) -> Path:
 
 
 def run_cell(
-    bench: Bench, cell: Cell, *, model: Model | None = None, data: TaskView | None = None, command: str | None = None
+    bench: Bench, cell: Cell, *, model: Model[TaskView] | None = None, data: TaskView | None = None, command: str | None = None
 ) -> tuple[Result, Predictions]:
     """Runs one cell.
 
@@ -164,13 +164,13 @@ def run_cell(
     return result, predictions.with_info(info)
 
 
-def _training(model: Model, warned: list[str]) -> TrainingRecord:
+def _training(model: Model[TaskView], warned: list[str]) -> TrainingRecord:
     """What a model states of its fit, and what was warned of the data: a worker's log goes with the worker."""
     stated = model.training_record if isinstance(model, StatesTraining) else TrainingRecord()
     return stated.with_fields(early_stopping_role=stated.early_stopping_role, **({"warnings": warned} if warned else {}))
 
 
-def predict_roles(model: Model, data: TaskView, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions:
+def predict_roles(model: Model[TaskView], data: TaskView, roles: Sequence[str] = PREDICTED_ROLES) -> Predictions:
     """Predicts every role that has units.
 
     Raises:

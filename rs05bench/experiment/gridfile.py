@@ -36,6 +36,7 @@ from rs05bench.experiment.grid import parse_seeds
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_yaml_mapping
 from rs05bench.protocol.names import parse_budget
+from rs05bench.protocol.option_values import Options
 from rs05bench.protocol.result import Cell
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.strict_record import Record
@@ -163,7 +164,7 @@ class GridTask(GridChoice):
 
     card: str
     data: str | None = None
-    options: dict[str, Any] | None = None
+    options: Options | None = None
     manifests: list[str] | None = None
 
     @field_validator("manifests", mode="before")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rs05bench.experiment.cell import make_bench, run_cell
 from rs05bench.protocol.atomic import clear_leftovers, hidden_sibling, write_text
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.option_values import OptionValue
 from rs05bench.protocol.result import Cell, Result
 from rs05bench.protocol.splits import Split
 
@@ -38,7 +39,7 @@ class OneCell:
     budget: str = "full"
     seed: int = 0
     target: str | None = None
-    options: dict[str, Any] | None = None
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
 
     def over(self, card: TaskCard, manifest: SplitManifest) -> Cell:
         """The cell over a card and the manifest of its split.
@@ -56,7 +57,7 @@ class OneCell:
             model=self.model,
             budget=self.budget,
             seed=self.seed,
-            options=self.options or {},
+            options=dict(self.options),
         )
 
 
@@ -100,7 +101,7 @@ def fit_predict(card: TaskCard, data: str | Path, out: str | Path, asked: OneCel
     return result
 
 
-def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
+def parse_options(pairs: Iterable[str]) -> dict[str, OptionValue]:
     """`key=value` pairs as a model's options; values are read as JSON where they are, else as text.
 
     Examples:
@@ -110,7 +111,7 @@ def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
     Raises:
         DataError: Not of that form.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, OptionValue] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:

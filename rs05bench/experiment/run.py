@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from rs05bench.experiment.cell import Bench, run_cell
+from rs05bench.protocol.option_values import OptionValue
 from rs05bench.protocol.result import Cell, Model, Result
 from rs05bench.protocol.splits import Split
+from rs05bench.protocol.taskdata import TaskSource, TaskView
+
+if TYPE_CHECKING:
+    from rs05bench.datamodules.data_module import ProtocolDataModule
 
 
-def run(data: Any, model: Model | str, **options: Any) -> Result:
+def run[View: TaskView, Source: TaskSource](
+    data: ProtocolDataModule[View, Source], model: Model[View] | str, **options: OptionValue
+) -> Result:
     """Fits a model on what a data module shows, predicts its test roles, and scores the predictions.
 
     Args:
@@ -36,6 +43,7 @@ def run(data: Any, model: Model | str, **options: Any) -> Result:
         options=given,
     )
     bench = Bench(data.source, {Split(data.split).base: data.manifest})
-    result, predictions = run_cell(bench, cell, model=None if isinstance(model, str) else model, data=data.view)
+    made = None if isinstance(model, str) else cast("Model[TaskView]", model)  # it reads this very view
+    result, predictions = run_cell(bench, cell, model=made, data=data.view)
     predictions.discard()
     return result

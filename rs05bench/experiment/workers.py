@@ -19,9 +19,10 @@ from rs05bench.experiment.store import ResultStore
 from rs05bench.models.logs import logging_to
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.map_predictions import MOST_VALIDATION_CHIPS
-from rs05bench.protocol.predictions import Predictions
-from rs05bench.protocol.result import Cell, Cost
+from rs05bench.protocol.predictions import TablePredictions
+from rs05bench.protocol.result import Cell, Cost, CountsOperations, Model, WarmsUp
 from rs05bench.protocol.splits import Split
+from rs05bench.protocol.taskdata import TaskView
 
 
 @dataclass(frozen=True)
@@ -230,30 +231,27 @@ def measure_cost(job: Job, cell: Cell) -> tuple[str, Cost]:
     return bench.digest(cell), cost
 
 
-def _rehearse(model: Any, data: Any) -> None:
+def _rehearse(model: Model[TaskView], data: TaskView) -> None:
     """Deep tiers take one step (`warm_up`); whatever does not know how to rehearse is fitted whole, which takes seconds."""
-    warm_up = getattr(model, "warm_up", None)
-    if callable(warm_up):
-        warm_up(data)
+    if isinstance(model, WarmsUp):
+        model.warm_up(data)
     else:
         model.fit(data)
 
 
-def _predict(model: Any, data: Any) -> int:
+def _predict(model: Model[TaskView], data: TaskView) -> int:
     """Predicts what a cell predicts and keeps nothing: writing maps would hide what a fast model costs. Returns the number of units."""
     count = 0
     for role in PREDICTED_ROLES:
         if len(data.unit_ids(role)):
             predictions = model.predict(data, role)
-            if isinstance(predictions, Predictions):
+            if isinstance(predictions, TablePredictions):
                 count += len(predictions)
             else:
                 count += sum(1 for _ in islice(predictions, MOST_VALIDATION_CHIPS if role == "val" else None))
     return count
 
 
-def _gflops(model: Any, data: Any) -> float | None:
+def _gflops(model: Model[TaskView], data: TaskView) -> float | None:
     """Operations to predict one unit; None for models that do not count theirs."""
-    count = getattr(model, "gflops_per_unit", None)
-    counted = count(data) if callable(count) else None
-    return counted or None
+    return (model.gflops_per_unit(data) or None) if isinstance(model, CountsOperations) else None

@@ -6,6 +6,7 @@ place sees no image at all. They learn from the same pixels as the shallow learn
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -39,7 +40,7 @@ _PORTION = 1 << 16
 """Pixels predicted at once."""
 
 
-class ChipBaseline:
+class ChipBaseline(abc.ABC):
     """Base: fits on a chip view, and predicts chips one by one.
 
     Args:
@@ -57,7 +58,7 @@ class ChipBaseline:
             ProtocolError: The learner cannot do a segmentation, or no label is there to learn from.
         """
         view = data.view
-        self.classes_: tuple[str, ...] = tuple(view.classes)
+        self.classes_: tuple[str, ...] = tuple(view.classes or ())
         self._learn(view)
         return self
 
@@ -78,12 +79,13 @@ class ChipBaseline:
                 chip = {name: value[at : at + 1] for name, value in batch.items() if isinstance(value, Tensor)}
                 yield str(unit), self._probabilities(chip)
 
+    @abc.abstractmethod
     def _learn(self, view: ChipData) -> None:
-        raise NotImplementedError
+        """Learn from the labelled pixels of the budget."""
 
+    @abc.abstractmethod
     def _probabilities(self, chip: Batch) -> NDArray[np.float32]:
         """(K, H, W) of a batch of one whole chip."""
-        raise NotImplementedError
 
 
 class PixelBaseline(ChipBaseline):

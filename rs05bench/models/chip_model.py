@@ -31,6 +31,7 @@ from rs05bench.models.tier_module import TierModule
 from rs05bench.models.training import augments, fit_network, load_trainable, memory_advice, seeded
 from rs05bench.protocol import ModelCard, Predictions
 from rs05bench.protocol.cell_record import TrainingRecord
+from rs05bench.protocol.predictions import RolePredictions
 
 SCHEMA_VERSION = 1
 
@@ -118,7 +119,7 @@ class DeepModel:
         type(self)(self.spec, seed=self.seed, **options | {"steps": 1, "val_every": 1, "learning_rates": first}).fit(data)
         forget_encoders()
 
-    def predict(self, data: ChipData, role: str) -> Any:
+    def predict(self, data: ChipData, role: str) -> RolePredictions:
         """Predictions of a role: one row a unit, or for segmentation a lazy set of chips (`ChipPredictions`)."""
         if self.facts_["kind"] == "segmentation":
             return ChipPredictions(self, data, role, tuple(self.facts_["classes"]))

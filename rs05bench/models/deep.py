@@ -12,12 +12,15 @@ from rs05bench.errors import DataError
 from rs05bench.models.deep_names import DeepSpec, catalogue, find, model_card
 
 if TYPE_CHECKING:
+    from rs05bench.models.chip_model import DeepModel
+    from rs05bench.models.frozen_learners import FrozenPresto
+    from rs05bench.models.presto import PrestoModel
     from rs05bench.protocol import TaskCard
 
 __all__ = ["DeepSpec", "catalogue", "create", "find", "model_card"]
 
 
-def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options: Any) -> Any:
+def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options: Any) -> DeepModel | FrozenPresto | PrestoModel:
     """A deep model by name.
 
     Args:
@@ -44,6 +47,23 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
         from rs05bench.models.presto import PrestoModel
 
         return PrestoModel(spec, seed=seed, **options)
+    return create_network(name, seed=seed, **options)
+
+
+def create_network(name: str, *, seed: int = 0, **options: Any) -> DeepModel:
+    """A deep model that is a network on chips, for a Trainer of yours or of TerraTorch.
+
+    Args:
+        name: A name of ``catalogue()``.
+        seed: As of `create`.
+        **options: As of `create`.
+
+    Raises:
+        DataError: No network on chips has this name, or as `create`.
+    """
     from rs05bench.models.chip_model import DeepModel
 
+    spec = find(name)
+    if spec is None or spec.data != "chips" or spec.shallow is not None:
+        raise DataError(f"{name!r} is no network on chips, so a Trainer cannot train it", remedy="For instance prithvi-300/lora.")
     return DeepModel(spec, seed=seed, **options)

@@ -5,6 +5,7 @@ A model that does not beat `floor/nearest` has learnt where it is, not what the 
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,16 +16,17 @@ from numpy.typing import NDArray
 from rs05bench.errors import NotApplicable
 from rs05bench.models.learners import Floats, Kind
 from rs05bench.models.shallow import predictions, task_kind, training_record
-from rs05bench.models.tuning import GRIDS, Rows, choose, conformal_radius
+from rs05bench.models.tuning import GRIDS, Choice, Rows, choose, conformal_radius
 from rs05bench.protocol.cell_record import TrainingRecord
 
 if TYPE_CHECKING:
-    from rs05bench.protocol import ModelCard, Predictions, TaskData
+    from rs05bench.protocol import ModelCard, TaskData
+    from rs05bench.protocol.predictions import TablePredictions
 
 BOTH: tuple[Kind, ...] = ("classification", "regression")
 
 
-class FloorModel:
+class FloorModel(abc.ABC):
     """Base of the floors: label arithmetic common to all; each says in `_guess` what it predicts for a role.
 
     Args:
@@ -47,6 +49,7 @@ class FloorModel:
         self.classes_ = data.classes
         self.notes_: list[str] = []
         self.radius_: float | None = None
+        self.choice_: Choice | None = None
         self._y, self._y_val = self._spread_out(data.y("train")), data.y("val")
         if len(self._y) == 0:
             raise NotApplicable(f"{self.card.name}: the budget {data.budget.name!r} left no training label in fold {data.fold!r}")
@@ -57,7 +60,7 @@ class FloorModel:
                 self.notes_.append(f"no interval: 90 % needs 9 validation labels, the budget has {len(self._y_val)}")
         return self
 
-    def predict(self, data: TaskData, role: str) -> Predictions:
+    def predict(self, data: TaskData, role: str) -> TablePredictions:
         """Predictions for every unit of a role."""
         out = self._guess(data, role)
         return predictions(self, data, role, out if self.kind_ == "classification" else out[:, 0])
@@ -67,12 +70,12 @@ class FloorModel:
         """What was tuned and how, for the result."""
         return training_record(self)
 
-    def _learn(self, data: TaskData) -> None:
+    def _learn(self, data: TaskData) -> None:  # noqa: B027 (most floors prepare nothing)
         """What is prepared once; nothing by default."""
 
+    @abc.abstractmethod
     def _guess(self, data: TaskData, role: str) -> Floats:
         """Probabilities (n, classes) or values (n, 1) for a role."""
-        raise NotImplementedError
 
     def _spread_out(self, y: NDArray[Any]) -> Floats:
         """Labels as rows that can be averaged: one-hot (n, classes), or values (n, 1)."""

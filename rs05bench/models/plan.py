@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
@@ -17,25 +17,35 @@ IGNORE = -1
 
 
 class ChipData(Protocol):
-    """What a deep tier asks of data under the protocol; a `LightningDataModule` of rs05bench has it all.
+    """What a deep tier asks of data under the protocol; a `LightningDataModule` of rs05bench has it all."""
 
-    Attributes:
-        kind: segmentation, classification or regression.
-        classes: Class names, None for regression.
-        bands: Bands of ``image``, in channel order.
-        scale: The number that stands for a reflectance of 1.
-        num_frames: Dates of ``image``.
-        steps: Optimiser steps every tier gets.
-        card: The task card; None of data without one.
-    """
+    @property
+    def kind(self) -> Kind:
+        """segmentation, classification or regression."""
 
-    kind: Kind
-    classes: Any
-    bands: Any
-    scale: float
-    num_frames: int
-    steps: int
-    card: TaskCard | None
+    @property
+    def classes(self) -> Sequence[str] | None:
+        """Class names; None for regression."""
+
+    @property
+    def bands(self) -> Sequence[str]:
+        """Bands of ``image``, in channel order."""
+
+    @property
+    def scale(self) -> float:
+        """The number that stands for a reflectance of 1."""
+
+    @property
+    def num_frames(self) -> int:
+        """Dates of ``image``."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps every tier gets."""
+
+    @property
+    def card(self) -> TaskCard | None:
+        """The task card; None of data without one."""
 
     @property
     def view(self) -> Self:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from rs05bench.models.cache import FeatureCache
     from rs05bench.models.plan import FitHistory
-    from rs05bench.protocol import ModelCard, Predictions, TaskData
+    from rs05bench.protocol import ModelCard, TaskData
+    from rs05bench.protocol.predictions import TablePredictions
 
 _WIDTH = 128
 _TOGETHER = 16
@@ -105,7 +106,7 @@ class PrestoModel:
         options = {key: value for key, value in self.options.given().items() if key not in ("cache", "checkpoints")}
         PrestoModel(self.spec, seed=self.seed, **options | {"steps": 1, "val_every": 1, "learning_rates": [1e-3]}).fit(data)
 
-    def predict(self, data: TaskData, role: str) -> Predictions:
+    def predict(self, data: TaskData, role: str) -> TablePredictions:
         """Predict the units of a role."""
         import torch
 

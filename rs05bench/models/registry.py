@@ -28,6 +28,7 @@ from rs05bench.protocol.feature_sets import set_of
 if TYPE_CHECKING:
     from rs05bench.protocol import ModelCard, TaskCard
     from rs05bench.protocol.result import Model
+    from rs05bench.protocol.taskdata import TaskView
 
 ENTRY_POINTS = "rs05bench.models"
 FLOOR_NAMES = ("majority", "mean", "nearest", "last-year", "covariates")
@@ -62,7 +63,7 @@ class Listed:
         return None if needed is None else extra_of(needed)
 
 
-def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options: Any) -> Model:
+def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options: Any) -> Model[TaskView]:
     """Makes a model by name, not yet fitted.
 
     Args:
@@ -76,7 +77,7 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
         DataError: No such model, feature set or file.
     """
     if ".py:" in name:
-        return cast("Model", _from_file(name)(card=card, seed=seed, **options))
+        return cast("Model[TaskView]", _from_file(name)(card=card, seed=seed, **options))
     inputs, slash, learner = name.partition("/")
     if not slash or not inputs or not learner:
         raise DataError(
@@ -87,7 +88,7 @@ def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options:
         _refuse_options(name, options)
         from rs05bench.models.chip_baselines import chip_baseline
 
-        return cast("Model", chip_baseline(_chip_card(name, card), seed))
+        return _of_any_view(chip_baseline(_chip_card(name, card), seed))
     if inputs == "floor" and card is not None and card.kind == "segmentation":
         raise _not_for_chips(name, card)
     if inputs == "floor" or (learner in SHALLOW_NAMES and (_is_feature_set(inputs, card) or _is_place(inputs, card))):
@@ -266,7 +267,7 @@ def _is_place(inputs: str, card: TaskCard | None) -> bool:
     return bool(places) and (not rest or _is_feature_set(rest, card))
 
 
-def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: int) -> Model:
+def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: int) -> Model[TaskView]:
     if name == "floor/covariates":
         from rs05bench.models.shallow import ShallowModel
 
@@ -274,20 +275,25 @@ def _shallow(name: str, inputs: str, learner: str, card: TaskCard | None, seed: 
             raise DataError(
                 "floor/covariates needs `covariates` on the card", source=card.name, remedy="For instance covariates: [density]."
             )
-        return cast("Model", ShallowModel("covariates", "rf", card=_built_in_card(name, card), seed=seed))
+        return _of_any_view(ShallowModel("covariates", "rf", card=_built_in_card(name, card), seed=seed))
     if inputs == "floor":
         from rs05bench.models.floor import FLOORS
 
         if learner not in FLOORS:
             raise DataError(f"no floor {learner!r}", remedy=f"There are floor/{', floor/'.join(FLOORS)}.")
-        return cast("Model", FLOORS[learner](card=_built_in_card(name, card), seed=seed))
+        return _of_any_view(FLOORS[learner](card=_built_in_card(name, card), seed=seed))
     if _is_place(inputs, card):
         from rs05bench.models.place import PlaceModel
 
-        return cast("Model", PlaceModel(inputs, learner, card=_built_in_card(name, card), seed=seed))
+        return _of_any_view(PlaceModel(inputs, learner, card=_built_in_card(name, card), seed=seed))
     from rs05bench.models.shallow import ShallowModel
 
-    return cast("Model", ShallowModel(inputs, learner, card=_built_in_card(name, card), seed=seed))
+    return _of_any_view(ShallowModel(inputs, learner, card=_built_in_card(name, card), seed=seed))
+
+
+def _of_any_view[View](model: Model[View]) -> Model[TaskView]:
+    """A model for callers that hand it the view of its own task: the kind of the card decides both."""
+    return cast("Model[TaskView]", model)
 
 
 def _refuse_closed(name: str, inputs: str, learner: str, card: TaskCard | None) -> None:
@@ -381,16 +387,16 @@ def _readable(entry: _Outside, card: TaskCard) -> bool:
     return ("presto" in card.features) if entry.data == "series" and is_table else (entry.data == "chips") != is_table
 
 
-def _from_outside(name: str, card: TaskCard | None, seed: int, options: dict[str, Any]) -> Model | None:
+def _from_outside(name: str, card: TaskCard | None, seed: int, options: dict[str, Any]) -> Model[TaskView] | None:
     entry = _outside(name)
     if entry is None:
         return None
     if entry.source == "deep":
         try:
-            return cast("Model", entry.make(name, card=card, seed=seed, **options))
+            return cast("Model[TaskView]", entry.make(name, card=card, seed=seed, **options))
         except ModuleNotFoundError as error:
             raise missing_extra(error, purpose=f"the model {name}") or error from None
-    return cast("Model", entry.make(card=card, seed=seed, **options))
+    return cast("Model[TaskView]", entry.make(card=card, seed=seed, **options))
 
 
 def _from_file(name: str) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from rs05bench.protocol.cell_record import TrainingRecord
 
 if TYPE_CHECKING:
     from rs05bench.protocol import ModelCard, TaskData
+    from rs05bench.protocol.predictions import TablePredictions
 
 
 class Scaler:
@@ -183,7 +184,7 @@ class ShallowModel:
         del self.read_
         return self
 
-    def predict(self, data: TaskData, role: str) -> Predictions:
+    def predict(self, data: TaskData, role: str) -> TablePredictions:
         """Predictions for every unit of a role."""
         return predictions(self, data, role, self.predict_array(self._X(data, role)))
 
@@ -270,16 +271,40 @@ def task_kind(data: TaskData, name: str, kinds: tuple[Kind, ...]) -> Kind:
     )
 
 
-def training_record(model: Any) -> TrainingRecord:
+class FittedOnTable(Protocol):
+    """What a fitted model of tables knows of its fit."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What the model is."""
+
+    @property
+    def classes_(self) -> tuple[str, ...] | None:
+        """Class values; None of a regression."""
+
+    @property
+    def choice_(self) -> Choice | None:
+        """The tuning entry taken and why; None where nothing is tuned."""
+
+    @property
+    def radius_(self) -> float | None:
+        """Half the width of the 90 % interval; None where there is none."""
+
+    @property
+    def notes_(self) -> list[str]:
+        """What a reader should know of the fit."""
+
+
+def training_record(model: FittedOnTable) -> TrainingRecord:
     """Chosen setting, grid and notes of a fitted shallow model or floor."""
-    choice: Choice | None = getattr(model, "choice_", None)
+    choice = model.choice_
     record = TrainingRecord() if choice is None else choice.record(GRIDS[model.card.learner.removeprefix("frozen-")])
     return record.with_fields(notes=list(model.notes_))
 
 
-def predictions(model: Any, data: TaskData, role: str, out: Floats) -> Predictions:
-    """Wraps probabilities or values as `Predictions`, with the model's interval where it has one."""
-    if model.kind_ == "classification":
+def predictions(model: FittedOnTable, data: TaskData, role: str, out: Floats) -> TablePredictions:
+    """Wraps probabilities or values as predictions, with the model's interval where it has one."""
+    if model.classes_ is not None:
         return Predictions.of_classes(data.unit_ids(role), role, out, model.classes_)
     interval = None if model.radius_ is None else np.column_stack([out - model.radius_, out + model.radius_])
     return Predictions.of_values(data.unit_ids(role), role, out, interval)

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from rs05bench.errors import ProtocolError
-from rs05bench.models.deep import create
+from rs05bench.models.deep import create_network
 from rs05bench.models.tier_module import TierModule
 
 
@@ -37,7 +37,7 @@ class TierTask(lightning.LightningModule):
     def __init__(self, model: str, seed: int = 0, options: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.deep = create(model, seed=seed, **(options or {}))
+        self.deep = create_network(model, seed=seed, **(options or {}))
         self.tier: TierModule | None = None
 
     def configure_model(self) -> None:

@@ -138,9 +138,9 @@ class ExportedModel(nn.Module):
         std: list[float] | None = None,
     ) -> None:
         super().__init__()
-        from rs05bench.models.deep import create
+        from rs05bench.models.deep import create_network
 
-        model = create(name, seed=seed, **(options or {}))
+        model = create_network(name, seed=seed, **(options or {}))
         self.channels = _channels(model, facts)
         self.dates = int(facts["num_frames"])
         self.network = model.network(facts)

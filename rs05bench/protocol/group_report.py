@@ -3,22 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.protocol.inference.estimate import LEVEL, Estimate, limits
+from rs05bench.protocol.inference.estimate import LEVEL, limits
 from rs05bench.protocol.inference.over_blocks import over_blocks
 from rs05bench.protocol.kept import KeptSums
 from rs05bench.protocol.metrics import Sums, find_metric
+from rs05bench.protocol.strict_record import Record
 
 LEAST_UNITS = 30
 """A group of fewer units is scored, and called neither worst nor best."""
 PERMUTATIONS = 199
 
 
-def report_of_kept(metric: str, column: str, kept: KeptSums, units: Mapping[str, float]) -> dict[str, Any]:
+class GroupScore(Record):
+    """The score of one group.
+
+    Attributes:
+        units: Scored units.
+        clusters: Test blocks that hold some of them.
+        value: The score; None where it has none.
+        low: Lower end of its 95 % interval; None where there is none.
+        high: Upper end.
+    """
+
+    units: int
+    clusters: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class GroupGap(Record):
+    """How much worse the worst group is than the best.
+
+    Attributes:
+        value: The gap.
+        low: Lower bound that holds for all pairs of groups at once: the worst and the best of several groups always differ, and bounds for
+            two groups named beforehand would leave out zero far too often.
+        high: Upper bound.
+        chance: The gap on average where groups do not differ.
+        p: Permutation p-value of no difference.
+    """
+
+    value: float
+    low: float
+    high: float
+    chance: float
+    p: float
+
+
+class GroupReport(Record):
+    """Scores of declared groups, the worst and the gap.
+
+    Attributes:
+        metric: The score.
+        groups: Group -> its score.
+        worst: The group of the worst score among those of at least 30 units.
+        best: The group of the best.
+        gap: How far apart they are; None where there are no two.
+    """
+
+    metric: str
+    groups: dict[str, GroupScore]
+    worst: str | None = None
+    best: str | None = None
+    gap: GroupGap | None = None
+
+
+def report_of_kept(metric: str, column: str, kept: KeptSums, units: Mapping[str, float]) -> GroupReport:
     """The `group_report` of a group column that kept sums are split by.
 
     Args:
@@ -32,41 +87,41 @@ def report_of_kept(metric: str, column: str, kept: KeptSums, units: Mapping[str,
     return group_report(metric, names, of_group, np.array([units[name] for name in names], dtype=np.int64))
 
 
-def group_report(metric: str, names: list[str], of_group: list[Sums], units: NDArray[np.integer]) -> dict[str, Any]:
-    """Scores of declared groups, the worst and the gap, as plain data.
+def group_report(metric: str, names: list[str], of_group: list[Sums], units: NDArray[np.integer]) -> GroupReport:
+    """Scores of declared groups, the worst and the gap.
 
     Args:
         metric: The score.
         names: G group names.
         of_group: Sums of each group over blocks.
         units: (G,) scored units.
-
-    Returns:
-        `metric`, `groups` (name -> `units`, `clusters`, `value`, `low`, `high`), `worst`, `best`, and `gap`: how much worse the worst is
-        (`value`), how large the gap is on average where groups do not differ (`chance`), the permutation p-value of no difference (`p`),
-        and bounds that hold for all pairs of groups at once (`low`, `high`): the worst and the best of several groups always differ, and
-        bounds for two groups named beforehand would leave out zero far too often. Only groups of at least 30 units can be worst or best.
     """
     known = find_metric(metric)
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, GroupScore] = {}
     ranked: list[tuple[float, int]] = []
     for index, (name, stats) in enumerate(zip(names, of_group, strict=True)):
         there = [stats.clusters[row] for row in np.flatnonzero(np.asarray(stats.vectors).any(axis=1))]
         estimate = over_blocks([[(1.0, stats.select(there))]], metric, within=limits(metric, [1.0]))
-        groups[name] = {"units": int(units[index]), "clusters": len(there), **_ends(estimate)}
+        groups[name] = GroupScore(
+            units=int(units[index]),
+            clusters=len(there),
+            value=_finite(estimate.value),
+            low=_finite(estimate.low),
+            high=_finite(estimate.high),
+        )
         if units[index] >= LEAST_UNITS and np.isfinite(estimate.value):
             ranked.append((known.goodness(estimate.value), index))
-    record: dict[str, Any] = {"metric": metric, "groups": groups, "worst": None, "best": None, "gap": None}
+    report = GroupReport(metric=metric, groups=groups)
     if not ranked:
-        return record
+        return report
     worst, best = min(ranked)[1], max(ranked)[1]
-    record |= {"worst": names[worst], "best": names[best]}
+    report.worst, report.best = names[worst], names[best]
     if worst != best and known.higher_is_better is not None:
-        record["gap"] = _gap(metric, [of_group[index] for _, index in ranked])
-    return record
+        report.gap = _gap(metric, [of_group[index] for _, index in ranked])
+    return report
 
 
-def _gap(metric: str, of_group: list[Sums]) -> dict[str, float]:
+def _gap(metric: str, of_group: list[Sums]) -> GroupGap:
     """The largest difference between groups against what it is when the parts of blocks are dealt to groups by chance.
 
     A part is what one group has of one block; parts are dealt whole, each group getting as many as it has, so units of a block stay
@@ -86,18 +141,14 @@ def _gap(metric: str, of_group: list[Sums]) -> dict[str, float]:
     # Equal up to rounding counts as reached.
     reached = np.count_nonzero(usable >= gaps[0] - 1e-12)
     reach = float(np.quantile(usable, LEVEL)) if len(usable) else float("nan")
-    return {
-        "value": float(gaps[0]),
-        "low": max(0.0, float(gaps[0]) - reach),
-        "high": float(gaps[0]) + reach,
-        "chance": float(usable.mean()) if len(usable) else float("nan"),
-        "p": (1 + reached) / (1 + len(usable)),
-    }
+    return GroupGap(
+        value=float(gaps[0]),
+        low=max(0.0, float(gaps[0]) - reach),
+        high=float(gaps[0]) + reach,
+        chance=float(usable.mean()) if len(usable) else float("nan"),
+        p=(1 + reached) / (1 + len(usable)),
+    )
 
 
-def _ends(estimate: Estimate) -> dict[str, float | None]:
-    return {
-        "value": estimate.value if np.isfinite(estimate.value) else None,
-        "low": estimate.low if np.isfinite(estimate.low) else None,
-        "high": estimate.high if np.isfinite(estimate.high) else None,
-    }
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

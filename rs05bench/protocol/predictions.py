@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -316,3 +316,7 @@ class TablePredictions(Predictions):
                 source=source,
             )
         return cls(ids, role, None, values.astype(np.float32), tuple(map(str, classes)))
+
+
+type RolePredictions = TablePredictions | Iterable[tuple[str, NDArray[np.float32]]]
+"""What a model predicts of a role: rows of a table, or (unit, probabilities (K, H, W)) chip by chip."""

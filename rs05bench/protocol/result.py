@@ -10,8 +10,10 @@ from pydantic import ConfigDict, Field
 
 from rs05bench.protocol.cell_record import BudgetRecord, Provenance, TrainingRecord
 from rs05bench.protocol.feature_sets import Content
+from rs05bench.protocol.group_report import GroupReport
 from rs05bench.protocol.hashing import text_digest
-from rs05bench.protocol.predictions import Predictions
+from rs05bench.protocol.option_values import Options
+from rs05bench.protocol.predictions import RolePredictions
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.strict_record import Record
 
@@ -62,20 +64,42 @@ class ModelCard(Record):
     random_twin: bool = False
     pretrained: bool = False
     citation: str = ""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
     content: list[Content] = Field(default_factory=list)
 
 
-class Model(Protocol):
-    """The one interface every tier fits behind."""
+class Model[View](Protocol):
+    """The one interface every tier fits behind.
 
-    card: ModelCard
+    `View` is what the model reads: `rs05bench.protocol.taskdata.TaskData` of tables, the view of a data module of chips. Whoever runs
+    models without asking which takes a `Model[TaskView]`; the card's kind decides both.
+    """
 
-    def fit(self, data: Any, /) -> Model:
-        """Learns from a view (`rs05bench.protocol.taskdata.TaskView`): a `TaskData`, or that of a data module; returns self."""
+    @property
+    def card(self) -> ModelCard:
+        """What the model is; parameter counts may be known after a fit only."""
 
-    def predict(self, data: Any, role: str, /) -> Predictions:
-        """Predicts the units of a role."""
+    def fit(self, data: View, /) -> Model[View]:
+        """Learns from a view; returns self."""
+
+    def predict(self, data: View, role: str, /) -> RolePredictions:
+        """Predicts the units of a role: rows of a table, or chips one after another."""
+
+
+@runtime_checkable
+class WarmsUp(Protocol):
+    """A model that can run once what a process does once, before its time is measured."""
+
+    def warm_up(self, data: Any, /) -> None:
+        """Fits a model of this kind for one step and forgets it."""
+
+
+@runtime_checkable
+class CountsOperations(Protocol):
+    """A model that counts its operations."""
+
+    def gflops_per_unit(self, data: Any, /) -> float | None:
+        """Billions of operations to predict one unit; None where they cannot be counted."""
 
 
 @runtime_checkable
@@ -99,7 +123,7 @@ class Cell(Record):
     model: str
     budget: str
     seed: int
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
 
     def digest(self, **content: str) -> str:
         """SHA-256 over the cell and the digests of what it rests on, so that stale results are never reused.
@@ -216,7 +240,7 @@ class Result(Record):
     calibration: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
     sums: dict[str, str] = Field(default_factory=dict, repr=False)
     group_sums: dict[str, dict[str, str]] = Field(default_factory=dict, repr=False)
-    fairness: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    fairness: dict[str, dict[str, GroupReport]] = Field(default_factory=dict)
     budget: BudgetRecord = Field(default_factory=BudgetRecord)
     training: TrainingRecord = Field(default_factory=TrainingRecord)
     digests: dict[str, str] = Field(default_factory=dict)
@@ -241,7 +265,7 @@ class Result(Record):
 
         return KeptSums.unpack(self.sums[role])
 
-    def group_report(self, role: str, column: str) -> dict[str, Any] | None:
+    def group_report(self, role: str, column: str) -> GroupReport | None:
         """Scores of the groups of a column with intervals, the worst, and whether the gap is more than chance.
 
         Computed when asked for (intervals and permutations take tens of milliseconds), with fixed seeds.
@@ -251,7 +275,7 @@ class Result(Record):
             column: A declared group column.
 
         Returns:
-            See `rs05bench.protocol.group_report.group_report`; None where no sums are kept by block and that column, or they do not give
+            The report; None where no sums are kept by block and that column, or they do not give
             the main metric.
 
         Raises:

@@ -252,8 +252,7 @@ def _batch_size(result: Result) -> str | None:
 
 
 def _precision(result: Result) -> str | None:
-    value = result.training.precision
-    value = result.cell.options.get("precision") if value is None else value
+    value = result.cell.options.get("precision") if result.training.precision is None else result.training.precision
     return None if value is None else f"precision {value}"
 
 

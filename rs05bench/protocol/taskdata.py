@@ -17,7 +17,7 @@ from rs05bench.protocol.budget import LabelBudget, draw_budget
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.classes import class_values, encode_labels
 from rs05bench.protocol.manifest import SplitManifest
-from rs05bench.protocol.predictions import Predictions, TablePredictions
+from rs05bench.protocol.predictions import Predictions, RolePredictions, TablePredictions
 from rs05bench.protocol.scored_labels import ScoredLabels
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
@@ -77,7 +77,7 @@ class TaskView(Protocol):
     def labelled_pixels(self) -> dict[str, int]:
         """Labelled pixels by role; empty where a unit has one label."""
 
-    def gather(self, predict: Callable[[str], Any], roles: Sequence[str]) -> Predictions:
+    def gather(self, predict: Callable[[str], RolePredictions], roles: Sequence[str]) -> Predictions:
         """The predictions of some roles together; those of maps are written to a temporary folder one by one.
 
         Args:
@@ -198,9 +198,13 @@ class TaskData:
         """None: a unit has one label."""
         return {}
 
-    def gather(self, predict: Callable[[str], Any], roles: Sequence[str]) -> Predictions:
+    def gather(self, predict: Callable[[str], RolePredictions], roles: Sequence[str]) -> Predictions:
         """See `TaskView.gather`."""
-        return TablePredictions.concat([predict(role) for role in roles])
+        made = [predict(role) for role in roles]
+        rows = [part for part in made if isinstance(part, TablePredictions)]
+        if len(rows) != len(made):
+            raise ProtocolError(f"{self.card.name} is a table, and the model predicted chips", remedy="Use a model of tables.")
+        return TablePredictions.concat(rows)
 
     def X(self, role: str, features: str) -> NDArray[np.float32]:
         """Features of a role, shape (n, d) (or (n, ...) for sequences), float32; NaN where missing."""

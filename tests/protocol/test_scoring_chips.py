@@ -83,11 +83,11 @@ def test_declared_groups_are_scored_with_intervals(world, scored):
     rows = manifest.fold(scored[0]).merge(manifest.units[["unit_id", "biome"]], on="unit_id")
     for role, kept in found.sums.items():
         units = {name: scores["units"] for name, scores in found.per_group[role]["biome"].items()}
-        for name, entry in report_of_kept("miou", "biome", kept, units)["groups"].items():
+        for name, entry in report_of_kept("miou", "biome", kept, units).groups.items():
             here = rows[(rows["role"].astype(str) == role) & (rows["biome"] == name)]
-            assert entry["value"] == pytest.approx(found.per_group[role]["biome"][name]["miou"])
-            assert entry["units"] == len(here) == found.per_group[role]["biome"][name]["units"]
-            assert entry["clusters"] == here["block"].nunique(), "what is resampled is the test block"
+            assert entry.value == pytest.approx(found.per_group[role]["biome"][name]["miou"])
+            assert entry.units == len(here) == found.per_group[role]["biome"][name]["units"]
+            assert entry.clusters == here["block"].nunique(), "what is resampled is the test block"
 
 
 @pytest.mark.parametrize("metric", ["miou", "iou_burnt", "f1_burnt", "macro_f1", "boundary_f1", "area_error"])

@@ -68,7 +68,7 @@ def open_module(
     source = ChipSource(root / folder, card, embeddings=root / "alphaearth" if embeddings else None, extra=extra and (extra, None))
     if extra is not None:
         source.pixels.__dict__["extra_layers"] = {"hills": Hills()}
-    module = kind(root / folder, SPLIT, budget=budget, source=source)
+    module = kind(source, SPLIT, budget=budget)
     for unit in module.unit_ids("train"):
         source.pixels.image(unit, keep=True)[..., 1, :7, :9] = np.nan
     return module.view
