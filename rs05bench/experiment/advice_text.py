@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from rs05bench.experiment.advice import ELSEWHERE, HOME, SEEDS, Advice, Place
+from rs05bench.models.learners import LEARNERS
 from rs05bench.protocol.inference.estimate import Estimate
 
 METRIC_NAMES = {
@@ -15,7 +16,6 @@ METRIC_NAMES = {
     "overall_accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
 }
-LEARNERS = {"logistic": "logistic regression", "ridge": "ridge regression", "rf": "a random forest"}
 MEANINGS = {
     "macro_f1": "macro-F1 is the mean over classes of how well each is found: 1 is perfect.",
     "r2": "R2 is the share of the variation that is explained: 1 is perfect, 0 is no better than the mean.",
@@ -201,8 +201,8 @@ def _confusion(advice: Advice) -> list[str]:
 def _in_words(advice: Advice) -> str:
     """The recommended model for people who do not know its name."""
     inputs, _, learner = advice.recommended.partition("/")
-    count = advice.features.get(inputs)
-    return f"{LEARNERS.get(learner, learner)} on {f'the {count} columns of {inputs}' if count else inputs}"
+    count, known = advice.features.get(inputs), LEARNERS.get(learner)
+    return f"{known.words if known else learner} on {f'the {count} columns of {inputs}' if count else inputs}"
 
 
 def _draws(gain: Estimate) -> str:

@@ -27,7 +27,7 @@ from rs05bench.models.place import PLACE_ENCODERS, encode_place
 from rs05bench.models.plan import IGNORE
 from rs05bench.models.scratch import InputStack, spectral_indices
 from rs05bench.models.sliding_windows import window_starts
-from rs05bench.models.tuning import GRIDS, Choice
+from rs05bench.models.tuning import NEAREST, Choice
 from rs05bench.protocol.cell_record import TrainingRecord
 from rs05bench.protocol.feature_sets import content_of_column
 
@@ -168,7 +168,7 @@ class ChipNearest(ChipBaseline):
             raise ProtocolError(f"{self.card.name}: no label to learn from in this budget", remedy="Use a larger budget.")
         self._sphere = on_sphere(np.array([where[unit] for unit in train]))
         self._shares = np.array([counts / counts.sum() for counts in train.values()])
-        grid = GRIDS["nearest"]
+        grid = NEAREST
         self.choice_ = Choice(0, dict(grid[0]), [], "the budget has no validation label: the first entry of the grid was taken")
         if val:
             points, labels = on_sphere(np.array([where[unit] for unit in val])), np.array(list(val.values()))
@@ -187,7 +187,7 @@ class ChipNearest(ChipBaseline):
         """The k that was taken, and why; empty before the fit."""
         if not hasattr(self, "choice_"):
             return TrainingRecord()
-        return self.choice_.record(GRIDS["nearest"])
+        return self.choice_.record(NEAREST)
 
     def _around(self, points: Floats, k: int) -> Floats:
         return np.asarray(self._shares[neighbours(self._sphere, points, k)].mean(axis=1))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import NotApplicable
 from rs05bench.models.learners import Floats, Kind
 from rs05bench.models.shallow import predictions, task_kind, training_record
-from rs05bench.models.tuning import GRIDS, Choice, Rows, choose, conformal_radius
+from rs05bench.models.tuning import NEAREST, Choice, Rows, choose, conformal_radius
 from rs05bench.protocol.cell_record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class FloorModel(abc.ABC):
     @property
     def training_record(self) -> TrainingRecord:
         """What was tuned and how, for the result."""
-        return training_record(self)
+        return training_record(self, NEAREST)
 
     def _learn(self, data: TaskData) -> None:  # noqa: B027 (most floors prepare nothing)
         """What is prepared once; nothing by default."""
@@ -122,7 +122,7 @@ class Nearest(FloorModel):
             self._groups = data.groups("train")
             return
         self._sphere = on_sphere(positions)
-        grid = GRIDS["nearest"]
+        grid = NEAREST
         everywhere = np.concatenate([self._sphere, on_sphere(data.coordinates("val"))])
         labels = np.concatenate([self._y, self._spread_out(self._y_val)])
 

@@ -1,21 +1,20 @@
-"""The names of the shallow learners and what each can do; imports nothing, so that listing models stays cheap."""
+"""Names of the shallow learners, and the kinds of task that learners and floors can do."""
 
 from __future__ import annotations
 
-SHALLOW_NAMES = ("logistic", "ridge", "centroid", "knn", "rf", "xgboost", "lightgbm", "mlp")
-KINDS = {
-    "logistic": "classification",
-    "ridge": "regression",
-    "centroid": "classification",
-    "majority": "classification",
-    "mean": "regression",
-}
-PACKAGES = {"xgboost": "xgboost", "lightgbm": "lightgbm"}
-"""Learner -> package of an extra that it needs."""
-BOTH = ("classification", "regression")
+from rs05bench.models.learners import LEARNERS
+from rs05bench.models.learners.learner import BOTH, Kind
+
+SHALLOW_NAMES = tuple(LEARNERS)
+_FLOORS: dict[str, tuple[Kind, ...]] = {"majority": ("classification",), "mean": ("regression",)}
 
 
-def kinds_of(learner: str) -> tuple[str, ...]:
+def kinds_of(learner: str) -> tuple[Kind, ...]:
     """Kinds of task a learner or floor can do; `frozen-<learner>` as its learner."""
     word = learner.removeprefix("frozen-")
-    return (KINDS[word],) if word in KINDS else BOTH
+    return LEARNERS[word].kinds if word in LEARNERS else _FLOORS.get(word, BOTH)
+
+
+def package_of(learner: str) -> str:
+    """The package of an extra that a learner needs; empty for none."""
+    return LEARNERS[learner].package if learner in LEARNERS else ""

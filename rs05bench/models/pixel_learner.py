@@ -20,7 +20,7 @@ from rs05bench.errors import ProtocolError
 from rs05bench.models.learners import LEARNERS, Fitted, Floats, Kind
 from rs05bench.models.plan import IGNORE
 from rs05bench.models.shallow import Coding
-from rs05bench.models.tuning import GRIDS, Choice
+from rs05bench.models.tuning import Choice
 from rs05bench.protocol.cell_record import TrainingRecord
 from rs05bench.protocol.hashing import hash_unit
 
@@ -53,7 +53,7 @@ class Learnt:
 
     def record(self) -> TrainingRecord:
         """What was tuned and how, for the result."""
-        return self.choice.record(GRIDS[self.name])
+        return self.choice.record(LEARNERS[self.name].grid)
 
 
 def learn(model: str, learner: str, kind: Kind, classes: int, *, train: Rows, val: Rows, seed: int, impute: bool) -> Learnt:
@@ -79,7 +79,7 @@ def learn(model: str, learner: str, kind: Kind, classes: int, *, train: Rows, va
     if len(y) == 0:
         raise ProtocolError(f"{model}: no label to learn from in this budget", remedy="Use a larger budget.")
     coding = Coding(X, y, kind, classes, impute=impute and not known.reads_missing)
-    grid, trivial = GRIDS[known.name], coding.trivial()
+    grid, trivial = known.grid, coding.trivial()
     fits = [trivial] * len(grid) if trivial else known.path(coding.Z, coding.codes, grid, kind, seed)
     if len(y_val) == 0 or (kind == "classification" and len(np.unique(y_val)) < 2):
         why = "the validation labels hold no two classes: the first entry of the grid was taken"

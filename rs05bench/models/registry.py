@@ -21,7 +21,7 @@ from rs05bench.embeddings.products import DEFAULT, product
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.extras import extra_of, missing_extra
 from rs05bench.models.input_tiers import facts_of, tier_of
-from rs05bench.models.learner_names import PACKAGES, SHALLOW_NAMES, kinds_of
+from rs05bench.models.learner_names import SHALLOW_NAMES, kinds_of, package_of
 from rs05bench.models.place import PLACE_ENCODERS, encoder_installed, split_places
 from rs05bench.protocol.feature_sets import set_of
 
@@ -59,8 +59,8 @@ class Listed:
             return extra_of("torch")
         if self.card.name.partition("/")[0] == "geoclip":
             return None if encoder_installed() else "geoclip"
-        needed = PACKAGES.get(self.card.learner)
-        return None if needed is None else extra_of(needed)
+        needed = package_of(self.card.learner)
+        return extra_of(needed) if needed else None
 
 
 def create(name: str, *, card: TaskCard | None = None, seed: int = 0, **options: Any) -> Model[TaskView]:

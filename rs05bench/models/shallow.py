@@ -7,7 +7,7 @@ Scaling and imputation use the statistics of the training labels alone; tuning u
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import BenchError, NotApplicable, ProtocolError
 from rs05bench.models.learners import LEARNERS, Fitted, Floats, Kind
-from rs05bench.models.tuning import GRIDS, Choice, Rows, brier, choose, conformal_radius
+from rs05bench.models.tuning import Choice, Rows, brier, choose, conformal_radius
 from rs05bench.protocol import Predictions
 from rs05bench.protocol.cell_record import TrainingRecord
 
@@ -154,7 +154,7 @@ class ShallowModel:
         return Coding(X, y, self.kind_, len(self.classes_ or ()), impute=not LEARNERS[self.learner].reads_missing)
 
     def _path(self, coding: Coding) -> list[Fitted]:
-        grid, trivial = GRIDS[self.learner], coding.trivial()
+        grid, trivial = LEARNERS[self.learner].grid, coding.trivial()
         if trivial is not None:
             return [trivial] * len(grid)
         return LEARNERS[self.learner].path(coding.Z, coding.codes, grid, self.kind_, self.seed)
@@ -166,7 +166,7 @@ class ShallowModel:
             self.notes_.append(f"training saw one {what} is predicted everywhere")
         X_val, y_val = self.read_["val"], data.y("val")
         if data.budget.tuning.how == "held-out":
-            self.choice_ = choose(GRIDS[self.learner], data, lambda _, judged: [coding.loss(fit, X_val, y_val) for fit in fits])
+            self.choice_ = choose(LEARNERS[self.learner].grid, data, lambda _, judged: [coding.loss(fit, X_val, y_val) for fit in fits])
         else:
             X, y = np.concatenate([self.read_["train"], X_val]), np.concatenate([data.y("train"), y_val])
 
@@ -174,7 +174,7 @@ class ShallowModel:
                 part = self._coding(X[fitted], y[fitted])
                 return [part.loss(fit, X[judged], y[judged]) for fit in self._path(part)]
 
-            self.choice_ = choose(GRIDS[self.learner], data, losses)
+            self.choice_ = choose(LEARNERS[self.learner].grid, data, losses)
         self._coded, self._fitted = coding, fits[self.choice_.index]
         if not self.choice_.losses:
             self.notes_.append(self.choice_.reason)
@@ -191,7 +191,7 @@ class ShallowModel:
     @property
     def training_record(self) -> TrainingRecord:
         """What was tuned and how, for the result."""
-        return training_record(self)
+        return training_record(self, LEARNERS[self.learner].grid)
 
     def predict_array(self, X: Floats) -> Floats:
         """Probabilities (n, all classes of the card) float32, or values (n,) float64, for raw features (n, d): what a map is made with."""
@@ -236,8 +236,8 @@ def fit_together(pairs: Sequence[tuple[ShallowModel, TaskData]]) -> list[bool]:
     if not ready:
         return done
     first = pairs[ready[0][0]][0]
-    learner, grid = LEARNERS[first.learner], GRIDS[first.learner]
-    paths = learner.paths([(coding.Z, coding.codes) for _, coding in ready], grid, first.kind_, first.seed)
+    learner = LEARNERS[first.learner]
+    paths = learner.paths([(coding.Z, coding.codes) for _, coding in ready], first.kind_, first.seed)
     for (index, coding), fits in zip(ready, paths, strict=True):
         model, data = pairs[index]
         model._choose(data, coding, fits)
@@ -295,10 +295,10 @@ class FittedOnTable(Protocol):
         """What a reader should know of the fit."""
 
 
-def training_record(model: FittedOnTable) -> TrainingRecord:
-    """Chosen setting, grid and notes of a fitted shallow model or floor."""
+def training_record(model: FittedOnTable, grid: Sequence[Mapping[str, Any]] = ()) -> TrainingRecord:
+    """Chosen setting, the grid it was chosen from, and notes of a fitted shallow model or floor."""
     choice = model.choice_
-    record = TrainingRecord() if choice is None else choice.record(GRIDS[model.card.learner.removeprefix("frozen-")])
+    record = TrainingRecord() if choice is None else choice.record(grid)
     return record.with_fields(notes=list(model.notes_))
 
 

@@ -22,35 +22,8 @@ from rs05bench.protocol.cell_record import TrainingRecord
 if TYPE_CHECKING:
     from rs05bench.protocol import TaskData
 
-#: The declared grid of every learner, default first. `centroid` widens the classes' common variance, `knn` counts neighbours, `rounds` are
-#: trees a class.
-GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
-    "logistic": ({"C": 0.1}, {"C": 1.0}, {"C": 0.01}, {"C": 10.0}),
-    "ridge": ({"alpha": 10.0}, {"alpha": 1.0}, {"alpha": 100.0}, {"alpha": 1000.0}),
-    "centroid": ({"spread": 4.0}, {"spread": 1.0}, {"spread": 16.0}, {"spread": 64.0}),
-    "knn": ({"k": 5}, {"k": 1}, {"k": 3}, {"k": 15}),
-    "rf": (
-        {"max_features": "sqrt", "min_samples_leaf": 1},
-        {"max_features": "sqrt", "min_samples_leaf": 3},
-        {"max_features": 0.33, "min_samples_leaf": 1},
-        {"max_features": 0.33, "min_samples_leaf": 3},
-    ),
-    "xgboost": (
-        {"max_depth": 3, "rounds": 100},
-        {"max_depth": 3, "rounds": 30},
-        {"max_depth": 1, "rounds": 100},
-        {"max_depth": 1, "rounds": 30},
-    ),
-    "lightgbm": (
-        {"num_leaves": 8, "rounds": 100},
-        {"num_leaves": 8, "rounds": 30},
-        {"num_leaves": 3, "rounds": 100},
-        {"num_leaves": 3, "rounds": 30},
-    ),
-    "mlp": ({"alpha": 1.0}, {"alpha": 0.1}, {"alpha": 10.0}, {"alpha": 30.0}),
-    "nearest": ({"k": 5}, {"k": 1}, {"k": 3}, {"k": 15}),
-}
-
+NEAREST = ({"k": 5}, {"k": 1}, {"k": 3}, {"k": 15})
+"""The grid of the floor `nearest`: labelled places that are averaged."""
 COVERAGE = 0.9
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rs05bench.protocol.audit.audit_pair import AuditCheck
 from rs05bench.protocol.audit.audit_report import Finding, Thresholds
 from rs05bench.protocol.audit.audit_side import Units
 from rs05bench.protocol.geodesy import great_circle_m, sphere_tree, unit_vectors
@@ -256,3 +257,12 @@ def _fit(lag: Floats, gamma: Floats, pairs: npt.NDArray[np.int64]) -> tuple[floa
     total = nugget + sill
     # The permutation test found likeness nearby, so a sill that fits as zero only means a range below the first bin.
     return reach, nugget / total if total > 0 else 1.0, reach <= lag.max()
+
+
+CHECKS = (
+    AuditCheck(
+        "autocorrelation",
+        100,
+        lambda pair: autocorrelation(pair.train, pair.test, pair.km, pair.thresholds, buffer_km=pair.buffer_km),
+    ),
+)

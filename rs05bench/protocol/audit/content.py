@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.audit.audit_pair import AuditCheck
 from rs05bench.protocol.audit.audit_report import Case, Finding, Thresholds
 from rs05bench.protocol.audit.audit_side import Units
 from rs05bench.protocol.audit.copies import FEWEST_DIMENSIONS, near_copies
@@ -171,3 +172,9 @@ def _best_cosine(train: npt.NDArray[np.float32], test: npt.NDArray[np.float32]) 
             best[rows] = np.where(better, value, best[rows])
             at[rows] = np.where(better, column + left, at[rows])
     return best, at
+
+
+CHECKS = (
+    AuditCheck("content hashes", 80, lambda pair: [same_content(pair.train, pair.test, pair.thresholds)]),
+    AuditCheck("near duplicates", 90, lambda pair: [near_duplicates(pair.train, pair.test, pair.thresholds)]),
+)

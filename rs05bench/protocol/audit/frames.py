@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import pkgutil
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.audit.audit_pair import AuditCheck, AuditPair
 from rs05bench.protocol.audit.audit_report import AuditReport, Finding, Shift, Thresholds, verdict_of
 from rs05bench.protocol.audit.audit_side import AuditColumns, Units, prepare
-from rs05bench.protocol.audit.autocorrelation import autocorrelation
-from rs05bench.protocol.audit.content import near_duplicates, same_content
-from rs05bench.protocol.audit.footprints import touching
-from rs05bench.protocol.audit.nearness import distances, within
-from rs05bench.protocol.audit.shared_names import same_place, shared_group, shared_ids, shared_year
-from rs05bench.protocol.audit.timing import overlapping_windows
+from rs05bench.protocol.audit.nearness import within
 
 # Enough points to show where training and test lie; more only blackens the map.
 MAPPED = 4_000
@@ -74,25 +74,18 @@ def audit_frames(
 
 def audit_units(train: Units, test: Units, *, shift: Shift, thresholds: Thresholds, buffer_km: float | None = None) -> AuditReport:
     """The audit of two prepared lists; see `audit_frames`."""
-    ids = shared_ids(train, test, thresholds)
-    groups = [shared_group(name, train, test, shift, thresholds) for name in test.groups]
-    distance, km = distances(train, test, shift, thresholds)
-    footprints, touched = touching(train, test, km, shift, thresholds)
-    place = same_place(train, test, shift, thresholds)
-    years = shared_year(train, test, shift, thresholds)
-    findings = [
-        ids,
-        *groups,
-        distance,
-        footprints,
-        place,
-        *([years] if years else []),
-        overlapping_windows(train, test, shift, thresholds),
-        same_content(train, test, thresholds),
-        near_duplicates(train, test, thresholds),
-        *autocorrelation(train, test, km, thresholds, buffer_km=buffer_km),
-    ]
-    return build_report(train, test, findings, km, touched, shift=shift, thresholds=thresholds)
+    pair = AuditPair(train, test, shift, thresholds, buffer_km)
+    findings = [finding for check in all_checks() for finding in check.look(pair)]
+    return build_report(train, test, findings, pair.km, pair.touched, shift=shift, thresholds=thresholds)
+
+
+@functools.cache
+def all_checks() -> tuple[AuditCheck, ...]:
+    """Every check, in the order of the report. A check is found by standing in the `CHECKS` of a module of this folder."""
+    folder = importlib.import_module("rs05bench.protocol.audit")
+    modules = [importlib.import_module(f"{folder.__name__}.{info.name}") for info in pkgutil.iter_modules(folder.__path__)]
+    found = [check for module in modules for check in getattr(module, "CHECKS", ())]
+    return tuple(sorted(found, key=lambda check: (check.rank, check.name)))
 
 
 def build_report(

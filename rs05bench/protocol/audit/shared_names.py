@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rs05bench.protocol.audit.audit_pair import AuditCheck, AuditPair
 from rs05bench.protocol.audit.audit_report import Case, Finding, Shift, Thresholds
 from rs05bench.protocol.audit.audit_side import Units
 from rs05bench.protocol.audit.values import code_members, common_codes, members
@@ -228,3 +229,20 @@ def _units(n: int) -> str:
 
 def _shown(value: object) -> str:
     return str(value).replace("\x1f", " / ")
+
+
+def _every_group(pair: AuditPair) -> list[Finding]:
+    return [shared_group(name, pair.train, pair.test, pair.shift, pair.thresholds) for name in pair.test.groups]
+
+
+def _years(pair: AuditPair) -> list[Finding]:
+    found = shared_year(pair.train, pair.test, pair.shift, pair.thresholds)
+    return [found] if found else []
+
+
+CHECKS = (
+    AuditCheck("shared ids", 10, lambda pair: [shared_ids(pair.train, pair.test, pair.thresholds)]),
+    AuditCheck("shared groups", 20, _every_group),
+    AuditCheck("same place", 50, lambda pair: [same_place(pair.train, pair.test, pair.shift, pair.thresholds)]),
+    AuditCheck("shared year", 60, _years),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from rs05bench.protocol.audit.audit_pair import AuditCheck
 from rs05bench.protocol.audit.audit_report import Case, Finding, Shift, Thresholds
 from rs05bench.protocol.audit.audit_side import Units
 
@@ -68,3 +69,6 @@ def _case(train: Units, test: Units, i: int, gap: np.timedelta64) -> Case:
 
 def _window(start: np.datetime64, end: np.datetime64) -> str:
     return str(start) if start == end else f"{start!s}–{end!s}"
+
+
+CHECKS = (AuditCheck("overlapping windows", 70, lambda pair: [overlapping_windows(pair.train, pair.test, pair.shift, pair.thresholds)]),)

@@ -1,7 +1,11 @@
 """Every score of the protocol, each with one formula: a function of sums, or of the units themselves where sums do not give it.
 
 `METRICS` has of each what it means, where its definition comes from and which way is better. `Kind.of(arrays).evaluate(name)` computes one.
+A metric is found by being declared (`@metric`) in a module of this folder.
 """
+
+import importlib
+import pkgutil
 
 from rs05bench.protocol.metrics.answers import ClassAnswers, UnitAnswers, ValueAnswers, classification_scores, regression_scores
 from rs05bench.protocol.metrics.area import AreaAdjusted, RegionalAreas, area_adjusted_accuracy
@@ -48,3 +52,6 @@ __all__ = [
     "regression_scores",
     "stack",
 ]
+
+for _module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{_module}")

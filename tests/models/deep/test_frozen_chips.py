@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models.deep import catalogue, create
-from rs05bench.models.tuning import GRIDS
+from rs05bench.models.learners import LEARNERS
 
 CPU = {"accelerator": "cpu"}
 
@@ -29,7 +29,7 @@ def test_a_segmentation_is_learnt_on_pixels_and_predicted_for_every_one(learner:
         assert np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)
     assert model.card.tier == "frozen"
     assert model.card.parameters_total > model.card.parameters_trainable > 0
-    assert model.training_record.grid == [dict(entry) for entry in GRIDS[learner]]
+    assert model.training_record.grid == [dict(entry) for entry in LEARNERS[learner].grid]
     assert model.training_record.encoder == "random:0"
 
 

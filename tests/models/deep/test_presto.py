@@ -16,9 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models.backbones import ScaleWarning
 from rs05bench.models.deep import create
+from rs05bench.models.learners import LEARNERS
 from rs05bench.models.presto import presto_encoder
 from rs05bench.models.presto_series import RAW_CHANNELS, presto_series, scale_presto
-from rs05bench.models.tuning import GRIDS
 from rs05bench.protocol.card import Training
 from rs05bench.protocol.cell_record import TrainingRecord
 from rs05bench.protocol.preprocessing import Preprocessing
@@ -146,7 +146,7 @@ def test_a_tier_fits_and_predicts_in_the_targets_units(name: str, series: Series
 
 def test_frozen_features_go_through_the_shallow_learners_and_their_grid(series: Series):
     model = create("presto/frozen-ridge@random", accelerator="cpu").fit(series)
-    assert model.training_record.grid == [dict(entry) for entry in GRIDS["ridge"]]
+    assert model.training_record.grid == [dict(entry) for entry in LEARNERS["ridge"].grid]
     assert model.training_record.encoder == "random:0"
     encoder = create("presto/frozen@random", **FAST)
     train, test = (encoder.embed(series, role).astype(float) for role in ("train", "test_ood"))

@@ -14,7 +14,7 @@ from rs05bench.errors import ProtocolError
 from rs05bench.models import create
 from rs05bench.models.learners import LEARNERS
 from rs05bench.models.shallow import Scaler
-from rs05bench.models.tuning import GRIDS
+from rs05bench.models.tuning import NEAREST
 
 CLASSIFIERS = [name for name, learner in LEARNERS.items() if "classification" in learner.kinds]
 REGRESSORS = [name for name, learner in LEARNERS.items() if "regression" in learner.kinds]
@@ -105,7 +105,8 @@ def test_without_validation_labels_the_first_entry_is_taken_and_recorded(landcov
     assert len(model.predict(data, "test_id")) == len(data.unit_ids("test_id"))
     if name == "floor/majority":
         return
-    assert model.choice_.parameters == GRIDS[name.split("/")[1]][0]
+    grid = NEAREST if name == "floor/nearest" else LEARNERS[name.split("/")[1]].grid
+    assert model.choice_.parameters == grid[0]
     assert "no validation label" in model.training_record.notes[0]
 
 
@@ -137,8 +138,8 @@ def test_ridge_path_equals_scikit_learns_ridge(index):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(30, 50)) + 3, rng.normal(size=30) + 7
     Z = rng.normal(size=(10, 50))
-    fit = LEARNERS["ridge"].path(X, y, GRIDS["ridge"], "regression", 0)[index]
-    expected = Ridge(alpha=GRIDS["ridge"][index]["alpha"]).fit(X, y).predict(Z)
+    fit = LEARNERS["ridge"].path(X, y, LEARNERS["ridge"].grid, "regression", 0)[index]
+    expected = Ridge(alpha=LEARNERS["ridge"].grid[index]["alpha"]).fit(X, y).predict(Z)
     assert_allclose(fit.predict(Z), expected, rtol=1e-8)
 
 
@@ -149,7 +150,7 @@ def test_a_stage_of_a_long_boosted_fit_is_the_short_fit(learner, kind, classes):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 5))
     y = np.arange(60) % classes if kind == "classification" else X[:, 0] + rng.normal(size=60)
-    long, short = GRIDS[learner][0], GRIDS[learner][1]
+    long, short = LEARNERS[learner].grid[0], LEARNERS[learner].grid[1]
     assert long["rounds"] > short["rounds"]
     together = LEARNERS[learner].path(X, y, (long, short), kind, 0)[1]
     alone = LEARNERS[learner].path(X, y, (short,), kind, 0)[0]
@@ -248,4 +249,4 @@ def test_the_record_of_a_fit_is_plain_data_with_the_whole_grid(landcover):
 
 
 def test_every_learner_has_a_grid_of_the_same_size():
-    assert {len(GRIDS[name]) for name in LEARNERS} == {4}
+    assert {len(LEARNERS[name].grid) for name in LEARNERS} == {4}
