@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, JsonValue
 
-from rs05bench.protocol.strict_record import AsWritten
+from rs05bench.protocol.strict_record import AsWritten, Record
 
 
 class BudgetRecord(AsWritten):
@@ -121,3 +121,58 @@ class Provenance(AsWritten):
     versions: dict[str, str] = Field(default_factory=dict)
     commit: str | None = None
     command: str | None = None
+
+
+class GroupScore(Record):
+    """The score of one group.
+
+    Attributes:
+        units: Scored units.
+        clusters: Test blocks that hold some of them.
+        value: The score; None where it has none.
+        low: Lower end of its 95 % interval; None where there is none.
+        high: Upper end.
+    """
+
+    units: int
+    clusters: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class GroupGap(Record):
+    """How much worse the worst group is than the best.
+
+    Attributes:
+        value: The gap.
+        low: Lower bound that holds for all pairs of groups at once: the worst and the best of several groups always differ, and bounds for
+            two groups named beforehand would leave out zero far too often.
+        high: Upper bound.
+        chance: The gap on average where groups do not differ.
+        p: Permutation p-value of no difference.
+    """
+
+    value: float
+    low: float
+    high: float
+    chance: float
+    p: float
+
+
+class GroupReport(Record):
+    """Scores of declared groups, the worst and the gap.
+
+    Attributes:
+        metric: The score.
+        groups: Group -> its score.
+        worst: The group of the worst score among those of at least 30 units.
+        best: The group of the best.
+        gap: How far apart they are; None where there are no two.
+    """
+
+    metric: str
+    groups: dict[str, GroupScore]
+    worst: str | None = None
+    best: str | None = None
+    gap: GroupGap | None = None

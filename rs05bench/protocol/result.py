@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_chec
 
 from pydantic import ConfigDict, Field
 
-from rs05bench.protocol.cell_record import BudgetRecord, Provenance, TrainingRecord
+from rs05bench.protocol.cell_record import BudgetRecord, GroupReport, Provenance, TrainingRecord
 from rs05bench.protocol.feature_sets import Content
-from rs05bench.protocol.group_report import GroupReport
 from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.option_values import Options
 from rs05bench.protocol.predictions import RolePredictions
