@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rs05bench.datamodules.array_cache import KeptArrays, cache_folder, file_key
 from rs05bench.datasets.chip_image import ChipImage, ImageFormat
-from rs05bench.datasets.embedding_rasters import TileReading
+from rs05bench.embeddings.pixel_grid import grid_from_affine
 from rs05bench.embeddings.products import DEFAULT, EmbeddingProduct, product
 from rs05bench.errors import DataError, ProtocolError
 
@@ -141,7 +141,7 @@ class PixelStore:
         """Identity of the tiles: their paths, and size and time of change of local ones."""
         if self.sources.embeddings is None:
             raise self._no_tiles()
-        from rs05bench.datasets import EmbeddingRasters
+        from rs05bench.datasets import EmbeddingRasters, TileReading
 
         record = self.sources.product
         # The default product has no name in the key: what was computed before there were others stays valid.
@@ -162,7 +162,7 @@ class PixelStore:
         if self.sources.embeddings is None:
             raise self._no_tiles()
         if crs not in self._tiles:
-            from rs05bench.datasets import EmbeddingRasters
+            from rs05bench.datasets import EmbeddingRasters, TileReading
 
             self._tiles[crs] = EmbeddingRasters(
                 self.sources.embeddings, crs=crs, res=self.sources.resolution_m, reading=TileReading(of=self.sources.product, decoded=False)
@@ -192,7 +192,8 @@ class PixelStore:
         key = f"{self._extra_digest}|{chip.crs}|{tuple(chip.header.transform)}|{shape}"
 
         def read() -> NDArray[np.float32]:
-            windows = [layer.on_window(chip.crs, chip.header.transform, shape) for layer in self.extra_layers.values()]
+            grid = grid_from_affine(chip.crs, tuple(chip.header.transform), *shape, str(chip.header.path))
+            windows = [layer.on_window(grid) for layer in self.extra_layers.values()]
             return np.concatenate(windows).astype(np.float32)
 
         return self._kept.on_disk(cache_folder() / "chips" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy", read)

@@ -114,6 +114,20 @@ class Grid:
 
         return Affine(*self.transform())
 
+    def xy(self, rows: ArrayLike, columns: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Coordinates of pixel centres in the grid's CRS; rows are counted from the north."""
+        return self.west + (np.asarray(columns) + 0.5) * self.xres, self.north - (np.asarray(rows) + 0.5) * self.yres
+
+    def lonlat(self, rows: ArrayLike, columns: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """WGS84 longitude and latitude of pixel centres, degrees."""
+        lon, lat = transformer(self.crs, WGS84).transform(*self.xy(rows, columns))
+        return np.asarray(lon), np.asarray(lat)
+
+    def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """WGS84 longitude and latitude of all pixel centres, row by row, each of shape (height * width,)."""
+        columns, rows = np.meshgrid(np.arange(self.width), np.arange(self.height))
+        return self.lonlat(rows.ravel(), columns.ravel())
+
     def part(self, row: int, column: int, height: int, width: int) -> Grid:
         """A rectangle of the grid; it may reach beyond it."""
         return Grid(self.crs, self.west + column * self.xres, self.north - row * self.yres, self.xres, self.yres, height, width)

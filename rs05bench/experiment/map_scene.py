@@ -106,8 +106,7 @@ class Scene:
             values = self.embedding(window)
             arrays["embedding"] = self.sources[0].product.codec.as_stored(values, axis=0) if len(self.sources) == 1 else values
         if self.extra:
-            shape = (part.height, part.width)
-            arrays["extra"] = np.concatenate([layer.on_window(part.crs, part.affine, shape) for layer in self.extra]).astype(np.float32)
+            arrays["extra"] = np.concatenate([layer.on_window(part) for layer in self.extra]).astype(np.float32)
         return arrays
 
     def predictors(self, window: Window) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from rs05bench.datamodules.chip_datamodule import ChipReading
 from rs05bench.datamodules.chipsource import chip_card, open_chips
 from rs05bench.datasets.layers import open_layers
 from rs05bench.datasets.simulated.tessera_store import Block, write_store
+from rs05bench.embeddings.pixel_grid import grid_from_affine
 from rs05bench.errors import DataError
 from rs05bench.protocol.checked_arrays import CheckedArrays
 from tests.datasets.layers.files import write_raster
@@ -50,7 +51,7 @@ def source(chip_folder, layers, tmp_path, monkeypatch):
 def test_layers_lie_on_the_chip_and_are_kept(source, layers, tmp_path):
     unit = source.frame["unit_id"].iloc[0]
     crs, transform = source.place(unit)
-    expected = open_layers(layers)["dem"].on_window(crs, transform, source.pixels.size(unit))
+    expected = open_layers(layers)["dem"].on_window(grid_from_affine(crs, tuple(transform), *source.pixels.size(unit), unit))
     assert source.pixels.extra_columns == ["dem_elevation_m", "dem_slope_deg", "dem_aspect_sin", "dem_aspect_cos"]
     assert np.array_equal(source.pixels.extra(unit), expected, equal_nan=True)
     assert np.isfinite(expected).mean() > 0.95

@@ -182,8 +182,8 @@ def test_a_hybrid_network_sees_the_layers_it_was_trained_with(request_of, chip_f
     seen = []
     real = RasterSampler.on_window
 
-    def spy(self, crs, transform, shape):
-        seen.append(values := real(self, crs, transform, shape))
+    def spy(self, grid):
+        seen.append(values := real(self, grid))
         return values
 
     changes = {"card": card, "data": chip_folder, "model": "hybrid/unet", "keep": tmp_path / "kept", "images": [scene]}

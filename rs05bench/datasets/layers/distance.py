@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rs05bench.datasets.layers.layer_sources import DistanceSampling, LayerSource
-from rs05bench.datasets.layers.sampler import Layer, note_missing, pixel_centres, positions
+from rs05bench.datasets.layers.sampler import Layer, note_missing, positions
 from rs05bench.datasets.layers.vector_layers import Features, cells, to_edge
+from rs05bench.embeddings.pixel_grid import WGS84, Grid, transformer
 from rs05bench.protocol.geodesy import metres_per_degree
-
-if TYPE_CHECKING:
-    from affine import Affine
 
 _FIRST_M = 2_000.0
 """How far is looked first; four times as far each time that finds nothing."""
@@ -56,12 +54,12 @@ class DistanceSampler(Layer):
         """Why a polygon may have no value."""
         return f"not covered, or nothing within {self.max_m:,.0f} m"
 
-    def on_window(self, crs: Any, transform: Affine, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """At the pixel centres of a window, (1, rows, columns)."""
-        lon, lat = pixel_centres(crs, transform, shape)
-        if not _metric(transform, shape, lon, lat):
-            return super().on_window(crs, transform, shape)
-        out = self._transform(crs, transform, shape, (lon.min(), lat.min(), lon.max(), lat.max()))
+    def on_window(self, grid: Grid) -> NDArray[np.float32]:
+        """At the pixel centres of a grid, (1, rows, columns)."""
+        lon, lat = grid.centres()
+        if not _metric(grid, lon, lat):
+            return super().on_window(grid)
+        out = self._transform(grid, (lon.min(), lat.min(), lon.max(), lat.max()))
         # What is nearer to the border of the padded window than to a feature in it is measured exactly.
         open_ = np.flatnonzero(np.isnan(out.ravel()))
         if len(open_):
@@ -102,26 +100,23 @@ class DistanceSampler(Layer):
                 return found
             reach = min(4 * reach, self.max_m)
 
-    def _transform(
-        self, crs: Any, transform: Affine, shape: tuple[int, int], box: tuple[float, float, float, float]
-    ) -> NDArray[np.float64]:
+    def _transform(self, grid: Grid, box: tuple[float, float, float, float]) -> NDArray[np.float64]:
         """Distances by rasterised features; NaN where a feature beyond the padding could be nearer."""
         import cv2
         import shapely
-        from pyproj import Transformer
         from rasterio.features import rasterize
 
-        pixel = abs(transform.a)
+        pixel, shape = grid.xres, (grid.height, grid.width)
         pad = min(int(np.ceil(min(_FIRST_M, self.max_m) / pixel)), 512)
-        height, width = shape[0] + 2 * pad, shape[1] + 2 * pad
-        moved = transform @ type(transform).translation(-pad, -pad)
+        padded = grid.part(-pad, -pad, grid.height + 2 * pad, grid.width + 2 * pad)
         near = self.features.near(box, 1.5 * pad * pixel)
         out = np.full(shape, np.nan)
         if not len(near):
             return out
-        to = Transformer.from_crs(4326, crs, always_xy=True)
+        to = transformer(WGS84, grid.crs)
         shapes = shapely.transform(self.features.shapes[near], lambda xy: np.column_stack(to.transform(xy[:, 0], xy[:, 1])))
-        burnt = rasterize(shapes, out_shape=(height, width), transform=moved, fill=0, default_value=1, all_touched=True, dtype="uint8")
+        size = padded.height, padded.width
+        burnt = rasterize(shapes, out_shape=size, transform=padded.affine, fill=0, default_value=1, all_touched=True, dtype="uint8")
         if not burnt.any():
             return out
         distance = cv2.distanceTransform(1 - burnt, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64) * pixel
@@ -131,13 +126,14 @@ class DistanceSampler(Layer):
         return out
 
 
-def _metric(transform: Affine, shape: tuple[int, int], lon: NDArray[np.float64], lat: NDArray[np.float64]) -> bool:
-    """Whether pixels are square, north up, and as large on the ground as they say, to 1 in 500."""
-    if transform.b or transform.d or transform.a <= 0 or not np.isclose(transform.a, -transform.e) or min(shape) < 2:
+def _metric(grid: Grid, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> bool:
+    """Whether pixels are square and as large on the ground as they say, to 1 in 500."""
+    shape = grid.height, grid.width
+    if not np.isclose(grid.xres, grid.yres) or min(shape) < 2:
         return False
     x, y = lon.reshape(shape), lat.reshape(shape)
     row, col = shape[0] // 2 - 1, shape[1] // 2 - 1
     east, north = (float(v) for v in metres_per_degree(y[row, col]))
     across = np.hypot((x[row, col + 1] - x[row, col]) * east, (y[row, col + 1] - y[row, col]) * north)
     down = np.hypot((x[row + 1, col] - x[row, col]) * east, (y[row + 1, col] - y[row, col]) * north)
-    return bool(abs(across / transform.a - 1) < 2e-3 and abs(down / transform.a - 1) < 2e-3)
+    return bool(abs(across / grid.xres - 1) < 2e-3 and abs(down / grid.xres - 1) < 2e-3)

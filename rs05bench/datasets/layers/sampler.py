@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rs05bench.datasets.layers.layer_sources import LayerSource
+from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    from affine import Affine
 
 LATTICE = 100
 """About how many points stand for a polygon."""
@@ -52,10 +52,10 @@ class Layer(ABC):
         means.attrs["notes"] = note_missing(self.name, means[self.columns[0]].isna(), self.absent_over_polygons())
         return means
 
-    def on_window(self, crs: Any, transform: Affine, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Values at the pixel centres of a raster window, (columns, rows, columns of pixels), NaN where missing."""
-        values = self.at_points(*pixel_centres(crs, transform, shape))[self.columns].to_numpy(dtype=np.float32)
-        return np.ascontiguousarray(values.T).reshape(len(self.columns), *shape)
+    def on_window(self, grid: Grid) -> NDArray[np.float32]:
+        """Values at the pixel centres of a grid, (columns, rows, columns of pixels), NaN where missing."""
+        values = self.at_points(*grid.centres())[self.columns].to_numpy(dtype=np.float32)
+        return np.ascontiguousarray(values.T).reshape(len(self.columns), grid.height, grid.width)
 
     def window_columns(self) -> list[str]:
         """What the bands of `on_window` are."""
@@ -119,28 +119,6 @@ def lattice(polygons: gpd.GeoDataFrame, count: int = LATTICE) -> tuple[NDArray[n
     if not rows:
         return np.empty(0, np.int64), np.empty(0), np.empty(0)
     return np.concatenate(rows), np.concatenate(xs), np.concatenate(ys)
-
-
-def pixel_centres(crs: Any, transform: Affine, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """WGS84 longitude and latitude of the pixel centres of a window, row by row.
-
-    Raises:
-        DataError: No CRS, or one that is not known.
-    """
-    from pyproj import CRS, Transformer
-    from pyproj.exceptions import ProjError
-
-    if crs is None or crs == "":
-        raise DataError("the window has no coordinate reference system (CRS)")
-    try:
-        known = CRS.from_user_input(crs)
-    except ProjError as error:
-        raise DataError(f"the window's coordinate reference system is not known ({error})") from None
-    cols, rows = np.meshgrid(np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5)
-    x = transform.c + transform.a * cols + transform.b * rows
-    y = transform.f + transform.d * cols + transform.e * rows
-    lon, lat = Transformer.from_crs(known, 4326, always_xy=True).transform(x.ravel(), y.ravel())
-    return np.asarray(lon), np.asarray(lat)
 
 
 def note_missing(name: str, values: NDArray[np.bool_] | pd.Series, why: str) -> list[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rs05bench.datasets.cdl_classes import CROP_CLASSES
 from rs05bench.datasets.mgrs import tile_of
+from rs05bench.datasets.simulated.landscape import zone_of
 from rs05bench.datasets.simulated.places import CROPS, YEARS
 from rs05bench.datasets.simulated.randomness import generator, smooth_field
 from rs05bench.datasets.simulated.sampled_tables import crop_image_day, image_days
@@ -122,7 +123,7 @@ def _write_burn_chip(folder: Path, chip: BurnChip, nodata: float) -> list[Path]:
     mask = burn_mask(chip)
     image[:, mask == -1] = nodata
     grid = wild.grid
-    crs = rasterio.CRS.from_wkt(_ODD_UTM.format(zone=grid.zone, meridian=grid.zone * 6 - 183))
+    crs = rasterio.CRS.from_wkt(_ODD_UTM.format(zone=zone_of(grid), meridian=zone_of(grid) * 6 - 183))
     common: dict[str, Any] = {
         "driver": "GTiff",
         "width": grid.width,
@@ -164,12 +165,12 @@ def _write_crop_chip(folder: Path, farm: Farmland, year: int) -> tuple[str, list
 
     folder.mkdir(parents=True, exist_ok=True)
     side, grid = CROP_CHIP_SIDE * 30.0, farm.grid
-    centre = Transformer.from_crs(grid.epsg, 5070, always_xy=True).transform(grid.west + grid.width * 15.0, grid.north - grid.height * 15.0)
+    centre = Transformer.from_crs(grid.crs, 5070, always_xy=True).transform(grid.west + grid.width * 15.0, grid.north - grid.height * 15.0)
     west, north = round((centre[0] - side / 2) / 30) * 30.0, round((centre[1] + side / 2) / 30) * 30.0
     steps = (np.arange(CROP_CHIP_SIDE) + 0.5) * 30
     x, y = np.meshgrid(west + steps, north - steps)
-    own_x, own_y = Transformer.from_crs(5070, grid.epsg, always_xy=True).transform(x, y)
-    rows, cols = grid.rowcol(np.asarray(own_x), np.asarray(own_y))
+    own_x, own_y = Transformer.from_crs(5070, grid.crs, always_xy=True).transform(x, y)
+    rows, cols = grid.rows_columns(np.asarray(own_x), np.asarray(own_y))
     inside = (rows >= 0) & (rows < grid.height) & (cols >= 0) & (cols < grid.width)
     rows, cols = rows.clip(0, grid.height - 1), cols.clip(0, grid.width - 1)
 

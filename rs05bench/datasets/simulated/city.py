@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.datasets.simulated.landscape import Base, LandscapeGrid, LandscapeTerrain, make_terrain
+from rs05bench.datasets.simulated.landscape import Base, LandscapeTerrain, grid_around, make_terrain
 from rs05bench.datasets.simulated.places import URBAN_YEARS, CityPlace, weather
 from rs05bench.datasets.simulated.randomness import FloatArray, generator, smooth_field
 from rs05bench.datasets.simulated.spectra import mix
@@ -48,7 +48,7 @@ class City(Base):
     def __init__(self, place: CityPlace, seed: int, side: int = 144, tracts: int = 70) -> None:
         self.place, self.seed, self._tract_count = place, seed, tracts
         self.name, self.climate = f"city-{place.metro}", place.climate
-        self.grid = LandscapeGrid.around(place.lon, place.lat, place.zone, side)
+        self.grid = grid_around(place.lon, place.lat, place.zone, side)
 
     @cached_property
     def terrain(self) -> LandscapeTerrain:

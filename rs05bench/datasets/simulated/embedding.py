@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.datasets.simulated.landscape import Landscape
+from rs05bench.datasets.simulated.landscape import Landscape, zone_of
 from rs05bench.datasets.simulated.randomness import FloatArray, generator, normal_at, smooth_field
 from rs05bench.embeddings import product
 
@@ -89,7 +89,7 @@ def hidden_layer(landscape: Base, year: int, cell_rows: NDArray[Any], cell_cols:
     seed, name, climate = landscape.seed, landscape.name, landscape.climate
     signal = _signal(landscape, year, cell_rows, cell_cols)
     normals = np.array(
-        [(climate.temperature - 12) / 5, (climate.precipitation - 700) / 380, landscape.grid.zone / 4 - 3.25], dtype=np.float32
+        [(climate.temperature - 12) / 5, (climate.precipitation - 700) / 380, zone_of(landscape.grid) / 4 - 3.25], dtype=np.float32
     )
     # The dialect of a place: what the embedding says of it that no other place can teach. It bends the map, so it is not a mere offset.
     dialect = generator(seed, "dialect", name).standard_normal(_HIDDEN).astype(np.float32)

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.datasets.simulated.embedding import CELL, PRODUCT, quantised
-from rs05bench.datasets.simulated.landscape import PIXEL, LandscapeGrid
+from rs05bench.datasets.simulated.landscape import PIXEL, utm_grid, zone_of
+from rs05bench.embeddings.pixel_grid import Grid
 
 if TYPE_CHECKING:
     from rs05bench.datasets.simulated.landscape import Base
@@ -61,12 +62,12 @@ def write_landscape(root: Path, landscape: Base, year: int, window: Window | Non
     cells = quantised(landscape, year, rows.ravel(), cols.ravel()).T.reshape(PRODUCT.size, *rows.shape)
     size = CELL * PIXEL
     # The covered part is a landscape's grid of its own.
-    grid = LandscapeGrid(
-        landscape.grid.zone, landscape.grid.west + c0 * size, landscape.grid.north - r0 * size, (r1 - r0) * CELL, (c1 - c0) * CELL
+    grid = utm_grid(
+        zone_of(landscape.grid), landscape.grid.west + c0 * size, landscape.grid.north - r0 * size, (r1 - r0) * CELL, (c1 - c0) * CELL
     )
     zones = _zones(grid)
-    if zones == [grid.zone]:
-        return _write_zone(root, landscape, year, grid.zone, cells, grid.west, grid.north)
+    if zones == [zone_of(grid)]:
+        return _write_zone(root, landscape, year, zone_of(grid), cells, grid.west, grid.north)
     tiles = []
     for zone in zones:
         west, north, turned = _in_zone(grid, cells, zone)
@@ -110,12 +111,12 @@ def write_index(root: Path, tiles: list[WrittenTile]) -> Path:
     return path
 
 
-def _zones(grid: LandscapeGrid) -> list[int]:
+def _zones(grid: Grid) -> list[int]:
     lon, _ = grid.lonlat(np.array([0, 0, grid.height - 1, grid.height - 1]), np.array([0, grid.width - 1, 0, grid.width - 1]))
-    return sorted({int((value + 180) // _ZONE_WIDTH) + 1 for value in lon} | {grid.zone})
+    return sorted({int((value + 180) // _ZONE_WIDTH) + 1 for value in lon} | {zone_of(grid)})
 
 
-def _in_zone(grid: LandscapeGrid, cells: NDArray[np.int8], zone: int) -> tuple[float, float, NDArray[np.int8]]:
+def _in_zone(grid: Grid, cells: NDArray[np.int8], zone: int) -> tuple[float, float, NDArray[np.int8]]:
     """Return west, north and the cells on the 60 m grid of a zone, masked beyond the zone's border and outside the landscape."""
     from pyproj import Transformer
 
@@ -127,8 +128,8 @@ def _in_zone(grid: LandscapeGrid, cells: NDArray[np.int8], zone: int) -> tuple[f
     height, width = int(np.ceil((north - min(y)) / size)), int(np.ceil((max(x) - west) / size))
     xs, ys = np.meshgrid(west + (np.arange(width) + 0.5) * size, north - (np.arange(height) + 0.5) * size)
     lon, _ = Transformer.from_crs(32600 + zone, 4326, always_xy=True).transform(xs, ys)
-    own_x, own_y = Transformer.from_crs(32600 + zone, grid.epsg, always_xy=True).transform(xs, ys)
-    rows, cols = grid.rowcol(np.asarray(own_x), np.asarray(own_y))
+    own_x, own_y = Transformer.from_crs(32600 + zone, grid.crs, always_xy=True).transform(xs, ys)
+    rows, cols = grid.rows_columns(np.asarray(own_x), np.asarray(own_y))
     inside = (rows >= 0) & (rows < grid.height) & (cols >= 0) & (cols < grid.width)
     inside &= ((np.asarray(lon) + 180) // _ZONE_WIDTH + 1).astype(int) == zone
     turned = np.full((PRODUCT.size, height, width), PRODUCT.codec.fill, dtype=np.int8)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.datasets.simulated.landscape import Base, LandscapeGrid, LandscapeTerrain, make_terrain
+from rs05bench.datasets.simulated.landscape import Base, LandscapeTerrain, grid_around, make_terrain
 from rs05bench.datasets.simulated.places import CROPS, YEARS, FarmPlace, weather
 from rs05bench.datasets.simulated.randomness import FloatArray, generator, smooth_field
 from rs05bench.datasets.simulated.spectra import illuminate, mix
@@ -55,7 +55,7 @@ class Farmland(Base):
         first = (SIDE - window) // 4 * 2  # even, as the embedding's cells need
         self.window = (first, first + window, first, first + window)
         self.name, self.climate = f"farm-{place.state}-{place.county}", place.climate
-        self.grid = LandscapeGrid.around(place.lon, place.lat, place.zone, SIDE)
+        self.grid = grid_around(place.lon, place.lat, place.zone, SIDE)
 
     @cached_property
     def terrain(self) -> LandscapeTerrain:

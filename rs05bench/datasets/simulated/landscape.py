@@ -11,51 +11,26 @@ from numpy.typing import NDArray
 
 from rs05bench.datasets.simulated.places import Climate
 from rs05bench.datasets.simulated.randomness import FloatArray, generator, smooth_field
+from rs05bench.embeddings.pixel_grid import WGS84, Grid, transformer
 
 PIXEL = 30.0  # metres; the ground resolution of every landscape
 
 
-@dataclass(frozen=True)
-class LandscapeGrid:
-    """A north-up grid of 30 m pixels in one UTM zone of the northern hemisphere.
+def utm_grid(zone: int, west: float, north: float, height: int, width: int) -> Grid:
+    """A north-up grid of 30 m pixels in one UTM zone of the northern hemisphere; `west` and `north` are its outer edges in metres."""
+    return Grid(f"EPSG:{32600 + zone}", west, north, PIXEL, PIXEL, height, width)
 
-    ``west`` and ``north`` are the outer edges in metres.
-    """
 
-    zone: int
-    west: float
-    north: float
-    height: int
-    width: int
+def grid_around(lon: float, lat: float, zone: int, side: int) -> Grid:
+    """A square grid of `side` pixels centred on a position, snapped to 60 m as the embedding's cells need."""
+    x, y = transformer(WGS84, f"EPSG:{32600 + zone}").transform(lon, lat)
+    half = side * PIXEL / 2
+    return utm_grid(zone, round((x - half) / 60) * 60.0, round((y + half) / 60) * 60.0, side, side)
 
-    @property
-    def epsg(self) -> int:
-        """EPSG code of the zone."""
-        return 32600 + self.zone
 
-    def xy(self, rows: NDArray[Any], cols: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the UTM easting and northing of pixel centres."""
-        return self.west + (np.asarray(cols) + 0.5) * PIXEL, self.north - (np.asarray(rows) + 0.5) * PIXEL
-
-    def lonlat(self, rows: NDArray[Any], cols: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the WGS84 longitude and latitude of pixel centres."""
-        from pyproj import Transformer
-
-        lon, lat = Transformer.from_crs(self.epsg, 4326, always_xy=True).transform(*self.xy(rows, cols))
-        return np.asarray(lon), np.asarray(lat)
-
-    def rowcol(self, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return row and column of UTM positions; may lie outside the grid."""
-        return np.floor((self.north - y) / PIXEL).astype(np.int64), np.floor((x - self.west) / PIXEL).astype(np.int64)
-
-    @staticmethod
-    def around(lon: float, lat: float, zone: int, side: int) -> LandscapeGrid:
-        """Return a square grid of ``side`` pixels centred on a position, snapped to 60 m as the embedding's cells need."""
-        from pyproj import Transformer
-
-        x, y = Transformer.from_crs(4326, 32600 + zone, always_xy=True).transform(lon, lat)
-        half = side * PIXEL / 2
-        return LandscapeGrid(zone, round((x - half) / 60) * 60.0, round((y + half) / 60) * 60.0, side, side)
+def zone_of(grid: Grid) -> int:
+    """The UTM zone of a landscape's grid."""
+    return int(grid.crs.removeprefix("EPSG:")) - 32600
 
 
 @dataclass(frozen=True)
@@ -75,7 +50,7 @@ class Landscape(Protocol):
 
     name: str
     seed: int
-    grid: LandscapeGrid
+    grid: Grid
     climate: Climate
 
     @property
@@ -89,7 +64,7 @@ class Landscape(Protocol):
         """Return canopy and building height (n, 2), scaled to about 0-1: what radar and lidar add."""
 
 
-def make_terrain(seed: int, name: str, grid: LandscapeGrid, elevation: float, relief: float, wet: float) -> LandscapeTerrain:
+def make_terrain(seed: int, name: str, grid: Grid, elevation: float, relief: float, wet: float) -> LandscapeTerrain:
     """Build terrain, roads and water.
 
     Args:
@@ -126,7 +101,7 @@ def make_terrain(seed: int, name: str, grid: LandscapeGrid, elevation: float, re
 class Gaps:
     """Where the embedding is masked: a few blobs a year, as persistent cloud leaves them."""
 
-    def __init__(self, seed: int, name: str, grid: LandscapeGrid, share: float = 0.012) -> None:
+    def __init__(self, seed: int, name: str, grid: Grid, share: float = 0.012) -> None:
         self._seed, self._name, self._share = seed, name, share
         self._shape = ((grid.height + 1) // 2, (grid.width + 1) // 2)
         self._masks: dict[int, NDArray[np.bool_]] = {}
@@ -144,7 +119,7 @@ class Base:
 
     name: str
     seed: int
-    grid: LandscapeGrid
+    grid: Grid
     climate: Climate
 
     @cached_property

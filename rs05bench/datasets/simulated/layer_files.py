@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.datasets.simulated.landscape import PIXEL, Base, LandscapeGrid
+from rs05bench.datasets.simulated.landscape import PIXEL, Base
 from rs05bench.datasets.simulated.randomness import generator
 from rs05bench.datasets.simulated.shapes import to_lonlat
 from rs05bench.datasets.simulated.vector_files import _write as write_gpkg
+from rs05bench.embeddings.pixel_grid import Grid
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -72,7 +73,7 @@ def _write_dem(folder: Path, place: Base) -> Path:
 
     grid = place.grid
     corners = np.array([[0, 0], [0, grid.width], [grid.height, 0], [grid.height, grid.width]], dtype=np.float64)
-    to = Transformer.from_crs(grid.epsg, 4326, always_xy=True)
+    to = Transformer.from_crs(grid.crs, 4326, always_xy=True)
     lon, lat = to.transform(grid.west + corners[:, 1] * PIXEL, grid.north - corners[:, 0] * PIXEL)
     west, east = np.floor(min(lon) * 3600) - 0.5, np.ceil(max(lon) * 3600) + 0.5
     south, north = np.floor(min(lat) * 3600) - 0.5, np.ceil(max(lat) * 3600) + 0.5
@@ -82,7 +83,7 @@ def _write_dem(folder: Path, place: Base) -> Path:
         place.terrain.elevation,  # type: ignore[attr-defined]
         target,
         src_transform=from_origin(grid.west, grid.north, PIXEL, PIXEL),
-        src_crs=f"EPSG:{grid.epsg}",
+        src_crs=grid.crs,
         dst_transform=transform,
         dst_crs="EPSG:4326",
         dst_nodata=-32767.0,
@@ -152,7 +153,7 @@ def _neighbours(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return sum(padded[r : r + height, c : c + width] for r in range(3) for c in range(3)) - mask
 
 
-def _lonlats(shapes: Any, grid: LandscapeGrid) -> list[Any]:
+def _lonlats(shapes: Any, grid: Grid) -> list[Any]:
     """All shapes of a landscape at once: a projection a shape would take longer than everything else."""
     return list(to_lonlat(np.asarray(shapes, dtype=object), grid))
 
@@ -166,14 +167,14 @@ def _urban(place: Any) -> list[Any]:
     if hasattr(place, "density"):
         return _outlines(place.density > _DENSE, place.grid)
     rng = generator(place.seed, "town", place.name)
-    grid: LandscapeGrid = place.grid
+    grid: Grid = place.grid
     row, col = rng.integers(0, grid.height - _TOWN), rng.integers(0, grid.width - _TOWN)
     mask = np.zeros((grid.height, grid.width), dtype=bool)
     mask[row : row + _TOWN, col : col + _TOWN] = True
     return _outlines(mask, grid)
 
 
-def _outlines(mask: np.ndarray[Any, Any], grid: LandscapeGrid) -> list[Any]:
+def _outlines(mask: np.ndarray[Any, Any], grid: Grid) -> list[Any]:
     from rasterio.features import shapes
     from rasterio.transform import from_origin
     from shapely.geometry import shape
@@ -210,7 +211,7 @@ def _write_city_things(poi: Path, buildings: Path, world: World) -> None:
     _frame(roofs, id=[f"sim-{i:06d}" for i in range(len(roofs))]).to_parquet(buildings / "buildings.parquet")
 
 
-def _box(grid: LandscapeGrid) -> Any:
+def _box(grid: Grid) -> Any:
     import shapely
 
     return shapely.box(grid.west, grid.north - grid.height * PIXEL, grid.west + grid.width * PIXEL, grid.north)

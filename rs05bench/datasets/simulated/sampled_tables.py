@@ -155,7 +155,7 @@ def _city(city: City) -> pd.DataFrame:
     n = len(city.tract_shapes)
     owner, rows, cols = _pixels_of(city, city.tract_number, np.arange(n))
     centres = [shape.representative_point() for shape in city.tract_shapes]
-    row, col = city.grid.rowcol(np.array([p.x for p in centres]), np.array([p.y for p in centres]))
+    row, col = city.grid.rows_columns(np.array([p.x for p in centres]), np.array([p.y for p in centres]))
     lon, lat = city.grid.lonlat(row, col)
     still = {name: _mean(values[:, None], owner, n)[:, 0] for name, values in _surroundings(city, rows, cols).items()}
     frames = []

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rs05bench.datasets.simulated.landscape import PIXEL, LandscapeGrid
+from rs05bench.datasets.simulated.landscape import PIXEL
 from rs05bench.datasets.simulated.sampled_tables import parcel_id, sampled_parcels
+from rs05bench.embeddings.pixel_grid import Grid
 
 if TYPE_CHECKING:
     from shapely import Polygon
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rs05bench.datasets.simulated.world import World
 
 
-def parcel_polygon(grid: LandscapeGrid, parcel: Parcel) -> Polygon:
+def parcel_polygon(grid: Grid, parcel: Parcel) -> Polygon:
     """Return a parcel's outline in UTM metres: its rectangle, or the circle of a centre pivot."""
     import shapely
 
@@ -28,12 +29,12 @@ def parcel_polygon(grid: LandscapeGrid, parcel: Parcel) -> Polygon:
     return shapely.box(west, south, east, north)
 
 
-def to_lonlat(shape: BaseGeometry, grid: LandscapeGrid) -> BaseGeometry:
+def to_lonlat(shape: BaseGeometry, grid: Grid) -> BaseGeometry:
     """Return a UTM shape in WGS84 degrees, rounded to 1e-7 (about a centimetre)."""
     import shapely
     from pyproj import Transformer
 
-    transformer = Transformer.from_crs(grid.epsg, 4326, always_xy=True)
+    transformer = Transformer.from_crs(grid.crs, 4326, always_xy=True)
     return shapely.transform(shape, lambda xy: np.round(np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])), 7))
 
 

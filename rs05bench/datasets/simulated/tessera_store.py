@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.datasets.simulated.embedding import CELL, hidden_layer
-from rs05bench.datasets.simulated.landscape import PIXEL
+from rs05bench.datasets.simulated.landscape import PIXEL, zone_of
 from rs05bench.datasets.simulated.randomness import FloatArray, generator, normal_at, smooth_field
 from rs05bench.embeddings.products import EmbeddingProduct, PixelScale, product
 from rs05bench.errors import DataError
@@ -116,7 +116,7 @@ def write_landscapes(path: str | Path, covered: Sequence[tuple[Base, int, tuple[
     """
     zones: dict[int, list[Block]] = {}
     for landscape, year, window in covered:
-        zones.setdefault(landscape.grid.zone, []).append(_block(landscape, year, window))
+        zones.setdefault(zone_of(landscape.grid), []).append(_block(landscape, year, window))
     return write_store(path, zones, years=sorted({year for _, year, _ in covered}))
 
 

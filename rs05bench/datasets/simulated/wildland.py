@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.datasets.simulated.landscape import Base, LandscapeGrid, LandscapeTerrain, make_terrain
+from rs05bench.datasets.simulated.landscape import Base, LandscapeTerrain, grid_around, make_terrain
 from rs05bench.datasets.simulated.places import YEARS, WildPlace, weather
 from rs05bench.datasets.simulated.randomness import FloatArray, generator, smooth_field
 from rs05bench.datasets.simulated.spectra import illuminate, mix
@@ -43,7 +43,7 @@ class Wildland(Base):
     def __init__(self, place: WildPlace, seed: int, fires: int = 7, name: str = "") -> None:
         self.place, self.seed = place, seed
         self.name, self.climate = name or f"wild-{place.region}", place.climate
-        self.grid = LandscapeGrid.around(place.lon, place.lat, place.zone, SIDE)
+        self.grid = grid_around(place.lon, place.lat, place.zone, SIDE)
         self._count = fires
 
     @cached_property

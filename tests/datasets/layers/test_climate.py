@@ -9,6 +9,7 @@ import shapely
 from rasterio.transform import from_origin
 
 from rs05bench.datasets.layers import RasterSampler, find_source
+from rs05bench.embeddings.pixel_grid import grid_from_affine
 from rs05bench.errors import DataError
 from tests.datasets.layers.files import centres, write_raster
 
@@ -78,7 +79,7 @@ def test_a_polygon_gets_shares(layer):
 
 
 def test_a_window_holds_one_band_a_zone(layer, codes):
-    found = layer.on_window("EPSG:4326", GRID, (3, 10))
+    found = layer.on_window(grid_from_affine("EPSG:4326", tuple(GRID), 3, 10, "here"))
     assert found.shape == (30, 3, 10)
     assert np.array_equal(found.argmax(axis=0) + 1, codes[:3])
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import shapely
 from pyproj import Geod
-from rasterio.transform import from_origin
 
 from rs05bench.datasets.layers import CountSampler, find_source
 from rs05bench.datasets.layers.vector_layers import Features
+from rs05bench.embeddings import Grid
 from rs05bench.errors import DataError
 from tests.datasets.layers.files import write_vector
 
@@ -88,7 +88,7 @@ def test_footprints_count_once_and_cover_their_share(tmp_path):
 
 
 def test_a_window_counts_around_its_pixel_centres(layer, places):
-    found = layer.on_window("EPSG:4326", from_origin(-84.41, 33.81, 0.01, 0.01), (2, 3))
+    found = layer.on_window(Grid("EPSG:4326", -84.41, 33.81, 0.01, 0.01, 2, 3))
     assert found.shape == (1, 2, 3)
     assert found[0, 1, 2] == within(places, -84.385, 33.795, 1500)
 

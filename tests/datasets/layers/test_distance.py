@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import shapely
 from pyproj import Geod, Transformer
-from rasterio.transform import from_origin
 
 from rs05bench.datasets.layers import DistanceSampler, find_source
 from rs05bench.datasets.layers.vector_layers import Features
+from rs05bench.embeddings import Grid
 from rs05bench.errors import DataError
 from tests.datasets.layers.files import write_vector
 
@@ -128,11 +128,9 @@ def test_a_window_agrees_with_its_pixel_centres(tmp_path, crs):
     layer = distance(Features([write_vector(tmp_path / "x.parquet", shapes)], coverage=covered), "road", max_m=3000)
     step = 60.0 if crs != "EPSG:4326" else 6e-4
     x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(-84.46, 33.86)
-    transform = from_origin(x, y, step, step)
-    found = layer.on_window(crs, transform, (110, 90))
-    from rs05bench.datasets.layers.sampler import pixel_centres
-
-    exact = layer.at_points(*pixel_centres(crs, transform, (110, 90)))["dist_road_m"].to_numpy().reshape(110, 90)
+    grid = Grid(crs, x, y, step, step, 110, 90)
+    found = layer.on_window(grid)
+    exact = layer.at_points(*grid.centres())["dist_road_m"].to_numpy().reshape(110, 90)
     assert found.shape == (1, 110, 90)
     assert np.isnan(exact).any()
     assert np.isfinite(exact).any()

@@ -112,7 +112,7 @@ def test_a_csv_keeps_its_text_and_gets_columns(folder, world, tmp_path):
 
 def test_polygons_are_answered_as_polygons(folder, world, tmp_path):
     city = world.cities[0]
-    tracts = gpd.GeoDataFrame({"tract": range(4)}, geometry=list(city.tract_shapes[:4]), crs=city.grid.epsg)
+    tracts = gpd.GeoDataFrame({"tract": range(4)}, geometry=list(city.tract_shapes[:4]), crs=city.grid.crs)
     tracts = pd.concat([tracts.assign(year=2020), tracts.assign(year=2021)])
     tracts.to_file(tmp_path / "t.gpkg")
     done = append_layers(tmp_path / "t.gpkg", folder, tmp_path / "out.gpkg", names=["dem", "buildings"])
@@ -135,7 +135,7 @@ def test_earth_engine_tables_and_other_crs(folder, world, tmp_path):
     x, y = city.grid.xy(*pixels(city, 3)[:2])
     pd.DataFrame({"e": x, "n": y}).to_parquet(tmp_path / "utm.parquet")
     append_layers(tmp_path / "geo.csv", folder, tmp_path / "a.csv", names=["road"])
-    append_layers(tmp_path / "utm.parquet", folder, tmp_path / "b.csv", names=["road"], x="e", y="n", crs=f"EPSG:{city.grid.epsg}")
+    append_layers(tmp_path / "utm.parquet", folder, tmp_path / "b.csv", names=["road"], x="e", y="n", crs=city.grid.crs)
     a, b = (pd.read_csv(tmp_path / name)["dist_road_m"] for name in ("a.csv", "b.csv"))
     assert np.allclose(a, b, atol=0.01)
 

@@ -10,6 +10,7 @@ from pyproj import CRS, Transformer
 from rasterio.transform import from_origin
 
 from rs05bench.datasets.layers import RasterSampler, find_source
+from rs05bench.embeddings import Grid
 from rs05bench.errors import DataError
 from tests.datasets.layers.files import centres, write_raster
 
@@ -142,7 +143,7 @@ def test_a_window_on_the_own_grid_is_the_raster(tmp_path):
     heights = np.random.default_rng(1).uniform(0, 100, (12, 17)).astype(np.float32)
     transform = from_origin(500_000, 4_000_000, 30, 30)
     layer = RasterSampler(DEM, [write_raster(tmp_path / "dem.tif", heights, transform, "EPSG:32613")])
-    found = layer.on_window("EPSG:32613", transform, (12, 17))
+    found = layer.on_window(Grid("EPSG:32613", 500_000, 4_000_000, 30, 30, 12, 17))
     assert found.shape == (4, 12, 17)
     assert layer.window_columns()[0] == "dem_elevation_m"
     assert np.array_equal(found[0], heights)

@@ -50,8 +50,8 @@ class Hills:
     def window_columns(self) -> list[str]:
         return ["height", "slope"]
 
-    def on_window(self, crs, transform, shape):
-        values = np.random.default_rng(0).normal(300, 50, (2, *shape)).astype(np.float32)
+    def on_window(self, grid):
+        values = np.random.default_rng(0).normal(300, 50, (2, grid.height, grid.width)).astype(np.float32)
         values[:, 3, :5] = np.nan
         return [*values]
 
