@@ -12,7 +12,7 @@ from rs05bench.cli._options import AsJson
 
 if TYPE_CHECKING:
     from rs05bench.datasets.card_check import CardReport
-    from rs05bench.datasets.card_init import TableFacts
+    from rs05bench.datasets.table_facts import TableFacts
     from rs05bench.protocol import TaskCard
 
 
@@ -50,8 +50,9 @@ def init(
     """
     import re
 
-    from rs05bench.datasets.card_init import look, next_steps, propose, settle
+    from rs05bench.datasets.card_init import next_steps, propose, settle
     from rs05bench.datasets.card_writing import write_commented
+    from rs05bench.datasets.table_facts import look
     from rs05bench.datasets.tables.zones import named_crs
     from rs05bench.errors import DataError
 

@@ -6,7 +6,6 @@ answers, and `settle` tries it on the table and leaves out what these data do no
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,83 +16,38 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.datasets.card_check import check_card
+from rs05bench.datasets.table_facts import (
+    GROUP,
+    MOST_CLASSES,
+    TableFacts,
+    is_group,
+    looks_like_classes,
+    refuse_spellings,
+    unique_key,
+    years_of,
+)
 from rs05bench.datasets.tables.block_size import BlockSize, fit_blocks
-from rs05bench.datasets.tables.card_files import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN, read_files
 from rs05bench.datasets.tables.column_roles import (
-    EASTING,
-    LATITUDE,
-    LONGITUDE,
     MOSTLY_EMPTY,
-    NORTHING,
     constant,
     determines,
-    exact_copies,
-    is_id,
-    is_position,
-    is_split,
     telling,
 )
 from rs05bench.datasets.tables.leaks import class_probabilities, refuse_leaks
-from rs05bench.datasets.tables.numbered_columns import NumberedColumns, find_families
 from rs05bench.datasets.tables.zones import candidate_crs, to_degrees
-from rs05bench.embeddings.products import families, no_vector, of_columns, product
+from rs05bench.embeddings.products import families, of_columns, product
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
-from rs05bench.protocol.intake.keys import as_keys, two_spellings
-from rs05bench.protocol.intake.sentinels import sentinels
-from rs05bench.protocol.intake.tablefile import GEO_COLUMN
-from rs05bench.protocol.intake.times import parse_times
+from rs05bench.protocol.intake.keys import as_keys
 
-_WITH_YEAR = re.compile(r"(.+)_((?:19|20)\d{2})")
 _TARGET = ("label", "class", "target", "landcover", "land_cover", "lulc", "crop", "crop_type", "cls", "class_name", "category", "y")
-_GROUP = ("region", "state", "county", "city", "site", "fire", "biome", "ecoregion", "tile", "country", "province", "district", "zone")
-_MOST_CLASSES = 50
+
+
 _PER_CLASS, _UNITS = (5, 20), (20, 50, 100, 200)
-_FEW_UNITS = 60
+
+
 _ROWS_LOST = 0.2
 """Share of rows that missing features may cost before they are kept and imputed instead."""
-
-
-@dataclass(frozen=True)
-class TableFacts:
-    """What a table shows of itself.
-
-    Attributes:
-        frame: The table.
-        files: Globs that find it.
-        families: Embeddings: numbered columns that belong together.
-        wide_years: Years of wide columns (`A00_2018`).
-        x: Column of longitude or easting.
-        y: Column of latitude or northing.
-        projected: Whether x and y are metres of some CRS, not degrees.
-        geometry: Whether the file has geometries.
-        year: Column of the year; that of the date where only dates hold it.
-        time: Column of the date.
-        names: Columns that hold text, or whole numbers with few values, by how many values they have.
-        numbers: Columns that hold numbers and may be features.
-        aside: Columns that may be neither: ids, splits somebody made, positions -> why.
-        remarks: What was taken for granted in reading the files, and what looks odd.
-    """
-
-    frame: pd.DataFrame
-    files: list[str]
-    families: list[NumberedColumns]
-    wide_years: list[int]
-    x: str | None
-    y: str | None
-    projected: bool
-    geometry: bool
-    year: str | None
-    time: str | None
-    names: dict[str, int]
-    numbers: list[str]
-    aside: dict[str, str]
-    remarks: list[str]
-
-    @property
-    def bands(self) -> list[str]:
-        """Columns of all embeddings."""
-        return [column for family in self.families for column in family.columns]
 
 
 @dataclass(frozen=True)
@@ -115,42 +69,6 @@ class Question:
     several: bool = False
 
 
-def look(table: str | Path) -> TableFacts:
-    """Reads a table (a file, or a folder of CSV files) and sorts its columns.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    path = Path(table)
-    name, mark, layer = path.name.rpartition("#")
-    whole = path.is_file() or not mark
-    files = ["*.csv"] if path.is_dir() else [glob.escape(path.name) if whole else f"{glob.escape(name)}#{layer}"]
-    frame, remarks = read_files(path if path.is_dir() else path.parent, files, text=(), source=str(path))
-    columns = [name for name in map(str, frame.columns) if name not in (FILE_COLUMN, ROW_COLUMN, INDEX_COLUMN, GEO_COLUMN, "geometry")]
-    wide = [match for name in columns if (match := _WITH_YEAR.fullmatch(name)) and match[1] in product().bands]
-    families = find_families(frame, [name for name in columns if name not in {match.string for match in wide}])
-    if wide and not families:
-        families = [NumberedColumns(wide[0][1][0], tuple(match.string for match in wide), product().family)]
-    components = {column for family in families for column in family.columns}
-    rest = [name for name in columns if name not in components]
-    x, y, projected = _position(frame, rest)
-    year = next((name for name in rest if re.fullmatch(r"(?i)year|jahr|annee|ano|yr|.*_year", name) and _holds_years(frame[name])), None)
-    time = next(
-        (name for name in rest if re.fullmatch(r"(?i)(.*_)?(date|time|timestamp|datetime)", name) and _holds_dates(frame[name])), None
-    )
-    if year is None and time is not None:
-        year = time
-    taken = {x, y, year, time}
-    aside = {name: why for name in rest if name not in taken and (why := _aside(name, frame, frame.get(year, None)))}
-    names = {name: int(frame[name].nunique()) for name in rest if name not in taken and _names_things(frame[name])}
-    numbers = [name for name in rest if name not in taken and name not in aside and pd.api.types.is_numeric_dtype(frame[name])]
-    has_geometry = GEO_COLUMN in frame or "geometry" in frame
-    wide_years = sorted({int(match[2]) for match in wide})
-    facts = TableFacts(frame, files, families, wide_years, x, y, projected, has_geometry, year, time, names, numbers, aside, remarks)
-    remarks += _oddities(facts)
-    return facts
-
-
 def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
     """What is still open, in the order to ask; later ones depend on earlier answers, so call it again after each."""
     frame = facts.frame
@@ -158,12 +76,12 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
     if "target" not in answers:
         likely = [name for name in candidates if name.lower() in _TARGET or re.search(r"(?i)(^|_)(label|class|target)$", name)]
         if not likely and not facts.families and facts.geometry:
-            likely = [name for name, count in facts.names.items() if name not in facts.aside and 2 <= count <= _MOST_CLASSES]
+            likely = [name for name, count in facts.names.items() if name not in facts.aside and 2 <= count <= MOST_CLASSES]
         words = [name for name in likely if not pd.api.types.is_numeric_dtype(frame[name].dtype)]
         likely = words if len(likely) > 1 and len(words) == 1 else likely
         if not likely:
-            free = {name: count for name, count in facts.names.items() if name not in facts.aside and 2 <= count <= _MOST_CLASSES}
-            likely = [name for name in free if not any(word in name.lower() for word in _GROUP)]
+            free = {name: count for name, count in facts.names.items() if name not in facts.aside and 2 <= count <= MOST_CLASSES}
+            likely = [name for name in free if not any(word in name.lower() for word in GROUP)]
             likely = likely if len(likely) == 1 else []
         return [Question("target", "Which column is predicted?", likely[0] if len(likely) == 1 else None, tuple(candidates))]
     target = str(answers["target"])
@@ -172,7 +90,7 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
             f"there is no column {target!r}", source=", ".join(facts.files), remedy=f"The table has {', '.join(candidates[:20])}."
         )
     if "kind" not in answers:
-        kind = "classification" if _looks_like_classes(frame[target]) else "regression"
+        kind = "classification" if looks_like_classes(frame[target]) else "regression"
         return [Question("kind", f"Is {target!r} a class or a quantity?", kind, ("classification", "regression"))]
     kind = str(answers["kind"])
     if "class_names" not in answers and kind == "classification" and _codes(frame[target]) and not _names_of_codes(facts, target):
@@ -183,12 +101,12 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
     rest = {name: count for name, count in facts.names.items() if name != target and name not in told}
     if "groups" not in answers:
         free = {name: count for name, count in rest.items() if name not in facts.aside}
-        likely = [name for name, count in free.items() if 2 <= count <= len(frame) // 5 and _is_group(name, frame[name])]
+        likely = [name for name, count in free.items() if 2 <= count <= len(frame) // 5 and is_group(name, frame[name])]
         text = "Which columns group the units (region, state, site, ..), the one to hold out first?"
         return [Question("groups", text, ",".join(likely), tuple(free), several=True)]
     if "unit" not in answers:
         text = "Which columns together name a unit? (nothing: file name and row number)"
-        return [Question("unit", text, ",".join(_unique_key(frame, rest, facts.year)), tuple(rest), several=True)]
+        return [Question("unit", text, ",".join(unique_key(frame, rest, facts.year)), tuple(rest), several=True)]
     if "crs" not in answers and facts.projected:
         found = candidate_crs(frame[facts.x], frame[facts.y])
         text = f"{facts.x}, {facts.y} are metres: of which CRS? (a UTM zone such as 33N, or an EPSG code)"
@@ -226,7 +144,7 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
     for field, columns in (("groups", groups), ("unit", unit), ("features", further)):
         if missing := [column for column in columns if column not in frame.columns]:
             raise DataError(f"{field}: there is no column {missing[0]!r}", source=source)
-    _refuse_spellings(frame, [*groups, *([target] if kind == "classification" else [])], source)
+    refuse_spellings(frame, [*groups, *([target] if kind == "classification" else [])], source)
     columns = list(map(str, frame.columns))
     features, tiers = _embedding_sets(facts, str(answers.get("product") or "embedding"), columns)
     safe, never = _without_leaks(facts, further, target, kind)
@@ -256,7 +174,7 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
         data["year"] = year
     if facts.time:
         data["time"] = facts.time
-    years = facts.wide_years or _years_of(frame, facts.year)
+    years = facts.wide_years or years_of(frame, facts.year)
     meaningless = [group for group in groups if determines(as_keys(frame[group]), as_keys(frame[target]), kind)]
     data["splits"] = _splits([group for group in groups if group not in meaningless], "coordinates" in data, len(years))
     size = _blocks(facts, crs, frame[target], groups[0] if groups else None, kind) if facts.x and facts.y else None
@@ -304,9 +222,6 @@ def next_steps(facts: TableFacts, table: Path) -> str:
     )
 
 
-# Features ------------------------------------------------------------------------------------------------------------------------------
-
-
 def _embedding_sets(facts: TableFacts, answer: str, columns: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Feature sets of the embeddings, and their tier where the name does not say it."""
     if facts.wide_years:
@@ -351,9 +266,6 @@ def _rows_lost(frame: pd.DataFrame, features: Mapping[str, list[str]]) -> float:
     """Share of rows that lack a feature."""
     named = [column for items in features.values() for column in items if column in frame.columns]
     return float(frame[named].isna().any(axis=1).mean()) if named else 0.0
-
-
-# The rest of the card ------------------------------------------------------------------------------------------------------------------
 
 
 def _comments(
@@ -431,125 +343,6 @@ def _names_of_codes(facts: TableFacts, target: str) -> list[str]:
             names = dict(zip(pairs["code"], pairs["name"], strict=True))
             return [names[code] for code in _class_values(facts.frame[target])]
     return []
-
-
-def _unique_key(frame: pd.DataFrame, rest: Mapping[str, int], year: str | None) -> list[str]:
-    ids = [name for name in rest if not is_split(name) and is_id(name, frame[name], frame[year] if year else None)]
-    ids += [name for name in rest if name not in ids and re.search(r"(?i)(^|_)(code|name)$", name)]
-    for name in ids:
-        if frame[name].notna().all() and frame[name].is_unique:
-            return [name]
-    for name in ids:
-        if year and name != year and frame[name].notna().all() and not frame.duplicated([name, year]).any():
-            return [name, year]
-    return []
-
-
-def _refuse_spellings(frame: pd.DataFrame, columns: Sequence[str], source: str) -> None:
-    for column in columns:
-        if found := two_spellings(as_keys(frame[column]).unique()):
-            raise DataError(
-                f"column {column!r} holds one key in two spellings: {found[0]}",
-                source=source,
-                remedy="Write it one way in the table, then call card init again.",
-            )
-
-
-# What columns are ----------------------------------------------------------------------------------------------------------------------
-
-
-def _position(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[str | None, str | None, bool]:
-    """Columns of x and y, and whether they are metres."""
-    for xs, ys in ((LONGITUDE, LATITUDE), (EASTING, NORTHING)):
-        x, y = _named(columns, xs), _named(columns, ys)
-        if x is None or y is None:
-            continue
-        values = frame[[x, y]].apply(pd.to_numeric, errors="coerce").abs().max()
-        if values.isna().any():
-            continue
-        return x, y, bool(values[x] > 360 or values[y] > 90)
-    return None, None, False
-
-
-def _aside(name: str, frame: pd.DataFrame, year: pd.Series | None) -> str:
-    if is_position(name):
-        return "a coordinate"
-    if is_split(name) and frame[name].nunique() <= 20:
-        return "a split somebody made"
-    return "an id" if is_id(name, frame[name], year) else ""
-
-
-def _oddities(facts: TableFacts) -> list[str]:
-    """What a careful person would say at first sight."""
-    frame, said = facts.frame, []
-    if len(frame) < _FEW_UNITS:
-        said.append(f"{len(frame)} rows are few: differences between models will not show, and intervals will be wide")
-    where = [name for name in (facts.x, facts.y, facts.year) if name]
-    if copies := exact_copies(frame, [*facts.bands, *facts.numbers, *where]):
-        said.append(f"{copies:,} rows are exact copies of other rows (same values, same place): remove them, or they count twice")
-    if still := constant(frame, [*facts.bands, *facts.numbers]):
-        said.append(f"{len(still)} columns hold one value only ({_some(still)}): they tell nothing")
-    for family in facts.families:
-        vectors, known = frame[list(family.columns)].to_numpy(dtype=np.float64, na_value=np.nan), of_columns(list(family.columns))
-        none = (no_vector(vectors) if known is None else known.missing(vectors)) & ~np.isnan(vectors).any(axis=1)
-        if none.any():
-            said.append(f"{int(none.sum()):,} rows hold a code instead of the embedding {family.label}: they count as missing")
-    cells: dict[float, int] = {}
-    for name in (*facts.bands, *facts.numbers):
-        for code, count in sentinels(frame[name]).items():
-            cells[code] = cells.get(code, 0) + count
-    said += [f"{code:g} stands in {count:,} cells: a code for a missing value, counted as missing" for code, count in cells.items()]
-    if unknown := [family for family in facts.families if not family.product]:
-        said.append(f"{len(unknown[0].columns)} numbered columns {unknown[0].label} look like an embedding")
-    if facts.aside:
-        said.append(f"no features: {', '.join(f'{name} ({why})' for name, why in list(facts.aside.items())[:6])}")
-    return said
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 4 else f"{names[0]} .. {names[-1]}"
-
-
-def _is_group(name: str, values: pd.Series) -> bool:
-    return any(word in name.lower() for word in _GROUP) or not pd.api.types.is_numeric_dtype(values)
-
-
-def _names_things(values: pd.Series) -> bool:
-    if pd.api.types.is_bool_dtype(values):
-        return False
-    if not pd.api.types.is_numeric_dtype(values):
-        return True
-    return pd.api.types.is_integer_dtype(values)
-
-
-def _looks_like_classes(values: pd.Series) -> bool:
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        return True
-    known = values.dropna()
-    return bool((known % 1 == 0).all()) and known.nunique() <= _MOST_CLASSES
-
-
-def _holds_years(values: pd.Series) -> bool:
-    numbers = pd.to_numeric(values, errors="coerce").dropna()
-    return len(numbers) > 0 and bool(((numbers >= 1970) & (numbers <= 2100) & (numbers % 1 == 0)).all())
-
-
-def _years_of(frame: pd.DataFrame, year: str | None) -> list[int]:
-    if year is None:
-        return []
-    if _holds_years(frame[year]):
-        return sorted({int(value) for value in pd.to_numeric(frame[year], errors="coerce").dropna()})
-    return sorted({int(value) for value in parse_times(frame[year])[0].first.dt.year.dropna()})
-
-
-def _holds_dates(values: pd.Series) -> bool:
-    some = values.dropna().head(50)
-    times, unread = parse_times(some)
-    return len(some) > 0 and not unread.any() and bool(times.first.notna().any())
-
-
-def _named(columns: Sequence[str], words: Sequence[str]) -> str | None:
-    return next((name for word in words for name in columns if name.lower() == word), None)
 
 
 def _listed(answer: Any) -> list[str]:

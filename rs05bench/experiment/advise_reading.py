@@ -18,7 +18,8 @@ from rs05bench.experiment.advise_plan import AdvicePlan, task_classes
 from rs05bench.experiment.cell import Bench
 from rs05bench.protocol.audit import warnings_of_table
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.comparison import Comparison, Side, compare, differences
+from rs05bench.protocol.compared_sides import Side
+from rs05bench.protocol.comparison import Comparison, compare, differences
 from rs05bench.protocol.independence import independence
 from rs05bench.protocol.inference.estimate import LEAST, Estimate
 from rs05bench.protocol.manifest import SplitManifest

@@ -18,7 +18,8 @@ from rs05bench.experiment.advise_plan import linear_models, open_task, plain_flo
 from rs05bench.experiment.cell import Bench, run_cell
 from rs05bench.experiment.sensitivity_record import Power, Sensitivity, Variant
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.comparison import Side, differences, score_of
+from rs05bench.protocol.compared_sides import Side
+from rs05bench.protocol.comparison import differences, score_of
 from rs05bench.protocol.inference.power import detectable
 from rs05bench.protocol.manifest import SplitManifest, build_manifest
 from rs05bench.protocol.pooling import Point, Pool

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from rs05bench.protocol.card import MAIN_METRIC, TaskCard
-from rs05bench.protocol.comparison import Difference, Side, differences
+from rs05bench.protocol.compared_sides import Difference, Side
+from rs05bench.protocol.comparison import differences
 from rs05bench.protocol.feature_sets import Content, content_of, is_image
 from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.metrics import find_metric

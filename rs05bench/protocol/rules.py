@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.comparison import Side, cell_drops, differences
+from rs05bench.protocol.compared_sides import Side
+from rs05bench.protocol.comparison import cell_drops, differences
 from rs05bench.protocol.feature_sets import Content, content_of, is_image, set_of
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics import find_metric

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rs05bench.protocol.comparison import Difference, Drop, Side, differences, drop_of, score_of, score_of_sums
+from rs05bench.protocol.compared_sides import Difference, Drop, Side
+from rs05bench.protocol.comparison import differences, drop_of, score_of, score_of_sums
 from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.kept import KeptSums
 from rs05bench.protocol.metrics import Confusion, Sums

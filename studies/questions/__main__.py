@@ -14,7 +14,8 @@ import pandas as pd
 from rs05bench.errors import BenchError
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.comparison import Side, differences, score_of
+from rs05bench.protocol.compared_sides import Side
+from rs05bench.protocol.comparison import differences, score_of
 from rs05bench.protocol.independence import independence
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import Result

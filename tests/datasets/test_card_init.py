@@ -10,9 +10,10 @@ import yaml
 
 from rs05bench.datasets import published
 from rs05bench.datasets.card_check import check_card
-from rs05bench.datasets.card_init import look, propose, questions
+from rs05bench.datasets.card_init import propose, questions
 from rs05bench.datasets.card_writing import write_commented
 from rs05bench.datasets.embedding_table import EmbeddingTable
+from rs05bench.datasets.table_facts import look
 from rs05bench.datasets.task_list import load_task, split_forms, tasks
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard

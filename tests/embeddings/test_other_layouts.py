@@ -135,25 +135,6 @@ def test_a_geobox_of_another_library_is_a_grid(tmp_path):
     assert Grid.of(geobox) == Grid("EPSG:32632", 500_000, 4_000_000, 10, 10, 20, 30)
 
 
-def test_the_simulated_store_is_read_as_it_was_written(tmp_path):
-    from rs05bench.datasets import TesseraEmbedding
-    from rs05bench.datasets.simulated import simulate
-    from rs05bench.datasets.simulated.tessera_store import write_landscapes
-
-    city = simulate("tiny", 0).cities[0]
-    write_landscapes(tmp_path / "store", [(city, 2021, (0, 40, 0, 40)), (city, 2022, (0, 40, 0, 40))])
-    ds = TesseraEmbedding(tmp_path / "store")
-    rows, columns = np.array([10, 30]), np.array([12, 33])
-    lon, lat = city.grid.lonlat(rows, columns)
-    found = {year: ds.points(lon, lat, year) for year in (2021, 2022)}
-    assert np.isfinite(found[2021]).all()
-    assert (np.abs(np.linalg.norm(found[2021], axis=1) - 1) > 0.5).all()
-    assert not np.allclose(found[2021], found[2022])
-    counts = ds.observation_counts(lon, lat, 2021)
-    assert set(counts) == {"s1_asc_obs_count", "s1_desc_obs_count", "s2_obs_count"}
-    assert (counts["s1_asc_obs_count"] == 30).all()
-
-
 def test_several_patches_of_one_place_and_year_are_reported(tmp_path):
     frame, vectors = patches(1, 384)
     pd.concat([frame, frame.assign(embeddings=[vectors[0] + 1])]).to_parquet(tmp_path / "season.parquet")

@@ -11,7 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from rs05bench.models.contract import Check, check_by_name, check_model, contract_data, failed
+from rs05bench.models.contract import Check, check_by_name, check_model, failed
+from rs05bench.models.contract_task import contract_data
 from rs05bench.models.registry import create
 from rs05bench.protocol import Predictions, TaskData
 

@@ -11,7 +11,8 @@ from sklearn.metrics import f1_score, r2_score
 
 import rs05bench
 from rs05bench.errors import ProtocolError
-from rs05bench.protocol.comparison import Side, cell_drops, compare, differences
+from rs05bench.protocol.compared_sides import Side
+from rs05bench.protocol.comparison import cell_drops, compare, differences
 from rs05bench.protocol.inference.over_groups import over_groups
 from rs05bench.protocol.pooling import Point, Pool
 from tests.protocol.toy import World

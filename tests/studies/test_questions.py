@@ -12,7 +12,8 @@ from rs05bench.datamodules.open_data import open_source
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.comparison import Side, differences
+from rs05bench.protocol.compared_sides import Side
+from rs05bench.protocol.comparison import differences
 from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.pooling import Pool
 from rs05bench.protocol.taskdata import TaskData

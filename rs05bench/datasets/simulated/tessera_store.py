@@ -1,41 +1,27 @@
-"""A TESSERA-like store of the simulated landscapes, in the layout of the published one.
+"""A store in the layout of the published one of TESSERA, from blocks of pixels.
 
 Zarr v3; root attributes of the ``geoemb:`` convention; one group a UTM zone (``utm01`` to ``utm60``) in the northern CRS with
 ``embeddings`` int8 (time, band, y, x), ``scales`` float32 (time, y, x), the observation counts, ``time``, ``band``, ``y``, ``x``. A scale
 that is NaN is water or was never embedded, one that is infinite is land that is not filled yet. Chunks are those of the published store,
 shards are smaller.
-
-What the simulated vectors share with the real ones: 128 components, no unit length, one model for all years, and places whose radar is
-missing in some years, where the vector is another one. What they do not share: the network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.datasets.simulated.embedding import CELL, hidden_layer
-from rs05bench.datasets.simulated.landscape import PIXEL, zone_of
-from rs05bench.datasets.simulated.randomness import FloatArray, generator, normal_at, smooth_field
 from rs05bench.embeddings.products import EmbeddingProduct, PixelScale, product
 from rs05bench.errors import DataError
-
-if TYPE_CHECKING:
-    from rs05bench.datasets.simulated.landscape import Base
 
 PRODUCT = "tessera-v1.1-dclimate"
 STEP = 10.0
 CHUNK, SHARD = 32, 512
-RADARLESS_YEARS = (2022, 2023, 2024)
-"""Years in which about a quarter of the land has no radar, as in the published store."""
-
-_MODEL_SEED, _NOISE, _LENGTH = 20252, 0.12, 6.0
 
 
 @dataclass(frozen=True)
@@ -107,19 +93,6 @@ def write_store(
     return Path(path)
 
 
-def write_landscapes(path: str | Path, covered: Sequence[tuple[Base, int, tuple[int, int, int, int] | None]]) -> Path:
-    """Write landscapes, each in a year, as a store.
-
-    Args:
-        path: Folder of the store.
-        covered: Landscape, year and window (first and last row, first and last column of its pixels; None for all).
-    """
-    zones: dict[int, list[Block]] = {}
-    for landscape, year, window in covered:
-        zones.setdefault(zone_of(landscape.grid), []).append(_block(landscape, year, window))
-    return write_store(path, zones, years=sorted({year for _, year, _ in covered}))
-
-
 def _write_zone(root: Any, zone: int, blocks: Sequence[Block], years: list[int], record: EmbeddingProduct, complete: list[int]) -> None:
     from zarr.codecs import BloscCodec
 
@@ -175,57 +148,3 @@ def _write_zone(root: Any, zone: int, blocks: Sequence[Block], years: list[int],
         planes[record.scale.array][here] = block.scales
         for name, values in block.counts.items():
             planes[name][here] = values
-
-
-@cache
-def _weights(size: int, hidden: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    rng = generator(_MODEL_SEED, "map")
-    bend, out = rng.standard_normal(hidden), rng.standard_normal((hidden, size)) / np.sqrt(hidden)
-    radarless = rng.standard_normal(size)
-    return (0.5 * bend).astype(np.float32), out.astype(np.float32), radarless.astype(np.float32)
-
-
-def _block(landscape: Base, year: int, window: tuple[int, int, int, int] | None) -> Block:
-    """One landscape in one year: a 60 m cell of the landscape is 6 x 6 equal pixels."""
-    record = product(PRODUCT)
-    r0, r1, c0, c1 = (edge // CELL for edge in window or (0, landscape.grid.height, 0, landscape.grid.width))
-    rows, columns = (axis.ravel() for axis in np.mgrid[r0:r1, c0:c1])
-    hidden = hidden_layer(landscape, year, rows, columns)
-    bend, second, radarless = _weights(record.size, hidden.shape[1])
-    vectors = np.tanh(0.8 * hidden + bend) @ second
-    vectors += _NOISE * normal_at(landscape.seed, ("tessera", landscape.name, year), rows.astype(np.int64) * 100_000 + columns, record.size)
-    seen = _radar(landscape, year, (landscape.grid.height // CELL, landscape.grid.width // CELL))[rows, columns]
-    vectors += np.where(seen, 0, 0.35)[:, None] * radarless
-    vectors *= _LENGTH / np.sqrt(record.size)
-    scales = np.abs(vectors).max(axis=1).astype(np.float32) / np.float32(127)
-    values = np.rint(vectors / scales[:, None]).astype(np.int8)
-    scales[landscape.gaps.at(year, rows, columns)] = np.nan
-    shape, repeat = (r1 - r0, c1 - c0), round(CELL * PIXEL / STEP)
-
-    def pixels(plane: NDArray[Any]) -> NDArray[Any]:
-        return plane.reshape(*plane.shape[:-1], *shape).repeat(repeat, axis=-2).repeat(repeat, axis=-1)
-
-    asc = np.where(seen, 30, 0).astype(np.uint16)
-    optical = np.full(rows.shape, 45, dtype=np.uint16)
-    counts = dict(zip(record.observation_counts, (pixels(asc), pixels(asc // 2), pixels(optical)), strict=True))
-    return Block(
-        year,
-        landscape.grid.west + c0 * CELL * PIXEL,
-        landscape.grid.north - r0 * CELL * PIXEL,
-        pixels(np.ascontiguousarray(values.T)),
-        pixels(scales),
-        counts,
-    )
-
-
-@cache
-def _radarless(seed: int, name: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    field = smooth_field(generator(seed, "radar", name), shape, 40)
-    return np.asarray(field < np.quantile(field, 0.25))
-
-
-def _radar(landscape: Base, year: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which cells a radar saw in a year."""
-    if year not in RADARLESS_YEARS:
-        return np.ones(shape, dtype=bool)
-    return ~_radarless(landscape.seed, landscape.name, shape)

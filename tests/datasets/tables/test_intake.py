@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from rs05bench.datasets.card_check import check_card
-from rs05bench.datasets.card_init import look, next_steps, propose, questions, settle
+from rs05bench.datasets.card_init import next_steps, propose, questions, settle
 from rs05bench.datasets.embedding_table import EmbeddingTable
+from rs05bench.datasets.table_facts import look
 from rs05bench.datasets.tables.zones import candidate_crs, named_crs, to_degrees
 
 CLASSES = ("corn", "rice", "wheat", "grass")

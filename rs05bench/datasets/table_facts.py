@@ -1,0 +1,242 @@
+"""What a table says of itself before there is a card: columns, position, years, families of embeddings, oddities."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rs05bench.datasets.tables.card_files import FILE_COLUMN, INDEX_COLUMN, ROW_COLUMN, read_files
+from rs05bench.datasets.tables.column_roles import (
+    EASTING,
+    LATITUDE,
+    LONGITUDE,
+    NORTHING,
+    constant,
+    exact_copies,
+    is_id,
+    is_position,
+    is_split,
+)
+from rs05bench.datasets.tables.numbered_columns import NumberedColumns, find_families
+from rs05bench.embeddings.products import no_vector, of_columns, product
+from rs05bench.errors import DataError
+from rs05bench.protocol.intake.keys import as_keys, two_spellings
+from rs05bench.protocol.intake.sentinels import sentinels
+from rs05bench.protocol.intake.tablefile import GEO_COLUMN
+from rs05bench.protocol.intake.times import parse_times
+
+WITH_YEAR = re.compile(r"(.+)_((?:19|20)\d{2})")
+
+
+GROUP = ("region", "state", "county", "city", "site", "fire", "biome", "ecoregion", "tile", "country", "province", "district", "zone")
+
+
+MOST_CLASSES = 50
+
+
+FEW_UNITS = 60
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What a table shows of itself.
+
+    Attributes:
+        frame: The table.
+        files: Globs that find it.
+        families: Embeddings: numbered columns that belong together.
+        wide_years: Years of wide columns (`A00_2018`).
+        x: Column of longitude or easting.
+        y: Column of latitude or northing.
+        projected: Whether x and y are metres of some CRS, not degrees.
+        geometry: Whether the file has geometries.
+        year: Column of the year; that of the date where only dates hold it.
+        time: Column of the date.
+        names: Columns that hold text, or whole numbers with few values, by how many values they have.
+        numbers: Columns that hold numbers and may be features.
+        aside: Columns that may be neither: ids, splits somebody made, positions -> why.
+        remarks: What was taken for granted in reading the files, and what looks odd.
+    """
+
+    frame: pd.DataFrame
+    files: list[str]
+    families: list[NumberedColumns]
+    wide_years: list[int]
+    x: str | None
+    y: str | None
+    projected: bool
+    geometry: bool
+    year: str | None
+    time: str | None
+    names: dict[str, int]
+    numbers: list[str]
+    aside: dict[str, str]
+    remarks: list[str]
+
+    @property
+    def bands(self) -> list[str]:
+        """Columns of all embeddings."""
+        return [column for family in self.families for column in family.columns]
+
+
+def look(table: str | Path) -> TableFacts:
+    """Reads a table (a file, or a folder of CSV files) and sorts its columns.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    path = Path(table)
+    name, mark, layer = path.name.rpartition("#")
+    whole = path.is_file() or not mark
+    files = ["*.csv"] if path.is_dir() else [glob.escape(path.name) if whole else f"{glob.escape(name)}#{layer}"]
+    frame, remarks = read_files(path if path.is_dir() else path.parent, files, text=(), source=str(path))
+    columns = [name for name in map(str, frame.columns) if name not in (FILE_COLUMN, ROW_COLUMN, INDEX_COLUMN, GEO_COLUMN, "geometry")]
+    wide = [match for name in columns if (match := WITH_YEAR.fullmatch(name)) and match[1] in product().bands]
+    families = find_families(frame, [name for name in columns if name not in {match.string for match in wide}])
+    if wide and not families:
+        families = [NumberedColumns(wide[0][1][0], tuple(match.string for match in wide), product().family)]
+    components = {column for family in families for column in family.columns}
+    rest = [name for name in columns if name not in components]
+    x, y, projected = _position(frame, rest)
+    year = next((name for name in rest if re.fullmatch(r"(?i)year|jahr|annee|ano|yr|.*_year", name) and _holds_years(frame[name])), None)
+    time = next(
+        (name for name in rest if re.fullmatch(r"(?i)(.*_)?(date|time|timestamp|datetime)", name) and _holds_dates(frame[name])), None
+    )
+    if year is None and time is not None:
+        year = time
+    taken = {x, y, year, time}
+    aside = {name: why for name in rest if name not in taken and (why := _aside(name, frame, frame.get(year, None)))}
+    names = {name: int(frame[name].nunique()) for name in rest if name not in taken and _names_things(frame[name])}
+    numbers = [name for name in rest if name not in taken and name not in aside and pd.api.types.is_numeric_dtype(frame[name])]
+    has_geometry = GEO_COLUMN in frame or "geometry" in frame
+    wide_years = sorted({int(match[2]) for match in wide})
+    facts = TableFacts(frame, files, families, wide_years, x, y, projected, has_geometry, year, time, names, numbers, aside, remarks)
+    remarks += _oddities(facts)
+    return facts
+
+
+def unique_key(frame: pd.DataFrame, rest: Mapping[str, int], year: str | None) -> list[str]:
+    """Columns that together name every row: an id, with the year where ids repeat; none where no id does."""
+    ids = [name for name in rest if not is_split(name) and is_id(name, frame[name], frame[year] if year else None)]
+    ids += [name for name in rest if name not in ids and re.search(r"(?i)(^|_)(code|name)$", name)]
+    for name in ids:
+        if frame[name].notna().all() and frame[name].is_unique:
+            return [name]
+    for name in ids:
+        if year and name != year and frame[name].notna().all() and not frame.duplicated([name, year]).any():
+            return [name, year]
+    return []
+
+
+def refuse_spellings(frame: pd.DataFrame, columns: Sequence[str], source: str) -> None:
+    """Stops where a key column holds one key in two spellings."""
+    for column in columns:
+        if found := two_spellings(as_keys(frame[column]).unique()):
+            raise DataError(
+                f"column {column!r} holds one key in two spellings: {found[0]}",
+                source=source,
+                remedy="Write it one way in the table, then call card init again.",
+            )
+
+
+def _position(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[str | None, str | None, bool]:
+    """Columns of x and y, and whether they are metres."""
+    for xs, ys in ((LONGITUDE, LATITUDE), (EASTING, NORTHING)):
+        x, y = _named(columns, xs), _named(columns, ys)
+        if x is None or y is None:
+            continue
+        values = frame[[x, y]].apply(pd.to_numeric, errors="coerce").abs().max()
+        if values.isna().any():
+            continue
+        return x, y, bool(values[x] > 360 or values[y] > 90)
+    return None, None, False
+
+
+def _aside(name: str, frame: pd.DataFrame, year: pd.Series | None) -> str:
+    if is_position(name):
+        return "a coordinate"
+    if is_split(name) and frame[name].nunique() <= 20:
+        return "a split somebody made"
+    return "an id" if is_id(name, frame[name], year) else ""
+
+
+def _oddities(facts: TableFacts) -> list[str]:
+    """What a careful person would say at first sight."""
+    frame, said = facts.frame, []
+    if len(frame) < FEW_UNITS:
+        said.append(f"{len(frame)} rows are few: differences between models will not show, and intervals will be wide")
+    where = [name for name in (facts.x, facts.y, facts.year) if name]
+    if copies := exact_copies(frame, [*facts.bands, *facts.numbers, *where]):
+        said.append(f"{copies:,} rows are exact copies of other rows (same values, same place): remove them, or they count twice")
+    if still := constant(frame, [*facts.bands, *facts.numbers]):
+        said.append(f"{len(still)} columns hold one value only ({_some(still)}): they tell nothing")
+    for family in facts.families:
+        vectors, known = frame[list(family.columns)].to_numpy(dtype=np.float64, na_value=np.nan), of_columns(list(family.columns))
+        none = (no_vector(vectors) if known is None else known.missing(vectors)) & ~np.isnan(vectors).any(axis=1)
+        if none.any():
+            said.append(f"{int(none.sum()):,} rows hold a code instead of the embedding {family.label}: they count as missing")
+    cells: dict[float, int] = {}
+    for name in (*facts.bands, *facts.numbers):
+        for code, count in sentinels(frame[name]).items():
+            cells[code] = cells.get(code, 0) + count
+    said += [f"{code:g} stands in {count:,} cells: a code for a missing value, counted as missing" for code, count in cells.items()]
+    if unknown := [family for family in facts.families if not family.product]:
+        said.append(f"{len(unknown[0].columns)} numbered columns {unknown[0].label} look like an embedding")
+    if facts.aside:
+        said.append(f"no features: {', '.join(f'{name} ({why})' for name, why in list(facts.aside.items())[:6])}")
+    return said
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{names[0]} .. {names[-1]}"
+
+
+def is_group(name: str, values: pd.Series) -> bool:
+    """Whether a column looks like a group: its name says so, or it holds text."""
+    return any(word in name.lower() for word in GROUP) or not pd.api.types.is_numeric_dtype(values)
+
+
+def _names_things(values: pd.Series) -> bool:
+    if pd.api.types.is_bool_dtype(values):
+        return False
+    if not pd.api.types.is_numeric_dtype(values):
+        return True
+    return pd.api.types.is_integer_dtype(values)
+
+
+def looks_like_classes(values: pd.Series) -> bool:
+    """Whether a column looks like classes: text, or few whole numbers."""
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return True
+    known = values.dropna()
+    return bool((known % 1 == 0).all()) and known.nunique() <= MOST_CLASSES
+
+
+def _holds_years(values: pd.Series) -> bool:
+    numbers = pd.to_numeric(values, errors="coerce").dropna()
+    return len(numbers) > 0 and bool(((numbers >= 1970) & (numbers <= 2100) & (numbers % 1 == 0)).all())
+
+
+def years_of(frame: pd.DataFrame, year: str | None) -> list[int]:
+    """The years of a column, sorted; empty without one."""
+    if year is None:
+        return []
+    if _holds_years(frame[year]):
+        return sorted({int(value) for value in pd.to_numeric(frame[year], errors="coerce").dropna()})
+    return sorted({int(value) for value in parse_times(frame[year])[0].first.dt.year.dropna()})
+
+
+def _holds_dates(values: pd.Series) -> bool:
+    some = values.dropna().head(50)
+    times, unread = parse_times(some)
+    return len(some) > 0 and not unread.any() and bool(times.first.notna().any())
+
+
+def _named(columns: Sequence[str], words: Sequence[str]) -> str | None:
+    return next((name for word in words for name in columns if name.lower() == word), None)
