@@ -255,6 +255,12 @@ def families() -> set[str]:
     return {record.family for record in all_products().values()}
 
 
+def pixel_families() -> tuple[str, ...]:
+    """Families that have a vector for every pixel, so that a network can read chips of them; the default one first."""
+    found = {record.family for record in all_products().values() if record.unit == "pixel"}
+    return (DEFAULT_FAMILY, *sorted(found - {DEFAULT_FAMILY}))
+
+
 def no_vector(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Which rows (n, d) of an unknown embedding hold no vector: all components are one number, which no encoder gives."""
     return (vectors == vectors[:, :1]).all(axis=1)

@@ -209,15 +209,15 @@ def source_of(inputs: str, data: ChipData) -> Callable[[Batch], Tensor]:
     """What gives the feature maps (B, d, h, w) of a batch: one value a pixel, or one for the whole image.
 
     Args:
-        inputs: `raw` (bands of all dates as reflectance, and the indices they allow), `alphaearth`, `hybrid`, `statistics` (mean, standard
-            deviation, minimum and maximum of each band over the image), or a place encoder.
-        data: Says bands and scale.
+        inputs: `raw` (bands of all dates as reflectance, and the indices they allow), `hybrid`, a family of embedding products,
+            `statistics` (mean, standard deviation, minimum and maximum of each band over the image), or a place encoder.
+        data: Says bands, scale and the embedding's product.
     """
     if inputs in PLACE_ENCODERS:
         return partial(_place, inputs)
     if inputs == "statistics":
         return partial(_statistics, float(data.scale))
-    stack = InputStack(inputs, data.bands, data.scale)  # type: ignore[arg-type]
+    stack = InputStack(inputs, data.bands, data.scale, data.embedding_product)
     return partial(_colours, stack, named_bands(data.bands)) if inputs == "raw" else stack
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.errors import DataError
 from rs05bench.models.adaptation import Adaptation, adapt
 from rs05bench.models.backbones import build_backbone
@@ -17,7 +18,7 @@ from rs05bench.models.heads import DecoderHead, LinearHead, PooledHead
 from rs05bench.models.networks import EncoderNetwork
 from rs05bench.models.options import AdaptationOptions, DeepOptions, EncoderOptions, HeadOptions
 from rs05bench.models.plan import ChipData
-from rs05bench.models.scratch import EMBEDDING_BANDS, INDICES, InputStack, ScratchNetwork
+from rs05bench.models.scratch import INDICES, InputStack, ScratchNetwork
 from rs05bench.models.training import seeded
 
 
@@ -37,7 +38,16 @@ def inspect_data(data: ChipData) -> dict[str, Any]:
         "image_size": int(max(batch[key].shape[-2:])),
         "resolution_m": getattr(data, "resolution_m", None),
         "extra": int(batch["extra"].shape[1]) if "extra" in batch else 0,
+        # The record and not its name: a saved model is loaded where a record of the user's own is not.
+        "embedding": data.embedding_product.sized(batch["embedding"].shape[1]).model_dump(mode="json") if "embedding" in batch else None,
     }
+
+
+def product_in(facts: dict[str, Any]) -> EmbeddingProduct | None:
+    """The embedding product that `inspect_data` found in the batches; None where they hold none."""
+    if "embedding" not in facts:  # a model saved before there were other products
+        return product()
+    return None if facts["embedding"] is None else EmbeddingProduct.model_validate(facts["embedding"])
 
 
 def build_network(spec: DeepSpec, facts: dict[str, Any], options: DeepOptions, seed: int) -> nn.Module:
@@ -83,15 +93,15 @@ def build_network(spec: DeepSpec, facts: dict[str, Any], options: DeepOptions, s
 
 
 def _scratch(spec: DeepSpec, facts: dict[str, Any], outputs: int) -> nn.Module:
-    stack = InputStack(spec.inputs, facts["bands"], facts["scale"])  # type: ignore[arg-type]
+    stack = InputStack(spec.inputs, facts["bands"], facts["scale"], product_in(facts))
     channels = 0
-    if spec.inputs != "alphaearth":
+    if stack.reads_image:
         channels += facts["num_frames"] * len(facts["bands"])
     if spec.inputs == "hybrid":
         usable = sum(any(a in stack.bands for a in first) and any(b in stack.bands for b in second) for first, second in INDICES.values())
         channels += facts["num_frames"] * usable + facts["extra"]
-    if spec.inputs != "raw":
-        channels += EMBEDDING_BANDS
+    if stack.product is not None:
+        channels += stack.product.size
     return ScratchNetwork(stack, spec.learner, channels, outputs, pooled=facts["kind"] != "segmentation")
 
 

@@ -20,6 +20,7 @@ from rs05bench.models.learner_names import SHALLOW_NAMES
 if TYPE_CHECKING:
     from torch import nn
 
+    from rs05bench.embeddings.products import EmbeddingProduct
     from rs05bench.protocol import ModelCard
 
 _ADAPTATIONS = ("frozen", "decoder", "adapter", "lora", "full")
@@ -33,7 +34,7 @@ class DeepSpec:
     Args:
         name: ``<input or backbone>/<learner or adaptation>[@random]``.
         tier: A tier of the protocol.
-        inputs: Backbone, or ``raw``, ``alphaearth``, ``hybrid``.
+        inputs: Backbone, or ``raw``, ``hybrid``, or a family of embedding products.
         learner: Adaptation or architecture.
         random_twin: Whether the encoder starts from random weights.
         data: ``chips`` (a data module) or ``series`` (a TaskData with the feature set ``presto``).
@@ -60,15 +61,20 @@ class DeepSpec:
 _SCRATCH = (
     DeepSpec("raw/unet", "raw", "raw", "unet"),
     DeepSpec("raw/segformer", "raw", "raw", "segformer"),
-    DeepSpec("alphaearth/conv1x1", "embedding", "alphaearth", "conv1x1"),
-    DeepSpec("alphaearth/unet", "embedding", "alphaearth", "shallow-unet"),
     DeepSpec("hybrid/unet", "hybrid", "hybrid", "unet"),
 )
+_ON_EMBEDDINGS = {"conv1x1": "conv1x1", "unet": "shallow-unet"}
+"""Heads on the pixels of an embedding, and the network behind each."""
 
 
 def catalogue() -> dict[str, DeepSpec]:
     """The deep models that lists name. Cheap: nothing heavy is imported."""
+    from rs05bench.embeddings.products import pixel_families
+
     specs = {spec.name: spec for spec in _SCRATCH}
+    for family in pixel_families():
+        for head, network in _ON_EMBEDDINGS.items():
+            specs[f"{family}/{head}"] = DeepSpec(f"{family}/{head}", "embedding", family, network)
     for backbone in BACKBONES:
         for learner in (*_ADAPTATIONS, *_ON_FEATURES):
             for suffix in ("", "@random"):
@@ -96,7 +102,6 @@ def _on_encoder(name: str, backbone: str, learner: str, *, random_twin: bool) ->
 
 def model_card(spec: DeepSpec, network: nn.Module | None = None, options: Mapping[str, Any] | None = None) -> ModelCard:
     """The card of a deep model; parameter counts need the network."""
-    from rs05bench.embeddings.products import families, product
     from rs05bench.models.input_tiers import facts_of
     from rs05bench.protocol import ModelCard
 
@@ -106,8 +111,8 @@ def model_card(spec: DeepSpec, network: nn.Module | None = None, options: Mappin
 
         total, trainable = parameter_counts(network)
     declared: dict[str, Any] = {"licence": "MIT", "open_weights": True}
-    if spec.inputs in families() or spec.inputs == "hybrid":
-        declared = facts_of([product(*([] if spec.inputs == "hybrid" else [spec.inputs]))])
+    if spec.tier in ("embedding", "hybrid"):
+        declared = facts_of(_products(spec, network))
     elif spec.backbone is not None:
         if spec.inputs == "presto":
             licence, citation = PRESTO_LICENCE, PRESTO_CITATION
@@ -133,3 +138,15 @@ def model_card(spec: DeepSpec, network: nn.Module | None = None, options: Mappin
         },
         **declared,
     )
+
+
+def _products(spec: DeepSpec, network: nn.Module | None) -> list[EmbeddingProduct]:
+    """The product that a network reads; before there is one, all of the family that its name says."""
+    from rs05bench.embeddings.products import all_products, product
+
+    if network is not None:
+        from rs05bench.models.scratch import ScratchNetwork
+
+        if isinstance(network, ScratchNetwork) and network.stack.product is not None:
+            return [network.stack.product]
+    return [product()] if spec.inputs == "hybrid" else [record for record in all_products().values() if record.family == spec.inputs]

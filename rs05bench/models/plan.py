@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import ValidationError
 
+from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard, Training
 from rs05bench.protocol.cell_record import TrainingRecord
@@ -42,6 +43,10 @@ class ChipData(Protocol):
     @property
     def steps(self) -> int:
         """Optimiser steps every tier gets."""
+
+    @property
+    def embedding_product(self) -> EmbeddingProduct:
+        """What ``embedding`` in a batch is of."""
 
     @property
     def card(self) -> TaskCard | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rs05bench.embeddings.card_products import products_of
-from rs05bench.embeddings.products import DEFAULT, product
+from rs05bench.embeddings.products import DEFAULT, EmbeddingProduct, pixel_families, product
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.extras import extra_of, missing_extra
 from rs05bench.models.input_tiers import facts_of, tier_of
@@ -34,8 +34,8 @@ ENTRY_POINTS = "rs05bench.models"
 FLOOR_NAMES = ("majority", "mean", "nearest", "last-year", "covariates")
 NEED_WEIGHTS = ("frozen", "decoder", "adapter", "lora", "full")
 TABLE_READERS = ("table", "presto")
-CHIP_INPUTS = {"raw": "raw", "statistics": "raw", "alphaearth": "embedding", "hybrid": "hybrid"}
-"""What shallow learners read of chips, pixel by pixel or as statistics of the image, and the tier that is."""
+_CHIP_INPUTS = {"raw": "raw", "statistics": "raw", "hybrid": "hybrid"}
+"""What shallow learners read of chips besides embeddings, pixel by pixel or as statistics of the image, and the tier that is."""
 
 
 @dataclass(frozen=True)
@@ -205,12 +205,15 @@ def _is_chip_baseline(inputs: str, learner: str, card: TaskCard) -> bool:
         return False
     if inputs == "floor":
         return learner in ("majority", "nearest")
-    return learner in SHALLOW_NAMES and "classification" in kinds_of(learner) and (inputs in CHIP_INPUTS or inputs in PLACE_ENCODERS)
+    return (
+        learner in SHALLOW_NAMES and "classification" in kinds_of(learner) and (_chip_tier(inputs) is not None or inputs in PLACE_ENCODERS)
+    )
 
 
 def _chip_baselines(card: TaskCard) -> Iterator[Listed]:
     """The baselines of a chip task: those on embeddings only where its card names some."""
-    inputs = [*PLACE_ENCODERS, *(name for name, tier in CHIP_INPUTS.items() if tier == "raw" or card.preprocessing.embeddings)]
+    there = ["hybrid", _chip_product(card).family] if card.preprocessing.embeddings else []
+    inputs = [*PLACE_ENCODERS, "raw", "statistics", *there]
     learners = [learner for learner in SHALLOW_NAMES if "classification" in kinds_of(learner)]
     for name in ("floor/majority", "floor/nearest", *(f"{source}/{learner}" for source in inputs for learner in learners)):
         yield Listed(_chip_card(name, card), "built in", ("segmentation",))
@@ -218,17 +221,28 @@ def _chip_baselines(card: TaskCard) -> Iterator[Listed]:
 
 def _chip_card(name: str, task: TaskCard) -> ModelCard:
     inputs, _, learner = name.partition("/")
-    if inputs not in CHIP_INPUTS:
+    tier = _chip_tier(inputs)
+    if tier is None:
         return _built_in_card(name, task)
     from rs05bench.models.learners import LEARNERS
     from rs05bench.protocol import ModelCard
 
     known = LEARNERS[learner]
     facts: dict[str, Any] = {"licence": known.licence, "citation": known.citation}
-    if CHIP_INPUTS[inputs] != "raw":
-        read = facts_of([product()])
+    if tier != "raw":
+        read = facts_of([_chip_product(task)])
         facts |= read | {"citation": f"{read['citation']}; {known.citation}"}
-    return ModelCard.model_validate({"name": name, "tier": CHIP_INPUTS[inputs], "inputs": inputs, "learner": learner, **facts})
+    return ModelCard.model_validate({"name": name, "tier": tier, "inputs": inputs, "learner": learner, **facts})
+
+
+def _chip_tier(inputs: str) -> str | None:
+    """The tier of what a shallow learner reads of chips; None where it is nothing of a chip."""
+    return "embedding" if inputs in pixel_families() else _CHIP_INPUTS.get(inputs)
+
+
+def _chip_product(card: TaskCard) -> EmbeddingProduct:
+    """The product of the tiles that a chip task was given."""
+    return product(card.preprocessing.embedding_product or DEFAULT)
 
 
 def _not_for_chips(name: str, card: TaskCard) -> DataError:
@@ -384,6 +398,9 @@ def _readable(entry: _Outside, card: TaskCard) -> bool:
     if entry.data == "any":
         return True
     is_table = card.kind != "segmentation" and card.reader in TABLE_READERS
+    if entry.data == "chips" and entry.card is not None and entry.card.tier == "embedding":
+        # Tiles of a product are read by the models of its family alone.
+        return not is_table and entry.card.inputs == _chip_product(card).family
     return ("presto" in card.features) if entry.data == "series" and is_table else (entry.data == "chips") != is_table
 
 

@@ -1,4 +1,4 @@
-"""Networks trained from scratch: the baseline every adapted encoder has to beat, and the heads that read AlphaEarth chips.
+"""Networks trained from scratch: the baseline every adapted encoder has to beat, and the heads that read chips of an embedding.
 
 U-Net (Ronneberger et al. 2015, arXiv:1505.04597) and SegFormer (Xie et al. 2021, arXiv:2105.15203) are segmentation_models_pytorch's,
 without ImageNet weights: nothing pretrained may enter this tier. Inputs are standardised with statistics of the training role.
@@ -7,18 +7,16 @@ without ImageNet weights: nothing pretrained may enter this tier. Inputs are sta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.errors import DataError
 from rs05bench.models.backbones.bands import named_bands
 
-Inputs = Literal["raw", "alphaearth", "hybrid"]
-EMBEDDING_BANDS = 64
-MASKED = -128
 # (index, near or first band, far or second band): (first - second) / (first + second).
 INDICES = {
     "NDVI": (("NIR_NARROW", "NIR_BROAD"), ("RED",)),
@@ -29,25 +27,40 @@ INDICES = {
 
 
 class InputStack(nn.Module):
-    """Turns a batch into one tensor of channels: reflectance, indices, AlphaEarth, extra layers.
+    """Turns a batch into one tensor of channels: reflectance, indices, the embedding, extra layers.
 
     Args:
-        inputs: ``raw`` (all dates of all bands), ``alphaearth`` (the embedding), ``hybrid`` (bands, NDVI, NBR, NDWI, NDBI, the embedding,
-            and extra layers).
+        inputs: ``raw`` (all dates of all bands), ``hybrid`` (bands, NDVI, NBR, NDWI, NDBI, the embedding, and extra layers), or a family of
+            embedding products (the embedding alone).
         bands: Bands of the data, in channel order.
         scale: The number that stands for a reflectance of 1.
+        product: What the embedding is of; None where the data have none.
+
+    Raises:
+        DataError: The embedding is of another family than the one that is read, or absent.
     """
 
-    def __init__(self, inputs: Inputs, bands: Sequence[str], scale: float) -> None:
+    def __init__(self, inputs: str, bands: Sequence[str], scale: float, product: EmbeddingProduct | None = None) -> None:
         super().__init__()
         self.inputs = inputs
-        self.bands = named_bands(bands) if inputs != "alphaearth" else ()
+        self.reads_image = inputs in ("raw", "hybrid")
+        self.bands = named_bands(bands) if self.reads_image else ()
         self.scale = float(scale)
+        self.product = None if inputs == "raw" else product
+        if inputs != "raw" and product is None:
+            raise DataError(
+                "the batch has no 'embedding'", remedy="Add tiles of the embedding to the data, or use a raw/ or encoder model."
+            )
+        if not self.reads_image and product is not None and product.family != inputs:
+            raise DataError(
+                f"a model on {inputs} was given an embedding of {product.name}",
+                remedy=f"Use {product.family}/..., or name the product of the tiles: preprocessing: {{embedding_product: NAME}}.",
+            )
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """(B, channels, H, W), missing values NaN."""
         parts: list[Tensor] = []
-        if self.inputs != "alphaearth":
+        if self.reads_image:
             image = batch["image"].float() / self.scale
             if image.shape[-3] != len(self.bands):
                 raise DataError(
@@ -57,12 +70,8 @@ class InputStack(nn.Module):
             parts.append(dates.flatten(1, 2))
             if self.inputs == "hybrid":
                 parts.append(torch.stack(self._indices(dates), dim=2).flatten(1, 2))
-        if self.inputs != "raw":
-            if "embedding" not in batch:
-                raise DataError(
-                    "the batch has no 'embedding'", remedy="Add the AlphaEarth chips to the data, or use a raw/ or encoder model."
-                )
-            parts.append(decode_embedding(batch["embedding"]))
+        if self.product is not None:
+            parts.append(decode_embedding(batch["embedding"], self.product))
         if self.inputs == "hybrid" and "extra" in batch:
             parts.append(batch["extra"].float())
         return torch.cat(parts, dim=1)
@@ -98,15 +107,13 @@ def spectral_indices(dates: Tensor, bands: Sequence[str]) -> list[Tensor]:
     return found
 
 
-def decode_embedding(embedding: Tensor) -> Tensor:
-    """AlphaEarth as unit vectors: int8 is decoded by sign(v) (v / 127.5)^2 with -128 missing, floating point is taken as decoded."""
-    if embedding.shape[1] != EMBEDDING_BANDS:
-        raise DataError(f"an AlphaEarth chip has {EMBEDDING_BANDS} bands; this has {embedding.shape[1]}", remedy="Give A00-A63.")
-    if embedding.is_floating_point():
-        return embedding.float()
-    value = embedding.float()
-    decoded = value.sign() * (value / 127.5).square()
-    return torch.where(embedding == MASKED, torch.nan, decoded)
+def decode_embedding(embedding: Tensor, product: EmbeddingProduct) -> Tensor:
+    """Components (B, D, H, W) of an embedding as its product's codec holds it, NaN where missing; floating point is taken as decoded.
+
+    Raises:
+        DataError: The chip has another number of components than the product.
+    """
+    return product.sized(embedding.shape[1]).codec.decode_tensor(embedding).float()
 
 
 class ScratchNetwork(nn.Module):

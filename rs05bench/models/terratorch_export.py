@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from rs05bench.errors import ProtocolError
 from rs05bench.models.backbones import backbone_spec
+from rs05bench.models.chip_network import product_in
 from rs05bench.models.options import AdaptationOptions, EncoderOptions, HeadOptions, ScheduleOptions
 from rs05bench.models.plan import IGNORE, training_of
-from rs05bench.models.scratch import EMBEDDING_BANDS, ScratchNetwork
+from rs05bench.models.scratch import ScratchNetwork
 from rs05bench.models.summary import TrainingSummary, summarise
 from rs05bench.models.terratorch_parts import NativeParts, native_parts, reads_coordinates
 from rs05bench.models.terratorch_training import optimiser_arguments, trainer_arguments, transforms
@@ -217,11 +218,11 @@ def _summarised(model: DeepModel, data: ChipData, cell: _Cell) -> tuple[nn.Modul
 def _channels(model: DeepModel, facts: dict[str, Any]) -> dict[str, int]:
     """Rasters that our network reads, and the channels of each, in the order in which patches hold them."""
     image = {"image": facts["num_frames"] * len(facts["bands"])}
-    embedding = {"embedding": EMBEDDING_BANDS}
-    if model.spec.inputs == "alphaearth":
-        return embedding
-    if model.spec.inputs == "hybrid":
-        return image | embedding | ({"extra": facts["extra"]} if facts["extra"] else {})
+    product = product_in(facts)
+    if product is not None and model.spec.tier == "embedding":
+        return {"embedding": product.size}
+    if product is not None and model.spec.tier == "hybrid":
+        return image | {"embedding": product.size} | ({"extra": facts["extra"]} if facts["extra"] else {})
     return image | ({"time": 2 * facts["num_frames"], "location": 2} if reads_coordinates(model) else {})
 
 

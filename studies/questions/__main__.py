@@ -21,6 +21,7 @@ from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.splits import Split
 
+from .fits import curves, details, schedule
 from .page import Row, digest_of, two, write_page
 from .record import ROLES, StudyRecord, load_study, study_names
 from .setting import CARDS, Found, Setting
@@ -46,6 +47,7 @@ def run_study(study: StudyRecord, setting: Setting, docs: Path) -> tuple[Path, l
     own = _own(study)
     found = own(setting) if own else Found()
     results += found.results
+    results = list({result.digest: result for result in results}.values())  # grids of a record may overlap
     for result in found.results:
         targets.setdefault(result.cell.task, result.cell.target)
     pool = Pool.of(results)
@@ -58,8 +60,11 @@ def run_study(study: StudyRecord, setting: Setting, docs: Path) -> tuple[Path, l
     ]
     rows += found.rows
     notes = _alike(pool, [side for _, *sides in asked for side in sides], ResultStore(setting.store))
-    scores = _scores(pool, [side for _, *sides in asked for side in sides])
-    return write_page(study, rows, results, [*scores, *found.tables], docs, notes=notes, quick=setting.quick), rows
+    tables = _scores(pool, [side for _, *sides in asked for side in sides])
+    if study.also:
+        tables += [details(results, study.also), schedule(results)]
+        curves(results, docs / f"{study.name}-curves.png")
+    return write_page(study, rows, results, [*tables, *found.tables], docs, notes=notes, quick=setting.quick), rows
 
 
 def _scores(pool: Pool, sides: Sequence[tuple[Point, str]]) -> list[tuple[str, pd.DataFrame]]:

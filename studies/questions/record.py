@@ -102,6 +102,7 @@ class StudyRecord(_Record):
         minutes: Time at full size on one core, as measured or estimated.
         grids: Cells over public cards.
         contrasts: The comparisons; p-values are corrected (Holm) over all of them together.
+        also: Metrics shown for every model beside the main one, with drop and cost; none where empty.
         limits: What the answer does not say.
         says: The answer in words, for the numbers named.
     """
@@ -114,6 +115,7 @@ class StudyRecord(_Record):
     minutes: float
     grids: list[Grid] = Field(default_factory=list)
     contrasts: list[Contrast] = Field(default_factory=list)
+    also: list[str] = Field(default_factory=list)
     limits: list[str]
     says: Says | None = None
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from rs05bench.embeddings.products import product
+
 HLS6 = ["B02", "B03", "B04", "B8A", "B11", "B12"]
 
 
@@ -52,6 +54,7 @@ class Chips:
         self.view = self
         self.kind, self.steps, self.num_frames, self.scale = kind, steps, frames, scale
         self.bands = bands or HLS6
+        self.embedding_product = product()
         self.classes = None if kind == "regression" else ("unburnt", "burnt")
         self.asked: list[str] = []
         self.val = True

@@ -1,4 +1,4 @@
-"""What so many groups can show, against the tables of G*Power and against simulation."""
+"""What so many groups can show, against the tables of G*Power and against simulation; Holm's correction, by hand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rs05bench.errors import ProtocolError
+from rs05bench.protocol.inference.hypothesis_tests import holm
 from rs05bench.protocol.inference.over_groups import over_groups
 from rs05bench.protocol.inference.power import detectable, detectable_difference
 
@@ -22,3 +24,12 @@ def test_a_comparison_knows_what_it_could_have_shown():
     found = over_groups(values[:, None], "abcde", test=True)
     assert detectable(found) == pytest.approx(detectable_difference(values.std(ddof=1), 5))
     assert np.isnan(detectable(over_groups(values[:2, None], "ab", test=True)))
+
+
+def test_holm_by_hand_and_with_missing_comparisons():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.01, np.nan, 0.9])[[0, 2]] == pytest.approx([0.02, 0.9])
+    assert np.isnan(holm([0.01, np.nan])[1])
+    assert holm([]).size == 0
+    with pytest.raises(ProtocolError, match="between 0 and 1"):
+        holm([1.2])
