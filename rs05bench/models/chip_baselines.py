@@ -217,7 +217,7 @@ def source_of(inputs: str, data: ChipData) -> Callable[[Batch], Tensor]:
         return partial(_place, inputs)
     if inputs == "statistics":
         return partial(_statistics, float(data.scale))
-    stack = InputStack(inputs, data.bands, data.scale, data.embedding_product)
+    stack = InputStack(inputs, data.bands, data.scale, data.view.embedding_product)
     return partial(_colours, stack, named_bands(data.bands)) if inputs == "raw" else stack
 
 

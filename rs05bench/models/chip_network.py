@@ -39,7 +39,9 @@ def inspect_data(data: ChipData) -> dict[str, Any]:
         "resolution_m": getattr(data, "resolution_m", None),
         "extra": int(batch["extra"].shape[1]) if "extra" in batch else 0,
         # The record and not its name: a saved model is loaded where a record of the user's own is not.
-        "embedding": data.embedding_product.sized(batch["embedding"].shape[1]).model_dump(mode="json") if "embedding" in batch else None,
+        "embedding": data.view.embedding_product.sized(batch["embedding"].shape[1]).model_dump(mode="json")
+        if "embedding" in batch
+        else None,
     }
 
 
