@@ -44,7 +44,7 @@ def draw(predictor: Predictor, scenes: Sequence[Scene], out: str | Path, *, on_p
         on_progress: Called with blocks done and blocks in all.
     """
     card, target, classes, folder = predictor.data.card, predictor.data.target, class_names(predictor.data), Path(out)
-    common = {"TASK": card.name, "TARGET": target, "MODEL": predictor.model.card.name, "SOFTWARE": "rs05bench"}
+    common = {"TASK": card.name, "TARGET": target, "MODEL": predictor.card.name, "SOFTWARE": "rs05bench"}
     common |= {"SIMULATED": "yes"} if card.simulated else {}
     files: dict[str, dict[str, Path]] = {}
     counts: dict[str, dict[str, Any]] = {}
@@ -64,7 +64,7 @@ def draw(predictor: Predictor, scenes: Sequence[Scene], out: str | Path, *, on_p
                     on_progress(done, total)
         scene.close()  # before the next: its blocks in memory serve no other
         counts[scene.name] = writer.counts()
-        title = f"{card.title or card.name}, {scene.name} ({predictor.model.card.name})"
+        title = f"{card.title or card.name}, {scene.name} ({predictor.card.name})"
         preview = write_preview(
             folder / scene.name / "preview.png", writer.files, title=title, classes=classes, unit=target, simulated=card.simulated
         )

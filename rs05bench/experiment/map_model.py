@@ -11,11 +11,14 @@ from rs05bench.models.options import RUN_NAMES
 
 if TYPE_CHECKING:
     from rs05bench.datamodules.chip_view import ChipView
+    from rs05bench.models.chip_model import DeepModel
+    from rs05bench.protocol.result import Model
+    from rs05bench.protocol.taskdata import TaskView
 
 TRAINED_ON = "trained_on.json"
 
 
-def fit_or_load(model: Any, data: ChipView, folder: str | Path | None) -> Any:
+def fit_or_load(model: Model[TaskView], data: ChipView, folder: str | Path | None) -> DeepModel:
     """Trains a deep model, or takes it from a folder it was saved to before.
 
     Args:
@@ -26,7 +29,9 @@ def fit_or_load(model: Any, data: ChipView, folder: str | Path | None) -> Any:
     Raises:
         DataError: The folder holds another model, or one that was trained on other labels.
     """
-    if not hasattr(model, "predict_scene"):
+    from rs05bench.models.chip_model import DeepModel
+
+    if not isinstance(model, DeepModel):
         raise ProtocolError(
             f"{model.card.name} draws no map of images; only networks do", remedy="For instance raw/unet or prithvi-tiny/lora."
         )
@@ -44,7 +49,7 @@ def fit_or_load(model: Any, data: ChipView, folder: str | Path | None) -> Any:
     return model
 
 
-def _trained_on(model: Any, data: ChipView) -> dict[str, Any]:
+def _trained_on(model: DeepModel, data: ChipView) -> dict[str, Any]:
     """What the weights depend on beside the model's name."""
     options = {key: value for key, value in model.options.given().items() if key not in RUN_NAMES}
     cell = {"task": data.card.name, "card": data.card.digest, "split": data.split, "fold": data.fold, "budget": data.budget.name}
@@ -70,6 +75,6 @@ def _short(value: Any) -> str:
     return repr(f"{value[:12]}…") if digest else repr(value)
 
 
-def context_of(model: Any) -> int:
+def context_of(model: DeepModel) -> int:
     """Pixels a network should see around what is drawn: half a window, so that every drawn pixel has a whole one about it."""
     return int(model.options.window or model.facts_["image_size"]) // 2

@@ -14,7 +14,7 @@ from rs05bench.protocol.pooling import Pool
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.splits import Split
 
-_CONFIDENCE = "Confidence is the largest class probability of the model, not a calibrated chance of being right."
+CONFIDENCE = "Confidence is the largest class probability of the model, not a calibrated chance of being right."
 
 
 def expected_accuracy(runs: str | Path, card: TaskCard, target: str, model: str, labels: int) -> dict[str, Any]:
@@ -93,15 +93,13 @@ def _range(values: list[float]) -> dict[str, float] | None:
     return {"mean": float(np.mean(values)), "least": min(values), "largest": max(values)} if values else None
 
 
-def notes_of(card: TaskCard, data: Any, model: Any, *, split: str | None, years: Sequence[int]) -> list[str]:
+def notes_of(card: TaskCard, of_model: Sequence[str], *, split: str | None) -> list[str]:
     """What a reader should know before the map is used.
 
     Args:
         card: The task card.
-        data: What the model was trained on.
-        model: The fitted model.
+        of_model: What is to be known of the model (`Predictor.notes`).
         split: The split; None where every label trained.
-        years: Years of the embedding that were asked for.
     """
     notes = []
     if split is None:
@@ -110,7 +108,7 @@ def notes_of(card: TaskCard, data: Any, model: Any, *, split: str | None, years:
         )
     elif Split(split).rule.name == "random":
         notes.append("Trained under a random split, which is a sanity check only.")
-    notes += _notes_of_network(data, years) if card.kind == "segmentation" else _notes_of_table(data, model, years)
+    notes += of_model
     if card.notes:
         notes.append(" ".join(card.notes.split()))
     if card.overlap:
@@ -118,30 +116,8 @@ def notes_of(card: TaskCard, data: Any, model: Any, *, split: str | None, years:
     return notes
 
 
-def _notes_of_table(data: Any, model: Any, years: Sequence[int]) -> list[str]:
-    notes = _notes_of_years({int(year) for role in ("train", "val") for year in data.years(role) if year == year}, years)
-    notes.append(
-        "If a label describes an area (a parcel, a county), the model learnt from averages and is applied to single pixels of 10 m."
-    )
-    if model.kind_ == "regression" and getattr(model, "radius_", None) is None:
-        notes.append("No interval: too few validation labels for one at 90 %.")
-    elif model.kind_ == "regression":
-        notes.append(
-            "The interval is split-conformal: its width is the same everywhere; it holds on average, over places like the validation's."
-        )
-    else:
-        notes.append(_CONFIDENCE)
-    return notes
-
-
-def _notes_of_network(data: Any, years: Sequence[int]) -> list[str]:
-    units = data.manifest.units.set_index("unit_id")["year"]
-    seen = units.reindex([*data.unit_ids("train"), *data.unit_ids("val")]).dropna()
-    offset = data.card.preprocessing.embedding_year_offset
-    return [*_notes_of_years({int(year) + offset for year in seen}, years), _CONFIDENCE]
-
-
-def _notes_of_years(known: set[int], years: Sequence[int]) -> list[str]:
+def notes_of_years(known: set[int], years: Sequence[int]) -> list[str]:
+    """A sentence where a map is of a year that no label is of; none else."""
     outside = sorted(set(years) - known)
     if not known or not outside:
         return []

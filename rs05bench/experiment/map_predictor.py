@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.map_frame import blocks_of
+from rs05bench.experiment.map_notes import CONFIDENCE, notes_of_years
 from rs05bench.models.applicability import Applicability, permutation_importance
 
 if TYPE_CHECKING:
     from rs05bench.datamodules.chip_view import ChipView
     from rs05bench.embeddings import EmbeddingProduct
     from rs05bench.experiment.map_scene import Scene
+    from rs05bench.models.chip_model import DeepModel
     from rs05bench.models.sliding_windows import Window
     from rs05bench.protocol.manifest import SplitManifest
-    from rs05bench.protocol.taskdata import TaskData
+    from rs05bench.protocol.result import Model, ModelCard
+    from rs05bench.protocol.taskdata import TaskData, TaskView
 
 IMPORTANCE_UNITS = 2_000
 """Importance is measured on at most this many labelled units, drawn by the seed."""
@@ -39,14 +42,14 @@ class Predictor(Protocol):
     """What a map asks of a fitted model.
 
     Attributes:
-        model: The model.
+        card: The card of the fitted model.
         data: What it was trained on.
         area: Its area of applicability.
     """
 
     @property
-    def model(self) -> Any:
-        """The fitted model."""
+    def card(self) -> ModelCard:
+        """The card of the fitted model."""
 
     @property
     def data(self) -> TaskData | ChipView:
@@ -69,6 +72,38 @@ class Predictor(Protocol):
     def applicability(self) -> dict[str, Any]:
         """The area of applicability as plain data, for the report."""
 
+    def notes(self, years: Sequence[int]) -> list[str]:
+        """What a reader should know of the model before a map of these years is used."""
+
+
+@runtime_checkable
+class PixelModel(Protocol):
+    """A model of tables that predicts arrays: `predict_array` gives probabilities (n, classes) or values (n,) of features (n, d)."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What it is."""
+
+    def fit(self, data: TaskData, /) -> PixelModel:
+        """Learns from a view."""
+
+    def predict_array(self, X: NDArray[np.float32], /) -> NDArray[np.floating[Any]]:
+        """Predictions of rows of features."""
+
+
+@runtime_checkable
+class NamesFeatures(Protocol):
+    """A model of tables that says which feature set it reads; one that does not reads its card's `inputs`."""
+
+    features: str
+
+
+@runtime_checkable
+class GivesRadius(Protocol):
+    """A fitted regression with an interval."""
+
+    radius_: float | None
+
 
 @dataclass(frozen=True)
 class PixelPredictor:
@@ -82,11 +117,16 @@ class PixelPredictor:
         folds: What was left out together when the area was drawn.
     """
 
-    model: Any
+    model: PixelModel
     data: TaskData
     area: Applicability
     columns: list[str]
     folds: str
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the fitted model."""
+        return self.model.card
 
     @property
     def planes(self) -> list[str]:
@@ -132,6 +172,21 @@ class PixelPredictor:
             "weights": dict(zip(self.columns, weights.round(4).tolist(), strict=True)),
         }
 
+    def notes(self, years: Sequence[int]) -> list[str]:
+        """See `Predictor.notes`."""
+        notes = notes_of_years({int(year) for role in ("train", "val") for year in self.data.years(role) if year == year}, years)
+        notes.append(
+            "If a label describes an area (a parcel, a county), the model learnt from averages and is applied to single pixels of 10 m."
+        )
+        if self.data.classes is not None:
+            return [*notes, CONFIDENCE]
+        if radius_of(self.model) is None:
+            return [*notes, "No interval: too few validation labels for one at 90 %."]
+        return [
+            *notes,
+            "The interval is split-conformal: its width is the same everywhere; it holds on average, over places like the validation's.",
+        ]
+
 
 @dataclass(frozen=True)
 class NetworkPredictor:
@@ -144,10 +199,15 @@ class NetworkPredictor:
         block: Side of the blocks that are predicted at once.
     """
 
-    model: Any
+    model: DeepModel
     data: ChipView
     area: Applicability
     block: int = NETWORK_BLOCK
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the fitted model."""
+        return self.model.card
 
     @property
     def planes(self) -> list[str]:
@@ -187,14 +247,21 @@ class NetworkPredictor:
         """The area of applicability as plain data."""
         return {**_area_record(self.area, "chips"), "notes": [_BY_PIXEL]}
 
+    def notes(self, years: Sequence[int]) -> list[str]:
+        """See `Predictor.notes`."""
+        units = self.data.manifest.units.set_index("unit_id")["year"]
+        seen = units.reindex([*self.data.unit_ids("train"), *self.data.unit_ids("val")]).dropna()
+        offset = self.data.card.preprocessing.embedding_year_offset
+        return [*notes_of_years({int(year) + offset for year in seen}, years), CONFIDENCE]
 
-def radius_of(model: Any) -> float | None:
+
+def radius_of(model: PixelModel) -> float | None:
     """Half the width of a model's 90 % interval; None where it gives none (an outside model need not)."""
-    return getattr(model, "radius_", None)
+    return model.radius_ if isinstance(model, GivesRadius) else None
 
 
 def train_on_pixels(
-    model: Any, data: TaskData, manifest: SplitManifest, products: Sequence[EmbeddingProduct], layers: Sequence[str] = ()
+    model: Model[TaskView], data: TaskData, manifest: SplitManifest, products: Sequence[EmbeddingProduct], layers: Sequence[str] = ()
 ) -> PixelPredictor:
     """Fits a model of tables for a map and draws its area of applicability.
 
@@ -210,7 +277,7 @@ def train_on_pixels(
         ProtocolError: The model cannot predict arrays.
     """
     features, name = features_of(model), model.card.name
-    if not hasattr(model, "predict_array"):
+    if not isinstance(model, PixelModel):
         raise ProtocolError(
             f"{name} cannot draw a map: it has no predict_array(X), so it predicts units of a table and not pixels",
             remedy="Use a shallow model, or a model for chips with --images; an outside model may add predict_array.",
@@ -236,12 +303,12 @@ def train_on_pixels(
     return PixelPredictor(model, data, area, columns, "spatial blocks" if len(set(blocks)) > 1 else "single units")
 
 
-def features_of(model: Any) -> str:
+def features_of(model: Model[TaskView]) -> str:
     """The feature set that a model of tables reads; an outside model may leave it to its card."""
-    return str(getattr(model, "features", model.card.inputs))
+    return model.features if isinstance(model, NamesFeatures) else model.card.inputs
 
 
-def _importance(model: Any, X: NDArray[np.float32], y: NDArray[Any], *, classes: bool, seed: int) -> NDArray[np.float64]:
+def _importance(model: PixelModel, X: NDArray[np.float32], y: NDArray[Any], *, classes: bool, seed: int) -> NDArray[np.float64]:
     from rs05bench.models.tuning import brier
 
     if len(X) > IMPORTANCE_UNITS:

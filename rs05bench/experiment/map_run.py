@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from rs05bench.embeddings import EmbeddingProduct, EmbeddingReader
     from rs05bench.experiment.map_cell import KeptCell
+    from rs05bench.protocol.result import Model
+    from rs05bench.protocol.taskdata import TaskView
 
 ALL_LABELS = "all"
 AROUND_DEGREES = 0.1
@@ -96,7 +98,7 @@ def make_map(request: MapRequest, *, on_progress: Progress | None = None) -> Map
 
     if request.split is None and (request.fold is not None or request.budget != "full"):
         raise DataError("--fold and --budget say nothing without --split: every label trains", remedy="Give --split too, or neither.")
-    model: Any = models.create(request.model, card=request.card, seed=request.seed, **dict(request.options))
+    model = models.create(request.model, card=request.card, seed=request.seed, **dict(request.options))
     prepare = _network_and_scenes if request.card.kind == "segmentation" else _learner_and_scenes
     predictor, scenes = prepare(request, model)
     try:
@@ -135,7 +137,7 @@ def everything(source: TaskSource) -> SplitManifest:
     return SplitManifest(source.card.name, Split("spatial-block"), table, units.frame[keep].copy(), record)
 
 
-def _learner_and_scenes(request: MapRequest, model: Any) -> tuple[PixelPredictor, list[Scene]]:
+def _learner_and_scenes(request: MapRequest, model: Model[TaskView]) -> tuple[PixelPredictor, list[Scene]]:
     from rs05bench.datamodules.open_data import open_source as open_table
 
     if request.images:
@@ -163,15 +165,17 @@ def _learner_and_scenes(request: MapRequest, model: Any) -> tuple[PixelPredictor
     return predictor, [Scene(str(year), frame, sources=read, year=year, layers=layers) for year in years]
 
 
-def _network_and_scenes(request: MapRequest, model: Any) -> tuple[NetworkPredictor, list[Scene]]:
+def _network_and_scenes(request: MapRequest, model: Model[TaskView]) -> tuple[NetworkPredictor, list[Scene]]:
     from rs05bench.datamodules.chip_datamodule import ChipDataModule
+    from rs05bench.datamodules.chipsource import ChipSource
     from rs05bench.datamodules.open_data import open_source as open_chips
     from rs05bench.experiment.map_model import context_of, fit_or_load
 
     reads = NetworkReads.of(request.model, model.card.inputs)
     _refuse_ignored(request, reads)
     sources = open_embeddings(request, model.card.inputs) if request.sources else []
-    source: Any = open_chips(request.card, request.data)
+    source = open_chips(request.card, request.data)
+    assert isinstance(source, ChipSource)
     manifest, split, fold = _trained_on(request, source)
     if not request.images:  # a year without tiles is reported before the training, which takes long
         _frame(request, sources)
@@ -296,21 +300,21 @@ def _record(request: MapRequest, predictor: Predictor, products: Iterable[Embedd
     from rs05bench.experiment.map_notes import expected_accuracy, notes_of
     from rs05bench.experiment.provenance import provenance
 
-    card, data, model = request.card, predictor.data, predictor.model
+    card, data, model = request.card, predictor.data, predictor.card
     budget = data.budget
     used = "all labels of the card" if request.split is None else f"{budget.name} of {data.split}, fold {data.fold}"
     # A cell's own store knows what to expect, where no other is named.
     runs = request.runs or (None if request.cell is None else request.cell.results)
     licence = f"Licence of the training data: {card.licence}" if card.licence else ""
-    cited = [*(product.attribution or product.citation for product in products), card.citation, licence, model.card.citation]
+    cited = [*(product.attribution or product.citation for product in products), card.citation, licence, model.citation]
     return {
         "schema_version": 1,
         "title": card.title or card.name,
         "task": card.name,
         "card_digest": card.digest,
         "target": data.target,
-        "model": model.card.name,
-        "tier": model.card.tier,
+        "model": model.name,
+        "tier": model.tier,
         "seed": request.seed,
         "split": request.split or "none: every label",
         "fold": None if request.split is None else data.fold,
@@ -320,7 +324,7 @@ def _record(request: MapRequest, predictor: Predictor, products: Iterable[Embedd
         "simulated": card.simulated,
         "applicability": predictor.applicability(),
         "expected": {"known": False} if runs is None else expected_accuracy(runs, card, data.target, request.model, budget.labels_used),
-        "notes": notes_of(card, data, model, split=request.split, years=_years(request)),
+        "notes": notes_of(card, predictor.notes(_years(request)), split=request.split),
         "attribution": [text for text in cited if text],
         "provenance": provenance().model_dump(mode="json"),
     }

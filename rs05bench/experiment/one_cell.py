@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.cell import make_bench, run_cell
@@ -144,6 +143,7 @@ def export_cell(card: TaskCard, data: str | Path, out: str | Path, asked: OneCel
     """
     from rs05bench.datamodules.chip_view import ChipView
     from rs05bench.models import deep
+    from rs05bench.models.chip_model import DeepModel
     from rs05bench.models.terratorch_export import export_terratorch, patch_contents
 
     spec = deep.find(asked.model)
@@ -155,9 +155,8 @@ def export_cell(card: TaskCard, data: str | Path, out: str | Path, asked: OneCel
         raise DataError("already exists", source=folder, remedy="Give a new folder.")
     bench = make_bench(card, data, [asked.split])
     cell = asked.over(card, bench.manifests[Split(asked.split).base])
-    made: Any = bench.model(cell)
-    module = bench.data(cell)
-    if not isinstance(module, ChipView):
+    made, module = bench.model(cell), bench.data(cell)
+    if not (isinstance(module, ChipView) and isinstance(made, DeepModel)):
         raise ProtocolError(f"{asked.model} on {card.name} is no deep cell on chips, so TerraTorch cannot train it")
     module.show_what_is_read(made.card.tier)
     if not module.unit_ids("val"):

@@ -236,8 +236,8 @@ def test_models_of_tables_and_saved_models_of_another_name_are_refused(tmp_path,
     with pytest.raises(ProtocolError, match="alphaearth/knn draws no map of images"):
         fit_or_load(create("alphaearth/knn"), data, None)
     (tmp_path / "model.json").write_text('{"name": "raw/segformer"}')
-    with pytest.raises(DataError, match="holds the model 'raw/segformer', not 'raw/per-pixel'"):
-        fit_or_load(PerPixel(), data, tmp_path)
+    with pytest.raises(DataError, match="holds the model 'raw/segformer', not 'raw/unet'"):
+        fit_or_load(create("raw/unet"), data, tmp_path)
 
 
 def test_the_area_is_drawn_from_labelled_pixels_of_the_budget():
