@@ -26,6 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CAPSET = {"x86_64": 126, "aarch64": 91}.get(platform.machine(), -1)
 PRELOADED = ("pyarrow.parquet", "scipy.stats", "sklearn.ensemble", "sklearn.linear_model", "rs05bench.cli", "rs05bench.experiment.sweep")
 
+# A process with a second thread must not fork: a lock that this thread holds is never released in the child, which then hangs. The
+# allocator of pyarrow starts such a thread, and BLAS and OpenMP do.
+SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -71,7 +75,7 @@ class Launcher:
     """A context that runs commands."""
 
     def __enter__(self) -> Launcher:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+        environment = os.environ | SINGLE_THREADED | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
         )
@@ -112,6 +116,8 @@ class Launcher:
 def _serve() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
+    if len(threads := os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError(f"{len(threads)} threads run before the first fork; a run may hang")
     for line in sys.stdin:
         request = Request(**json.loads(line))
         began = time.monotonic()
