@@ -2,6 +2,7 @@
 
     python tools/freeze_manifests.py            exits 1 when one differs
     python tools/freeze_manifests.py --write    write those that are not shipped yet, and the next version of those that differ
+    python tools/freeze_manifests.py --index    write the index of sizes and digests, by which a wheel fetches what it does not hold
 
 Frozen means frozen: what was released is never overwritten, a change is a new version. Data sets that are not on this machine
 (RS05BENCH_REAL, default ../shared/real) are skipped.
@@ -10,6 +11,7 @@ Frozen means frozen: what was released is never overwritten, a change is a new v
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -19,7 +21,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from rs05bench.protocol.audit import with_verdict
-from rs05bench.protocol.manifest import SplitManifest, build_manifest, newest_version, shipped_manifests
+from rs05bench.protocol.hashing import file_digest
+from rs05bench.protocol.manifest import SplitManifest, build_manifest
+from rs05bench.protocol.shipped import INDEX, SUFFIXES, SealedFile, ShippedManifest, newest_version, shipped_manifests
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "rs05bench" / "protocol" / "manifests"
@@ -30,8 +34,12 @@ def main() -> int:
     """Compares, and writes where asked to; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write what is not shipped yet, and the next version of what differs")
+    parser.add_argument("--index", action="store_true", help="only write the index of the files that are there")
     parser.add_argument("--only", default="", help="names that start with this")
     chosen = parser.parse_args()
+    if chosen.index:
+        (SHIPPED / INDEX).write_text(index())
+        return 0
     there, differ = shipped_manifests(), 0
     for manifest in built(chosen.only):
         newest = newest_version(manifest.name.rpartition("@v")[0], there)
@@ -45,7 +53,27 @@ def main() -> int:
         print(f"{state:8} {manifest.digest[:16]} {manifest.card['audit']['verdict']:9} {numbered.name}", flush=True)
         if chosen.write and not same:
             numbered.save((SHIPPED / numbered.name).parent, compression_level=19)
+    if chosen.write:
+        (SHIPPED / INDEX).write_text(index())
     return 1 if differ and not chosen.write else 0
+
+
+def index() -> str:
+    """The index of all manifests in the folder: what a wheel knows of those it does not hold."""
+    manifests = {}
+    for path in sorted(SHIPPED.glob("**/*@v*.json")):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        parts = {suffix: path.with_name(path.name.removesuffix(".json") + suffix) for suffix in SUFFIXES}
+        entry = ShippedManifest(
+            digest=card["digest"],
+            units=card["units"],
+            folds=len(card["folds"]),
+            verdict=card["audit"]["verdict"],
+            can_be_main=card["can_be_main"],
+            files={suffix: SealedFile(size=part.stat().st_size, sha256=file_digest(part)) for suffix, part in parts.items()},
+        )
+        manifests[path.relative_to(SHIPPED).as_posix().removesuffix(".json")] = entry.model_dump()
+    return json.dumps({"schema_version": 1, "manifests": manifests}, indent=1) + "\n"
 
 
 def built(only: str) -> Iterator[SplitManifest]:

@@ -103,6 +103,7 @@ EXAMPLES: dict[str, str] = {
     "manifest build": "rs05bench manifest build parcels.yaml --data . --splits leave-county-out --out manifests",
     "manifest diff": "rs05bench manifest diff one.parquet other.parquet",
     "manifest list": "rs05bench manifest list",
+    "manifest pull": "rs05bench manifest pull crop/leave-state-out@v1",
     "manifest show": "rs05bench manifest show crop/leave-state-out@v1",
     "manifest verify": "rs05bench manifest verify crop/leave-state-out@v1",
     "map": "rs05bench map parcels.yaml --model alphaearth/logistic --area county.gpkg --years 2024 --from mirror --out map",

@@ -40,9 +40,9 @@ def build(
     A digest that equals a shipped manifest's is marked so.
     """
     from rs05bench.errors import DataError
-    from rs05bench.protocol.manifest import SplitManifest, newest_version, shipped_manifests
+    from rs05bench.protocol.shipped import newest_version, shipped_index
 
-    shipped = shipped_manifests()
+    shipped = shipped_index()
     wanted = list(dict.fromkeys(part.strip().partition("+")[0] for part in splits.split(",") if part.strip())) if splits else None
     failed = 0
     for split, made in _built(card, data, wanted, unlabelled=unlabelled):
@@ -53,10 +53,9 @@ def build(
         note, number = "", 1
         newest = newest_version(made.name.rpartition("@v")[0], shipped)
         if newest is not None:
-            frozen = SplitManifest.load(shipped[newest])
-            same = frozen.card["digest"] == made.card["digest"]
+            same = shipped[newest].digest == made.card["digest"]
             note = f"  equals the shipped {newest}" if same else f"  DIFFERS from the shipped {newest}"
-            number = frozen.version + (not same)
+            number = int(newest.rpartition("@v")[2]) + (not same)
         number = version or number
         made = replace(made, version=number, card=made.card | {"version": number})
         typer.echo(f"{made.card['digest']}  {made.card['audit']['verdict']:9}  {made.name}{note}")
@@ -94,16 +93,32 @@ def show(
 
 @manifest.command("list")
 def list_shipped() -> None:
-    """List the manifests shipped with the package."""
-    import json
+    """List the manifests of the package, and which of them are fetched from the Hub when they are first used."""
+    from rs05bench.protocol.shipped import shipped_index, shipped_manifests
 
-    from rs05bench.protocol.manifest import shipped_manifests
+    here = shipped_manifests()
+    for name, known in shipped_index().items():
+        notes = [] if known.can_be_main else ["never a main result"]
+        if name not in here:
+            notes.append(f"to fetch: {sum(file.size for file in known.files.values()) / 1e3:,.0f} kB")
+        size = f"{known.units:>6,} units  {known.folds:>2} folds"
+        typer.echo(f"{name:<46} {size}  {known.verdict:9}  {'; '.join(notes)}".rstrip())
 
-    for name, path in shipped_manifests().items():
-        card = json.loads(path.with_suffix("").with_name(path.name.removesuffix(".parquet") + ".json").read_text(encoding="utf-8"))
-        main = "" if card["can_be_main"] else "never a main result"
-        size = f"{card['units']:>6,} units  {len(card['folds']):>2} folds"
-        typer.echo(f"{name:<46} {size}  {card.get('audit', {}).get('verdict', ''):9}  {main}".rstrip())
+
+@manifest.command("pull")
+def pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Names such as burn-scar/leave-biome-out@v1; --all for every one.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every manifest of the package.")] = False,
+) -> None:
+    """Fetch manifests of the package from the Hub, each compared with the digests the package holds."""
+    from rs05bench.errors import ProtocolError
+    from rs05bench.protocol.shipped import shipped_index, shipped_path
+
+    wanted = list(shipped_index()) if every else names or []
+    if not wanted:
+        raise ProtocolError("no manifest named", remedy="Name some of `rs05bench manifest list`, or --all.")
+    for name in wanted:
+        typer.echo(f"{name}  {shipped_path(name)}")
 
 
 @manifest.command("verify")

@@ -20,8 +20,9 @@ from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_yaml_mapping
 from rs05bench.protocol.labels import write_labels, write_masks
-from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
+from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.safe_paths import inside
+from rs05bench.protocol.shipped import shipped_index, shipped_manifests, shipped_path
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import Board, BoardTask
 from rs05bench.protocol.submission.folder import RECORD, TABLE
@@ -69,6 +70,12 @@ def frozen_task(board: str | Path, name: str) -> FrozenTask:
             inside(folder / "manifests", f"{full}.parquet"),
             *(path for key, path in shipped_manifests().items() if key.endswith(full)),
         ]
+        # By its digest: what is not on this machine is fetched.
+        places += (
+            []
+            if any(path.is_file() for path in places)
+            else [shipped_path(key) for key, entry in shipped_index().items() if key.endswith(full) and entry.digest == frozen.manifest]
+        )
         opened = (SplitManifest.load(path, verify=False) for path in places if path.is_file())
         manifest = next((one for one in opened if one.digest == frozen.manifest), None)
         if manifest is None:

@@ -20,6 +20,7 @@ from rs05bench.protocol.ground import Ground
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.manifest_card import describe
 from rs05bench.protocol.safe_paths import inside
+from rs05bench.protocol.shipped import shipped_path
 from rs05bench.protocol.splits import ROLES, SHIFTS, Fold, Split
 from rs05bench.protocol.splitters import draw_folds
 from rs05bench.protocol.units import UnitTable
@@ -328,19 +329,16 @@ def _manifest_of(card: TaskCard, units: UnitTable, name: Split, ground: Ground, 
 
 
 def load_manifest(name: str) -> SplitManifest:
-    """A manifest shipped with the package, by name.
+    """A manifest of the package, by name: from its own files, from those fetched before, or from the Hub by its digest.
 
     Args:
         name: `task/split@vN`, e.g. `burn-scar/leave-biome-out@v1`; without `@vN` the newest.
 
     Raises:
-        DataError: There is none of this name (the message lists those there are), or its digest differs.
+        DataError: There is none of this name (the message lists those there are), its digest differs, or it is not on this machine and
+            cannot be fetched.
     """
-    there = shipped_manifests()
-    chosen = name if name in there else newest_version(name, there)
-    if chosen is None:
-        raise DataError(f"no manifest {name!r}; there are: {', '.join(sorted(there)) or 'none'}", source="shipped manifests")
-    return SplitManifest.load(there[chosen])
+    return SplitManifest.load(shipped_path(name))
 
 
 def open_manifest(name_or_path: str | Path) -> SplitManifest:
@@ -354,19 +352,3 @@ def open_manifest(name_or_path: str | Path) -> SplitManifest:
     if str(name_or_path).endswith(".parquet"):
         raise DataError("no such file", source=name_or_path)
     return load_manifest(str(name_or_path))
-
-
-def newest_version(name: str, there: Mapping[str, Path]) -> str | None:
-    """The newest `task/split@vN` of a `task/split` among shipped manifests; None where there is none."""
-    versions = {int(known.rpartition("@v")[2]): known for known in there if known.rpartition("@v")[0] == name}
-    return versions[max(versions)] if versions else None
-
-
-def shipped_manifests() -> dict[str, Path]:
-    """Manifests shipped with the package: name -> path of the main Parquet file.
-
-    Those over simulated units are named `simulated/<task>/<split>@vN`.
-    """
-    root = Path(__file__).parent / "manifests"
-    found = sorted(path for path in root.glob("**/*@v*.parquet") if not path.name.endswith(".units.parquet"))
-    return {path.relative_to(root).as_posix().removesuffix(".parquet"): path for path in found}

@@ -108,6 +108,7 @@ COMMANDS = (
     Command("manifest build", ("IN/card.yaml", *DATA, "--out", "OUT/manifests")),
     Command("manifest show", (MANIFEST,)),
     Command("manifest list"),
+    Command("manifest pull", ("hls-burn-scars/leave-state-out@v1",)),
     Command("manifest verify", (MANIFEST,)),
     Command("manifest diff", (MANIFEST, MANIFEST)),
     Command("budgets", ("IN/card.yaml", *DATA, "--out", "OUT/budgets.csv")),

@@ -19,6 +19,7 @@ from rs05bench.errors import DataError
 from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
+from rs05bench.protocol import shipped
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.labels import write_labels
 from rs05bench.protocol.manifest import SplitManifest, load_manifest
@@ -374,3 +375,89 @@ def test_predictions_of_a_submission_are_fetched_at_their_commit(hub, tmp_path, 
         "maps/1/0.tif",
         "predictions.parquet",
     ]
+
+
+# The manifests that a wheel does not hold -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wheel(hub, pushed, monkeypatch, tmp_path):
+    """The package as a wheel has it: the index alone. Its files are in the stand-in Hub."""
+    index = (shipped.ROOT / shipped.INDEX).read_bytes()
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / shipped.INDEX).write_bytes(index)
+    with loopback(monkeypatch, hub, tmp_path), monkeypatch.context() as patch:
+        patch.setattr(shipped, "ROOT", tmp_path / "package")
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        patch.setenv("RS05BENCH_MANIFESTS", REPO)
+        yield
+
+
+@pytest.fixture
+def changed(hub, pushed):
+    """A later commit of the Hub in which one file of a manifest is another; taken back afterwards."""
+    made = []
+
+    def change(path, content):
+        made.append(hub.commit(REPO, {path: content}))
+
+    yield change
+    for commit in made:
+        hub.commits[REPO].pop(commit)
+
+
+def requests(hub):
+    return sum(method in ("GET", "HEAD") and "resolve" in path for method, path, _ in hub.seen)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_manifest_outside_the_wheel_is_fetched_by_its_digest_and_kept(wheel, hub, name):
+    fetched = load_manifest(name)
+    assert fetched.digest == shipped.shipped_index()[name].digest
+    before = requests(hub)
+    assert load_manifest(name.partition("@")[0] if "official" in name else name).digest == fetched.digest
+    assert requests(hub) == before
+    assert name in shipped.shipped_manifests()
+
+
+def test_a_changed_byte_in_a_kept_manifest_is_found_and_the_manifest_fetched_again(wheel, hub):
+    path = shipped.shipped_path(NAMES[0])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    assert NAMES[0] not in shipped.shipped_manifests()
+    assert shipped.shipped_path(NAMES[0]).read_bytes() == whole
+
+
+@pytest.mark.parametrize("suffix", shipped.SUFFIXES)
+def test_a_file_of_the_hub_that_is_not_the_one_named_is_never_read(wheel, changed, suffix, tmp_path):
+    sealed = shipped.shipped_index()[NAMES[0]].files[suffix]
+    changed(shipped.hub_path(NAMES[0], suffix), bytes(sealed.size))
+    with pytest.raises(DataError, match=f"{sealed.sha256}"):
+        load_manifest(NAMES[0])
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_file_of_another_size_is_not_asked_for(wheel, hub, changed):
+    path = shipped.hub_path(NAMES[0], ".json")
+    changed(path, b"{}")
+    before = len(hub.seen)
+    with pytest.raises(DataError, match="is not the file of the manifest"):
+        load_manifest(NAMES[0])
+    assert not [path for method, path, _ in hub.seen[before:] if method == "GET"]
+
+
+def test_without_a_network_the_message_names_the_manifest_its_digest_the_repository_and_the_command(wheel, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError) as refused:
+        load_manifest(NAMES[0])
+    for part in (NAMES[0], shipped.shipped_index()[NAMES[0]].digest, REPO, f"rs05bench manifest pull {NAMES[0]}", "source distribution"):
+        assert part in str(refused.value)
+
+
+def test_a_name_that_the_index_lacks_asks_nobody(wheel, hub):
+    before = len(hub.seen)
+    with pytest.raises(DataError, match="there are: burn-scar/"):
+        load_manifest("../../etc/passwd@v1")
+    assert len(hub.seen) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +15,6 @@ from typer.testing import CliRunner
 import rs05bench
 from rs05bench.datasets.published import PUBLISHED, published
 from rs05bench.errors import DataError, ProtocolError
-from rs05bench.protocol import manifest as room
 from rs05bench.protocol.audit import audit_manifest
 from rs05bench.protocol.geodesy import nearest_place
 from rs05bench.protocol.manifest import (
@@ -22,15 +22,13 @@ from rs05bench.protocol.manifest import (
     build_manifest,
     load_manifest,
     manifest_digest,
-    newest_version,
     open_manifest,
-    shipped_manifests,
 )
 from rs05bench.protocol.manifest_diff import diff_manifests
+from rs05bench.protocol.shipped import newest_version, shipped_index, shipped_manifests
 
 SHIPPED = shipped_manifests()
 FACTS = {"unit_id", "lon", "lat", "place", "year", "time"}
-MOST_BYTES = 15_000_000
 
 WANTED = [
     "burn-scar/leave-state-out@v1",
@@ -55,6 +53,16 @@ def cli():
 
     _register()
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_index_names_every_file_by_its_bytes():
+    index = shipped_index()
+    assert sorted(index) == sorted(SHIPPED)
+    for name, path in SHIPPED.items():
+        for suffix, sealed in index[name].files.items():
+            content = path.with_name(path.name.removesuffix(".parquet") + suffix).read_bytes()
+            assert (sealed.size, sealed.sha256) == (len(content), hashlib.sha256(content).hexdigest()), f"{name}{suffix}"
+        assert index[name].digest == SplitManifest.load(path, verify=False).digest
 
 
 def test_every_promised_manifest_is_there():
@@ -103,17 +111,25 @@ def test_classes_are_counted_a_role_where_labels_are_at_hand():
     assert totals == {role: n for role, n in fold["counts"].items() if n}
 
 
-def test_what_is_shipped_stays_small_and_is_in_the_wheel():
-    files = [path for path in Path(room.__file__).parent.joinpath("manifests").rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < MOST_BYTES
-    assert len(files) == 3 * len(SHIPPED)
-    # The wheel takes the package's folder whole; what git ignores would be left out.
-    import subprocess
+def test_the_wheel_holds_the_index_and_three_small_manifests_and_a_source_distribution_all():
+    builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder
+    source = pytest.importorskip("hatchling.builders.sdist").SdistBuilder
+    root = Path(rs05bench.__file__).parents[1]
 
-    root = Path(rs05bench.__file__).parent.parent
-    if shutil.which("git") and (root / ".git").exists():
-        ignored = subprocess.run(["git", "check-ignore", *map(str, files)], cwd=root, capture_output=True, text=True, check=False).stdout
-        assert ignored == ""
+    def held(made):
+        paths = [Path(file.path) for file in made(str(root)).recurse_included_files()]
+        return {
+            path
+            for path in paths
+            if path.is_file() and "manifests" in path.parts and "protocol" in path.parts and "rs05bench" in path.parts
+        }
+
+    in_wheel = held(builder)
+    assert {path.name for path in in_wheel if "@" not in path.name} == {"index.json"}
+    assert sum("@v" in path.name for path in in_wheel) == 9
+    assert root / "rs05bench/protocol/manifests/hls-burn-scars/leave-state-out@v1.parquet" in in_wheel
+    assert sum(path.stat().st_size for path in in_wheel) < 250_000
+    assert len([path for path in held(source) if "@v" in path.name]) == 3 * len(SHIPPED)
 
 
 def test_an_official_split_that_leaks_can_never_be_a_main_result():

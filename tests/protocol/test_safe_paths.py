@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.manifest import shipped_manifests
 from rs05bench.protocol.safe_paths import checked_digest, checked_name, inside
+from rs05bench.protocol.shipped import shipped_manifests
 
 
 @given(st.lists(st.text(alphabet="./\\ab:\x00~\u2024", min_size=0, max_size=8), min_size=1, max_size=4))

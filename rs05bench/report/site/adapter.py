@@ -17,11 +17,12 @@ from rs05bench.protocol.cell_record import BudgetRecord
 from rs05bench.protocol.comparison import drop_of, score_of
 from rs05bench.protocol.hashing import hash_order
 from rs05bench.protocol.inference.estimate import Estimate
-from rs05bench.protocol.manifest import SplitManifest, shipped_manifests
+from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.pooling import Pool
 from rs05bench.protocol.result import Cell, ModelCard, Result
+from rs05bench.protocol.shipped import shipped_manifests
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import Board, BoardSplit, BoardTask
 from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, standing_of
