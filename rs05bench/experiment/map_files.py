@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rs05bench.experiment.map_frame import BLOCK
 from rs05bench.protocol.atomic import hidden_sibling
-from rs05bench.protocol.cog import CogLayout, copy_to_cog
+from rs05bench.protocol.cog import CogLayout, copy_to_cog, refuse_full_disk
 
 if TYPE_CHECKING:
     from rs05bench.embeddings import Grid
@@ -94,6 +94,7 @@ class CogWriter:
         try:
             self._out.close()
             if kind is None:
+                refuse_full_disk(self._work)
                 layout = CogLayout("DEFLATE", overviews="nearest" if self.categorical else "average")
                 copy_to_cog(self._work / "blocks.tif", self.path, layout)
         finally:

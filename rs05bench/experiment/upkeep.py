@@ -86,8 +86,14 @@ class Prunable:
 
 
 def prunable(runs: str | Path) -> Prunable:
-    """What can go: half-written work is removed at the next sweep anyway."""
+    """What can go: half-written work is removed at the next sweep anyway.
+
+    Raises:
+        DataError: No such folder.
+    """
     store = ResultStore(runs)
+    if not store.root.is_dir():
+        raise DataError("no such folder of results", source=runs)
     cards = {name: card.digest for name, card in store.cards().items()}
     manifests: dict[tuple[str, str], str] = {(manifest.task, manifest.split): manifest.digest for manifest in store.manifests()}
     wanted = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.protocol.atomic import writing
+from rs05bench.protocol.atomic import hidden_sibling, writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +117,17 @@ def copy_to_cog(source: Any, path: str | os.PathLike[str], layout: CogLayout, dt
         options["predictor"] = "FLOATING_POINT" if np.issubdtype(dtype, np.floating) else "STANDARD"
     with writing(path) as part:
         copy(source, part, **options)
+        refuse_full_disk(part.parent)
+
+
+def refuse_full_disk(folder: Path) -> None:
+    """Raises what GDAL keeps to itself: blocks that are written when a file is closed may find no room, and nothing is raised.
+
+    Raises:
+        OSError: The disk has no room for 256 KiB more.
+    """
+    probe = hidden_sibling(folder / "room")
+    try:
+        probe.write_bytes(bytes(1 << 18))
+    finally:
+        probe.unlink(missing_ok=True)

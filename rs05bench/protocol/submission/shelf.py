@@ -74,8 +74,10 @@ def standings(leaderboard: str | Path, track: str = "deployment") -> list[dict[s
     """A row a submission, task, target and split: standing, and why it has no rank (None where it has one).
 
     Raises:
-        DataError: No such track.
+        DataError: No such track, or no such board.
     """
+    if not Path(leaderboard).is_dir():
+        raise DataError("no such folder", source=leaderboard, remedy="Give the leaderboard's folder: --board leaderboard.")
     if track not in ("open", "deployment"):
         raise DataError(f"track {track!r} is none of: open, deployment")
     chosen: Track = "open" if track == "open" else "deployment"
