@@ -17,8 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rs05bench.datasets.embedding_rasters import TileReading
-
 PIXELS, ORIGIN, CHIPS = 2048, (500_000.0, 4_100_000.0), 2000
 WHOLE = os.environ.get("RS05BENCH_BENCH_WHOLE") == "1"
 
@@ -301,7 +299,7 @@ def test_full_tile(benchmark, values, tmp_path_factory, side):
         return measure(benchmark, side, lambda: decompress(path), rounds=1)
 
     def epoch():
-        ds = AlphaEarthEmbedding(path, reading=TileReading(decoded=False))
+        ds = AlphaEarthEmbedding(path, decoded=False)
         for unit in ds.units(256)["unit_id"]:
             ds.chips([unit])
 
@@ -494,7 +492,7 @@ def test_remote(benchmark, server, tile):
     benchmark.group = f"{WINDOWS} remote windows of 256 px, {LATENCY * 1000:.0f} ms away"
 
     def read():
-        ds = AlphaEarthEmbedding(f"{server}/{tile.name}", crs="native", reading=TileReading(year=2024))
+        ds = AlphaEarthEmbedding(f"{server}/{tile.name}", crs="native", year=2024)
         for query in queries(256, WINDOWS):
             ds[query]
 

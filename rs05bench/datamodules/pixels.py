@@ -141,12 +141,12 @@ class PixelStore:
         """Identity of the tiles: their paths, and size and time of change of local ones."""
         if self.sources.embeddings is None:
             raise self._no_tiles()
-        from rs05bench.datasets import EmbeddingRasters, TileReading
+        from rs05bench.datasets import EmbeddingRasters
 
         record = self.sources.product
         # The default product has no name in the key: what was computed before there were others stays valid.
         digest = hashlib.sha256(b"" if record.name == DEFAULT else record.name.encode())
-        for path in sorted(str(path) for path in EmbeddingRasters(self.sources.embeddings, reading=TileReading(of=record)).tiles["path"]):
+        for path in sorted(str(path) for path in EmbeddingRasters(self.sources.embeddings, of=record).tiles["path"]):
             there = Path(path).stat() if Path(path).exists() else None
             digest.update(f"{path}\t{there.st_size if there else ''}\t{there.st_mtime_ns if there else ''}\n".encode())
         return digest.hexdigest()
@@ -162,10 +162,10 @@ class PixelStore:
         if self.sources.embeddings is None:
             raise self._no_tiles()
         if crs not in self._tiles:
-            from rs05bench.datasets import EmbeddingRasters, TileReading
+            from rs05bench.datasets import EmbeddingRasters
 
             self._tiles[crs] = EmbeddingRasters(
-                self.sources.embeddings, crs=crs, res=self.sources.resolution_m, reading=TileReading(of=self.sources.product, decoded=False)
+                self.sources.embeddings, crs=crs, res=self.sources.resolution_m, of=self.sources.product, decoded=False
             )
         return self._tiles[crs]
 

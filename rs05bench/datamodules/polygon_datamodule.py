@@ -16,7 +16,6 @@ import pandas as pd
 
 from rs05bench.datamodules.data_module import Opened
 from rs05bench.datamodules.table_datamodule import TableDataModule, TableReading
-from rs05bench.datasets.parcels import ParcelColumns
 from rs05bench.datasets.urban_schema import METROS
 from rs05bench.embeddings.products import DEFAULT, EmbeddingProduct
 from rs05bench.embeddings.products import product as product_of
@@ -193,7 +192,7 @@ class CropParcelDataModule(PolygonDataModule[ParcelReading]):
         from rs05bench.datasets.parcels import Parcels
 
         label, parcel, year, card = self.reading.label, self.reading.parcel, self.reading.year, self._base
-        parcels = Parcels(path, columns=ParcelColumns(label=label, unit=[parcel, year], year=year))
+        parcels = Parcels(path, label=label, unit=[parcel, year], year=year)
         units = parcels.units()
         own = read_polygons(path)
         own.index = pd.Index(own[[parcel, year]].astype(str).agg("-".join, axis=1))

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from rs05bench.datasets.cdl_crop import CDL13, CDLCrop
     from rs05bench.datasets.chip_folder import ChipFolder
     from rs05bench.datasets.chip_layout import ChipLayout
-    from rs05bench.datasets.embedding_rasters import EmbeddingRasters, TileReading
+    from rs05bench.datasets.embedding_rasters import EmbeddingRasters
     from rs05bench.datasets.embedding_table import EmbeddingTable
-    from rs05bench.datasets.parcels import ParcelColumns, Parcels
+    from rs05bench.datasets.parcels import Parcels
     from rs05bench.datasets.product_rasters import AlphaEarthEmbedding, TesseraEmbedding
     from rs05bench.datasets.urban import UrbanIndicators
 
@@ -29,10 +29,8 @@ _HOME = {
     "ChipFolder": "chip_folder",
     "ChipLayout": "chip_layout",
     "HLSBurnScars": "burn_scars",
-    "ParcelColumns": "parcels",
     "Parcels": "parcels",
     "TesseraEmbedding": "product_rasters",
-    "TileReading": "embedding_rasters",
     "UrbanIndicators": "urban",
 }
 
@@ -45,10 +43,8 @@ __all__ = [
     "EmbeddingRasters",
     "EmbeddingTable",
     "HLSBurnScars",
-    "ParcelColumns",
     "Parcels",
     "TesseraEmbedding",
-    "TileReading",
     "UrbanIndicators",
 ]
 

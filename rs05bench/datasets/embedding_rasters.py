@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torchgeo.datasets import RasterDataset, UnionDataset
 from torchgeo.datasets.utils import disambiguate_timestamp
 
 from rs05bench.datasets.absent import MissingDatasetError
+from rs05bench.datasets.files import refuse_unknown
 from rs05bench.datasets.given_tiles import index_of_tiles
 from rs05bench.datasets.native_units import native_units, parse_unit
 from rs05bench.datasets.slice_lookup import SliceLookup
@@ -37,25 +37,15 @@ if TYPE_CHECKING:
 _DEGREES_PER_METRE = 8.983152841195215e-06  # of latitude
 
 
-@dataclass(frozen=True)
-class TileReading:
-    """How the tiles of an embedding are read.
+class TileReading(TypedDict, total=False):
+    """How the tiles of an embedding are read: keywords of `EmbeddingRasters`, described there."""
 
-    Attributes:
-        of: The product: a name, or a record (YAML); default that of the class.
-        year: The year of all files; None takes it from each path.
-        decoded: Return float32 components; else what the product stores.
-        masked: The value of missing pixels in decoded images.
-        memory: Bytes of decompressed blocks kept in memory.
-        cache_dir: Folder where decompressed blocks are kept on disk and shared between loader workers.
-    """
-
-    of: str | os.PathLike[str] | EmbeddingProduct | None = None
-    year: int | None = None
-    decoded: bool = True
-    masked: float = float("nan")
-    memory: int = DEFAULT_LIMIT
-    cache_dir: str | os.PathLike[str] | None = None
+    of: str | os.PathLike[str] | EmbeddingProduct | None
+    year: int | None
+    decoded: bool
+    masked: float
+    memory: int
+    cache_dir: str | os.PathLike[str] | None
 
 
 class EmbeddingRasters(RasterDataset):
@@ -68,7 +58,7 @@ class EmbeddingRasters(RasterDataset):
     a place (:meth:`around`).
 
     Samples hold `image` (bands, height, width), north up; float32 with NaN where missing, or with
-    `TileReading(decoded=False)` what the product stores.
+    `decoded=False` what the product stores.
     A batch of bytes is a quarter of the size: move it first and decode it on its device with `DecodeEmbedding`.
 
     Args:
@@ -79,7 +69,10 @@ class EmbeddingRasters(RasterDataset):
         transforms: A function of a sample.
         cache: Keep decompressed blocks in memory.
         time_series: Stack years as `(years, bands, height, width)` instead of asking for a single one.
-        reading: The product, and how its tiles are read.
+        **reading: `of`, the product, by name or record (YAML), default that of the class; `year` of all files, by default taken from
+            each path; `decoded=False` returns what the product stores instead of float32 components; `masked`, the value of missing pixels
+            in decoded images, default NaN; `memory`, bytes of decompressed blocks kept in memory; `cache_dir`, a folder where decompressed
+            blocks are kept on disk and shared between loader workers.
 
     Raises:
         MissingDatasetError: Nothing is found (also a `DatasetNotFoundError`).
@@ -99,13 +92,12 @@ class EmbeddingRasters(RasterDataset):
         transforms: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         cache: bool = True,
         time_series: bool = False,
-        *,
-        reading: TileReading | None = None,
+        **reading: Unpack[TileReading],
     ) -> None:
-        how = reading or TileReading()
-        of = how.of
+        refuse_unknown(reading, TileReading)
+        of = reading.get("of")
         record = of if isinstance(of, EmbeddingProduct) else product(*filter(None, [os.fspath(of) if of else self.product_name]))
-        self.tile_index = index_of_tiles(paths, record, how.year)
+        self.tile_index = index_of_tiles(paths, record, reading.get("year"))
         if not len(self.tile_index):
             raise MissingDatasetError("no tile is left", source=self.tile_index.description)
         self.product = self.tile_index.product
@@ -119,8 +111,8 @@ class EmbeddingRasters(RasterDataset):
         self._bands = tuple(self.all_bands.index(band) for band in self.bands)
         self.band_indexes = [number + 1 for number in self._bands]
         self.transforms, self.cache, self.time_series = transforms, cache, time_series
-        self.decoded, self.masked = how.decoded, how.masked
-        self._blocks = BlockCache(how.memory if cache else 0, how.cache_dir)
+        self.decoded, self.masked = reading.get("decoded", True), reading.get("masked", float("nan"))
+        self._blocks = BlockCache(reading.get("memory", DEFAULT_LIMIT) if cache else 0, reading.get("cache_dir"))
         self._tile_of_path = {str(path): position for position, path in enumerate(self.tile_index.frame["path"])}
         own = sorted(set(self.tile_index.frame["crs"]))
         if isinstance(crs, str) and crs == "native" and len(own) != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rs05bench.errors import DataError
@@ -91,3 +92,14 @@ def verify_receipt(root: Path, name: str) -> int:
     if wrong:
         raise DataError(f"{len(wrong)} of {compared} files differ from the download: {'; '.join(wrong[:3])}", source=root, remedy=again)
     return compared
+
+
+def refuse_unknown(given: Mapping[str, object], known: type) -> None:
+    """Stops at a keyword that is not one of a typed dictionary, as Python does at an argument that is not declared.
+
+    Raises:
+        TypeError: Names the keyword and those there are.
+    """
+    names = list(known.__annotations__)
+    if unknown := sorted(set(given) - set(names)):
+        raise TypeError(f"no argument {unknown[0]!r}; there are also {', '.join(names)}")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import geopandas as gpd
 import numpy as np
@@ -21,6 +20,7 @@ from pyproj import CRS, Transformer
 
 from rs05bench.datasets.cdl_classes import CDL_TABLE, CROP_CLASSES
 from rs05bench.datasets.chips import WGS84, Sample
+from rs05bench.datasets.files import refuse_unknown
 from rs05bench.datasets.geography import Layer, add_groups, read_polygons
 from rs05bench.datasets.polygon_values import PolygonDataset, require_columns, unique_ids
 from rs05bench.datasets.rasters import RasterHeader, missing_pixels, read_header, read_meant
@@ -29,21 +29,12 @@ from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.intake.keys import as_keys, refuse_lost_digits, two_spellings
 
 
-@dataclass(frozen=True)
-class ParcelColumns:
-    """Where a file of parcels says what.
+class ParcelFile(TypedDict, total=False):
+    """What else is said of a file of parcels: keywords of `Parcels`, described there."""
 
-    Attributes:
-        label: Column of the class; None where there are no labels.
-        unit: Columns that together make the unit id; default the row number in the file.
-        year: Column of the year, or the year itself.
-        classes: Class names in the order of their index; default all that occur, sorted.
-    """
-
-    label: str | None = "crop"
-    unit: Sequence[str] = ()
-    year: str | int = "year"
-    classes: Sequence[str] | None = None
+    layer: str | None
+    classes: Sequence[str] | None
+    layers: Mapping[str, tuple[Layer, str]] | None
 
 
 class Parcels(PolygonDataset):
@@ -57,13 +48,16 @@ class Parcels(PolygonDataset):
 
     Args:
         path: The polygon file or table.
-        columns: Where class, unit and year stand.
-        layer: Layer inside a GeoPackage; default the only one.
+        label: Column of the class; None where there are no labels.
+        unit: Columns that together make the unit id; default the row number in the file.
+        year: Column of the year, or the year itself.
         raster: One raster file or several, each in any CRS: the pixels for `chip`.
         crs: CRS of slices; default WGS84.
         res: Pixel size of slices in units of `crs`; default 10 m.
         transforms: Called on every sample.
-        layers: Further group columns of `units()`: name -> (polygon layer, its column), e.g. `{"county": ("counties.gpkg", "GEOID")}`.
+        **file: `layer` inside a GeoPackage, default the only one; `classes`, names in the order of their index, default all that occur,
+            sorted; `layers`, further group columns of `units()`: name -> (polygon layer, its column), e.g.
+            `{"county": ("counties.gpkg", "GEOID")}`.
 
     Raises:
         DataError: Unreadable, no CRS, broken polygons, columns missing, a unit twice, a class that is not in `classes`.
@@ -78,19 +72,19 @@ class Parcels(PolygonDataset):
         self,
         path: Layer,
         *,
-        columns: ParcelColumns | None = None,
-        layer: str | None = None,
+        label: str | None = "crop",
+        unit: Sequence[str] = (),
+        year: str | int = "year",
         raster: str | Path | Sequence[str | Path] = (),
         crs: CRS | str | int | None = None,
         res: float | tuple[float, float] | None = None,
         transforms: Callable[[Sample], Sample] | None = None,
-        layers: Mapping[str, tuple[Layer, str]] | None = None,
+        **file: Unpack[ParcelFile],
     ) -> None:
         source = "parcels" if isinstance(path, gpd.GeoDataFrame) else str(path)
-        self.layers = dict(layers or {})
-        columns = columns or ParcelColumns()
-        label, unit, year, classes = columns.label, columns.unit, columns.year, columns.classes
-        frame = read_polygons(path, name=layer).to_crs(4326)
+        refuse_unknown(file, ParcelFile)
+        self.layers, classes = dict(file.get("layers") or {}), file.get("classes")
+        frame = read_polygons(path, name=file.get("layer")).to_crs(4326)
         wanted = [*unit, *([label] if label else []), *([year] if isinstance(year, str) else [])]
         require_columns(frame, wanted, source)
         names = as_keys(frame[label]).fillna("") if label else pd.Series("", index=frame.index)

@@ -9,7 +9,7 @@ import pytest
 
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.cdl_crop import CDLCrop
-from rs05bench.datasets.parcels import ParcelColumns, Parcels
+from rs05bench.datasets.parcels import Parcels
 from rs05bench.datasets.simulated.benchmark_files import write_files
 from rs05bench.datasets.urban import UrbanIndicators
 
@@ -53,7 +53,7 @@ def test_crop_chips(simulated):
 
 
 def test_parcels(simulated):
-    ds = Parcels(simulated["parcels"] / "parcels.gpkg", columns=ParcelColumns(unit=["parcel_id", "year"]))
+    ds = Parcels(simulated["parcels"] / "parcels.gpkg", unit=["parcel_id", "year"])
     assert set(ds.classes) <= set(CDLCrop.classes)
     assert np.isfinite(ds.units()["area_ha"]).all()
 

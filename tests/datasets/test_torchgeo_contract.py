@@ -24,7 +24,7 @@ from torchgeo.samplers import GridGeoSampler
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.cdl_crop import CDLCrop
 from rs05bench.datasets.mgrs import parse_tile
-from rs05bench.datasets.parcels import ParcelColumns, Parcels
+from rs05bench.datasets.parcels import Parcels
 from rs05bench.datasets.urban import UrbanIndicators
 from rs05bench.errors import DataError
 from tests.datasets.data import ODD_UTM, write_raster
@@ -123,7 +123,7 @@ def test_every_window_of_a_grid_is_readable_and_empty_where_nothing_is(chips):
 
 def test_every_window_over_polygons_is_readable(parcel_file, urban_root):
     for ds in (
-        Parcels(parcel_file, columns=ParcelColumns(unit=["parcel"], year="season"), **ALBERS),
+        Parcels(parcel_file, unit=["parcel"], year="season", **ALBERS),
         UrbanIndicators(urban_root, **ALBERS),
     ):
         ds.index = ds.index.iloc[:2]
@@ -182,11 +182,11 @@ def test_a_data_set_that_is_not_there_is_torchgeos_error_too(make, tmp_path):
 
 def test_a_crs_may_be_a_number(burn_root, parcel_file):
     assert HLSBurnScars(burn_root, crs=32613).crs == "EPSG:32613"
-    assert Parcels(parcel_file, columns=ParcelColumns(unit=["parcel"], year="season"), crs=5070).crs == "EPSG:5070"
+    assert Parcels(parcel_file, unit=["parcel"], year="season", crs=5070).crs == "EPSG:5070"
 
 
 def test_slices_of_polygons_are_drawn(parcel_file, urban_root):
-    parcels = Parcels(parcel_file, columns=ParcelColumns(unit=["parcel"], year="season"), **ALBERS)
+    parcels = Parcels(parcel_file, unit=["parcel"], year="season", **ALBERS)
     sample = parcels[:]
     figure = parcels.plot(sample | {"prediction": sample["mask"]}, suptitle="both")
     assert [axis.get_title() for axis in figure.axes] == ["mask", "prediction"]
@@ -199,14 +199,12 @@ def test_slices_of_polygons_are_drawn(parcel_file, urban_root):
 
 
 def test_a_parcel_of_a_bottom_up_raster_is_that_of_its_north_up_twin(parcel_file, tmp_path):
-    bounds = Parcels(parcel_file, columns=ParcelColumns(unit=["parcel"], year="season")).frame.to_crs(32613).total_bounds
+    bounds = Parcels(parcel_file, unit=["parcel"], year="season").frame.to_crs(32613).total_bounds
     west, north = np.floor(bounds[0] / 10) * 10 - 50, np.ceil(bounds[3] / 10) * 10 + 50
     rows, columns = int((north - bounds[1]) / 10) + 20, int((bounds[2] - west) / 10) + 20
     pixels = np.random.default_rng(0).normal(size=(2, rows, columns)).astype(np.float32)
     up = write_raster(tmp_path / "up.tif", pixels, "EPSG:32613", from_origin(west, north, 10, 10))
     down = write_raster(tmp_path / "down.tif", pixels[:, ::-1].copy(), "EPSG:32613", rasterio.Affine(10, 0, west, 0, 10, north - rows * 10))
-    one, other = (
-        Parcels(parcel_file, columns=ParcelColumns(unit=["parcel"], year="season"), raster=path).chip("p003") for path in (up, down)
-    )
+    one, other = (Parcels(parcel_file, unit=["parcel"], year="season", raster=path).chip("p003") for path in (up, down))
     for key in ("image", "inside", "transform"):
         assert torch.equal(one[key], other[key]), key

@@ -11,7 +11,6 @@ from torchgeo.datasets import GoogleSatelliteEmbedding, RasterDataset, stack_sam
 from torchgeo.samplers import GridGeoSampler, RandomGeoSampler
 
 from rs05bench.datasets import AlphaEarthEmbedding
-from rs05bench.datasets.embedding_rasters import TileReading
 from rs05bench.embeddings import DecodeEmbedding, TileIndex
 from rs05bench.embeddings.vectors import decode, encode, pool
 from rs05bench.errors import DataError
@@ -20,7 +19,7 @@ from tests.embeddings.tiles import vectors, write_tile
 
 @pytest.fixture(scope="module")
 def native(archive):
-    return AlphaEarthEmbedding(archive / "2024", crs="native", reading=TileReading(decoded=False))
+    return AlphaEarthEmbedding(archive / "2024", crs="native", decoded=False)
 
 
 def window(tile, row, column, size):
@@ -43,9 +42,7 @@ def test_the_index_is_in_the_crs_that_all_tiles_share(archive, west):
     x, y, t = ds.bounds
     assert (x.start, x.stop, y.start, y.stop) == (500_000, 503_200, 4_098_400, 4_100_000)
     assert (t.start.year, t.stop.year) == (2023, 2024)
-    image = AlphaEarthEmbedding(archive / "2024", reading=TileReading(decoded=False))[
-        x.start : x.start + 160 : 10, y.stop - 160 : y.stop : 10
-    ]["image"]
+    image = AlphaEarthEmbedding(archive / "2024", decoded=False)[x.start : x.start + 160 : 10, y.stop - 160 : y.stop : 10]["image"]
     np.testing.assert_array_equal(image.numpy(), west.values[:, :16, :16])
 
 
@@ -66,7 +63,7 @@ def test_a_crs_as_a_number(archive):
 
 def test_bytes_say_that_they_are_bytes(archive):
     assert AlphaEarthEmbedding(archive).dtype == torch.float32
-    assert AlphaEarthEmbedding(archive, reading=TileReading(decoded=False)).dtype == torch.int8
+    assert AlphaEarthEmbedding(archive, decoded=False).dtype == torch.int8
 
 
 def test_combining_moves_the_index_and_keeps_the_split(archive):
@@ -130,7 +127,7 @@ def test_files_of_two_folders_with_one_name_are_two_tiles(tmp_path):
 def test_slices_are_the_native_pixels_north_up(tmp_path, bottom_up, row, column, size):
     values = vectors(160, 160)
     write_tile(tmp_path / "2024" / "x.tif", values, bottom_up=bottom_up)
-    ds = AlphaEarthEmbedding(tmp_path, crs="EPSG:32610", reading=TileReading(decoded=False))
+    ds = AlphaEarthEmbedding(tmp_path, crs="EPSG:32610", decoded=False)
     padded = np.full((64, 260, 260), -128, np.int8)
     padded[:, 50:210, 50:210] = values
     west, north = 500_000 + 10 * column, 4_100_000 - 10 * row
@@ -145,7 +142,7 @@ def test_decoded_values_and_masks(archive, west):
     assert image.dtype == np.float32
     np.testing.assert_array_equal(image, decode(west.values[:, 15:45, 35:65].copy()))
     assert np.isnan(image[:, 5:15, 5:25]).all()
-    zero = AlphaEarthEmbedding(archive / "2024", crs="native", reading=TileReading(masked=0.0))[window(west, 15, 35, 30)]["image"].numpy()
+    zero = AlphaEarthEmbedding(archive / "2024", crs="native", masked=0.0)[window(west, 15, 35, 30)]["image"].numpy()
     np.testing.assert_array_equal(zero, np.nan_to_num(image))
 
 
@@ -190,10 +187,10 @@ def test_a_slice_over_two_tiles_is_their_mosaic(native, west, east):
 
 
 def test_years_are_never_merged(archive, west):
-    ds = AlphaEarthEmbedding(archive, crs="native", reading=TileReading(decoded=False))
+    ds = AlphaEarthEmbedding(archive, crs="native", decoded=False)
     with pytest.raises(DataError, match=r"2 years lie in this slice \(2023, 2024\)"):
         ds[window(west, 0, 0, 16)]
-    series = AlphaEarthEmbedding(archive, crs="native", reading=TileReading(decoded=False), time_series=True)
+    series = AlphaEarthEmbedding(archive, crs="native", decoded=False, time_series=True)
     both = series[window(west, 0, 0, 16)]["image"]
     assert both.shape == (2, 64, 16, 16)
     np.testing.assert_array_equal(both[1].numpy(), west.values[:, :16, :16])
@@ -226,7 +223,7 @@ def test_smaller_pixels_are_copies(native, west):
 
 def test_another_crs_is_resampled_because_it_was_named(border):
     root = border["10N"].path.parents[2]
-    ds = AlphaEarthEmbedding(root, crs="EPSG:32610", reading=TileReading(decoded=False))
+    ds = AlphaEarthEmbedding(root, crs="EPSG:32610", decoded=False)
     ten = border["10N"]
     image = ds[window(ten, 90, 60, 30)]["image"].numpy()
     assert (image != -128).all()  # masked rows of zone 10 are filled from zone 11
@@ -238,7 +235,7 @@ def test_another_crs_is_resampled_because_it_was_named(border):
 
 
 def test_native_chips_by_unit(archive, west, east):
-    ds = AlphaEarthEmbedding(archive, reading=TileReading(decoded=False))  # several years, WGS84 index: no CRS needed for units
+    ds = AlphaEarthEmbedding(archive, decoded=False)  # several years, WGS84 index: no CRS needed for units
     units = ds.units(64)
     assert len(units) == 4 * 4
     assert units["unit_id"].is_unique
@@ -277,7 +274,7 @@ def test_a_chip_around_a_place_reaches_into_the_next_tile(native, west, east):
 
 
 def test_bands_can_be_chosen(archive, west):
-    ds = AlphaEarthEmbedding(archive / "2024", crs="native", bands=["A63", "A02"], reading=TileReading(decoded=False))
+    ds = AlphaEarthEmbedding(archive / "2024", crs="native", bands=["A63", "A02"], decoded=False)
     np.testing.assert_array_equal(ds[window(west, 0, 0, 20)]["image"].numpy(), west.values[[63, 2], :20, :20])
     with pytest.raises(DataError, match="no band B8"):
         AlphaEarthEmbedding(archive, bands=["B8"])
@@ -312,7 +309,7 @@ def test_intersection_with_labels(native, labels, west):
 
 @pytest.mark.parametrize("decoded", [True, False])
 def test_a_union_fills_by_mask_and_not_by_zero(archive, west, east, decoded):
-    one, two = (AlphaEarthEmbedding(tile.path, crs="native", reading=TileReading(decoded=decoded)) for tile in (west, east))
+    one, two = (AlphaEarthEmbedding(tile.path, crs="native", decoded=decoded) for tile in (west, east))
     image = (one | two)[(*window(west, 40, 140, 40), one.bounds[2])]["image"].numpy()
     expected = np.concatenate([west.values[:, 40:80, 140:], east.values[:, 40:80, :20]], axis=2)
     assert (expected == 0).any()
@@ -334,7 +331,7 @@ def test_it_can_be_split_copied_and_sent_to_workers(native, west):
 
 
 def test_blocks_kept_on_disk_give_the_same(archive, west, tmp_path):
-    ds = AlphaEarthEmbedding(archive / "2024", crs="native", reading=TileReading(decoded=False, cache_dir=tmp_path / "blocks"))
+    ds = AlphaEarthEmbedding(archive / "2024", crs="native", decoded=False, cache_dir=tmp_path / "blocks")
     for _ in range(2):
         np.testing.assert_array_equal(ds[window(west, 30, 30, 90)]["image"].numpy(), west.values[:, 30:120, 30:120])
     assert list((tmp_path / "blocks").rglob("*.npy"))
@@ -344,14 +341,14 @@ def test_float_exports_stand_beside_published_tiles(tmp_path):
     values = vectors(64, 64)
     write_tile(tmp_path / "2024" / "left.tif", values)
     write_tile(tmp_path / "2024" / "right.tif", decode(values), west=500_640.0, nodata=None, bottom_up=False, tiled=False)
-    ds = AlphaEarthEmbedding(tmp_path, crs="native", reading=TileReading(decoded=False))
+    ds = AlphaEarthEmbedding(tmp_path, crs="native", decoded=False)
     image = ds[500_000:501_280:10, 4_099_360:4_100_000:10]["image"].numpy()
     np.testing.assert_array_equal(image, np.concatenate([values, values], axis=2))
     assert AlphaEarthEmbedding(tmp_path, crs="native")[500_000:501_280:10, 4_099_360:4_100_000:10]["image"].dtype == torch.float32
 
 
 def test_a_transform_sees_the_sample(archive, west):
-    ds = AlphaEarthEmbedding(archive / "2024", crs="native", reading=TileReading(decoded=False), transforms=DecodeEmbedding())
+    ds = AlphaEarthEmbedding(archive / "2024", crs="native", decoded=False, transforms=DecodeEmbedding())
     assert ds[window(west, 0, 0, 16)]["image"].dtype == torch.float32
 
 

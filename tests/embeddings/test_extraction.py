@@ -12,7 +12,6 @@ import shapely
 from typer.testing import CliRunner
 
 from rs05bench.datasets import AlphaEarthEmbedding
-from rs05bench.datasets.embedding_rasters import TileReading
 from rs05bench.embeddings import product
 from rs05bench.embeddings.embedding_source import open_source
 from rs05bench.embeddings.extraction import extract_chips, extract_table, parse_years, read_record, read_units
@@ -134,7 +133,7 @@ def test_chips_are_tiles_again(points, archive, west, tmp_path):
     made = extract_chips(units, source, [2024], tmp_path / "chips", size=32)
     paths = sorted((tmp_path / "chips" / "2024").glob("*.tif"))
     assert [path.stem for path in paths] == sorted(units["unit_id"])
-    ds = AlphaEarthEmbedding(tmp_path / "chips", crs="native", reading=TileReading(decoded=False))
+    ds = AlphaEarthEmbedding(tmp_path / "chips", crs="native", decoded=False)
     lon, lat = units.geometry.x, units.geometry.y
     np.testing.assert_array_equal(ds.points(lon, lat, 2024), read_points(archive, lon, lat, 2024))
     with rasterio.open(paths[0]) as chip:

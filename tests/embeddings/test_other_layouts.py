@@ -12,7 +12,6 @@ from affine import Affine
 from pyproj import Transformer
 
 from rs05bench.datasets import EmbeddingRasters
-from rs05bench.datasets.embedding_rasters import TileReading
 from rs05bench.embeddings import open_source
 from rs05bench.embeddings.extraction import extract_table, read_units
 from rs05bench.embeddings.pixel_grid import Grid
@@ -100,11 +99,11 @@ def test_a_stack_of_floats(tmp_path):
     profile = {"driver": "GTiff", "height": 30, "width": 40, "count": 192, "dtype": "float32", "nodata": -9999, "crs": 32632}
     with rasterio.open(path, "w", transform=Affine(10, 0, 500_000, 0, -10, 5_500_000), **profile) as file:
         file.write(values)
-    ds = EmbeddingRasters(tmp_path, reading=TileReading(of="olmoearth-v1-tiny"))
+    ds = EmbeddingRasters(tmp_path, of="olmoearth-v1-tiny")
     values[:, [4, 6], [5, 7]] = np.nan
     np.testing.assert_array_equal(ds.chip(ds.units((30, 40))["unit_id"][0])["image"].numpy(), values)
     with pytest.raises(DataError, match="expected 768 bands of olmoearth-v1-base, found 192"):
-        EmbeddingRasters(tmp_path, reading=TileReading(of="olmoearth-v1-base"))
+        EmbeddingRasters(tmp_path, of="olmoearth-v1-base")
 
 
 def test_codes_of_several_levels(tmp_path):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from rs05bench.datasets import AlphaEarthEmbedding
-from rs05bench.datasets.embedding_rasters import TileReading
 from rs05bench.embeddings.embedding_source import Access, open_source
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.vectors import decode
@@ -74,7 +73,7 @@ def test_a_chip_over_http_reaches_into_the_next_tile(web, west, east, tmp_path):
 
 def test_a_single_remote_file_as_a_dataset(web, west):
     with FileServer(web) as server:
-        ds = AlphaEarthEmbedding(f"{server.url}/2024/10N/{west.path.name}", crs="native", reading=TileReading(decoded=False))
+        ds = AlphaEarthEmbedding(f"{server.url}/2024/10N/{west.path.name}", crs="native", decoded=False)
         image = ds[500_000:500_500:10, 4_099_500:4_100_000:10]["image"].numpy()
     np.testing.assert_array_equal(image, west.values[:, :50, :50])
 

@@ -12,7 +12,6 @@ from affine import Affine
 from pyproj import Transformer
 
 from rs05bench.datasets import TesseraEmbedding
-from rs05bench.datasets.embedding_rasters import TileReading
 from rs05bench.embeddings import open_source, product
 from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.errors import DataError
@@ -213,7 +212,7 @@ def test_numpy_grids_get_their_place_from_the_land_mask(grids):
         assert f"2024/{name}" in set(reader.tiles(None, 2024)["tile_id"])
     grid = Grid("EPSG:32631", 303_000, 5_770_000, 10, 10, 50, 120)
     np.testing.assert_array_equal(reader.read(grid, 2024), np.concatenate([decoded(v, s) for v, s, _ in held.values()], axis=2))
-    assert len(TesseraEmbedding(folder, reading=TileReading(of="tessera-v1")).units(25)) == 8
+    assert len(TesseraEmbedding(folder, of="tessera-v1").units(25)) == 8
 
 
 def test_a_grid_without_its_land_mask_or_scales_is_refused(grids):
@@ -240,14 +239,14 @@ def test_geotiffs_carry_year_and_variant(tmp_path):
     assert ds.tile_index.years == [2024]
     np.testing.assert_array_equal(ds.chip(ds.units(40)["unit_id"][0])["image"].numpy(), decoded(values, scales))
     with pytest.raises(DataError, match=r"states variant dclimate, expected cam of tessera-v1\.1-cam"):
-        TesseraEmbedding(path, reading=TileReading(of="tessera-v1.1-cam"))
+        TesseraEmbedding(path, of="tessera-v1.1-cam")
 
 
 def test_two_variants_never_fill_each_other(store, grids):
     with pytest.warns(UserWarning, match="not filled"):
         one = TesseraEmbedding(store[0])
     with pytest.raises(DataError, match=r"tessera-v1.1-dclimate \| tessera-v1"):
-        one | TesseraEmbedding(grids[0], reading=TileReading(of="tessera-v1"))
+        one | TesseraEmbedding(grids[0], of="tessera-v1")
     with pytest.raises(DataError, match="'tessera' has 3 versions or variants"):
         product("tessera")
 
