@@ -200,6 +200,130 @@ def test_a_missing_key_is_an_error(name: str, tmp_path: Path):
     assert state_digest(build(name, bands=bands, pretrained=True, weights=tmp_path / "whole.pt").encoder) == state_digest(backbone.encoder)
 
 
+def _prithvi(variant: str) -> dict[str, torch.Tensor]:
+    """A whole masked autoencoder of four dates, as the files of ibm-nasa-geospatial are."""
+    from terratorch.models.backbones.prithvi_mae import PrithviMAE
+    from terratorch.models.backbones.prithvi_vit import prithvi_cfgs
+
+    return PrithviMAE(**prithvi_cfgs[f"prithvi_eo_v2_{variant}"]).state_dict()
+
+
+def _clay(library: str, **sizes: int) -> dict[str, torch.Tensor]:
+    """A Lightning checkpoint of github.com/Clay-foundation/model: encoder, decoder, teacher and projection."""
+    from importlib import import_module
+
+    encoder = import_module(f"terratorch.models.backbones.{library}")
+    made = encoder.Encoder(mask_ratio=0.0, patch_size=8, shuffle=False, dim_head=64, mlp_ratio=4, **sizes).state_dict()
+    rest = {"model.decoder.mask_patch": torch.zeros(8), "model.teacher.cls_token": torch.zeros(8), "model.proj.weight": torch.zeros(8)}
+    return {f"model.encoder.{key}": value for key, value in made.items()} | rest
+
+
+def _satlas(channels: int) -> dict[str, torch.Tensor]:
+    """As torchgeo publishes them: torchvision's Swin v2 with another first layer."""
+    from torchvision.models import swin_v2_b
+
+    model = swin_v2_b()
+    model.features[0][0] = torch.nn.Conv2d(channels, 128, 4, 4)
+    return model.state_dict()
+
+
+def _dofa() -> dict[str, torch.Tensor]:
+    from torchgeo.models import dofa_base_patch16_224
+
+    return dofa_base_patch16_224().state_dict()
+
+
+def _terramind() -> dict[str, torch.Tensor]:
+    """The encoder of all modalities."""
+    from terratorch.registry import BACKBONE_REGISTRY
+
+    modalities = ["S2L2A", "S1GRD", "S1RTC", "DEM", "S2L1C", "RGB"]
+    return BACKBONE_REGISTRY.build("terramind_v1_tiny", pretrained=False, modalities=modalities).state_dict()
+
+
+def _dinov3() -> dict[str, torch.Tensor]:
+    import timm
+
+    return timm.create_model("vit_small_patch16_dinov3", num_classes=0).state_dict()
+
+
+RGB = ["RED", "GREEN", "BLUE"]
+PUBLISHED = {
+    "prithvi-300": (lambda: _prithvi("300"), HLS6, 294),
+    "prithvi-300-tl": (lambda: _prithvi("300_tl"), HLS6, 294),
+    "prithvi-600": (lambda: _prithvi("600"), HLS6, 390),
+    "prithvi-600-tl": (lambda: _prithvi("600_tl"), HLS6, 390),
+    "clay": (lambda: _clay("clay_v1.modules", dim=768, depth=12, heads=12), HLS6, 145),
+    "clay-1.5": (lambda: _clay("clay_v15.model", dim=1024, depth=24, heads=16), HLS6, 265),
+    "satlas": (lambda: _satlas(9), ["B04", "B03", "B02", "B05", "B06", "B07", "B08", "B11", "B12"], 300),
+    "satlas-landsat": (lambda: _satlas(11), ["COASTAL_AEROSOL", "BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"], 300),
+    "satlas-aerial": (lambda: _satlas(3), RGB, 300),
+    "dofa": (_dofa, HLS6, 150),
+    "terramind-tiny": (_terramind, HLS6, 140),
+    "dinov3": (_dinov3, RGB, 150),
+}
+"""Encoder -> the state of a published file made by its makers' code, bands, and how many of its weights at least reach the encoder."""
+
+
+def _device(name: str) -> torch.device:
+    """The meta device, where every name and shape is real and no number is; TerraMind asks for numbers when it is built."""
+    return torch.device("cpu" if name == "terramind-tiny" else "meta")
+
+
+@pytest.fixture
+def from_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Loads a state without a file of its size."""
+
+    def load(name: str, bands: list[str], state: dict[str, torch.Tensor]) -> Backbone:
+        from rs05bench.models.backbones import terratorch_families, timm_family
+
+        for module in (terratorch_families, timm_family):
+            monkeypatch.setattr(module, "read_state_dict", lambda path: dict(state))
+        file = tmp_path / "published.pt"
+        file.write_bytes(b"")
+        with _device(name):
+            return build(name, bands=bands, pretrained=True, weights=file, image_size=224)
+
+    return load
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_file_with_the_published_names_loads_whole(name: str, from_state):
+    """A weight that found no place in the encoder, or an encoder's that found none in the file, is a `DataError`."""
+    make, bands, least = PUBLISHED[name]
+    with terratorch_kept_quiet(), _device(name):
+        state = make()
+    backbone = from_state(name, bands, state)
+    own = {
+        key.removeprefix("swin_model.").removeprefix("dofa_model.").removeprefix("clay_encoder.") for key in backbone.encoder.state_dict()
+    }
+    published = {key.removeprefix("model.").removeprefix("encoder.") for key in state}
+    assert len(own & published) >= least
+    # And with one weight of the last block gone, none is left at random.
+    lost = [key for key in state if key.endswith("weight") and ("blocks.11." in key or "layers.11." in key or "features.7." in key)][-1]
+    with pytest.raises(DataError, match=r"1 of \d+ weights are missing"):
+        from_state(name, bands, {key: value for key, value in state.items() if key != lost})
+
+
+@pytest.mark.parametrize(
+    ("name", "rename"),
+    [
+        ("satlas", lambda key: f"backbone.backbone.{key}"),
+        ("dinov3", lambda key: key.replace("blocks.", "layer.").replace("attn.qkv", "attention.q_proj")),
+    ],
+    ids=["allenai's own names", "Meta's own names"],
+)
+def test_other_names_are_an_error_that_names_both_sides(name: str, rename, from_state):
+    make, bands, _ = PUBLISHED[name]
+    with terratorch_kept_quiet(), torch.device("meta"):
+        state = make()
+    first = next(key for key in state if rename(key) != key)
+    with pytest.raises(DataError, match="weights are missing") as error:
+        from_state(name, bands, {rename(key): value for key, value in state.items()})
+    assert "belong to something else" in str(error.value)
+    assert rename(first).split(".")[0] in str(error.value)
+
+
 def test_a_file_that_needs_unpickling_is_refused(tmp_path: Path):
     torch.save({"weights": Path("x")}, tmp_path / "pickle.pt")
     with pytest.raises(DataError, match="read safely"):
