@@ -18,6 +18,10 @@ NameKind = Literal["task", "manifest", "labels", "result"]
 
 _TASK = r"[a-z0-9][a-z0-9.-]*"
 _SEPARATOR = re.compile(r"[/\\\x00]|^[A-Za-z]:")
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+"""Names that Windows takes for a device in any folder, whatever follows the first dot."""
+_LONGEST = 255
+"""Bytes of a name, on every common file system."""
 _SPLIT = r"[^\W_][\w.+-]*"
 _FORMS: dict[NameKind, tuple[re.Pattern[str], str]] = {
     "task": (re.compile(_TASK), "lower-case letters, digits, dots and dashes"),
@@ -39,7 +43,7 @@ def checked_name(kind: NameKind, name: object, *, source: str | Path | None = No
         DataError: It is not text, or not of that form.
     """
     pattern, form = _FORMS[kind]
-    if not isinstance(name, str) or pattern.fullmatch(name) is None:
+    if not isinstance(name, str) or pattern.fullmatch(name) is None or any(_unfit(part) for part in name.split("/")):
         raise DataError(f"{name!r} is not a name of a {kind} ({form})", source=source, remedy="Nothing was written.")
     return name
 
@@ -77,6 +81,8 @@ def inside(root: str | Path, *parts: object, source: str | Path | None = None) -
         broken = not text or "\x00" in text or "\\" in text or text.startswith("/") or re.match(r"[A-Za-z]:", text)
         if broken or ".." in text.split("/"):
             raise DataError(f"{text!r} leads outside the folder", source=source or base, remedy="Nothing was written.")
+        if any(_unfit(name) for name in text.split("/")):
+            raise DataError(f"{text[:80]!r} is not a name of a file ({_UNFIT})", source=source or base, remedy="Nothing was written.")
         path = path / text
     resolved, folder = path.resolve(), base.resolve()
     if resolved == folder or not resolved.is_relative_to(folder):
@@ -100,10 +106,22 @@ def child(root: str | Path, *names: object) -> Path:
     path = Path(root)
     for name in names:
         text = str(name)
-        if text in ("", ".", "..") or _SEPARATOR.search(text) is not None:
-            raise DataError(f"{text!r} is not a plain name", source=root, remedy="Nothing was read or written.")
+        if text in ("", ".", "..") or _SEPARATOR.search(text) is not None or _unfit(text):
+            raise DataError(f"{text[:80]!r} is not a plain name ({_UNFIT})", source=root, remedy="Nothing was read or written.")
         path = path / text
     return path
+
+
+_UNFIT = "at most 255 bytes, no control characters, no device of Windows"
+
+
+def _unfit(name: str) -> bool:
+    """Whether a part of a path means something else on another system, cannot be written, or shows as something else."""
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return True
+    return length > _LONGEST or _DEVICE.fullmatch(name) is not None or any(ord(letter) < 32 or ord(letter) == 127 for letter in name)
 
 
 def plain_files(root: str | Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.safe_paths import checked_digest, checked_name, inside
+from rs05bench.protocol.safe_paths import checked_digest, checked_name, child, inside
 from rs05bench.protocol.shipped import shipped_manifests
 
 
@@ -28,6 +28,30 @@ def test_a_path_is_inside_its_folder_or_refused(parts):
 def test_parts_that_lead_outside_are_refused(part, tmp_path):
     with pytest.raises(DataError, match="leads outside"):
         inside(tmp_path, part)
+
+
+@pytest.mark.parametrize(
+    "name", ["nul", "CON", "com1.parquet", "aux.tif", "lpt9.tar.gz", "a" * 256, "é" * 128, "a\nb", "a\x1b[31mb", "\ud800"]
+)
+def test_devices_long_names_and_control_characters_are_no_names_of_files(name, tmp_path):
+    for make in (inside, child):
+        with pytest.raises(DataError, match="255 bytes"):
+            make(tmp_path, name)
+    with pytest.raises(DataError, match="not a name of a labels"):
+        checked_name("labels", name)
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "console", "auxiliary.tif", "nullable", "München", "..a", "a..b"])
+def test_names_that_only_look_like_those_are_kept(name, tmp_path):
+    assert inside(tmp_path, name).parent == child(tmp_path, name).parent == tmp_path
+
+
+@pytest.mark.parametrize("name", ["\u2024\u2024", "\uff0e\uff0e", "a\u2215b", "a\uff0fb", "a\u29f5b", "\u2025"])
+def test_look_alikes_of_dots_and_slashes_stay_one_name_in_the_folder_and_name_nothing_of_ours(name, tmp_path):
+    assert inside(tmp_path, name).resolve().parent == tmp_path.resolve()
+    for kind in ("task", "labels", "manifest", "result"):
+        with pytest.raises(DataError, match="is not a name of a"):
+            checked_name(kind, name)
 
 
 def test_a_link_that_leads_outside_is_refused(tmp_path):
