@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from rs05bench.experiment.map_frame import BLOCK
 from rs05bench.protocol.atomic import hidden_sibling
 from rs05bench.protocol.cog import CogLayout, copy_to_cog, refuse_full_disk
+from rs05bench.protocol.geodesy import metres_per_degree
 
 if TYPE_CHECKING:
     from rs05bench.embeddings import Grid
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 GDAL_CACHE_MB = 64
 NO_CLASS = 255
+STRIPED_SIDE = 720
+"""Pictures of small maps are enlarged to about this many pixels, so that stripes are thin."""
+STRIPE = 16
 # Qualitative, told apart by colour-blind people as far as so many can be (Okabe-Ito, then Tol's muted and light schemes).
 COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#332288", "#88CCEE", "#44AA99", "#117733", "#999933",
@@ -183,57 +188,120 @@ def class_colours(count: int) -> list[str]:
     return [COLOURS[code % len(COLOURS)] for code in range(count)]
 
 
+@dataclass(frozen=True)
+class MapPanel:
+    """One picture of a map, with what its colours mean.
+
+    Attributes:
+        name: `class`, `value`, `confidence` or `half_width90`.
+        pixels: RGBA bytes (rows, columns, 4), north up; transparent where nothing was mapped, striped outside the area of applicability.
+        entries: (colour, words) of each class that is there, and of the stripes.
+        ramp: (colour map, least, largest) of numbers; None for classes.
+        words: What the numbers are.
+        width_m: Ground width of the picture, metres.
+    """
+
+    name: str
+    pixels: NDArray[np.uint8]
+    entries: list[tuple[str, str]]
+    ramp: tuple[str, float, float] | None
+    words: str
+    width_m: float
+
+
+def map_panels(files: Mapping[str, Path], *, classes: Sequence[str] | None, unit: str = "") -> list[MapPanel]:
+    """The pictures of a map: what was mapped, and how sure it is where that is known.
+
+    Args:
+        files: `class` or `value`, and where there are such `confidence` or `half_width90`, `applicable`.
+        classes: Names of the classes, None for numbers.
+        unit: Name of what is mapped.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import Normalize, to_rgba_array
+
+    found = []
+    striped = _decimated(files["applicable"]) == 0 if "applicable" in files else None
+    words = {"value": unit, "confidence": "largest probability", "half_width90": f"half width of the 90 % interval ({unit})"}
+    for name in ("class", "value", "confidence", "half_width90"):
+        if name not in files:
+            continue
+        values = _decimated(files[name])
+        known, entries, ramp = np.isfinite(values), list[tuple[str, str]](), None
+        if name == "class" and classes is not None:
+            colours = class_colours(len(classes))
+            codes = np.where(known, values, 0).astype(np.int64)
+            picture = to_rgba_array(colours)[codes]
+            entries = [(colours[code], str(classes[code])) for code in np.unique(codes[known]).tolist()]
+        else:
+            low, high = (float(values[known].min()), float(values[known].max())) if known.any() else (0.0, 1.0)
+            ramp = ("viridis" if name == "value" else "cividis", low, high)
+            picture = colormaps[ramp[0]](Normalize(low, high)(np.where(known, values, low)))
+        picture[~known] = 0
+        times = -(-STRIPED_SIDE // max(values.shape))
+        picture = np.repeat(np.repeat(picture, times, axis=0), times, axis=1)
+        if name in ("class", "value") and striped is not None and striped.any():
+            rows, columns = np.indices(picture.shape[:2])
+            outside = np.repeat(np.repeat(striped & known, times, axis=0), times, axis=1)
+            picture[outside & ((rows + columns) % STRIPE < STRIPE // 4)] = (0.1, 0.1, 0.1, 1.0)
+            entries.append(("stripes", "outside the area of applicability"))
+        pixels = np.asarray(np.round(picture * 255), dtype=np.uint8)
+        found.append(MapPanel(name, pixels, entries, ramp, words.get(name, ""), _width_m(files[name])))
+    return found
+
+
 def write_preview(
-    path: Path, files: dict[str, Path], *, title: str, classes: Sequence[str] | None, unit: str = "", simulated: bool = False
+    path: Path, files: Mapping[str, Path], *, title: str, classes: Sequence[str] | None, unit: str = "", simulated: bool = False
 ) -> Path:
-    """A picture of a map and of how sure it is; what lies outside the area of applicability is hatched.
+    """A picture of a map and of how sure it is, in one file; what is outside the area of applicability is striped.
 
     Args:
         path: The PNG.
-        files: `class` or `value`, and where there are such `confidence` or `half_width90`, `applicable`.
+        files: As for `map_panels`.
         title: Over the picture.
         classes: Names of the classes, None for numbers.
         unit: Name of what is mapped.
         simulated: Whether to say that the data are simulated.
     """
-    from matplotlib.colors import ListedColormap
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    main = "class" if classes is not None else "value"
-    second = next((name for name in ("confidence", "half_width90") if name in files), None)
-    picture = _decimated(files[main])
-    figure = Figure(figsize=(11, 5.2) if second else (6.5, 5.2), layout="constrained")
-    axes = figure.subplots(1, 2 if second else 1, squeeze=False)[0]
-    handles = []
-    if classes is not None:
-        colours = class_colours(len(classes))
-        axes[0].imshow(picture, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(classes) - 0.5, interpolation="nearest")
-        present = [code for code in range(len(classes)) if (picture == code).any()]
-        handles = [Patch(facecolor=colours[code], label=str(classes[code])) for code in present]
-    else:
-        drawn = axes[0].imshow(picture, cmap="viridis", interpolation="nearest")
-        figure.colorbar(drawn, ax=axes[0], shrink=0.8, label=unit)
-    if "applicable" in files:
-        outside = _decimated(files["applicable"]) == 0
-        if outside.any():
-            axes[0].contourf(outside, levels=[0.5, 1.5], colors=[(1, 1, 1, 0.55)], hatches=["////"])
-            handles.append(Patch(facecolor="white", edgecolor="0.3", hatch="////", label="outside the area of applicability"))
-    if handles:
-        axes[0].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False, fontsize=8)
-    # Names of images are long, and a title that does not fit is cut at both ends.
-    axes[0].set_title(textwrap.fill(title, 56), fontsize=10)
-    if second:
-        drawn = axes[1].imshow(_decimated(files[second]), cmap="cividis", interpolation="nearest")
-        label = "largest probability" if second == "confidence" else f"half width of the 90 % interval ({unit})"
-        figure.colorbar(drawn, ax=axes[1], shrink=0.8, label=label)
-    for axis in axes:
+    panels = map_panels(files, classes=classes, unit=unit)
+    figure = Figure(figsize=(11 if len(panels) > 1 else 6.5, 5.2), layout="constrained")
+    for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        axis.imshow(panel.pixels, interpolation="nearest")
         axis.set_xticks([])
         axis.set_yticks([])
+        if panel.ramp is not None:
+            colours, low, high = panel.ramp
+            figure.colorbar(ScalarMappable(Normalize(low, high), colours), ax=axis, shrink=0.8, label=panel.words)
+        if panel.entries:
+            handles = [
+                Patch(facecolor="white", edgecolor="0.1", hatch="////", label=words)
+                if colour == "stripes"
+                else Patch(facecolor=colour, label=words)
+                for colour, words in panel.entries
+            ]
+            axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False, fontsize=8)
+    # Names of images are long, and a title that does not fit is cut at both ends.
+    figure.axes[0].set_title(textwrap.fill(title, 56), fontsize=10)
     if simulated:
         figure.text(0.99, 0.985, "SIMULATED DATA", ha="right", va="top", fontsize=9, fontweight="bold", color="#D55E00")
     figure.savefig(path, dpi=110, metadata={"Software": "rs05bench"})
     return path
+
+
+def _width_m(path: Path) -> float:
+    """Ground width of a raster, metres."""
+    import rasterio
+
+    with rasterio.open(path, driver="GTiff") as src:
+        left, bottom, right, top = src.bounds
+        if src.crs.is_geographic:
+            return float((right - left) * metres_per_degree((bottom + top) / 2)[0])
+        return float((right - left) * src.crs.linear_units_factor[1])
 
 
 def _decimated(path: Path, most: int = 900) -> NDArray[np.float32]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+from rs05bench.experiment.map_files import MapPanel, map_panels
 from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.metrics import area_adjusted_accuracy
 from rs05bench.report import setting
+from rs05bench.report.maps import scale_bar
 from rs05bench.report.text_tables import Table
 
 if TYPE_CHECKING:
@@ -47,10 +51,57 @@ def write_map_report(result: MapResult) -> Path:
         The HTML file.
     """
     record = result.record
-    pictures = {key: base64.b64encode(named["preview"].read_bytes()).decode() for key, named in result.files.items()}
+    pictures = {
+        key: [_shown(panel) for panel in map_panels(named, classes=_classes(record["years"][key]), unit=record["target"])]
+        for key, named in result.files.items()
+    }
     given = {"record": record, "parts_shown": parts_of(record), "simulated": SIMULATED if record["simulated"] else ""}
     write_text(result.out / "report.md", setting.environment().get_template("map.md.j2").render(**given))
     return setting.write_page(result.out / "report.html", setting.page("map.html.j2", pictures=pictures, **given))
+
+
+@dataclass(frozen=True)
+class ShownPanel:
+    """A picture on the page; everything that is read is text of the page, of its size at every width.
+
+    Attributes:
+        title: Its heading.
+        png: The picture, base64.
+        entries: (colour, words) of the classes and of the stripes.
+        ramp: Base64 PNG of the colours of numbers, and their least and largest value as written; None for classes.
+        bar: Width of the scale bar, per cent of the picture's, and its length as written.
+    """
+
+    title: str
+    png: str
+    entries: list[tuple[str, str]]
+    ramp: tuple[str, str, str] | None
+    bar: tuple[float, str]
+
+
+def _shown(panel: MapPanel) -> ShownPanel:
+    from matplotlib import colormaps
+
+    ramp = None
+    if panel.ramp is not None:
+        name, low, high = panel.ramp
+        colours = np.round(colormaps[name](np.linspace(0, 1, 128))[None] * 255).astype(np.uint8)
+        ramp = _png(colours), f"{low:.3g}", f"{high:.3g}"
+    length, words = scale_bar(panel.width_m / 1000 / 3)
+    title = {"class": "Class", "value": panel.words, "confidence": "Largest probability", "half_width90": "Half width of the 90 % interval"}
+    return ShownPanel(title[panel.name], _png(panel.pixels), panel.entries, ramp, (100_000 * length / panel.width_m, words))
+
+
+def _png(pixels: NDArray[np.uint8]) -> str:
+    from matplotlib.image import imsave
+
+    out = io.BytesIO()
+    imsave(out, pixels, format="png", metadata={"Software": "rs05bench"})
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def _classes(counts: dict[str, Any]) -> list[str] | None:
+    return list(counts["classes"]) if "classes" in counts else None
 
 
 def parts_of(record: dict[str, Any]) -> list[MapPart]:
@@ -130,7 +181,7 @@ def _adjusted(classes: dict[str, Any], sample: list[list[float]] | None, hectare
 
 def _accuracy(expected: dict[str, Any]) -> list[str]:
     if not expected.get("known"):
-        return ["Not known: no result of this model on this card was given. Run `rs05bench sweep` and pass its folder with --runs."]
+        return ["Not known: no result of this model on this card was given. Run rs05bench sweep and pass its folder with --runs."]
 
     def shown(part: dict[str, float] | None) -> str:
         if part is None:

@@ -157,11 +157,16 @@ def _names(outlines: Mapping[str, Pairs], view: View, up: float, place: Spec) ->
     return {"data": {"values": rows}, "mark": mark, "encoding": {**place, "text": {"field": "name"}}}
 
 
+def scale_bar(most_km: float) -> tuple[float, str]:
+    """The longest round length (1, 2 or 5 times a power of ten) of at most `most_km` kilometres, and how it is written."""
+    length = next(step * 10.0**power for power in range(5, -4, -1) for step in (5, 2, 1) if step * 10.0**power <= most_km)
+    return length, f"{length:,.0f} km" if length >= 1 else f"{1000 * length:,.0f} m"
+
+
 def _scale_bar(half: float, up: float, place: Spec) -> list[Spec]:
     """A bar of a round length, about a quarter of the width, at the lower left."""
-    length = next(step * 10.0**power for power in range(5, -4, -1) for step in (5, 2, 1) if step * 10.0**power <= 0.62 * half)
+    length, words = scale_bar(0.62 * half)
     left, bottom = -0.95 * half, -up + 0.07 * half
-    words = f"{length:,.0f} km" if length >= 1 else f"{1000 * length:,.0f} m"
     bar = [{"x": left, "y": bottom}, {"x": left + length, "y": bottom}]
     return [
         {"data": {"values": bar}, "mark": {"type": "line", "color": INK, "strokeWidth": 3}, "encoding": place},

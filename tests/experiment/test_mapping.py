@@ -21,6 +21,7 @@ from rs05bench.datasets.embedding_table import EmbeddingTable
 from rs05bench.embeddings import decode, encode, open_source, product, read_points
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.experiment.map_area import parse_bbox
+from rs05bench.experiment.map_files import NO_CLASS, class_colours, map_panels
 from rs05bench.experiment.map_frame import blocks_of, tile_frame
 from rs05bench.experiment.map_predictor import PixelPredictor, train_on_pixels
 from rs05bench.experiment.map_run import MapRequest, everything, make_map
@@ -29,6 +30,7 @@ from rs05bench.models.applicability import Applicability
 from rs05bench.protocol import TaskCard
 from rs05bench.protocol.taskdata import TaskData
 from rs05bench.report.map_page import write_map_report
+from rs05bench.report.maps import scale_bar
 from tests.embeddings.tiles import write_tile
 
 WEST, NORTH, HEIGHT, WIDTH = 500_000.0, 4_100_000.0, 300, 400
@@ -201,6 +203,25 @@ def test_the_report_says_what_is_known_and_what_is_not(drawn):
     assert hectares == pytest.approx(record["years"]["2023"]["pixels"] * 0.01)
     assert record["labels_train"] + record["labels_val"] == 240
     assert (drawn.out / "2023/preview.png").stat().st_size > 10_000
+
+
+def test_pictures_have_the_colours_of_the_classes_and_the_width_of_the_ground(drawn):
+    names = list(json.loads((drawn.out / "map.json").read_text(encoding="utf-8"))["years"]["2023"]["classes"])
+    first, second = map_panels(drawn.files["2023"], classes=names)
+    assert (first.name, second.name, second.words) == ("class", "confidence", "largest probability")
+    codes, src = band(drawn, "class")
+    assert first.width_m == pytest.approx(src.width * 10)
+    times = first.pixels.shape[0] // src.height
+    row, column = np.argwhere(codes != NO_CLASS)[0]
+    colour = class_colours(len(names))[int(codes[row, column])]
+    cell = first.pixels[row * times : (row + 1) * times, column * times : (column + 1) * times, :3].reshape(-1, 3)
+    assert [int(colour[at : at + 2], 16) for at in (1, 3, 5)] in cell.tolist()
+    assert (colour, names[int(codes[row, column])]) in first.entries
+    length, words = scale_bar(0.9)
+    assert (length, words) == (0.5, "500 m")
+    assert scale_bar(43.0) == (20.0, "20 km")
+    page = write_map_report(drawn).read_text(encoding="utf-8")
+    assert page.count('class="scale"') == page.count('<div class="panel picture">') == 2
 
 
 def test_a_regression_maps_values_with_the_half_width_of_their_interval(world, tmp_path):
