@@ -12,6 +12,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
+from rs05bench.protocol.cell_record import BudgetRecord
 from rs05bench.protocol.comparison import compare
 from rs05bench.protocol.hypotheses import judge_hypotheses
 from rs05bench.protocol.metrics import Clusters, Confusion
@@ -43,7 +44,7 @@ def result(model: str, fold: int, seed: int, strata: list[Stratum]) -> Result:
         model=CARDS[model],
         scores={},
         strata=strata,
-        budget={"labels_used": 50},
+        budget=BudgetRecord(labels_used=50),
     )
 
 
@@ -196,7 +197,7 @@ def main() -> None:
         "\nWith an embedding of noise a verdict is false whatever it says. With one of skill H1 is true, and raw noise, whose drop is "
         "zero, must neither count for H3 nor refute it."
     )
-    print(f"\n{options.tables} tables a line; {time.process_time() - begin:.0f} CPU seconds in all.")
+    print(f"\n{options.tables} tables a line; every world and table has its own fixed seed (its number); {time.process_time() - begin:.0f} CPU seconds in all.")
 
 
 if __name__ == "__main__":
