@@ -197,7 +197,8 @@ def main() -> None:
         "\nWith an embedding of noise a verdict is false whatever it says. With one of skill H1 is true, and raw noise, whose drop is "
         "zero, must neither count for H3 nor refute it."
     )
-    print(f"\n{options.tables} tables a line; every world and table has its own fixed seed (its number); {time.process_time() - begin:.0f} CPU seconds in all.")
+    spent = time.process_time() - begin
+    print(f"\n{options.tables} tables a line; every world and table has its own fixed seed, its number; {spent:.0f} CPU seconds in all.")
 
 
 if __name__ == "__main__":
