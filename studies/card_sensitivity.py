@@ -36,7 +36,8 @@ def main() -> None:
     print(
         "For each example card a linear model on its widest feature set, with all labels, is run under the split as the card draws it, "
         f"under {options.split_seeds} other seeds of the split, and with blocks of half, one and two times the range over which labels are "
-        "alike. *Over the baseline* is its lead over the mean or the majority. Made by `card sensitivity`, which does the same for any card of a table."
+        "alike. *Over the baseline* is its lead over the mean or the majority. Made by `card sensitivity`, which does the same "
+        "for any card of a table."
     )
     for name, folder in CARDS.items():
         found = sensitivity(TaskCard.load(ROOT / "examples" / "cards" / f"{name}.yaml"), real / folder, split_seeds=options.split_seeds)

@@ -6,7 +6,7 @@ import math
 
 from rs05bench.experiment.advice import ELSEWHERE, HOME, SEEDS, Advice, Place
 from rs05bench.models.learners import LEARNERS
-from rs05bench.protocol.inference.estimate import Estimate
+from rs05bench.protocol.inference.estimate import LEAST, Estimate
 
 METRIC_NAMES = {
     "macro_f1": "macro-F1",
@@ -23,6 +23,8 @@ MEANINGS = {
 PART, MOST, ALL = 0.2, 0.6, 0.9
 """Shares of the best model's gain from which coordinates alone are said to give part, most or all of the score."""
 _FEW_GROUPS = 8
+LEAST_FOR_LEVEL = 39
+"""Groups from which their order statistics give 95 %: (n - 1) / (n + 1) is .95 there."""
 
 
 def lines(advice: Advice) -> list[str]:
@@ -88,19 +90,22 @@ def _line(advice: Advice, place: Place) -> str:
 
 def _each_group(advice: Advice) -> str:
     points = advice.judged.score.points
-    if not 1 < len(points) <= _FEW_GROUPS:
-        return ""
-    shown = ", ".join(f"{name} {_number(value)}" for name, value in sorted(points.items()))
-    return f"Each {advice.group or 'group'}: {shown}.{_one_new(advice)}"
+    shown = ""
+    if 1 < len(points) <= _FEW_GROUPS:
+        shown = f"Each {advice.group or 'group'}: {', '.join(f'{name} {_number(value)}' for name, value in sorted(points.items()))}. "
+    return f"{shown}{_one_new(advice)}".strip()
 
 
 def _one_new(advice: Advice) -> str:
-    """Where a single new group may lie: the mean over groups is no promise for one of them."""
-    score = advice.judged.score
-    if advice.judged.role != ELSEWHERE or not (math.isfinite(score.new_low) and math.isfinite(score.new_high)):
+    """Where a single new group lies: the mean over groups is no promise for one of them."""
+    found = advice.judged.score.next_group
+    if advice.judged.role != ELSEWHERE or found is None:
         return ""
-    ends = f"between {_number(score.new_low)} and {_number(score.new_high)}"
-    return f" One new {advice.group or 'group'} may lie {ends} (95 % prediction interval)."
+    group = advice.group or "group"
+    text = f"One new {group} lies between {_number(found.low)} and {_number(found.high)} with a probability of {100 * found.level:.0f} %"
+    if found.level < advice.judged.score.level:
+        text += f", the range of these {found.groups}; 95 % needs {LEAST_FOR_LEVEL}"
+    return f"{text}."
 
 
 def _place(advice: Advice) -> str:
@@ -216,7 +221,8 @@ def _metric(advice: Advice) -> str:
 
 def _score(estimate: Estimate) -> str:
     if not _bounded(estimate):
-        return f"{_number(estimate.value)} (no interval: too few groups)"
+        few = estimate.n_groups < LEAST
+        return f"{_number(estimate.value)} ({'no interval: too few groups' if few else f'mean of {estimate.n_groups}'})"
     return f"{_number(estimate.value)} [{_number(estimate.low)}, {_number(estimate.high)}]"
 
 

@@ -232,9 +232,21 @@ def test_a_gain_seen_in_one_draw_of_labels_is_called_so(asked):
 
 
 def test_too_few_groups_give_no_interval(asked):
-    bare = estimate(0.5, float("nan"), float("nan"))
+    bare = dataclasses.replace(estimate(0.5, float("nan"), float("nan")), n_groups=2)
     text = lines(dataclasses.replace(asked[1], reaches={"test_ood": bare}))
     assert ".50 (no interval: too few groups)" in text[0]
+
+
+def test_a_new_group_lies_in_the_range_of_the_groups_with_the_probability_it_has(asked):
+    points = {"a": 0.1, "b": -0.4, "c": 0.3, "d": 0.2}
+    score = dataclasses.replace(asked[1].elsewhere.score, points=points, over="groups", n_groups=4)
+    text = "\n".join(lines(dataclasses.replace(asked[1], elsewhere=dataclasses.replace(asked[1].elsewhere, score=score))))
+    assert "lies between -.40 and .30 with a probability of 60 %, the range of these 4; 95 % needs 39." in text
+
+
+def test_the_mean_r2_of_groups_is_given_without_an_interval(asked):
+    bare = dataclasses.replace(estimate(0.5, float("nan"), float("nan")), n_groups=12)
+    assert ".50 (mean of 12)" in lines(dataclasses.replace(asked[1], metric="r2", reaches={"test_ood": bare}))[0]
 
 
 def test_units_without_positions_are_called_so(asked):

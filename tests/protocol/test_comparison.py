@@ -291,3 +291,18 @@ def test_the_prediction_interval_of_an_r2_is_made_on_the_logarithm_of_its_errors
     assert found.new_high < 1
     plain = over_groups(r2[:, None], "abcde")
     assert (found.value, found.low, found.high) == (plain.value, plain.low, plain.high)
+
+
+@pytest.mark.parametrize(("groups", "level"), [(4, 3 / 5), (8, 7 / 9), (39, 0.95), (80, 77 / 81), (400, 381 / 401)])
+def test_the_next_group_lies_between_order_statistics_with_the_probability_stated(groups, level):
+    rng = np.random.default_rng(groups)
+    # The share is that of a beta distribution whatever the population: a rank is uniform over n + 1 places (Wilks 1941).
+    draws = 1 - np.exp(rng.standard_normal((600, groups + 1)) ** 3)
+    found = [over_groups(row[:-1, None], [f"g{i}" for i in range(groups)], of_errors=True).next_group for row in draws]
+    assert found[0].level == pytest.approx(level)
+    held = np.mean([one.low <= row[-1] <= one.high for one, row in zip(found, draws, strict=True)])
+    assert held == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 600))
+
+
+def test_two_groups_or_one_say_nothing_of_the_next():
+    assert over_groups(np.array([[0.1], [0.5]]), "ab").next_group is None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,22 @@ LEAST = 3
 FEW_GROUPS = 20
 """Below this many groups every group's value is shown next to the mean."""
 Over = Literal["groups", "blocks", "draws"]
+
+
+class NextGroup(NamedTuple):
+    """Where the value of one group more lies, with a probability that needs no assumption on how groups differ.
+
+    Attributes:
+        low: Lower end, the value of a group.
+        high: Upper end, the value of a group.
+        level: Probability that the next group lies between them.
+        groups: Groups it rests on.
+    """
+
+    low: float
+    high: float
+    level: float
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,21 @@ class Estimate:
     def shown_points(self) -> dict[str, float]:
         """The value of each group where there are few enough of them to be listed."""
         return self.points if 1 < len(self.points) < FEW_GROUPS else {}
+
+    @property
+    def next_group(self) -> NextGroup | None:
+        """Where one group more lies, from order statistics of the groups there are; None for fewer than three, or for blocks.
+
+        Of n + 1 groups drawn from one population, the last one lies between the r-th smallest and the r-th largest of the other n with
+        probability (n + 1 - 2r) / (n + 1) (Wilks 1941, https://doi.org/10.1214/aoms/1177731788). r is the largest for which this is at
+        least `level`. Fewer than 39 groups cannot give 95 %: then their whole range is taken, with the probability it has.
+        """
+        known = sorted(value for value in self.points.values() if np.isfinite(value))
+        count = len(known)
+        if self.over != "groups" or count < LEAST:
+            return None
+        rank = max(1, math.floor((1 - self.level) * (count + 1) / 2 + 1e-9))
+        return NextGroup(known[rank - 1], known[-rank], (count + 1 - 2 * rank) / (count + 1), count)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; a number that is not defined becomes None."""
