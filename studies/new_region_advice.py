@@ -104,7 +104,7 @@ def main() -> None:
     """Prints the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=6, help="Sets of states per number of states and target.")
-    parser.add_argument("--tries", type=int, default=100, help="Sets of states per number of states and target, for the intervals alone.")
+    parser.add_argument("--tries", type=int, default=40, help="Sets of states per number of states and target, for the intervals alone.")
     options = parser.parse_args()
     real = Path(os.environ.get("RS05BENCH_REAL", ROOT.parent / "shared" / "real"))
     if not real.is_dir():
