@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
 import json
+import socketserver
+import threading
+from itertools import chain, count, repeat
 
 import numpy as np
 import pytest
@@ -237,3 +242,40 @@ def test_whatever_the_cuts_the_file_is_right_or_absent(shared_server, tmp_path_f
         assert not target.exists()
     else:
         assert target.read_bytes() == CONTENT
+
+
+HABITS = {
+    "redirects to itself": lambda: [b"HTTP/1.1 302 Found\r\nLocation: /f\r\nContent-Length: 0\r\n\r\n"],
+    "chunks without an end": lambda: chain(
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"], repeat(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+    ),
+    "a gzip bomb as encoding": lambda: [
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb := gzip.compress(bytes(1 << 26))),
+        bomb,
+    ],
+    "two lengths": lambda: [b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Length: 9\r\n\r\n", CONTENT],
+    "no HTTP": lambda: [b"220 ready\r\n"],
+    "headers without an end": lambda: chain([b"HTTP/1.1 200 OK\r\n"], (b"X-%d: a\r\n" % number for number in count())),
+}
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_a_server_with_bad_habits_ends_in_one_message_and_no_file(habit, tmp_path):
+    class Answer(socketserver.StreamRequestHandler):
+        def handle(self):
+            self.rfile.readline()
+            with contextlib.suppress(OSError):
+                for part in HABITS[habit]():
+                    self.wfile.write(part)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            wanted = Wanted((f"http://127.0.0.1:{server.server_address[1]}/f",), size=len(CONTENT), sha256=SHA)
+            with pytest.raises(DataError):
+                fetch(wanted, tmp_path / "f", retries=1, pause=0, timeout=5)
+        finally:
+            server.shutdown()
+    assert not (tmp_path / "f").exists()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= len(CONTENT)
