@@ -21,8 +21,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rs05bench.datamodules.chip_datamodule import ChipReading
-
 TIERS = ("frozen", "decoder", "adapter", "lora", "full")
 ENCODERS = ("prithvi-tiny", "prithvi-100", "prithvi-300", "prithvi-600", "clay", "clay-1.5", "satlas", "terramind-tiny", "dinov3", "dofa")
 BATCH, SIDE, STEPS = 64, 224, 6
@@ -270,7 +268,7 @@ def data_module(chips: Path, **options: Any) -> Any:
     from rs05bench.datamodules.chipsource import open_chips
 
     card = chips_card(chips)
-    module = ChipDataModule(open_chips(card, chips), SPLIT, FOLD, "full", 0, reading=ChipReading(batch_size=BATCH), **options)
+    module = ChipDataModule(open_chips(card, chips), SPLIT, FOLD, "full", 0, batch_size=BATCH, **options)
     return module
 
 

@@ -10,33 +10,25 @@ from typing import TYPE_CHECKING
 from rs05bench.extras import first_use
 
 if TYPE_CHECKING:
-    from rs05bench.datamodules.chip_datamodule import BurnScarDataModule, ChipDataModule, ChipReading, CropDataModule
-    from rs05bench.datamodules.polygon_datamodule import CropParcelDataModule, ParcelReading, TractReading, UrbanDataModule
-    from rs05bench.datamodules.table_datamodule import TableDataModule, TableReading
+    from rs05bench.datamodules.chip_datamodule import BurnScarDataModule, ChipDataModule, CropDataModule
+    from rs05bench.datamodules.polygon_datamodule import CropParcelDataModule, UrbanDataModule
+    from rs05bench.datamodules.table_datamodule import TableDataModule
 
 _HOME = {
     "BurnScarDataModule": "chip_datamodule",
     "ChipDataModule": "chip_datamodule",
-    "ChipReading": "chip_datamodule",
     "CropDataModule": "chip_datamodule",
     "CropParcelDataModule": "polygon_datamodule",
-    "ParcelReading": "polygon_datamodule",
     "TableDataModule": "table_datamodule",
-    "TableReading": "table_datamodule",
-    "TractReading": "polygon_datamodule",
     "UrbanDataModule": "polygon_datamodule",
 }
 
 __all__ = [
     "BurnScarDataModule",
     "ChipDataModule",
-    "ChipReading",
     "CropDataModule",
     "CropParcelDataModule",
-    "ParcelReading",
     "TableDataModule",
-    "TableReading",
-    "TractReading",
     "UrbanDataModule",
 ]
 

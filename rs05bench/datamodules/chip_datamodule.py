@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 from torch.utils.data import DataLoader
 
 from rs05bench.datamodules.chip_view import ChipView, DrawnFold, Loading
 from rs05bench.datamodules.chipsource import ChipSource, Layers, chip_card, layers_beside, open_chips
 from rs05bench.datamodules.data_module import Opened, ProtocolDataModule
+from rs05bench.datasets.files import refuse_unknown
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit import with_published_verdict
 from rs05bench.protocol.budget import LabelBudget, draw_budget
@@ -19,25 +19,15 @@ from rs05bench.protocol.manifest import SplitManifest, build_manifest, open_mani
 from rs05bench.protocol.splits import Split
 
 
-@dataclass(frozen=True)
-class ChipReading:
-    """What is read with chips, and how batches are made.
+class ChipReading(TypedDict, total=False):
+    """What is read with chips, and how batches are made: keywords of `ChipDataModule`, described there."""
 
-    Attributes:
-        card: A card of your own, or its file; default the one shipped.
-        layers: Further group columns: name -> (polygon layer, column); default what `layers_beside` finds for the split.
-        embeddings: Tiles of an embedding for models that read them, see `ChipSource`.
-        extra: Folder of layers (`rs05bench layers`) for hybrid models.
-        batch_size: Patches a batch; default the card's.
-        num_workers: Loader workers.
-    """
-
-    card: TaskCard | str | Path | None = None
-    layers: Layers | None = None
-    embeddings: Any | None = None
-    extra: str | Path | None = None
-    batch_size: int | None = None
-    num_workers: int = 0
+    card: TaskCard | str | Path | None
+    layers: Layers | None
+    embeddings: Any | None
+    extra: str | Path | None
+    batch_size: int | None
+    num_workers: int
 
 
 class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
@@ -53,7 +43,11 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
         seed: Seed of the budget's draw and of the order of batches.
         manifest: A frozen manifest over the same chips, its file, or the name of a shipped one; default it is built from the files.
         fill: What missing pixels of `image` become. Default: NaN for our models, which read it as missing, and 0 for any other module.
-        reading: What is read with the chips, and how batches are made.
+        **reading: `card` of your own, or its file, default the one shipped; `layers`, further group columns: name -> (polygon layer,
+            column), default what `layers_beside` finds for the split; `embeddings`, tiles of one for models that read them, see
+            `ChipSource`; `extra`, a folder of layers (`rs05bench layers`) for hybrid models; `batch_size`, patches a
+            batch, default the card's;
+            `num_workers` of the loaders.
 
     Raises:
         DataError: The manifest is of another task or split, or over other chips.
@@ -72,13 +66,14 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
         *,
         manifest: SplitManifest | str | Path | None = None,
         fill: float | None = None,
-        reading: ChipReading | None = None,
+        **reading: Unpack[ChipReading],
     ) -> None:
-        self.reading = reading or ChipReading()
+        refuse_unknown(reading, ChipReading)
+        self.reading = reading
         self.root = root.root if isinstance(root, ChipSource) else Path(root)
-        super().__init__(split, fold, budget, seed, root=self.root, manifest=manifest, fill=fill, **vars(self.reading))
+        super().__init__(split, fold, budget, seed, root=self.root, manifest=manifest, fill=fill, **reading)
         self._open_source, self._manifest = root if isinstance(root, ChipSource) else None, manifest
-        self.num_workers, self.fill = self.reading.num_workers, fill
+        self.num_workers, self.fill = reading.get("num_workers", 0), fill
 
     def _open(self) -> Opened[ChipView, ChipSource]:
         source = self._open_source or self._read()
@@ -96,19 +91,20 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
             pixels=source.pixels,
             dataset=source.dataset,
             classes=source.classes,
-            loading=Loading(self.reading.batch_size or card.training.batch_size, self.num_workers, self.fill),
+            loading=Loading(self.reading.get("batch_size") or card.training.batch_size, self.num_workers, self.fill),
         )
         return Opened(source, manifest, view)
 
     def _read(self) -> ChipSource:
-        how = self.reading
-        given = TaskCard.load(how.card) if isinstance(how.card, str | Path) else how.card
+        card, layers, extra = (self.reading.get("card"), self.reading.get("layers"), self.reading.get("extra"))
+        given = TaskCard.load(card) if isinstance(card, str | Path) else card
         if given is not None and given.reader == "chips":  # everything else stands in the card
             return open_chips(given, self.root)
-        layers = layers_beside(self.root, self.reader, self.split) if given is None and how.layers is None else how.layers
-        folder = None if how.extra is None else (Path(how.extra), None)
+        if given is None and layers is None:
+            layers = layers_beside(self.root, self.reader, self.split)
+        folder = None if extra is None else (Path(extra), None)
         own = given or chip_card(self.reader, self.root, layers)
-        return ChipSource(self.root, own, layers=layers, embeddings=how.embeddings, extra=folder)
+        return ChipSource(self.root, own, layers=layers, embeddings=self.reading.get("embeddings"), extra=folder)
 
     @property
     def budget(self) -> LabelBudget:

@@ -8,14 +8,14 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack, cast
 
 import pandas as pd
 
 from rs05bench.datamodules.data_module import Opened
 from rs05bench.datamodules.table_datamodule import TableDataModule, TableReading
+from rs05bench.datasets.files import refuse_unknown
 from rs05bench.datasets.urban_schema import METROS
 from rs05bench.embeddings.products import DEFAULT, EmbeddingProduct
 from rs05bench.embeddings.products import product as product_of
@@ -37,73 +37,35 @@ RECIPE = 1
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class PolygonReading(TableReading):
-    """How polygons become a table, and what its batches hold.
+class PolygonReading(TableReading, total=False):
+    """How polygons become a table, and what its batches hold: keywords of the modules below, described there."""
 
-    Attributes:
-        embeddings: Tiles: a folder, or a name of `open_source`; default the folder of the product's family in or next to `root`.
-        product: What the tiles hold; a card's feature sets of the default product become those of this one.
-        card: A card of your own; default the one shipped.
-        cache: Where the table is kept.
-        on_progress: Called with polygons read and polygons in all.
-    """
-
-    embeddings: str | Path | None = None
-    product: str | Path | EmbeddingProduct = DEFAULT
-    card: TaskCard | str | Path | None = None
-    cache: str | Path | None = None
-    on_progress: Progress | None = None
-
-    @property
-    def how_units_are_read(self) -> dict[str, str]:
-        """What else the table depends on, for its digest."""
-        return {}
+    embeddings: str | Path | None
+    product: str | Path | EmbeddingProduct
+    card: TaskCard | str | Path | None
+    cache: str | Path | None
+    on_progress: Progress | None
 
 
-@dataclass(frozen=True)
-class ParcelReading(PolygonReading):
-    """How parcels become a table.
+class ParcelReading(PolygonReading, total=False):
+    """Keywords of `CropParcelDataModule`."""
 
-    Attributes:
-        label: Column of the crop.
-        parcel: Column of the parcel's name.
-        year: Column of the year.
-    """
-
-    label: str = "crop"
-    parcel: str = "parcel_id"
-    year: str = "year"
-
-    @property
-    def how_units_are_read(self) -> dict[str, str]:
-        """Names of columns that are not the usual ones."""
-        names = {"label": self.label, "parcel": self.parcel, "year": self.year}
-        return {name: column for name, column in names.items() if column != getattr(ParcelReading, name)}
+    label: str
+    parcel: str
+    year: str
 
 
-@dataclass(frozen=True)
-class TractReading(PolygonReading):
-    """How tracts become a table.
+class TractReading(PolygonReading, total=False):
+    """Keywords of `UrbanDataModule`."""
 
-    Attributes:
-        metros: Metros that may occur; any where None.
-    """
-
-    metros: Sequence[str] | None = METROS
-
-    @property
-    def how_units_are_read(self) -> dict[str, str]:
-        """The metros, where others than the usual ones may occur."""
-        return {} if self.metros == METROS else {"metros": str(self.metros)}
+    metros: Sequence[str] | None
 
 
-class PolygonDataModule[Reading: PolygonReading](TableDataModule):
+class PolygonDataModule(TableDataModule):
     """Polygons with labels under the protocol; its subclasses say where they come from."""
 
     name: ClassVar[str]
     file: ClassVar[str]
-    reading: Reading
 
     def __init__(
         self,
@@ -114,24 +76,29 @@ class PolygonDataModule[Reading: PolygonReading](TableDataModule):
         seed: int = 0,
         *,
         manifest: SplitManifest | None = None,
-        reading: Reading | None = None,
+        **reading: Unpack[PolygonReading],
     ) -> None:
-        how = reading or self._usual()
-        card = how.card
+        refuse_unknown(reading, PolygonReading)
+        self._polygons, card = reading, reading.get("card")
         base = card if isinstance(card, TaskCard) else TaskCard.load(card or Path(__file__).parent / "cards" / f"{self.name}.yaml")
-        self._product = product_of(how.product)
+        self._product = product_of(reading.get("product", DEFAULT))
         self._base = _of_product(base, self._product)
-        super().__init__(self._base, root, split, fold, budget, seed, manifest=manifest, reading=how)
+        batches = TableReading(
+            features=reading.get("features"),
+            target=reading.get("target"),
+            batch_size=reading.get("batch_size"),
+            num_workers=reading.get("num_workers", 0),
+        )
+        super().__init__(self._base, root, split, fold, budget, seed, manifest=manifest, **batches)
         self.root = Path(root)
-
-    @classmethod
-    @abc.abstractmethod
-    def _usual(cls) -> Reading:
-        """How polygons are read where nothing is said."""
 
     @abc.abstractmethod
     def _units(self, path: Path) -> gpd.GeoDataFrame:
         """Columns of the units (ids, groups, year, labels) and their geometry in WGS84."""
+
+    def _how_units_are_read(self) -> dict[str, str]:
+        """What else the table depends on, for its digest: what is not as usual."""
+        return {}
 
     def prepare_data(self) -> None:
         """Makes the table of units with the embedding over their polygons, where it is missing or its sources changed."""
@@ -141,16 +108,16 @@ class PolygonDataModule[Reading: PolygonReading](TableDataModule):
     def table(self) -> Path:
         """The table everything is read from; its card is next to it."""
         path = find_polygons(self.root, self.file)
-        tiles = _find_tiles(path, self.reading.embeddings, self._product)
+        tiles = _find_tiles(path, self._polygons.get("embeddings"), self._product)
         made = embedding_table(
             path,
             tiles,
-            Path(self.reading.cache) if self.reading.cache else _cache_beside(path),
+            Path(cache) if (cache := self._polygons.get("cache")) else _cache_beside(path),
             self._base.name,
             self._product,
             lambda: self._units(path),
-            self.reading.how_units_are_read,
-            self.reading.on_progress,
+            self._how_units_are_read(),
+            self._polygons.get("on_progress"),
         )
         fit_card(self._base, made, simulated=is_simulated(path, tiles)).save(made.with_suffix(".yaml"))
         return made
@@ -160,7 +127,7 @@ class PolygonDataModule[Reading: PolygonReading](TableDataModule):
         return super()._open()
 
 
-class CropParcelDataModule(PolygonDataModule[ParcelReading]):
+class CropParcelDataModule(PolygonDataModule):
     """Crops of parcels from an embedding over their polygons.
 
     The first use reads the tiles and keeps mean, maximum and standard deviation of every parcel, and the change since the year before
@@ -174,7 +141,11 @@ class CropParcelDataModule(PolygonDataModule[ParcelReading]):
         budget: Budget name.
         seed: Seed of the budget's draw.
         manifest: A frozen manifest.
-        reading: Tiles, product, card, columns and batches.
+        **reading: `embeddings`, tiles: a folder, or a name of `open_source`, default the folder of the product's family in or next to
+            `root`; `product`, what the tiles hold: a card's feature sets of the default product become those of this one; `card` of your
+            own; `cache`, where the table is kept; `on_progress`, called with polygons read and in all; `label`,
+            `parcel` and `year`, names of
+            those columns in the file (default `crop`, `parcel_id`, `year`); and the keywords of `TableDataModule`.
 
     Raises:
         DataError: Polygons or tiles are missing or not what they should be, or no polygon is covered.
@@ -183,15 +154,29 @@ class CropParcelDataModule(PolygonDataModule[ParcelReading]):
     name = "crop-parcels"
     file = "parcels.gpkg"
 
-    @classmethod
-    def _usual(cls) -> ParcelReading:
-        return ParcelReading()
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        fold: str | None = None,
+        budget: str = "full",
+        seed: int = 0,
+        *,
+        manifest: SplitManifest | None = None,
+        **reading: Unpack[ParcelReading],
+    ) -> None:
+        self.columns = (reading.pop("label", "crop"), reading.pop("parcel", "parcel_id"), reading.pop("year", "year"))
+        super().__init__(root, split, fold, budget, seed, manifest=manifest, **cast("PolygonReading", reading))
+
+    def _how_units_are_read(self) -> dict[str, str]:
+        named = {"label": "crop", "parcel": "parcel_id", "year": "year"}
+        return {name: column for (name, usual), column in zip(named.items(), self.columns, strict=True) if column != usual}
 
     def _units(self, path: Path) -> gpd.GeoDataFrame:
         from rs05bench.datasets.geography import read_polygons
         from rs05bench.datasets.parcels import Parcels
 
-        label, parcel, year, card = self.reading.label, self.reading.parcel, self.reading.year, self._base
+        (label, parcel, year), card = self.columns, self._base
         parcels = Parcels(path, label=label, unit=[parcel, year], year=year)
         units = parcels.units()
         own = read_polygons(path)
@@ -206,25 +191,38 @@ class CropParcelDataModule(PolygonDataModule[ParcelReading]):
         return units.drop(columns=["unit_id", "date"])
 
 
-class UrbanDataModule(PolygonDataModule[TractReading]):
+class UrbanDataModule(PolygonDataModule):
     """Urban indicators of tracts from an embedding over their polygons; arguments as `CropParcelDataModule`.
 
     `root` holds `tracts.gpkg` (also in a folder `urban`) in the schema of `rs05bench.datasets.urban_schema`; `target` chooses the
-    indicator, in `reading=TractReading(target=...)`.
+    indicator, `metros` which may occur (as `UrbanIndicators` takes them).
     """
 
     name = "urban-tracts"
     file = "tracts.gpkg"
 
-    @classmethod
-    def _usual(cls) -> TractReading:
-        return TractReading()
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        fold: str | None = None,
+        budget: str = "full",
+        seed: int = 0,
+        *,
+        manifest: SplitManifest | None = None,
+        **reading: Unpack[TractReading],
+    ) -> None:
+        self.metros = reading.pop("metros", METROS)
+        super().__init__(root, split, fold, budget, seed, manifest=manifest, **cast("PolygonReading", reading))
+
+    def _how_units_are_read(self) -> dict[str, str]:
+        return {} if self.metros == METROS else {"metros": str(self.metros)}
 
     def _units(self, path: Path) -> gpd.GeoDataFrame:
         from rs05bench.datasets.chips import WGS84
         from rs05bench.datasets.urban import UrbanIndicators
 
-        units = UrbanIndicators(path, metros=self.reading.metros).table()
+        units = UrbanIndicators(path, metros=self.metros).table()
         geod = WGS84.get_geod()
         assert geod is not None
         units["area_ha"] = [abs(geod.geometry_area_perimeter(shape)[0]) / 10_000 for shape in units.geometry]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from rs05bench.datamodules.data_module import Opened, ProtocolDataModule
+from rs05bench.datasets.files import refuse_unknown
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit import with_published_verdict
 from rs05bench.protocol.budget import LabelBudget
@@ -18,21 +18,13 @@ from rs05bench.protocol.manifest import SplitManifest, build_manifest
 from rs05bench.protocol.taskdata import TaskData, TaskSource
 
 
-@dataclass(frozen=True)
-class TableReading:
-    """What batches of a table hold, and how they are made.
+class TableReading(TypedDict, total=False):
+    """What batches of a table hold, and how they are made: keywords of `TableDataModule`, described there."""
 
-    Attributes:
-        features: Feature set of the batches; default the card's first.
-        target: Target; default the card's first.
-        batch_size: Units a batch; default the card's.
-        num_workers: Loader workers.
-    """
-
-    features: str | None = None
-    target: str | None = None
-    batch_size: int | None = None
-    num_workers: int = 0
+    features: str | None
+    target: str | None
+    batch_size: int | None
+    num_workers: int
 
 
 class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
@@ -49,7 +41,8 @@ class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
         budget: Budget name.
         seed: Seed of the budget's draw and of the order of batches.
         manifest: A frozen manifest; default it is built from the data.
-        reading: What batches hold, and how they are made.
+        **reading: `features`, the feature set of the batches, default the card's first; `target`, default the card's first; `batch_size`,
+            units a batch, default the card's; `num_workers` of the loaders.
 
     Raises:
         DataError: The data contradict the card, or the manifest is over other units.
@@ -66,12 +59,13 @@ class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
         seed: int = 0,
         *,
         manifest: SplitManifest | None = None,
-        reading: TableReading | None = None,
+        **reading: Unpack[TableReading],
     ) -> None:
-        self.reading = reading or TableReading()
-        super().__init__(split, fold, budget, seed, **vars(self.reading) | {"card": card, "data_dir": data_dir})
+        refuse_unknown(reading, TableReading)
+        self._reading = reading
+        super().__init__(split, fold, budget, seed, card=card, data_dir=data_dir, **reading)
         self._given_card, self.data_dir, self._manifest = card, Path(data_dir), manifest
-        self.num_workers = self.reading.num_workers
+        self.num_workers = reading.get("num_workers", 0)
 
     def _open(self) -> Opened[TaskData, TaskSource]:
         from rs05bench.datamodules.open_data import open_source
@@ -82,13 +76,13 @@ class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
         source = open_source(card, self.data_dir)
         manifest = self._manifest or with_published_verdict(build_manifest(card, source.units(), self.split))
         fold = self._fold or manifest.folds[0]
-        view = TaskData.build(source, manifest, fold, self._budget, self.seed, split=self.split, target=self.reading.target)
+        view = TaskData.build(source, manifest, fold, self._budget, self.seed, split=self.split, target=self._reading.get("target"))
         return Opened(source, manifest, view)
 
     @property
     def features(self) -> str:
         """Feature set of the batches."""
-        return self.reading.features or next(iter(self.card.features))
+        return self._reading.get("features") or next(iter(self.card.features))
 
     @property
     def target(self) -> str:
@@ -98,7 +92,7 @@ class TableDataModule(ProtocolDataModule[TaskData, TaskSource]):
     @property
     def batch_size(self) -> int:
         """Units a batch."""
-        return self.reading.batch_size or self.card.training.batch_size
+        return self._reading.get("batch_size") or self.card.training.batch_size
 
     @property
     def budget(self) -> LabelBudget:

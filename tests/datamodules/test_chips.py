@@ -8,7 +8,6 @@ import torch
 
 from rs05bench.datamodules import BurnScarDataModule, CropDataModule
 from rs05bench.datamodules.augment import augment
-from rs05bench.datamodules.chip_datamodule import ChipReading
 from rs05bench.datamodules.chipsource import ChipSource, chip_card
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.chip_image import ImageFormat
@@ -24,8 +23,7 @@ def source(chip_folder):
 
 
 def burn(source, budget="full", seed=0, split="leave-state-out", fold="CA", fill=None, **options):
-    reading = ChipReading(**options)
-    return BurnScarDataModule(source, split=split, fold=fold, budget=budget, seed=seed, fill=fill, reading=reading)
+    return BurnScarDataModule(source, split=split, fold=fold, budget=budget, seed=seed, fill=fill, **options)
 
 
 def shown(dm, role="train"):
@@ -206,7 +204,7 @@ def test_training_reads_no_mask_but_the_budgets(chip_folder, monkeypatch):
         "leave-state-out",
         "CA",
         "5-fires",
-        reading=ChipReading(card=card.model_copy(update={"training": schedule})),
+        card=card.model_copy(update={"training": schedule}),
     )
     dm.setup("fit")
     read: list[str] = []

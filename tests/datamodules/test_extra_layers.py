@@ -10,7 +10,6 @@ from rasterio.warp import transform_bounds
 
 from rs05bench.datamodules import BurnScarDataModule
 from rs05bench.datamodules.augment import augment
-from rs05bench.datamodules.chip_datamodule import ChipReading
 from rs05bench.datamodules.chipsource import chip_card, open_chips
 from rs05bench.datasets.layers import open_layers
 from rs05bench.datasets.simulated.tessera_store import Block, write_store
@@ -113,7 +112,7 @@ def test_a_hybrid_network_has_a_channel_for_each(source):
 
 def test_a_folder_that_is_none_is_refused(chip_folder):
     with pytest.raises(DataError, match="is not a folder of layers"):
-        BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-state-out", reading=ChipReading(extra=chip_folder / "none")).setup()
+        BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-state-out", extra=chip_folder / "none").setup()
 
 
 def test_a_card_names_the_product_of_the_tiles_under_its_chips(chip_folder, tmp_path, monkeypatch):

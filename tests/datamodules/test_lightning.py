@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from rs05bench.datamodules import BurnScarDataModule
-from rs05bench.datamodules.chip_datamodule import ChipReading
 from rs05bench.datamodules.chipsource import ChipSource, chip_card
 from rs05bench.datamodules.patches import BatchOrder
 from rs05bench.errors import BenchError, DataError, ProtocolError
@@ -36,7 +35,7 @@ def source(chip_folder):
 
 
 def burn(source, budget="5-fires", fill=None, **options):
-    return BurnScarDataModule(source, split="leave-state-out", fold="CA", budget=budget, fill=fill, reading=ChipReading(**options))
+    return BurnScarDataModule(source, split="leave-state-out", fold="CA", budget=budget, fill=fill, **options)
 
 
 def task():

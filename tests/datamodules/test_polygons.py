@@ -16,7 +16,6 @@ from pyproj import Transformer
 import rs05bench as rb
 from rs05bench.datamodules import CropParcelDataModule, UrbanDataModule
 from rs05bench.datamodules.open_data import open_source
-from rs05bench.datamodules.polygon_datamodule import ParcelReading, TractReading
 from rs05bench.datasets.urban_schema import INDICATORS
 from rs05bench.embeddings import angle, decode, encode
 from rs05bench.errors import DataError, ProtocolError
@@ -71,7 +70,7 @@ def root(template: Path, tmp_path: Path) -> Path:
 
 
 def module(root: Path, seed: int = 0, **reading) -> CropParcelDataModule:
-    made = CropParcelDataModule(root, "leave-county-out", "east", "10-per-class", seed, reading=ParcelReading(**reading))
+    made = CropParcelDataModule(root, "leave-county-out", "east", "10-per-class", seed, **reading)
     made.prepare_data()
     made.setup("fit")
     return made
@@ -204,7 +203,7 @@ def tracts(tmp_path: Path) -> Path:
 
 
 def test_tracts_give_indicators_from_the_embedding(tracts):
-    dm = UrbanDataModule(tracts, split="leave-metro-out", budget="50-units", reading=TractReading(target="log_income"))
+    dm = UrbanDataModule(tracts, split="leave-metro-out", budget="50-units", target="log_income")
     assert dm.card.groups == ["metro", "income_group", "density_group", "urban_form"]
     assert rb.run(dm, "alphaearth/ridge").scores["test_ood"]["r2"] > 0.9
     assert "alphaearth-change" not in dm.card.features

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from rs05bench.datamodules import TableDataModule
-from rs05bench.datamodules.table_datamodule import TableReading
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import TaskCard
 
@@ -47,7 +46,7 @@ def folder(tmp_path_factory):
 
 
 def module(folder, seed=0, **options):
-    return TableDataModule(TaskCard.parse(CARD), folder, "leave-state-out", "CA", "5-per-class", seed, reading=TableReading(**options))
+    return TableDataModule(TaskCard.parse(CARD), folder, "leave-state-out", "CA", "5-per-class", seed, **options)
 
 
 def test_a_budget_shows_its_labels_and_no_more(folder):

@@ -6,7 +6,6 @@ import lightning
 import torch
 
 from rs05bench.datamodules import BurnScarDataModule
-from rs05bench.datamodules.chip_datamodule import ChipReading
 
 
 def test_torchgeos_segmentation_task_trains_and_predicts(chip_folder):
@@ -15,9 +14,7 @@ def test_torchgeos_segmentation_task_trains_and_predicts(chip_folder):
     except ImportError:
         from torchgeo.trainers import SemanticSegmentationTask
 
-    dm = BurnScarDataModule(
-        chip_folder / "hls_burn_scars", split="leave-state-out", fold="CA", budget="5-fires", fill=0.0, reading=ChipReading(batch_size=2)
-    )
+    dm = BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-state-out", fold="CA", budget="5-fires", fill=0.0, batch_size=2)
     task = SemanticSegmentationTask(
         model="unet", backbone="resnet18", weights=None, in_channels=6, task="multiclass", num_classes=2, loss="ce", ignore_index=-1
     )

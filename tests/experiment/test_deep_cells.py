@@ -13,7 +13,6 @@ import yaml
 
 import rs05bench as rb
 from rs05bench.datamodules import BurnScarDataModule, CropDataModule
-from rs05bench.datamodules.chip_datamodule import ChipReading
 from rs05bench.datamodules.chipsource import ChipSource, chip_card
 from rs05bench.errors import BenchError, DataError, ProtocolError
 from rs05bench.experiment.cell import Bench, run_cell
@@ -73,7 +72,7 @@ def test_one_seed_repeats_to_the_bit_and_two_differ(bench, model):
 @pytest.mark.slow
 def test_crops_over_three_dates_run_from_scratch_and_frozen(chip_folder):
     card = small(chip_card("crop-chips", chip_folder / "crop_chips"), patch=112)
-    dm = CropDataModule(chip_folder / "crop_chips", split=SPLIT, budget="full", reading=ChipReading(card=card))
+    dm = CropDataModule(chip_folder / "crop_chips", split=SPLIT, budget="full", card=card)
     for model in ("raw/unet", "prithvi-tiny/frozen@random"):
         result = rb.run(dm, model)
         assert math.isfinite(result.scores["test_ood"]["miou"])

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from rs05bench.datamodules.chip_datamodule import ChipReading
 from rs05bench.errors import BenchError
 from rs05bench.models.backbones.catalogue import BACKBONES
 from rs05bench.models.chip_model import DeepModel
@@ -163,7 +162,7 @@ def test_a_trainer_of_ones_own_trains_and_predicts_on_the_gpu(name: str, chip_fo
     card = chip_card("burn-scars", folder)
     training = card.training.model_copy(update={"steps": 4, "val_every": 2, "class_weights": "balanced"})
     card = card.with_preprocessing(patch_size=64).model_copy(update={"training": training})
-    data = BurnScarDataModule(folder, "leave-state-out", budget="5-fires", reading=ChipReading(card=card))
+    data = BurnScarDataModule(folder, "leave-state-out", budget="5-fires", card=card)
     task = TierTask(name)
     trainer = lightning.Trainer(max_steps=data.steps, accelerator="gpu", devices=1, logger=False, enable_checkpointing=False)
     trainer.fit(task, datamodule=data)
