@@ -105,7 +105,7 @@ def _ask(facts: TableFacts, answers: dict[str, str], table: Path, *, yes: bool) 
         for question in open_questions:
             if yes and question.suggestion is None:
                 raise DataError(
-                    f"cannot tell: {question.text} (fit: {', '.join(question.choices[:20])})",
+                    f"cannot tell: {question.text}" + (f" (fit: {', '.join(question.choices[:20])})" if question.choices else ""),
                     source=table,
                     remedy=f"Give it with --{question.field.replace('_', '-')}.",
                 )

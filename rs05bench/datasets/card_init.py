@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rs05bench.datasets.card_check import check_card
 from rs05bench.datasets.table_facts import (
@@ -39,6 +40,7 @@ from rs05bench.embeddings.products import families, of_columns, product
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
 from rs05bench.protocol.intake.keys import as_keys
+from rs05bench.protocol.intake.tablefile import GEO_COLUMN
 
 _TARGET = ("label", "class", "target", "landcover", "land_cover", "lulc", "crop", "crop_type", "cls", "class_name", "category", "y")
 
@@ -177,7 +179,7 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
     years = facts.wide_years or years_of(frame, facts.year)
     meaningless = [group for group in groups if determines(as_keys(frame[group]), as_keys(frame[target]), kind)]
     data["splits"] = _splits([group for group in groups if group not in meaningless], "coordinates" in data, len(years))
-    size = _blocks(facts, crs, frame[target], groups[0] if groups else None, kind) if facts.x and facts.y else None
+    size = _blocks(facts, crs, frame[target], groups[0] if groups else None, kind) if "coordinates" in data else None
     if size is not None:
         data["split_options"] = {"block_size_m": size.block_m, "buffer_m": size.buffer_m}
     data["budgets"] = _budgets(frame[target], kind)
@@ -186,7 +188,7 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
         names = _listed(answers.get("class_names")) or _names_of_codes(facts, target)
         if len(names) == len(data["classes"]):
             data["class_names"] = names
-    if _rows_lost(frame, features) > _ROWS_LOST:
+    if _rows_lost(facts, safe) > _ROWS_LOST:
         data["missing"] = "keep"
     card = TaskCard.parse({key: value for key, value in data.items() if value not in ([], {}, None)}, source=name)
     return card, _comments(frame, never, years, size, meaningless)
@@ -207,7 +209,11 @@ def settle(card: TaskCard, folder: Path) -> tuple[TaskCard, list[str]]:
     settled = TaskCard.parse(
         {**card.model_dump(mode="json", exclude_defaults=True), "splits": splits, "budgets": budgets}, source=card.name
     )
-    return settled, [*(flag.sentence for flag in report.flags), *said]
+    rows = report.units + sum(report.dropped.values())
+    lost = [f"{count:,} of {rows:,} rows are left out: {reason}" for reason, count in report.dropped.items()]
+    if card.missing == "keep":
+        lost.append("many rows lack a feature: they stay and models fill the gap (`missing: keep`; `drop` leaves them out)")
+    return settled, [*(flag.sentence for flag in report.flags), *lost, *said]
 
 
 def next_steps(facts: TableFacts, table: Path) -> str:
@@ -262,10 +268,26 @@ def _without_leaks(facts: TableFacts, further: Sequence[str], target: str, kind:
     return safe, never
 
 
-def _rows_lost(frame: pd.DataFrame, features: Mapping[str, list[str]]) -> float:
+def _rows_lost(facts: TableFacts, further: Sequence[str]) -> float:
     """Share of rows that lack a feature."""
-    named = [column for items in features.values() for column in items if column in frame.columns]
-    return float(frame[named].isna().any(axis=1).mean()) if named else 0.0
+    named = [column for column in (*facts.bands, *further) if column in facts.frame.columns]
+    return float(facts.frame[named].isna().any(axis=1).mean()) if named else 0.0
+
+
+def _positions(facts: TableFacts, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude of the rows, from columns or from the middles of geometries; NaN where a row has none."""
+    import shapely
+
+    frame = facts.frame
+    if facts.x and facts.y:
+        return to_degrees(frame[facts.x], frame[facts.y], crs)
+    if "geometry" in frame:
+        shapes = frame["geometry"].to_numpy(dtype=object)
+    else:
+        texts = [value if isinstance(value, str) else None for value in frame[GEO_COLUMN]]
+        shapes = shapely.from_geojson(np.array(texts, dtype=object), on_invalid="ignore")
+    middles = shapely.centroid(shapes)
+    return shapely.get_x(middles), shapely.get_y(middles)
 
 
 def _comments(
@@ -303,9 +325,7 @@ def _splits(groups: Sequence[str], located: bool, n_years: int) -> list[str]:
 
 
 def _blocks(facts: TableFacts, crs: str, target: pd.Series, group: str | None, kind: str) -> BlockSize | None:
-    assert facts.x is not None
-    assert facts.y is not None
-    lon, lat = to_degrees(facts.frame[facts.x], facts.frame[facts.y], crs)
+    lon, lat = _positions(facts, crs)
     labels = as_keys(target) if kind == "classification" else pd.to_numeric(target, errors="coerce")
     return fit_blocks(lon, lat, labels, None if group is None else facts.frame[group], kind)
 

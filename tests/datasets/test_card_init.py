@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from rs05bench.datasets import published
 from rs05bench.datasets.card_check import check_card
-from rs05bench.datasets.card_init import propose, questions
+from rs05bench.datasets.card_init import propose, questions, settle
 from rs05bench.datasets.card_writing import write_commented
 from rs05bench.datasets.embedding_table import EmbeddingTable
 from rs05bench.datasets.table_facts import look
@@ -179,3 +181,42 @@ def test_words_of_a_card_stay_words(tmp_path, word):
     loaded = TaskCard.load(path)
     assert loaded.never_features == [word]
     assert loaded.simulated is True
+
+
+def plots(count=240):
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame(draw.normal(size=(count, 8)).round(4), columns=[f"A{band:02d}" for band in range(8)])
+    return frame.assign(
+        longitude=10 + draw.uniform(0, 2, count), latitude=45 + draw.uniform(0, 2, count), label=draw.choice(["crop", "wood"], count)
+    )
+
+
+def test_rows_that_lack_a_band_of_the_embedding_are_kept_and_said(tmp_path):
+    frame = plots()
+    frame.loc[::2, "A03"] = np.nan
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    facts = look(tmp_path / "t.csv")
+    made, said = settle(propose(facts, agree(facts), name="t")[0], tmp_path)
+    assert made.missing == "keep"
+    assert any("many rows lack a feature" in line for line in said)
+    assert len(EmbeddingTable(made, tmp_path)) == 240
+
+
+def test_rows_that_are_left_out_are_said_with_their_number(tmp_path):
+    frame = plots()
+    frame.loc[:29, "A03"] = np.nan
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    facts = look(tmp_path / "t.csv")
+    _, said = settle(propose(facts, agree(facts), name="t")[0], tmp_path)
+    assert any(line.startswith("30 of 240 rows are left out: ") for line in said)
+
+
+def test_points_of_a_geoparquet_get_the_blocks_that_their_columns_would(tmp_path):
+    frame = plots()
+    frame.to_parquet(tmp_path / "columns.parquet")
+    points = gpd.points_from_xy(frame.pop("longitude"), frame.pop("latitude"), crs=4326)
+    gpd.GeoDataFrame(frame, geometry=points).to_parquet(tmp_path / "points.parquet")
+    columns, shapes = (look(tmp_path / name) for name in ("columns.parquet", "points.parquet"))
+    by_columns, by_shapes = (propose(facts, agree(facts), name="t")[0].split_options for facts in (columns, shapes))
+    assert by_shapes.block_size_m == by_columns.block_size_m
+    assert "block_size_m" in by_shapes.model_fields_set
