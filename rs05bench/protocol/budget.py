@@ -160,7 +160,7 @@ def draw_budget(
         extra=extra.train,
         shortages=tuple(short),
         pixel_fraction=spec.amount / 100 if spec.kind == "pixels" else 1.0,
-        inspected=taken.inspected + extra.inspected,
+        inspected=taken.looked_at + extra.looked_at,
         pool=len(train.ids) + len(val.ids),
         tuning=Tuning() if labels is None or card.kind == "segmentation" else tuning_of(chosen, taken.val, labels, blocks, card.kind, seed),
     )
@@ -201,6 +201,11 @@ class _Taken:
     val: Ids
     short: tuple[str, ...] = ()
     inspected: int = 0
+
+    @property
+    def looked_at(self) -> int:
+        """Units somebody looked at to have these: at least these."""
+        return max(self.inspected, len(self.train) + len(self.val))
 
     @classmethod
     def nothing(cls) -> _Taken:

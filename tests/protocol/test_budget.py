@@ -129,6 +129,14 @@ def test_labels_inspected_are_those_looked_at_until_every_class_is_full(seed, am
         assert used.labels_inspected == (role.isin(["train", "val"])).sum()
 
 
+@settings(max_examples=25)
+@given(seed=st.integers(0, 1000), amount=st.integers(1, 4))
+def test_a_random_budget_and_labels_by_class_of_the_held_out_region_are_inspected_together(seed, amount):
+    role = MANIFEST.fold(FOLD).set_index("unit_id")["role"].astype(str)
+    used = draw("20-units", seed, split=f"leave-state-out+{amount}")
+    assert used.labels_inspected == 20 + walk([*role.index[role == "reserve"]], amount, seed)
+
+
 def test_inspected_labels_are_recorded_next_to_used_ones():
     record = draw("5-per-class").record()
     assert record.labels_used == 15

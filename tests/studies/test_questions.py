@@ -114,3 +114,12 @@ def test_labels_asked_for_are_counted_and_none_is_a_test_label(real, tmp_path):
     source = open_source(bench.card, setting.data("aef_landcover"))
     with pytest.raises(ProtocolError, match="test role"):
         TaskData.build(source, manifest, fold, stolen, 0)
+
+
+def test_the_study_of_intervals_for_a_new_region_still_reads_what_a_comparison_gives():
+    from studies.new_groups import coverage, verdicts
+
+    held = coverage(4, 3, 0.0, 0.3)
+    assert set(held) == {"difference", "significant", "score", "new region", "new score"}
+    assert held["significant"] == pytest.approx(1 - held["difference"])
+    assert sum(verdicts("noise", 1)["H1"].values()) == 1
