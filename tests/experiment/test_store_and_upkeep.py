@@ -208,7 +208,7 @@ def test_whatever_follows_from_predictions_card_and_manifest_is_made_again(runs,
             sums={},
             per_group={},
             calibration={},
-            fairness={"test_id": {"biome": {"worst": "nobody"}}},
+            fairness={"test_id": {"biome": {"metric": "macro_f1", "groups": {}, "worst": "nobody"}}},
         )
 
     digest, told, ours = edited(runs, tmp_path, result_edit(lies))
