@@ -49,7 +49,8 @@ class InputStack(nn.Module):
         self.product = None if inputs == "raw" else product
         if inputs != "raw" and product is None:
             raise DataError(
-                "the batch has no 'embedding'", remedy="Add tiles of the embedding to the data, or use a raw/ or encoder model."
+                f"a model on {inputs} reads the pixels of an embedding, and the data have none",
+                remedy="Add tiles of the embedding to the data (preprocessing: {embeddings: FOLDER}), or use a raw/ or encoder model.",
             )
         if not self.reads_image and product is not None and product.family != inputs:
             raise DataError(

@@ -432,7 +432,7 @@ def test_embeddings_that_were_not_given_are_asked_for(chip_folder):
     import rs05bench as rb
 
     dm = BurnScarDataModule(chip_folder / "hls_burn_scars", split="leave-state-out", fold="CA", budget="2-fires")
-    with pytest.raises(DataError, match="AlphaEarth"):
+    with pytest.raises(DataError, match="a model on alphaearth reads the pixels of an embedding, and the data have none"):
         rb.run(dm, "alphaearth/conv1x1", steps=1)
 
 
