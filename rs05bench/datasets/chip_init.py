@@ -69,11 +69,15 @@ class FolderFacts:
 
 
 def holds_chips(root: Path) -> bool:
-    """Whether a folder holds rasters and no table: a card of chips is then meant."""
+    """Whether a folder holds images with masks, or rasters and no table: a card of chips is then meant.
+
+    A table beside images and masks says something of the chips, e.g. their groups.
+    """
     files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    return any(path.suffix.lower() in _IMAGES for path in files) and not any(
-        path.parent == root and path.suffix == ".csv" for path in files
-    )
+    images = [path for path in files if path.suffix.lower() in _IMAGES and not _is_mask(path, root)]
+    if images and any(path.suffix.lower() in _MASKS and _is_mask(path, root) for path in files):
+        return True
+    return bool(images) and not any(path.parent == root and path.suffix == ".csv" for path in files)
 
 
 def look_at_chips(root: Path) -> FolderFacts:
@@ -98,6 +102,7 @@ def look_at_chips(root: Path) -> FolderFacts:
     ]
     both = sorted(set(by_name[0]) & set(by_name[1]))
     if not both:
+        _refuse_a_file_a_date(images, by_name[1], root)
         raise DataError(
             f"no image and mask share a name (e.g. {images[0].name} and {masks[0].name})",
             source=root,
@@ -275,6 +280,26 @@ def _column(name: str) -> str:
 def _is_mask(path: Path, root: Path) -> bool:
     folders = {part.lower() for part in path.relative_to(root).parts[:-1]}
     return bool(folders & _MASK_FOLDERS) or path.suffix.lower() in (".png", ".npy") or _MASK_WORD.search(path.stem) is not None
+
+
+def _refuse_a_file_a_date(images: list[Path], masks: Mapping[str, Path], root: Path) -> None:
+    """Images whose names are those of masks and a date: the dates of a chip are expected in one file.
+
+    Raises:
+        DataError: They are.
+    """
+    chips: dict[str, list[Path]] = {}
+    for path in images:
+        chips.setdefault(re.sub(rf"[._-]?{_DATE}", "", path.name[: -len(path.suffix)]), []).append(path)
+    dated = {name: paths for name, paths in chips.items() if name in masks and paths[0].stem != name}
+    if dated:
+        name, paths = next(iter(dated.items()))
+        several = f"{len(paths)} images, a file a date" if len(paths) > 1 else "an image with a date in its name"
+        raise DataError(
+            f"the mask {masks[name].name} has {several} ({', '.join(path.name for path in paths[:3])})",
+            source=root,
+            remedy="Put all dates of a chip into one GeoTIFF, the earliest first, named as its mask: rio stack DATE1 DATE2 -o CHIP.tif.",
+        )
 
 
 def _suffixes(images: list[Path], masks: list[Path]) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import Result
 from rs05bench.protocol.splits import Split
 
-from .fits import curves, details, schedule
+from .fits import curves, details, schedule, trained
 from .page import Row, digest_of, two, write_page
 from .record import ROLES, StudyRecord, load_study, study_names
 from .setting import CARDS, Found, Setting
@@ -62,8 +62,10 @@ def run_study(study: StudyRecord, setting: Setting, docs: Path) -> tuple[Path, l
     notes = _alike(pool, [side for _, *sides in asked for side in sides], ResultStore(setting.store))
     tables = _scores(pool, [side for _, *sides in asked for side in sides])
     if study.also:
-        tables += [details(results, study.also), schedule(results)]
-        curves(results, docs / f"{study.name}-curves.png")
+        tables.append(details(results, study.also))
+        if fitted := trained(results):
+            tables.append(schedule(fitted))
+            curves(fitted, docs / f"{study.name}-curves.png")
     return write_page(study, rows, results, [*tables, *found.tables], docs, notes=notes, quick=setting.quick), rows
 
 

@@ -19,6 +19,7 @@ from rs05bench.datamodules.chip_datamodule import ChipDataModule
 from rs05bench.datamodules.chipsource import ChipSource, chip_card, open_chips
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.chip_folder import ChipFolder
+from rs05bench.datasets.chip_init import holds_chips, look_at_chips
 from rs05bench.datasets.chip_layout import ChipLayout, PlaceBands
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
@@ -248,3 +249,16 @@ def test_the_amazon_chips_are_a_task_by_one_command(real, tmp_path):
     assert len(units) == 44
     assert units["official"].value_counts().to_dict() == {"train": 29, "val": 15}
     assert units["labelled_fraction"].min() == 1.0
+
+
+def test_a_table_of_groups_beside_chips_does_not_make_the_folder_one_of_tables(folder):
+    (folder / "groups.csv").write_text("id,farm\na,1\n")
+    assert holds_chips(folder)
+
+
+def test_dates_in_files_of_their_own_are_named_with_what_to_do(tmp_path):
+    for date in ("20220501", "20220701"):
+        write_raster(tmp_path / "images" / f"p_{date}.tif", np.zeros((1, 4, 4), np.uint8), "EPSG:32614", from_origin(0, 0, 10, 10))
+    write_raster(tmp_path / "masks" / "p.tif", np.zeros((1, 4, 4), np.uint8), "EPSG:32614", from_origin(0, 0, 10, 10))
+    with pytest.raises(DataError, match=r"the mask p.tif has 2 images, a file a date[\s\S]*rio stack"):
+        look_at_chips(tmp_path)
