@@ -18,7 +18,7 @@ from typing import Any
 
 from rs05bench.errors import DataError
 from rs05bench.hub.dataset_card import INDEX, croissant, readme
-from rs05bench.protocol.atomic import write_text
+from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest
@@ -273,8 +273,9 @@ def _named(kind: str, name: str, digest: str, root: Path, files: Sequence[Path])
 def _copied(source: Path, target: Path) -> Path:
     if not source.is_file():
         raise DataError("no such file", source=source)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copyfile(source, target))
+    with writing(target) as part:
+        shutil.copyfile(source, part)
+    return target
 
 
 def _index(repo: str, revision: str, *, missing_ok: bool = False) -> list[Item]:

@@ -66,7 +66,7 @@ def test_hybrid_stacks_bands_indices_embedding_and_extra_layers():
 
 
 def test_an_absent_embedding_is_named():
-    with pytest.raises(DataError, match="no 'embedding'"):
+    with pytest.raises(DataError, match="reads the pixels of an embedding, and the data have none"):
         InputStack("alphaearth", [], 1.0)
 
 
