@@ -25,6 +25,7 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_json_mapping
 from rs05bench.protocol.hashing import file_digest
 from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.safe_paths import cache_folder
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.taskdata import TaskData, TaskSource
 
@@ -373,7 +374,7 @@ def _find_tiles(polygons: Path, embeddings: str | Path | None, record: Embedding
 def _cache_beside(polygons: Path) -> Path:
     if os.access(polygons.parent, os.W_OK):
         return polygons.parent / ".rs05bench"
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rs05bench" / "polygons"
+    home = cache_folder("polygons")
     return home / hashlib.sha256(str(polygons.resolve()).encode()).hexdigest()[:12]
 
 

@@ -18,6 +18,7 @@ from rs05bench.embeddings.vectors import Named
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text, writing
 from rs05bench.protocol.hashing import file_digest
+from rs05bench.protocol.safe_paths import cache_folder
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def open_source(
         return EarthEngine(how.project, credentials=how.credentials, url=how.url, of=record)
     if text in ("mirror", "gcs") and text in record.access:
         base = (how.url or record.access[text]).rstrip("/")
-        payer, cache = _payer(text, base, how.project), Path(how.cache_dir) if how.cache_dir else _cache_dir()
+        payer, cache = _payer(text, base, how.project), Path(how.cache_dir) if how.cache_dir else cache_folder()
         return TileReader(_published(base, record, area, years, payer, cache))
     text = (how.url or record.access[text]) if text in record.access else text
     store = is_remote(text) and "geoemb" in record.layouts and not text.lower().endswith((".tif", ".tiff"))
@@ -167,7 +168,3 @@ def _google_token() -> str | None:
         return str(credentials.token)
     except Exception:  # no library, no credentials, no metadata server: the bucket will say that it refuses
         return None
-
-
-def _cache_dir() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rs05bench"

@@ -112,6 +112,11 @@ def child(root: str | Path, *names: object) -> Path:
     return path
 
 
+def cache_folder(*names: str) -> Path:
+    """A folder of what can be fetched or made again: under `$XDG_CACHE_HOME/rs05bench`, by default `~/.cache/rs05bench`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").joinpath("rs05bench", *names)
+
+
 _UNFIT = "at most 255 bytes, no control characters, no device of Windows"
 
 

@@ -18,7 +18,7 @@ from pydantic import Field
 from rs05bench.errors import DataError
 from rs05bench.protocol.documents import read_json_mapping
 from rs05bench.protocol.hashing import file_digest
-from rs05bench.protocol.safe_paths import checked_name, inside
+from rs05bench.protocol.safe_paths import cache_folder, checked_name, inside
 from rs05bench.protocol.strict_record import FrozenRecord
 
 ROOT = Path(__file__).parent / "manifests"
@@ -118,8 +118,8 @@ def shipped_path(name: str) -> Path:
 
 
 def fetched_folder() -> Path:
-    """Where fetched manifests are kept: `$XDG_CACHE_HOME/rs05bench/manifests`, by default under `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rs05bench" / "manifests"
+    """Where fetched manifests are kept: `manifests` in the cache folder."""
+    return cache_folder("manifests")
 
 
 def hub_path(name: str, suffix: str) -> str:

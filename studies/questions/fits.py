@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,10 +105,10 @@ def curves(results: Sequence[Result], path: Path) -> bool:
         axis.set_ylim(bottom=0)
     for axis in list(axes)[len(panels) :]:
         axis.set_visible(False)
-    handles: dict[str, object] = {}
+    handles: dict[str, Any] = {}
     for axis in figure.axes:
         handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize=7, frameon=False)  # type: ignore[arg-type]
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize=7, frameon=False)
     figure.savefig(path)
     return True
 
