@@ -27,12 +27,14 @@ SCORES: dict[tuple[int, int, int], float] = {}
 class Fold:
     """Chips in memory: a fold tests its own ten of forty, trains on a budget of the others and validates on as many, four at most."""
 
-    kind, classes, bands, scale, num_frames, card = (
+    kind, classes, bands, scale, num_frames, card, batch_size, resolution_m = (
         "segmentation",
         ("unburnt", "burnt"),
         ["B02", "B03", "B04", "B8A", "B11", "B12"],
         1.0,
         1,
+        None,
+        None,
         None,
     )
     steps = STEPS

@@ -77,4 +77,4 @@ def _short(value: Any) -> str:
 
 def context_of(model: DeepModel) -> int:
     """Pixels a network should see around what is drawn: half a window, so that every drawn pixel has a whole one about it."""
-    return int(model.options.window or model.facts_["image_size"]) // 2
+    return int(model.options.window or model.facts_.image_size) // 2

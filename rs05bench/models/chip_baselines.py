@@ -18,8 +18,8 @@ from torch import Tensor
 
 from rs05bench.errors import ProtocolError
 from rs05bench.models.backbones.bands import named_bands
+from rs05bench.models.chip_facts import ChipFacts
 from rs05bench.models.chip_model import ChipPredictions
-from rs05bench.models.chip_network import inspect_data
 from rs05bench.models.floor import neighbours, on_sphere
 from rs05bench.models.learners import Floats
 from rs05bench.models.pixel_learner import Learnt, learn, pixel_rows
@@ -99,7 +99,7 @@ class PixelBaseline(ChipBaseline):
         inputs = self.card.inputs if self.card.tier != "floor" else self.card.name.partition("/")[0]
         self._maps = source_of(inputs, view)
         # Statistics are those of a window of the size that training shows.
-        self._window = inspect_data(view)["image_size"] if inputs == "statistics" else None
+        self._window = ChipFacts.of(view).image_size if inputs == "statistics" else None
         train, val = (pixel_rows(loader or (), self._maps, self.seed) for loader in (view.train_dataloader(), view.val_dataloader()))
         self.learnt_: Learnt = learn(
             self.card.name,

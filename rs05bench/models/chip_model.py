@@ -18,10 +18,10 @@ from torch import nn
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.models.backbones.weights import declared_weights
 from rs05bench.models.cache import EncodedLoader, FeatureCache, collate, opened
-from rs05bench.models.chip_network import build_network, forget_encoders, inspect_data
+from rs05bench.models.chip_facts import ChipFacts, fit_identity
+from rs05bench.models.chip_network import build_network, forget_encoders
 from rs05bench.models.deep_names import DeepSpec, find, model_card
 from rs05bench.models.devices import device_of, gather, moved
-from rs05bench.models.identity import fit_identity
 from rs05bench.models.networks import EncoderNetwork, gflops_per_unit, parameter_counts, trainable_state
 from rs05bench.models.options import RUN_NAMES, DeepOptions, ScheduleOptions, for_chips
 from rs05bench.models.plan import ChipData, FitHistory, training_of
@@ -53,7 +53,7 @@ class DeepModel:
         self._declared: Path | None = None
         self.network_: nn.Module
         self.history_: FitHistory
-        self.facts_: dict[str, Any]
+        self.facts_: ChipFacts
 
     @property
     def card(self) -> ModelCard:
@@ -81,8 +81,8 @@ class DeepModel:
         with seeded(self.seed):
             summary = summarise(self.network_, data, plan)
         if summary.target_mean is not None and summary.target_std is not None:
-            self.facts_["target"] = [summary.target_mean.tolist(), summary.target_std.tolist()]
-        return TierModule(self.network_, data.kind, plan, plan.middle_rate, summary, chunk=getattr(data, "batch_size", None))
+            self.facts_.target = summary.target_mean.tolist(), summary.target_std.tolist()
+        return TierModule(self.network_, data.kind, plan, plan.middle_rate, summary, chunk=data.batch_size)
 
     def build(self, data: ChipData) -> nn.Module:
         """The untrained network for these data (reads one training batch for the image size)."""
@@ -96,7 +96,7 @@ class DeepModel:
         network = self.network(self.facts_)
         checkpoints = None
         if self.options.checkpoints is not None:
-            checkpoints = Path(self.options.checkpoints) / fit_identity(self.spec.name, self.seed, self.options, plan, data, self.facts_)
+            checkpoints = Path(self.options.checkpoints) / fit_identity(self.spec.name, self.seed, self.options, plan, data.digest)
         self.history_, summary = fit_network(
             network,
             data,
@@ -107,7 +107,7 @@ class DeepModel:
             accelerator=self.options.accelerator,
         )
         if summary.target_mean is not None and summary.target_std is not None:
-            self.facts_["target"] = [summary.target_mean.tolist(), summary.target_std.tolist()]
+            self.facts_.target = summary.target_mean.tolist(), summary.target_std.tolist()
         # Fitting leaves it on the host; maps are predicted where it was trained.
         self.network_ = network.to(device_of(self.options.accelerator))
         return self
@@ -121,12 +121,12 @@ class DeepModel:
 
     def predict(self, data: ChipData, role: str) -> RolePredictions:
         """Predictions of a role: one row a unit, or for segmentation a lazy set of chips (`ChipPredictions`)."""
-        if self.facts_["kind"] == "segmentation":
-            return ChipPredictions(self, data, role, tuple(self.facts_["classes"]))
+        if self.facts_.kind == "segmentation":
+            return ChipPredictions(self, data, role, tuple(self.facts_.classes or ()))
         units, values = self._predict_units(data, role)
-        if self.facts_["kind"] == "regression":
+        if self.facts_.kind == "regression":
             return Predictions.of_values(units, role, values[:, 0])
-        return Predictions.of_classes(units, role, values, [str(value) for value in self.facts_["classes"]])
+        return Predictions.of_classes(units, role, values, self.facts_.classes or ())
 
     def predict_chips(self, data: ChipData, role: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Yield each unit's id and its probabilities (K, H, W), one batch in memory at a time."""
@@ -167,7 +167,7 @@ class DeepModel:
             stacked = {name: torch.from_numpy(np.stack([entry[name] for entry in arrays])) for name in arrays[0]}
             return np.stack(self._whole(self._encoded(stacked)))
 
-        outputs = len(self.facts_["classes"] or [None])
+        outputs = len(self.facts_.classes or [None])
         yield from sliding_window(
             predict, height, width, window=side, stride=stride or max(1, side // 2), classes=outputs, block=block, batch=batch
         )
@@ -182,7 +182,7 @@ class DeepModel:
             "name": self.spec.name,
             "seed": self.seed,
             "options": options,
-            "facts": self.facts_,
+            "facts": self.facts_.model_dump(mode="json"),
             "history": asdict(self.history_),
             "frozen": self._frozen_digest(self.network_),
         }
@@ -202,7 +202,7 @@ class DeepModel:
         if spec is None:
             raise DataError(f"holds a model of an unknown name, {record['name']!r}", source=source / "model.json")
         model = cls(spec, seed=record["seed"], **(record["options"] | options))
-        model.facts_ = record["facts"]
+        model.facts_ = ChipFacts.model_validate(record["facts"])
         network = model.network(model.facts_)
         if model._frozen_digest(network) != record["frozen"]:
             remedy = "Give the same weights (or init_seed) it was trained with."
@@ -240,13 +240,13 @@ class DeepModel:
         gather(self.network_)
         return count * gflops_per_unit(self.network_, moved(batch, next(self.network_.parameters()).device))
 
-    def inspect(self, data: ChipData) -> dict[str, Any]:
-        """What the network needs to know about data; see `inspect_data`. Weights that the card keeps with its data are found here."""
+    def inspect(self, data: ChipData) -> ChipFacts:
+        """What the network needs to know about data. Weights that the card keeps with its data are found here."""
         pretrained = self.spec.backbone is not None and not self.spec.random_twin
         self._declared = declared_weights(data.view, self.spec.inputs) if pretrained else None
-        return inspect_data(data)
+        return ChipFacts.of(data)
 
-    def network(self, facts: dict[str, Any]) -> nn.Module:
+    def network(self, facts: ChipFacts) -> nn.Module:
         """The untrained network for data of which `inspect` said this; see `build_network`."""
         options = self.options
         if self._declared is not None and options.weights is None:
@@ -285,7 +285,7 @@ class DeepModel:
         return opened(self.options.cache)
 
     def _window(self) -> int:
-        return int(self.options.window or self.facts_["image_size"])
+        return int(self.options.window or self.facts_.image_size)
 
     def probabilities(self, batch: dict[str, Any]) -> list[NDArray[np.float32]]:
         """Probabilities (K, H, W) of each chip of a batch; those larger than the training image go through the sliding window."""
@@ -314,8 +314,8 @@ class DeepModel:
         self.network_.eval()
         with torch.no_grad(), memory_advice():
             logits = self.network_(moved(batch, device)).float()
-        if self.facts_["kind"] == "regression":
-            mean, std = (torch.tensor(part, device=device) for part in self.facts_["target"])
+        if self.facts_.kind == "regression":
+            mean, std = (torch.tensor(part, device=device) for part in self.facts_.target or ())
             values = logits * std.view(1, -1, *[1] * (logits.ndim - 2)) + mean.view(1, -1, *[1] * (logits.ndim - 2))
         else:
             values = logits.softmax(dim=1)

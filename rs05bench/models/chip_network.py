@@ -1,63 +1,31 @@
-"""The untrained network of a deep tier: what was found in the data, then encoder, adaptation and head, or a network from scratch."""
+"""The untrained network of a deep tier: encoder, adaptation and head, or a network from scratch."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.errors import DataError
 from rs05bench.models.adaptation import Adaptation, adapt
 from rs05bench.models.backbones import build_backbone
 from rs05bench.models.backbones.encoder import Backbone
+from rs05bench.models.chip_facts import ChipFacts
 from rs05bench.models.deep_names import DeepSpec
 from rs05bench.models.heads import DecoderHead, LinearHead, PooledHead
 from rs05bench.models.networks import EncoderNetwork
 from rs05bench.models.options import AdaptationOptions, DeepOptions, EncoderOptions, HeadOptions
-from rs05bench.models.plan import ChipData
 from rs05bench.models.scratch import INDICES, InputStack, ScratchNetwork
 from rs05bench.models.training import seeded
 
 
-def inspect_data(data: ChipData) -> dict[str, Any]:
-    """What a network needs to know about data: kind, classes, bands, scale, dates, image size (reads one training batch)."""
-    batch = next(iter(data.train_dataloader()), None)
-    if batch is None:
-        raise DataError("no training unit in this budget", remedy="Use a larger budget.")
-    key = "image" if "image" in batch else "embedding"
-    return {
-        "kind": data.kind,
-        "classes": list(data.classes) if data.classes else None,
-        "targets": int(batch["label"].reshape(len(batch["label"]), -1).shape[1]) if data.kind == "regression" else 1,
-        "bands": list(getattr(data, "bands", None) or []),
-        "scale": float(getattr(data, "scale", 1.0)),
-        "num_frames": int(getattr(data, "num_frames", 1) or 1),
-        "image_size": int(max(batch[key].shape[-2:])),
-        "resolution_m": getattr(data, "resolution_m", None),
-        "extra": int(batch["extra"].shape[1]) if "extra" in batch else 0,
-        # The record and not its name: a saved model is loaded where a record of the user's own is not.
-        "embedding": data.view.embedding_product.sized(batch["embedding"].shape[1]).model_dump(mode="json")
-        if "embedding" in batch
-        else None,
-    }
-
-
-def product_in(facts: dict[str, Any]) -> EmbeddingProduct | None:
-    """The embedding product that `inspect_data` found in the batches; None where they hold none."""
-    if "embedding" not in facts:  # a model saved before there were other products
-        return product()
-    return None if facts["embedding"] is None else EmbeddingProduct.model_validate(facts["embedding"])
-
-
-def build_network(spec: DeepSpec, facts: dict[str, Any], options: DeepOptions, seed: int) -> nn.Module:
+def build_network(spec: DeepSpec, facts: ChipFacts, options: DeepOptions, seed: int) -> nn.Module:
     """The untrained network of a tier.
 
     Args:
         spec: The tier.
-        facts: What `inspect_data` said of the data.
+        facts: What was found in the data.
         options: Options of the model.
         seed: Of the head's weights, and of what adaptation adds.
 
@@ -65,46 +33,45 @@ def build_network(spec: DeepSpec, facts: dict[str, Any], options: DeepOptions, s
         DataError: An option is unknown, bands do not fit, or weights are missing.
     """
     linear = (options.head or ("linear" if spec.tier == "frozen" else "decoder")) == "linear"
-    _refuse_ignored(spec, facts["kind"], options, linear=linear)
-    outputs = facts["targets"] if facts["kind"] == "regression" else len(facts["classes"])
+    _refuse_ignored(spec, facts.kind, options, linear=linear)
     if spec.backbone is None:
         with seeded(seed):
-            return _scratch(spec, facts, outputs)
-    usual = {"resolution_m": facts["resolution_m"]} | ({"init_seed": seed} if spec.random_twin else {})
+            return _scratch(spec, facts)
+    usual = {"resolution_m": facts.resolution_m} | ({"init_seed": seed} if spec.random_twin else {})
     backbone = _backbone(
         spec,
-        reads="last" if linear or facts["kind"] != "segmentation" else "all",
-        bands=tuple(facts["bands"]),
-        scale=facts["scale"],
-        image_size=facts["image_size"],
-        num_frames=facts["num_frames"],
+        reads="last" if linear or facts.kind != "segmentation" else "all",
+        bands=tuple(facts.bands),
+        scale=facts.scale,
+        image_size=facts.image_size,
+        num_frames=facts.num_frames,
         # A control is another network for every seed.
         options=EncoderOptions(**usual | options.given(EncoderOptions)),
     )
     adaptation = Adaptation(spec.tier, **options.given(AdaptationOptions))  # type: ignore[arg-type]
     with seeded(seed):
         adapt(backbone.encoder, backbone.spec.layout, adaptation)
-        if facts["kind"] != "segmentation":
-            head: nn.Module = PooledHead(backbone.channels, outputs)
+        if facts.kind != "segmentation":
+            head: nn.Module = PooledHead(backbone.channels, facts.outputs)
         elif linear:
-            head = LinearHead(backbone.channels, outputs, pyramid=backbone.spec.pyramid)
+            head = LinearHead(backbone.channels, facts.outputs, pyramid=backbone.spec.pyramid)
         else:
             width = options.decoder_width or (32 if backbone.spec.dim <= 256 else 64)
-            head = DecoderHead(backbone.channels, outputs, decoder=options.decoder, width=width, pyramid=backbone.spec.pyramid)
+            head = DecoderHead(backbone.channels, facts.outputs, decoder=options.decoder, width=width, pyramid=backbone.spec.pyramid)
         return EncoderNetwork(backbone, head, adaptation)
 
 
-def _scratch(spec: DeepSpec, facts: dict[str, Any], outputs: int) -> nn.Module:
-    stack = InputStack(spec.inputs, facts["bands"], facts["scale"], product_in(facts))
+def _scratch(spec: DeepSpec, facts: ChipFacts) -> nn.Module:
+    stack = InputStack(spec.inputs, facts.bands, facts.scale, facts.embedding)
     channels = 0
     if stack.reads_image:
-        channels += facts["num_frames"] * len(facts["bands"])
+        channels += facts.num_frames * len(facts.bands)
     if spec.inputs == "hybrid":
         usable = sum(any(a in stack.bands for a in first) and any(b in stack.bands for b in second) for first, second in INDICES.values())
-        channels += facts["num_frames"] * usable + facts["extra"]
+        channels += facts.num_frames * usable + facts.extra
     if stack.product is not None:
         channels += stack.product.size
-    return ScratchNetwork(stack, spec.learner, channels, outputs, pooled=facts["kind"] != "segmentation")
+    return ScratchNetwork(stack, spec.learner, channels, facts.outputs, pooled=facts.kind != "segmentation")
 
 
 def _refuse_ignored(spec: DeepSpec, kind: str, options: DeepOptions, *, linear: bool) -> None:

@@ -68,14 +68,14 @@ class FrozenChips(DeepModel):
         """
         with seeded(self.seed):
             self.facts_ = self.inspect(data)
-        self.facts_["target"] = [[0.0], [1.0]]
+        self.facts_.target = [0.0], [1.0]
         network: Any = self.network(self.facts_)
         self.network_ = network.eval().to(device_of(self.options.accelerator))
         self.learnt_ = learn(
             self.spec.name,
             str(self.spec.shallow),
             "regression" if data.kind == "regression" else "classification",
-            len(self.facts_["classes"] or ()),
+            len(self.facts_.classes or ()),
             train=self._rows(data.train_dataloader()),
             val=self._rows(data.val_dataloader() or ()),
             seed=self.seed,
@@ -119,9 +119,9 @@ class FrozenChips(DeepModel):
 
     def _rows(self, loader: Any) -> tuple[Floats, NDArray[Any]]:
         """Features (n, d) and labels (n,) of the labelled pixels or chips of one pass."""
-        if self.facts_["kind"] == "segmentation":
+        if self.facts_.kind == "segmentation":
             return pixel_rows(loader, self._deepest, self.seed, self._padded)
-        kind, found = self.facts_["kind"], Found()
+        kind, found = self.facts_.kind, Found()
         with torch.no_grad():
             for batch in loader:
                 rows = rows_of(self._deepest(batch), kind).cpu().numpy()

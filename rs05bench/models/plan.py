@@ -17,8 +17,8 @@ Kind = Literal["segmentation", "classification", "regression"]
 IGNORE = -1
 
 
-class ChipData(Protocol):
-    """What a deep tier asks of data under the protocol; a `LightningDataModule` of rs05bench has it all."""
+class TrainingData(Protocol):
+    """What the training loop asks of data."""
 
     @property
     def kind(self) -> Kind:
@@ -27,6 +27,28 @@ class ChipData(Protocol):
     @property
     def classes(self) -> Sequence[str] | None:
         """Class names; None for regression."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps every tier gets."""
+
+    @property
+    def batch_size(self) -> int | None:
+        """Units that go through a network at once; None where a batch is never more."""
+
+    @property
+    def card(self) -> TaskCard | None:
+        """The task card; None of data without one."""
+
+    def train_dataloader(self) -> Iterable[Mapping[str, Any]]:
+        """Batches with labels of the budget's training units."""
+
+    def val_dataloader(self) -> Iterable[Mapping[str, Any]] | None:
+        """Batches with labels of the budget's validation units; None where the budget leaves none."""
+
+
+class ChipData(TrainingData, Protocol):
+    """What a deep tier asks of chips under the protocol; a `LightningDataModule` of rs05bench has it all."""
 
     @property
     def bands(self) -> Sequence[str]:
@@ -41,26 +63,20 @@ class ChipData(Protocol):
         """Dates of ``image``."""
 
     @property
-    def steps(self) -> int:
-        """Optimiser steps every tier gets."""
+    def resolution_m(self) -> float | None:
+        """Pixel size in metres; None where it is not known."""
 
     @property
     def embedding_product(self) -> EmbeddingProduct:
         """What ``embedding`` in a batch is of."""
 
     @property
-    def card(self) -> TaskCard | None:
-        """The task card; None of data without one."""
+    def digest(self) -> str:
+        """SHA-256 of what a fit sees."""
 
     @property
     def view(self) -> Self:
         """What a model is handed; of a view itself."""
-
-    def train_dataloader(self) -> Iterable[Mapping[str, Any]]:
-        """Batches with labels of the budget's training units."""
-
-    def val_dataloader(self) -> Iterable[Mapping[str, Any]] | None:
-        """Batches with labels of the budget's validation units; None where the budget leaves none."""
 
     def predict_dataloader(self, role: str) -> Iterable[Mapping[str, Any]]:
         """Batches without labels."""
@@ -74,7 +90,7 @@ class Resumable(Protocol):
         """The next pass starts after so many batches of all passes."""
 
 
-def training_of(data: ChipData, changes: Mapping[str, Any]) -> Training:
+def training_of(data: TrainingData, changes: Mapping[str, Any]) -> Training:
     """How a model is trained on data: as the task card says, the steps of the data module, then what options change.
 
     Args:

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rs05bench.models.cache import FeatureCache
-    from rs05bench.models.plan import FitHistory
+    from rs05bench.models.plan import FitHistory, Kind
     from rs05bench.protocol import ModelCard, TaskData
+    from rs05bench.protocol.card import Training
     from rs05bench.protocol.predictions import TablePredictions
 
 _WIDTH = 128
@@ -72,13 +73,13 @@ class PrestoModel:
         from rs05bench.models.training import fit_network
 
         series = _SeriesData(self, data)
-        plan = training_of(series, self.options.given(ScheduleOptions))  # type: ignore[arg-type]
+        plan = training_of(series, self.options.given(ScheduleOptions))
         network = self._network(data)
         device = device_of(self.options.accelerator)
         series.network = network.to(device)
         self.history_, summary = fit_network(
             network,
-            series,  # type: ignore[arg-type]
+            series,
             plan,
             seed=self.seed,
             checkpoints=self._checkpoints(plan, data),
@@ -90,16 +91,17 @@ class PrestoModel:
         self.network_ = network.eval().to(device)
         return self
 
-    def _checkpoints(self, plan: Any, data: TaskData) -> Path | None:
+    def _checkpoints(self, plan: Training, data: TaskData) -> Path | None:
         """Where this fit, and no other, is taken up again."""
-        from rs05bench.models.identity import fit_identity
+        from rs05bench.models.chip_facts import fit_identity
 
         folder = self.options.checkpoints
         if folder is None:
             return None
-        rows = {role: [str(unit) for unit in data.unit_ids(role)] for role in ("train", "val")}
-        facts = rows | {"y": hashlib.sha256(b"".join(np.asarray(data.y(role)).tobytes() for role in rows)).hexdigest()}
-        return Path(folder) / fit_identity(self.spec.name, self.seed, self.options, plan, data, facts)
+        shown = hashlib.sha256("|".join((data.card.digest, data.split, data.fold, data.target, data.budget.digest)).encode())
+        for role in ("train", "val"):
+            shown.update("|".join(map(str, data.unit_ids(role))).encode() + np.asarray(data.y(role)).tobytes())
+        return Path(folder) / fit_identity(self.spec.name, self.seed, self.options, plan, shown.hexdigest())
 
     def warm_up(self, data: TaskData) -> None:
         """Fit another model of this kind for one step and forget it: what a process does once (imports, kernels) is then done."""
@@ -337,13 +339,13 @@ def presto_network(encoder: nn.Module, adaptation: Any, outputs: int) -> nn.Modu
 class _SeriesData:
     """A `TaskData` as the training loop reads data."""
 
-    scale, num_frames, bands, steps = 1.0, 1, (), 0
+    steps, batch_size = 0, None
 
     def __init__(self, model: PrestoModel, data: TaskData) -> None:
         self.model = model
         self.data = data
         self.card = data.card
-        self.kind = "regression" if data.classes is None else "classification"
+        self.kind: Kind = "regression" if data.classes is None else "classification"
         self.classes = data.classes
         self.network: Any = None
         self._prepared: dict[str, dict[str, Tensor]] = {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rs05bench.errors import DataError
-from rs05bench.models.plan import IGNORE, ChipData
+from rs05bench.models.plan import IGNORE, TrainingData
 from rs05bench.models.scratch import ScratchNetwork
 from rs05bench.protocol.card import Training
 
@@ -23,7 +23,7 @@ class TrainingSummary:
     target_std: Tensor | None = None
 
 
-def summarise(network: nn.Module, data: ChipData, plan: Training) -> TrainingSummary:
+def summarise(network: nn.Module, data: TrainingData, plan: Training) -> TrainingSummary:
     """One pass over the training role for what needs it: input statistics (from scratch), class weights, target scale.
 
     Raises:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from rs05bench.errors import ProtocolError
 from rs05bench.models.backbones import backbone_spec
-from rs05bench.models.chip_network import product_in
+from rs05bench.models.chip_facts import ChipFacts
 from rs05bench.models.options import AdaptationOptions, EncoderOptions, HeadOptions, ScheduleOptions
 from rs05bench.models.plan import IGNORE, training_of
 from rs05bench.models.scratch import ScratchNetwork
@@ -69,16 +69,14 @@ def export_terratorch(
             "init_args": {
                 "batch_size": cell.batch_size,
                 "num_workers": 0,
-                "num_classes": len(cell.facts["classes"]),
+                "num_classes": cell.facts.outputs,
                 "train_data_root": str(train),
                 "val_data_root": str(val),
                 "test_data_root": str(val),
                 "img_grep": images,
                 "label_grep": labels,
                 **({} if native is None else native.data),
-                "train_transform": transforms(
-                    cell.augmentation, cell.height, cell.width, 1 if native is None else cell.facts["num_frames"]
-                ),
+                "train_transform": transforms(cell.augmentation, cell.height, cell.width, 1 if native is None else cell.facts.num_frames),
                 "no_label_replace": IGNORE,
                 "drop_last": False,
             },
@@ -92,7 +90,7 @@ def export_terratorch(
                 "class_weights": None if summary.class_weights is None else summary.class_weights.tolist(),
                 **optimiser_arguments(model, cell.facts, cell.plan),
                 "plot_on_val": False,
-                "class_names": [str(value) for value in cell.facts["classes"]],
+                "class_names": cell.facts.classes,
             },
         },
     }
@@ -122,7 +120,7 @@ class ExportedModel(nn.Module):
 
     Args:
         name: Name of the deep model.
-        facts: What was found in the data.
+        facts: A `ChipFacts`, as the configuration file writes it.
         seed: Of its initialisation.
         options: Its options.
         mean: Mean of each input channel over the training role, for networks from scratch.
@@ -142,9 +140,10 @@ class ExportedModel(nn.Module):
         from rs05bench.models.deep import create_network
 
         model = create_network(name, seed=seed, **(options or {}))
-        self.channels = _channels(model, facts)
-        self.dates = int(facts["num_frames"])
-        self.network = model.network(facts)
+        found = ChipFacts.model_validate(facts)
+        self.channels = _channels(model, found)
+        self.dates = found.num_frames
+        self.network = model.network(found)
         if mean is not None and std is not None:
             self.network.set_statistics(torch.tensor(mean), torch.tensor(std))
 
@@ -176,7 +175,7 @@ class ExportedModel(nn.Module):
 class _Cell:
     """What the data say of a cell."""
 
-    facts: dict[str, Any]
+    facts: ChipFacts
     plan: Training
     height: int
     width: int
@@ -190,15 +189,15 @@ def _look(model: DeepModel, data: ChipData) -> _Cell:
         facts = model.inspect(data)
         loader: Any = data.train_dataloader()
         mask = next(iter(loader))["mask"]
-    training = getattr(getattr(data, "card", None), "training", None)
+    plan = training_of(data, model.options.given(ScheduleOptions))
     return _Cell(
         facts=facts,
-        plan=training_of(data, model.options.given(ScheduleOptions)),
+        plan=plan,
         height=int(mask.shape[-2]),
         width=int(mask.shape[-1]),
-        batch_size=int(getattr(data, "batch_size", None) or len(mask)),
+        batch_size=data.batch_size or len(mask),
         whole_groups=bool(getattr(getattr(loader, "sampler", None), "whole", False)),
-        augmentation=tuple(getattr(training, "augmentation", ())) if _sees_pixels_anew(model) else (),
+        augmentation=tuple(plan.augmentation) if _sees_pixels_anew(model) else (),
     )
 
 
@@ -215,27 +214,32 @@ def _summarised(model: DeepModel, data: ChipData, cell: _Cell) -> tuple[nn.Modul
         return network, summarise(network, data, cell.plan)
 
 
-def _channels(model: DeepModel, facts: dict[str, Any]) -> dict[str, int]:
+def _channels(model: DeepModel, facts: ChipFacts) -> dict[str, int]:
     """Rasters that our network reads, and the channels of each, in the order in which patches hold them."""
-    image = {"image": facts["num_frames"] * len(facts["bands"])}
-    product = product_in(facts)
+    image = {"image": facts.num_frames * len(facts.bands)}
+    product = facts.embedding
     if product is not None and model.spec.tier == "embedding":
         return {"embedding": product.size}
     if product is not None and model.spec.tier == "hybrid":
-        return image | {"embedding": product.size} | ({"extra": facts["extra"]} if facts["extra"] else {})
-    return image | ({"time": 2 * facts["num_frames"], "location": 2} if reads_coordinates(model) else {})
+        return image | {"embedding": product.size} | ({"extra": facts.extra} if facts.extra else {})
+    return image | ({"time": 2 * facts.num_frames, "location": 2} if reads_coordinates(model) else {})
 
 
-def _ours(model: DeepModel, facts: dict[str, Any], network: nn.Module) -> dict[str, Any]:
+def _ours(model: DeepModel, facts: ChipFacts, network: nn.Module) -> dict[str, Any]:
     options = {key: _plain(value) for key, value in model.options.given(EncoderOptions, AdaptationOptions, HeadOptions).items()}
     if "weights" in options:
         options["weights"] = str(Path(options["weights"]).absolute())
-    arguments = {"name": model.spec.name, "facts": facts, "seed": model.seed, "options": options}
+    arguments = {
+        "name": model.spec.name,
+        "facts": facts.model_dump(mode="json", exclude={"target"}),
+        "seed": model.seed,
+        "options": options,
+    }
     if isinstance(network, ScratchNetwork):
         arguments |= {"mean": network.mean.flatten().tolist(), "std": network.std.flatten().tolist()}
     # The task reads the number of classes from model_args even where it is given a model.
     exported = {"class_path": f"{__name__}.ExportedModel", "init_args": arguments}
-    return {"model": exported, "model_args": {"num_classes": len(facts["classes"])}}
+    return {"model": exported, "model_args": {"num_classes": facts.outputs}}
 
 
 def _header(model: DeepModel, cell: _Cell, native: NativeParts | None) -> str:

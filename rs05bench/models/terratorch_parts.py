@@ -15,6 +15,7 @@ from rs05bench.models.backbones.spec import BackboneSpec
 from rs05bench.models.options import AdaptationOptions
 
 if TYPE_CHECKING:
+    from rs05bench.models.chip_facts import ChipFacts
     from rs05bench.models.chip_model import DeepModel
 
 _NATIVE_FAMILIES = ("prithvi", "terramind")
@@ -38,7 +39,7 @@ class NativeParts:
     fill: tuple[float, ...]
 
 
-def native_parts(model: DeepModel, facts: dict[str, Any], height: int, width: int) -> NativeParts | None:
+def native_parts(model: DeepModel, facts: ChipFacts, height: int, width: int) -> NativeParts | None:
     """The tier in TerraTorch's own parts; None where TerraTorch lacks one, or would compute something else.
 
     Args:
@@ -57,7 +58,7 @@ def native_parts(model: DeepModel, facts: dict[str, Any], height: int, width: in
         return None
     if not model.spec.random_twin and model.options.weights is None:
         raise ProtocolError(f"{model.spec.name}: export needs the file of weights", remedy="Create the model with weights=<file>.")
-    matching = match_bands(spec.slots, facts["bands"], require_all=spec.require_all, encoder=spec.name)
+    matching = match_bands(spec.slots, facts.bands, require_all=spec.require_all, encoder=spec.name)
     pretrained: dict[str, Any] = {"backbone_pretrained": not model.spec.random_twin}
     if not model.spec.random_twin:
         pretrained["backbone_ckpt_path"] = str(Path(str(model.options.weights)).absolute())
@@ -67,7 +68,7 @@ def native_parts(model: DeepModel, facts: dict[str, Any], height: int, width: in
         **pretrained,
         "necks": _necks(spec, facts),
         **_decoder_arguments(model, spec),
-        "num_classes": len(facts["classes"]),
+        "num_classes": facts.outputs,
     }
     if model.spec.tier == "lora":
         arguments["peft_config"] = _lora(spec, _adaptation(model))
@@ -86,12 +87,12 @@ def _has_parts(model: DeepModel, spec: BackboneSpec) -> bool:
     return not partial and not reads_coordinates(model)
 
 
-def _same_pixels(spec: BackboneSpec, facts: dict[str, Any], height: int, width: int) -> bool:
+def _same_pixels(spec: BackboneSpec, facts: ChipFacts, height: int, width: int) -> bool:
     """Whether TerraTorch shows the encoder what we show it: dates natively, and no padding.
 
     It pads to twice the patch and on all sides, our encoders to the patch and at the bottom and right.
     """
-    if facts["num_frames"] > 1 and spec.frames != "native":
+    if facts.num_frames > 1 and spec.frames != "native":
         return False
     return height % (2 * spec.patch) == 0 and width % (2 * spec.patch) == 0 and (height == width or not spec.square)
 
@@ -108,44 +109,44 @@ def _adaptation(model: DeepModel) -> Adaptation:
     return Adaptation(model.spec.tier, **model.options.given(AdaptationOptions))  # type: ignore[arg-type]
 
 
-def _data_arguments(matching: Matching, facts: dict[str, Any]) -> dict[str, Any]:
+def _data_arguments(matching: Matching, facts: ChipFacts) -> dict[str, Any]:
     return {
-        "dataset_bands": list(canonical_bands(facts["bands"])),
+        "dataset_bands": list(canonical_bands(facts.bands)),
         "output_bands": list(matching.bands),
         "rgb_indices": [0, 0, 0],
         "means": [slot.mean for slot in matching.slots],
         "stds": [slot.std for slot in matching.slots],
         # TerraTorch standardises after constant_scale, so the data are brought to reflectance x 10,000 first.
-        "constant_scale": 10_000.0 / facts["scale"],
-        "expand_temporal_dimension": facts["num_frames"] > 1,
+        "constant_scale": 10_000.0 / facts.scale,
+        "expand_temporal_dimension": facts.num_frames > 1,
     }
 
 
-def _fill(matching: Matching, facts: dict[str, Any]) -> tuple[float, ...]:
-    means = {index: slot.mean * facts["scale"] / 10_000.0 for index, slot in zip(matching.indices, matching.slots, strict=True)}
-    return tuple(means.get(index, 0.0) for index in range(len(facts["bands"])))
+def _fill(matching: Matching, facts: ChipFacts) -> tuple[float, ...]:
+    means = {index: slot.mean * facts.scale / 10_000.0 for index, slot in zip(matching.indices, matching.slots, strict=True)}
+    return tuple(means.get(index, 0.0) for index in range(len(facts.bands)))
 
 
-def _backbone_arguments(spec: BackboneSpec, matching: Matching, facts: dict[str, Any]) -> dict[str, Any]:
+def _backbone_arguments(spec: BackboneSpec, matching: Matching, facts: ChipFacts) -> dict[str, Any]:
     slots = [slot.band for slot in matching.slots]
     if spec.family == "prithvi":
         return {
             "backbone_bands": slots,
-            "backbone_num_frames": facts["num_frames"],
+            "backbone_num_frames": facts.num_frames,
             "backbone_coords_encoding": [],
-            "backbone_img_size": facts["image_size"],
+            "backbone_img_size": facts.image_size,
         }
     if spec.family == "terramind":
         return {"backbone_modalities": ["S2L2A"], "backbone_bands": {"S2L2A": slots}}
-    return {"backbone_in_chans": len(slots), "backbone_out_indices": list(spec.layers), "backbone_img_size": facts["image_size"]}
+    return {"backbone_in_chans": len(slots), "backbone_out_indices": list(spec.layers), "backbone_img_size": facts.image_size}
 
 
-def _necks(spec: BackboneSpec, facts: dict[str, Any]) -> list[dict[str, Any]]:
+def _necks(spec: BackboneSpec, facts: ChipFacts) -> list[dict[str, Any]]:
     reshape: dict[str, Any] = {"name": "ReshapeTokensToImage"}
     if spec.family == "terramind":
         reshape["remove_cls_token"] = False
-    if facts["num_frames"] > 1:
-        reshape["effective_time_dim"] = facts["num_frames"]
+    if facts.num_frames > 1:
+        reshape["effective_time_dim"] = facts.num_frames
     select = [{"name": "SelectIndices", "indices": list(spec.layers)}, reshape]
     return [*select, {"name": "LearnedInterpolateToPyramidal"}]
 

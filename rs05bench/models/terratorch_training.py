@@ -12,6 +12,7 @@ from rs05bench.models.backbones import backbone_spec
 from rs05bench.models.devices import device_of, precision_of
 
 if TYPE_CHECKING:
+    from rs05bench.models.chip_facts import ChipFacts
     from rs05bench.models.chip_model import DeepModel
     from rs05bench.protocol.card import Training
 
@@ -54,7 +55,7 @@ def trainer_arguments(plan: Training, accelerator: str) -> dict[str, Any]:
     }
 
 
-def optimiser_arguments(model: DeepModel, facts: dict[str, Any], plan: Training) -> dict[str, Any]:
+def optimiser_arguments(model: DeepModel, facts: ChipFacts, plan: Training) -> dict[str, Any]:
     """Arguments of the task: AdamW with linear warm-up and cosine decay, a step at a time.
 
     In the task and not beside it: Lightning's command would step a scheduler of its own once an epoch.
@@ -84,7 +85,7 @@ def optimiser_arguments(model: DeepModel, facts: dict[str, Any], plan: Training)
     }
 
 
-def _layer_rates(model: DeepModel, facts: dict[str, Any], rate: float) -> dict[str, float] | None:
+def _layer_rates(model: DeepModel, facts: ChipFacts, rate: float) -> dict[str, float] | None:
     """Rates that decay towards the input, by the start of a parameter's name in TerraTorch's task."""
     decay = model.options.layer_decay
     if model.spec.backbone is None or decay == 1.0:

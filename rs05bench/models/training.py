@@ -28,7 +28,7 @@ from rs05bench.models.cache import EncodedLoader, FeatureCache
 from rs05bench.models.devices import precision_of, repeatable
 from rs05bench.models.logs import open_logs
 from rs05bench.models.networks import EncoderNetwork, trainable_state
-from rs05bench.models.plan import ChipData, FitHistory, Resumable
+from rs05bench.models.plan import FitHistory, Resumable, TrainingData
 from rs05bench.models.summary import TrainingSummary, summarise
 from rs05bench.models.tier_module import KeepBest, TierModule
 from rs05bench.protocol.atomic import write_json
@@ -37,7 +37,7 @@ from rs05bench.protocol.card import Training
 
 def fit_network(
     network: nn.Module,
-    data: ChipData,
+    data: TrainingData,
     plan: Training,
     *,
     seed: int,
@@ -95,7 +95,7 @@ def fit_network(
     last = "the last look at the validation labels was the best: the fit had not converged, and more steps may lower the loss"
     note = "; ".join(part for part in (note, best[1].note, last if best[1].still_falling else "") if part)
     history = replace(best[1], tried=tried, curves=curves, seconds=time.perf_counter() - started, note=note)
-    return replace(history, planned_steps=plan.steps, batch_size=getattr(data, "batch_size", None)), summary
+    return replace(history, planned_steps=plan.steps, batch_size=data.batch_size), summary
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class _Fit:
     """One learning rate of the grid, from the same weights and the same order of batches as every other."""
 
     network: nn.Module
-    data: ChipData
+    data: TrainingData
     plan: Training
     rate: float
     summary: TrainingSummary
@@ -142,8 +142,7 @@ class _Fit:
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             last = self.folder / "last.ckpt"
-        chunk = getattr(self.data, "batch_size", None)
-        module = TierModule(self.network, self.data.kind, self.plan, self.rate, self.summary, chunk=chunk)
+        module = TierModule(self.network, self.data.kind, self.plan, self.rate, self.summary, chunk=self.data.batch_size)
         keeper = KeepBest(self.plan.patience, last)
         with seeded(self.seed), _quiet(), repeatable(self.accelerator, strict=strict):
             trainer = _trainer(self.plan, keeper, self.accelerator, validated=self.validated)
@@ -296,7 +295,7 @@ def augments(data: Any) -> bool:
     return bool(getattr(data, "augments", False))
 
 
-def _validation(data: ChipData) -> Any:
+def _validation(data: TrainingData) -> Any:
     loader: Any = data.val_dataloader()
     return None if loader is None or (hasattr(loader, "__len__") and len(loader) == 0) else loader
 

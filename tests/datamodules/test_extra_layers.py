@@ -102,12 +102,12 @@ def test_only_who_reads_them_is_shown_them(source):
 
 
 def test_a_hybrid_network_has_a_channel_for_each(source):
-    from rs05bench.models.chip_network import inspect_data
+    from rs05bench.models.chip_facts import ChipFacts
 
     dm = BurnScarDataModule(source, split="leave-state-out", fold="CA")
-    assert inspect_data(dm)["extra"] == 4
+    assert ChipFacts.of(dm).extra == 4
     dm.view.shown.extra = False
-    assert inspect_data(dm)["extra"] == 0
+    assert ChipFacts.of(dm).extra == 0
 
 
 def test_a_folder_that_is_none_is_refused(chip_folder):

@@ -32,7 +32,7 @@ class PerPixel:
 
     def __init__(self, inputs: str = "raw") -> None:
         self.card = SimpleNamespace(name=f"{inputs}/per-pixel", inputs=inputs)
-        self.options, self.facts_ = {}, {"image_size": 32}
+        self.options, self.facts_ = {}, SimpleNamespace(image_size=32)
 
     def predict_scene(self, read, height, width, *, block):
         def predict(windows):
