@@ -42,6 +42,7 @@ class TileReading(TypedDict, total=False):
 
     of: str | os.PathLike[str] | EmbeddingProduct | None
     year: int | None
+    unfilled: str
     decoded: bool
     masked: float
     memory: int
@@ -70,7 +71,8 @@ class EmbeddingRasters(RasterDataset):
         cache: Keep decompressed blocks in memory.
         time_series: Stack years as `(years, bands, height, width)` instead of asking for a single one.
         **reading: `of`, the product, by name or record (YAML), default that of the class; `year` of all files, by default taken from
-            each path; `decoded=False` returns what the product stores instead of float32 components; `masked`, the value of missing pixels
+            each path; `unfilled`, what to do with zone-years that a store does not list as complete, `skip` (with a warning that names
+            them) or `refuse`; `decoded=False` returns what the product stores instead of float32 components; `masked`, the value of missing pixels
             in decoded images, default NaN; `memory`, bytes of decompressed blocks kept in memory; `cache_dir`, a folder where decompressed
             blocks are kept on disk and shared between loader workers.
 
@@ -97,7 +99,7 @@ class EmbeddingRasters(RasterDataset):
         refuse_unknown(reading, TileReading)
         of = reading.get("of")
         record = of if isinstance(of, EmbeddingProduct) else product(*filter(None, [os.fspath(of) if of else self.product_name]))
-        self.tile_index = index_of_tiles(paths, record, reading.get("year"))
+        self.tile_index = index_of_tiles(paths, record, reading.get("year"), reading.get("unfilled", "skip"))
         if not len(self.tile_index):
             raise MissingDatasetError("no tile is left", source=self.tile_index.description)
         self.product = self.tile_index.product
@@ -344,7 +346,8 @@ class EmbeddingRasters(RasterDataset):
                 UserWarning,
                 stacklevel=4,
             )
-        if self.product.overlap == "nominal" and len({self.tile_index.zone_list[int(position)] for position in positions}) > 1:
+        several = len({self.tile_index.zone_list[int(position)] for position in positions}) > 1
+        if self.product.overlap == "nominal" and (several or self.tile_index.unfilled):
             return mosaic(self.tile_index, self._blocks, [int(position) for position in positions], target, self._bands)
         if len(rasters) > 1:
             rasters.sort(key=lambda raster: not is_native(raster, target))

@@ -12,13 +12,13 @@ from rs05bench.embeddings.tile_index import Source, TileIndex, as_index
 from rs05bench.errors import DataError
 
 
-def index_of_tiles(paths: Source, record: EmbeddingProduct, year: int | None) -> TileIndex:
+def index_of_tiles(paths: Source, record: EmbeddingProduct, year: int | None, unfilled: str = "skip") -> TileIndex:
     """The tiles of whatever a dataset was given; nothing there is TorchGeo's kind of error too."""
     if isinstance(paths, TileIndex):
         return paths
     try:
         if year is None and isinstance(paths, str | os.PathLike):
-            reader = open_source(paths, of=record)
+            reader = open_source(paths, of=record, unfilled=unfilled)
             if not isinstance(reader, TileReader):
                 raise DataError(f"{record.name} is not made of pixels", source=os.fspath(paths), remedy="Read it with open_source.")
             return reader.index

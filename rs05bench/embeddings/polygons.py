@@ -53,7 +53,8 @@ def read_polygons(
     """Mean, smallest and largest component and standard deviation of the embedding over polygons.
 
     Every pixel counts with the share of it that the polygon covers (minimum and maximum: any share); missing pixels count for nothing. A
-    polygon may cross tiles and UTM zones: each part is read from the tiles of its own zone, others fill in where those are absent.
+    polygon may cross tiles and UTM zones: each part is read from the tiles of its own zone, others fill in where those are
+    absent, except for a zone that waits to be filled.
 
     Args:
         source: A `TileIndex`, folder, file(s), or the published index.
@@ -163,7 +164,7 @@ def _pieces(
             whole.setdefault(int(tiles[home[0]]), []).append(int(polygon))
             outside[wanted[polygon]] = 0.0
         else:
-            parts, left_over = _divide(index, in_degrees[polygon], [int(tiles[t]) for t in near])
+            parts, left_over = _divide(index, in_degrees[polygon], [int(tiles[t]) for t in near], index.unfilled_zones(year))
             outside[wanted[polygon]] = min(left_over.area / in_degrees[polygon].area, 1.0)
             for tile, part in parts:
                 add(tile, int(wanted[polygon]), part)
@@ -177,11 +178,17 @@ def _pieces(
         yield tile, np.array(members, dtype=np.int64), np.array(parts, dtype=object)
 
 
-def _divide(index: TileIndex, shape: BaseGeometry, tiles: list[int]) -> tuple[list[tuple[int, BaseGeometry]], BaseGeometry]:
-    """Share a polygon (WGS84) out among tiles, each part once, the tiles of a part's own zone first; and what is left over."""
+def _divide(
+    index: TileIndex, shape: BaseGeometry, tiles: list[int], unfilled: Sequence[str]
+) -> tuple[list[tuple[int, BaseGeometry]], BaseGeometry]:
+    """Share a polygon (WGS84) out among tiles, each part once, the tiles of a part's own zone first; and what is left over.
+
+    Parts in a zone that is not filled are left over: no other zone stands in for it.
+    """
     import shapely
 
-    left_over, parts = shape, []
+    waiting = shapely.intersection(shape, shapely.union_all([_strip(zone) for zone in unfilled]))
+    left_over, parts = shapely.difference(shape, waiting), list[tuple[int, Any]]()
     by_zone: dict[str | None, list[int]] = {}
     for tile in tiles:
         by_zone.setdefault(index.zone_list[tile], []).append(tile)
@@ -203,9 +210,7 @@ def _divide(index: TileIndex, shape: BaseGeometry, tiles: list[int]) -> tuple[li
                         remaining = _polygonal(shapely.difference(remaining, bounds))
                 rest_of_zone = _polygonal(_transform(np.array([remaining], dtype=object), crs, WGS84)[0])
             left_over = _polygonal(shapely.union(shapely.difference(left_over, part), rest_of_zone))
-            if left_over.is_empty:
-                return parts, left_over
-    return parts, left_over
+    return parts, shapely.union(left_over, waiting)
 
 
 def _strip(zone: str) -> BaseGeometry:

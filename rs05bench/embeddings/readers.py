@@ -174,7 +174,8 @@ def mosaic(
     """Tiles of one year on one grid, decoded.
 
     Pixels of tiles on that grid are copied first, and others fill in. Where the vectors of overlapping zones differ (`overlap: nominal` in
-    the record), each pixel is of the tile of its own UTM zone, and of another only where its own has no tile.
+    the record), each pixel is of the tile of its own UTM zone, and of another only where its own has no
+    tile and is not one that waits to be filled.
     """
     codec = index.product.codec
     out: NDArray[np.float32] | None = None
@@ -200,6 +201,7 @@ def mosaic(
 def _in_order(index: TileIndex, positions: Sequence[int], grid: Grid) -> list[tuple[int, NDArray[np.bool_] | None]]:
     """Tiles in the order in which they are read, each with the pixels it may give; None for all."""
     zones = {index.zone_list[position] for position in positions}
+    zones |= {zone for year in {int(index.year_array[position]) for position in positions} for zone in index.unfilled_zones(year)}
     if index.product.overlap == "any" or len(zones) == 1:
         return [(position, None) for position in sorted(positions, key=lambda position: not is_native(index.open(position), grid))]
     own = _zones_on(grid)

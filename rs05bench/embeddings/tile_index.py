@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,7 @@ class TileIndex:
         of: What the tiles hold.
         opener: How a path becomes a `Raster`; the default opens GeoTIFFs.
         description: What the source is, for records of what was read.
+        unfilled: UTM zones and years that the source has but has not filled: no neighbouring zone stands in for them.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class TileIndex:
         of: EmbeddingProduct | None = None,
         opener: Callable[[str], Raster] | None = None,
         description: str = "local files",
+        unfilled: Collection[tuple[str, int]] = (),
     ) -> None:
         self.frame = frame.reset_index(drop=True)
+        self.unfilled = frozenset(unfilled)
         self.product = of if of is not None else product()
         self.description = description
         self._opener, self._open = opener, OrderedDict[str, Raster]()
@@ -213,7 +216,7 @@ class TileIndex:
             frame = frame[frame["year"].isin({int(year) for year in years})]
         if area is not None:
             frame = frame[frame.geometry.intersects(shapely.box(*area) if isinstance(area, tuple) else area)]
-        return TileIndex(frame, of=self.product, opener=self._opener, description=self.description)
+        return TileIndex(frame, of=self.product, opener=self._opener, description=self.description, unfilled=self.unfilled)
 
     def require_years(self, years: Iterable[int]) -> None:
         """Refuse a year that no tile is of, before anything is read."""
@@ -271,7 +274,13 @@ class TileIndex:
             # A neighbour's vectors are no substitute where the point's own zone has a tile.
             at_home = np.unique(np.concatenate([near for _, near in first]))
             behind = [(position, near[~np.isin(near, at_home)]) for position, near in behind]
+        for zone in self.unfilled_zones(year):
+            behind = [(position, near[~belongs(own[near], zone)]) for position, near in behind]
         return first + [(position, near) for position, near in behind if near.size]
+
+    def unfilled_zones(self, year: int) -> list[str]:
+        """The zones that the source has but has not filled in a year."""
+        return sorted(zone for zone, waiting in self.unfilled if waiting == year)
 
     def open(self, position: int) -> Raster:
         """The raster of a tile; the last few stay open.
@@ -307,6 +316,7 @@ class TileIndex:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {"frame": self.frame, "product": self.product, "description": self.description, "_opener": self._opener}
+        kept |= {"unfilled": self.unfilled}
         return kept | {"_open": OrderedDict(), "_pid": -1}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rs05bench.embeddings.bytesource import is_remote, store_for
-from rs05bench.embeddings.pixel_grid import WGS84, crs_name, grid_from_affine
+from rs05bench.embeddings.pixel_grid import WGS84, crs_name, grid_from_affine, utm_zone
 from rs05bench.embeddings.products import EmbeddingProduct, PixelScale, all_products, product
 from rs05bench.embeddings.tile_index import COLUMNS, TileIndex, tile_record
 from rs05bench.embeddings.zarr_raster import SMALLEST_BLOCK, AxisArray, GroupArrays, SmallChunks, ZarrRaster
@@ -60,13 +60,15 @@ def open_zarr(
         stated = _quantisation(dict(root.attrs))
         groups = {name: root[name] for name in _zone_groups(root, area, array)} or groups
     found: dict[str, GroupArrays] = {}
-    records, waiting = [], []
+    records, waiting, unfilled_zones = [], [], set()
     for name, group in groups.items():
         arrays = _arrays(f"{address.rstrip('/')}{'/' if name else ''}{name}", group, record, array, address, stated)
         complete = dict(group.attrs).get("years_complete")
         for year in arrays.years:
             if complete is not None and year not in {int(done) for done in complete}:
                 waiting.append(f"{name or 'store'} {year}")
+                zone = utm_zone(arrays.grid.crs)
+                unfilled_zones |= {(zone.rstrip("NS") if record.hemispheres == "north" else zone, year)} if zone else set()
                 continue
             path = f"{arrays.name}#{year}"
             found[path] = arrays
@@ -78,7 +80,7 @@ def open_zarr(
         warnings.warn(f"{address}: {text}; they are left out", UserWarning, stacklevel=2)
     frame = gpd.GeoDataFrame(records, columns=[*COLUMNS, "geometry"], geometry="geometry", crs=WGS84)
     sized = next(iter(found.values())).product
-    return TileIndex(frame, of=sized, opener=_ZarrOpener(found), description=address)
+    return TileIndex(frame, of=sized, opener=_ZarrOpener(found), description=address, unfilled=unfilled_zones)
 
 
 class _ZarrOpener:

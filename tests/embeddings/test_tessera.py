@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
 import zarr
 from affine import Affine
 from pyproj import Transformer
@@ -121,6 +123,31 @@ def test_where_zones_overlap_the_zone_of_the_place_counts(store, reader):
 def test_a_zone_year_that_is_not_filled_is_refused_by_name_where_asked(store):
     with pytest.raises(DataError, match="1 zone-years are not filled yet: utm11 2022"):
         open_source(store[0], of="tessera-v1.1-dclimate", unfilled="refuse")
+
+
+def test_no_zone_stands_in_for_one_that_is_not_filled(store, reader):
+    row, column = np.array([40, 40]), np.array([20, 70])  # west and east of the border of zones 10 and 11, seen from zone 10
+    lon, lat = lonlat(store[1], 10, row, column)
+    assert list(lon < BORDER) == [True, False]
+    np.testing.assert_array_equal(np.isnan(reader.points(lon, lat, 2022)[:, 0]), [False, True])
+    west, north, _ = store[1][10]
+    image = reader.read(Grid("EPSG:32610", west, north, 10, 10, SIZE, SIZE), 2022)
+    east = lonlat(store[1], 10, *np.mgrid[:SIZE, :SIZE])[0] >= BORDER
+    assert np.isnan(image[0][east]).all()
+    assert np.isfinite(image[0][~east]).any()
+    corners = [lonlat(store[1], 10, np.array(r) - 0.5, np.array(c) - 0.5) for r, c in (([30, 30], [10, 80]), ([40, 40], [80, 10]))]
+    square = shapely.Polygon(np.concatenate([np.column_stack(found) for found in corners]))
+    share = square.intersection(shapely.box(BORDER - 6, 0, BORDER, 90)).area / square.area
+    found = reader.polygons(gpd.GeoSeries([square], crs="EPSG:4326"), 2022, stats=["mean"])
+    assert 0.2 < share < 0.8
+    assert found["covered"].iloc[0] == pytest.approx(share, abs=0.02)
+    with pytest.warns(UserWarning, match="not filled"):
+        ds = TesseraEmbedding(store[0], crs="EPSG:32610")
+    t = next(slice(when.left, when.right) for when in ds.index.index if when.left.year == 2022)
+    sliced = ds[west : west + 10 * SIZE : 10, north - 10 * SIZE : north : 10, t]["image"].numpy()
+    np.testing.assert_array_equal(sliced, image)
+    with pytest.raises(DataError, match="utm11 2022"):
+        TesseraEmbedding(store[0], unfilled="refuse")
 
 
 def test_a_slice_over_the_border_takes_each_pixel_from_its_zone(store):
