@@ -36,7 +36,7 @@ from rs05bench.datasets.tables.column_roles import (
 )
 from rs05bench.datasets.tables.leaks import class_probabilities, refuse_leaks
 from rs05bench.datasets.tables.zones import candidate_crs, to_degrees
-from rs05bench.embeddings.products import families, of_columns, product
+from rs05bench.embeddings.products import all_products, families, of_columns, product
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
 from rs05bench.protocol.intake.keys import as_keys
@@ -235,10 +235,11 @@ def _embedding_sets(facts: TableFacts, answer: str, columns: Sequence[str]) -> t
     sets: dict[str, Any] = {}
     tiers: dict[str, str] = {}
     for family in facts.families:
-        name = re.sub(r"[^a-z0-9]+", "-", (family.product or answer).lower()).strip("-") or "embedding"
+        known = all_products().get(family.product) or of_columns(list(family.columns))
+        called = known.family if known is not None and known.name == family.product else family.product or answer
+        name = re.sub(r"[^a-z0-9]+", "-", called.lower()).strip("-") or "embedding"
         stem = re.sub(r"[^a-z0-9]+", "-", family.stem.lower()).strip("-")
         name = name if name not in sets else f"{name}-{stem or len(sets)}"
-        known = of_columns(list(family.columns))
         sets[name] = {"product": known.name} if known is not None else family.patterns(columns)
         tiers[name] = "embedding"
     return sets, tiers

@@ -70,11 +70,11 @@ class EmbeddingRasters(RasterDataset):
         transforms: A function of a sample.
         cache: Keep decompressed blocks in memory.
         time_series: Stack years as `(years, bands, height, width)` instead of asking for a single one.
-        **reading: `of`, the product, by name or record (YAML), default that of the class; `year` of all files, by default taken from
-            each path; `unfilled`, what to do with zone-years that a store does not list as complete, `skip` (with a warning that names
-            them) or `refuse`; `decoded=False` returns what the product stores instead of float32 components; `masked`, the value of missing pixels
-            in decoded images, default NaN; `memory`, bytes of decompressed blocks kept in memory; `cache_dir`, a folder where decompressed
-            blocks are kept on disk and shared between loader workers.
+        **reading: `of`, the product, by name or record (YAML), default that of the class; `year` of all files, by default taken
+            from each path; `unfilled`, what to do with zone-years that a store does not list as complete, `skip` (with a warning that
+            names them) or `refuse`; `decoded=False` returns what the product stores instead of float32 components; `masked`, the value
+            of missing pixels in decoded images, default NaN; `memory`, bytes of decompressed blocks kept in memory; `cache_dir`, a
+            folder where decompressed blocks are kept on disk and shared between loader workers.
 
     Raises:
         MissingDatasetError: Nothing is found (also a `DatasetNotFoundError`).

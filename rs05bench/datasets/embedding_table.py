@@ -374,7 +374,9 @@ class EmbeddingTable:
             refuse_two_spellings(values, f"group column {name!r}", source=self.source)
             # A group no split moves may be unknown; one that a split moves may not, and UnitTable refuses it.
             data[name] = values.where(values.notna(), "unknown") if name in card.fairness_groups and not self._moved(name) else values
-        units = UnitTable.build(pd.DataFrame(data), groups=groups, crs=crs, source=self.source)
+        counts = list(dict.fromkeys(name for held in self.products.values() for name in held.product.observation_counts if name in frame))
+        data |= {name: frame[name] for name in counts}
+        units = UnitTable.build(pd.DataFrame(data), groups=groups, crs=crs, source=self.source, observations=counts)
         # Derived columns were added one by one; a copy puts them side by side.
         self.frame = frame.copy()
         self.frame["lon"], self.frame["lat"] = units.frame["lon"].to_numpy(), units.frame["lat"].to_numpy()

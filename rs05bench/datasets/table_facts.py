@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,8 @@ from rs05bench.datasets.tables.column_roles import (
     is_split,
 )
 from rs05bench.datasets.tables.numbered_columns import NumberedColumns, find_families
-from rs05bench.embeddings.products import no_vector, of_columns, product
+from rs05bench.embeddings.output import extracted_product
+from rs05bench.embeddings.products import all_products, no_vector, of_columns, product
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.keys import as_keys, two_spellings
 from rs05bench.protocol.intake.sentinels import sentinels
@@ -99,6 +100,10 @@ def look(table: str | Path) -> TableFacts:
     columns = [name for name in map(str, frame.columns) if name not in (FILE_COLUMN, ROW_COLUMN, INDEX_COLUMN, GEO_COLUMN, "geometry")]
     wide = [match for name in columns if (match := WITH_YEAR.fullmatch(name)) and match[1] in product().bands]
     families = find_families(frame, [name for name in columns if name not in {match.string for match in wide}])
+    made = None if path.is_dir() else extracted_product(path)
+    if made is not None:
+        of_product = tuple(made.find_columns(columns) or ())
+        families = [replace(family, product=made.name) if set(family.columns) == set(of_product) else family for family in families]
     if wide and not families:
         families = [NumberedColumns(wide[0][1][0], tuple(match.string for match in wide), product().family)]
     components = {column for family in families for column in family.columns}
@@ -163,6 +168,8 @@ def _aside(name: str, frame: pd.DataFrame, year: pd.Series | None) -> str:
         return "a coordinate"
     if is_split(name) and frame[name].nunique() <= 20:
         return "a split somebody made"
+    if any(name in record.observation_counts for record in all_products().values()):
+        return "a count of observations behind an embedding"
     return "an id" if is_id(name, frame[name], year) else ""
 
 

@@ -89,6 +89,10 @@ class EarthEngine:
             raise DataError(f"expected the CRS of a UTM zone, found {grid.crs}", source=self.description)
         return self.product.codec.decode(self._cut(year, zone, grid))
 
+    def observation_counts(self, lon: ArrayLike, lat: ArrayLike, year: int) -> dict[str, NDArray[np.float32]]:
+        """None is recorded."""
+        return {}
+
     def portions_of(self, lon: ArrayLike, lat: ArrayLike, year: int) -> NDArray[np.int64]:
         """All alike: the service does the work."""
         return np.zeros(np.size(lon), dtype=np.int64)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.output import Portions, inspect_chip, read_record, write_chip, write_parquet
+from rs05bench.embeddings.output import Portions, inspect_chip, read_record, record_path, write_chip, write_parquet
 from rs05bench.embeddings.unitfile import parse_years, read_units
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text, writing
@@ -82,8 +82,9 @@ def extract_table(
 ) -> Extraction:
     """Write a table of embeddings, one row a unit and year.
 
-    The columns of the units come first, then `year`, `lon`, `lat` (of a point inside), the embedding, and `status`: `ok`, or `masked` where
-    no unmasked pixel was found (its components are missing, never zero).
+    The columns of the units come first, then `year`, `lon`, `lat` (of a point inside), the embedding, the counts of observations behind it
+    where the store has them (at that point), and `status`: `ok`, or `masked` where no unmasked pixel was found (its components are
+    missing, never zero).
 
     Args:
         units: From `read_units`: points (the pixel that holds each) or polygons (statistics).
@@ -121,6 +122,7 @@ def extract_table(
                 table = pd.DataFrame(values, columns=list(source.product.bands))
             else:
                 table = source.polygons(units.geometry.iloc[rows], year, stats=stats, on_tile=count).reset_index(drop=True)
+            table = table.assign(**source.observation_counts(lonlat[rows, 0], lonlat[rows, 1], year))
             table.insert(0, "row", rows)
             table.insert(1, "year", year)
             store.save(number, table, read)
@@ -135,7 +137,10 @@ def extract_table(
         if progress is not None:
             progress(Progress(done, total, resumed, year, len(tiles)))
     table = pd.concat(parts, ignore_index=True).sort_values(["row", "year"], kind="stable", ignore_index=True)
-    empty = _write_table(table, units, lonlat, target, _record(source, tiles, work, stats if not point_like else ["pixel"], len(table)))
+    counts = [name for name in source.product.observation_counts if name in table]
+    empty = _write_table(
+        table, units, lonlat, target, _record(source, tiles, work, stats if not point_like else ["pixel"], len(table)), counts
+    )
     store.remove()
     return Extraction(target, len(table), empty, tiles)
 
@@ -289,7 +294,9 @@ def _record(
     }
 
 
-def _write_table(table: pd.DataFrame, units: gpd.GeoDataFrame, lonlat: NDArray[np.float64], out: Path, record: dict[str, Any]) -> int:
+def _write_table(
+    table: pd.DataFrame, units: gpd.GeoDataFrame, lonlat: NDArray[np.float64], out: Path, record: dict[str, Any], counts: Sequence[str]
+) -> int:
     """Join units and embeddings and write them; returns the number of rows without an embedding."""
     import geopandas as gpd
     import pandas as pd
@@ -297,7 +304,7 @@ def _write_table(table: pd.DataFrame, units: gpd.GeoDataFrame, lonlat: NDArray[n
     rows = table.pop("row").to_numpy()
     bands = [column for column in table.columns if column != "year"]
     own = pd.DataFrame(units.drop(columns=[units.geometry.name, "year", "lon", "lat", *bands, "status"], errors="ignore")).iloc[rows]
-    empty = table[bands].isna().all(axis=1) if "pixels" not in table else table["pixels"] == 0
+    empty = table[bands].drop(columns=list(counts)).isna().all(axis=1) if "pixels" not in table else table["pixels"] == 0
     place = pd.DataFrame({"lon": lonlat[rows, 0], "lat": lonlat[rows, 1]})
     status = pd.DataFrame({"status": np.where(empty, "masked", "ok")})
     joined = pd.concat([own.reset_index(drop=True), table[["year"]], place, table[bands], status], axis=1)
@@ -306,7 +313,7 @@ def _write_table(table: pd.DataFrame, units: gpd.GeoDataFrame, lonlat: NDArray[n
             joined.to_csv(part, index=False)
     else:
         write_parquet(gpd.GeoDataFrame(joined, geometry=units.geometry.iloc[rows].to_numpy(), crs=units.crs), out, record)
-    write_text(out.with_name(f"{out.stem}.record.json"), json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_text(record_path(out), json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return int(empty.sum())
 
 

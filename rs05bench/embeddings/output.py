@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.products import EmbeddingProduct
+from rs05bench.embeddings.products import EmbeddingProduct, all_products
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_bytes, write_text, writing
 from rs05bench.protocol.cog import CogLayout, open_raster_file, write_cog
@@ -40,6 +40,21 @@ def write_chip(
     # No overviews: GDAL would average what is stored, and a mean of bytes is no embedding.
     layout = CogLayout(by_band=True)
     write_cog(path, values, crs=crs, transform=Affine(*transform), nodata=of.codec.fill, band_names=of.bands, tags=tags, layout=layout)
+
+
+def extracted_product(table: Path) -> EmbeddingProduct | None:
+    """The product that a table was extracted from, as the record beside it says; None where there is no such record."""
+    record = record_path(table)
+    try:
+        name = json.loads(record.read_text(encoding="utf-8")).get("product")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return all_products().get(name) if isinstance(name, str) else None
+
+
+def record_path(table: Path) -> Path:
+    """Where the record of an extracted table is."""
+    return table.with_name(f"{table.stem}.record.json")
 
 
 def write_parquet(frame: pd.DataFrame, out: Path, record: dict[str, Any]) -> None:

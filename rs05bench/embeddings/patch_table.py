@@ -165,6 +165,10 @@ class PatchReader:
         """
         raise DataError(f"{self.product.name} has one vector a patch and no chips", remedy="Extract points or polygons.")
 
+    def observation_counts(self, lon: ArrayLike, lat: ArrayLike, year: int) -> dict[str, NDArray[np.float32]]:
+        """None is recorded."""
+        return {}
+
     def portions_of(self, lon: ArrayLike, lat: ArrayLike, year: int) -> NDArray[np.int64]:
         """All alike: the table is in memory."""
         return np.zeros(np.size(lon), dtype=np.int64)

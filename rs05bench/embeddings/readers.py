@@ -15,6 +15,7 @@ from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.embeddings.resample import is_native, read_onto
 from rs05bench.embeddings.tile_index import TileIndex
 from rs05bench.embeddings.window import read_window
+from rs05bench.embeddings.zarr_raster import observation_counts
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class EmbeddingReader(Protocol):
         self, lon: float, lat: float, size: int, year: int, *, on_tile: OnTile | None = None
     ) -> tuple[NDArray[Any], str, tuple[float, ...]]:
         """The native chip around a place: values as the product stores them (decoded where it has scales), CRS, north-up transform."""
+
+    def observation_counts(self, lon: ArrayLike, lat: ArrayLike, year: int) -> dict[str, NDArray[np.float32]]:
+        """How many observations went into the embedding at points, by the names of the product's record; empty where none is recorded."""
 
     def portions_of(self, lon: ArrayLike, lat: ArrayLike, year: int) -> NDArray[np.int64]:
         """A number for each point; points of one number are cheap to read together."""
@@ -121,6 +125,10 @@ class TileReader:
             target = Grid(crs_name(grid.crs), west, north, grid.xres, grid.yres, size, size)
             values = self._fill(values, target, position, year, on_tile)
         return values, grid.crs, grid.transform(top, left)
+
+    def observation_counts(self, lon: ArrayLike, lat: ArrayLike, year: int) -> dict[str, NDArray[np.float32]]:
+        """How many observations went into the embedding at points, see `zarr_raster.observation_counts`."""
+        return observation_counts(self.index, lon, lat, year) if self.product.observation_counts else {}
 
     def portions_of(self, lon: ArrayLike, lat: ArrayLike, year: int) -> NDArray[np.int64]:
         """The position of the first tile tried for each point, -1 where there is none."""

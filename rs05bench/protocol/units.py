@@ -22,14 +22,16 @@ class UnitTable:
     Attributes:
         frame: Columns `unit_id` (str), `lon`, `lat` (float64, WGS84 degrees, NaN where the position is not known),
             `place` (str), `year` (Int64), `time` (datetime64[ns]), `official` (str: train, val, test or empty), then the
-            group columns (str). Build it with `UnitTable.build`.
+            group columns (str), then counts of observations (float64). Build it with `UnitTable.build`.
         groups: Names of the group columns.
         source: Where the units come from, for messages.
+        observations: Names of the columns that say how many observations of a sensor went into a unit's embedding.
     """
 
     frame: pd.DataFrame
     groups: tuple[str, ...]
     source: str = "units"
+    observations: tuple[str, ...] = ()
 
     @classmethod
     def build(
@@ -39,6 +41,7 @@ class UnitTable:
         groups: Sequence[str] = (),
         crs: str = "EPSG:4326",
         source: str | Path = "units",
+        observations: Sequence[str] = (),
     ) -> UnitTable:
         """Validates a table and brings it into the canonical form.
 
@@ -48,6 +51,7 @@ class UnitTable:
             groups: Group columns to keep.
             crs: Coordinate reference system of `lon`/`lat` as given; anything but WGS84 is transformed (x = easting, y = northing).
             source: Name for messages.
+            observations: Columns of counts of observations to keep.
 
         Raises:
             DataError: Missing or duplicate ids, non-finite or impossible coordinates, unknown CRS, missing group values.
@@ -85,8 +89,10 @@ class UnitTable:
                     remedy="Fill it, or drop those units: a unit without its group cannot be kept out of training.",
                 )
             out[column] = keys.to_numpy(dtype=object)
+        for column in observations:
+            out[column] = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         out = out.sort_values("unit_id", kind="stable").reset_index(drop=True)
-        return cls(out, tuple(groups), source)
+        return cls(out, tuple(groups), source, tuple(observations))
 
     def __len__(self) -> int:
         return len(self.frame)

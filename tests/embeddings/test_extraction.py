@@ -95,6 +95,7 @@ class Cut:
         self.source, self.after, self.calls = source, after, 0
         self.product = source.product
         self.description, self.portion, self.portions_of = source.description, 7, source.portions_of
+        self.observation_counts = source.observation_counts
 
     def points(self, lon, lat, year, *, on_tile=None):
         self.calls += 1

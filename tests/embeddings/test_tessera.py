@@ -6,6 +6,7 @@ import pickle
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
@@ -14,7 +15,9 @@ from affine import Affine
 from pyproj import Transformer
 
 from rs05bench.datasets import TesseraEmbedding
+from rs05bench.datasets.table_facts import look
 from rs05bench.embeddings import open_source, product
+from rs05bench.embeddings.extraction import extract_table
 from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.errors import DataError
 from tests.embeddings.server import FileServer
@@ -182,6 +185,21 @@ def test_units_chips_and_points_of_the_dataset(store):
         "s1_asc_obs_count": 1, "s1_desc_obs_count": 8, "s2_obs_count": 41,
     }  # fmt: skip
     assert len(pickle.loads(pickle.dumps(ds))) == len(ds)
+
+
+def test_counts_of_observations_come_along_and_are_no_features(store, reader, tmp_path):
+    lon, lat = lonlat(store[1], 10, np.arange(40, 60), np.arange(20, 40) // 2)
+    places = gpd.GeoDataFrame(
+        {"unit_id": [f"p{n:02d}" for n in range(20)], "crop": ["maize", "wheat"] * 10}, geometry=gpd.points_from_xy(lon, lat, crs=4326)
+    )
+    extract_table(places, reader, [2021, 2022], tmp_path / "table.csv")
+    table = pd.read_csv(tmp_path / "table.csv").sort_values(["year", "unit_id"], ignore_index=True)
+    for year, rows in table.groupby("year"):
+        for name, values in reader.observation_counts(lon, lat, year).items():
+            np.testing.assert_array_equal(rows[name], values)
+    facts = look(tmp_path / "table.csv")
+    assert [(family.product, len(family.columns)) for family in facts.families] == [("tessera-v1.1-dclimate", DIMENSIONS)]
+    assert {"s1_asc_obs_count", "s1_desc_obs_count", "s2_obs_count"} <= set(facts.aside)
 
 
 def test_over_a_web_server(store):

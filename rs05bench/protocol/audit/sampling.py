@@ -20,6 +20,8 @@ LEAST_SIDE = 0.25
 """Share of the units that have to be on the empty side of a line."""
 EXPLAINED = 0.9
 """Share of a number's variance that years or groups explain, from which on they tell it."""
+CHANGED = 0.1
+"""Difference of two years in the share of units that a sensor never saw, from which on a year is partly another sensor."""
 
 
 def sampling_design(units: pd.DataFrame, labels: pd.Series, groups: Sequence[str], kind: str) -> list[Finding]:
@@ -41,6 +43,36 @@ def sampling_design(units: pd.DataFrame, labels: pd.Series, groups: Sequence[str
         return [_explained(name, units[name], labels.astype(float)) for name in columns]
     found = [_confined(name, units[name].astype(str), labels.astype(str)) for name in columns]
     return [*found, _behind_a_line(units, labels.astype(str))]
+
+
+def sensor_changes(units: pd.DataFrame, counts: Sequence[str]) -> list[Finding]:
+    """Looks for sensors that saw the units of one year and not of another: the drop to that year is then partly a change of sensor.
+
+    Args:
+        units: `year` and the counts of observations, a row a unit.
+        counts: Columns `<sensor>_...` that say how many observations went into a unit's embedding.
+
+    Returns:
+        A finding for every sensor.
+    """
+    if units["year"].nunique() < 2:
+        return []
+    found = []
+    for sensor in dict.fromkeys(name.partition("_")[0] for name in counts):
+        of_sensor = [name for name in counts if name.partition("_")[0] == sensor]
+        unseen = (units[of_sensor].sum(axis=1) == 0).groupby(units["year"]).mean()
+        most, least = unseen.idxmax(), unseen.idxmin()
+        changed = unseen[most] - unseen[least] >= CHANGED
+        sentence = f"{sensor}: the embeddings of every year hold about as many of its observations"
+        if changed:
+            sentence = (
+                f"{sensor}: {unseen[most]:.0%} of the embeddings of {most} hold no observation of it ({', '.join(of_sensor)}), "
+                f"{unseen[least]:.0%} of those of {least}: the drop from year to year is partly a change of sensor"
+            )
+        found.append(
+            Finding(check=f"sensor_changes:{sensor}", level="warning" if changed else "pass", sentence=sentence, count=int(changed))
+        )
+    return found
 
 
 def _confined(name: str, values: pd.Series, labels: pd.Series) -> Finding:

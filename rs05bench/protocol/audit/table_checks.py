@@ -9,7 +9,7 @@ import pandas as pd
 from rs05bench.protocol.audit.audit_report import Case, Finding
 from rs05bench.protocol.audit.copies import near_copies
 from rs05bench.protocol.audit.row_order import row_order
-from rs05bench.protocol.audit.sampling import sampling_design
+from rs05bench.protocol.audit.sampling import sampling_design, sensor_changes
 from rs05bench.protocol.audit.target_copies import target_copies
 from rs05bench.protocol.intake.keys import two_spellings
 from rs05bench.protocol.manifest import SplitManifest
@@ -33,6 +33,7 @@ def audit_table(source: TaskSource, manifest: SplitManifest | None, target: str 
     labels = source.labels(target or card.targets[0]).reindex(units["unit_id"]).reset_index(drop=True)
     spelled = [_spellings(name, units[name]) for name in source.units().groups]
     spelled += sampling_design(units, labels, source.units().groups, card.kind)
+    spelled += sensor_changes(units, source.units().observations)
     columns, values = _features(source)
     if not columns:
         return spelled

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rs05bench.protocol.audit.sampling import sampling_design
+from rs05bench.protocol.audit.sampling import sampling_design, sensor_changes
 
 
 @pytest.fixture
@@ -56,3 +56,13 @@ def test_a_number_that_follows_the_year_is_named(world):
     rng = np.random.default_rng(1)
     assert warned(units, pd.Series(rng.standard_normal(600)), "regression") == {}
     assert "of the target's variance is between values of year" in warned(units, units["year"] + 0.05 * chance, "regression")["year"]
+
+
+def test_a_sensor_that_saw_one_year_and_not_the_other_is_named():
+    counts = {"s1_asc": [3, 2, 0, 0], "s1_desc": [0, 1, 0, 4], "s2": [9, 9, 8, 7]}
+    units = pd.DataFrame({"year": [2021, 2021, 2022, 2022], **counts})
+    radar, optical = sensor_changes(units, list(counts))
+    assert radar.level == "warning"
+    assert radar.sentence.startswith("s1: 50% of the embeddings of 2022 hold no observation of it (s1_asc, s1_desc), 0% of those of 2021")
+    assert optical.level == "pass"
+    assert sensor_changes(units[:2], list(counts)) == []
