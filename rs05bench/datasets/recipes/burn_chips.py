@@ -229,20 +229,9 @@ def _apply_severity(mask: NDArray[np.int16], scene: BurnScene, path: Path, least
         mask[burnt & (((classes >= 1) & (classes < least)) | (classes == GREENER))] = 0
 
 
-def chip_card(job: BuildJob, *, name: str, title: str, groups: list[str], layers: dict[str, list[str]], years: Sequence[int]) -> TaskCard:
+def chip_card(job: BuildJob, *, groups: list[str], layers: dict[str, list[str]], years: Sequence[int]) -> TaskCard:
     """The card over the chips that were written to `chips/`."""
-    from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard, Training
-    from rs05bench.protocol.preprocessing import Preprocessing
-
-    said: dict[str, Any] = {
-        "folder": "chips",
-        "patch_size": 256,
-        "boundary_tolerance_m": 60,
-        "embedding_year_offset": 0,
-        "projection": "native UTM 30 m",
-        "cloud_mask": "mask value -1",
-        "options": dict(job.options),
-    }
+    said: dict[str, Any] = {"options": dict(job.options)}
     if layers:
         said["layers"] = layers
     if _has(job, "alphaearth") and job.files("alphaearth"):
@@ -255,30 +244,7 @@ def chip_card(job: BuildJob, *, name: str, title: str, groups: list[str], layers
         ordered = sorted(years)
         until = ordered[min(len(ordered) * 2 // 3, len(ordered) - 1)] - 1
         splits.insert(splits.index("leave-year-out") + 1, f"until-{max(until, ordered[0])}")
-    return TaskCard(
-        kind="segmentation",
-        name=name,
-        title=title,
-        targets=["burn scar"],
-        classes=["not burned", "burn scar"],
-        unit=["unit_id"],
-        groups=groups,
-        coordinates=Coordinates(x="lon", y="lat"),
-        year="year",
-        time="date",
-        files=["**/*.tif"],
-        reader="burn-scars",
-        splits=splits,
-        split_options=SplitOptions(block_by="tile", buffer_m=1_000, max_folds=5, region=groups[0]),
-        budgets=["1-fires", "5-fires", "10-fires", "25-fires", "50-fires", "1pct-pixels", "5pct-pixels", "10pct-pixels", "full"],
-        training=Training(steps=200, batch_size=4, patience=5, val_every=20, augmentation=["hflip", "vflip", "rot90"]),
-        preprocessing=Preprocessing.model_validate(said),
-        licence="perimeters public domain or as their source says; HLS open (NASA)",
-        citation="MTBS (USGS and USDA Forest Service); Claverie et al. 2018, HLS, https://doi.org/10.1016/j.rse.2018.09.002",
-        overlap=(
-            "Prithvi-EO was pretrained on HLS, AlphaEarth on Sentinel-2 and Landsat; the embedding of the fire's year has seen the scar."
-        ),
-    )
+    return job.card(groups=groups, splits=splits, split_options={"region": groups[0]}, preprocessing=said)
 
 
 def link(source: Path, target: Path) -> None:

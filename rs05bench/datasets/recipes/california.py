@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rs05bench.datasets.recipes.embedding_columns import credit, embed, embedding_of, feature_sets
+from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,9 +41,6 @@ def make(job: BuildJob) -> TaskCard:
     """One row a field and year."""
     import pandas as pd
 
-    from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
-    from rs05bench.protocol.preprocessing import Preprocessing
-
     target = str(job.options["target"])
     paths = job.files("fields")
     units = pd.concat([_fields(job, path, target, done, len(paths)) for done, path in enumerate(paths)], ignore_index=True)
@@ -57,34 +54,14 @@ def make(job: BuildJob) -> TaskCard:
     job.counts["by year"] = {str(year): int(count) for year, count in frame["year"].value_counts().sort_index().items()}
     job.counts["by class"] = frame["crop"].value_counts().sort_index().to_dict()
     features, tiers = feature_sets(job, frame)
-    return TaskCard(
-        kind="classification",
+    return job.card(
         name=f"california-{target}",
-        title={"crop": "Crop", "tomato": "Tomato", "irrigated": "Irrigation"}[target] + " of California fields",
-        targets=["crop"],
+        words={"what": {"crop": "Crop", "tomato": "Tomato", "irrigated": "Irrigation"}[target]},
         classes=sorted(found),
-        unit=["field_id"],
-        place=["place"],
-        groups=["county", "region"],
-        coordinates=Coordinates(x="lon", y="lat"),
-        year="year",
-        files=["units.parquet"],
         features={**features, "shape": ["area_ha"]},
         tiers={**tiers, "shape": "raw"},
-        missing="keep",
-        splits=job.splits,
-        split_options=SplitOptions(
-            block_size_m=float(job.options["block_m"]), buffer_m=float(job.options["block_m"]) / 10, max_folds=12, region="county"
-        ),
-        budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"],
-        preprocessing=Preprocessing(
-            aggregate="mean, max and std over the field",
-            embedding_year="year of the survey",
-            options=dict(job.options),
-        ),
-        licence="fields CC0 (as its catalogue says); AlphaEarth CC BY 4.0",
-        citation=f"California Department of Water Resources, Statewide Crop Mapping; {credit(embedding_of(job))}",
-        overlap="AlphaEarth was trained towards NLCD and CDL among others, whose imagery and reference overlap with Land IQ's.",
+        split_options={"buffer_m": float(job.options["block_m"]) / 10},
+        preprocessing={"options": dict(job.options)},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rs05bench.datasets.recipes.embedding_columns import TILES, can_embed, credit, embed, embedding_of, feature_sets
+from rs05bench.datasets.recipes.embedding_columns import TILES, can_embed, embed, embedding_of, feature_sets
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 
@@ -43,8 +43,6 @@ def make(job: BuildJob) -> TaskCard:
 
     from rs05bench.datasets.cdl_classes import CROP_CLASSES
     from rs05bench.datasets.recipes.polygon_layers import read_layer
-    from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
-    from rs05bench.protocol.preprocessing import Preprocessing
 
     layers = _by_year(job, "cdl")
     confidence = _by_year(job, "confidence")
@@ -81,30 +79,12 @@ def make(job: BuildJob) -> TaskCard:
     job.write_table(frame.sort_values("pixel_id"))
     for name, column in (("by county", "county"), ("by class", "crop"), ("by system", "crop_system")):
         job.counts[name] = frame[column].value_counts().sort_index().to_dict()
-    return TaskCard(
-        kind="classification",
-        name="cdl-county",
-        title="Crop of a pixel after the Cropland Data Layer, by county",
-        targets=["crop"],
+    return job.card(
         classes=[name for name in CROP_CLASSES if (frame["crop"] == name).any()],
-        unit=["pixel_id"],
-        place=["place"],
-        groups=["county", "state", "crop_system"],
-        coordinates=Coordinates(x="lon", y="lat"),
-        year="year",
-        files=["units.parquet"],
         features=features,
         tiers=tiers,
-        missing="keep",
-        splits=job.splits,
-        split_options=SplitOptions(
-            block_size_m=float(job.options["block_m"]), buffer_m=float(job.options["block_m"]) / 10, max_folds=12, region="county"
-        ),
-        budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"],
-        preprocessing=Preprocessing(sampling="pixels by hash of their position", options=dict(job.options)),
-        licence="CDL public domain (US government work); AlphaEarth CC BY 4.0; HLS open",
-        citation=f"USDA National Agricultural Statistics Service, Cropland Data Layer; {credit(embedding_of(job))}",
-        overlap="AlphaEarth was trained towards CDL and NLCD among others: labels and embedding share a source.",
+        split_options={"buffer_m": float(job.options["block_m"]) / 10},
+        preprocessing={"options": dict(job.options)},
     )
 
 

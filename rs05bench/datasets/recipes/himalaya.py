@@ -76,7 +76,7 @@ def make(job: BuildJob) -> TaskCard:
     job.counts["by terrain"] = table["terrain"].value_counts().sort_index().to_dict()
     layers = {"region": ["regions.gpkg", "region"], "terrain": ["terrain.gpkg", "terrain"]}
     return chip_card(
-        job, name="himalaya", title="Burn scars with the Himalaya held out", groups=["region", "terrain", "tile", "fire"], layers=layers,
+        job, groups=["region", "terrain", "tile", "fire"], layers=layers,
         years=[scene.date.year for scene in everything],
     )  # fmt: skip
 

@@ -139,6 +139,21 @@ class BuildJob:
             self.drop(reason, len(lost), lost[example].iloc[0] if example else lost.index[0])
         return frame[wanted]
 
+    def card(self, **found: object) -> TaskCard:
+        """The task card: what the record says of it, with the options filled in, and what was found in the sources.
+
+        Args:
+            **found: Further fields of the card; of `split_options` and `preprocessing` those that the record does not have. `words` fills
+                further names in the record's texts.
+        """
+        from rs05bench.datasets.recipes.embedding_columns import credit, embedding_of
+
+        words = {**self.options, "credit": credit(embedding_of(self)), **_mapping(found.pop("words", {}))}
+        usual = {"kind": self.recipe.kind, "name": self.recipe.name, "splits": self.splits, "files": ["units.parquet"]}
+        said = usual | _mapping(_filled(self.recipe.card, words))
+        nested = {name: _mapping(said.get(name, {})) | _mapping(found.pop(name, {})) for name in ("split_options", "preprocessing")}
+        return TaskCard.model_validate(said | {name: value for name, value in nested.items() if value} | found)
+
     def write_table(self, frame: pd.DataFrame, name: str = "units.parquet") -> Path:
         """Writes a table of units into the folder."""
         path = self.out / name
@@ -389,6 +404,19 @@ def _built(folder: Path) -> BuiltTask:
         splits_left_out=content["splits_left_out"],
         notes=tuple(content["notes"]),
     )
+
+
+def _filled(value: object, words: Mapping[str, object]) -> object:
+    if isinstance(value, str):
+        return value.format(**words)
+    if isinstance(value, dict):
+        return {name: _filled(item, words) for name, item in value.items()}
+    return [_filled(item, words) for item in value] if isinstance(value, list) else value
+
+
+def _mapping(value: object) -> dict[str, object]:
+    assert isinstance(value, dict)
+    return value
 
 
 def _plain(value: Any) -> Value:

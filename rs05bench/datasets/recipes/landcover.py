@@ -22,7 +22,6 @@ def make(job: BuildJob) -> TaskCard:
 
     from rs05bench.datasets.recipes.embedding_columns import read_export
     from rs05bench.embeddings.products import product
-    from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
 
     label, region, year = (str(job.options[name]) for name in ("label", "region", "year"))
     paths, record = job.files("samples"), product()
@@ -45,30 +44,7 @@ def make(job: BuildJob) -> TaskCard:
     job.counts["by region"] = frame[region].astype(str).value_counts().sort_index().to_dict()
     job.counts["by class"] = {name: int((frame[label].map(_plain) == value).sum()) for value, name in zip(classes, names, strict=True)}
     features = {record.family: [record.glob], **({"raw": raw, "hybrid": [record.family, "raw"]} if raw else {})}
-    return TaskCard(
-        kind="classification",
-        name="landcover-small",
-        title="Land cover of points from the AlphaEarth embedding",
-        targets=["land_cover"],
-        classes=classes,
-        class_names=names,
-        unit=["point_id"],
-        place=["place"],
-        groups=["region"],
-        coordinates=Coordinates(x="longitude", y="latitude"),
-        year="year",
-        files=["units.parquet"],
-        features=features,
-        splits=job.splits,
-        split_options=SplitOptions(block_size_m=10_000, buffer_m=1_000, region="region"),
-        budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"],
-        licence="AlphaEarth and Dynamic World CC BY 4.0; the samples are the user's",
-        citation=_CITATION,
-        overlap=(
-            "AlphaEarth was trained on Sentinel-1 and Sentinel-2 and towards NLCD; Dynamic World's labels are a model's product from "
-            "Sentinel-2."
-        ),
-    )
+    return job.card(classes=classes, class_names=names, features=features)
 
 
 def _classes(labels: pd.Series, label: str, folder: object) -> tuple[list[str], list[str]]:
@@ -92,9 +68,3 @@ def _classes(labels: pd.Series, label: str, folder: object) -> tuple[list[str], 
 
 def _plain(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-_CITATION = (
-    "The AlphaEarth Foundations Satellite Embedding dataset is produced by Google and Google DeepMind. "
-    "Dynamic World: Brown et al. 2022, https://doi.org/10.1038/s41597-022-01307-4"
-)

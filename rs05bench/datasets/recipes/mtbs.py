@@ -29,7 +29,7 @@ def make(job: BuildJob) -> TaskCard:
     job.counts["fires in the perimeters"] = len(fires)
     years = [scene.date.year for scene in scenes]
     groups = ["state", *layers, "tile", "fire"]
-    return chip_card(job, name="mtbs-hls", title="Burn scars of MTBS perimeters on HLS", groups=groups, layers=layers, years=years)
+    return chip_card(job, groups=groups, layers=layers, years=years)
 
 
 def _biomes(job: BuildJob, footprints: list[object]) -> dict[str, list[str]]:

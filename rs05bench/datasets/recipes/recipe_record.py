@@ -132,6 +132,7 @@ class Recipe(FrozenRecord):
         splits: Split -> what it asks here, in the card's order; `until-<year>` where the year depends on the data.
         main_split: The split whose result can be the main one.
         options: What a user may choose.
+        card: What the task card always says; its texts may hold `{option}` and `{credit}`, which a run fills in.
         verified: What of the source formats was checked, and against what.
         unverified: What was not.
     """
@@ -147,6 +148,7 @@ class Recipe(FrozenRecord):
     splits: dict[str, Words]
     main_split: str
     options: tuple[Option, ...] = ()
+    card: dict[str, object] = Field(default_factory=dict, exclude=True)
     verified: tuple[Words, ...] = ()
     unverified: tuple[Words, ...] = ()
     folder: Path = Field(default=Path(__file__).parent, exclude=True)
@@ -159,7 +161,7 @@ class Recipe(FrozenRecord):
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
-        """Reads a record; a source or option given as a word is that of `shared.yaml` in this package.
+        """Reads a record; a source or option given as a word, and a card that is `like` another, are those of `shared.yaml`.
 
         Raises:
             DataError: The file is missing, not YAML, or a field is not what it should be.
@@ -171,6 +173,8 @@ class Recipe(FrozenRecord):
             if not isinstance(listed, list):
                 raise DataError(f"{kind} is a list, found {type(listed).__name__}", source=path)
             fields[kind] = [_shared(kind, item, path) if isinstance(item, str) else item for item in listed]
+        if isinstance(card := fields.get("card"), dict) and (like := card.pop("like", None)):
+            fields["card"] = {**_shared("cards", str(like), path), **card}
         try:
             return cls.model_validate({"name": path.stem, "folder": path.resolve().parent, **fields})
         except ValidationError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from rs05bench.datasets.recipes.embedding_columns import can_embed, credit, embed, embedding_of
+from rs05bench.datasets.recipes.embedding_columns import can_embed, embed, embedding_of
 from rs05bench.errors import DataError
 from rs05bench.extras import require
 
@@ -50,9 +50,6 @@ def make(job: BuildJob) -> TaskCard:
     """One row a survey point."""
     import pandas as pd
 
-    from rs05bench.protocol.card import Coordinates, Official, SplitOptions, TaskCard
-    from rs05bench.protocol.preprocessing import Preprocessing
-
     target = str(job.options["target"])
     paths = job.files("samples")
     rows: list[dict[str, Any]] = []
@@ -83,30 +80,19 @@ def make(job: BuildJob) -> TaskCard:
     job.counts |= {"by class": frame["label"].value_counts().sort_index().to_dict(), "by file": frame["official"].value_counts().to_dict()}
     if groups:
         job.counts["by country"] = frame["country"].value_counts().sort_index().to_dict()
-    published = {"train", "test"} <= set(parts)
-    return TaskCard(
-        kind="classification",
+    there: dict[str, object] = {"coordinates": {"x": "lon", "y": "lat"}} if located else {}
+    if {"train", "test"} <= set(parts):
+        there["official"] = {"column": "official", "train": ["train"], "val": ["val"] if "val" in parts else [], "test": ["test"]}
+    return job.card(
         name=f"sen4map-{target}",
-        title="Land cover at LUCAS points" if target == "land-cover" else "Crops at LUCAS points",
-        targets=["label"],
+        words={"what": "Land cover" if target == "land-cover" else "Crops"},
         classes=sorted(set(frame["label"])),
-        unit=["sample_id"],
         groups=groups,
-        coordinates=Coordinates(x="lon", y="lat") if located else None,
-        files=["units.parquet"],
         features=features,
-        missing="keep",
-        never_features=["lc1", "lu1"],
-        splits=[split for split in job.splits if (split != "official" or published) and (split != "spatial-block" or located)],
-        split_options=SplitOptions(
-            block_size_m=20_000, buffer_m=1_000 if located else 0, max_folds=12, region=groups[0] if groups else None
-        ),
-        official=Official(column="official", train=["train"], val=["val"] if "val" in parts else [], test=["test"]) if published else None,
-        budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"],
-        preprocessing=Preprocessing(composite="monthly median of clear pixels", window_px=2 * int(job.options["window"]) + 1, year=YEAR),
-        licence="see the publisher's page",
-        citation=f"Sharma et al. 2024, Sen4Map, https://doi.org/10.1109/JSTARS.2024.3435081; {credit(embedding_of(job))}",
-        overlap="Sentinel-2 of 2018 is part of what AlphaEarth, Presto, Clay and others were pretrained on.",
+        splits=[split for split in job.splits if (split != "official" or "official" in there) and (split != "spatial-block" or located)],
+        split_options={"buffer_m": 1_000 if located else 0, "region": groups[0] if groups else None},
+        preprocessing={"window_px": 2 * int(job.options["window"]) + 1, "year": YEAR},
+        **there,
     )
 
 

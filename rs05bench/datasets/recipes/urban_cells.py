@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.recipes.embedding_columns import credit, embed, embedding_of, feature_sets
+from rs05bench.datasets.recipes.embedding_columns import embed, embedding_of, feature_sets
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -167,91 +166,55 @@ def by_year(job: BuildJob, name: str, year_of: Callable[[Path], int | None] | No
     return dict(sorted(found.items()))
 
 
-@dataclass(frozen=True)
-class CellLabel:
-    """What is predicted of city cells.
-
-    Attributes:
-        target: Column to predict.
-        kind: `regression` or `classification`.
-        title: Of the card.
-        overlap: Of the label with what the embedding was trained on.
-        licence: Of the label.
-        citation: Of the label.
-        without: Layers that are the label in disguise.
-        extra: Columns of the units kept with the target and never features -> what they are.
-    """
-
-    target: str
-    kind: Literal["regression", "classification"]
-    title: str
-    overlap: str
-    licence: str
-    citation: str
-    without: Sequence[str] = ()
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-
 def finish(
     job: BuildJob,
     units: gpd.GeoDataFrame,
-    label: CellLabel,
+    target: str,
+    *,
+    what: str = "",
+    classes: bool = False,
+    without: Sequence[str] = (),
+    extra: Sequence[str] = (),
 ) -> TaskCard:
     """Adds the embedding and the layers, writes the table, and gives the card.
 
     Args:
         job: The run.
         units: `cell_id`, `city`, `year`, `lon`, `lat`, the target and columns that are no features; WGS84 cells.
-        label: What is predicted.
+        target: Column to predict.
+        what: What it is, where the title of the record's card asks.
+        classes: Whether it holds classes.
+        without: Layers that are the label in disguise.
+        extra: Further columns of the units that are kept and never features.
     """
-    from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
-    from rs05bench.protocol.preprocessing import Preprocessing
-
     if units.empty:
         raise DataError("no cell is left with a label", source=job.root, remedy="Do areas and label files overlap? See what was dropped.")
     frame = embed(job, units.reset_index(drop=True), "polygons")
     features, tiers = feature_sets(job, frame)
-    columns = join_layers(job, units, frame, "cell_id", label.without)
+    columns = join_layers(job, units, frame, "cell_id", without)
     if columns:
         features |= {"layers": columns, "hybrid": [embedding_of(job).family, "layers"]}
         tiers |= {"layers": "raw"}
     job.write_table(frame.sort_values(["cell_id", "year"]))
     job.counts["by city"] = frame["city"].value_counts().sort_index().to_dict()
     job.counts["by year"] = {str(year): int(count) for year, count in frame["year"].value_counts().sort_index().items()}
-    if label.kind == "classification":
-        classes = sorted(frame[label.target].unique())
-        if len(classes) < 2:
-            raise DataError(f"all {len(frame)} cells are {classes[0]!r}", source=job.root, remedy="Give more or other areas.")
-        job.counts["by class"] = frame[label.target].value_counts().sort_index().to_dict()
-    side = float(job.options["cell_m"])
-    return TaskCard(
-        kind=label.kind,
-        name=job.recipe.name,
-        title=label.title,
-        targets=[label.target],
-        classes=classes if label.kind == "classification" else None,
-        unit=["cell_id", "year"],
-        place=["cell_id"],
-        groups=["city"],
-        coordinates=Coordinates(x="lon", y="lat"),
-        year="year",
-        files=["units.parquet"],
+    budgets = [f"{count}-{'per-class' if classes else 'units'}" for count in ((5, 10, 20, 50) if classes else (20, 50, 100, 200))]
+    found: dict[str, object] = {}
+    if classes:
+        found["classes"] = sorted(frame[target].unique())
+        if frame[target].nunique() < 2:
+            raise DataError(f"all {len(frame)} cells are {frame[target].iloc[0]!r}", source=job.root, remedy="Give more or other areas.")
+        job.counts["by class"] = frame[target].value_counts().sort_index().to_dict()
+    return job.card(
+        words={"what": what},
+        kind="classification" if classes else "regression",
+        targets=[target],
         features=features,
         tiers=tiers,
-        never_features=["pixels", "covered", "known", *label.extra],
-        splits=job.splits,
-        split_options=SplitOptions(block_size_m=float(job.options["block_m"]), buffer_m=float(job.options["buffer_m"]), region="city"),
-        budgets=["5-per-class", "10-per-class", "20-per-class", "50-per-class", "full"]
-        if label.kind == "classification"
-        else ["20-units", "50-units", "100-units", "200-units", "full"],
-        preprocessing=Preprocessing(
-            cell_m=side,
-            label="share of a lattice of points in the cell, as dense as the source",
-            embedding="mean over the cell",
-        ),
-        licence=f"label: {label.licence}; AlphaEarth CC BY 4.0",
-        citation=f"{label.citation} {credit(embedding_of(job))}",
-        overlap=label.overlap,
+        never_features=["pixels", "covered", "known", *extra],
+        budgets=[*budgets, "full"],
+        preprocessing={"cell_m": float(job.options["cell_m"])},
+        **found,
     )
 
 

@@ -37,7 +37,7 @@ def buildings(job: BuildJob) -> TaskCard:
     """Share of a cell under roofs, or buildings a square kilometre."""
     from rs05bench.datasets.layers import CountSampler, find_source
     from rs05bench.datasets.layers.vector_layers import Features
-    from rs05bench.datasets.recipes.urban_cells import CellLabel, cells, finish
+    from rs05bench.datasets.recipes.urban_cells import cells, finish
 
     ground = cells(job)
     coverage = job.files("coverage")
@@ -54,24 +54,12 @@ def buildings(job: BuildJob) -> TaskCard:
     units = job.keep(units, units[column].notna(), "outside of the area that the footprints cover", "cell_id")
     if not (units[column] > 0).any():
         raise DataError("no building lies in any cell", source=job.root, remedy="Do areas and footprints overlap?")
-    return finish(
-        job,
-        units,
-        CellLabel(
-            target=column,
-            kind="regression",
-            title=("Share under roofs" if share else "Buildings a square kilometre") + f" of city cells of {job.options['cell_m']:g} m",
-            overlap="None declared: footprints are a model's output from images of mixed dates and sensors.",
-            licence="ODbL-1.0 (Microsoft, Overture, OpenStreetMap)",
-            citation="Microsoft Building Footprints; Overture Maps Foundation; or OpenStreetMap contributors.",
-            without=("buildings",),
-        ),
-    )
+    return finish(job, units, column, what="Share under roofs" if share else "Buildings a square kilometre", without=("buildings",))
 
 
 def land_use(job: BuildJob) -> TaskCard:
     """The use that most of a cell is mapped as."""
-    from rs05bench.datasets.recipes.urban_cells import CellLabel, cells, finish, shares
+    from rs05bench.datasets.recipes.urban_cells import cells, finish, shares
 
     ground = cells(job)
     rows, codes, names = _uses(job, ground)
@@ -85,20 +73,7 @@ def land_use(job: BuildJob) -> TaskCard:
     least, covered = float(job.options["min_share"]), float(job.options["min_known"])
     units = job.keep(units, units["known"] >= covered, f"a use is mapped on less than {covered:g} of the cell", "cell_id")
     units = job.keep(units, units["use_share"] >= least, f"mixed: no use covers {least:g} of the cell", "cell_id")
-    return finish(
-        job,
-        units,
-        CellLabel(
-            target="use",
-            kind="classification",
-            title=f"Mapped land use (OpenStreetMap) of city cells of {job.options['cell_m']:g} m",
-            overlap="None declared; OpenStreetMap is partly drawn from imagery.",
-            licence="ODbL-1.0 (OpenStreetMap contributors)",
-            citation="OpenStreetMap contributors, extract by Geofabrik.",
-            without=("poi",),
-            extra={"use_share": "share of the dominant use"},
-        ),
-    )
+    return finish(job, units, "use", classes=True, without=("poi",), extra=("use_share",))
 
 
 def _uses(job: BuildJob, ground: object) -> tuple[np.ndarray, np.ndarray, list[str]]:

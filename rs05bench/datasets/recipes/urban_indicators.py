@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.recipes.embedding_columns import credit, embed, embedding_of, feature_sets
+from rs05bench.datasets.recipes.embedding_columns import embed, embedding_of, feature_sets
 from rs05bench.datasets.urban_schema import INDICATORS, NAMES
 from rs05bench.errors import DataError
 
@@ -34,8 +34,6 @@ _FORMS = ((10_000.0, "core"), (3_000.0, "inner"), (0.0, "suburb"))  # residents 
 def make(job: BuildJob) -> TaskCard:
     """One row a tract and vintage."""
     from rs05bench.datasets.recipes.urban_cells import join_layers
-    from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
-    from rs05bench.protocol.preprocessing import Preprocessing
 
     table = _surveys(job)
     units = _located(job, table)
@@ -57,30 +55,7 @@ def make(job: BuildJob) -> TaskCard:
     job.write_table(frame.sort_values(["tract_id", "year"]))
     job.counts["by city"] = frame["city"].value_counts().sort_index().to_dict()
     job.counts["by year"] = {str(year): int(count) for year, count in frame["year"].value_counts().sort_index().items()}
-    return TaskCard(
-        kind="regression",
-        name="urban-indicators",
-        title="Indicators of income, health and travel of census tracts in six US metros",
-        targets=targets,
-        unit=["tract_id", "year"],
-        place=["tract_id"],
-        groups=["city", "county", "income_group", "density_group", "urban_form"],
-        coordinates=Coordinates(x="lon", y="lat"),
-        year="year",
-        files=["units.parquet"],
-        features=features,
-        tiers=tiers,
-        never_features=[*NAMES, "population", "area_km2", "pixels", "covered"],
-        splits=job.splits,
-        split_options=SplitOptions(block_size_m=float(job.options["block_m"]), buffer_m=float(job.options["buffer_m"]), region="city"),
-        budgets=["20-units", "50-units", "100-units", "200-units", "full"],
-        fairness_groups=["income_group", "density_group", "urban_form"],
-        preprocessing=Preprocessing(year="last year of the 5-year estimate", embedding="mean over the tract"),
-        licence="ACS, PLACES and TIGER/Line: public domain (US government work); police data: each city's own; AlphaEarth CC BY 4.0",
-        citation=f"US Census Bureau, American Community Survey; CDC, PLACES. {credit(embedding_of(job))}",
-        overlap="None known: no census or health survey is among the declared training sources of AlphaEarth.",
-        notes="Income, density and form groups are ours: thirds within the metro, and residents per square kilometre.",
-    )
+    return job.card(targets=targets, features=features, tiers=tiers, never_features=[*NAMES, "population", "area_km2", "pixels", "covered"])
 
 
 def _surveys(job: BuildJob) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,12 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import geopandas as gpd
 
     from rs05bench.datasets.layers.tiles import RasterTiles
     from rs05bench.datasets.recipes.job import BuildJob
-    from rs05bench.datasets.recipes.urban_cells import CellLabel
     from rs05bench.protocol.card import TaskCard
 
 _WHOLE = ("uint8", "int8", "int16", "uint16", "int32", "float32", "float64")
@@ -44,7 +44,7 @@ CHESAPEAKE_MISSING = (0.0, 127.0, 254.0, 255.0)  # 254: Aberdeen Proving Ground,
 def nlcd(job: BuildJob) -> TaskCard:
     """Mean percent impervious of a cell."""
     from rs05bench.datasets.layers.tiles import RasterTiles
-    from rs05bench.datasets.recipes.urban_cells import CellLabel, by_year, cells, finish, means, sample
+    from rs05bench.datasets.recipes.urban_cells import by_year, cells, finish, means, sample
 
     ground = cells(job)
     parts = []
@@ -62,25 +62,13 @@ def nlcd(job: BuildJob) -> TaskCard:
         mean, known = means(rows, values[:, 0], len(ground))
         parts.append(ground.assign(year=year, impervious_pct=mean, known=known))
     units = _known(job, parts, "impervious")
-    return finish(
-        job,
-        units,
-        CellLabel(
-            target="impervious_pct",
-            kind="regression",
-            title=f"Percent impervious (NLCD) of city cells of {job.options['cell_m']:g} m",
-            overlap="AlphaEarth was trained towards NLCD among others: the label's product family is in its training.",
-            licence="public domain (US government work)",
-            citation="US Geological Survey, Annual National Land Cover Database, https://doi.org/10.5066/P94UXNTS.",
-            without=("buildings", "urban"),
-        ),
-    )
+    return finish(job, units, "impervious_pct", without=("buildings", "urban"))
 
 
 def chesapeake(job: BuildJob) -> TaskCard:
     """Share of impervious metres in a cell, or its dominant cover."""
     from rs05bench.datasets.layers.tiles import RasterTiles
-    from rs05bench.datasets.recipes.urban_cells import CellLabel, by_year, cells, sample, shares
+    from rs05bench.datasets.recipes.urban_cells import by_year, cells, sample, shares
 
     ground, parts = cells(job), []
     products = {_named(path)[0] for path in job.files("cover")}
@@ -99,25 +87,12 @@ def chesapeake(job: BuildJob) -> TaskCard:
             _with_dominant(ground.assign(year=year, known=known, impervious_pct=100 * share[:, names.index("impervious")]), share, names)
         )
     units = _known(job, parts, "cover")
-    return _share_or_class(
-        job,
-        units,
-        CellLabel(
-            target="impervious_pct",
-            kind="regression",
-            title="Impervious share (Chesapeake, 1 m)",
-            overlap="None declared: the map was made from aerial images and LiDAR; AlphaEarth saw LiDAR (GEDI) and NLCD.",
-            licence="public (US Geological Survey data release)",
-            citation="Chesapeake Bay Program (2023), Land Use/Land Cover Database 2022 Edition, https://doi.org/10.5066/P981GV1L.",
-            without=("buildings",),
-        ),
-        "Dominant land cover (Chesapeake, 1 m)",
-    )
+    return _share_or_class(job, units, "impervious_pct", "Impervious share", without=("buildings",))
 
 
 def dynamic_world(job: BuildJob) -> TaskCard:
     """Mean probability of built area in a cell, or its dominant label."""
-    from rs05bench.datasets.recipes.urban_cells import CellLabel, by_year, cells, means, sample, shares
+    from rs05bench.datasets.recipes.urban_cells import by_year, cells, means, sample, shares
 
     ground, parts = cells(job), []
     wants = str(job.options["target"])
@@ -136,35 +111,18 @@ def dynamic_world(job: BuildJob) -> TaskCard:
         share, known = shares(rows, codes, len(DYNAMIC_WORLD), len(ground))
         parts.append(_with_dominant(ground.assign(year=year, known=known), share, [name.replace("_", " ") for name in DYNAMIC_WORLD]))
     units = _known(job, parts, "dynamic_world")
-    return _share_or_class(
-        job,
-        units,
-        CellLabel(
-            target="built_pct",
-            kind="regression",
-            title="Built probability (Dynamic World)",
-            overlap=(
-                "Dynamic World is a model's product from Sentinel-2, which AlphaEarth saw too: the score measures agreement with that"
-                " model."
-            ),
-            licence="CC BY 4.0",
-            citation="Dynamic World V1: Brown et al. 2022, https://doi.org/10.1038/s41597-022-01307-4.",
-        ),
-        "Dominant land cover (Dynamic World)",
-    )
+    return _share_or_class(job, units, "built_pct", "Built probability")
 
 
-def _share_or_class(job: BuildJob, units: gpd.GeoDataFrame, share: CellLabel, dominant: str) -> TaskCard:
+def _share_or_class(job: BuildJob, units: gpd.GeoDataFrame, share: str, what: str, without: Sequence[str] = ()) -> TaskCard:
+    """The share in the column `share`, which is called `what`, or the class that covers most of a cell."""
     from rs05bench.datasets.recipes.urban_cells import finish
 
-    side = f" of city cells of {job.options['cell_m']:g} m"
     if job.options["target"] == "share":
-        units = units.drop(columns=["cover", "cover_share"], errors="ignore")
-        return finish(job, units, replace(share, title=share.title + side))
+        return finish(job, units.drop(columns=["cover", "cover_share"], errors="ignore"), share, what=what, without=without)
     least = float(job.options["min_share"])
     units = job.keep(units, units["cover_share"] >= least, f"mixed: no class covers {least:g} of the cell", "cell_id")
-    extra = {"cover_share": "share of the dominant class", share.target: "the share that the other target predicts"}
-    return finish(job, units, replace(share, target="cover", kind="classification", title=dominant + side, extra=extra))
+    return finish(job, units, "cover", what="Dominant land cover", classes=True, without=without, extra=("cover_share", share))
 
 
 def _with_dominant(units: gpd.GeoDataFrame, share: np.ndarray, names: list[str]) -> gpd.GeoDataFrame:

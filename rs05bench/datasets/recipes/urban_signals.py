@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rs05bench.datasets.recipes.embedding_columns import check_vectors, credit
+from rs05bench.datasets.recipes.embedding_columns import check_vectors
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.errors import DataError
 
@@ -27,9 +27,6 @@ COVARIATES = ("log_density", "rural_urban_code")
 
 def make(job: BuildJob) -> TaskCard:
     """One row a county."""
-    from rs05bench.protocol.card import Coordinates, SplitOptions, TaskCard
-    from rs05bench.protocol.preprocessing import Preprocessing
-
     year, record = int(job.options["year"]), product()
     frame = _embedded(job, year, record).join(_indicators(job), how="inner").join(_signals(job))
     frame = _located(job, frame)
@@ -40,34 +37,12 @@ def make(job: BuildJob) -> TaskCard:
     job.write_table(frame.sort_values("county")[["county", "state", "lon", "lat", *TARGETS, *COVARIATES, *record.bands]])
     job.counts["by state"] = frame["state"].value_counts().sort_index().to_dict()
     job.counts["known"] = {name: int(frame[name].notna().sum()) for name in TARGETS}
-    return TaskCard(
-        kind="regression",
-        name="urban-signals",
-        title="Crime, transit, income, poverty and unemployment of US counties",
+    return job.card(
         targets=targets,
-        unit=["county"],
-        groups=["state", "rural_urban_code"],
-        coordinates=Coordinates(x="lon", y="lat"),
-        files=["units.parquet"],
         features={record.family: [record.glob], f"{record.family}-covariates": [record.family, "covariates"]},
         tiers={f"{record.family}-covariates": "hybrid"},
         covariates=list(COVARIATES),
-        splits=job.splits,
-        split_options=SplitOptions(
-            # Half of each state's counties test: with fewer, most states would hold too few test counties for a score of their own.
-            block_size_m=float(job.options["block_m"]),
-            buffer_m=float(job.options["buffer_m"]),
-            test_fraction=0.5,
-            max_folds=10,
-            region="state",
-        ),
-        budgets=["50-units", "100-units", "200-units", "50-units-in-5-blocks", "full"],
-        fairness_groups=["rural_urban_code"],
-        preprocessing=Preprocessing(embedding_year=year, embedding="mean over the county"),
-        licence="AlphaEarth CC BY 4.0; indicators and boundaries US government data; crime and transit: facts",
-        citation=f"USDA and US Census Bureau county indicators; FBI Uniform Crime Reports; AllTransit. {credit(record)}",
-        overlap="AlphaEarth was not trained towards any of these signals.",
-        notes="A mean of unit vectors is shorter than 1. No image bands are available for these units, so H1 cannot be tested.",
+        preprocessing={"embedding_year": year},
     )
 
 
