@@ -55,9 +55,4 @@ __all__ = [
     "tasks",
 ]
 
-
-__getattr__ = first_use(__name__, _HOME, _ROOMS)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = first_use(__name__, _HOME, _ROOMS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -114,8 +114,8 @@ def missing_extra(error: BaseException, *, purpose: str = "this") -> MissingExtr
     return None
 
 
-def first_use(package: str, home: Mapping[str, str], rooms: Iterable[str] = ()) -> Any:
-    """A package's `__getattr__` that imports a name when it is first used.
+def first_use(package: str, home: Mapping[str, str], rooms: Iterable[str] = ()) -> tuple[Any, Callable[[], list[str]]]:
+    """A package's `__getattr__`, which imports a name when it is first used, and its `__dir__`.
 
     Args:
         package: The package's `__name__`.
@@ -123,7 +123,7 @@ def first_use(package: str, home: Mapping[str, str], rooms: Iterable[str] = ()) 
         rooms: Names that are modules themselves.
 
     Returns:
-        The function; it raises `MissingExtraError` where the name needs an extra that is not installed.
+        The functions; the first raises `MissingExtraError` where the name needs an extra that is not installed.
     """
     modules = frozenset(rooms)
 
@@ -136,4 +136,4 @@ def first_use(package: str, home: Mapping[str, str], rooms: Iterable[str] = ()) 
             raise missing_extra(error, purpose=f"{package}.{name}") or error from None
         return module if name in modules else getattr(module, name)
 
-    return __getattr__
+    return __getattr__, lambda: sorted([*home, *modules])

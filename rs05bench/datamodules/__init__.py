@@ -32,9 +32,4 @@ __all__ = [
     "UrbanDataModule",
 ]
 
-
-__getattr__ = first_use(__name__, _HOME)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = first_use(__name__, _HOME)

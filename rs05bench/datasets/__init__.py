@@ -48,9 +48,4 @@ __all__ = [
     "UrbanIndicators",
 ]
 
-
-__getattr__ = first_use(__name__, _HOME)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = first_use(__name__, _HOME)

@@ -5,8 +5,9 @@ The names below are imported where they are first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rs05bench.extras import first_use
 
 if TYPE_CHECKING:
     from rs05bench.embeddings.block_cache import BlockCache
@@ -20,6 +21,30 @@ if TYPE_CHECKING:
     from rs05bench.embeddings.readers import EmbeddingReader
     from rs05bench.embeddings.tile_index import TileIndex
     from rs05bench.embeddings.vectors import DecodeEmbedding, decode, decode_tensor, encode, normalise, pool
+
+_HOME = {
+    "Access": "embedding_source",
+    "BlockCache": "block_cache",
+    "DecodeEmbedding": "vectors",
+    "EmbeddingProduct": "products",
+    "EmbeddingReader": "readers",
+    "Grid": "pixel_grid",
+    "TileIndex": "tile_index",
+    "all_products": "products",
+    "angle": "change",
+    "change_features": "change",
+    "decode": "vectors",
+    "decode_tensor": "vectors",
+    "dot": "change",
+    "encode": "vectors",
+    "normalise": "vectors",
+    "open_raster": "raster_files",
+    "open_source": "embedding_source",
+    "pool": "vectors",
+    "product": "products",
+    "read_points": "points",
+    "read_polygons": "polygons",
+}
 
 __all__ = [
     "Access",
@@ -45,38 +70,4 @@ __all__ = [
     "read_polygons",
 ]
 
-_HOMES = {
-    "block_cache": ("BlockCache",),
-    "change": (
-        "angle",
-        "change_features",
-        "dot",
-    ),
-    "pixel_grid": ("Grid",),
-    "points": ("read_points",),
-    "polygons": ("read_polygons",),
-    "products": (
-        "EmbeddingProduct",
-        "all_products",
-        "product",
-    ),
-    "raster_files": ("open_raster",),
-    "readers": ("EmbeddingReader",),
-    "embedding_source": ("Access", "open_source"),
-    "tile_index": ("TileIndex",),
-    "vectors": (
-        "DecodeEmbedding",
-        "decode",
-        "decode_tensor",
-        "encode",
-        "normalise",
-        "pool",
-    ),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+__getattr__, __dir__ = first_use(__name__, _HOME)

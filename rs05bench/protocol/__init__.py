@@ -5,8 +5,9 @@ Names are imported when first used, so that `import rs05bench.protocol` stays fa
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rs05bench.extras import first_use
 
 if TYPE_CHECKING:
     from rs05bench.protocol.budget import LabelBudget, draw_budget
@@ -67,16 +68,4 @@ __all__ = [
     "score",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = importlib.import_module(f"{__name__}.{_HOME[name]}")
-    value = getattr(home, name)
-    if not isinstance(value, type(importlib)):
-        globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = first_use(__name__, _HOME)

@@ -5,8 +5,9 @@ Names are imported when first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rs05bench.extras import first_use
 
 if TYPE_CHECKING:
     from rs05bench.protocol.submission.board import Board, BoardTask
@@ -61,12 +62,4 @@ __all__ = [
     "verify_submission",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = first_use(__name__, _HOME)
