@@ -185,7 +185,7 @@ def test_chips_rasteret(benchmark, tile, size, tmp_path):
     import rasteret
     import shapely
 
-    from rs05bench.embeddings import BANDS, TileIndex, decode
+    from rs05bench.embeddings import TileIndex, decode, product
 
     benchmark.group = f"epoch of {CHIPS} chips of {size} px"
     count = CHIPS if WHOLE else 6
@@ -197,7 +197,7 @@ def test_chips_rasteret(benchmark, tile, size, tmp_path):
         name="bench",
         workspace_dir=str(tmp_path / "workspace"),
         href_column="href",
-        band_index_map={band: number for number, band in enumerate(BANDS)},
+        band_index_map={band: number for number, band in enumerate(product().bands)},
         enrich_cog=True,
         data_source="aef/v1-annual",
     )
@@ -205,7 +205,9 @@ def test_chips_rasteret(benchmark, tile, size, tmp_path):
     def epoch():
         for x, y, _ in queries(size, count):
             bounds = (x.start, y.start, x.stop, y.stop)
-            read = collection.read_window(record_ids=["tile"], bounds=bounds, res=(10.0, 10.0), bands=list(BANDS), target_crs=32610)
+            read = collection.read_window(
+                record_ids=["tile"], bounds=bounds, res=(10.0, 10.0), bands=list(product().bands), target_crs=32610
+            )
             decode(np.asarray(read).astype(np.int8))
 
     measure(benchmark, "rasteret", epoch, part=count / CHIPS)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
 
 GPU_STACK = {"datasets", "kornia", "lightning", "peft", "ray", "terratorch", "timm", "torch", "torchgeo", "torchmetrics", "torchvision"}
 HEAVY = {"altair", "cv2", "esda", "fiona", "geopandas", "lightgbm", "libpysal", "matplotlib", "rasterio", "sklearn", "spyndex", "xgboost"}
@@ -44,3 +49,18 @@ def test_package_itself_loads_no_tables():
 def test_help_of_the_command_loads_no_tables():
     loaded = imported_by("import rs05bench.cli\nrs05bench.cli._register()")
     assert loaded & (HEAVY | {"numpy", "pandas", "pyarrow", "pydantic"}) == set()
+
+
+def test_what_benchmarks_and_studies_import_is_there():
+    # Rivals are imported where they are needed, and so are names of ours: a name that went would show only when that benchmark runs.
+    absent = []
+    for script in sorted(path for folder in ("benchmarks", "studies", "tools") for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "rs05bench":
+                module = importlib.import_module(str(node.module))
+                absent += [
+                    f"{script.relative_to(ROOT)}:{node.lineno} {node.module}.{alias.name}"
+                    for alias in node.names
+                    if not hasattr(module, alias.name) and importlib.util.find_spec(f"{node.module}.{alias.name}") is None
+                ]
+    assert not absent
