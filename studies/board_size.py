@@ -8,6 +8,7 @@ anywhere as a result.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rs05bench.protocol.submission import verify_submission
 from rs05bench.protocol.submission.board import Board
+from rs05bench.protocol.submission.faults import Faults
+from rs05bench.protocol.submission.folder import read_record, submission_digest
 from rs05bench.report.site import build_site
 from tests.protocol.submission.world import make_world, write_submission
 
@@ -38,6 +41,12 @@ def fill(board: Path, count: int) -> None:
         for name in FILES:
             text = (source / name).read_text(encoding="utf-8").replace(source.name, slug)
             (target / name).write_text(text.replace("baseline of rs05bench", f"copy {number}"), encoding="utf-8")
+        record = read_record(target / "submission.yaml", Faults())
+        assert record is not None
+        assert record.predictions is not None
+        digest = submission_digest(record, record.predictions.sha256, record.predictions.files)
+        for name in FILES[1:]:
+            (target / name).write_text(json.dumps(json.loads((target / name).read_text(encoding="utf-8")) | {"digest": digest}))
 
 
 def megabytes(folder: Path) -> float:

@@ -29,7 +29,7 @@ from rs05bench.protocol.submission.folder import RECORD, TABLE
 from rs05bench.protocol.submission.make import budget_labels, make_submission
 from rs05bench.protocol.submission.schema import Pin
 from rs05bench.protocol.submission.shelf import record_rerun
-from rs05bench.protocol.submission.standing import Ran, Standing
+from rs05bench.protocol.submission.standing import Ran, Standing, read_verdict
 from rs05bench.protocol.submission.truth import Truth, available
 
 PACKAGE = "rs05bench"
@@ -224,9 +224,7 @@ def rerun_baseline(board: str | Path, slug: str, data: Mapping[str, Path], runs:
 
 
 def _flags(folder: Path) -> list[str]:
-    from rs05bench.protocol.submission.verdict import Verdict
-
-    return sorted({flag.key for flag in Verdict.model_validate_json((folder / "verdict.json").read_bytes()).flags})
+    return sorted({flag.key for flag in read_verdict(folder).flags})
 
 
 def _run(board: Path, fields: Mapping[str, Any], data: Mapping[str, Path], runs: Path, jobs: int) -> ResultStore:

@@ -28,7 +28,7 @@ from .server import serve
 
 pytest.importorskip("mlcroissant")
 REPO = "someone/splits"
-NAMES = ("crop/official@v1", "simulated/crop/spatial-block@v1")
+NAMES = ("crop/official@v1", "simulated/crop/spatial-block@v2")
 
 
 @pytest.fixture(scope="module")

@@ -40,18 +40,27 @@ class OpenedSubmission:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the record without its pin, and over all other files: another answer or another claim is another submission."""
-        if self.submission is None:
-            return ""
-        record = self.submission.model_dump(mode="json", exclude={"predictions"})
-        text = json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n" + _lines(self.files)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Digest of the submission; empty where the record cannot be read."""
+        return "" if self.submission is None else submission_digest(self.submission, self.files.get(TABLE, ""), self.others)
 
     @property
     def others(self) -> str | None:
         """Digest of all files but the table (maps, samples); None where there is none."""
         rest = {name: digest for name, digest in self.files.items() if name != TABLE}
         return hashlib.sha256(_lines(rest).encode()).hexdigest() if rest else None
+
+
+def submission_digest(submission: Submission, table: str, others: str | None) -> str:
+    """SHA-256 over the record without its pin, and over all other files: another answer or another claim is another submission.
+
+    Args:
+        submission: The record.
+        table: SHA-256 of the predictions.
+        others: Digest of all other files; None where there is none.
+    """
+    record = submission.model_dump(mode="json", exclude={"predictions"})
+    text = f"{json.dumps(record, sort_keys=True, ensure_ascii=False)}\n{table}\n{others or ''}\n"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _lines(files: dict[str, str]) -> str:
@@ -90,7 +99,7 @@ def open_submission(folder: Path, work: Path, limits: Limits, faults: Faults, re
             opened.files[name] = digest
     if record is not None:
         _copy(record, opened.root / RECORD, limits.yaml_bytes, RECORD, faults)
-    opened.submission = _read_record(opened.root / RECORD, faults)
+    opened.submission = read_record(opened.root / RECORD, faults)
     if TABLE not in opened.files:
         faults.add(f"{TABLE} is missing")
     _check_pin(opened, faults)
@@ -142,7 +151,8 @@ def _copy(source: Path, target: Path, most: int, name: str, faults: Faults) -> t
     return found.hexdigest(), size
 
 
-def _read_record(path: Path, faults: Faults) -> Submission | None:
+def read_record(path: Path, faults: Faults) -> Submission | None:
+    """A `submission.yaml`; None where it is missing or faulty, which is told."""
     if not path.is_file():
         faults.add(f"{RECORD} is missing (rs05bench submit template TASK writes one to fill in)")
         return None

@@ -5,8 +5,6 @@ Public labels make rescoring a proof of arithmetic, not of abstinence. These are
 
 from __future__ import annotations
 
-import base64
-import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +15,7 @@ from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.metrics import ClassAnswers, UnitAnswers
 from rs05bench.protocol.predictions import TablePredictions
 from rs05bench.protocol.scoring import Scorer
+from rs05bench.protocol.submission.answers import answers, same_answers, sketch, unpack
 from rs05bench.protocol.submission.cells import ReadCell
 from rs05bench.protocol.submission.rescore import Rescorer
 from rs05bench.protocol.submission.schema import CostRecord, Submission
@@ -25,8 +24,6 @@ from rs05bench.protocol.submission.verdict import Flag, Verdict
 TOO_GOOD_ACCURACY, TOO_GOOD_R2 = 0.99, 0.995
 EXACT_SHARE = 0.2
 """Share of regression predictions equal to the label to seven digits."""
-SAME = 0.995
-"""Share of units with the same answer from which on two cells count as one: the same class, or numbers a hundredth of the spread apart."""
 SAME_CELLS = 0.8
 FAR_ABOVE = 3.0
 """Standard errors of the mean over folds by which a held-out score exceeds the best on the board."""
@@ -83,36 +80,6 @@ def _too_good(classes: bool, guess: NDArray[np.float64], truth: NDArray[np.float
     return f"R2 {r2:.4f}, {exact:.0%} of the labels reproduced to seven digits" if exact >= EXACT_SHARE or r2 >= TOO_GOOD_R2 else None
 
 
-def answers(predictions: TablePredictions) -> NDArray[np.int16]:
-    """What each unit was answered, in order of role and unit: a class, or which hundredth of the answers' spread a number is in."""
-    order = np.lexsort((predictions.unit_id.astype(str), predictions.role.astype(str)))
-    if predictions.probabilities is not None:
-        return predictions.probabilities[order].argmax(axis=1).astype(np.int16)
-    y = np.asarray(predictions.y, dtype=np.float64)[order]
-    spread = float(y.std()) or 1.0
-    return np.clip(np.rint((y - np.median(y)) / spread * 100), -32000, 32000).astype(np.int16)
-
-
-def pack(values: NDArray[np.int16]) -> str:
-    """Answers as text; `unpack` is the inverse."""
-    return base64.b64encode(zlib.compress(values.astype("<i2").tobytes(), 9)).decode("ascii")
-
-
-def unpack(text: str) -> NDArray[np.int16]:
-    """Packed answers; empty where the text is not such a record."""
-    try:
-        return np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), dtype="<i2").astype(np.int16)
-    except (ValueError, zlib.error):
-        return np.empty(0, np.int16)
-
-
-def _agree(one: NDArray[np.int16], other: NDArray[np.int16]) -> bool:
-    if len(one) != len(other) or len(one) == 0 or len(np.unique(one)) < 2:
-        return False
-    near = np.abs(one.astype(np.int64) - other.astype(np.int64)) <= (1 if len(np.unique(one)) > 60 else 0)
-    return float(near.mean()) >= SAME
-
-
 def unmoved(cells: Sequence[tuple[ReadCell, LabelBudget]], submission: Submission) -> list[Flag]:
     """A learner whose answers stay the same under other labels did not learn from them; noise on its confidences changes nothing.
 
@@ -129,9 +96,10 @@ def unmoved(cells: Sequence[tuple[ReadCell, LabelBudget]], submission: Submissio
     stuck = []
     for members in families.values():
         given = [(frozenset(drawn.train), frozenset(drawn.val)) for _, drawn in members]
-        said = [answers(cell.predictions) for cell, _ in members if isinstance(cell.predictions, TablePredictions)]
+        made = [cell.predictions for cell, _ in members if isinstance(cell.predictions, TablePredictions)]
+        said = [answers(predictions) for predictions in made]
         pairs = [(i, i + 1) for i in range(len(members) - 1) if given[i] != given[i + 1]]
-        if pairs and 2 * sum(_agree(said[i], said[j]) for i, j in pairs) >= len(pairs):
+        if pairs and 2 * sum(same_answers(said[i], said[j], made[i]) for i, j in pairs) >= len(pairs):
             stuck.append([cell for cell, _ in members])
     if not stuck:
         return []
@@ -154,15 +122,17 @@ def identical(cells: Sequence[ReadCell], submission: Submission, others: Mapping
     """
     flags = []
     for slug, other in sorted(others.items()):
-        tier = other.model.tier if other.model else ""
-        if slug == submission.slug or (tier == "floor" and submission.model.tier == "floor"):
+        if slug == submission.slug or other.tier == submission.model.tier == "floor":
             continue  # Floors have no freedom: two teams' must be equal.
-        common = [cell for cell in cells if str(cell.name) in other.answers and isinstance(cell.predictions, TablePredictions)]
-        same = [
-            cell
-            for cell in common
-            if isinstance(cell.predictions, TablePredictions) and _agree(answers(cell.predictions), unpack(other.answers[str(cell.name)]))
-        ]
+        kept = {(family.key, fold, family.seeds[0]): text for family in other.families for fold, text in family.answers.items()}
+        common: list[ReadCell] = []
+        same: list[ReadCell] = []
+        for cell in cells:
+            text = kept.get(((*cell.name.family, cell.name.budget), cell.name.fold, cell.name.seed))
+            if text is not None and isinstance(cell.predictions, TablePredictions):
+                common.append(cell)
+                if same_answers(sketch(cell.predictions), unpack(text), cell.predictions):
+                    same.append(cell)
         if len(common) >= 3 and len(same) >= SAME_CELLS * len(common):
             flags.append(
                 Flag(
@@ -174,31 +144,27 @@ def identical(cells: Sequence[ReadCell], submission: Submission, others: Mapping
     return flags
 
 
-def against_board(verdict: Verdict, metrics: Mapping[str, tuple[str, bool]], others: Mapping[str, Verdict]) -> list[Flag]:
+def against_board(verdict: Verdict, higher: Mapping[str, bool], others: Mapping[str, Verdict]) -> list[Flag]:
     """Held-out scores far above the best on the board, without any drop, or below a floor.
 
     Args:
         verdict: This submission, rescored.
-        metrics: task -> main metric, and whether higher is better.
+        higher: task -> whether more of its main metric is better.
         others: slug -> verdict of the submissions on the board.
     """
     above, below, flat = [], [], []
-    for family, values in _by_family(verdict, metrics, "test_ood").items():
-        turn = 1.0 if metrics[family[0]][1] else -1.0
+    for family, values in _by_family(verdict, "test_ood").items():
+        turn = 1.0 if higher[family[0]] else -1.0
         mean, error = _mean_and_error(values)
-        rivals = {slug: scores for slug, other in others.items() if (scores := _by_family(other, metrics, "test_ood").get(family))}
+        rivals = {slug: scores for slug, other in others.items() if (scores := _by_family(other, "test_ood").get(family))}
         best = max((turn * _mean_and_error(scores)[0] for scores in rivals.values()), default=None)
-        floors = [
-            turn * _mean_and_error(scores)[0]
-            for slug, scores in rivals.items()
-            if (model := others[slug].model) is not None and model.tier == "floor"
-        ]
+        floors = [turn * _mean_and_error(scores)[0] for slug, scores in rivals.items() if others[slug].tier == "floor"]
         where = "/".join(family)
         if best is not None and len(rivals) >= 3 and turn * mean > best + max(FAR_ABOVE * error, 0.1 * abs(best)):
             above.append(f"{where}: {mean:.3f}, the best on the board {turn * best:.3f}")
         if floors and turn * mean < min(floors) - 1e-9:
             below.append(f"{where}: {mean:.3f}, the lowest baseline without imagery {turn * min(floors):.3f}")
-        home = _by_family(verdict, metrics, "test_id").get(family)
+        home = _by_family(verdict, "test_id").get(family)
         if home and turn * (_mean_and_error(home)[0] - mean) < -3 * error and (best is None or turn * mean > best):
             flat.append(f"{where}: {mean:.3f} held out, {_mean_and_error(home)[0]:.3f} in-domain")
     told = (
@@ -209,20 +175,15 @@ def against_board(verdict: Verdict, metrics: Mapping[str, tuple[str, bool]], oth
     return [Flag(key=key, sentence=f"{words} in {len(where)} families; first: {where[0]}.") for key, words, where in told if where]
 
 
-def _by_family(verdict: Verdict, metrics: Mapping[str, tuple[str, bool]], role: str) -> dict[tuple[str, ...], dict[str, list[float]]]:
-    found: dict[tuple[str, ...], dict[str, list[float]]] = {}
-    for cell in verdict.cells:
-        metric = metrics.get(cell.task, ("", True))[0]
-        if metric in cell.scores.get(role, {}):
-            family = found.setdefault((cell.task, cell.target, cell.split, cell.budget), {})
-            family.setdefault(cell.fold, []).append(cell.scores[role][metric])
-    return found
+def _by_family(verdict: Verdict, role: str) -> dict[tuple[str, ...], list[float]]:
+    """Family -> main score by fold."""
+    found = {family.key: [value for value in family.by_fold.get(role, []) if value is not None] for family in verdict.families}
+    return {key: values for key, values in found.items() if values}
 
 
-def _mean_and_error(by_fold: Mapping[str, Sequence[float]]) -> tuple[float, float]:
+def _mean_and_error(by_fold: Sequence[float]) -> tuple[float, float]:
     """Mean over folds, and its standard error."""
-    means = [float(np.mean(values)) for values in by_fold.values()]
-    return float(np.mean(means)), float(np.std(means, ddof=1) / len(means) ** 0.5) if len(means) > 1 else 0.0
+    return float(np.mean(by_fold)), float(np.std(by_fold, ddof=1) / len(by_fold) ** 0.5) if len(by_fold) > 1 else 0.0
 
 
 def impossible_costs(submission: Submission) -> list[Flag]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import BenchError
 from rs05bench.protocol.budget import LabelBudget, draw_budget
+from rs05bench.protocol.pooling import Pool, shift_of
+from rs05bench.protocol.predictions import TablePredictions
 from rs05bench.protocol.result import Cost, Result
 from rs05bench.protocol.rules import RuleVerdict, check_rules
-from rs05bench.protocol.scoring import Scored, Scorer, higher_is_better
+from rs05bench.protocol.scoring import TEST_ROLES, Scored, Scorer, higher_is_better
 from rs05bench.protocol.splits import Split
+from rs05bench.protocol.submission.answers import pack, sketch
 from rs05bench.protocol.submission.board import BoardTask
 from rs05bench.protocol.submission.cells import ReadCell
 from rs05bench.protocol.submission.faults import Faults, shown
 from rs05bench.protocol.submission.reading import ChipPlace
 from rs05bench.protocol.submission.schema import CellName, Submission
 from rs05bench.protocol.submission.truth import Truth
-from rs05bench.protocol.submission.verdict import Pooled
+from rs05bench.protocol.submission.verdict import Family, GroupTable
 
 SAME_PLACE = 0.1
 """Pixels a corner of a map may lie beside that of its mask: what rounding and reprojecting a transform leave."""
@@ -173,37 +176,101 @@ def judge_rules(results: list[Result], truth: Truth, tasks: Iterable[BoardTask],
     return verdicts
 
 
-def pool(results: list[Result]) -> list[Pooled]:
-    """Means over folds and seeds of what a page shows of groups and calibration."""
-    families: dict[tuple[str, str, str, str], list[Result]] = defaultdict(list)
+def families(cells: Sequence[ReadCell], results: Sequence[Result], drawn: Sequence[LabelBudget]) -> list[Family]:
+    """What the board keeps of complete cells.
+
+    Args:
+        cells: Cells: every fold of a family with the same seeds.
+        results: Their results in the same order; empty where nothing was scored.
+        drawn: The labels of each; empty where nothing was scored.
+    """
+    members: dict[tuple[str, str, str, str], list[int]] = defaultdict(list)
+    for index, cell in enumerate(cells):
+        members[*cell.name.family, cell.name.budget].append(index)
+    return [
+        _family([cells[i] for i in at], [results[i] for i in at if results], [drawn[i] for i in at if drawn])
+        for _, at in sorted(members.items())
+    ]
+
+
+def _family(cells: Sequence[ReadCell], results: Sequence[Result], drawn: Sequence[LabelBudget]) -> Family:
+    name = cells[0].name
+    folds, seeds = list(dict.fromkeys(cell.name.fold for cell in cells)), sorted({cell.name.seed for cell in cells})
+    by_name = {(cell.name.fold, cell.name.seed): cell for cell in cells}
+    family = Family(
+        task=name.task,
+        target=name.target,
+        split=name.split,
+        budget=name.budget,
+        folds=folds,
+        seeds=seeds,
+        predictions={fold: [by_name[fold, seed].digest[:16] for seed in seeds] for fold in folds},
+        answers={
+            fold: pack(sketch(predictions))
+            for fold in folds
+            if isinstance(predictions := by_name[fold, seeds[0]].predictions, TablePredictions)
+        },
+    )
+    if not results:
+        return family
+    metric = results[0].main_metric
+    score = {(result.cell.fold, result.cell.seed): result.scores for result in results}
+    for role in TEST_ROLES:
+        table = np.array([[score[fold, seed].get(role, {}).get(metric, np.nan) for seed in seeds] for fold in folds])
+        if np.isfinite(table).any():
+            family.by_fold[role] = [_mean(row) for row in table]
+            family.by_seed[role] = [_mean(column) for column in table.T]
+    for role in sorted({role for result in results for role in result.scores}):
+        names = sorted({name for result in results for name in result.scores.get(role, {})})
+        found = {name: _mean([result.scores.get(role, {}).get(name, np.nan) for result in results]) for name in names}
+        family.scores[role] = {name: value for name, value in found.items() if value is not None}
+    family.labels_used = float(np.mean([budget.labels_used for budget in drawn]))
+    family.labels_inspected = float(np.mean([budget.labels_inspected for budget in drawn]))
+    family.groups.update(_tables(results, metric))
+    family.columns.update(_columns(results, metric))
+    family.calibration.update(_curves(results))
+    return family
+
+
+def _mean(values: Sequence[float] | NDArray[np.float64]) -> float | None:
+    known = np.asarray(values, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    return round(float(known.mean()), 6) if len(known) else None
+
+
+def _tables(results: Sequence[Result], metric: str) -> dict[str, GroupTable]:
+    """Role -> main score inside groups, as comparisons pool it."""
+    pooled = Pool.of(results)
+    (point,) = pooled.points
+    found = {}
+    for role in TEST_ROLES:
+        inside = pooled.inside(point, role, metric)
+        if len(inside.groups):
+            found[role] = GroupTable(
+                shift=(shift_of(point) or "none") if role == "test_ood" else "none",
+                groups=list(inside.groups),
+                units=inside.units.tolist(),
+                scores=[[round(value, 4) if np.isfinite(value) else None for value in row] for row in inside.values.tolist()],
+            )
+    return found
+
+
+def _columns(results: Sequence[Result], metric: str) -> dict[str, dict[str, tuple[float, float]]]:
+    seeds = len({result.cell.seed for result in results})
+    found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for result in results:
-        cell = result.cell
-        families[cell.task, cell.target, cell.split, cell.budget].append(result)
-    pooled = []
-    for (task, target, split, budget), members in sorted(families.items()):
-        seeds = len({result.cell.seed for result in members})
-        pooled.append(
-            Pooled(task=task, target=target, split=split, budget=budget, per_group=_groups(members, seeds), calibration=_curves(members))
-        )
-    return pooled
-
-
-def _groups(members: list[Result], seeds: int) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    found: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
-    for result in members:
-        for role, columns in result.per_group.items():
-            for column, groups in columns.items():
-                for group, scores in groups.items():
-                    for metric, value in scores.items():
-                        found[role, column, group, metric].append(value)
-    out: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    for (role, column, group, metric), values in found.items():
-        mean = sum(values) / seeds if metric == "units" else float(np.mean(values))
-        out.setdefault(role, {}).setdefault(column, {}).setdefault(group, {})[metric] = round(mean, 6)
+        for column, groups in result.per_group.get("test_ood", {}).items():
+            for group, scores in groups.items():
+                if metric in scores:
+                    found[column, group].append((scores[metric], scores.get("units", 0.0)))
+    out: dict[str, dict[str, tuple[float, float]]] = {}
+    for (column, group), parts in found.items():
+        values, units = np.array(parts).T
+        out.setdefault(column, {})[group] = (round(float(values.mean()), 4), round(float(units.sum()) / seeds, 1))
     return out
 
 
-def _curves(members: list[Result]) -> dict[str, dict[str, list[float]]]:
+def _curves(members: Sequence[Result]) -> dict[str, dict[str, list[float]]]:
     bins: dict[str, dict[int, list[float]]] = {}
     for result in members:
         for role, curve in result.calibration.items():
@@ -215,8 +282,8 @@ def _curves(members: list[Result]) -> dict[str, dict[str, list[float]]]:
                 sums[2] += units
     return {
         role: {
-            "confidence": [round(kept[i][0] / kept[i][2], 6) for i in sorted(kept)],
-            "accuracy": [round(kept[i][1] / kept[i][2], 6) for i in sorted(kept)],
+            "confidence": [round(kept[i][0] / kept[i][2], 4) for i in sorted(kept)],
+            "accuracy": [round(kept[i][1] / kept[i][2], 4) for i in sorted(kept)],
             "units": [kept[i][2] for i in sorted(kept)],
         }
         for role, kept in bins.items()

@@ -18,7 +18,17 @@ from rs05bench.protocol.safe_paths import inside
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import Board, freeze_task
 from rs05bench.protocol.submission.folder import RECORD
-from rs05bench.protocol.submission.standing import WIDEST, Ran, Standing, ranks, read_submissions, reproduce, sign_off, standing_of
+from rs05bench.protocol.submission.standing import (
+    WIDEST,
+    Ran,
+    Standing,
+    ranks,
+    read_submissions,
+    read_verdict,
+    reproduce,
+    sign_off,
+    standing_of,
+)
 from rs05bench.protocol.submission.verdict import Track, Verdict
 from rs05bench.protocol.submission.verify import verify_submission
 
@@ -45,11 +55,11 @@ def add_submission(
     if not verdict.ok:
         return None, verdict, "refused"
     source = Path(record) if record is not None else Path(folder) / RECORD
-    if (verdict.submission or {}).get("predictions") is None:
+    if verdict.submission is None or verdict.submission.predictions is None:
         raise DataError("pins no predictions", source=source, remedy="Publish them, then: rs05bench submit pin FOLDER --address ADDRESS.")
     target = inside(board / "submissions", verdict.slug)
     there = target / "verdict.json"
-    if there.is_file() and _read_verdict(there).digest not in ("", verdict.digest):
+    if there.is_file() and _digest(there) not in ("", verdict.digest):
         raise DataError(
             "another submission of this name is on the board", source=target, remedy="Nothing is edited in place: use another slug."
         )
@@ -62,12 +72,12 @@ def add_submission(
     return target, verdict, standing.level
 
 
-def _read_verdict(path: Path) -> Verdict:
-    """A verdict; an empty one where a killed process left half a file, so that the submission can be added again."""
+def _digest(path: Path) -> str:
+    """The digest that a verdict is of; empty where a killed process left half a file, so that the submission can be added again."""
     try:
-        return Verdict.model_validate_json(path.read_bytes())
+        return Verdict.model_validate_json(path.read_bytes()).digest
     except ValueError:
-        return Verdict(outcome="refused")
+        return ""
 
 
 def standings(leaderboard: str | Path, track: str = "deployment") -> list[dict[str, Any]]:
@@ -83,7 +93,7 @@ def standings(leaderboard: str | Path, track: str = "deployment") -> list[dict[s
     chosen: Track = "open" if track == "open" else "deployment"
     rows = []
     for _, verdict, standing in read_submissions(Path(leaderboard) / "submissions"):
-        for family in sorted({f"{cell.task}/{cell.target}/{cell.split}" for cell in verdict.cells}):
+        for family in sorted({"/".join(found.key[:3]) for found in verdict.families}):
             why = ranks(standing, verdict, family, chosen)
             rows.append({"slug": verdict.slug, "level": standing.level, "family": family, "ranks": why is None, "why": why})
     return rows
@@ -187,12 +197,13 @@ def _of(leaderboard: str | Path, slug: str) -> tuple[Path, Verdict, Standing]:
     folder = inside(Path(leaderboard) / "submissions", slug)
     if not (folder / "verdict.json").is_file():
         raise DataError("no such submission on the board", source=folder)
-    return folder, Verdict.model_validate_json((folder / "verdict.json").read_bytes()), Standing.load(folder / "standing.json")
+    return folder, read_verdict(folder), Standing.load(folder / "standing.json")
 
 
 def compact(verdict: Verdict) -> str:
-    """The verdict as JSON, one cell a line, so that a change can be read."""
-    data = verdict.model_dump(mode="json", exclude_none=True)
+    """The verdict as the board keeps it: JSON, one family a line, so that a change can be read."""
+    data = verdict.model_dump(mode="json", exclude={"cells", "submission"}, exclude_defaults=True)
+    data = {"schema_version": verdict.schema_version} | data
     lines = []
     for key, value in data.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):

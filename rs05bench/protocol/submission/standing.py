@@ -21,7 +21,9 @@ from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.strict_record import Record
 from rs05bench.protocol.submission.board import Board
-from rs05bench.protocol.submission.verdict import Track, Verdict
+from rs05bench.protocol.submission.faults import Faults
+from rs05bench.protocol.submission.folder import RECORD, read_record, submission_digest
+from rs05bench.protocol.submission.verdict import Family, Track, Verdict
 
 Level = Literal["self-reported", "rescored", "reproduced", "verified"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -200,10 +202,10 @@ def reproduce(
         raise ProtocolError(f"{standing.slug}: the standing belongs to another submission than the verdict")
     if verdict.outcome != "accepted" or rerun.outcome != "accepted":
         raise ProtocolError(f"{standing.slug}: both must be accepted and rescored (found {verdict.outcome} and {rerun.outcome})")
-    if rerun.model is None or verdict.model is None or rerun.model.name != verdict.model.name:
+    if rerun.submission is None or verdict.submission is None or rerun.submission.model.name != verdict.submission.model.name:
         raise ProtocolError(f"{standing.slug}: the rerun is of another model")
     same = _identical(verdict, rerun)
-    if same == len(verdict.cells) and not ran.deterministic:
+    if same == _cells(verdict) and not ran.deterministic:
         raise ProtocolError(
             f"{standing.slug}: the rerun's predictions are those of the submission in all {same} cells",
             remedy="Where the model is deterministic, state it: --deterministic.",
@@ -221,7 +223,7 @@ def reproduce(
         date=ran.date or _today(),
         digest=rerun.digest,
         identical=same,
-        cells=len(verdict.cells),
+        cells=_cells(verdict),
         code=ran.code,
         compared=compared,
     )
@@ -236,19 +238,20 @@ def compare(verdict: Verdict, rerun: Verdict, board: Board, tolerance: float = W
         ProtocolError: A family of the submission is missing from the rerun.
     """
     found = []
-    names = sorted({(cell.task, cell.target, cell.split, cell.budget) for cell in verdict.cells})
-    for name in names:
-        task = board.task(name[0])
+    again = {family.key: family for family in rerun.families}
+    for family in verdict.families:
+        name = family.key
+        task = board.task(family.task)
         if task is None:
-            raise ProtocolError(f"{name[0]} is not on the board")
+            raise ProtocolError(f"{family.task} is not on the board")
         metric = task.main_metric
-        role = "test_ood" if name in verdict.main_scores(metric) else "test_id"
-        ours, theirs = _by_seed(verdict, name, metric, role), _by_seed(rerun, name, metric, role)
+        role = "test_ood" if "test_ood" in family.by_seed else "test_id"
+        ours, theirs = _by_seed(family, role), _by_seed(again[name], role) if name in again else {}
         if not ours or not theirs:
             raise ProtocolError(f"{'/'.join(name)}: the rerun holds no score of it", remedy="Rerun every task, split and budget submitted.")
         one, other = sum(ours.values()) / len(ours), sum(theirs.values()) / len(theirs)
         unit = abs(one) if metric in _WITH_UNIT else 1.0
-        allowed = min(max(_spread(ours, theirs, len(names)), CLOSEST * unit), tolerance * unit)
+        allowed = min(max(_spread(ours, theirs, len(verdict.families)), CLOSEST * unit), tolerance * unit)
         found.append(
             Compared(family="/".join(name), metric=metric, submitted=one, rerun=other, allowed=allowed, same=abs(one - other) <= allowed)
         )
@@ -284,7 +287,7 @@ def ranks(standing: Standing, verdict: Verdict, family: str, track: Track = "dep
         return "it was refused"
     if track not in verdict.tracks:
         return "its weights are closed"
-    if family not in {f"{cell.task}/{cell.target}/{cell.split}" for cell in verdict.cells}:
+    if family not in {"/".join(found.key[:3]) for found in verdict.families}:
         return "it holds no result there"
     if family not in verdict.rankable:
         scored = verdict.outcome == "accepted"
@@ -295,37 +298,66 @@ def ranks(standing: Standing, verdict: Verdict, family: str, track: Track = "dep
 def read_submissions(folder: str | Path) -> Iterable[tuple[Path, Verdict, Standing]]:
     """Submissions on the board: folder, verdict and standing, by name.
 
-    Folders that were not verified yet are passed over, and so are, with a warning, those whose verdict cannot be read: one damaged file
-    does not stop the board.
+    Folders that were not verified yet are passed over, and so are, with a warning, those whose verdict cannot be read or whose record
+    was changed afterwards: one damaged file does not stop the board.
     """
     for path in sorted(Path(folder).glob("*/verdict.json")):
         try:
-            verdict = Verdict.model_validate_json(path.read_bytes())
-        except ValueError:
-            warnings.warn(f"{path}: not a verdict, so this submission is left out; verify it again: leaderboard add", stacklevel=2)
+            verdict = read_verdict(path.parent)
+        except DataError as error:
+            warnings.warn(f"{error}; this submission is left out. Verify it again: leaderboard add", stacklevel=2)
             continue
         standing = path.with_name("standing.json")
         yield path.parent, verdict, Standing.load(standing) if standing.is_file() else standing_of(verdict)
 
 
+def read_verdict(folder: Path) -> Verdict:
+    """The verdict on a submission of the board, with its record.
+
+    Raises:
+        DataError: Either cannot be read, or the record is not the one that was verified.
+    """
+    try:
+        verdict = Verdict.model_validate_json((folder / "verdict.json").read_bytes())
+    except ValueError as error:
+        raise DataError("is not a verdict", source=folder / "verdict.json") from error
+    record, faults = folder / RECORD, Faults()
+    submission = read_record(record, faults)
+    if submission is None:
+        raise DataError("; ".join(faults.sentences()), source=folder)
+    pin = submission.predictions
+    if pin is None or submission_digest(submission, pin.sha256, pin.files) != verdict.digest:
+        raise DataError("is not the record that was verified", source=record)
+    return verdict.model_copy(update={"submission": submission})
+
+
 def _authors(verdict: Verdict) -> set[str]:
-    people = (verdict.submission or {}).get("authors", ())
-    return {str(author.get(key)) for author in people for key in ("name", "github") if author.get(key)}
+    people = verdict.submission.authors if verdict.submission is not None else []
+    return {name for author in people for name in (author.name, author.github) if name}
+
+
+def _cells(verdict: Verdict) -> int:
+    return sum(len(family.folds) * len(family.seeds) for family in verdict.families)
 
 
 def _identical(verdict: Verdict, rerun: Verdict) -> int:
     """Cells whose predictions are the same to the last bit."""
-    theirs = {(c.task, c.target, c.split, c.fold, c.budget, c.seed): c.predictions for c in rerun.cells}
-    return sum(theirs.get((c.task, c.target, c.split, c.fold, c.budget, c.seed)) == c.predictions for c in verdict.cells)
+    made = [
+        {
+            (family.key, fold, seed): digest
+            for family in side.families
+            for fold, digests in family.predictions.items()
+            for seed, digest in zip(family.seeds, digests, strict=True)
+        }
+        for side in (verdict, rerun)
+    ]
+    return sum(made[1].get(name) == digest for name, digest in made[0].items())
 
 
-def _by_seed(verdict: Verdict, name: tuple[str, ...], metric: str, role: str) -> dict[int, float]:
+def _by_seed(family: Family, role: str) -> dict[int, float]:
     """Seed -> mean over folds of a family."""
-    found: dict[int, list[float]] = {}
-    for cell in verdict.cells:
-        if (cell.task, cell.target, cell.split, cell.budget) == name and metric in cell.scores.get(role, {}):
-            found.setdefault(cell.seed, []).append(cell.scores[role][metric])
-    return {seed: sum(values) / len(values) for seed, values in found.items()}
+    values = family.by_seed.get(role, [])
+    return {seed: value for seed, value in zip(family.seeds, values, strict=bool(values)) if value is not None}
 
 
 def _spread(ours: Mapping[int, float], theirs: Mapping[int, float], families: int) -> float:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_serializer, field_validator
+from pydantic import Field
 
-from rs05bench.protocol.result import Cost, ModelCard, Stratum
 from rs05bench.protocol.rules import RuleVerdict
 from rs05bench.protocol.strict_record import Record
-
-SCHEMA_VERSION = 2
-_STRATUM = tuple(Stratum.model_fields)
+from rs05bench.protocol.submission.schema import Submission
 
 Outcome = Literal["refused", "complete", "accepted"]
 FlagKey = Literal["too-good", "far-above", "no-drop", "below-floor", "identical", "cost", "coordinates", "unmoved", "inputs"]
@@ -33,7 +30,7 @@ class Flag(Record):
 
 
 class CellVerdict(Record):
-    """One cell as it was found.
+    """One cell as it was found. Cells are not kept on the board, which shows families.
 
     Attributes:
         task: Task.
@@ -47,8 +44,6 @@ class CellVerdict(Record):
         labels_inspected: Labels somebody had to look at to have those.
         predictions: Digest of the predictions.
         scores: role -> metric -> score, computed here; empty where no labels were given.
-        strata: The main score per role, shift, ground and group, for intervals, ranks and drops. In JSON a list each, in the order of
-            `Stratum`: a board of many submissions is mostly these.
     """
 
     task: str
@@ -62,29 +57,43 @@ class CellVerdict(Record):
     labels_inspected: int = 0
     predictions: str
     scores: dict[str, dict[str, float]] = Field(default_factory=dict)
-    strata: list[Stratum] = Field(default_factory=list)
-
-    @field_serializer("strata")
-    def _as_lists(self, strata: list[Stratum]) -> list[list[object]]:
-        return [[getattr(stratum, name) for name in _STRATUM] for stratum in strata]
-
-    @field_validator("strata", mode="before")
-    @classmethod
-    def _from_lists(cls, strata: object) -> object:
-        if not isinstance(strata, list):
-            return strata
-        return [dict(zip(_STRATUM, item, strict=True)) if isinstance(item, list) else item for item in strata]
 
 
-class Pooled(Record):
-    """Means over folds and seeds of one task, target, split and budget.
+class GroupTable(Record):
+    """The main score of a family inside each group: what means, drops, intervals and ranks are made of.
+
+    Attributes:
+        shift: What changes from training to these units.
+        groups: Groups.
+        units: Test units of each group.
+        scores: Group -> score by seed, the mean over the folds that test the group; None where there is none.
+    """
+
+    shift: str
+    groups: list[str]
+    units: list[int]
+    scores: list[list[float | None]]
+
+
+class Family(Record):
+    """One task, target, split and budget: everything the board keeps of its cells.
 
     Attributes:
         task: Task.
         target: Target.
         split: Split.
         budget: Budget.
-        per_group: role -> group column -> group -> metric -> mean, units as their sum over folds for one seed.
+        labels_used: Labels its budget allows, the mean over cells; 0 where nothing was scored.
+        labels_inspected: Labels somebody had to look at to have those, the mean over cells.
+        folds: Folds.
+        seeds: Seeds.
+        predictions: Fold -> by seed, the first 16 hex digits of the digest of the predictions.
+        answers: Fold -> some answers of the first seed, packed, by which the same answers of two teams are found (`plausibility.sketch`).
+        by_fold: role -> main score by fold, the mean over seeds.
+        by_seed: role -> main score by seed, the mean over folds.
+        scores: role -> metric -> mean over cells.
+        groups: role -> main score inside groups.
+        columns: group column of the card -> group -> main score and units, held out.
         calibration: role -> reliability curve (`confidence`, `accuracy`, `units`), bins pooled over cells.
     """
 
@@ -92,36 +101,39 @@ class Pooled(Record):
     target: str
     split: str
     budget: str
-    per_group: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(default_factory=dict)
+    labels_used: float = 0.0
+    labels_inspected: float = 0.0
+    folds: list[str]
+    seeds: list[int]
+    predictions: dict[str, list[str]]
+    answers: dict[str, str] = Field(default_factory=dict)
+    by_fold: dict[str, list[float | None]] = Field(default_factory=dict)
+    by_seed: dict[str, list[float | None]] = Field(default_factory=dict)
+    scores: dict[str, dict[str, float]] = Field(default_factory=dict)
+    groups: dict[str, GroupTable] = Field(default_factory=dict)
+    columns: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
     calibration: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
 
-
-class PricedCost(Record):
-    """What a task, split and budget cost, as reported."""
-
-    task: str
-    target: str
-    split: str
-    budget: str
-    cost: Cost
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """Task, target, split and budget."""
+        return self.task, self.target, self.split, self.budget
 
 
 class Verdict(Record):
     """`verdict.json`.
 
+    On the board it holds neither cells, which are its families, nor the submission, which is the file beside it.
+
     Attributes:
-        schema_version: Always 2.
+        schema_version: Always 3.
         outcome: `refused`; `complete` (no fault, not rescored for want of labels); `accepted` (no fault, rescored).
         slug: Name of the submission; empty where it could not be read.
-        title: One line for people.
-        digest: Digest of the submission: its record without the pin, and its other files.
-        files: Path -> SHA-256 of every file but the record, as verified.
+        digest: Digest of the submission: its record without the address, and what the pin says of its other files.
         verified_at: Day and time, UTC.
         version: Version of rs05bench.
         seconds: Time it took.
         submission: `submission.yaml` as read and checked; None where it could not be read.
-        model: The model card; None where it could not be read.
-        tracks: `deployment` for all, `open` for open weights.
         simulated: Whether any cell is of a simulated task; simulated results never rank.
         rankable: task/target/split of complete, rescored main results on real data.
         unranked: task/target/split of rescored results that never rank -> why.
@@ -130,23 +142,17 @@ class Verdict(Record):
         notes: What else was noticed.
         rules: Verdicts of the protocol's rules over this submission.
         cells: Every cell.
-        pooled: Means of groups and calibration.
-        costs: Costs, as reported.
-        answers: cell -> its answers, packed, by which the same answers of two teams are found (`plausibility.pack`).
+        families: Every family of what is not refused.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     outcome: Outcome
     slug: str = ""
-    title: str = ""
     digest: str = ""
-    files: dict[str, str] = Field(default_factory=dict)
     verified_at: str = ""
     version: str = ""
     seconds: float = 0.0
-    submission: dict[str, Any] | None = None
-    model: ModelCard | None = None
-    tracks: list[Track] = Field(default_factory=list)
+    submission: Submission | None = None
     simulated: bool = False
     rankable: list[str] = Field(default_factory=list)
     unranked: dict[str, str] = Field(default_factory=dict)
@@ -155,19 +161,19 @@ class Verdict(Record):
     notes: list[str] = Field(default_factory=list)
     rules: list[RuleVerdict] = Field(default_factory=list)
     cells: list[CellVerdict] = Field(default_factory=list)
-    pooled: list[Pooled] = Field(default_factory=list)
-    costs: list[PricedCost] = Field(default_factory=list)
-    answers: dict[str, str] = Field(default_factory=dict)
+    families: list[Family] = Field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether no fault was found."""
         return self.outcome != "refused"
 
-    def main_scores(self, metric: str, role: str = "test_ood") -> dict[tuple[str, str, str, str], list[float]]:
-        """(task, target, split, budget) -> the metric of every fold and seed."""
-        found: dict[tuple[str, str, str, str], list[float]] = {}
-        for cell in self.cells:
-            if metric in cell.scores.get(role, {}):
-                found.setdefault((cell.task, cell.target, cell.split, cell.budget), []).append(cell.scores[role][metric])
-        return found
+    @property
+    def tier(self) -> str:
+        """The model's tier; empty where the record could not be read."""
+        return "" if self.submission is None else self.submission.model.tier
+
+    @property
+    def tracks(self) -> list[Track]:
+        """`deployment` for all, `open` for open weights."""
+        return ["open", "deployment"] if self.submission is not None and self.submission.model.open_weights else ["deployment"]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import json
 import tempfile
 import time
 from pathlib import Path
 
+from rs05bench.errors import DataError
 from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.map_predictions import MapPredictions
 from rs05bench.protocol.predictions import TablePredictions
@@ -25,10 +25,11 @@ from rs05bench.protocol.submission.cells import ReadCell, check_completeness, re
 from rs05bench.protocol.submission.faults import Faults, HostileError
 from rs05bench.protocol.submission.folder import RECORD, OpenedSubmission, open_submission
 from rs05bench.protocol.submission.limits import LIMITS, Limits
-from rs05bench.protocol.submission.rescore import Rescorer, as_result, judge_rules, pool
+from rs05bench.protocol.submission.rescore import Rescorer, as_result, families, judge_rules
 from rs05bench.protocol.submission.schema import Submission
+from rs05bench.protocol.submission.standing import read_verdict
 from rs05bench.protocol.submission.truth import Truth, available
-from rs05bench.protocol.submission.verdict import CellVerdict, Flag, PricedCost, Verdict
+from rs05bench.protocol.submission.verdict import CellVerdict, Flag, Verdict
 
 
 def check_submission(folder: str | Path, board: str | Path, *, limits: Limits = LIMITS) -> Verdict:
@@ -86,11 +87,8 @@ def _others(folder: str | Path | None) -> tuple[dict[str, Verdict], list[str]]:
     unreadable = []
     for path in sorted(Path(folder).glob("*/verdict.json")) if folder is not None else ():
         try:
-            fields = json.loads(path.read_bytes())
-            for cell in fields["cells"]:
-                cell["strata"] = []  # nine tenths of the file, and not compared with
-            found[path.parent.name] = Verdict.model_validate(fields)
-        except (ValueError, TypeError, LookupError):
+            found[path.parent.name] = read_verdict(path.parent)
+        except DataError:
             unreadable.append(path.parent.name)
     return found, unreadable
 
@@ -114,9 +112,9 @@ class Trial:
     def run(self, folder: Path, work: Path, record: Path | None) -> None:
         """Reads, checks, scores."""
         opened = open_submission(folder, work, self.limits, self.faults, record)
-        self.verdict.digest, self.verdict.files = opened.digest, dict(opened.files)
+        self.verdict.digest = opened.digest
         if opened.submission is not None:
-            self._describe(opened.submission)
+            self.verdict.slug, self.verdict.submission = opened.submission.slug, opened.submission
         cells = read_cells(opened, self.board, self.limits, self.faults) if "predictions.parquet" in opened.files else []
         if not cells and not self.faults:
             self.faults.add("predictions.parquet holds no row")
@@ -126,8 +124,11 @@ class Trial:
         self._check_names(opened)
         self._check_costs(cells, opened.submission)
         self._list(cells, opened.submission)
-        if not self.faults:
-            self._score(cells, opened.submission, complete)
+        if self.faults:
+            return
+        scored = self._score(cells, opened.submission, complete)
+        if not self.faults and not scored:
+            self.verdict.families = families(cells, [], [])
 
     def close(self, seconds: float) -> Verdict:
         """The verdict, with its outcome."""
@@ -141,28 +142,19 @@ class Trial:
         verdict.seconds = round(seconds, 3)
         return verdict
 
-    def _describe(self, submission: Submission) -> None:
-        verdict = self.verdict
-        verdict.slug, verdict.title = submission.slug, submission.title
-        verdict.submission = submission.model_dump(mode="json")
-        verdict.model = submission.model.card()
-        verdict.tracks = ["open", "deployment"] if submission.model.open_weights else ["deployment"]
-        verdict.costs = [
-            PricedCost(task=cost.task, target=cost.target, split=cost.split, budget=cost.budget, cost=cost.cost())
-            for cost in submission.costs
-        ]
-
     def _check_names(self, opened: OpenedSubmission) -> None:
         """A title or a slug of another team is refused: nobody may pass for somebody else."""
         mine = opened.submission
         assert mine is not None
         authors = {author.name.casefold() for author in mine.authors}
         for slug, other in self.others.items():
-            theirs = other.submission or {}
-            same_team = bool(authors & {str(author.get("name", "")).casefold() for author in theirs.get("authors", ())})
+            theirs = other.submission
+            if theirs is None:
+                continue
+            same_team = bool(authors & {author.name.casefold() for author in theirs.authors})
             if slug == mine.slug and other.digest != opened.digest and not same_team:
                 self.faults.add(f"{RECORD}: the slug {slug} is another team's")
-            if slug != mine.slug and not same_team and other.title.casefold() == mine.title.casefold():
+            if slug != mine.slug and not same_team and theirs.title.casefold() == mine.title.casefold():
                 self.faults.add(f"{RECORD}: the title is that of submission {slug}")
 
     def _check_costs(self, cells: list[ReadCell], submission: Submission) -> None:
@@ -179,11 +171,6 @@ class Trial:
         verdict = self.verdict
         verdict.simulated = any(cell.task.simulated for cell in cells)
         verdict.cells = [CellVerdict(**cell.name.model_dump(), units=cell.units, labels_used=0, predictions=cell.digest) for cell in cells]
-        verdict.answers = {
-            str(cell.name): plausibility.pack(plausibility.answers(cell.predictions))
-            for cell in cells
-            if cell.name.seed == 0 and isinstance(cell.predictions, TablePredictions)
-        }
         verdict.flags += plausibility.identical(
             [cell for cell in cells if isinstance(cell.predictions, TablePredictions)], submission, self.others
         )
@@ -191,13 +178,14 @@ class Trial:
         if submission.inputs != "card":
             verdict.flags.append(Flag(key="inputs", sentence=f"Inputs of its own instead of the card's: {submission.inputs}"))
 
-    def _score(self, cells: list[ReadCell], submission: Submission, complete: list[str]) -> None:
+    def _score(self, cells: list[ReadCell], submission: Submission, complete: list[str]) -> bool:
+        """Scores every cell; returns whether that was possible."""
         reasons = {(cell.task.task, cell.name.split): available(self.truth, cell.task, cell.name.split) for cell in cells}
         for (task, split), reason in sorted(reasons.items()):
             if reason is not None:
                 self.verdict.notes.append(f"{task}/{split} was not rescored: {reason}")
         if self.truth is None or any(reason is not None for reason in reasons.values()):
-            return
+            return False
         rescorer = Rescorer(self.truth, self.faults, self.verdict.notes)
         results: list[Result] = []
         budgets: list[tuple[ReadCell, LabelBudget]] = []
@@ -205,21 +193,21 @@ class Trial:
             drawn, found = rescorer.budget(cell.name, cell.task), rescorer.score(cell)
             if drawn is None or found is None:
                 continue
-            _keep(kept, found, drawn, cell.task.main_metric)
+            _keep(kept, found, drawn)
             results.append(as_result(cell, found, drawn, submission))
             budgets.append((cell, drawn))
         if len(results) < len(cells):
-            return
+            return False
         tasks = {cell.task.task: cell.task for cell in cells}
         self.verdict.rules = judge_rules(results, self.truth, tasks.values(), self.faults)
         tables = [cell for cell in cells if not isinstance(cell.predictions, MapPredictions)]
-        metrics = {task.task: (task.main_metric, higher_is_better(task.main_metric)) for task in tasks.values()}
+        higher = {task.task: bool(higher_is_better(task.main_metric)) for task in tasks.values()}
         self.verdict.flags += plausibility.unmoved(budgets, submission)
         self.verdict.flags += plausibility.too_good(tables, rescorer)
         self.verdict.flags += plausibility.follows_coordinates(tables, rescorer, submission)
         rivals = {slug: other for slug, other in self.others.items() if slug != submission.slug}
-        self.verdict.flags += plausibility.against_board(self.verdict, metrics, rivals)
-        self.verdict.pooled = pool(results)
+        self.verdict.families = families(cells, results, [drawn for _, drawn in budgets])
+        self.verdict.flags += plausibility.against_board(self.verdict, higher, rivals)
         for result in results:
             family = f"{result.cell.task}/{result.cell.target}/{result.cell.split}"
             if result.simulated:
@@ -228,12 +216,9 @@ class Trial:
                 self.verdict.unranked[family] = "the split is a sanity check and can be no main result"
         self.verdict.rankable = sorted(set(complete) - set(self.verdict.unranked))
         self._rescored = True
+        return True
 
 
-def _keep(kept: CellVerdict, found: Scored, drawn: LabelBudget, metric: str) -> None:
+def _keep(kept: CellVerdict, found: Scored, drawn: LabelBudget) -> None:
     kept.labels_used, kept.labels_inspected = drawn.labels_used, drawn.labels_inspected
     kept.scores = {role: {name: round(value, 6) for name, value in values.items()} for role, values in found.scores.items()}
-    kept.strata = [
-        stratum.model_copy(update={"scores": {metric: round(stratum.scores[metric], 6)} if metric in stratum.scores else {}})
-        for stratum in found.strata
-    ]

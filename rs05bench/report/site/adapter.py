@@ -21,15 +21,15 @@ from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.pooling import Pool
-from rs05bench.protocol.result import Cell, ModelCard, Result
+from rs05bench.protocol.result import Cell, Cost, ModelCard, Result, Stratum
 from rs05bench.protocol.shipped import shipped_manifests
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import Board, BoardSplit, BoardTask
+from rs05bench.protocol.submission.schema import Hardware
 from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, standing_of
-from rs05bench.protocol.submission.verdict import CellVerdict, Verdict
+from rs05bench.protocol.submission.verdict import Family, Verdict
 from rs05bench.report.site.records import BoardPoint, BoardTable, Entry, Event, FoldPlace, Leaderboard, Mark, Row, SplitInfo, Spread, Task
 
-Family = tuple[str, str, str, str]
 MOST_POINTS = 700
 """Positions of a split drawn on its map; more are thinned in hash order."""
 
@@ -53,7 +53,7 @@ def read_leaderboard(directory: str | Path) -> Leaderboard:
     rows: dict[str, list[Row]] = defaultdict(list)
     tables = [table for task in board.tasks for table in _tables(task)]
     for folder, verdict, standing in submissions:
-        if verdict.slug != folder.name or verdict.model is None:
+        if verdict.slug != folder.name:
             raise DataError(f"the verdict is of {verdict.slug!r}", source=folder, remedy="The folder's name is the submission's slug.")
         if standing.digest != verdict.digest:
             # What was stated of another submission does not hold for this one.
@@ -97,19 +97,17 @@ def file_name(text: str) -> str:
 
 
 def _rows(verdict: Verdict, standing: Standing, tables: Sequence[BoardTable]) -> Iterable[tuple[str, Row]]:
-    families: dict[Family, list[CellVerdict]] = defaultdict(list)
-    for cell in verdict.cells:
-        families[cell.task, cell.target, cell.split, cell.budget].append(cell)
-    pooled = {(item.task, item.target, item.split, item.budget): item for item in verdict.pooled}
-    costs = {(item.task, item.target, item.split, item.budget): item.cost for item in verdict.costs}
-    model = verdict.model
-    assert model is not None
+    submission = verdict.submission
+    assert submission is not None
+    families = {family.key: family for family in verdict.families}
+    costs = {cost.key: cost.cost() for cost in submission.costs}
+    model = submission.model.card()
     for table in tables:
         points = {}
         for budget in table.budgets:
-            family = (table.task, table.target, table.split, budget)
-            if cells := families.get(family):
-                points[budget] = _point(model, table, budget, cells, costs.get(family), pooled.get(family))
+            key = (table.task, table.target, table.split, budget)
+            if key in families:
+                points[budget] = _point(model, table, families[key], costs.get(key))
         if points:
             yield table.key, Row(slug=verdict.slug, points=points, barred=sentence(_barred(table, verdict, standing)))
 
@@ -118,32 +116,30 @@ def _barred(table: BoardTable, verdict: Verdict, standing: Standing) -> str:
     return ranks(standing, verdict, f"{table.task}/{table.target}/{table.split}") or ""
 
 
-def _point(model: ModelCard, table: BoardTable, budget: str, cells: Sequence[CellVerdict], cost: Any, pooled: Any) -> BoardPoint:
+def _point(model: ModelCard, table: BoardTable, family: Family, cost: Cost | None) -> BoardPoint:
     metric = table.metric
-    pool = Pool.of(_as_result(model, table, cell) for cell in cells)
+    results = _as_results(model, table, family)
+    pool = Pool.of(results)
     (key,) = pool.points
     ood, home = (score_of(pool, key, role, metric) for role in ("test_ood", "test_id"))
     drop = drop_of(pool, key, metric)
-    means = _by_fold(table, cells)
+    held = dict(zip(family.folds, family.by_fold.get("test_ood", []), strict=False))
+    means = {fold: value for fold in table.folds if (value := held.get(fold)) is not None}
     lacking = [fold for fold in table.folds if fold not in means]
-    found = [value for cell in cells for name in ("ece", "coverage90") if (value := cell.scores.get("test_ood", {}).get(name)) is not None]
-    groups = (pooled.per_group.get("test_ood", {}) if pooled else {}).items()
+    found = [value for name in ("ece", "coverage90") if (value := family.scores.get("test_ood", {}).get(name)) is not None]
     return BoardPoint(
-        budget=budget,
-        labels=float(np.mean([cell.labels_used for cell in cells])),
-        ood=_spread(ood.estimate, len({cell.seed for cell in cells})) if ood else None,
-        home=_spread(home.estimate, len({cell.seed for cell in cells})) if home else None,
-        drop=_spread(drop.drop, len({cell.seed for cell in cells})) if drop else None,
-        calibration=float(np.mean(found)) if found else None,
+        budget=family.budget,
+        labels=family.labels_used,
+        ood=_spread(ood.estimate, len(family.seeds)) if ood else None,
+        home=_spread(home.estimate, len(family.seeds)) if home else None,
+        drop=_spread(drop.drop, len(family.seeds)) if drop else None,
+        calibration=found[0] if found else None,
         cost=cost,
         by_fold=means,
         by_group={plain(group): value for group, value in ood.estimate.points.items() if np.isfinite(value)} if ood else {},
         drops={plain(entry.group): entry.drop for entry in drop.groups if np.isfinite(entry.drop)} if drop else {},
-        curves=pooled.calibration if pooled else {},
-        groups={
-            plain(column): {plain(name): (scores[metric], scores.get("units", 0.0)) for name, scores in values.items() if metric in scores}
-            for column, values in groups
-        },
+        curves=family.calibration,
+        groups={plain(column): {plain(name): found for name, found in values.items()} for column, values in family.columns.items()},
         missing=f"{len(means)} of {len(table.folds)} folds" if lacking and means else "no score" if not means else "",
     )
 
@@ -153,44 +149,42 @@ def _spread(estimate: Estimate, seeds: int) -> Spread:
     return Spread(value=estimate.value, low=ends[0], high=ends[1], groups=estimate.n_groups, seeds=seeds)
 
 
-def _as_result(model: ModelCard, table: BoardTable, cell: CellVerdict) -> Result:
-    """A rescored cell as the record that is compared; its fields were checked when the verdict was read."""
-    return Result.model_construct(
-        cell=Cell.model_construct(
-            task=cell.task,
-            target=cell.target,
-            split=Split(cell.split),
-            fold=cell.fold,
-            model=model.name,
-            budget=cell.budget,
-            seed=cell.seed,
-        ),
-        digest=f"{cell.task}/{cell.target}/{cell.split}/{cell.fold}/{cell.budget}/{cell.seed}",
-        kind=table.kind,
-        main_metric=table.metric,
-        higher_is_better=bool(find_metric(table.metric).higher_is_better),
-        simulated=table.simulated,
-        model=model,
-        scores=cell.scores,
-        strata=cell.strata,
-        budget=BudgetRecord(labels_used=cell.labels_used),
-    )
-
-
-def _by_fold(table: BoardTable, cells: Sequence[CellVerdict]) -> dict[str, float]:
-    """Fold -> held-out score, the mean over seeds; only folds the board asks for."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for cell in cells:
-        value = cell.scores.get("test_ood", {}).get(table.metric)
-        if value is not None and np.isfinite(value):
-            found[cell.fold].append(value)
-    return {fold: float(np.mean(found[fold])) for fold in table.folds if fold in found}
+def _as_results(model: ModelCard, table: BoardTable, family: Family) -> list[Result]:
+    """A family as the records that are compared, one a seed; its fields were checked when the verdict was read."""
+    return [
+        Result.model_construct(
+            cell=Cell.model_construct(
+                task=family.task,
+                target=family.target,
+                split=Split(family.split),
+                fold="all",
+                model=model.name,
+                budget=family.budget,
+                seed=seed,
+            ),
+            digest=f"{'/'.join(family.key)}/{seed}",
+            kind=table.kind,
+            main_metric=table.metric,
+            higher_is_better=bool(find_metric(table.metric).higher_is_better),
+            simulated=table.simulated,
+            model=model,
+            scores={},
+            strata=[
+                Stratum(role=role, shift=groups.shift, ground="", group=group, units=units, scores={table.metric: value})
+                for role, groups in family.groups.items()
+                for group, units, scores in zip(groups.groups, groups.units, groups.scores, strict=True)
+                if (value := scores[index]) is not None
+            ],
+            budget=BudgetRecord(labels_used=round(family.labels_used)),
+        )
+        for index, seed in enumerate(family.seeds)
+    ]
 
 
 def _entry(verdict: Verdict, standing: Standing) -> Entry:
-    sent = verdict.submission or {}
-    model = verdict.model
-    assert model is not None
+    sent = verdict.submission
+    assert sent is not None
+    model = sent.model.card()
     card = model.model_copy(
         update={
             "pretraining": [plain(name) for name in model.pretraining],
@@ -198,28 +192,26 @@ def _entry(verdict: Verdict, standing: Standing) -> Entry:
             **{field: plain(getattr(model, field)) for field in ("name", "inputs", "learner", "licence", "citation")},
         }
     )
-    environment = sent.get("environment") or {}
-    packages = {plain(name): plain(version) for name, version in (environment.get("packages") or {}).items()}
     return Entry(
         slug=verdict.slug,
-        title=plain(verdict.title),
+        title=plain(sent.title),
         model=card,
         standing=standing.level,
         history=_history(verdict, standing),
         tracks=list(verdict.tracks),
         simulated=verdict.simulated,
-        authors=[
-            plain(author.get("name", "")) + (f" ({plain(author['affiliation'])})" if author.get("affiliation") else "")
-            for author in sent.get("authors", ())
-        ],
-        submitted=plain(sent.get("submitted", "")),
-        overlap=plain(sent.get("overlap", "")),
-        licence=plain(sent.get("licence", "")),
-        code=link(sent.get("code")),
-        weights=link(sent.get("weights")),
-        hardware=[_machine(machine) for machine in sent.get("hardware", ())],
-        environment={"Python": plain(environment["python"]), **packages} if environment.get("python") else packages,
-        notes=plain(sent.get("notes", "")),
+        authors=[plain(author.name) + (f" ({plain(author.affiliation)})" if author.affiliation else "") for author in sent.authors],
+        submitted=str(sent.submitted),
+        overlap=plain(sent.overlap),
+        licence=plain(sent.licence),
+        code=link(sent.code),
+        weights=link(sent.weights),
+        hardware=[_machine(machine) for machine in sent.hardware],
+        environment={
+            "Python": plain(sent.environment.python),
+            **{plain(name): plain(version) for name, version in sent.environment.packages.items()},
+        },
+        notes=plain(sent.notes),
         rules=[
             Mark(title=f"{rule.rule}. {plain(rule.sentence)}", verdict=rule.verdict, reason=plain(rule.reason)) for rule in verdict.rules
         ],
@@ -229,16 +221,15 @@ def _entry(verdict: Verdict, standing: Standing) -> Entry:
         ],
         digests={
             "submission": verdict.digest,
-            **{f"manifest {plain(name)}": str(digest) for name, digest in (sent.get("manifests") or {}).items()},
-            **{f"card {plain(name)}": str(digest) for name, digest in (sent.get("cards") or {}).items()},
+            **{f"manifest {plain(name)}": digest for name, digest in sent.manifests.items()},
+            **{f"card {plain(name)}": digest for name, digest in sent.cards.items()},
         },
     )
 
 
-def _machine(machine: dict[str, Any]) -> str:
-    count, cores, memory = machine.get("count") or 1, machine.get("cores"), machine.get("memory_gb")
-    text = f"{count} × {plain(machine.get('name', ''))}" if count > 1 else plain(machine.get("name", ""))
-    more = [f"{cores} cores" if cores else "", f"{memory:g} GB" if memory else ""]
+def _machine(machine: Hardware) -> str:
+    text = f"{machine.count} × {plain(machine.name)}" if machine.count > 1 else plain(machine.name)
+    more = [f"{machine.cores} cores" if machine.cores else "", f"{machine.memory_gb:g} GB" if machine.memory_gb else ""]
     return text + (f" ({', '.join(part for part in more if part)})" if any(more) else "")
 
 

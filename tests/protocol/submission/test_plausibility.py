@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from rs05bench.protocol.submission import plausibility
+from rs05bench.protocol.submission.answers import pack, unpack
 from rs05bench.protocol.submission.make import pin
 from rs05bench.protocol.submission.shelf import add_submission
 from tests.protocol.submission.test_verify import edited, recorded
@@ -154,7 +155,7 @@ def test_costs_the_hardware_cannot_have_had(world, sent, verify, cost):
 
 def test_packed_answers_come_back():
     values = np.array([0, 5, -3, 2], dtype=np.int16)
-    assert plausibility.unpack(plausibility.pack(values)).tolist() == values.tolist()
+    assert unpack(pack(values)).tolist() == values.tolist()
     assert len(plausibility.unpack("no such text")) == 0
 
 

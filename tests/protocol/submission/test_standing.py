@@ -46,8 +46,9 @@ def rerun_of(world, folder):
 def shifted(verdict, by):
     """The verdict with other scores: `by` seed."""
     other = verdict.model_copy(deep=True)
-    for cell in other.cells:
-        cell.scores["test_ood"]["macro_f1"] += by(cell.seed)
+    for family in other.families:
+        scores = family.by_seed["test_ood"]
+        family.by_seed["test_ood"] = [score + by(seed) for seed, score in zip(family.seeds, scores, strict=True)]
     return other
 
 
@@ -71,9 +72,7 @@ def test_a_rerun_is_by_somebody_else(judged, world):
 
 def test_a_rerun_that_differs_changes_nothing_and_says_by_how_much(judged, world):
     verdict, rerun = judged
-    worse = rerun.model_copy(deep=True)
-    for cell in worse.cells:
-        cell.scores["test_ood"]["macro_f1"] -= 0.2
+    worse = shifted(rerun, lambda seed: -0.2)
     standing = reproduce(standing_of(verdict), verdict, worse, world.board, BY)
     assert standing.level == "rescored"
     assert standing.rerun is not None
@@ -98,8 +97,8 @@ def test_what_the_seeds_spread_explains_agrees_up_to_a_bound(judged, world):
 
 def test_other_seeds_are_compared_by_their_spread(judged, world):
     other = judged[0].model_copy(deep=True)
-    for cell in other.cells:
-        cell.seed += 100
+    for family in other.families:
+        family.seeds = [seed + 100 for seed in family.seeds]
     assert all(item.same and item.allowed > CLOSEST for item in compare(judged[0], other, world.board))
 
 
@@ -139,7 +138,9 @@ def test_a_standing_does_not_pass_to_another_submission(judged):
 
 
 def test_closed_weights_do_not_rank_on_the_open_track_and_simulated_results_nowhere(judged):
-    closed = judged[0].model_copy(update={"tracks": ["deployment"]})
+    submission = judged[0].submission
+    model = submission.model.model_copy(update={"open_weights": False})
+    closed = judged[0].model_copy(update={"submission": submission.model_copy(update={"model": model})})
     kept = Standing(slug=closed.slug, digest=closed.digest, level="verified")
     assert ranks(kept, closed, FAMILY) is None
     assert ranks(kept, closed, FAMILY, "open") == "its weights are closed"

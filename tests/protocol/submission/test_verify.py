@@ -53,6 +53,10 @@ def test_scores_are_those_of_scikit_learn(world, verify):
         truth = [seed_of(unit) % 3 for unit in rows["unit_id"]]
         guess = rows[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(1)
         assert cell.scores["test_ood"]["macro_f1"] == pytest.approx(f1_score(truth, guess, average="macro"), abs=1e-5)
+        family = next(family for family in verdict.families if family.budget == cell.budget)
+        held = family.groups["test_ood"]
+        kept = held.scores[held.groups.index(cell.fold)][family.seeds.index(cell.seed)]  # every fold holds out one region
+        assert kept == pytest.approx(f1_score(truth, guess, average="macro"), abs=1e-4)
     assert {cell.labels_used for cell in verdict.cells if cell.budget == "2-per-class"} == {6}
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime
 import functools
-import json
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from rs05bench.protocol.manifest import SplitManifest, load_manifest
-from rs05bench.protocol.result import Cost, ModelCard, Stratum
 from rs05bench.protocol.submission.board import Board, BoardFold, BoardSplit, BoardTask
+from rs05bench.protocol.submission.folder import submission_digest
+from rs05bench.protocol.submission.schema import Submission
+from rs05bench.protocol.submission.shelf import compact
 from rs05bench.protocol.submission.standing import Compared, Rerun, SignOff, Standing
-from rs05bench.protocol.submission.verdict import CellVerdict, Flag, Pooled, PricedCost, Verdict
+from rs05bench.protocol.submission.verdict import Family, Flag, GroupTable, Verdict
 
 DIGEST = "0" * 64
 MODELS = (
@@ -81,94 +83,83 @@ def make_verdict(board: Board, number: int, *, seeds: int = 5, leave_out: tuple[
         number: Which; the same number gives the same submission.
         seeds: Seeds a cell.
         leave_out: (task, split, budget) that was not run.
-        texts: Replace texts of the submission (`title`, `author`, `affiliation`, `overlap`, `notes`, `licence`, `package`, `name`,
-            `hardware`, `citation`, `pretraining`, `flag`, `reason`).
+        texts: Replace texts of the submission (`title`, `author`, `affiliation`, `overlap`, `notes`, `licence`, `version`, `hardware`,
+            `citation`, `pretraining`, `flag`).
     """
     rng = np.random.default_rng(number)
     name, tier, weights, level, fall, fit, trainable = MODELS[number % len(MODELS)]
     level += rng.normal(0, 0.015) if number >= len(MODELS) else 0
     hardware = texts.get("hardware", HARDWARE[fit > 30])
     slug = f"made-up-{number:03d}"
-    cells, pooled, costs = [], [], []
+    families, costs = [], []
     for task in board.tasks:
         for split, record in task.splits.items():
             hard = np.random.default_rng(len(task.task)).normal(0, 0.05, len(record.folds))
+            folds = list(record.folds)
             for b, budget in enumerate(record.budgets):
                 if leave_out == (task.task, split, budget):
                     continue
-                labels = BUDGETS.get(budget, 40 * 2**b)
                 gain = 0.045 * b * (0.3 if tier == "floor" else 1.6 if tier in ("lora", "full", "decoder") else 1.0) - 0.02 * (
                     tier in ("lora", "full")
                 )
-                for f, fold in enumerate(record.folds):
-                    for seed in range(seeds):
-                        ood = float(np.clip(level + gain - fall + hard[f] + rng.normal(0, 0.012), 0, 1))
-                        home = {
-                            g: float(np.clip(level + gain + hard[j] + rng.normal(0, 0.01), 0, 1))
-                            for j, g in enumerate(record.folds)
-                            if g != fold
-                        }
-                        calibration = {"ece": float(abs(0.05 + fall / 2 + rng.normal(0, 0.005)))}
-                        strata = [Stratum(role="test_ood", shift="region", ground=fold, units=50, scores={"macro_f1": ood})]
-                        strata += [
-                            Stratum(role="test_id", shift="none", ground=g, units=50, scores={"macro_f1": v}) for g, v in home.items()
-                        ]
-                        cells.append(
-                            CellVerdict(
-                                task=task.task, target="class",
-                                split=split, fold=fold, budget=budget, seed=seed,
-                                units=100, labels_used=labels, predictions=DIGEST,
-                                scores={
-                                    "test_ood": {"macro_f1": ood} | calibration,
-                                    "test_id": {"macro_f1": float(np.mean(list(home.values())))} | calibration,
-                                },
-                                strata=strata,
-                            )
-                        )  # fmt: skip
+                shape = (len(folds), seeds)
+                home = np.clip(level + gain + hard[:, None] + rng.normal(0, 0.01, shape), 0, 1)
+                ood = np.clip(level + gain - fall + hard[:, None] + rng.normal(0, 0.012, shape), 0, 1)
                 where = {"task": task.task, "target": "class", "split": split, "budget": budget}
                 bins = np.linspace(0.3, 0.97, 8)
-                curves = {
-                    role: {"confidence": bins.tolist(), "accuracy": (bins - off).tolist(), "units": [50.0] * 8}
-                    for role, off in (("test_id", 0.03), ("test_ood", 0.03 + fall))
-                }
-                groups = {
-                    "test_ood": {
-                        "biome": {"forest": {"macro_f1": level, "units": 90.0}, "steppe": {"macro_f1": level - 0.1, "units": 60.0}}
-                    }
-                }
-                pooled.append(Pooled(**where, per_group=groups, calibration=curves))
-                cost = Cost(
-                    fit_s=fit * (1 + 0.3 * b), predict_s_per_1000=fit / 40, peak_memory_mb=300 + fit, hardware=hardware, alone=True,
-                    parameters_trainable=trainable, parameters_total=trainable and trainable * 4,
+                families.append(
+                    Family(
+                        **where, folds=folds, seeds=list(range(seeds)), labels_used=BUDGETS.get(budget, 40 * 2**b),
+                        predictions={fold: ["0" * 16] * seeds for fold in folds},
+                        by_fold={role: table.mean(1).tolist() for role, table in (("test_id", home), ("test_ood", ood))},
+                        by_seed={role: table.mean(0).tolist() for role, table in (("test_id", home), ("test_ood", ood))},
+                        scores={"test_ood": {"ece": float(abs(0.05 + fall / 2 + rng.normal(0, 0.005)))}},
+                        groups={
+                            role: GroupTable(shift=shift, groups=folds, units=[50] * len(folds), scores=table.tolist())
+                            for role, shift, table in (("test_id", "none", home), ("test_ood", "region", ood))
+                        },
+                        columns={"biome": {"forest": (level, 90.0), "steppe": (level - 0.1, 60.0)}},
+                        calibration={
+                            role: {"confidence": bins.tolist(), "accuracy": (bins - off).tolist(), "units": [50.0] * 8}
+                            for role, off in (("test_id", 0.03), ("test_ood", 0.03 + fall))
+                        },
+                    )
                 )  # fmt: skip
-                costs.append(PricedCost(**where, cost=cost))
-    model = ModelCard(
-        name=texts.get("name", name), tier=tier, inputs=name.split("/")[0], learner=name.split("/")[1], open_weights=weights,
-        parameters_total=trainable and trainable * 4, parameters_trainable=trainable, licence=texts.get("licence", "MIT"),
-        pretraining=[texts.get("pretraining", "imaginary archive")], citation=texts.get("citation", ""),
-    )  # fmt: skip
-    title = texts.get("title", f"Made-up submission {number} ({tier})")
-    submission = {
+                costs.append(where | {
+                    "fit_s": fit * (1 + 0.3 * b), "predict_s": fit / 100, "predict_s_per_1000": fit / 40, "peak_memory_mb": 300 + fit,
+                    "hardware": hardware, "alone": True, "parameters_trainable": trainable, "parameters_total": trainable and trainable * 4,
+                })  # fmt: skip
+    submission = Submission.model_validate({
+        "format": "rs05bench-submission", "format_version": 2, "slug": slug,
+        "title": texts.get("title", f"Made-up submission {number} ({tier})"),
         "authors": [{"name": texts.get("author", f"Nobody Number {number}"), "affiliation": texts.get("affiliation", "Nowhere Institute")}],
-        "submitted": "2026-01-01",
+        "submitted": datetime.date(2026, 1, 1),
+        "model": {
+            "name": name, "tier": tier, "inputs": name.split("/")[0], "learner": name.split("/")[1], "open_weights": weights,
+            "parameters_total": trainable and trainable * 4, "parameters_trainable": trainable, "licence": texts.get("licence", "MIT"),
+            "pretraining": [texts.get("pretraining", "imaginary archive")], "pretrained": True, "citation": texts.get("citation", ""),
+        },
         "overlap": texts.get("overlap", "Made up: nothing was trained."),
         "licence": texts.get("licence", "CC0-1.0"),
-        "code": texts.get("code", "https://example.org/made-up"),
+        "code": "https://example.org/made-up",
         "weights": "https://example.org/weights" if weights else None,
         "hardware": [{"name": hardware, "kind": "cpu", "count": 1, "cores": 2, "memory_gb": 8.0}],
-        "environment": {"python": "3.12", "packages": {texts.get("package", "numpy"): texts.get("version", "2.0")}},
-        "manifests": {}, "cards": {}, "notes": texts.get("notes", "Made up by a test."),
-    }  # fmt: skip
+        "environment": {"python": "3.12", "packages": {"numpy": texts.get("version", "2.0")}},
+        "costs": costs,
+        "manifests": {"made/up@v1": DIGEST}, "cards": {"made-up": DIGEST},
+        "statement": {"test_labels_unused": True, "budget_counts_all": True, "may_publish": True},
+        "predictions": {"address": "https://example.org/predictions.parquet", "sha256": f"{number:064d}"},
+        "notes": texts.get("notes", "Made up by a test."),
+    })  # fmt: skip
     done = {(task.task, split) for task in board.tasks for split in task.splits if leave_out is None or leave_out[:2] != (task.task, split)}
     rankable = [
         f"{t.task}/class/{s}" for t in board.tasks for s, r in t.splits.items() if (t.task, s) in done and r.main and not t.simulated
     ]
     flags = [Flag(key="cost", sentence=texts.get("flag", "Made-up flag: cheaper than its hardware allows."))] if number % 5 == 0 else []
     return Verdict(
-        outcome="accepted", slug=slug, title=title, digest=f"{number:064d}", verified_at="2026-01-02T00:00:00Z", version="0",
-        submission=submission,
-        model=model, tracks=["deployment", "open"] if weights else ["deployment"], simulated=any(task.simulated for task in board.tasks),
-        rankable=rankable, flags=flags, cells=cells, pooled=pooled, costs=costs,
+        outcome="accepted", slug=slug, digest=submission_digest(submission, f"{number:064d}", None), verified_at="2026-01-02T00:00:00Z",
+        version="0", submission=submission, simulated=any(task.simulated for task in board.tasks), rankable=rankable, flags=flags,
+        families=families,
     )  # fmt: skip
 
 
@@ -189,10 +180,13 @@ def make_standing(verdict: Verdict, level: str) -> Standing:
 
 
 def write_submission(root: Path, verdict: Verdict, level: str) -> Path:
-    """Writes a submission's two records into a leaderboard."""
+    """Writes a submission's three records into a leaderboard."""
     folder = root / "submissions" / verdict.slug
     folder.mkdir(parents=True)
-    (folder / "verdict.json").write_text(json.dumps(verdict.model_dump(mode="json")), encoding="utf-8")
+    assert verdict.submission is not None
+    text = yaml.safe_dump(verdict.submission.model_dump(mode="json"), allow_unicode=True)
+    (folder / "submission.yaml").write_text(text, encoding="utf-8")
+    (folder / "verdict.json").write_text(compact(verdict), encoding="utf-8")
     make_standing(verdict, level).save(folder / "standing.json")
     return folder
 

@@ -30,9 +30,7 @@ FIELDS = (
     "overlap",
     "notes",
     "licence",
-    "package",
     "version",
-    "name",
     "hardware",
     "citation",
     "pretraining",
@@ -85,12 +83,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
     board = make_board((("fuel-moisture", "leave-region-out", False),))
     board.tasks[0] = board.tasks[0].model_copy(update={"title": f"TASK{EVIL}", "note": f"NOTE{EVIL}", "classes": [f"CLASS{EVIL}"]})
     board.save(root / "tasks.yaml")
-    verdict = make_verdict(
-        board, 5, seeds=2, code="javascript:alert(1)", flag=f"FLAG{EVIL}", **{name: f"{name.upper()}{EVIL}" for name in FIELDS}
-    )
-    groups = {"test_ood": {f"COLUMN{EVIL}": {f"GROUP{EVIL}": {"macro_f1": 0.5, "units": 3.0}}}}
-    pooled = [item.model_copy(update={"per_group": groups}) for item in verdict.pooled]
-    write_submission(root, verdict.model_copy(update={"pooled": pooled}), "verified")
+    verdict = make_verdict(board, 5, seeds=2, flag=f"FLAG{EVIL}", **{name: f"{name.upper()}{EVIL}" for name in FIELDS})
+    columns = {f"COLUMN{EVIL}": {f"GROUP{EVIL}": (0.5, 3.0)}}
+    families = [family.model_copy(update={"columns": columns}) for family in verdict.families]
+    write_submission(root, verdict.model_copy(update={"families": families}), "verified")
     out = build_site(root, root / "out").parent
     return {str(path.relative_to(out)): Page(path.read_text(encoding="utf-8")) for path in sorted(out.rglob("*.html"))}
 
@@ -111,13 +107,13 @@ def test_every_text_of_an_author_is_shown_as_it_is(hostile: dict[str, Page]):
     assert f"TASK{EVIL}" in hostile[RANKING].words
     for name in ("TASK", "NOTE"):
         assert f"{name}{EVIL}" in hostile["tasks/fuel-moisture.html"].words
-    for name in ("TITLE", "NAME", "AUTHOR", "HARDWARE"):
+    for name in ("TITLE", "AUTHOR", "HARDWARE"):
         assert f"{name}{EVIL}" in hostile[RANKING].words
 
 
 def test_the_data_in_the_page_cannot_end_their_element(hostile: dict[str, Page]):
     content = json.loads(hostile[RANKING].content)
-    assert content["rows"]["made-up-005"]["name"] == f"NAME{EVIL}"
+    assert f"TITLE{EVIL}".lower() in content["rows"]["made-up-005"]["q"]
 
 
 def test_every_page_forbids_what_it_does_not_need(pages: dict[Path, Page]):

@@ -25,20 +25,19 @@ def records(board: Path) -> Leaderboard:
 
 def test_a_score_is_the_mean_over_folds_and_seeds(board: Path, records: Leaderboard):
     verdict = json.loads((board / "submissions/made-up-003/verdict.json").read_text())
-    cells = [c for c in verdict["cells"] if (c["task"], c["budget"]) == ("fuel-moisture", "10-per-class")]
+    (family,) = [f for f in verdict["families"] if (f["task"], f["budget"]) == ("fuel-moisture", "10-per-class")]
     row = next(row for row in records.tables[0].rows if row.slug == "made-up-003")
-    assert row.points["10-per-class"].ood.value == pytest.approx(np.mean([c["scores"]["test_ood"]["macro_f1"] for c in cells]))
-    assert row.points["10-per-class"].calibration == pytest.approx(np.mean([c["scores"]["test_ood"]["ece"] for c in cells]))
+    assert row.points["10-per-class"].ood.value == pytest.approx(np.mean(family["groups"]["test_ood"]["scores"]))
+    assert row.points["10-per-class"].calibration == family["scores"]["test_ood"]["ece"]
 
 
 def test_the_drop_compares_the_same_ground(board: Path, records: Leaderboard):
     verdict = json.loads((board / "submissions/made-up-003/verdict.json").read_text())
-    cells = [c for c in verdict["cells"] if (c["task"], c["budget"]) == ("fuel-moisture", "10-per-class")]
+    (family,) = [f for f in verdict["families"] if (f["task"], f["budget"]) == ("fuel-moisture", "10-per-class")]
     point = next(row for row in records.tables[0].rows if row.slug == "made-up-003").points["10-per-class"]
     ground = next(iter(point.drops))
-    strata = [dict(zip(("role", "shift", "ground", "group", "units", "scores"), s, strict=True)) for c in cells for s in c["strata"]]
-    home = [s["scores"]["macro_f1"] for s in strata if s["ground"] == ground and s["role"] == "test_id"]
-    held = [s["scores"]["macro_f1"] for s in strata if s["ground"] == ground and s["role"] == "test_ood"]
+    at = family["folds"].index(ground)
+    home, held = (family["groups"][role]["scores"][at] for role in ("test_id", "test_ood"))
     assert point.drops[ground] == pytest.approx(np.mean(home) - np.mean(held))
     assert point.drop.value == pytest.approx(np.mean(list(point.drops.values())))
 
@@ -87,9 +86,8 @@ def test_a_fold_that_lacks_is_told_and_bars_the_rank(tmp_path: Path):
     board = make_board(ONE)
     board.save(tmp_path / "tasks.yaml")
     verdict = make_verdict(board, 3, seeds=2)
-    gone = verdict.cells[0].fold
-    kept = [cell for cell in verdict.cells if cell.fold != gone]
-    write_submission(tmp_path, verdict.model_copy(update={"cells": kept}), "reproduced")
+    less = [family.model_copy(update={"by_fold": {"test_ood": [None, *family.by_fold["test_ood"][1:]]}}) for family in verdict.families]
+    write_submission(tmp_path, verdict.model_copy(update={"families": less}), "reproduced")
     records = read_leaderboard(tmp_path)
     table = records.tables[0]
     assert table.rows[0].points["5-per-class"].missing == "8 of 9 folds"
@@ -145,3 +143,11 @@ def test_page_names_stay_in_their_folder(name):
     found = file_name(name)
     assert "/" not in found
     assert not found.startswith(".")
+
+
+def test_a_record_that_was_changed_after_it_was_verified_leaves_the_board(tmp_path: Path):
+    root = make_leaderboard(tmp_path / "board", 2, splits=ONE, seeds=2)
+    record = root / "submissions/made-up-001/submission.yaml"
+    record.write_text(record.read_text().replace("Made up: nothing was trained.", "No overlap at all."))
+    with pytest.warns(UserWarning, match="made-up-001.*not the record that was verified"):
+        assert set(read_leaderboard(root).entries) == {"made-up-000"}
