@@ -181,7 +181,7 @@ def one_draw(x: Array, y: Array, state: Array, known: NDArray[np.object_], rng: 
         ]
     )
     found = np.mean([inside_r2(x, y, state, rng.choice(every, LABELS, replace=False), new) for _ in range(SEEDS)], axis=0)
-    return over_groups(held, [str(one) for one in known], of_errors=True), found
+    return over_groups(held, [str(one) for one in known], of="median"), found
 
 
 def intervals_table(table: pd.DataFrame, draws: int) -> None:

@@ -172,7 +172,10 @@ def hypotheses(
         for entry in verdict.comparisons:
             effect = entry.effect
             typer.echo(f"    {entry.task} ({entry.target}), {entry.split}, {entry.budget}, {entry.where}: {entry.contrast}")
-            interval = f"[{effect.low:+.3f}, {effect.high:+.3f}]" if effect.has_interval else "(no interval)"
+            ends = effect.bounds
+            interval = f"[{ends.low:+.3f}, {ends.high:+.3f}]" if ends else "(no interval)"
+            if ends and ends.of == "median":
+                interval = f"(median {ends.value:+.3f} {interval})"
             p = f"p {effect.p_holm:.3g} after Holm" if effect.p_holm is not None else "no test"
             over = f"{effect.n_groups} groups" if effect.over == "groups" else f"{effect.n_blocks} blocks of one group"
             counts = "" if entry.in_scope else ", does not count"

@@ -6,7 +6,7 @@ import math
 
 from rs05bench.experiment.advice import ELSEWHERE, HOME, SEEDS, Advice, Place
 from rs05bench.models.learners import LEARNERS
-from rs05bench.protocol.inference.estimate import LEAST, Estimate
+from rs05bench.protocol.inference.estimate import Bounds, Estimate
 
 METRIC_NAMES = {
     "macro_f1": "macro-F1",
@@ -220,28 +220,34 @@ def _metric(advice: Advice) -> str:
 
 
 def _score(estimate: Estimate) -> str:
-    if not _bounded(estimate):
-        few = estimate.n_groups < LEAST
-        return f"{_number(estimate.value)} ({'no interval: too few groups' if few else f'mean of {estimate.n_groups}'})"
-    return f"{_number(estimate.value)} [{_number(estimate.low)}, {_number(estimate.high)}]"
+    return (
+        f"{_number(estimate.value)} ({_range(estimate)})"
+        if estimate.bounds is None
+        else f"{_number(estimate.value)}{_ends(estimate.bounds)}"
+    )
 
 
 def _difference(estimate: Estimate) -> str:
     """A difference with its interval; what an interval around zero leaves possible is written out."""
     sign = "+" if estimate.value >= 0 else ""
-    if not _bounded(estimate):
-        return f"{sign}{_number(estimate.value)} (no interval: too few groups)"
-    if estimate.significant:
-        return f"{sign}{_number(estimate.value)} [{_number(estimate.low)}, {_number(estimate.high)}]"
-    return f"{sign}{_number(estimate.value)}, no effect detected ({_range(estimate)})"
+    if estimate.significant and estimate.bounds is not None:
+        return f"{sign}{_number(estimate.value)}{_ends(estimate.bounds)}"
+    none = "" if estimate.bounds is None else ", no effect detected"
+    return f"{sign}{_number(estimate.value)}{none} ({_range(estimate)})"
+
+
+def _ends(bounds: Bounds) -> str:
+    """The interval behind a value: ` [.58, .66]`, or ` (median .60 [.58, .66])`."""
+    ends = f"[{_number(bounds.low)}, {_number(bounds.high)}]"
+    return f" {ends}" if bounds.of == "mean" else f" (median {_number(bounds.value)} {ends})"
 
 
 def _range(estimate: Estimate) -> str:
-    return f"between {_number(estimate.low)} and {_number(estimate.high)} is possible" if _bounded(estimate) else "no interval"
-
-
-def _bounded(estimate: Estimate) -> bool:
-    return math.isfinite(estimate.low) and math.isfinite(estimate.high)
+    found = estimate.bounds
+    if found is None:
+        return "no interval: too few groups" if estimate.over == "groups" else "no interval"
+    middle = "a median " if found.of == "median" else ""
+    return f"{middle}between {_number(found.low)} and {_number(found.high)} is possible"
 
 
 def _number(value: float | None) -> str:

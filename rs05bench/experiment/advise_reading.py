@@ -6,7 +6,7 @@ Scores, differences and intervals are those of `rs05bench.protocol.comparison`; 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def read_results(bench: Bench, card: TaskCard, plan: AdvicePlan, pool: Pool, run
         verdict=verdict,
         recommended=recommended,
         reaches=_scores(found, chosen),
-        drop=_advised(drop.drop, metric) if drop else None,
+        drop=drop.drop if drop else None,
         floors={model: _scores(found, point) for model, point in base.items() if model.startswith("floor/")},
         place_share=share,
         place_gain=gain,
@@ -134,7 +134,7 @@ def read_results(bench: Bench, card: TaskCard, plan: AdvicePlan, pool: Pool, run
 
 def _place(pool: Pool, found: Comparison, base: dict[str, Point], role: str, metric: str) -> Place | None:
     goodness = find_metric(metric).goodness
-    scores = {model: _advised(entry.estimate, metric) for model, point in base.items() if (entry := found.score(point, role)) is not None}
+    scores = {model: entry.estimate for model, point in base.items() if (entry := found.score(point, role)) is not None}
     scores = {model: score for model, score in scores.items() if np.isfinite(score.value)}
     models = sorted((name for name in scores if not name.startswith("floor/")), key=lambda name: (-goodness(scores[name].value), name))
     floors = sorted((name for name in scores if name.startswith("floor/")), key=lambda name: (-goodness(scores[name].value), name))
@@ -205,21 +205,7 @@ def _open_questions(
 
 def _scores(found: Comparison, point: Point) -> dict[str, Estimate]:
     scores = {role: entry for role in (HOME, ELSEWHERE) if (entry := found.score(point, role)) is not None}
-    return {role: _advised(entry.estimate, entry.metric) for role, entry in scores.items()}
-
-
-def _advised(estimate: Estimate, metric: str) -> Estimate:
-    """An estimate as advice gives it: without what few groups cannot know.
-
-    R2 has no lower end and a few groups lie far below the others, so the mean of few groups says little of the mean over all: Student's
-    95 % interval for it held 79 to 84 % of the time in states that the advice had not seen. Where one group more lies is
-    `Estimate.next_group`, which assumes no shape.
-    """
-    if estimate.over != "groups":
-        return estimate
-    unknown = float("nan")
-    shorter = replace(estimate, new_low=unknown, new_high=unknown)
-    return replace(shorter, low=unknown, high=unknown) if metric == "r2" else shorter
+    return {role: entry.estimate for role, entry in scores.items()}
 
 
 def _gains(pool: Pool, one: Point, other: Point, metric: str) -> dict[str, Estimate]:

@@ -2,7 +2,8 @@
 
 The main score is the mean over groups (regions, states, fires, years: what the split moves) of the score inside each group, because a
 person maps one region and not all of them together. Drops and differences are made inside each group on the same test units and then
-averaged, so a hard region does not pass for a bad transfer. Intervals are over groups and hold for groups like these. Where there is one
+averaged, so a hard region does not pass for a bad transfer. Intervals are over groups and hold for groups like these; a metric's
+declaration (`Metric.over_groups`) says whether they are for the mean or for the median over groups. Where there is one
 group only, its test blocks are resampled instead, and the record says so (`over = "blocks"`).
 
 Reports, advice, studies, verdicts and the leaderboard show what is made here and compute nothing of their own.
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import ProtocolError
 from rs05bench.protocol.compared_sides import Difference, Drop, GroupDrop, Score, Side, Term
-from rs05bench.protocol.inference.estimate import LEVEL, Estimate, limits
+from rs05bench.protocol.inference.estimate import LEVEL, Bounds, Estimate, limits
 from rs05bench.protocol.inference.hypothesis_tests import holm
 from rs05bench.protocol.inference.over_blocks import over_blocks
 from rs05bench.protocol.inference.over_groups import over_groups
@@ -183,7 +184,7 @@ def score_of_sums(fits: Sequence[Sums], metric: str, group_of: Mapping[str, str]
     grouped = [fit.regroup([group_of[name] for name in common]) for fit in lined]
     names = grouped[0].clusters if common else ()
     table = np.array([np.atleast_1d(fit.evaluate(metric, np.asarray(fit.vectors, dtype=np.float64))) for fit in grouped]).T
-    found = over_groups(table, names, within=limits(metric, [1.0]))
+    found = over_groups(table, names, within=limits(metric, [1.0]), of=find_metric(metric).over_groups)
     if len(names) != 1:
         return found
     of_blocks = over_blocks([[(1.0, fit)] for fit in lined], metric, within=limits(metric, [1.0]))
@@ -289,7 +290,7 @@ def _estimate(pool: Pool, side: Side, metric: str, *, test: bool, turn: float = 
         return None
     values = sum(weight * table.values for weight, table in zip(weights, tables, strict=True))
     within = limits(metric, weights)
-    found = over_groups(np.asarray(values), tables[0].groups, within=within, test=test, of_errors=metric == "r2" and len(tables) == 1)
+    found = over_groups(np.asarray(values), tables[0].groups, within=within, test=test, of=find_metric(metric).over_groups)
     if small := tables[0].small:
         note = f"{len(small)} of {len(small) + len(tables[0].groups)} groups have fewer than {LEAST_UNITS} test units and are left out."
         found = replace(found, note=f"{note} {found.note}".strip())
@@ -333,6 +334,7 @@ def _turned(entry: Difference) -> Difference:
         high=-effect.low,
         new_low=-effect.new_high,
         new_high=-effect.new_low,
+        median=effect.median and Bounds("median", -effect.median.value, -effect.median.high, -effect.median.low),
         points={group: -value for group, value in effect.points.items()},
     )
     return Difference(entry.second, entry.first, entry.metric, other, entry.right, entry.left, entry.digests)

@@ -255,7 +255,7 @@ def _above(pool: Pool, points: Sequence[Point], floors: Sequence[Point]) -> bool
     """Whether the mean of some models is above every floor held out, beyond chance."""
     pairs = [(Side.score(points, "test_ood"), Side.score(floor, "test_ood")) for floor in floors]
     made = differences(pool, pairs, _metric(pool, points[0]))
-    return all(entry is not None and entry.effect.low > 0 for entry in made)
+    return all(entry is not None and entry.effect.above_zero for entry in made)
 
 
 def _contrast(bench: _Bench, asked: _Asked, made: Difference) -> HypothesisContrast:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from rs05bench.protocol.metrics import find_metric
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -70,8 +72,8 @@ def comparison_html(found: Comparison) -> str:
             **{name: value for name, value in score.point._asdict().items() if name not in ("task", "target", "options")},
             "role": score.role,
             "score": score.estimate.value,
-            "low": score.estimate.low,
-            "high": score.estimate.high,
+            "low": ends.low if (ends := score.estimate.bounds) else float("nan"),
+            "high": ends.high if ends else float("nan"),
             "pooled": score.pooled,
             "groups": score.estimate.n_groups,
         }
@@ -83,17 +85,21 @@ def comparison_html(found: Comparison) -> str:
     def forest(axes: Axes) -> None:
         for place, score in enumerate(held):
             colour = TIER_STYLES[score.tier].colour
-            if score.estimate.has_interval:
-                axes.plot([score.estimate.low, score.estimate.high], [place, place], color=colour, linewidth=2, alpha=0.6)
+            if (ends := score.estimate.bounds) is not None:
+                axes.plot([ends.low, ends.high], [place, place], color=colour, linewidth=2, alpha=0.6)
             axes.plot(score.estimate.value, place, marker="o", color=colour)
         axes.set_yticks(range(len(held)), [f"{score.point.model}, {score.point.budget}" for score in held], fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel(f"{held[0].metric}, held out" if held[0].role == "test_ood" else held[0].metric)
 
     figure = drawn(forest, 6, 1 + 0.26 * len(held)) if held else None
-    return html(
-        f"Comparison by {found.by}", pd.DataFrame(rows), figure, "Mean over groups of the score inside each, with its 95 % interval."
-    )
+    return html(f"Comparison by {found.by}", pd.DataFrame(rows), figure, _intervals(held[0].metric if held else None))
+
+
+def _intervals(metric: str | None) -> str:
+    if metric is None or find_metric(metric).over_groups == "mean":
+        return "Mean over groups of the score inside each, with its 95 % interval."
+    return "Mean over groups of the score inside each; the 95 % interval is for the median over groups."
 
 
 def manifest_html(manifest: SplitManifest) -> str:

@@ -330,7 +330,7 @@ def _beats_floors(pool: Pool, point: Point, points: Sequence[Point]) -> bool:
         return False
     role = "test_ood" if pool.inside(point, "test_ood", name).groups else "test_id"
     made = differences(pool, [(Side.score(point, role), Side.score(floor, role)) for floor in floors])
-    return all(entry is not None and (entry.effect.low > 0 if entry.effect.has_interval else entry.effect.value > 0) for entry in made)
+    return all(entry is not None and (entry.effect.above_zero if entry.effect.bounds else entry.effect.value > 0) for entry in made)
 
 
 def _hybrid(runs: Runs) -> tuple[list[str], str]:

@@ -74,7 +74,9 @@ def answer(study: Study, leaders: Sequence[Lead]) -> Answer:
     lead, where, name = leaders[-1], elsewhere(section.lead_split), metric_name(section.metric)
     start = f"With {lead.labels:.0f} {section.labels_word} {where}"
     warnings = _below_baselines(study, section.lead_split, lead.budget, "test_ood")
-    if np.isfinite(lead.score["low"]) and says_nothing(float(lead.score["low"]), float(lead.score["high"]), section.metric):
+    ends = ("low", "high") if np.isfinite(lead.score["low"]) else ("median_low", "median_high")
+    low, high = (float(lead.score[name]) for name in ends)
+    if np.isfinite(low) and says_nothing(low, high, section.metric):
         return Answer(f"{start}, there are not enough groups to say which method is best.", warnings)
     if lead.tier == "floor":
         warnings.insert(0, "The best score needs no image: the labels follow the place, or the features do not help here.")
@@ -172,10 +174,7 @@ def _panel(chapter: Chapter, title: list[str]) -> Spec:
         }
     ]
     for rows, filled in ((home, False), (held, True)):
-        said = [
-            f"{model}, {where}: {with_interval(v, a, b)}"
-            for model, where, v, a, b in zip(*(rows[name] for name in ("model", "where", "value", "low", "high")), strict=True)
-        ]
+        said = [f"{row['model']}, {row['where']}: {with_interval(row)}" for row in rows.to_dict("records")]
         layers.append(
             {
                 "data": {"values": records(rows.assign(said=said)[["model", "value", "said"]])},

@@ -19,7 +19,7 @@ from rs05bench.report.evidence import ELSEWHERE, HOME, Key
 from rs05bench.report.facts import facts
 from rs05bench.report.loading import Section
 from rs05bench.report.score_sources import sources
-from rs05bench.report.style import bracket, metric_name, number, seconds, split_title
+from rs05bench.report.style import interval_of, metric_name, number, seconds, split_title
 from rs05bench.report.text_tables import ConfusionTable, Table
 
 
@@ -378,7 +378,7 @@ def summary_of(section: Section, table: pd.DataFrame) -> Table:
 def _cell(row: pd.Series, what: str) -> str:
     if what not in row or row[what] != row[what]:
         return "–"
-    return f"{number(row[what])} {bracket(row.get(f'{what}_low', np.nan), row.get(f'{what}_high', np.nan))}".rstrip()
+    return f"{number(row[what])} {interval_of(row, f'{what}_')}".rstrip()
 
 
 def sensitivity_of(section: Section) -> list[Table]:

@@ -12,13 +12,14 @@ import pandas as pd
 
 from rs05bench.protocol.compared_sides import Difference, Drop, Side
 from rs05bench.protocol.comparison import differences, drop_of, score_of, score_of_sums
-from rs05bench.protocol.inference.estimate import Estimate
+from rs05bench.protocol.inference.estimate import Bounds, Estimate
 from rs05bench.protocol.kept import KeptSums
 from rs05bench.protocol.metrics import Confusion, Sums
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.result import TIERS, Result
 from rs05bench.report.evidence import ELSEWHERE, HOME, Key, checked_pool
 from rs05bench.report.loading import Section
+from rs05bench.report.style import ENDS
 
 WHERE = {HOME: "at home", ELSEWHERE: "held out"}
 
@@ -152,6 +153,7 @@ def interval(fits: Sequence[Sums], metric: str, groups: Mapping[str, str]) -> Es
 
 def plain_estimate(estimate: Estimate) -> dict[str, Any]:
     """An estimate as columns of a frame."""
+    middle = estimate.median or Bounds("median", np.nan, np.nan, np.nan)
     return {
         "value": estimate.value,
         "low": estimate.low,
@@ -159,6 +161,10 @@ def plain_estimate(estimate: Estimate) -> dict[str, Any]:
         "p": estimate.p,
         "new_low": estimate.new_low,
         "new_high": estimate.new_high,
+        "new_level": estimate.new_level,
+        "median": middle.value,
+        "median_low": middle.low,
+        "median_high": middle.high,
         "over": estimate.over,
         "groups": estimate.n_groups,
         "blocks": estimate.n_blocks,
@@ -234,7 +240,7 @@ def leads(study: Study) -> list[Lead]:
 
 
 def _tested(gap: Difference | None) -> Estimate | None:
-    return gap.effect if gap is not None and gap.effect.has_interval else None
+    return gap.effect if gap is not None and gap.effect.p is not None else None
 
 
 def compare_models(study: Study, pairs: Sequence[tuple[str, str, str, str]], role: str = ELSEWHERE) -> list[Difference | None]:
@@ -284,9 +290,7 @@ def costs(study: Study) -> pd.DataFrame:
                 "model": point["model"],
                 "tier": point["tier"],
                 "labels": point["labels"],
-                "value": point["value"],
-                "low": point["low"],
-                "high": point["high"],
+                **{name: point[name] for name in ENDS},
                 "fit_s": _median(cost.fit_s for cost in measured),
                 "predict_s_per_1000": _median(cost.predict_s_per_1000 for cost in measured),
                 "peak_memory_mb": _median(cost.peak_memory_mb for cost in measured),
@@ -325,18 +329,17 @@ def summary_table(study: Study, dropped: pd.DataFrame, cells: pd.DataFrame) -> p
         cells: A row a cell (`rs05bench.experiment.results.results_table`).
     """
     wide = study.estimates.pivot_table(
-        index=["split", "tier", "model", "budget", "labels"], columns="role", values=["value", "low", "high"], sort=False, dropna=False
+        index=["split", "tier", "model", "budget", "labels"], columns="role", values=list(ENDS), sort=False, dropna=False
     )
-    wide = wide.dropna(how="all")
+    wide = wide.dropna(how="all").dropna(how="all", axis=1)
     names = {HOME: "home", ELSEWHERE: "held_out"}
     wide.columns = [f"{names[role]}{'' if what == 'value' else '_' + what}" for what, role in wide.columns]
     wide = wide.reset_index()
     overall = dropped[dropped["region"] == "all"] if not dropped.empty else pd.DataFrame(columns=["split", "model", "budget"])
     if not overall.empty:
-        picked = overall[["split", "model", "budget", "value", "low", "high"]]
-        wide = wide.merge(
-            picked.rename(columns={"value": "drop", "low": "drop_low", "high": "drop_high"}), on=["split", "model", "budget"], how="left"
-        )
+        picked = overall[["split", "model", "budget", *ENDS]].dropna(how="all", axis=1)
+        names = {name: "drop" if name == "value" else f"drop_{name}" for name in ENDS}
+        wide = wide.merge(picked.rename(columns=names), on=["split", "model", "budget"], how="left")
     means = {
         name: (name, "mean")
         for name in ("ece_debiased_ood", "coverage90_ood", "fit_s", "predict_s_per_1000", "peak_memory_mb")

@@ -32,7 +32,7 @@ def facts(study: Study, leaders: list[Lead], dropped: pd.DataFrame) -> list[tupl
                 "The fall",
                 f"On the same ground, {lead.model} has {name} {number(row['home'])} with labels from there and "
                 f"{number(row['held_out'])} without: a drop of "
-                f"{with_interval(row['value'], row['low'], row['high'])}.",
+                f"{with_interval(row)}.",
             )
         )
     floor = study.representatives.get("floor")
@@ -41,8 +41,7 @@ def facts(study: Study, leaders: list[Lead], dropped: pd.DataFrame) -> list[tupl
         found.append(
             (
                 "The floor",
-                f"{floor}, which sees no image, has {name} {with_interval(at_home['value'], at_home['low'], at_home['high'])} at home and "
-                f"{with_interval(held['value'], held['low'], held['high'])} held out.",
+                f"{floor}, which sees no image, has {name} {with_interval(at_home)} at home and {with_interval(held)} held out.",
             )
         )
     chance = study.point("random", lead.model, budget, HOME)
@@ -50,7 +49,7 @@ def facts(study: Study, leaders: list[Lead], dropped: pd.DataFrame) -> list[tupl
         found.append(
             (
                 "Sanity only",
-                f"A random split would have promised {with_interval(chance['value'], chance['low'], chance['high'])} for {lead.model}.",
+                f"A random split would have promised {with_interval(chance)} for {lead.model}.",
             )
         )
     found += _power(study, lead, split, name)

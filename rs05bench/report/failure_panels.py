@@ -19,10 +19,7 @@ def group_panel(rows: pd.DataFrame, column: str, domain: list[float], metric: st
     order = rows.groupby("group")["value"].mean().sort_values().index.tolist()
     named = {group: int(units) for group, units in rows.groupby("group")["units"].max().items()}
     drawn = rows.assign(
-        said=[
-            f"{group}, {model}: {with_interval(v, a, b)}"
-            for group, model, v, a, b in zip(*(rows[name] for name in ("group", "model", "value", "low", "high")), strict=True)
-        ],
+        said=[f"{row['group']}, {row['model']}: {with_interval(row)}" for row in rows.to_dict("records")],
         group=[f"{group} ({named[group]:,})" for group in rows["group"]],
     )
     y = {

@@ -29,7 +29,7 @@ KEYS = ("region", "side", "score")
 
 def _said(rows: pd.DataFrame, metric: str, count: str = "", counted: str = "") -> list[str]:
     """Model, score and interval of each row, for its mark."""
-    scores = [with_interval(v, a, b) for v, a, b in zip(rows["value"], rows["low"], rows["high"], strict=True)]
+    scores = [with_interval(row) for row in rows.to_dict("records")]
     amounts = [f", {value:.0f} {counted}" for value in rows[count]] if count else [""] * len(rows)
     return [f"{model}{more}: {metric_name(metric)} {text}" for model, more, text in zip(rows["model"], amounts, scores, strict=True)]
 
@@ -179,7 +179,7 @@ def slope_panel(rows: pd.DataFrame, tier: str, domain: list[float], metric: str)
     }
     y = {"type": "quantitative", "scale": {"domain": domain, "nice": False, "zero": False}, "title": metric_name(metric)}
     row = overall.iloc[0]
-    told = f"drop {with_interval(row['value'], row['low'], row['high'])}"
+    told = f"drop {with_interval(row)}"
     return {
         "title": {"text": str(row["model"]), "subtitle": f"{tier}: {told}"},
         "layer": [

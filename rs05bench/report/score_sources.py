@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from rs05bench.protocol.cell_record import Provenance
 from rs05bench.protocol.metrics import find_metric
+from rs05bench.protocol.metrics.declaration import Centre
 from rs05bench.protocol.pooling import LEAST_UNITS
 from rs05bench.report.data import Study
 from rs05bench.report.style import metric_name
+
+_INTERVALS: dict[Centre, str] = {
+    "mean": "for the mean, by Student's t over groups (with the variation over seeds from three seeds on, two-way clustering, Cameron, "
+    "Gelbach & Miller 2011). Fewer than three groups give none.",
+    "median": "for the median over groups, by order statistics and the sign test: a few groups lie far below the rest, and no interval for "
+    "their mean held as often as it said. Fewer than six groups give none.",
+}
 
 
 def sources(study: Study) -> list[tuple[str, str]]:
@@ -25,9 +33,9 @@ def sources(study: Study) -> list[tuple[str, str]]:
     found.append(
         (
             "Intervals and p-values",
-            "95 %, Student's t over groups (with the variation over seeds from three seeds on, two-way clustering, Cameron, Gelbach & "
-            "Miller 2011): they hold for groups like these, and `new_low`, `new_high` for one new group. A split with one group is "
-            "resampled by its test blocks, and its rows say `over = blocks`. Fewer than three groups give no interval.",
+            f"95 %, {_INTERVALS[find_metric(section.metric).over_groups]} They hold for groups like these, and `new_low`, "
+            "`new_high` for one new group with probability `new_level`. A split with one group is resampled by its test blocks, and "
+            "its rows say `over = blocks`.",
         )
     )
     found.append(("Leads", "Paired by group and seed; p-values are corrected over all budgets (Holm 1979)."))

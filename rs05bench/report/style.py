@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from rs05bench.protocol.hashing import text_digest
@@ -65,9 +66,22 @@ def bracket(low: float, high: float, digits: int = 2) -> str:
     return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
-def with_interval(value: float, low: float, high: float) -> str:
+ENDS = ("value", "low", "high", "median", "median_low", "median_high")
+"""Columns of an estimate: the mean over groups, its interval, and, where the mean has none, the median with its own."""
+
+
+def interval_of(row: Mapping[str, Any], prefix: str = "") -> str:
+    """The interval of an estimate's columns: `[.64, .77]`, `median .70 [.64, .77]`, or empty where there is none."""
+    ends = bracket(row.get(f"{prefix}low", math.nan), row.get(f"{prefix}high", math.nan))
+    middle = row.get(f"{prefix}median", math.nan)
+    if ends or not math.isfinite(middle):
+        return ends
+    return f"median {number(middle)} {bracket(row[f'{prefix}median_low'], row[f'{prefix}median_high'])}".rstrip()
+
+
+def with_interval(row: Mapping[str, Any]) -> str:
     """`.71 [.64, .77]`."""
-    return f"{number(value)} {bracket(low, high)}".rstrip()
+    return f"{number(row['value'])} {interval_of(row)}".rstrip()
 
 
 def seconds(value: float | None) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rs05bench.protocol.atomic import write_text
-from rs05bench.protocol.inference.estimate import Estimate
+from rs05bench.protocol.inference.estimate import Bounds, Estimate
 from rs05bench.protocol.inference.power import detectable
 from rs05bench.protocol.result import Result
 
@@ -48,7 +48,7 @@ class Row:
     @property
     def reading(self) -> str:
         """What the corrected test says."""
-        if not self.effect.has_interval:
+        if self.effect.p is None:
             return "no interval"
         if not self.effect.significant:
             return "no significant difference"
@@ -57,7 +57,8 @@ class Row:
 
 def digest_of(rows: Sequence[Row]) -> str:
     """Twelve hex digits over labels and numbers to two decimals, which the sentences of a page are written for."""
-    text = "\n".join(f"{row.label}|{row.effect.value:.2f}|{row.effect.low:.2f}|{row.effect.high:.2f}|{row.reading}" for row in rows)
+    ends = [row.effect.bounds or Bounds("mean", np.nan, np.nan, np.nan) for row in rows]
+    text = "\n".join(f"{r.label}|{r.effect.value:.2f}|{e.low:.2f}|{e.high:.2f}|{r.reading}" for r, e in zip(rows, ends, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -94,8 +95,9 @@ def write_page(
             "first": row.first,
             "second": row.second,
             "difference": row.effect.value,
-            "low": row.effect.low,
-            "high": row.effect.high,
+            "median": row.effect.median.value if row.effect.median else np.nan,
+            "low": row.effect.bounds.low if row.effect.bounds else np.nan,
+            "high": row.effect.bounds.high if row.effect.bounds else np.nan,
             "p_holm": row.effect.p_holm,
             "detectable": row.detectable,
             "over": row.effect.over,
@@ -134,9 +136,9 @@ def forest(rows: Sequence[Row], path: Path, title: str) -> None:
     axes = figure.subplots()
     for at, row in enumerate(rows):
         colour, marker = {"higher": (HIGHER, "^"), "lower": (LOWER, "v")}.get(row.reading, (OPEN, "o"))
-        if np.isfinite(row.effect.low):
-            axes.plot([row.effect.low, row.effect.high], [at, at], color=colour, linewidth=1.6)
-        axes.plot(row.effect.value, at, marker=marker, color=colour, markersize=6)
+        if (ends := row.effect.bounds) is not None:
+            axes.plot([ends.low, ends.high], [at, at], color=colour, linewidth=1.6)
+        axes.plot(row.effect.median.value if row.effect.median else row.effect.value, at, marker=marker, color=colour, markersize=6)
     axes.axvline(0, color="0.4", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
     axes.invert_yaxis()

@@ -21,6 +21,8 @@ from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol import TaskCard
 from rs05bench.protocol.comparison import compare
 from rs05bench.protocol.inference.estimate import Estimate
+from rs05bench.protocol.inference.over_groups import over_groups
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.pooling import Point, Pool
 
 CARD = """
@@ -237,16 +239,22 @@ def test_too_few_groups_give_no_interval(asked):
     assert ".50 (no interval: too few groups)" in text[0]
 
 
+def of_groups(asked, values):
+    """What advice gives of values inside groups, by the declaration of R2."""
+    values = np.asarray(values, dtype=float)
+    score = over_groups(values[:, None], [chr(97 + at) for at in range(len(values))], of=find_metric("r2").over_groups)
+    elsewhere = dataclasses.replace(asked[1].elsewhere, score=score)
+    return lines(dataclasses.replace(asked[1], metric="r2", elsewhere=elsewhere, reaches={"test_ood": score}))
+
+
 def test_a_new_group_lies_in_the_range_of_the_groups_with_the_probability_it_has(asked):
-    points = {"a": 0.1, "b": -0.4, "c": 0.3, "d": 0.2}
-    score = dataclasses.replace(asked[1].elsewhere.score, points=points, over="groups", n_groups=4)
-    text = "\n".join(lines(dataclasses.replace(asked[1], elsewhere=dataclasses.replace(asked[1].elsewhere, score=score))))
+    text = "\n".join(of_groups(asked, [0.1, -0.4, 0.3, 0.2]))
     assert "lies between -.40 and .30 with a probability of 60 %, the range of these 4; 95 % needs 39." in text
+    assert "R2 .05 (no interval: too few groups)" in text
 
 
-def test_the_mean_r2_of_groups_is_given_without_an_interval(asked):
-    bare = dataclasses.replace(estimate(0.5, float("nan"), float("nan")), n_groups=12)
-    assert ".50 (mean of 12)" in lines(dataclasses.replace(asked[1], metric="r2", reaches={"test_ood": bare}))[0]
+def test_an_r2_has_the_interval_of_its_median(asked):
+    assert "R2 -.08 (median .25 [-2.00, .50])" in of_groups(asked, [0.5, 0.4, 0.1, 0.2, 0.3, -2.0])[0]
 
 
 def test_units_without_positions_are_called_so(asked):

@@ -14,6 +14,7 @@ from rs05bench.errors import ProtocolError
 from rs05bench.protocol.compared_sides import Side
 from rs05bench.protocol.comparison import cell_drops, compare, differences
 from rs05bench.protocol.inference.over_groups import over_groups
+from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.pooling import Point, Pool
 from tests.protocol.toy import World
 
@@ -282,15 +283,47 @@ def test_a_reference_that_nobody_ran_is_named(two):
         compare(two[0][0], by="colour")
 
 
-def test_the_prediction_interval_of_an_r2_is_made_on_the_logarithm_of_its_errors():
-    r2 = np.array([0.6, 0.4, 0.1, -0.9, -3.0])
-    found = over_groups(r2[:, None], "abcde", of_errors=True)
-    errors = np.log(1 - r2)
-    reach = stats.t.ppf(0.975, 4) * errors.std(ddof=1) * np.sqrt(1 + 1 / 5)
-    assert (found.new_low, found.new_high) == pytest.approx((1 - np.exp(errors.mean() + reach), 1 - np.exp(errors.mean() - reach)))
-    assert found.new_high < 1
-    plain = over_groups(r2[:, None], "abcde")
-    assert (found.value, found.low, found.high) == (plain.value, plain.low, plain.high)
+def test_an_r2_over_groups_has_the_interval_and_the_test_of_a_median():
+    r2 = np.array([0.6, 0.4, 0.1, -0.9, -3.0, 0.2, 0.3, 0.5])
+    found = over_groups(r2[:, None], "abcdefgh", of=find_metric("r2").over_groups, test=True)
+    exact = stats.quantile_test(r2, q=0, p=0.5).confidence_interval(0.95)
+    assert (found.value, found.median.value) == pytest.approx((r2.mean(), np.median(r2)))
+    assert (found.median.low, found.median.high) == (exact.low, exact.high)
+    assert np.isnan([found.low, found.high, found.se]).all()
+    # Most groups are above zero and the mean is below: no direction can be claimed.
+    assert found.p == 1
+    turned = over_groups((r2 + 1)[:, None], "abcdefgh", of="median", test=True)
+    assert turned.p == pytest.approx(stats.binomtest(7, 8).pvalue)
+
+
+def test_five_groups_are_not_enough_for_a_median():
+    found = over_groups(np.arange(1.0, 6)[:, None], "abcde", of="median", test=True)
+    assert found.bounds is None
+    assert "5 groups are not enough" in found.note
+    assert not found.significant
+
+
+def test_a_median_holds_as_often_as_it_says_where_a_few_groups_lie_far_below():
+    rng = np.random.default_rng(0)
+    draws = 1 - np.exp(0.5 + 0.9 * rng.standard_normal((800, 8)))
+    said = [over_groups(row[:, None], "abcdefgh", of="median") for row in draws]
+    held = np.mean([one.median.low <= 1 - np.exp(0.5) <= one.median.high for one in said])
+    by_t = [over_groups(row[:, None], "abcdefgh") for row in draws]
+    assert held >= 0.95
+    assert np.mean([one.low <= 1 - np.exp(0.5 + 0.9**2 / 2) <= one.high for one in by_t]) < 0.9
+
+
+def test_a_comparison_of_r2_gives_medians_and_turns_them_round():
+    world = World("regression", n=400, states=7)
+    strong = world.results(seeds=(0,))[0]
+    weak = world.results(model="raw/rf", tier="raw", seeds=(0,), at_home=0.5, elsewhere=0.2)[0]
+    found = compare([*strong, *weak])
+    (score,) = [entry.estimate for entry in found.scores if entry.role == HELD and entry.point.model == "raw/rf"]
+    assert score.median.value == pytest.approx(np.median(list(score.points.values())))
+    entry = next(entry for entry in found.differences if entry.first.terms[0].role == HELD)
+    (one,), (other,) = entry.first.points, entry.second.points
+    turned = found.difference(other, one, HELD).effect
+    assert (turned.median.low, turned.median.high) == (-entry.effect.median.high, -entry.effect.median.low)
 
 
 @pytest.mark.parametrize(("groups", "level"), [(4, 3 / 5), (8, 7 / 9), (39, 0.95), (80, 77 / 81), (400, 381 / 401)])
@@ -298,7 +331,7 @@ def test_the_next_group_lies_between_order_statistics_with_the_probability_state
     rng = np.random.default_rng(groups)
     # The share is that of a beta distribution whatever the population: a rank is uniform over n + 1 places (Wilks 1941).
     draws = 1 - np.exp(rng.standard_normal((600, groups + 1)) ** 3)
-    found = [over_groups(row[:-1, None], [f"g{i}" for i in range(groups)], of_errors=True).next_group for row in draws]
+    found = [over_groups(row[:-1, None], [f"g{i}" for i in range(groups)], of="median").next_group for row in draws]
     assert found[0].level == pytest.approx(level)
     held = np.mean([one.low <= row[-1] <= one.high for one, row in zip(found, draws, strict=True)])
     assert held == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 600))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from rs05bench.protocol.metrics import find_metric
+from rs05bench.protocol.metrics.declaration import Centre
 
 LEVEL = 0.95
 LEAST = 3
@@ -20,11 +20,11 @@ Over = Literal["groups", "blocks", "draws"]
 
 
 class NextGroup(NamedTuple):
-    """Where the value of one group more lies, with a probability that needs no assumption on how groups differ.
+    """Where the value of one group more lies.
 
     Attributes:
-        low: Lower end, the value of a group.
-        high: Upper end, the value of a group.
+        low: Lower end.
+        high: Upper end.
         level: Probability that the next group lies between them.
         groups: Groups it rests on.
     """
@@ -33,6 +33,22 @@ class NextGroup(NamedTuple):
     high: float
     level: float
     groups: int
+
+
+class Bounds(NamedTuple):
+    """An interval, and what it is for.
+
+    Attributes:
+        of: `mean` or `median` over groups.
+        value: That mean or median.
+        low: Lower end; NaN where there are too few groups.
+        high: Upper end.
+    """
+
+    of: Centre
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -52,8 +68,10 @@ class Estimate:
         n_seeds: Fits whose variation is part of the standard error (1 = it is not).
         p: Two-sided p-value of no difference; None for a score.
         p_holm: `p` corrected over the list of comparisons this one was made in (Holm 1979); None where it was made alone.
-        new_low: Lower end of the prediction interval: where the value of one new group lies with probability `level`.
+        new_low: Lower end of where the value of one new group lies.
         new_high: Upper end.
+        new_level: With which probability: `level`, or less where order statistics of few groups cannot give it.
+        median: Median over groups with its interval, for metrics whose mean over groups has none; None for all others.
         points: The value of each group.
         note: What a reader has to know, in a sentence; empty when nothing.
     """
@@ -71,13 +89,21 @@ class Estimate:
     p_holm: float | None = None
     new_low: float = float("nan")
     new_high: float = float("nan")
+    new_level: float = float("nan")
+    median: Bounds | None = None
     points: dict[str, float] = field(default_factory=dict)
     note: str = ""
 
     @property
-    def has_interval(self) -> bool:
-        """Whether an interval could be given."""
-        return bool(np.isfinite(self.se))
+    def bounds(self) -> Bounds | None:
+        """The interval that can be given: for the mean over groups, or for their median; None where there is none."""
+        found = self.median or Bounds("mean", self.value, self.low, self.high)
+        return found if np.isfinite(found.low) and np.isfinite(found.high) else None
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether the interval lies above zero."""
+        return self.bounds is not None and self.bounds.low > 0 and self.value > 0
 
     @property
     def significant(self) -> bool:
@@ -92,24 +118,19 @@ class Estimate:
 
     @property
     def next_group(self) -> NextGroup | None:
-        """Where one group more lies, from order statistics of the groups there are; None for fewer than three, or for blocks.
-
-        Of n + 1 groups drawn from one population, the last one lies between the r-th smallest and the r-th largest of the other n with
-        probability (n + 1 - 2r) / (n + 1) (Wilks 1941, https://doi.org/10.1214/aoms/1177731788). r is the largest for which this is at
-        least `level`. Fewer than 39 groups cannot give 95 %: then their whole range is taken, with the probability it has.
-        """
-        known = sorted(value for value in self.points.values() if np.isfinite(value))
-        count = len(known)
-        if self.over != "groups" or count < LEAST:
+        """Where one group more lies; None for fewer than three groups, or for blocks."""
+        if not np.isfinite(self.new_level):
             return None
-        rank = max(1, math.floor((1 - self.level) * (count + 1) / 2 + 1e-9))
-        return NextGroup(known[rank - 1], known[-rank], (count + 1 - 2 * rank) / (count + 1), count)
+        return NextGroup(self.new_low, self.new_high, self.new_level, self.n_groups)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; a number that is not defined becomes None."""
         record = asdict(self)
-        for name in ("value", "low", "high", "se", "p", "p_holm", "new_low", "new_high"):
+        for name in ("value", "low", "high", "se", "p", "p_holm", "new_low", "new_high", "new_level"):
             record[name] = record[name] if record[name] is not None and np.isfinite(record[name]) else None
+        if self.median is not None:
+            ends = {name: value for name, value in self.median._asdict().items() if name != "of"}
+            record["median"] = {name: value if np.isfinite(value) else None for name, value in ends.items()}
         record["points"] = {name: value if np.isfinite(value) else None for name, value in self.points.items()}
         return record
 

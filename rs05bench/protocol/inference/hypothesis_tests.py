@@ -1,4 +1,4 @@
-"""P-values of many comparisons."""
+"""The sign test, and p-values of many comparisons."""
 
 from __future__ import annotations
 
@@ -26,3 +26,20 @@ def holm(p_values: Sequence[float] | NDArray) -> NDArray[np.float64]:
     adjusted = np.full(p.shape, np.nan)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
     return adjusted
+
+
+def sign_test(differences: NDArray) -> NDArray[np.float64]:
+    """Two-sided p-values of "as many groups above zero as below", exact whatever the shape of the differences (Arbuthnott 1710).
+
+    Args:
+        differences: (..., groups); groups without a difference are left out.
+
+    Returns:
+        (...); 1 where the mean has not the sign that most groups have, for then no direction can be claimed.
+    """
+    from scipy.special import bdtrc
+
+    table = np.asarray(differences, dtype=np.float64)
+    above, below = (table > 0).sum(axis=-1), (table < 0).sum(axis=-1)
+    p = np.minimum(1.0, 2 * bdtrc(np.maximum(above, below) - 1.0, above + below, 0.5))
+    return np.where((above + below > 0) & (np.sign(table.mean(axis=-1)) == np.sign(above - below)), p, 1.0)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rs05bench.protocol.inference.estimate import LEAST, LEVEL, Estimate
 
 POWER = 0.8
@@ -40,7 +43,24 @@ def detectable_difference(spread: float, groups: int, *, level: float = LEVEL, p
 
 
 def detectable(estimate: Estimate) -> float:
-    """The same for a difference that was made: its own spread over its own groups; NaN where it is not over groups."""
-    if estimate.over != "groups" or not estimate.has_interval:
+    """The same for a difference that was made: its own spread over its own groups; NaN where it is not over groups.
+
+    Where the sign test decides, it is the shift of the median that puts so many groups on one side that the test finds it.
+    """
+    if estimate.over != "groups":
         return float("nan")
+    if estimate.median is not None:
+        return _by_signs(np.array([value for value in estimate.points.values() if math.isfinite(value)]), estimate.level)
     return detectable_difference(estimate.se * math.sqrt(estimate.n_groups), estimate.n_groups, level=estimate.level)
+
+
+def _by_signs(differences: NDArray[np.float64], level: float) -> float:
+    from scipy.special import bdtrc, bdtri
+
+    count = len(differences)
+    needed = next((k for k in range(count // 2 + 1, count + 1) if 2 * bdtrc(k - 1, count, 0.5) <= 1 - level), None)
+    if needed is None:
+        return float("nan")
+    # The share of groups above zero at which at least `needed` of them are so with this probability.
+    share = float(bdtri(needed - 1, count, 1 - POWER))
+    return float(np.median(differences) - np.quantile(differences, 1 - share))

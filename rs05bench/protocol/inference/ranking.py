@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.protocol.inference.estimate import LEAST, LEVEL
-from rs05bench.protocol.inference.hypothesis_tests import holm
+from rs05bench.protocol.inference.hypothesis_tests import holm, sign_test
+from rs05bench.protocol.metrics.declaration import Centre
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +28,16 @@ class RankRange:
     high: int | None = None
 
 
-def rank_ranges(goodness: NDArray, level: float = LEVEL) -> list[RankRange]:
-    """Ranks with their ranges, from paired t-tests over groups, Holm-adjusted over the opponents of each model.
+def rank_ranges(goodness: NDArray, level: float = LEVEL, of: Centre = "mean") -> list[RankRange]:
+    """Ranks with their ranges, from paired tests over groups (t, or signs), Holm-adjusted over the opponents of each model.
 
     A model's rank lies in its range with at least 95 % confidence (Mogstad, Romano, Shaikh & Wilhelm 2024,
-    https://doi.org/10.1093/restud/rdad006, with t-tests for their bootstrap: groups are few).
+    https://doi.org/10.1093/restud/rdad006, with t-tests or sign tests for their bootstrap: groups are few).
 
     Args:
         goodness: (models, groups) scores turned so that more is better; all models on the same groups.
         level: Confidence of each range.
+        of: What differences over groups are tested (`Metric.over_groups`).
     """
     table = np.asarray(goodness, dtype=np.float64)
     mean = table.mean(axis=1)
@@ -52,7 +54,7 @@ def rank_ranges(goodness: NDArray, level: float = LEVEL) -> list[RankRange]:
         with np.errstate(divide="ignore", invalid="ignore"):
             p = 2 * stdtr(groups - 1, -np.abs(gap) / error)
         # Groups that differ by exactly the same amount leave no doubt; equal ones leave all of it.
-        p = np.where(error > 0, p, np.where(gap == 0, 1.0, 0.0))
+        p = sign_test(difference) if of == "median" else np.where(error > 0, p, np.where(gap == 0, 1.0, 0.0))
         p[i] = np.nan
         apart = np.nan_to_num(holm(p), nan=1.0) <= 1 - level
         better, worse = int((apart & (gap > 0)).sum()), int((apart & (gap < 0)).sum())
@@ -77,7 +79,7 @@ class RankAcross:
     tables: int
 
 
-def ranks_across(tables: Sequence[Mapping[str, NDArray]], level: float = LEVEL) -> dict[str, RankAcross]:
+def ranks_across(tables: Sequence[Mapping[str, NDArray]], of: Sequence[Centre], level: float = LEVEL) -> dict[str, RankAcross]:
     """Mean ranks over tables, each with an interval that holds the mean of the true ranks with at least `level` confidence.
 
     A name that takes part in T tables has in each a range of confidence 1 - (1 - level) / T, so that all T hold together (Bonferroni);
@@ -85,6 +87,7 @@ def ranks_across(tables: Sequence[Mapping[str, NDArray]], level: float = LEVEL) 
 
     Args:
         tables: Per table, name -> scores by group, turned so that more is better; all names of a table on the same groups.
+        of: What differences over groups of each table are tested (`Metric.over_groups`).
         level: Confidence of each interval.
     """
     counts: dict[str, int] = {}
@@ -92,10 +95,10 @@ def ranks_across(tables: Sequence[Mapping[str, NDArray]], level: float = LEVEL) 
         for name in table:
             counts[name] = counts.get(name, 0) + 1
     ranges: dict[str, list[RankRange]] = {name: [] for name in counts}
-    for table in tables:
+    for table, centre in zip(tables, of, strict=True):
         names = list(table)
         goodness = np.asarray([table[name] for name in names])
-        at = {count: rank_ranges(goodness, 1 - (1 - level) / count) for count in {counts[name] for name in names}}
+        at = {count: rank_ranges(goodness, 1 - (1 - level) / count, centre) for count in {counts[name] for name in names}}
         for place, name in enumerate(names):
             ranges[name].append(at[counts[name]][place])
     return {name: _mean(found) for name, found in ranges.items()}

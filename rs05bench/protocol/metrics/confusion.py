@@ -312,6 +312,7 @@ def _iou(parts: ConfusionParts) -> NDArray:
 
 @metric(
     "area_error",
+    over_groups="median",
     sums=Confusion,
     tasks=MAPS,
     range=(0, math.inf),

@@ -11,6 +11,7 @@ from rs05bench.errors import ProtocolError
 
 Task = Literal["classification", "segmentation", "regression"]
 LABELLED: tuple[Task, ...] = ("classification", "segmentation")
+Centre = Literal["mean", "median"]
 CLASS = "<class>"
 Formula = TypeVar("Formula", bound=Callable[..., Any])
 
@@ -31,6 +32,8 @@ class Metric:
         sums: The kind of sums it is a function of; None where it needs the units themselves.
         title: How reports write it, where not as `name`.
         variant_of: The metric whose formula it has, over probabilities after scaling.
+        over_groups: What an interval and a test over groups are for: the `mean` of the values inside groups (Student's t), or, where a few
+            groups lie far from the rest and t does not hold the mean, their `median` (order statistics and the sign test).
     """
 
     name: str
@@ -43,6 +46,7 @@ class Metric:
     sums: type[Any] | None = None
     title: str = ""
     variant_of: str = ""
+    over_groups: Centre = "mean"
 
     @property
     def higher_is_better(self) -> bool | None:
@@ -79,6 +83,7 @@ def metric(
     source: str = "",
     sums: type[Any] | None = None,
     title: str = "",
+    over_groups: Centre = "mean",
 ) -> Callable[[Formula], Formula]:
     """Declares a metric: the decorated function is its formula. Arguments as the fields of `Metric`.
 
@@ -89,7 +94,7 @@ def metric(
     """
 
     def declare(function: Formula) -> Formula:
-        add(Metric(name, function, words, source, range, better, tasks, sums, title))
+        add(Metric(name, function, words, source, range, better, tasks, sums, title, over_groups=over_groups))
         return function
 
     return declare
@@ -132,7 +137,7 @@ def markdown_table() -> str:
     def end(value: float) -> str:
         return {math.inf: "up", -math.inf: "-inf"}.get(value, f"{value:.3g}")
 
-    lines = ["| name | definition | range | better | source |", "|---|---|---|---|---|"]
+    lines = ["| name | definition | range | better | interval over groups | source |", "|---|---|---|---|---|---|"]
     for known in METRICS.values():
         low, high = known.range
         span = (
@@ -144,5 +149,5 @@ def markdown_table() -> str:
         )
         better = known.better if isinstance(known.better, str) else f"{known.better:g}"
         words = known.words.replace("|", r"\|")
-        lines.append(f"| `{known.name}` | {words} | {span} | {better} | {known.source or '-'} |")
+        lines.append(f"| `{known.name}` | {words} | {span} | {better} | {known.over_groups} | {known.source or '-'} |")
     return "\n".join(lines)

@@ -172,6 +172,7 @@ def covered(y: Array, interval: Array) -> NDArray[np.bool_]:
     range=(-math.inf, 1),
     better="higher",
     title="R²",
+    over_groups="median",
     words="1 - SSE / SST about the mean of the scored truth; NaN for fewer than two values or a constant truth",
 )
 def _r2(parts: MomentParts) -> NDArray:

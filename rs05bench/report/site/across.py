@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from rs05bench.protocol.inference.over_groups import over_groups
 from rs05bench.protocol.inference.ranking import RankAcross, rank_ranges, ranks_across
+from rs05bench.protocol.metrics import find_metric
+from rs05bench.protocol.metrics.declaration import Centre
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.site.rank_words import goodness_of
-from rs05bench.report.site.records import BoardTable, Leaderboard, Row
-from rs05bench.report.site.view import budget_words, rank_words
-from rs05bench.report.style import bracket, signed
+from rs05bench.report.site.records import BoardTable, Leaderboard, Row, Spread
+from rs05bench.report.site.view import budget_words, interval, rank_words
+from rs05bench.report.style import signed
 
 TRACK = "deployment"
 
@@ -35,7 +37,7 @@ def by_model(board: Leaderboard, tables: list[BoardTable]) -> list[dict[str, Any
             best[board.entries[slug].model.name] = slug
         slugs.append(best)
         scores.append({name: good[slug] for name, slug in best.items()})
-    rows = _rows(scores)
+    rows = _rows(scores, tables)
     for row in rows:
         chosen = [found.get(row["name"]) for found in slugs]
         row["slugs"] = chosen
@@ -52,12 +54,16 @@ def by_tier(board: Leaderboard, tables: list[BoardTable]) -> list[dict[str, Any]
         for slug, good in goodness_of(table, board, TRACK, middle(table)).items():
             members[board.entries[slug].model.tier].append(good)
         scores.append({tier: np.mean(found, axis=0) for tier, found in members.items()})
-    return _rows(scores)
+    return _rows(scores, tables)
 
 
-def _rows(scores: list[dict[str, NDArray]]) -> list[dict[str, Any]]:
-    across = ranks_across(scores)
-    ranges = [dict(zip(table, rank_ranges(np.asarray(list(table.values()))), strict=True)) if table else {} for table in scores]
+def _rows(scores: list[dict[str, NDArray]], tables: list[BoardTable]) -> list[dict[str, Any]]:
+    of = [find_metric(table.metric).over_groups for table in tables]
+    across = ranks_across(scores, of)
+    ranges = [
+        dict(zip(table, rank_ranges(np.asarray(list(table.values())), of=centre), strict=True)) if table else {}
+        for table, centre in zip(scores, of, strict=True)
+    ]
     rows = []
     for name, found in across.items():
         cells = [rank_words(table[name]) if name in table else None for table in ranges]
@@ -77,7 +83,10 @@ def label_gains(board: Leaderboard, tables: list[BoardTable]) -> list[dict[str, 
     rows = []
     for table in tables:
         for fewer, more in zip(table.budgets, table.budgets[1:], strict=False):
-            steps = {tier: _gain(found, fewer, more) for tier, found in _members(board, table, fewer, more).items()}
+            steps = {
+                tier: _gain(found, fewer, more, find_metric(table.metric).over_groups)
+                for tier, found in _members(board, table, fewer, more).items()
+            }
             if steps:
                 rows.append({"table": table, "step": f"{budget_words(fewer)} to {budget_words(more)}", "cells": steps})
     return rows
@@ -93,8 +102,8 @@ def _members(board: Leaderboard, table: BoardTable, fewer: str, more: str) -> di
     return {tier: rows for tier, rows in found.items() if rows}
 
 
-def _gain(rows: list[Row], fewer: str, more: str) -> dict[str, str]:
-    """Difference of the score between two budgets per doubling of the labels: mean over the tier's models, interval over groups."""
+def _gain(rows: list[Row], fewer: str, more: str, of: Centre) -> dict[str, str]:
+    """Difference of the score between two budgets per doubling of the labels: mean (or median) over groups of the tier's mean."""
     by_group: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         one, other = row.points[fewer], row.points[more]
@@ -102,5 +111,5 @@ def _gain(rows: list[Row], fewer: str, more: str) -> dict[str, str]:
         for group in one.by_group.keys() & other.by_group.keys():
             by_group[group].append((other.by_group[group] - one.by_group[group]) / doublings)
     names = sorted(by_group)
-    found = over_groups(np.array([[np.mean(by_group[name])] for name in names]), names)
-    return {"gain": signed(found.value, 3), "interval": bracket(found.low, found.high)}
+    found = over_groups(np.array([[np.mean(by_group[name])] for name in names]), names, of=of)
+    return {"gain": signed(found.value, 3), "interval": interval(Spread.of(found, 1))}

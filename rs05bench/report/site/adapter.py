@@ -16,7 +16,6 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.cell_record import BudgetRecord
 from rs05bench.protocol.comparison import drop_of, score_of
 from rs05bench.protocol.hashing import hash_order
-from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.names import parse_budget
@@ -130,9 +129,9 @@ def _point(model: ModelCard, table: BoardTable, family: Family, cost: Cost | Non
     return BoardPoint(
         budget=family.budget,
         labels=family.labels_used,
-        ood=_spread(ood.estimate, len(family.seeds)) if ood else None,
-        home=_spread(home.estimate, len(family.seeds)) if home else None,
-        drop=_spread(drop.drop, len(family.seeds)) if drop else None,
+        ood=Spread.of(ood.estimate, len(family.seeds)) if ood else None,
+        home=Spread.of(home.estimate, len(family.seeds)) if home else None,
+        drop=Spread.of(drop.drop, len(family.seeds)) if drop else None,
         calibration=found[0] if found else None,
         cost=cost,
         by_fold=means,
@@ -142,11 +141,6 @@ def _point(model: ModelCard, table: BoardTable, family: Family, cost: Cost | Non
         groups={plain(column): {plain(name): found for name, found in values.items()} for column, values in family.columns.items()},
         missing=f"{len(means)} of {len(table.folds)} folds" if lacking and means else "no score" if not means else "",
     )
-
-
-def _spread(estimate: Estimate, seeds: int) -> Spread:
-    ends = [end if np.isfinite(end) else None for end in (estimate.low, estimate.high)]
-    return Spread(value=estimate.value, low=ends[0], high=ends[1], groups=estimate.n_groups, seeds=seeds)
 
 
 def _as_results(model: ModelCard, table: BoardTable, family: Family) -> list[Result]:

@@ -98,6 +98,8 @@ def _cell(table: BoardTable, row: Row, entry: Entry, budget: str, ranks: Ranks) 
     for name in ("ood", "home", "drop"):
         found: Spread | None = getattr(point, name)
         record |= {name: found and found.value, f"{name}_low": found and found.low, f"{name}_high": found and found.high}
+        middle = found and found.median
+        record |= {f"{name}_median{end}": middle and middle[at] for at, end in ((1, ""), (2, "_low"), (3, "_high"))}
     return record | {name: getattr(point.cost, name, None) for name in _COSTS}
 
 

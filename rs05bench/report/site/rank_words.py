@@ -39,6 +39,6 @@ def rank_table(table: BoardTable, board: Leaderboard) -> Ranks:
     for track in TRACKS:
         for budget in table.budgets:
             good = goodness_of(table, board, track, budget)
-            ranges = rank_ranges(np.asarray(list(good.values()))) if good else []
+            ranges = rank_ranges(np.asarray(list(good.values())), of=find_metric(table.metric).over_groups) if good else []
             found[track, budget] = dict(zip(good, ranges, strict=True))
     return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field
 
+from rs05bench.protocol.inference.estimate import Bounds, Estimate
 from rs05bench.protocol.result import Cost, ModelCard
 from rs05bench.protocol.strict_record import FrozenRecord
 from rs05bench.protocol.submission.board import BoardLinks
@@ -27,6 +29,7 @@ class Spread(FrozenRecord):
         value: Mean over groups (and seeds) of the value inside each.
         low: Lower end, 95 %; None where no interval can be given.
         high: Upper end.
+        median: Median over groups with its interval, where the mean has none.
         groups: Groups it is the mean of.
         seeds: Seeds a group.
     """
@@ -34,8 +37,15 @@ class Spread(FrozenRecord):
     value: float
     low: float | None = None
     high: float | None = None
+    median: Bounds | None = None
     groups: int = 1
     seeds: int = 1
+
+    @classmethod
+    def of(cls, estimate: Estimate, seeds: int) -> Spread:
+        """What `compare` gives, as the site shows it."""
+        low, high = (end if math.isfinite(end) else None for end in (estimate.low, estimate.high))
+        return cls(value=estimate.value, low=low, high=high, median=estimate.median, groups=estimate.n_groups, seeds=seeds)
 
 
 class BoardPoint(FrozenRecord):

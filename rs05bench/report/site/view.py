@@ -11,7 +11,7 @@ from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.site.rank_words import Ranks, why_unranked
 from rs05bench.report.site.records import STANDING_MEANING, TRACKS, BoardPoint, BoardTable, Leaderboard, Row, Spread
-from rs05bench.report.style import metric_name, number, seconds, signed, split_title
+from rs05bench.report.style import interval_of, metric_name, number, seconds, signed, split_title
 
 MISSING = "missing"
 MIDDLE_TRACK = "deployment"
@@ -23,7 +23,9 @@ def score(value: float | None) -> str:
 
 
 def interval(spread: Spread | None) -> str:
-    """`[.58, .66]`; empty where there is none."""
+    """`[.58, .66]`, or `median .60 [.58, .66]`; empty where there is none."""
+    if spread is not None and spread.median is not None:
+        return interval_of({f"median{end}": found for end, found in zip(("", "_low", "_high"), spread.median[1:], strict=True)})
     if spread is None or spread.low is None or spread.high is None:
         return ""
     digits = 2 if max(abs(spread.low), abs(spread.high)) < 100 else 0

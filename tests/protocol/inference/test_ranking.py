@@ -53,7 +53,7 @@ def test_a_mean_rank_over_two_tables_has_the_means_of_ranges_that_hold_together(
     levels = {"a": 0.9, "b": 0.6, "c": 0.59}
     tables = [{name: level + rng.normal(0, 0.01, 12) for name, level in levels.items()} for _ in range(2)]
     tables.append({"c": np.array([0.1, 0.2, 0.1]), "d": np.array([0.5, 0.6, 0.4])})
-    found = ranks_across(tables)
+    found = ranks_across(tables, ["mean"] * 3)
     # `a` is far ahead in both tables; `b` and `c` differ by less than their spread; `d` is alone with `c` in the third.
     assert (found["a"].mean, found["a"].low, found["a"].high, found["a"].tables) == (1.0, 1.0, 1.0, 2)
     assert found["c"].tables == 3
@@ -67,3 +67,9 @@ def test_a_range_at_a_higher_level_is_at_least_as_wide():
     for wide, narrow in zip(rank_ranges(table, 0.999), rank_ranges(table, 0.9), strict=True):
         assert wide.low <= narrow.low
         assert wide.high >= narrow.high
+
+
+def test_ranks_by_signs_take_no_notice_of_one_group_far_off():
+    good = np.array([[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, -9.0], [0.4, 0.4, 0.4, 0.4, 0.4, 0.4, -14.0]])
+    assert [(r.low, r.high) for r in rank_ranges(good)] == [(1, 2), (1, 2)]
+    assert [(r.low, r.high) for r in rank_ranges(good, of="median")] == [(1, 1), (2, 2)]
