@@ -134,7 +134,7 @@ def _cut(source: Path, target: Path, row: int, column: int, side: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     window = Window(column, row, side, side)
     part = target.with_suffix(".part")
-    with rasterio.open(source) as whole:
+    with rasterio.open(source, driver="GTiff") as whole:
         profile = {**whole.profile, "height": side, "width": side, "transform": whole.window_transform(window)}
         for tiling in ("blockxsize", "blockysize", "tiled"):
             profile.pop(tiling, None)

@@ -309,7 +309,7 @@ def _decimated(path: Path, most: int = 900) -> NDArray[np.float32]:
     import rasterio
     from rasterio.enums import Resampling
 
-    with rasterio.open(path) as src:
+    with rasterio.open(path, driver="GTiff") as src:
         factor = max(1.0, max(src.height, src.width) / most)
         shape = (max(1, round(src.height / factor)), max(1, round(src.width / factor)))
         values = src.read(1, out_shape=shape, masked=True, resampling=Resampling.nearest)

@@ -121,7 +121,7 @@ def test_the_card_has_a_header_with_a_config_a_manifest(hub, pushed):
     assert header["license"] == "other"
     assert "simulated" in header["tags"]
     configs = {config["config_name"]: config["data_files"][0]["path"] for config in header["configs"]}
-    assert set(configs) == {"crop.official.v1", "simulated.crop.spatial-block.v1"}
+    assert set(configs) == {"crop.official.v1", "simulated.crop.spatial-block.v2"}
     assert set(configs.values()) <= set(files)
     assert "Someone" in files["README.md"].decode()
 

@@ -1,7 +1,9 @@
 """A raster from outside is opened as what its name says: a list of other files under the name of a GeoTIFF reads none of them."""
 
+import ast
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import rasterio
 from affine import Affine
 from rasterio.errors import RasterioError
 
+import rs05bench
 from rs05bench.datasets.rasters import read_header
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file, write_cog
@@ -100,3 +103,16 @@ def test_another_format_under_a_tif_s_name_is_refused(tmp_path):
     path.write_bytes((tmp_path / "a.png").read_bytes())
     with pytest.raises(RasterioError):
         open_raster_file(path)
+
+
+def test_every_raster_of_the_package_is_opened_by_its_driver():
+    package = Path(rs05bench.__file__).parent
+    guessed = [
+        f"{path.relative_to(package)}:{call.lineno}"
+        for path in sorted(package.rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "rasterio.open"
+        # Keywords of a profile (`**profile`) are those of a file that is written.
+        if not any(keyword.arg in ("driver", None) for keyword in call.keywords)
+    ]
+    assert guessed == []
