@@ -184,6 +184,8 @@ def opened_submission(place: str | Path) -> Iterator[tuple[Path, Path]]:
     """
     folder = Path(place)
     record = folder / RECORD
+    if folder.is_symlink() or record.is_symlink():
+        raise DataError("is a link", source=folder if folder.is_symlink() else record, remedy="Put the files themselves there.")
     if folder.resolve().parent.name == "submissions" and record.is_file():
         slug = read_yaml_mapping(record).get("slug")
         if slug != folder.resolve().name:

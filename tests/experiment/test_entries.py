@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from rs05bench.cli import _register, app
+from rs05bench.datasets import transfer
 from rs05bench.errors import DataError
 from rs05bench.experiment.entries import baselines_of, frozen_task, opened_submission, rerun_baseline, write_budgets, write_truth
 from rs05bench.experiment.gridfile import GridChoice, GridFile
@@ -19,9 +21,14 @@ from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol import TaskCard, draw_budget
 from rs05bench.protocol.submission.board import Board
+from rs05bench.protocol.submission.faults import Faults
+from rs05bench.protocol.submission.folder import read_record
 from rs05bench.protocol.submission.make import make_submission, pin
 from rs05bench.protocol.submission.shelf import add_submission, freeze_runs
 from rs05bench.protocol.submission.verify import verify_submission
+from tests.datasets.servers import Server
+from tests.hub.server import serve
+from tests.hub.test_hub import loopback
 
 RUN = CliRunner()
 SPLIT, BUDGETS = "leave-region-out", ["20-units", "40-units"]
@@ -176,4 +183,126 @@ def test_a_folder_on_the_board_has_the_name_of_its_slug(tmp_path):
 def test_a_submission_without_an_address_cannot_be_fetched(tmp_path):
     (tmp_path / "submission.yaml").write_text(yaml.safe_dump({"slug": "mine"}))
     with pytest.raises(DataError, match="pins no address"), opened_submission(tmp_path):
+        pass
+
+
+# Pins ----------------------------------------------------------------------------------------------------------------------------
+
+ADDRESS = "https://data.example.org/predictions.parquet"
+
+
+@pytest.fixture(scope="module")
+def sent(task, tmp_path_factory):
+    """A submission whose predictions are published: its folder, and their bytes."""
+    folder = made(task, tmp_path_factory.mktemp("pins") / "sent", code="https://example.org/code")
+    return folder, (folder / "predictions.parquet").read_bytes()
+
+
+def pinned(folder: Path, place: Path, address: str, revision: str | None = None) -> Path:
+    """The folder on a board that holds nothing but the record with its pin."""
+    whole = shutil.copytree(folder, place / "whole")
+    pin(whole, address, revision)
+    record = place / "submissions" / "raw-logistic-points"
+    record.mkdir(parents=True)
+    shutil.copyfile(whole / "submission.yaml", record / "submission.yaml")
+    return record
+
+
+@pytest.fixture
+def web(monkeypatch):
+    """A loopback server under the address that records pin."""
+    server = Server()
+    real = transfer.fetch
+
+    def fetch(wanted, target):
+        urls = tuple(url.replace("https://data.example.org", server.url) for url in wanted.urls)
+        return real(replace(wanted, urls=urls), target, retries=1, pause=0, timeout=5)
+
+    monkeypatch.setattr(transfer, "fetch", fetch)
+    yield server
+    server.close()
+
+
+def test_predictions_come_from_the_address_that_is_pinned(sent, web, task, tmp_path):
+    folder, content = sent
+    web.serve("/predictions.parquet", redirect=f"{web.url}/elsewhere")
+    web.serve("/elsewhere", content)
+    record = pinned(folder, tmp_path, ADDRESS)
+    with opened_submission(record) as (files, yaml_file):
+        verdict = verify_submission(files, task / "board", record=yaml_file)
+    assert verdict.outcome == "complete", verdict.faults
+
+
+@pytest.mark.parametrize(
+    "case", ["other bytes", "half a file, whole by its length", "breaks off", "moved away", "longer", "a link to this machine"]
+)
+def test_what_is_not_what_was_pinned_is_not_taken(sent, web, tmp_path, case):
+    folder, content = sent
+    secret = tmp_path / "secret"
+    secret.write_bytes(content)
+    behaviour = {
+        "other bytes": {"content": content[:-1] + bytes([content[-1] ^ 1])},
+        "half a file, whole by its length": {"content": content[: len(content) // 2]},
+        "breaks off": {"content": content, "cuts": [len(content) // 2], "ranges": False},
+        "moved away": {"status": 404},
+        "longer": {"content": content + b"x"},
+        "a link to this machine": {"redirect": secret.as_uri()},
+    }[case]
+    web.serve("/predictions.parquet", **behaviour)
+    record = pinned(folder, tmp_path, ADDRESS)
+    with pytest.raises(DataError), opened_submission(record):
+        pass
+    assert sorted(path.name for path in record.iterdir()) == ["submission.yaml"]
+
+
+@pytest.fixture(scope="module")
+def hub():
+    found, server = serve()
+    yield found
+    server.shutdown()
+
+
+@pytest.mark.parametrize("case", ["as pinned", "a newer commit", "other bytes", "moved files", "half a file", "no such commit"])
+def test_a_commit_of_the_hub_is_what_was_pinned_or_is_refused(sent, hub, task, tmp_path, monkeypatch, case):
+    folder, content = sent
+    repo = f"someone/{case.replace(' ', '-')}"
+    commit = hub.commit(repo, {"predictions.parquet": content, "run.sh": b"echo"})
+    record = pinned(folder, tmp_path, f"hf://datasets/{repo}", "0" * 40 if case == "no such commit" else commit)
+    if case == "a newer commit":
+        hub.commit(repo, {"predictions.parquet": b"other"})
+    if case in ("other bytes", "half a file"):  # the Hub itself, or who holds it, serves something else under the commit
+        hub.commits[repo][commit]["predictions.parquet"] = content[:-1] + b"x" if case == "other bytes" else content[: len(content) // 2]
+    if case == "moved files":
+        hub.commits[repo][commit] = {"data/predictions.parquet": content}
+    wrong = {"other bytes": "its SHA-256 is", "half a file": "its SHA-256 is", "moved files": "predictions.parquet is missing"}
+    with loopback(monkeypatch, hub, tmp_path):
+        if case == "no such commit":
+            with pytest.raises(DataError), opened_submission(record):
+                pass
+            return
+        with opened_submission(record) as (files, yaml_file):
+            assert "run.sh" not in {path.name for path in files.iterdir()}
+            verdict = verify_submission(files, task / "board", record=yaml_file)
+    assert verdict.outcome == ("refused" if case in wrong else "complete"), verdict.faults
+    assert wrong.get(case, "") in "; ".join(verdict.faults)
+
+
+@pytest.mark.parametrize(
+    "change", [{"revision": "main"}, {"revision": "0" * 39}, {"revision": None}, {"sha256": "0" * 63}, {"sha256": "g" * 64}]
+)
+def test_a_pin_names_a_commit_and_a_digest_in_full(sent, tmp_path, change):
+    record = pinned(sent[0], tmp_path, "hf://datasets/someone/answers", "0" * 40) / "submission.yaml"
+    fields = yaml.safe_load(record.read_text())
+    fields["predictions"] |= change
+    record.write_text(yaml.safe_dump(fields))
+    faults = Faults()
+    assert read_record(record, faults) is None
+    assert all("predictions" in fault for fault in faults.sentences())
+
+
+def test_a_linked_record_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere.yaml").write_text("slug: mine\nsecret: {")
+    (tmp_path / "submissions/mine").mkdir(parents=True)
+    (tmp_path / "submissions/mine/submission.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    with pytest.raises(DataError, match="is a link"), opened_submission(tmp_path / "submissions/mine"):
         pass
