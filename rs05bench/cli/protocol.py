@@ -196,7 +196,7 @@ def build_labels(
     card = find_card(task, data)
     source = open_source(card, data)
     if card.kind == "segmentation":
-        chips = ((unit, source.read_labels(unit)[0], *source.place(unit)) for unit in source.units().frame["unit_id"])  # type: ignore[attr-defined]
+        chips = ((unit, source.read_labels(unit)[0], source.place(unit)) for unit in source.units().frame["unit_id"])  # type: ignore[attr-defined]
         pack = write_masks(out, card, chips, data_digest=source.digest, redistributable=redistributable)
     else:
         found = {target: source.labels(target) for target in card.targets}

@@ -150,8 +150,7 @@ class ChipView(lightning.LightningDataModule):
                 if isinstance(chips, TablePredictions):
                     raise ProtocolError(f"{self.card.name} is of chips, and the model predicted rows", remedy="Use a model of chips.")
                 for unit, probabilities in islice(chips, MOST_VALIDATION_CHIPS if role == "val" else None):
-                    crs, transform = self._pixels.place(unit)
-                    writer.write(unit, role, probabilities, crs=crs, transform=transform)
+                    writer.write(unit, role, probabilities, self._pixels.place(unit))
         return MapPredictions.read(folder)
 
     @property
@@ -273,8 +272,6 @@ class ChipView(lightning.LightningDataModule):
             The files, an image and its mask after one another; none where the role shows no label.
         """
         import rasterio
-        from rasterio.windows import Window
-        from rasterio.windows import transform as transform_of
 
         folder.mkdir(parents=True, exist_ok=True)
         patches = self._labelled(role, self.patch_size)
@@ -285,14 +282,11 @@ class ChipView(lightning.LightningDataModule):
             if (mask == IGNORE).all():
                 continue
             pixels = np.concatenate([raster_of(patch, part, fill, self.embedding_product) for part in parts])
-            crs, place = self._pixels.place(unit)
-            profile = {"driver": "GTiff", "height": pixels.shape[1], "width": pixels.shape[2], "crs": crs, "compress": "deflate"}
-            window = Window(columns.start, rows.start, pixels.shape[2], pixels.shape[1])
+            grid = self._pixels.place(unit).part(rows.start, columns.start, *pixels.shape[1:])
+            profile = {"driver": "GTiff", "height": pixels.shape[1], "width": pixels.shape[2], "crs": grid.crs, "compress": "deflate"}
             stem = folder / f"{unit}_{number:05d}"
             for path, bands in ((f"{stem}_merged.tif", pixels), (f"{stem}.mask.tif", mask)):
-                with rasterio.open(
-                    path, "w", count=len(bands), dtype=bands.dtype, transform=transform_of(window, place), **profile
-                ) as target:
+                with rasterio.open(path, "w", count=len(bands), dtype=bands.dtype, transform=grid.affine, **profile) as target:
                     target.write(bands)
                 written.append(Path(path))
         return written

@@ -17,6 +17,7 @@ from rs05bench.embeddings.products import DEFAULT, DEFAULT_FAMILY, EmbeddingProd
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.geodesy import pixel_metres
+from rs05bench.protocol.pixel_grid import Grid
 from rs05bench.protocol.preprocessing import LayerFolder
 from rs05bench.protocol.scored_labels import MaskLabels
 from rs05bench.protocol.splits import Split
@@ -200,9 +201,9 @@ class ChipSource:
     def read_labels(self, unit_id: str) -> tuple[NDArray[np.int16], tuple[float, float]]:
         """What is scored of a chip: labels (H, W) with -1 elsewhere, and the size of a pixel in metres."""
         labels = self.dataset.read(unit_id).labels
-        crs, transform = self.place(unit_id)
-        return labels, pixel_metres(crs, transform, len(labels))
+        grid = self.place(unit_id)
+        return labels, pixel_metres(grid.crs, grid.affine, len(labels))
 
-    def place(self, unit_id: str) -> tuple[str, Any]:
-        """CRS and affine transform of a chip."""
+    def place(self, unit_id: str) -> Grid:
+        """Where the pixels of a chip are."""
         return self.pixels.place(unit_id)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from rs05bench.datamodules.array_cache import KeptArrays, cache_folder, file_key
 from rs05bench.datasets.chip_image import ChipImage, ImageFormat
-from rs05bench.embeddings.pixel_grid import grid_from_affine
 from rs05bench.embeddings.products import DEFAULT, EmbeddingProduct, product
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.pixel_grid import Grid
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,9 @@ class PixelStore:
         header = self.chip(unit_id).header
         return header.height, header.width
 
-    def place(self, unit_id: str) -> tuple[str, Any]:
-        """CRS and affine transform of a chip."""
-        chip = self.chip(unit_id)
-        return chip.crs, chip.header.transform
+    def place(self, unit_id: str) -> Grid:
+        """Where the pixels of a chip are."""
+        return self.chip(unit_id).header.grid
 
     def image(self, unit_id: str, *, keep: bool = False) -> NDArray[np.float32]:
         """float32 (bands, H, W) or (dates, bands, H, W), NaN where missing.
@@ -119,22 +118,19 @@ class PixelStore:
         tiles, the grid and the year.
         """
         chip = self.chip(unit_id)
-        key = f"{self._tiles_digest}|{chip.crs}|{tuple(chip.header.transform)}|{chip.header.height}x{chip.header.width}|{year}"
+        key = f"{self._tiles_digest}|{chip.header.grid.crs}|{tuple(chip.header.transform)}|{chip.header.height}x{chip.header.width}|{year}"
         path = cache_folder() / "chips" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
         return self._kept.on_disk(path, lambda: self._read_embedding(chip, year))
 
     def _read_embedding(self, chip: ChipImage, year: int) -> NDArray[Any]:
-        height, width = chip.header.height, chip.header.width
-        transform = chip.header.transform
-        tiles = self._tiles_in(chip.crs)
-        north, west = transform.f, transform.c
-        south, east = north + transform.e * height, west + transform.a * width
+        grid = chip.header.grid
+        tiles = self._tiles_in(grid.crs)
         when = slice(pd.Timestamp(year, 1, 1), pd.Timestamp(year, 12, 31))
         try:
-            return np.asarray(tiles[west : east : transform.a, south : north : -transform.e, when]["image"].numpy())
+            return np.asarray(tiles[grid.west : grid.east : grid.xres, grid.south : grid.north : grid.yres, when]["image"].numpy())
         except IndexError:
             codec = tiles.product.codec
-            return np.full((tiles.product.size, height, width), codec.fill, dtype=codec.dtype)
+            return np.full((tiles.product.size, grid.height, grid.width), codec.fill, dtype=codec.dtype)
 
     @functools.cached_property
     def _tiles_digest(self) -> str:
@@ -187,12 +183,10 @@ class PixelStore:
 
     def extra(self, unit_id: str) -> NDArray[np.float32]:
         """The layers on a chip's own grid, float32 (channels, H, W), NaN where missing; computed once a chip and kept as `embedding` is."""
-        chip = self.chip(unit_id)
-        shape = (chip.header.height, chip.header.width)
-        key = f"{self._extra_digest}|{chip.crs}|{tuple(chip.header.transform)}|{shape}"
+        grid = self.place(unit_id)
+        key = f"{self._extra_digest}|{grid.crs}|{tuple(grid.affine)}|{(grid.height, grid.width)}"
 
         def read() -> NDArray[np.float32]:
-            grid = grid_from_affine(chip.crs, tuple(chip.header.transform), *shape, str(chip.header.path))
             windows = [layer.on_window(grid) for layer in self.extra_layers.values()]
             return np.concatenate(windows).astype(np.float32)
 

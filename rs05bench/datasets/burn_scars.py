@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +189,12 @@ class HLSBurnScars(ChipDataset):
             raise DataError(error.problem, source=image_path) from None
         except ValueError:
             raise DataError(f"{match['date']!r} is not a year and a day of the year", source=image_path) from None
+        image = replace(image, grid=replace(image.grid, crs=tile.crs))
         _check_place(image, *tile.corner, tile.name)
         mask = read_header(mask_path, bands=1, dtypes=MASK_TYPES, size=size)
         same_grid(image, mask)
         official = splits.get(unit_id, "" if splits else _FOLDERS.get(image_path.parent.name, ""))
-        return Chip(unit_id, image, mask, tile.crs, day, day + pd.Timedelta(days=1, microseconds=-1), official)
+        return Chip(unit_id, image, mask, day, day + pd.Timedelta(days=1, microseconds=-1), official)
 
     def _labels(self, chip: Chip) -> NDArray[np.int16]:
         labels = read_pixels(chip.mask)[0].astype(np.int32)
@@ -210,7 +212,7 @@ def _shares(labels: NDArray[np.int16]) -> tuple[float, float]:
 
 def _check_place(image: RasterHeader, easting: float, northing: float, tile: str) -> None:
     """The chip must lie in the tile its name gives: eastings and northings swapped, or a wrong name, show here."""
-    west, south, east, north = image.bounds
+    west, south, east, north = image.grid.bounds
     x, y = (west + east) / 2, (south + north) / 2
     if not (easting - _SLACK <= x <= easting + 100_000 + _SLACK and northing - _SLACK <= y <= northing + 100_000 + _SLACK):
         raise DataError(

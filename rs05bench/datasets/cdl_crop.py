@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -182,12 +183,13 @@ class CDLCrop(ChipDataset):
         image = read_header(image_path, bands=self.dates * len(self.bands), dtypes=types, size=size)
         mask = read_header(mask_path, bands=1, dtypes=MASK_TYPES, size=size)
         same_grid(image, mask)
+        image = replace(image, grid=replace(image.grid, crs=_authority(image.grid.crs, image_path)))
         start, end = _YEAR
         if unit_id in self.table.index and self.table.loc[unit_id, ["first_date", "last_date"]].notna().all():
             start = self.table.loc[unit_id, "first_date"]
             end = self.table.loc[unit_id, "last_date"] + pd.Timedelta(days=1, microseconds=-1)
         split = _FOLDERS.get(image_path.parent.name) or official.get(unit_id, "")
-        return Chip(unit_id, image, mask, _authority(image.crs, image_path), start, end, split)
+        return Chip(unit_id, image, mask, start, end, split)
 
     def _labels(self, chip: Chip) -> NDArray[np.int16]:
         values = read_pixels(chip.mask)[0].astype(np.int32)

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rs05bench.datasets.chip_layout import ChipLayout, PlaceBands, official_of, 
 from rs05bench.datasets.chips import ChipDataset, Sample
 from rs05bench.datasets.files import hidden, missing_data
 from rs05bench.datasets.geography import Layer, locate, read_polygons
-from rs05bench.datasets.rasters import RasterHeader, read_header, read_pixels, same_grid
+from rs05bench.datasets.rasters import RasterHeader, grid_as_written, read_header, read_pixels, same_grid
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.geodesy import pixel_metres
@@ -81,7 +82,7 @@ class ChipFolder(ChipDataset):
         self._values = {value: index for index, value in enumerate(layout.labels)}
         chips = self._verify()
         first = chips[0].image
-        self.native_resolution = float(pixel_metres(first.crs, first.transform, first.height)[0])
+        self.native_resolution = float(pixel_metres(first.grid.crs, first.transform, first.height)[0])
         super().__init__(self.root, chips, crs=crs, res=res, transforms=transforms, resampling=resampling, fill=fill)
 
     def units(self) -> gpd.GeoDataFrame:
@@ -197,10 +198,11 @@ class ChipFolder(ChipDataset):
                 source=image_path,
                 remedy=f"Correct one of them, or add {unit_id!r} to preprocessing.chips.leave_out.",
             )
-        if mask.crs:
+        if mask.grid.crs:
             same_grid(image, mask)
         start, end = self._times(image_path)
-        return Chip(unit_id, image, mask, _authority(image.crs), start, end, official_of(image_path, self.root))
+        image = replace(image, grid=replace(image.grid, crs=_authority(image.grid.crs)))
+        return Chip(unit_id, image, mask, start, end, official_of(image_path, self.root))
 
     def _times(self, path: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
         end = pd.Timedelta(microseconds=-1)
@@ -262,7 +264,7 @@ class ChipFolder(ChipDataset):
 
 
 def mask_header(path: Path) -> RasterHeader:
-    """Size, type and grid of a mask; `crs` is empty where it has no georeferencing.
+    """Size, type and grid of a mask; the CRS is empty where it has no georeferencing.
 
     Raises:
         DataError: Not a mask of one band.
@@ -270,15 +272,19 @@ def mask_header(path: Path) -> RasterHeader:
     if path.suffix.lower() == ".npy":
         values = _array(path)
         height, width = values.shape
-        return RasterHeader(path, height, width, 1, str(values.dtype), "", Affine.identity(), None)
+        return RasterHeader(path, grid_as_written("", Affine.identity(), height, width), 1, str(values.dtype), None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with open_raster_file(path) as src:
                 crs = "" if src.crs is None or src.transform.is_identity else src.crs.to_wkt()
-                header = RasterHeader(path, src.height, src.width, src.count, src.dtypes[0], crs, src.transform, src.nodata)
+                step = src.transform
+                grid = grid_as_written(crs, step, src.height, src.width)
+                header = RasterHeader(path, grid, src.count, src.dtypes[0], src.nodata)
     except RasterioError as error:
         raise DataError(f"cannot be opened as a mask ({error})", source=path) from None
+    if crs and (step.b or step.d):
+        raise DataError(f"its axes are turned (transform {tuple(step)[:6]})", source=path, remedy="A mask is on the grid of its image.")
     if header.count != 1:
         raise DataError(
             f"has {header.count} bands; a mask has one, of class values", source=path, remedy="Is it a coloured picture of the mask?"

@@ -23,9 +23,8 @@ class Chip:
 
     Attributes:
         unit_id: Unique id.
-        image: Header of the image.
+        image: Header of the image; its grid has the CRS that the pixels truly are in, which may correct what the file says.
         mask: Header of the mask.
-        crs: The CRS the pixels truly are in, as an authority string or WKT (may correct what the file says).
         start: First moment the image shows.
         end: Last moment.
         official: The published split it belongs to: train, val, test or empty.
@@ -34,7 +33,6 @@ class Chip:
     unit_id: str
     image: RasterHeader
     mask: RasterHeader
-    crs: str
     start: pd.Timestamp
     end: pd.Timestamp
     official: str = ""
@@ -42,8 +40,8 @@ class Chip:
     @property
     def centre(self) -> tuple[float, float]:
         """Longitude and latitude of its middle, degrees WGS84."""
-        west, south, east, north = self.image.bounds
-        lon, lat = rasterio.warp.transform(self.crs, "EPSG:4326", [(west + east) / 2], [(south + north) / 2])
+        west, south, east, north = self.image.grid.bounds
+        lon, lat = rasterio.warp.transform(self.image.grid.crs, "EPSG:4326", [(west + east) / 2], [(south + north) / 2])
         return lon[0], lat[0]
 
 
@@ -53,15 +51,13 @@ class ChipImage:
 
     Attributes:
         unit_id: Unique id.
-        header: Header of the image.
-        crs: The CRS the pixels truly are in.
+        header: Header of the image, as of `Chip`.
         dates: A date for each date of the image.
         lonlat: Longitude and latitude of its middle, degrees WGS84.
     """
 
     unit_id: str
     header: RasterHeader
-    crs: str
     dates: tuple[pd.Timestamp, ...]
     lonlat: tuple[float, float]
 

@@ -152,7 +152,7 @@ class ChipDataset(GeoDataset, abc.ABC):
             IndexError: Outside `bounds` in space or time.
         """
         if not self._asked_crs:
-            zones = sorted({chip.crs for chip in self._chips.values()})
+            zones = sorted({chip.image.grid.crs for chip in self._chips.values()})
             name = type(self).__name__
             raise DataError(
                 f"{name} holds chips in {len(zones)} coordinate systems ({', '.join(zones[:4])}{', ...' if len(zones) > 4 else ''}); "
@@ -207,7 +207,7 @@ class ChipDataset(GeoDataset, abc.ABC):
         chip = self._chip(unit_id)
         sample = self._sample(self.read(unit_id))
         sample["transform"] = torch.tensor(tuple(chip.image.transform)[:9])
-        sample["crs"] = chip.crs
+        sample["crs"] = chip.image.grid.crs
         sample["unit_id"] = unit_id
         sample["lonlat"] = torch.tensor(chip.centre, dtype=torch.float64)
         sample.update(self._when(chip))
@@ -218,7 +218,7 @@ class ChipDataset(GeoDataset, abc.ABC):
         chip = self._chip(unit_id)
         dates = [pd.Timestamp(date) for date in str(self._when(chip)["date"]).split(",")]
         dates = dates if len(dates) == self.dates else [dates[0]] * self.dates
-        return ChipImage(unit_id, chip.image, chip.crs, tuple(dates), chip.centre)
+        return ChipImage(unit_id, chip.image, tuple(dates), chip.centre)
 
     def read(self, unit_id: str) -> Reading:
         """Pixels and labels of one chip, checked, with every convention for missing data turned into one.
@@ -297,9 +297,9 @@ class ChipDataset(GeoDataset, abc.ABC):
         out: list[Any] = [None] * len(chips)
         by_crs: dict[str, list[int]] = {}
         for position, chip in enumerate(chips):
-            by_crs.setdefault(chip.crs, []).append(position)
+            by_crs.setdefault(chip.image.grid.crs, []).append(position)
         for crs, positions in by_crs.items():
-            boxes = [shapely.box(*chips[position].image.bounds) for position in positions]
+            boxes = [shapely.box(*chips[position].image.grid.bounds) for position in positions]
             for position, box in zip(positions, _move(boxes, CRS.from_user_input(crs), target), strict=True):
                 out[position] = box
         return out
@@ -340,7 +340,7 @@ class ChipDataset(GeoDataset, abc.ABC):
         flat = np.ascontiguousarray(reading.image.reshape(-1, *reading.image.shape[-2:]))
         common = {
             "src_transform": chip.image.transform,
-            "src_crs": chip.crs,
+            "src_crs": chip.image.grid.crs,
             "dst_transform": transform,
             "dst_crs": self.crs.to_wkt(),
         }

@@ -19,7 +19,6 @@ from rs05bench.datasets.given_tiles import index_of_tiles
 from rs05bench.datasets.native_units import native_units, parse_unit
 from rs05bench.datasets.slice_lookup import SliceLookup
 from rs05bench.embeddings.block_cache import DEFAULT_LIMIT, BlockCache
-from rs05bench.embeddings.pixel_grid import WGS84, Grid, crs_name, crs_of, is_geographic, name_of, transformer
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.embeddings.readers import holding, mosaic, neighbours
@@ -27,6 +26,7 @@ from rs05bench.embeddings.resample import is_native, read_onto
 from rs05bench.embeddings.tile_index import Source
 from rs05bench.embeddings.window import read_window, read_windows
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import WGS84, Grid, crs_name, crs_of, is_geographic, name_of, transformer
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.pixel_grid import WGS84, transformer
 from rs05bench.embeddings.tile_index import TileIndex
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import WGS84, transformer
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -16,7 +16,7 @@ import shapely
 import torch
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
+from pyproj import CRS
 
 from rs05bench.datasets.cdl_classes import CDL_TABLE, CROP_CLASSES
 from rs05bench.datasets.chips import WGS84, Sample
@@ -27,6 +27,7 @@ from rs05bench.datasets.rasters import RasterHeader, missing_pixels, read_header
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.intake.keys import as_keys, refuse_lost_digits, two_spellings
+from rs05bench.protocol.pixel_grid import transformer
 
 
 class ParcelFile(TypedDict, total=False):
@@ -150,7 +151,7 @@ class Parcels(PolygonDataset):
             "inside": torch.from_numpy(inside),
             "label": int(self._labels[row]),
             "unit_id": unit_id,
-            "crs": _short(header.crs),
+            "crs": _short(header.grid.crs),
             "transform": torch.tensor(tuple(transform)[:9]),
         }
         return self.transforms(sample) if self.transforms is not None else sample
@@ -211,10 +212,10 @@ class Parcels(PolygonDataset):
             raise DataError("no raster was given, so there are no pixels to cut", source=self.source, remedy="Pass raster=FILE.")
         polygon = self.frame.geometry.iloc[row]
         for header in self.rasters:
-            mover = Transformer.from_crs(WGS84, CRS.from_wkt(header.crs), always_xy=True)
-            shape = shapely.transform(polygon, lambda xy, move=mover: np.column_stack(move.transform(xy[:, 0], xy[:, 1])))
+            move = transformer("EPSG:4326", header.grid.crs).transform
+            shape = shapely.transform(polygon, move, interleaved=False)
             # A parcel on the raster's edge must not fall off it by the rounding of a transformation.
-            frame = shapely.box(*header.bounds).buffer(0.01 * abs(header.transform.a), join_style="mitre")
+            frame = shapely.box(*header.grid.bounds).buffer(0.01 * abs(header.transform.a), join_style="mitre")
             if np.isfinite(shape.bounds).all() and frame.covers(shape):
                 return header, shape
         raise DataError(

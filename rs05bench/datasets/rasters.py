@@ -17,11 +17,11 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.transform import array_bounds
 from rasterio.windows import Window
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
+from rs05bench.protocol.pixel_grid import Grid
 
 _DAMAGED = "The file is damaged or was cut short: delete it and download it again (`rs05bench download`)."
 
@@ -32,29 +32,33 @@ class RasterHeader:
 
     Attributes:
         path: The file.
-        height: Rows.
-        width: Columns.
+        grid: Where its pixels are; its CRS is the written one (WKT), empty where it has no georeferencing.
         count: Bands.
         dtype: NumPy name of the pixel type.
-        crs: WKT of the written coordinate reference system.
-        transform: Pixel to coordinate, upper left corner of the pixel.
         nodata: The declared missing value, or None.
     """
 
     path: Path
-    height: int
-    width: int
+    grid: Grid
     count: int
     dtype: str
-    crs: str
-    transform: Affine
     nodata: float | None
 
     @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north in the file's own CRS."""
-        left, one, right, other = array_bounds(self.height, self.width, self.transform)
-        return left, min(one, other), right, max(one, other)  # rows of a bottom-up raster run north
+    def height(self) -> int:
+        """Rows."""
+        return self.grid.height
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.grid.width
+
+    @property
+    def transform(self) -> Affine:
+        """Pixel to coordinate in the file's own order of rows."""
+        up = self.grid.bottom_up
+        return Affine(self.grid.xres, 0.0, self.grid.west, 0.0, self.grid.yres, self.grid.south) if up else self.grid.affine
 
 
 def read_header(
@@ -87,9 +91,9 @@ def read_header(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said better below
             with open_raster_file(path) as src:
-                crs = None if src.crs is None else src.crs.to_wkt()
+                crs, step = "" if src.crs is None else src.crs.to_wkt(), src.transform
                 dtype = src.dtypes[0] if src.count else "none"
-                header = RasterHeader(path, src.height, src.width, src.count, dtype, crs or "", src.transform, src.nodata)
+                header = RasterHeader(path, grid_as_written(crs, step, src.height, src.width), src.count, dtype, src.nodata)
                 plain = src.driver == "GTiff" and src.compression is None
     except RasterioError as error:
         raise DataError(f"cannot be opened as a raster ({error})", source=path, remedy=_DAMAGED) from None
@@ -103,13 +107,12 @@ def read_header(
         raise DataError(f"expected pixels of type {' or '.join(sorted(dtypes))}, found {header.dtype}", source=path)
     if size is not None and (header.height, header.width) != size:
         raise DataError(f"expected {size[0]} x {size[1]} pixels, found {header.height} x {header.width}", source=path)
-    if not header.crs:
+    if not crs:
         raise DataError(
             "has no coordinate reference system (CRS)",
             source=path,
             remedy="Its position cannot be trusted: take the published file, or write the CRS with `rio edit-info --crs`.",
         )
-    step = header.transform
     if step.is_identity or step.determinant == 0:
         raise DataError(f"has no usable position (transform {tuple(step)[:6]})", source=path, remedy="Take the published file.")
     if step.b != 0 or step.d != 0 or step.a < 0 or (north_up and step.e > 0):
@@ -119,6 +122,11 @@ def read_header(
             remedy="Its axes were swapped or flipped: rewrite it with `gdalwarp` onto a north-up grid.",
         )
     return header
+
+
+def grid_as_written(crs: str, step: Affine, height: int, width: int) -> Grid:
+    """The grid of a raster whose axes are neither turned nor swapped, unchecked."""
+    return Grid(crs, step.c, step.f + height * step.e if step.e > 0 else step.f, step.a, abs(step.e), height, width, step.e > 0)
 
 
 def read_pixels(header: RasterHeader, indexes: Sequence[int] | None = None) -> NDArray[np.generic]:

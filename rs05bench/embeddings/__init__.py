@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rs05bench.embeddings.block_cache import BlockCache
     from rs05bench.embeddings.change import angle, change_features, dot
     from rs05bench.embeddings.embedding_source import Access, open_source
-    from rs05bench.embeddings.pixel_grid import Grid
     from rs05bench.embeddings.points import read_points
     from rs05bench.embeddings.polygons import read_polygons
     from rs05bench.embeddings.products import EmbeddingProduct, all_products, product
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from rs05bench.embeddings.readers import EmbeddingReader
     from rs05bench.embeddings.tile_index import TileIndex
     from rs05bench.embeddings.vectors import DecodeEmbedding, decode, decode_tensor, encode, normalise, pool
+    from rs05bench.protocol.pixel_grid import Grid
 
 _HOME = {
     "Access": "embedding_source",
@@ -28,7 +28,7 @@ _HOME = {
     "DecodeEmbedding": "vectors",
     "EmbeddingProduct": "products",
     "EmbeddingReader": "readers",
-    "Grid": "pixel_grid",
+    "Grid": "raster",
     "TileIndex": "tile_index",
     "all_products": "products",
     "angle": "change",

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import numpy as np
 
 from rs05bench.embeddings.bytesource import ByteSource, is_remote
-from rs05bench.embeddings.pixel_grid import crs_name, grid_from_affine
 from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.embeddings.raster import NotThisReader, band_order, block_counts, block_extent, check_bands, check_nodata, in_threads
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import crs_name, grid_from_affine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

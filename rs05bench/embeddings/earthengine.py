@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.pixel_grid import WGS84, GeoBoxLike, Grid, transformer, utm_zone, zone_of
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.errors import DataError
 from rs05bench.extras import require
+from rs05bench.protocol.pixel_grid import WGS84, GeoBoxLike, Grid, transformer, utm_zone, zone_of
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -154,16 +154,17 @@ class EarthEngine:
 
     def chip(
         self, lon: float, lat: float, size: int, year: int, *, on_tile: Callable[[str, int], None] | None = None
-    ) -> tuple[NDArray[Any], str, tuple[float, ...]]:
-        """The native chip around a place: `(dimensions, size, size)` as stored, its CRS and its north-up transform (a, b, c, d, e, f)."""
+    ) -> tuple[NDArray[Any], Grid]:
+        """The native chip around a place: `(dimensions, size, size)` as stored, and its grid."""
         zone = str(zone_of(lon, lat))
         crs = _zone_crs(zone)
         x, y = transformer(WGS84, crs).transform(lon, lat)
         west, north = 10.0 * (np.floor(x / 10) - size // 2), 10.0 * (np.ceil(y / 10) + size // 2)
-        out = self._cut(year, zone, Grid(crs, west, north, 10.0, 10.0, size, size))
+        grid = Grid(crs, west, north, 10.0, 10.0, size, size)
+        out = self._cut(year, zone, grid)
         if on_tile is not None:
             on_tile(f"{self._collection}/{year}/{zone}", 1)
-        return out, crs, (10.0, 0.0, west, 0.0, -10.0, north)
+        return out, grid
 
     def _cut(self, year: int, zone: str, grid: Grid) -> NDArray[Any]:
         """The stored values of a grid, in requests of bounded size."""

@@ -192,9 +192,9 @@ def extract_chips(
             else:
                 read = []
                 lon, lat = float(lonlat[row, 0]), float(lonlat[row, 1])
-                values, crs, transform = source.chip(lon, lat, size, year, on_tile=partial(_note, read))
+                values, grid = source.chip(lon, lat, size, year, on_tile=partial(_note, read))
                 masked = float(np.mean(source.product.codec.is_missing(values[0])))
-                write_chip(path, values, crs, transform, source.product, tiles=read)
+                write_chip(path, values, grid, source.product, tiles=read)
             for tile in read:
                 tiles[tile] = tiles.get(tile, 0) + 1
             empty += masked == 1

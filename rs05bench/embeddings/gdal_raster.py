@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from rs05bench.embeddings.pixel_grid import crs_name, grid_from_affine
 from rs05bench.embeddings.products import CodeScale, EmbeddingProduct
 from rs05bench.embeddings.raster import band_order, block_extent, check_bands, check_nodata
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
+from rs05bench.protocol.pixel_grid import crs_name, grid_from_affine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from rs05bench.embeddings.pixel_grid import WGS84, Grid, grid_from_affine, name_of
 from rs05bench.embeddings.products import EmbeddingProduct, all_products
 from rs05bench.embeddings.raster import block_extent
 from rs05bench.embeddings.tile_index import COLUMNS, TileIndex, tile_record
@@ -23,6 +22,7 @@ from rs05bench.embeddings.tile_paths import year_of
 from rs05bench.embeddings.zarr_raster import scaled
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
+from rs05bench.protocol.pixel_grid import WGS84, Grid, grid_from_affine, name_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,13 +23,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from rs05bench.protocol.pixel_grid import Grid
 
-def write_chip(
-    path: Path, values: NDArray[Any], crs: str, transform: tuple[float, ...], of: EmbeddingProduct, *, tiles: Sequence[str] = ()
-) -> None:
+
+def write_chip(path: Path, values: NDArray[Any], grid: Grid, of: EmbeddingProduct, *, tiles: Sequence[str] = ()) -> None:
     """Write `(dimensions, height, width)` values as a Cloud Optimized GeoTIFF that says what it is; written whole and renamed last."""
-    from affine import Affine
-
     tags = {
         "PRODUCT": of.name,
         "ATTRIBUTION": of.attribution,
@@ -39,7 +37,7 @@ def write_chip(
     }
     # No overviews: GDAL would average what is stored, and a mean of bytes is no embedding.
     layout = CogLayout(by_band=True)
-    write_cog(path, values, crs=crs, transform=Affine(*transform), nodata=of.codec.fill, band_names=of.bands, tags=tags, layout=layout)
+    write_cog(path, values, grid, nodata=of.codec.fill, band_names=of.bands, tags=tags, layout=layout)
 
 
 def extracted_product(table: Path) -> EmbeddingProduct | None:

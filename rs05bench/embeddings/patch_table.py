@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.pixel_grid import WGS84, GeoBoxLike, Grid, transformer, wrapped
 from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.embeddings.tile_paths import year_of
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import WGS84, GeoBoxLike, Grid, transformer, wrapped
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.pixel_grid import WGS84, Grid, transformer, wrapped
 from rs05bench.embeddings.raster import Raster, ReadsPixels
 from rs05bench.embeddings.tile_index import Source, TileIndex, as_index
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import WGS84, Grid, transformer, wrapped
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

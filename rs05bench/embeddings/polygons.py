@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs05bench.embeddings.pixel_grid import WGS84, belongs, crs_of, name_of, transformer, zone_of
 from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.embeddings.raster import Raster, block_counts, block_extent
 from rs05bench.embeddings.tile_index import Source, TileIndex, as_index
 from rs05bench.embeddings.vectors import normalise
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.wgs84 import make_polygons
+from rs05bench.protocol.pixel_grid import WGS84, belongs, crs_of, name_of, transformer, zone_of
 
 if TYPE_CHECKING:
     import geopandas as gpd

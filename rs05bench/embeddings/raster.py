@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import Grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

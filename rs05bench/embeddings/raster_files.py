@@ -9,11 +9,11 @@ from typing import Any
 from rs05bench.embeddings.bytesource import is_remote, open_bytes
 from rs05bench.embeddings.cog_reader import CogRaster
 from rs05bench.embeddings.gdal_raster import GdalRaster
-from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.embeddings.raster import NotThisReader, Raster
 from rs05bench.errors import DataError
 from rs05bench.extras import MissingExtraError, require
+from rs05bench.protocol.pixel_grid import Grid
 
 
 def open_raster(path: str | os.PathLike[str], of: EmbeddingProduct | None = None, **options: Any) -> Raster:

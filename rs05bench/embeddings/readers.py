@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from rs05bench.embeddings.block_cache import BlockCache
-from rs05bench.embeddings.pixel_grid import WGS84, GeoBoxLike, Grid, belongs, crs_name, transformer, zone_of
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.polygons import read_polygons
 from rs05bench.embeddings.products import EmbeddingProduct
@@ -17,6 +17,7 @@ from rs05bench.embeddings.tile_index import TileIndex
 from rs05bench.embeddings.window import read_window
 from rs05bench.embeddings.zarr_raster import observation_counts
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import WGS84, GeoBoxLike, Grid, belongs, crs_name, transformer, zone_of
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -50,10 +51,8 @@ class EmbeddingReader(Protocol):
     def polygons(self, polygons: gpd.GeoSeries, year: int, *, stats: Sequence[str], on_tile: OnTile | None = None) -> pd.DataFrame:
         """Statistics of polygons, one row each."""
 
-    def chip(
-        self, lon: float, lat: float, size: int, year: int, *, on_tile: OnTile | None = None
-    ) -> tuple[NDArray[Any], str, tuple[float, ...]]:
-        """The native chip around a place: values as the product stores them (decoded where it has scales), CRS, north-up transform."""
+    def chip(self, lon: float, lat: float, size: int, year: int, *, on_tile: OnTile | None = None) -> tuple[NDArray[Any], Grid]:
+        """The native chip around a place: values as the product stores them (decoded where it has scales), and their grid."""
 
     def observation_counts(self, lon: ArrayLike, lat: ArrayLike, year: int) -> dict[str, NDArray[np.float32]]:
         """How many observations went into the embedding at points, by the names of the product's record; empty where none is recorded."""
@@ -110,9 +109,7 @@ class TileReader:
         """Statistics of polygons, see `read_polygons`."""
         return read_polygons(self.index, polygons, year, stats=stats, on_tile=on_tile)
 
-    def chip(
-        self, lon: float, lat: float, size: int, year: int, *, on_tile: OnTile | None = None
-    ) -> tuple[NDArray[Any], str, tuple[float, ...]]:
+    def chip(self, lon: float, lat: float, size: int, year: int, *, on_tile: OnTile | None = None) -> tuple[NDArray[Any], Grid]:
         """The native chip whose centre pixel holds a place; neighbours of the same grid fill what is beyond its tile."""
         position, row, column = holding(self.index, lon, lat, year)
         raster = self.index.open(position)
@@ -120,11 +117,10 @@ class TileReader:
         top, left = row - size // 2, column - size // 2
         self._tell(position, on_tile)
         values = self.product.codec.as_stored(read_window(raster, self._blocks, top, left, size, size), axis=0)
+        target = grid.part(top, left, size, size)
         if top < 0 or left < 0 or top + size > grid.height or left + size > grid.width:
-            west, north = grid.west + left * grid.xres, grid.north - top * grid.yres
-            target = Grid(crs_name(grid.crs), west, north, grid.xres, grid.yres, size, size)
-            values = self._fill(values, target, position, year, on_tile)
-        return values, grid.crs, grid.transform(top, left)
+            values = self._fill(values, replace(target, crs=crs_name(grid.crs)), position, year, on_tile)
+        return values, target
 
     def observation_counts(self, lon: ArrayLike, lat: ArrayLike, year: int) -> dict[str, NDArray[np.float32]]:
         """How many observations went into the embedding at points, see `zarr_raster.observation_counts`."""

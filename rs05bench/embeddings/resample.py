@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rs05bench.embeddings.block_cache import BlockCache
-from rs05bench.embeddings.pixel_grid import Grid, crs_name
 from rs05bench.embeddings.raster import Raster
 from rs05bench.embeddings.vectors import normalise, pool
 from rs05bench.embeddings.window import fill_of, read_window
+from rs05bench.protocol.pixel_grid import Grid, crs_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rs05bench.embeddings.bytesource import is_remote
-from rs05bench.embeddings.pixel_grid import WGS84, Grid, belongs, crs_name, transformer, utm_zone, wrapped, zone_of
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.embeddings.raster import Raster
 from rs05bench.embeddings.raster_files import open_raster, probe
 from rs05bench.embeddings.tile_paths import address_below, files_below, only_local, refuse_other_years, stem, tile_id_of, year_of
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
+from rs05bench.protocol.pixel_grid import WGS84, Grid, belongs, crs_name, transformer, utm_zone, wrapped, zone_of
 
 if TYPE_CHECKING:
     import geopandas as gpd

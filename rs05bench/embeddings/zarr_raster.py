@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from rs05bench.embeddings.pixel_grid import WGS84, Grid, transformer
 from rs05bench.embeddings.points import by_block
 from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.embeddings.raster import block_extent, in_threads
 from rs05bench.embeddings.tile_index import TileIndex
 from rs05bench.embeddings.zarr_chunks import Span, chunk_reader
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import WGS84, Grid, transformer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from rs05bench.embeddings.bytesource import is_remote, store_for
-from rs05bench.embeddings.pixel_grid import WGS84, crs_name, grid_from_affine, utm_zone
 from rs05bench.embeddings.products import EmbeddingProduct, PixelScale, all_products, product
 from rs05bench.embeddings.tile_index import COLUMNS, TileIndex, tile_record
 from rs05bench.embeddings.zarr_raster import SMALLEST_BLOCK, AxisArray, GroupArrays, SmallChunks, ZarrRaster
 from rs05bench.errors import DataError
 from rs05bench.extras import require
+from rs05bench.protocol.pixel_grid import WGS84, crs_name, grid_from_affine, utm_zone
 
 _TIME_NAMES, _BAND_NAMES = ("time", "year", "t"), ("band", "bands", "embedding", "feature", "channel", "dim")
 _Y_NAMES, _X_NAMES = ("y", "lat", "latitude"), ("x", "lon", "longitude")

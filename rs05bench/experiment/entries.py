@@ -135,7 +135,7 @@ def write_truth(board: str | Path, task: str, data: str | Path, out: str | Path)
         manifest.save(inside(root / "manifests", task))
     source = open_source(opened.card, data)
     if opened.card.kind == "segmentation":
-        chips = ((unit, source.read_labels(unit)[0], *source.place(unit)) for unit in source.units().frame["unit_id"])  # type: ignore[attr-defined]
+        chips = ((unit, source.read_labels(unit)[0], source.place(unit)) for unit in source.units().frame["unit_id"])  # type: ignore[attr-defined]
         write_masks(inside(root / "labels", task), opened.card, chips, data_digest=source.digest)
     else:
         write_labels(inside(root / "labels", task), opened.card, {name: source.labels(name) for name in opened.card.targets})

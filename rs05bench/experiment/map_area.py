@@ -13,7 +13,7 @@ from rs05bench.errors import DataError
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-    from rs05bench.embeddings.pixel_grid import Grid
+    from rs05bench.protocol.pixel_grid import Grid
 
 
 def parse_bbox(text: str) -> BaseGeometry:
@@ -57,7 +57,7 @@ def in_crs(area: BaseGeometry, crs: str) -> BaseGeometry:
     """An area given in WGS84 degrees, in another CRS; long edges are bent."""
     import shapely
 
-    from rs05bench.embeddings.pixel_grid import WGS84, transformer
+    from rs05bench.protocol.pixel_grid import WGS84, transformer
 
     move = transformer(WGS84, crs)
     moved = shapely.transform(shapely.segmentize(area, 0.05), lambda x, y: move.transform(x, y), interleaved=False)

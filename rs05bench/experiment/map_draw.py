@@ -11,9 +11,9 @@ from rs05bench.experiment.map_files import MapWriter, gdal_limits, write_preview
 
 if TYPE_CHECKING:
     from rs05bench.datamodules.chip_view import ChipView
-    from rs05bench.embeddings.pixel_grid import Grid
     from rs05bench.experiment.map_predictor import Predictor
     from rs05bench.experiment.map_scene import Scene
+    from rs05bench.protocol.pixel_grid import Grid
     from rs05bench.protocol.taskdata import TaskData
 
 type Progress = Callable[[int, int], None]
@@ -91,7 +91,7 @@ def _grid_record(target: Grid) -> dict[str, Any]:
 
 
 def _in_metres(target: Grid) -> bool:
-    from rs05bench.embeddings.pixel_grid import crs_of
+    from rs05bench.protocol.pixel_grid import crs_of
 
     crs = crs_of(target.crs)
     return crs.is_projected and all(axis.unit_name == "metre" for axis in crs.axis_info[:2])

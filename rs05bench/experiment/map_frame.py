@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.errors import DataError
 from rs05bench.experiment.map_area import in_crs, inside_area
 from rs05bench.models.sliding_windows import Window
 from rs05bench.protocol.geodesy import crs_unit_metres
+from rs05bench.protocol.pixel_grid import Grid
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs05bench.embeddings.pixel_grid import WGS84, Grid, name_of, transformer
 from rs05bench.errors import DataError
 from rs05bench.experiment.map_frame import Frame, image_frame
 from rs05bench.protocol.cog import open_raster_file
+from rs05bench.protocol.pixel_grid import WGS84, Grid, name_of, transformer
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.protocol.atomic import hidden_sibling, writing
+from rs05bench.protocol.pixel_grid import Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,8 @@ def open_raster_file(path: str | os.PathLike[str]) -> Any:
 def write_cog(
     path: str | os.PathLike[str],
     values: NDArray[Any],
+    grid: Grid,
     *,
-    crs: Any,
-    transform: Any,
     nodata: float | None = None,
     band_names: Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
@@ -68,8 +68,7 @@ def write_cog(
     Args:
         path: The file.
         values: Shape (rows, columns) or (bands, rows, columns).
-        crs: Anything rasterio takes.
-        transform: Affine transform from pixel to CRS.
+        grid: Where the pixels are, rows from north to south.
         nodata: Value of pixels without one.
         band_names: A name per band.
         tags: Words kept in the file.
@@ -85,7 +84,7 @@ def write_cog(
     if layout.by_band:
         profile["interleave"] = "band"
     with rasterio.Env(GDAL_NUM_THREADS=1), MemoryFile() as memory:
-        with memory.open(**profile, crs=crs, transform=transform) as target:
+        with memory.open(**profile, crs=grid.crs, transform=grid.affine) as target:
             target.write(bands)
             if band_names:
                 target.descriptions = tuple(band_names)

@@ -24,6 +24,7 @@ from rs05bench.protocol.cog import open_raster_file, write_cog
 from rs05bench.protocol.documents import read_json
 from rs05bench.protocol.geodesy import pixel_metres
 from rs05bench.protocol.hashing import array_digest, content_digest
+from rs05bench.protocol.pixel_grid import Grid
 from rs05bench.protocol.safe_paths import inside
 from rs05bench.protocol.scored_labels import MaskLabels, ScoredLabels, UnitLabels
 
@@ -42,7 +43,7 @@ OPEN_LICENCES = (
     "PDDL-1.0",
 )
 
-Chip = tuple[str, NDArray[np.integer], Any, Any]
+Chip = tuple[str, NDArray[np.integer], Grid]
 """Unit id, mask (H, W) with class indices and -1 where nothing is scored, CRS, affine transform."""
 
 
@@ -215,14 +216,14 @@ def write_masks(
     root = _prepared(directory, card)
     (root / "masks").mkdir(exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for unit, mask, crs, transform in chips:
+    for unit, mask, grid in chips:
         values = np.asarray(mask)
         if values.max(initial=0) >= NOT_SCORED:
             raise DataError(f"chip {unit!r} has class {int(values.max())}; a mask holds 0 to {NOT_SCORED - 1}", source=root)
         file = f"masks/{len(rows):06d}.tif"
         scored = np.where(values < 0, NOT_SCORED, values).astype(np.uint8)
-        write_cog(root / file, scored, crs=crs, transform=transform, nodata=NOT_SCORED)
-        x, y = pixel_metres(crs, transform, len(values))
+        write_cog(root / file, scored, grid, nodata=NOT_SCORED)
+        x, y = pixel_metres(grid.crs, grid.affine, len(values))
         rows.append({"unit_id": unit, "file": file, "pixel_m_x": x, "pixel_m_y": y, "digest": _mask_digest(values.astype(np.int16))})
     table = pd.DataFrame(rows, columns=["unit_id", "file", "pixel_m_x", "pixel_m_y", "digest"])
     with writing(root / "masks.parquet") as part:

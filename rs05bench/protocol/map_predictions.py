@@ -26,6 +26,7 @@ from rs05bench.protocol.hashing import array_digest, content_digest, hash_pixels
 from rs05bench.protocol.metrics import BandTable, Calibration, ClassCalibration, Clusters, RegionalAreas, Tally, stack
 from rs05bench.protocol.metrics.chip_sums import band_counts, fit_band_temperature, fit_sampled_temperature
 from rs05bench.protocol.metrics.spatial import SpatialWeights
+from rs05bench.protocol.pixel_grid import Grid
 from rs05bench.protocol.predictions import PROBABILITY_PREFIX, RECORD, Predictions, missing_units
 from rs05bench.protocol.safe_paths import inside
 from rs05bench.protocol.scored_labels import MaskLabels, ScoredLabels
@@ -68,15 +69,14 @@ class MapPredictionWriter:
         if kind is None:
             self.close()
 
-    def write(self, unit_id: str, role: str, probabilities: NDArray[Any], *, crs: Any, transform: Any) -> None:
+    def write(self, unit_id: str, role: str, probabilities: NDArray[Any], grid: Grid) -> None:
         """Writes one chip.
 
         Args:
             unit_id: The chip.
             role: The role it was predicted under.
             probabilities: Shape (K, H, W), summing to 1 over K.
-            crs: CRS of the chip, anything rasterio takes.
-            transform: Affine transform of the chip.
+            grid: Where the pixels of the chip are.
 
         Raises:
             DataError: The shape does not fit the classes, or values are not probabilities.
@@ -90,7 +90,7 @@ class MapPredictionWriter:
         # Half precision keeps three digits and compresses to a third; QGIS reads float32, so it is stored as that.
         band = p[1].astype(np.float16).astype(np.float32) if len(self.classes) == 2 else p.argmax(0).astype(np.uint8)
         nodata = NODATA_CLASS if band.dtype == np.uint8 else None
-        write_cog(Path(self.directory) / "chips" / name, band, crs=crs, transform=transform, nodata=nodata)
+        write_cog(Path(self.directory) / "chips" / name, band, grid, nodata=nodata)
         self._rows.append(
             {
                 "unit_id": unit_id,

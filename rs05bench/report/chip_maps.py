@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import CogLayout, open_raster_file, write_cog
 from rs05bench.protocol.map_predictions import MapPredictions
+from rs05bench.protocol.pixel_grid import Grid
 from rs05bench.protocol.result import Result
 from rs05bench.report.failures import mistakes
 from rs05bench.report.loading import Section
@@ -230,9 +231,9 @@ def _write_outlines(table: pd.DataFrame, likes: Mapping[str, Path], groups: pd.D
 def _write_like(path: Path, band: NDArray[Any], like: Path) -> None:
 
     with open_raster_file(like) as source:
-        crs, transform = source.crs, source.transform
+        grid = Grid.of(source)
     nodata = IGNORED if band.dtype == np.uint8 else None
-    write_cog(path, band, crs=crs, transform=transform, nodata=nodata, layout=CogLayout("DEFLATE", overviews="nearest"))
+    write_cog(path, band, grid, nodata=nodata, layout=CogLayout("DEFLATE", overviews="nearest"))
 
 
 def _seen(source: Any, unit: str) -> NDArray[np.floating] | None:

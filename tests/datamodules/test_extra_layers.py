@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 from rasterio.transform import from_origin
-from rasterio.warp import transform_bounds
 
 from rs05bench.datamodules import BurnScarDataModule
 from rs05bench.datamodules.augment import augment
 from rs05bench.datamodules.chipsource import chip_card, open_chips
 from rs05bench.datasets.layers import open_layers
 from rs05bench.datasets.simulated.tessera_store import Block, write_store
-from rs05bench.embeddings.pixel_grid import grid_from_affine
 from rs05bench.errors import DataError
 from rs05bench.protocol.checked_arrays import CheckedArrays
 from tests.datasets.layers.files import write_raster
@@ -27,10 +25,7 @@ def layers(chip_folder, tmp_path_factory):
     source = open_chips(card.with_preprocessing(folder="hls_burn_scars"), chip_folder)
     boxes = []
     for unit in source.frame["unit_id"]:
-        crs, transform = source.place(unit)
-        height, width = source.pixels.size(unit)
-        south, east = transform.f + transform.e * height, transform.c + transform.a * width
-        boxes.append(transform_bounds(crs, "EPSG:4326", transform.c, south, east, transform.f))
+        boxes.append(source.place(unit).bounds_in("EPSG:4326"))
     for number, (west, south, east, north) in enumerate(boxes):
         transform = from_origin(west - 0.01, north + 0.01, 0.001, 0.001)
         shape = (int((north - south) / 0.001) + 20, int((east - west) / 0.001) + 20)
@@ -49,8 +44,7 @@ def source(chip_folder, layers, tmp_path, monkeypatch):
 
 def test_layers_lie_on_the_chip_and_are_kept(source, layers, tmp_path):
     unit = source.frame["unit_id"].iloc[0]
-    crs, transform = source.place(unit)
-    expected = open_layers(layers)["dem"].on_window(grid_from_affine(crs, tuple(transform), *source.pixels.size(unit), unit))
+    expected = open_layers(layers)["dem"].on_window(source.place(unit))
     assert source.pixels.extra_columns == ["dem_elevation_m", "dem_slope_deg", "dem_aspect_sin", "dem_aspect_cos"]
     assert np.array_equal(source.pixels.extra(unit), expected, equal_nan=True)
     assert np.isfinite(expected).mean() > 0.95
@@ -122,7 +116,7 @@ def test_a_card_names_the_product_of_the_tiles_under_its_chips(chip_folder, tmp_
     said = {"folder": "hls_burn_scars", "embeddings": str(tmp_path / "store"), "embedding_product": "tessera-v1.1-dclimate"}
     plain = open_chips(card.with_preprocessing(folder="hls_burn_scars"), chip_folder)
     unit = plain.frame["unit_id"].iloc[0]
-    (_, transform), (height, width) = plain.place(unit), plain.pixels.size(unit)
+    transform, (height, width) = plain.place(unit).affine, plain.pixels.size(unit)
     zone, year = int(unit[1:3]), int(unit.split(".")[1][:4])
     rng = np.random.default_rng(0)
     values = rng.integers(-127, 128, (128, 3 * height, 3 * width)).astype(np.int8)

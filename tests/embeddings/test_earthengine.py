@@ -60,9 +60,9 @@ def test_polygons(source, west):
 
 def test_a_chip_is_the_native_grid(source, west):
     lon, lat = west.lonlat(25.5, 40.5)
-    values, crs, transform = source.chip(float(lon), float(lat), 12, 2024)
+    values, grid = source.chip(float(lon), float(lat), 12, 2024)
     np.testing.assert_array_equal(values, west.values[:, 19:31, 34:46])
-    assert (crs, transform) == ("EPSG:32610", (10.0, 0.0, west.west + 340, 0.0, -10.0, west.north - 190))
+    assert (grid.crs, grid.transform()) == ("EPSG:32610", (10.0, 0.0, west.west + 340, 0.0, -10.0, west.north - 190))
 
 
 def test_an_export_is_started_on_the_server(source, service, west):

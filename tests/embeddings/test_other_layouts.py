@@ -14,8 +14,8 @@ from pyproj import Transformer
 from rs05bench.datasets import EmbeddingRasters
 from rs05bench.embeddings import open_source
 from rs05bench.embeddings.extraction import extract_table, read_units
-from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import Grid
 
 
 def patches(columns: int, size: int, seed: int = 0) -> tuple[gpd.GeoDataFrame, np.ndarray]:

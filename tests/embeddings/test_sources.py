@@ -64,10 +64,10 @@ def test_a_chip_over_http_reaches_into_the_next_tile(web, west, east, tmp_path):
     told = []
     with FileServer(web) as server:
         source = open_source("mirror", access=Access(url=server.url, cache_dir=tmp_path))
-        values, crs, transform = source.chip(float(lon), float(lat), 32, 2024, on_tile=lambda tile, _: told.append(tile))
+        values, grid = source.chip(float(lon), float(lat), 32, 2024, on_tile=lambda tile, _: told.append(tile))
     np.testing.assert_array_equal(values, np.concatenate([west.values, east.values], axis=2)[:, 64:96, 139:171])
-    assert crs == "EPSG:32610"
-    assert transform == (10, 0, west.west + 1390, 0, -10, west.north - 640)
+    assert grid.crs == "EPSG:32610"
+    assert grid.transform() == (10, 0, west.west + 1390, 0, -10, west.north - 640)
     assert len(told) == 2
 
 

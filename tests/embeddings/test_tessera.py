@@ -18,8 +18,8 @@ from rs05bench.datasets import TesseraEmbedding
 from rs05bench.datasets.table_facts import look
 from rs05bench.embeddings import open_source, product
 from rs05bench.embeddings.extraction import extract_table
-from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import Grid
 from tests.embeddings.server import FileServer
 
 DIMENSIONS, YEARS = 128, (2021, 2022)

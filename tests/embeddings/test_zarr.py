@@ -66,9 +66,9 @@ def test_polygons_and_chips_of_the_mosaic(tmp_path):
     shape = shapely.box(WEST + 10 * RES, NORTH - 20 * RES, WEST + 40 * RES, NORTH - 15 * RES)
     found = source.polygons(gpd.GeoSeries([shape], crs=4326), 2024, stats=["mean"])
     np.testing.assert_allclose(found[list(BANDS)].to_numpy()[0], decode(VALUES[1][:, 15:20, 10:40].copy()).mean(axis=(1, 2)), atol=1e-6)
-    chip, crs, _ = source.chip(*(float(v) for v in place(30, 40)), 16, 2023)
+    chip, grid = source.chip(*(float(v) for v in place(30, 40)), 16, 2023)
     np.testing.assert_array_equal(chip, VALUES[0][:, 22:38, 32:48])
-    assert crs == "EPSG:4326"
+    assert grid.crs == "EPSG:4326"
 
 
 def test_the_mosaic_over_http(tmp_path):

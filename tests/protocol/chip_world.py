@@ -9,6 +9,7 @@ import numpy as np
 
 from rs05bench.protocol import Cell, ModelCard, Result
 from rs05bench.protocol.map_predictions import MapPredictions, MapPredictionWriter
+from rs05bench.protocol.pixel_grid import Grid
 from rs05bench.protocol.scored_labels import MaskLabels
 from rs05bench.protocol.scoring import Scorer
 from tests.protocol.toy import World
@@ -36,7 +37,6 @@ class ChipWorld(World):
 
     def guess(self, folder: Path, fold: str, *, skill: float, seed: int = 0) -> MapPredictions:
         """Maps of the fold's validation and test chips, too sure of themselves; worse where the state was held out."""
-        from rasterio.transform import from_origin
 
         rng = np.random.default_rng(seed)
         k = len(self.names)
@@ -49,7 +49,7 @@ class ChipWorld(World):
                 said = np.where(right, mask, rng.integers(0, k, mask.shape))
                 logits = rng.normal(0, 1, (k, SIDE, SIDE)) + 5 * (said == np.arange(k)[:, None, None])
                 p = np.exp(logits)
-                writer.write(unit, role, p / p.sum(0), crs="EPSG:32610", transform=from_origin(0, 0, PIXEL, PIXEL))
+                writer.write(unit, role, p / p.sum(0), Grid("EPSG:32610", 0, 0, PIXEL, PIXEL, SIDE, SIDE))
         return MapPredictions.read(folder)
 
     def scorer(self, fold: str, mask: Callable[[str], np.ndarray] | None = None) -> Scorer:

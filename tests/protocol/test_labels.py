@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from affine import Affine
 from pyproj import Geod
 from typer.testing import CliRunner
 
@@ -22,6 +21,7 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.labels import LabelPack, is_open, write_labels, write_masks
 from rs05bench.protocol.manifest import SplitManifest, build_manifest
 from rs05bench.protocol.map_predictions import MapPredictionWriter
+from rs05bench.protocol.pixel_grid import Grid
 from rs05bench.protocol.predictions import Predictions
 from rs05bench.protocol.rescoring import score
 from rs05bench.protocol.units import UnitTable
@@ -69,7 +69,7 @@ def chips_card():
 
 def test_masks_keep_classes_gaps_and_pixel_size(tmp_path):
     mask = np.array([[0, 1, -1], [1, 1, 0]], dtype=np.int16)
-    pack = write_masks(tmp_path / "pack", chips_card(), [("chip", mask, "EPSG:32610", Affine(30, 0, 5e5, 0, -20, 4e6))])
+    pack = write_masks(tmp_path / "pack", chips_card(), [("chip", mask, Grid("EPSG:32610", 5e5, 4e6, 30, 20, 2, 3))])
     found, pixel = LabelPack.load(pack.directory, verify=True).read("chip")
     np.testing.assert_array_equal(found, mask)
     assert pixel == (30.0, 20.0)
@@ -79,7 +79,7 @@ def test_masks_keep_classes_gaps_and_pixel_size(tmp_path):
 
 def test_pixels_in_degrees_are_measured_on_the_ellipsoid(tmp_path):
     step, mask = 1 / 3600, np.zeros((40, 30), dtype=np.int16)
-    pack = write_masks(tmp_path / "pack", chips_card(), [("chip", mask, "EPSG:4326", Affine(step, 0, -121.0, 0, -step, 60.0))])
+    pack = write_masks(tmp_path / "pack", chips_card(), [("chip", mask, Grid("EPSG:4326", -121.0, 60.0, step, step, 40, 30))])
     _, found = pack.read("chip")
     middle = 60.0 - 20 * step
     geod = Geod(ellps="WGS84")
@@ -194,14 +194,14 @@ def test_maps_are_scored_against_masks(tmp_path):
     ids = [f"chip_{n}" for n in range(10)]
     card = chips_card()
     manifest = build_manifest(card, UnitTable.build(pd.DataFrame({"unit_id": ids, "lon": np.arange(10.0), "lat": 0.0})), "random")
-    place = ("EPSG:32610", Affine(30, 0, 5e5, 0, -30, 4e6))
+    place = Grid("EPSG:32610", 5e5, 4e6, 30, 30, 16, 16)
     masks = {unit: rng.integers(-1, 2, (16, 16)).astype(np.int16) for unit in ids}
-    pack = write_masks(tmp_path / "labels", card, ((unit, mask, *place) for unit, mask in masks.items()))
+    pack = write_masks(tmp_path / "labels", card, ((unit, mask, place) for unit, mask in masks.items()))
     tested = manifest.table.loc[manifest.table["role"].astype(str) == "test_id", "unit_id"].astype(str)
     with MapPredictionWriter(tmp_path / "predictions", ["corn", "soy"]) as writer:
         for unit in tested:
             soy = (masks[unit] == 1).astype(np.float32)
-            writer.write(unit, "test_id", np.stack([1 - soy, soy]), crs=place[0], transform=place[1])
+            writer.write(unit, "test_id", np.stack([1 - soy, soy]), place)
     scored = score(tmp_path / "predictions", manifest, pack)
     assert scored.scores["test_id"]["miou"] == 1.0
     table = yaml.safe_load((tmp_path / "labels" / "card.yaml").read_text())

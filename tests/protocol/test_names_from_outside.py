@@ -26,7 +26,7 @@ def labels_of_a_store(root, name):
 
 
 def mask_of_a_pack(root, name):
-    pack = write_masks(root / "pack", chips_card(), [("chip", MASK, *PLACE.values())])
+    pack = write_masks(root / "pack", chips_card(), [("chip", MASK, PLACE)])
     table = pack.table.reset_index().assign(file=name)
     table.to_parquet(pack.directory / "masks.parquet", index=False)
     LabelPack.load(pack.directory)

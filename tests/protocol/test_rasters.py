@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-from rasterio.transform import from_origin
 from sklearn.metrics import f1_score, jaccard_score
 
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard, UnitTable, build_manifest
 from rs05bench.protocol.map_predictions import MapPredictions, MapPredictionWriter, sample_pixels
+from rs05bench.protocol.pixel_grid import Grid
 from rs05bench.protocol.scored_labels import MaskLabels
 from rs05bench.protocol.scoring import Scorer
 
-TRANSFORM = from_origin(500_000, 4_000_000, 30, 30)
+GRID = Grid("EPSG:32610", 500_000, 4_000_000, 30, 30, 40, 30)
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def write(directory, card, manifest, fold, classes, *, skip=(), shape=(40, 30)):
             truth[unit] = rng.integers(-1, len(classes), shape).astype(np.int16)
             p = rng.dirichlet(np.ones(len(classes)), shape).transpose(2, 0, 1).astype(np.float32)
             given[unit] = p
-            writer.write(unit, role, p, crs="EPSG:32610", transform=TRANSFORM)
+            writer.write(unit, role, p, replace(GRID, height=shape[0], width=shape[1]))
     return truth, given
 
 
@@ -123,11 +125,10 @@ def test_probabilities_off_by_255_are_refused(task, tmp_path):
 
 
 def test_a_band_of_exactly_one_half_is_the_first_class_as_with_argmax(tmp_path):
-    from rasterio.transform import from_origin
 
     p = np.array([[0.5, 0.5001], [0.51, 0.0]], dtype=np.float32)
     with MapPredictionWriter(tmp_path, ["no", "burn"]) as writer:
-        writer.write("a", "test_ood", np.stack([1 - p, p]), crs="EPSG:32610", transform=from_origin(0, 0, 30, 30))
+        writer.write("a", "test_ood", np.stack([1 - p, p]), Grid("EPSG:32610", 0, 0, 30, 30, 2, 2))
     ((_, _, said, band),) = MapPredictions.read(tmp_path).chips(["test_ood"])
     # .5001 is .5 in half precision, in which bands are kept.
     assert said.tolist() == [[0, 0], [1, 0]] == np.stack([1 - band, band]).argmax(0).tolist()

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from rasterio.errors import RasterioError
 
 import rs05bench
@@ -17,9 +16,10 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file, write_cog
 from rs05bench.protocol.labels import write_masks
 from rs05bench.protocol.map_predictions import MapPredictions, MapPredictionWriter
+from rs05bench.protocol.pixel_grid import Grid
 from tests.protocol.test_labels import chips_card
 
-PLACE = {"crs": "EPSG:32610", "transform": Affine(30, 0, 5e5, 0, -30, 4e6)}
+PLACE = Grid("EPSG:32610", 5e5, 4e6, 30, 30, 16, 16)
 MASK = np.zeros((16, 16), np.int16)
 
 
@@ -54,13 +54,13 @@ def asked():
 
 
 def label_pack(tmp_path):
-    pack = write_masks(tmp_path / "pack", chips_card(), [("chip", MASK, *PLACE.values())])
+    pack = write_masks(tmp_path / "pack", chips_card(), [("chip", MASK, PLACE)])
     return pack.directory / str(pack.table.loc["chip", "file"]), lambda: pack.read("chip")
 
 
 def predictions(tmp_path):
     with MapPredictionWriter(tmp_path / "maps", ("no", "burn")) as writer:
-        writer.write("chip", "test_ood", np.full((2, 16, 16), 0.5), **PLACE)
+        writer.write("chip", "test_ood", np.full((2, 16, 16), 0.5), PLACE)
     found = MapPredictions.read(tmp_path / "maps")
     file = str(found.table["file"].iloc[0])
     return found.directory / file, lambda: found.band(file)
@@ -68,7 +68,7 @@ def predictions(tmp_path):
 
 def dataset_file(tmp_path):
     path = tmp_path / "x_merged.tif"
-    write_cog(path, MASK, **PLACE)
+    write_cog(path, MASK, PLACE)
     return path, lambda: read_header(path)
 
 
@@ -79,7 +79,7 @@ def test_a_list_of_files_named_tif_is_refused_and_asks_nobody(tmp_path, asked, m
     path, read = made(tmp_path)
     read()
     elsewhere = tmp_path / "elsewhere.tif"
-    write_cog(elsewhere, MASK.astype(np.uint8 if kind == "Byte" else np.float32), **PLACE)
+    write_cog(elsewhere, MASK.astype(np.uint8 if kind == "Byte" else np.float32), PLACE)
     for source in (address, str(elsewhere)):
         path.write_text(vrt(source, kind))
         with pytest.raises(DataError, match=path.name):
@@ -88,7 +88,7 @@ def test_a_list_of_files_named_tif_is_refused_and_asks_nobody(tmp_path, asked, m
 
 
 def test_a_name_of_no_known_kind_is_opened_as_it_is(tmp_path):
-    write_cog(tmp_path / "a.tif", MASK.astype(np.uint8), **PLACE)
+    write_cog(tmp_path / "a.tif", MASK.astype(np.uint8), PLACE)
     (tmp_path / "a.vrt").write_text(vrt(str(tmp_path / "a.tif"), "Byte"))
     with open_raster_file(tmp_path / "a.vrt") as raster:
         assert raster.driver == "VRT"

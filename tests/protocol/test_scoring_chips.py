@@ -17,6 +17,7 @@ from rs05bench.protocol.labels import write_masks
 from rs05bench.protocol.map_predictions import MapPredictions
 from rs05bench.protocol.metrics import Calibration, classification_scores, stack
 from rs05bench.protocol.metrics.temperature import apply_temperature, fit_temperature
+from rs05bench.protocol.pixel_grid import Grid
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.rescoring import score
 from tests.protocol.chip_world import PIXEL, SIDE, THREE, TWO, ChipWorld
@@ -211,15 +212,14 @@ def test_sums_of_chips_stay_small(scored):
 
 @pytest.mark.parametrize("budget", ["full", "10pct-pixels"])
 def test_files_give_the_scores_back_the_temperature_included(world, budget, tmp_path):
-    from rasterio.transform import from_origin
 
     manifest = world.manifest("leave-state-out")
     fold = manifest.folds[0]
     predictions = world.guess(tmp_path / "made", fold, skill=0.8)
     cell = {"task": "toy", "target": "y", "split": "leave-state-out", "fold": fold, "budget": budget, "seed": 3}
     kept = dataclasses.replace(predictions, info={"cell": cell}).write(tmp_path / "predictions")
-    place = from_origin(500_000, 4_000_000, PIXEL, PIXEL)
-    pack = write_masks(tmp_path / "labels", world.card, ((unit, mask, "EPSG:32610", place) for unit, mask in world.masks.items()))
+    place = Grid("EPSG:32610", 500_000, 4_000_000, PIXEL, PIXEL, SIDE, SIDE)
+    pack = write_masks(tmp_path / "labels", world.card, ((unit, mask, place) for unit, mask in world.masks.items()))
     scored = score(kept, manifest, pack)
     expected = world.scorer(fold).score(MapPredictions.read(kept), validation=draw_budget(world.card, manifest, fold, budget, 3))
     assert scored.fold == fold

@@ -18,6 +18,7 @@ from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol import Cell, ModelCard, Result
 from rs05bench.protocol.map_predictions import MapPredictions, MapPredictionWriter
 from rs05bench.protocol.metrics import confusion_matrix
+from rs05bench.protocol.pixel_grid import Grid
 from rs05bench.report.chip_maps import write_chip_maps
 from rs05bench.report.errormaps import typical_failures, write_error_maps
 from rs05bench.report.style import layer_name
@@ -144,12 +145,11 @@ def test_a_split_or_budget_that_is_not_there_is_an_error(written):
 
 def test_chips_become_cogs_of_error_confidence_and_disagreement(tmp_path):
     rasterio = pytest.importorskip("rasterio")
-    from rasterio.transform import from_origin
 
     truth = np.zeros((32, 32), dtype=np.int16)
     truth[:, 16:] = 1
     truth[0] = -1
-    transform = from_origin(500_000, 4_000_000, 30, 30)
+    grid = Grid("EPSG:32610", 500_000, 4_000_000, 30, 30, 32, 32)
     fits = []
     for seed, right in enumerate((True, False)):
         p = np.full((32, 32), 0.1, dtype=np.float32)
@@ -157,7 +157,7 @@ def test_chips_become_cogs_of_error_confidence_and_disagreement(tmp_path):
         if not right:
             p[16:, :4] = 0.9
         with MapPredictionWriter(tmp_path / f"fit{seed}", ["land", "burnt"]) as writer:
-            writer.write("chip/a", "test_ood", np.stack([1 - p, p]), crs="EPSG:32610", transform=transform)
+            writer.write("chip/a", "test_ood", np.stack([1 - p, p]), grid)
         fits.append(MapPredictions.read(tmp_path / f"fit{seed}"))
     # Twice the wrong one: its answer is the usual one.
     made = write_chip_maps([fits[0], fits[1], fits[1]], lambda unit: (truth, 30.0), "test_ood", tmp_path / "maps")
@@ -168,7 +168,7 @@ def test_chips_become_cogs_of_error_confidence_and_disagreement(tmp_path):
     assert made.counts["chip/a"].tolist() == [[31 * 16 - 64, 64], [0, 31 * 16]]
     with rasterio.open(tmp_path / "maps" / "chip-a_error.tif") as source:
         error = source.read(1)
-        assert (source.crs.to_epsg(), source.transform, source.nodata) == (32610, transform, 255)
+        assert (source.crs.to_epsg(), source.transform, source.nodata) == (32610, grid.affine, 255)
         assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
     assert set(np.unique(error[0])) == {255}
     assert (error[16:, :4] == 2).all()

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from rs05bench.datasets.layers.layer_sources import DistanceSampling, LayerSource
 from rs05bench.datasets.layers.sampler import Layer, note_missing, positions
 from rs05bench.datasets.layers.vector_layers import Features, cells, to_edge
-from rs05bench.embeddings.pixel_grid import WGS84, Grid, transformer
 from rs05bench.protocol.geodesy import metres_per_degree
+from rs05bench.protocol.pixel_grid import WGS84, Grid, transformer
 
 _FIRST_M = 2_000.0
 """How far is looked first; four times as far each time that finds nothing."""

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rs05bench.datasets.layers.layer_sources import LayerSource
-from rs05bench.embeddings.pixel_grid import Grid
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import Grid
 
 if TYPE_CHECKING:
     import geopandas as gpd

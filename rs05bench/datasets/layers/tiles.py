@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from rs05bench.datasets.rasters import RasterHeader, read_header, read_meant
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.geodesy import metres_per_degree
+from rs05bench.protocol.pixel_grid import WGS84, Grid, is_geographic, transformer
 
 BLOCK = 512
 """Side of what is read at once, pixels."""
@@ -43,12 +42,12 @@ class RasterTiles:
     def pixel_m(self) -> float:
         """Side of a pixel of the first file in its middle, metres on the ground."""
         header = self.headers[0]
-        steps = _steps(header, np.array([header.height // 2]), np.array([header.width // 2]))
+        steps = _steps(header.grid, np.array([header.height // 2]), np.array([header.width // 2]))
         return float(np.sqrt(abs(np.linalg.det(steps[0]))))
 
     def file_at(self, lon: float, lat: float) -> Path:
         """The file that holds a position, for messages; the first where none does."""
-        hits = (header.path for header in self.headers if _rowcol(header, np.array([lon]), np.array([lat]))[2][0])
+        hits = (header.path for header in self.headers if _rowcol(header.grid, np.array([lon]), np.array([lat]))[2][0])
         return next(hits, self.headers[0].path)
 
     def values(self, lon: Float, lat: Float) -> Float:
@@ -76,7 +75,7 @@ class RasterTiles:
             if not open_.any():
                 break
             todo = np.flatnonzero(open_)
-            rows, cols, hit = _rowcol(header, lon[todo], lat[todo])
+            rows, cols, hit = _rowcol(header.grid, lon[todo], lat[todo])
             todo, rows, cols = todo[hit], rows[hit], cols[hit]
             if not len(todo):
                 continue
@@ -84,7 +83,7 @@ class RasterTiles:
             known = np.isfinite(read[:, halo, halo])
             fresh = known | ~inside[todo]
             out[todo[fresh]] = read[fresh]
-            steps[todo[fresh]] = _steps(header, rows[fresh], cols[fresh])
+            steps[todo[fresh]] = _steps(header.grid, rows[fresh], cols[fresh])
             inside[todo] = True
             open_[todo[known]] = False
         return out, steps, inside
@@ -124,52 +123,27 @@ class RasterTiles:
         beyond = (r < 0) | (c < 0) | (r >= header.height) | (c >= header.width)
         if not beyond.any() or len(self.headers) == 1:
             return
-        step = header.transform
-        x, y = step.c + step.a * (c[beyond] + 0.5), step.f + step.e * (r[beyond] + 0.5)
-        lon, lat = _transformer(header.crs, inverse=True).transform(x, y)
-        out[beyond] = self.values(np.asarray(lon), np.asarray(lat))
+        out[beyond] = self.values(*header.grid.lonlat(r[beyond], c[beyond]))
 
 
-def _rowcol(header: RasterHeader, lon: Float, lat: Float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    x, y = (np.asarray(v) for v in _transformer(header.crs).transform(lon, lat))
-    west, south, east, north = header.bounds
-    if _is_degrees(header.crs):
+def _rowcol(grid: Grid, lon: Float, lat: Float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    x, y = (np.asarray(v) for v in transformer(WGS84, grid.crs).transform(lon, lat))
+    west, south, east, north = grid.bounds
+    if is_geographic(grid.crs):
         # One place has many longitudes: take the one that could lie in this tile.
         x = west + (x - west) % 360.0
     hit = np.isfinite(x) & np.isfinite(y) & (x >= west) & (x < east) & (y > south) & (y <= north)
-    rows = np.zeros(len(lon), dtype=np.int64)
-    cols = rows.copy()
-    rows[hit] = np.floor((north - y[hit]) / -header.transform.e).astype(np.int64).clip(0, header.height - 1)
-    cols[hit] = np.floor((x[hit] - west) / header.transform.a).astype(np.int64).clip(0, header.width - 1)
-    return rows, cols, hit
+    rows, cols = grid.rows_columns(x, y)
+    return rows.clip(0, grid.height - 1), cols.clip(0, grid.width - 1), hit
 
 
-def _steps(header: RasterHeader, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Float:
+def _steps(grid: Grid, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Float:
     """Metres east and north of a step to the next column and to the next row, (n, 2, 2), whatever the CRS stretches or turns."""
-    step = header.transform
-    x, y = step.c + step.a * (cols + 0.5), step.f + step.e * (rows + 0.5)
-    back = _transformer(header.crs, inverse=True)
-    east, north = metres_per_degree(np.asarray(back.transform(x, y)[1]))
+    east, north = metres_per_degree(grid.lonlat(rows, cols)[1])
     out = np.empty((len(rows), 2, 2))
-    for axis, (dx, dy) in enumerate(((step.a / 2, 0.0), (0.0, step.e / 2))):
-        lon0, lat0 = (np.asarray(v) for v in back.transform(x - dx, y - dy))
-        lon1, lat1 = (np.asarray(v) for v in back.transform(x + dx, y + dy))
+    for axis, (down, across) in enumerate(((0.0, 0.5), (0.5, 0.0))):
+        lon0, lat0 = grid.lonlat(rows - down, cols - across)
+        lon1, lat1 = grid.lonlat(rows + down, cols + across)
         turn = (lon1 - lon0 + 180.0) % 360.0 - 180.0
         out[:, axis, 0], out[:, axis, 1] = turn * east, (lat1 - lat0) * north
     return out
-
-
-@lru_cache(maxsize=64)
-def _transformer(crs: str, inverse: bool = False) -> Any:
-    from pyproj import CRS, Transformer
-
-    own = CRS.from_wkt(crs)
-    flat = own.sub_crs_list[0] if own.is_compound else own
-    return Transformer.from_crs(flat, 4326, always_xy=True) if inverse else Transformer.from_crs(4326, flat, always_xy=True)
-
-
-@lru_cache(maxsize=64)
-def _is_degrees(crs: str) -> bool:
-    from pyproj import CRS
-
-    return bool(CRS.from_wkt(crs).is_geographic)

@@ -152,14 +152,14 @@ def cut_chips(job: BuildJob, paths: Sequence[Path], fires: gpd.GeoDataFrame, fol
 def _cut(job: BuildJob, granule: Granule, middle: gpd.GeoSeries, folder: Path) -> BurnScene | None:
     crs = parse_tile(granule.tile).crs
     point = middle.to_crs(crs).iloc[0]
-    step = granule.grid.transform
+    step = granule.header.transform
     column, row = round((point.x - step.c) / step.a), round((point.y - step.f) / step.e)
-    if not (0 <= row < granule.grid.height and 0 <= column < granule.grid.width):
+    if not (0 <= row < granule.header.height and 0 <= column < granule.header.width):
         return None
-    height, width = min(SIDE, granule.grid.height), min(SIDE, granule.grid.width)
+    height, width = min(SIDE, granule.header.height), min(SIDE, granule.header.width)
     # At a tile's edge the chip moves inwards: no pixel of it lies beyond.
-    top = min(max(row - height // 2, 0), granule.grid.height - height)
-    left = min(max(column - width // 2, 0), granule.grid.width - width)
+    top = min(max(row - height // 2, 0), granule.header.height - height)
+    left = min(max(column - width // 2, 0), granule.header.width - width)
     window = Window(left, top, width, height)
     image = granule.read(window)
     if np.isnan(image[0]).mean() > float(job.options["hidden"]):

@@ -131,7 +131,7 @@ def _sample_year(
     if confidence is not None:
         sure = read_header(confidence, bands=1, dtypes=("uint8",), whole=False)
         same_grid(header, sure)
-    moved = counties.to_crs(header.crs)
+    moved = counties.to_crs(header.grid.crs)
     tables = [
         table
         for row in range(len(moved))
@@ -140,7 +140,7 @@ def _sample_year(
     if not tables:
         return gpd.GeoDataFrame({"pixel_id": []}, geometry=[], crs=4326)
     frame = pd.concat(tables, ignore_index=True)
-    points = gpd.points_from_xy(frame.pop("x"), frame.pop("y"), crs=header.crs).to_crs(4326)
+    points = gpd.points_from_xy(frame.pop("x"), frame.pop("y"), crs=header.grid.crs).to_crs(4326)
     return gpd.GeoDataFrame(frame.assign(lon=points.x, lat=points.y), geometry=points)
 
 
@@ -158,9 +158,9 @@ def _sample_county(
     from rs05bench.datasets.cdl_classes import CDL_TABLE, CROP_CLASSES
     from rs05bench.datasets.geography import us_states
 
-    if not shapely.box(*header.bounds).intersects(shape):
+    if not shapely.box(*header.grid.bounds).intersects(shape):
         return None
-    if not shapely.box(*header.bounds).buffer(abs(header.transform.a)).covers(shape):
+    if not shapely.box(*header.grid.bounds).buffer(abs(header.transform.a)).covers(shape):
         job.drop(f"counties that reach beyond the CDL of {year}", 1, geoid)
         return None
     window = rasterio.windows.from_bounds(*shape.bounds, transform=header.transform).round_offsets().round_lengths()
@@ -242,11 +242,11 @@ def _with_hls(job: BuildJob, frame: pd.DataFrame) -> pd.DataFrame:
         season = next((number for number, (first, last) in SEASONS.items() if first <= granule.date.day_of_year <= last), None)
         if season is None:
             continue
-        move = Transformer.from_crs(4326, granule.grid.crs, always_xy=True)
+        move = Transformer.from_crs(4326, granule.header.grid.crs, always_xy=True)
         x, y = move.transform(frame["lon"].to_numpy(), frame["lat"].to_numpy())
-        step = granule.grid.transform
-        columns, rows = np.floor((x - step.c) / step.a).astype(int), np.floor((y - step.f) / step.e).astype(int)
-        there = (years == granule.date.year) & (rows >= 0) & (rows < granule.grid.height) & (columns >= 0) & (columns < granule.grid.width)
+        grid = granule.header.grid
+        rows, columns = grid.rows_columns(x, y)
+        there = (years == granule.date.year) & (rows >= 0) & (rows < grid.height) & (columns >= 0) & (columns < grid.width)
         if there.any():
             values = _at(granule, rows[there], columns[there])
             clear = ~np.isnan(values[0])

@@ -40,14 +40,14 @@ class Granule:
         tile: MGRS tile without the T.
         date: Day of acquisition.
         layers: Our band name (Sentinel-2's) or `Fmask` -> file.
-        grid: Header of the first band; all others lie on it.
+        header: Of the first band; all others lie on it.
     """
 
     sensor: str
     tile: str
     date: pd.Timestamp
     layers: dict[str, Path] = field(hash=False)
-    grid: RasterHeader
+    header: RasterHeader
 
     def read(self, window: Window, *, mask: int = CLOUD | ADJACENT | SHADOW) -> NDArray[np.float32]:
         """Reflectance (6, rows, columns), NaN where filled, hidden or beyond the tile.

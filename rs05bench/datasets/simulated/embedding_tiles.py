@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rs05bench.datasets.simulated.embedding import CELL, PRODUCT, quantised
 from rs05bench.datasets.simulated.landscape import PIXEL, utm_grid, zone_of
-from rs05bench.embeddings.pixel_grid import Grid
+from rs05bench.protocol.pixel_grid import Grid
 
 if TYPE_CHECKING:
     from rs05bench.datasets.simulated.landscape import Base

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rs05bench.datasets.simulated.places import Climate
 from rs05bench.datasets.simulated.randomness import FloatArray, generator, smooth_field
-from rs05bench.embeddings.pixel_grid import WGS84, Grid, transformer
+from rs05bench.protocol.pixel_grid import WGS84, Grid, transformer
 
 PIXEL = 30.0  # metres; the ground resolution of every landscape
 

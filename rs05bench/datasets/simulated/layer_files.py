@@ -13,7 +13,7 @@ from rs05bench.datasets.simulated.landscape import PIXEL, Base
 from rs05bench.datasets.simulated.randomness import generator
 from rs05bench.datasets.simulated.shapes import to_lonlat
 from rs05bench.datasets.simulated.vector_files import _write as write_gpkg
-from rs05bench.embeddings.pixel_grid import Grid
+from rs05bench.protocol.pixel_grid import Grid
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -8,7 +8,7 @@ import numpy as np
 
 from rs05bench.datasets.simulated.landscape import PIXEL
 from rs05bench.datasets.simulated.sampled_tables import parcel_id, sampled_parcels
-from rs05bench.embeddings.pixel_grid import Grid
+from rs05bench.protocol.pixel_grid import Grid
 
 if TYPE_CHECKING:
     from shapely import Polygon

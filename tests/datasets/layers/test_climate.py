@@ -9,8 +9,8 @@ import shapely
 from rasterio.transform import from_origin
 
 from rs05bench.datasets.layers import RasterSampler, find_source
-from rs05bench.embeddings.pixel_grid import grid_from_affine
 from rs05bench.errors import DataError
+from rs05bench.protocol.pixel_grid import grid_from_affine
 from tests.datasets.layers.files import centres, write_raster
 
 GRID = from_origin(-3, 52, 0.1, 0.1)

@@ -19,6 +19,7 @@ from rasterio.transform import from_origin
 
 from rs05bench.protocol import TaskCard, UnitTable, build_manifest
 from rs05bench.protocol.labels import write_masks
+from rs05bench.protocol.pixel_grid import Grid
 from rs05bench.protocol.submission.board import Board, freeze_task
 
 CLASSES = ["crop", "tree", "water"]
@@ -69,7 +70,8 @@ def _units(a_region: int) -> UnitTable:
 def _labels(card: TaskCard, units: UnitTable, truth: Path) -> dict[str, pd.Series | str]:
     ids = units.frame["unit_id"]
     if card.kind == "segmentation":
-        chips = ((unit, mask_of(unit, len(card.classes or ())), "EPSG:32610", PLACE) for unit in ids)
+        grid = Grid("EPSG:32610", 5e5, 5e6, 30, 30, SIDE, SIDE)
+        chips = ((unit, mask_of(unit, len(card.classes or ())), grid) for unit in ids)
         return {card.targets[0]: write_masks(truth / "labels" / card.name, card, chips).digest}
     values = pd.Series([CLASSES[seed_of(unit) % 3] for unit in ids], index=ids, name="cover")
     values.rename_axis("unit_id").reset_index().to_parquet(truth / "labels" / "labels.parquet", index=False)

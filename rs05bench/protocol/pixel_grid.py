@@ -192,14 +192,15 @@ def _check_plausible(grid: Grid, source: str) -> None:
 
 @lru_cache(maxsize=512)
 def crs_of(text: str) -> CRS:
-    """The pyproj CRS of an authority code or WKT, parsed once."""
+    """The pyproj CRS of an authority code or WKT, parsed once; of a compound one (with heights) its horizontal part."""
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
     try:
-        return CRS.from_user_input(text)
+        known = CRS.from_user_input(text)
     except CRSError as error:
         raise DataError(f"cannot understand the coordinate reference system {text[:120]!r}: {error}") from error
+    return known.sub_crs_list[0] if known.is_compound else known
 
 
 @lru_cache(maxsize=512)
