@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pyproj import CRS
 
 from rs05bench.datasets.chip_image import IGNORE, Chip
-from rs05bench.datasets.chips import MASK_TYPES, ChipDataset, Sample, pair_files
-from rs05bench.datasets.files import find_rasters, missing_data, read_list, require_data, verify_receipt
+from rs05bench.datasets.chips import MASK_TYPES, ChipDataset, paired_files
+from rs05bench.datasets.files import read_list, require_data
 from rs05bench.datasets.fires import fire_ids
-from rs05bench.datasets.geography import Layer, add_groups
+from rs05bench.datasets.geography import add_groups
 from rs05bench.datasets.mgrs import parse_tile
 from rs05bench.datasets.rasters import RasterHeader, read_header, read_pixels, same_grid
 from rs05bench.errors import DataError
@@ -47,14 +45,8 @@ class HLSBurnScars(ChipDataset):
 
     Args:
         root: Folder that holds one of the layouts.
-        crs: CRS for slices; None (default): only native chips, and slicing says so.
-        res: Pixel size of slices in units of `crs`; default 30 m.
-        transforms: Called on every sample.
-        layers: Further group columns of `units()`: name -> (polygon layer, its column), e.g.
-            `{"ecoregion": ("us_eco_l3.gpkg", "US_L3NAME")}`.
-        resampling: How images are resampled when a slice asks for another grid (masks always take the nearest pixel).
-        fill: Value of missing pixels in `image`.
         checksum: Hash every file and compare with the receipt that `rs05bench download` left.
+        **slicing: See `ChipDataset`; slices have pixels of 30 m.
 
     Raises:
         DataError: Nothing found, files without a partner, or a file that is not what its name promises.
@@ -64,6 +56,8 @@ class HLSBurnScars(ChipDataset):
 
     name = "hls-burn-scars"
     classes = ("not burned", "burn scar")
+    colours = ("#b8b8b8", "#D55E00")  # grey land, vermilion scar (Okabe-Ito)
+    composites = (("natural colour", ("B04", "B03", "B02")), ("SWIR 2, NIR, red: burnt is reddish brown", ("B12", "B8A", "B04")))
     scale = 1.0
     # Published with the Prithvi fine-tuning configuration for this dataset (NASA-IMPACT/hls-foundation-os, configs/burn_scars.py).
     mean = (0.03335, 0.05701, 0.05890, 0.23232, 0.19729, 0.11945)
@@ -78,25 +72,6 @@ class HLSBurnScars(ChipDataset):
     # -0.9999.
     _plausible = (-3.2768, 3.2768)
     _nodata_anywhere = (-9999.0, 9999.0, float(np.float32(-0.9999)))
-
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        crs: CRS | str | int | None = None,
-        res: float | tuple[float, float] | None = None,
-        transforms: Callable[[Sample], Sample] | None = None,
-        layers: Mapping[str, tuple[Layer, str]] | None = None,
-        resampling: str = "bilinear",
-        fill: float = 0.0,
-        checksum: bool = False,
-    ) -> None:
-        self.root = Path(root)
-        self.layers = dict(layers or {})
-        if checksum:
-            verify_receipt(self.root, self.name)
-        chips = self._verify()
-        super().__init__(self.root, chips, crs=crs, res=res, transforms=transforms, resampling=resampling, fill=fill)
 
     def units(self, *, fire_days: int = 90, fire_distance: float = 5_000.0) -> gpd.GeoDataFrame:
         """All chips with what a split can move. Reads every mask (about 10 ms each).
@@ -120,50 +95,11 @@ class HLSBurnScars(ChipDataset):
         units["labelled_fraction"] = [labelled for _, labelled in shares]
         return units
 
-    def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Any:
-        """Draw a sample: natural colour, burn composite (SWIR2, NIR, red), mask, and the prediction if the sample holds one.
-
-        Args:
-            sample: From `chip` or slicing; may hold `prediction` (H, W) class indices.
-            show_titles: Titles over the panels.
-            suptitle: Title over all.
-
-        Returns:
-            A matplotlib Figure.
-        """
-        from rs05bench.datasets.plotting import plot_burn
-
-        return plot_burn(self, sample, show_titles=show_titles, suptitle=suptitle)
-
     def _verify(self) -> list[Chip]:
         require_data(self.root, self.name, self.homepage)
-        images, masks = self._find()
-        pair_files(images, masks, self.root)
+        files = paired_files(self, "subsetted_*.tif", _NAME, _unit_of, "subsetted_512x512_HLS.S30.T10SEH.2018190.v1.4_merged.tif")
         splits = self._published()
-        return [self._open(unit_id, images[unit_id], masks[unit_id], splits) for unit_id in sorted(images)]
-
-    def _find(self) -> tuple[dict[str, Path], dict[str, Path]]:
-        found: tuple[dict[str, Path], dict[str, Path]] = ({}, {})
-        for path in find_rasters(self.root, "subsetted_*.tif"):
-            match = _NAME.match(path.name)
-            if match is None:
-                raise DataError(
-                    "expected a name like subsetted_512x512_HLS.S30.T10SEH.2018190.v1.4_merged.tif",
-                    source=path,
-                    remedy="Rename it, or move it out of the dataset's folder.",
-                )
-            chosen = found[0] if match["kind"] == "_merged" else found[1]
-            unit_id = f"T{match['tile']}.{match['date']}"
-            if unit_id in chosen:
-                raise DataError(
-                    f"shows the same tile and date as {chosen[unit_id]}", source=path, remedy="Keep one of the two layouts or copies."
-                )
-            chosen[unit_id] = path
-        if not found[0] and not found[1]:
-            raise missing_data(
-                "holds no chip (subsetted_*_merged.tif)", self.root, f"Run `rs05bench download {self.name} --root {self.root}`."
-            )
-        return found
+        return [self._open(unit_id, *pair, splits) for unit_id, pair in files.items()]
 
     def _published(self) -> dict[str, str]:
         """Unit -> split from `splits/*.txt`; the folders speak where there are none."""
@@ -202,6 +138,10 @@ class HLSBurnScars(ChipDataset):
         if len(strange):
             raise DataError(f"expected the values -1 (missing), 0 and 1 (burnt), found also {strange[:5].tolist()}", source=chip.mask.path)
         return labels.astype(np.int16)
+
+
+def _unit_of(name: re.Match[str]) -> str:
+    return f"T{name['tile']}.{name['date']}"
 
 
 def _shares(labels: NDArray[np.int16]) -> tuple[float, float]:

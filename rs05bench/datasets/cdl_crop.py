@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,9 +18,9 @@ from torchgeo.datasets import CDL
 
 from rs05bench.datasets.cdl_classes import CDL_TABLE, CROP_CLASSES, CROP_COLOURS
 from rs05bench.datasets.chip_image import Chip
-from rs05bench.datasets.chips import MASK_TYPES, ChipDataset, Sample, pair_files
-from rs05bench.datasets.files import find_rasters, hidden, missing_data, read_list, require_data, verify_receipt
-from rs05bench.datasets.geography import Layer, add_groups
+from rs05bench.datasets.chips import MASK_TYPES, ChipDataset, Sample, paired_files
+from rs05bench.datasets.files import hidden, read_list, require_data
+from rs05bench.datasets.geography import add_groups
 from rs05bench.datasets.mgrs import nearest_tile, parse_tile
 from rs05bench.datasets.rasters import read_header, read_pixels, same_grid
 from rs05bench.errors import DataError
@@ -53,13 +53,8 @@ class CDLCrop(ChipDataset):
 
     Args:
         root: Folder that holds the chips and, if there is one, the table of dates (`chips_df.csv` or `chip_tracker.csv`).
-        crs: CRS for slices; None (default): only native chips. `EPSG:5070` is the chips' own, slices in it are not resampled.
-        res: Pixel size of slices in units of `crs`; default 30 m.
-        transforms: Called on every sample.
-        layers: Further group columns of `units()`: name -> (polygon layer, its column), e.g. `{"county": ("counties.gpkg", "GEOID")}`.
-        resampling: How images are resampled when a slice asks for another grid (masks always take the nearest pixel).
-        fill: Value of missing pixels in `image`.
         checksum: Hash every file and compare with the receipt that `rs05bench download` left.
+        **slicing: See `ChipDataset`; `crs="EPSG:5070"` is the chips' own, slices in it are not resampled.
 
     Raises:
         DataError: Nothing found, files without a partner, or a file that is not what its name promises.
@@ -69,6 +64,7 @@ class CDLCrop(ChipDataset):
 
     name = "multi-temporal-crop"
     classes = CROP_CLASSES
+    colours = CROP_COLOURS
     dates = 3
     size: ClassVar[int] = 224
     """Rows and columns a chip must have."""
@@ -88,26 +84,6 @@ class CDLCrop(ChipDataset):
     _nodata_anywhere = (-9999.0, -1000.0)  # HLS writes -9999, its quality-filtered copies -1000
     # 9999 is also a bright cloud: it means missing only where all six bands of a date hold it.
     _nodata_everywhere = (0.0, 9999.0)
-
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        crs: CRS | str | int | None = None,
-        res: float | tuple[float, float] | None = None,
-        transforms: Callable[[Sample], Sample] | None = None,
-        layers: Mapping[str, tuple[Layer, str]] | None = None,
-        resampling: str = "bilinear",
-        fill: float = 0.0,
-        checksum: bool = False,
-    ) -> None:
-        self.root = Path(root)
-        self.layers = dict(layers or {})
-        if checksum:
-            verify_receipt(self.root, self.name)
-        require_data(self.root, self.name, self.homepage)
-        self.table = _read_table(self.root)
-        super().__init__(self.root, self._verify(), crs=crs, res=res, transforms=transforms, resampling=resampling, fill=fill)
 
     def units(self) -> gpd.GeoDataFrame:
         """All chips with what a split can move.
@@ -132,40 +108,12 @@ class CDLCrop(ChipDataset):
         units["tile_source"] = np.where(named, "table", "nearest")
         return add_groups(units, self.layers)
 
-    def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Any:
-        """Draw a sample: the three dates in natural colour, the mask with its classes, and the prediction if the sample holds one.
-
-        Args:
-            sample: From `chip` or slicing; may hold `prediction` (H, W) class indices.
-            show_titles: Titles over the panels.
-            suptitle: Title over all.
-
-        Returns:
-            A matplotlib Figure.
-        """
-        from rs05bench.datasets.plotting import plot_crop
-
-        return plot_crop(self, sample, show_titles=show_titles, suptitle=suptitle)
-
     def _verify(self) -> list[Chip]:
-        images, masks = self._find()
-        pair_files(images, masks, self.root)
+        require_data(self.root, self.name, self.homepage)
+        self.table = _read_table(self.root)
+        files = paired_files(self, "chip_*.tif", _NAME, lambda name: str(name["unit"]), "chip_257_266_merged.tif or chip_257_266.mask.tif")
         official = self._published()
-        return [self._open(unit_id, images[unit_id], masks[unit_id], official) for unit_id in sorted(images)]
-
-    def _find(self) -> tuple[dict[str, Path], dict[str, Path]]:
-        found: tuple[dict[str, Path], dict[str, Path]] = ({}, {})
-        for path in find_rasters(self.root, "chip_*.tif"):
-            match = _NAME.match(path.name)
-            if match is None:
-                raise DataError("expected a name like chip_257_266_merged.tif or chip_257_266.mask.tif", source=path)
-            chosen = found[0] if match["kind"] == "_merged" else found[1]
-            if match["unit"] in chosen:
-                raise DataError(f"the same chip lies at {chosen[match['unit']]}", source=path, remedy="Keep one copy.")
-            chosen[match["unit"]] = path
-        if not found[0] and not found[1]:
-            raise missing_data("holds no chip (chip_*_merged.tif)", self.root, f"Run `rs05bench download {self.name} --root {self.root}`.")
-        return found
+        return [self._open(unit_id, *pair, official) for unit_id, pair in files.items()]
 
     def _published(self) -> dict[str, str]:
         official: dict[str, str] = {}

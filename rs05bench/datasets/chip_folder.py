@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import geopandas as gpd
 import numpy as np
@@ -20,9 +19,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from rs05bench.datasets.chip_image import IGNORE, Chip
 from rs05bench.datasets.chip_layout import ChipLayout, PlaceBands, official_of, shelf_of
-from rs05bench.datasets.chips import ChipDataset, Sample
+from rs05bench.datasets.chips import ChipDataset, Sample, Slicing
 from rs05bench.datasets.files import hidden, missing_data
-from rs05bench.datasets.geography import Layer, locate, read_polygons
+from rs05bench.datasets.geography import locate, read_polygons
 from rs05bench.datasets.rasters import RasterHeader, grid_as_written, read_header, read_pixels, same_grid
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
@@ -40,12 +39,7 @@ class ChipFolder(ChipDataset):
     Args:
         root: The folder.
         layout: How it is laid out; `rs05bench card init FOLDER` writes it into a card.
-        crs: CRS for slices; None (default): only native chips.
-        res: Pixel size of slices in units of `crs`; default that of the first chip.
-        transforms: Called on every sample.
-        layers: Further group columns of `units()`: name -> (polygon layer, its column).
-        resampling: How images are resampled when a slice asks for another grid (masks always take the nearest pixel).
-        fill: Value of missing pixels in `image`.
+        **slicing: See `ChipDataset`.
 
     Raises:
         DataError: Nothing found, an image without a mask or the other way round, sizes that differ, or files that are not what the layout
@@ -61,15 +55,9 @@ class ChipFolder(ChipDataset):
         self,
         root: str | Path,
         layout: ChipLayout,
-        *,
-        crs: CRS | str | int | None = None,
-        res: float | tuple[float, float] | None = None,
-        transforms: Callable[[Sample], Sample] | None = None,
-        layers: Mapping[str, tuple[Layer, str]] | None = None,
-        resampling: str = "bilinear",
-        fill: float = 0.0,
+        **slicing: Unpack[Slicing],
     ) -> None:
-        self.root, self.layout, self.layers = Path(root), layout, dict(layers or {})
+        self.root, self.layout = Path(root), layout
         if not self.root.is_dir():
             raise missing_data("is not a folder", self.root, "Give the folder of images and masks.")
         self.bands = self.all_bands = tuple(layout.bands)
@@ -80,10 +68,7 @@ class ChipFolder(ChipDataset):
         # Beyond four times white, or as far below black, nothing is a reflectance.
         self._plausible = (-np.inf, np.inf) if layout.scale is None else (-4.0 * layout.scale, 4.0 * layout.scale)
         self._values = {value: index for index, value in enumerate(layout.labels)}
-        chips = self._verify()
-        first = chips[0].image
-        self.native_resolution = float(pixel_metres(first.grid.crs, first.transform, first.height)[0])
-        super().__init__(self.root, chips, crs=crs, res=res, transforms=transforms, resampling=resampling, fill=fill)
+        super().__init__(root, **slicing)
 
     def units(self) -> gpd.GeoDataFrame:
         """All chips with what a split can move. Reads every mask.
@@ -112,24 +97,12 @@ class ChipFolder(ChipDataset):
             units[f"share_{name}"] = [float((mask == index).sum() / max((mask != IGNORE).sum(), 1)) for mask in labels]
         return units
 
-    def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Any:
-        """Draw a sample: each date in three of its bands, the mask with its classes, and the prediction if the sample holds one.
-
-        Args:
-            sample: From `chip` or slicing; may hold `prediction` (H, W) class indices.
-            show_titles: Titles over the panels.
-            suptitle: Title over all.
-
-        Returns:
-            A matplotlib Figure.
-        """
-        from rs05bench.datasets.plotting import plot_chip
-
-        return plot_chip(self, sample, show_titles=show_titles, suptitle=suptitle)
-
     def _verify(self) -> list[Chip]:
         images, masks = self._paired()
-        return [self._open(unit_id, images[unit_id], masks[unit_id]) for unit_id in sorted(images)]
+        chips = [self._open(unit_id, images[unit_id], masks[unit_id]) for unit_id in sorted(images)]
+        first = chips[0].image
+        self.native_resolution = float(pixel_metres(first.grid.crs, first.transform, first.height)[0])
+        return chips
 
     def _paired(self) -> tuple[dict[str, Path], dict[str, Path]]:
         images = self._named(self.layout.images, self.layout.image_suffix)

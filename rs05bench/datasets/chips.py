@@ -9,9 +9,10 @@ from __future__ import annotations
 import abc
 import copy
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, Unpack
 
 import geopandas as gpd
 import numpy as np
@@ -28,12 +29,28 @@ from rasterio.enums import Resampling
 from torchgeo.datasets import GeoDataset
 
 from rs05bench.datasets.chip_image import IGNORE, Chip, ChipImage, ImageFormat, Reading, with_labels
+from rs05bench.datasets.files import find_rasters, missing_data, refuse_unknown, verify_receipt
+from rs05bench.datasets.geography import Layer
 from rs05bench.errors import DataError
 from rs05bench.protocol.geodesy import DEGREE_M
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Sample = dict[str, Any]
 WGS84 = CRS.from_epsg(4326)
 MASK_TYPES = ("int8", "int16", "int32", "uint8", "uint16")
+
+
+class Slicing(TypedDict, total=False):
+    """How chips are listed and sliced: keywords of `ChipDataset`, described there."""
+
+    crs: CRS | str | int | None
+    res: float | tuple[float, float] | None
+    transforms: Callable[[Sample], Sample] | None
+    layers: Mapping[str, tuple[Layer, str]] | None
+    resampling: str
+    fill: float
 
 
 class ChipDataset(GeoDataset, abc.ABC):
@@ -47,6 +64,17 @@ class ChipDataset(GeoDataset, abc.ABC):
 
     Slices follow TorchGeo: `ds[xmin:xmax:xres, ymin:ymax:yres, tmin:tmax]` in the dataset's CRS. Where chips overlap the first in the index
     wins.
+
+    Args:
+        root: Folder of the files.
+        checksum: Hash every file and compare with the receipt that `rs05bench download` left.
+        **slicing: `crs` of slices, default None: only native chips, and slicing says so; `res`, pixel size of slices in units of `crs`,
+            default that of the chips; `transforms`, called on every sample; `layers`, further group columns of `units()`: name -> (polygon
+            layer, its column), e.g. `{"ecoregion": ("us_eco_l3.gpkg", "US_L3NAME")}`; `resampling` of images where a slice asks for
+            another grid, default bilinear (masks always take the nearest pixel); `fill`, value of missing pixels in `image`, default 0.
+
+    Raises:
+        DataError: Nothing found, files without a partner, or a file that is not what its name promises.
     """
 
     bands: tuple[str, ...] = ("B02", "B03", "B04", "B8A", "B11", "B12")
@@ -63,6 +91,10 @@ class ChipDataset(GeoDataset, abc.ABC):
     citation: ClassVar[str]
     homepage: ClassVar[str]
     ignore_index: ClassVar[int] = IGNORE
+    colours: ClassVar[Sequence[str]] = ()
+    """A colour a class; the usual ones where there are none."""
+    composites: ClassVar[Sequence[tuple[str, tuple[str, ...]]]] = ()
+    """Title and bands of each picture of an image; `rgb_bands` where there are none."""
     # Values that no sensor delivers in this product's units, and those that are also real measurements (see `missing_pixels`).
     _nodata_anywhere: tuple[float, ...] = (-9999.0, 9999.0)
     _nodata_everywhere: tuple[float, ...] = (0.0,)
@@ -72,18 +104,17 @@ class ChipDataset(GeoDataset, abc.ABC):
     def __init__(
         self,
         root: str | Path,
-        chips: Sequence[Chip],
         *,
-        crs: CRS | str | int | None,
-        res: float | tuple[float, float] | None,
-        transforms: Callable[[Sample], Sample] | None,
-        resampling: str,
-        fill: float,
+        checksum: bool = False,
+        **slicing: Unpack[Slicing],
     ) -> None:
-        self.root = Path(root)
-        self.paths = self.root
-        self.transforms = transforms
-        self.fill = fill
+        refuse_unknown(slicing, Slicing)
+        self.root = self.paths = Path(root)
+        self.layers, crs, res = dict(slicing.get("layers") or {}), slicing.get("crs"), slicing.get("res")
+        self.transforms, self.fill, resampling = slicing.get("transforms"), slicing.get("fill", 0.0), slicing.get("resampling", "bilinear")
+        if checksum:
+            verify_receipt(self.root, self.name)
+        chips = self._verify()
         try:
             self._resampling = Resampling[resampling]
         except KeyError:
@@ -127,6 +158,18 @@ class ChipDataset(GeoDataset, abc.ABC):
             for unit_id, shape, clipped in zip(rows["unit_id"], rows.geometry, moved, strict=True)
         ]
         self.index = gpd.GeoDataFrame(rows.drop(columns=rows.geometry.name), geometry=shapes, crs=target)
+
+    def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Figure:
+        """Draw a sample: each date in its composites, the mask with its classes, and the prediction if the sample holds one.
+
+        Args:
+            sample: From `chip` or slicing; may hold `prediction` (H, W) class indices.
+            show_titles: Titles over the panels.
+            suptitle: Title over all.
+        """
+        from rs05bench.datasets.plotting import plot_chip
+
+        return plot_chip(self, sample, show_titles=show_titles, suptitle=suptitle)
 
     @property
     def files(self) -> list[str]:
@@ -267,6 +310,10 @@ class ChipDataset(GeoDataset, abc.ABC):
         return self._chips[unit_id]
 
     @abc.abstractmethod
+    def _verify(self) -> list[Chip]:
+        """All chips, their files checked without their pixels."""
+
+    @abc.abstractmethod
     def _labels(self, chip: Chip) -> NDArray[np.int16]:
         """Class indices of one chip from its mask file."""
 
@@ -351,20 +398,43 @@ class ChipDataset(GeoDataset, abc.ABC):
         return Reading(image.reshape(*lead, *shape), labels)
 
 
-def pair_files(images: dict[str, Path], masks: dict[str, Path], root: Path) -> None:
-    """Make sure that every image has its mask and the other way round.
+def paired_files(
+    dataset: ChipDataset, pattern: str, name: re.Pattern[str], unit_of: Callable[[re.Match[str]], str], example: str
+) -> dict[str, tuple[Path, Path]]:
+    """Image and mask of every chip by its id.
+
+    Args:
+        dataset: Whose `root` is searched.
+        pattern: Glob of the files.
+        name: What their names must be, with the group `kind`: `_merged` for images.
+        unit_of: The chip's id of a name.
+        example: A name, for messages.
 
     Raises:
-        DataError: Which are alone.
+        DataError: No file, one of another name, two of one chip, or one without its partner.
     """
+    images: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
+    for path in find_rasters(dataset.root, pattern):
+        match = name.match(path.name)
+        if match is None:
+            raise DataError(f"expected a name like {example}", source=path, remedy="Rename it, or move it out of the dataset's folder.")
+        chosen, unit_id = (images if match["kind"] == "_merged" else masks), unit_of(match)
+        if unit_id in chosen:
+            raise DataError(f"shows the same chip as {chosen[unit_id]}", source=path, remedy="Keep one of the two layouts or copies.")
+        chosen[unit_id] = path
+    if not images and not masks:
+        download = f"Run `rs05bench download {dataset.name} --root {dataset.root}`."
+        raise missing_data(f"holds no chip ({pattern.replace('.tif', '_merged.tif')})", dataset.root, download)
     for have, lack, what in ((images, masks, "mask"), (masks, images, "image")):
         alone = sorted(set(have) - set(lack))
         if alone:
             raise DataError(
                 f"{len(alone)} files have no {what}, e.g. {have[alone[0]].name}",
-                source=root,
+                source=dataset.root,
                 remedy="The download was cut short: run `rs05bench download` again.",
             )
+    return {unit_id: (images[unit_id], masks[unit_id]) for unit_id in sorted(images)}
 
 
 def rows_in(index: gpd.GeoDataFrame, window: tuple[slice, slice, slice], bounds: tuple[slice, slice, slice]) -> gpd.GeoDataFrame:

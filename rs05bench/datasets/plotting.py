@@ -13,81 +13,39 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from rs05bench.datasets.cdl_classes import CROP_CLASSES, CROP_COLOURS
-
 if TYPE_CHECKING:
     from rs05bench.datasets.chips import ChipDataset
 
 MISSING = "#ffffff"
 NO_IMAGE = "#7fe7ff"  # white would look like a bright road or a cloud
-BURN_COLOURS = ("#b8b8b8", "#D55E00")  # grey land, vermilion scar (Okabe-Ito)
 _PANEL = 3.4
 
 
-def plot_burn(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool, suptitle: str | None) -> Figure:
-    """Natural colour, burn composite, mask and, if there is one, the prediction."""
-    image, valid = _image_of(sample)
-    panels = 4 if "prediction" in sample else 3
-    figure, axes = _figure(panels)
-    for axis, bands, title in (
-        (axes[0], ("B04", "B03", "B02"), "natural colour"),
-        (axes[1], ("B12", "B8A", "B04"), "SWIR 2, NIR, red: burnt is reddish brown"),
-    ):
-        axis.imshow(composite(image, dataset.bands, bands, valid), interpolation="none")
-        _title(axis, title, show_titles)
-    names = [*dataset.classes, "no label", "no image"]
-    colours = [*BURN_COLOURS, MISSING, NO_IMAGE]
-    shown = [("mask", "mask")] + ([("prediction", "prediction")] if panels == 4 else [])
-    for axis, (key, title) in zip(axes[2:], shown, strict=True):
-        labels = _array(sample[key])
-        axis.imshow(paint(labels, BURN_COLOURS), interpolation="none")
-        scored = labels >= 0
-        share = f"{(labels[scored] == 1).mean():.1%} burnt" if scored.any() else "no label"
-        _title(axis, f"{title}: {share}", show_titles)
-    _legend(figure, names, colours)
-    return _finish(figure, suptitle or _default_title(sample))
-
-
-def plot_crop(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool, suptitle: str | None) -> Figure:
-    """Three dates in one common stretch, the mask and, if there is one, the prediction."""
-    image, valid = _image_of(sample)
-    panels = 5 if "prediction" in sample else 4
-    figure, axes = _figure(panels)
-    dates = str(sample.get("date", "")).split(",")
-    limits = stretch(image, dataset.bands, ("B04", "B03", "B02"), valid)
-    for number in range(3):
-        rgb = composite(image[number], dataset.bands, ("B04", "B03", "B02"), valid[number], limits)
-        axes[number].imshow(rgb, interpolation="none")
-        when = dates[number] if len(dates) == 3 and dates[number] else f"date {number + 1}"
-        _title(axes[number], when, show_titles)
-    shown = ["mask"] + (["prediction"] if panels == 5 else [])
-    present: set[int] = set()
-    for axis, key in zip(axes[3:], shown, strict=True):
-        labels = _array(sample[key])
-        present |= set(np.unique(labels).tolist())
-        axis.imshow(paint(labels, CROP_COLOURS), interpolation="none")
-        _title(axis, key, show_titles)
-    _class_legend(figure, CROP_CLASSES, CROP_COLOURS, present, gaps=not valid.all())
-    return _finish(figure, suptitle or _default_title(sample))
-
-
 def plot_chip(dataset: ChipDataset, sample: dict[str, Any], *, show_titles: bool, suptitle: str | None) -> Figure:
-    """Every date in three bands and one common stretch, the mask and, if there is one, the prediction."""
+    """Every date in the data set's composites, each in one stretch for all dates, the mask and, if there is one, the prediction."""
     image, valid = _image_of(sample)
     image, valid = (image[None], valid[None]) if image.ndim == 3 else (image, valid)
+    usual = (", ".join(dict.fromkeys(dataset.rgb_bands)), dataset.rgb_bands)
+    composites = dataset.composites or (usual,)
+    dates = str(sample.get("date", "")).split(",")
     shown = ["mask"] + (["prediction"] if "prediction" in sample else [])
-    figure, axes = _figure(len(image) + len(shown))
-    limits = stretch(image, dataset.bands, dataset.rgb_bands, valid)
-    for number, (axis, date) in enumerate(zip(axes, image, strict=False)):
-        axis.imshow(composite(date, dataset.bands, dataset.rgb_bands, valid[number], limits), interpolation="none")
-        when = f"date {number + 1}: " if len(image) > 1 else ""
-        _title(axis, when + ", ".join(dict.fromkeys(dataset.rgb_bands)), show_titles)
-    colours, present = class_colours(len(dataset.classes)), set()
-    for axis, key in zip(axes[len(image) :], shown, strict=True):
+    figure, axes = _figure(len(image) * len(composites) + len(shown))
+    pictures = iter(axes)
+    for title, bands in composites:
+        limits = stretch(image, dataset.bands, bands, valid)
+        for number, date in enumerate(image):
+            axis = next(pictures)
+            axis.imshow(composite(date, dataset.bands, bands, valid[number], limits), interpolation="none")
+            when = dates[number] if len(dates) == len(image) and dates[number] else f"date {number + 1}"
+            _title(axis, when if len(image) > 1 else title, show_titles)
+    colours, present = dataset.colours or class_colours(len(dataset.classes)), set()
+    for axis, key in zip(pictures, shown, strict=True):
         labels = _array(sample[key])
         present |= set(np.unique(labels).tolist())
         axis.imshow(paint(labels, colours), interpolation="none")
-        _title(axis, key, show_titles)
+        scored = labels >= 0
+        share = f": {(labels[scored] == 1).mean():.1%} {dataset.classes[1]}" if len(dataset.classes) == 2 and scored.any() else ""
+        _title(axis, key + share, show_titles)
     _class_legend(figure, dataset.classes, colours, present, gaps=not valid.all())
     return _finish(figure, suptitle or _default_title(sample))
 

@@ -246,7 +246,7 @@ def test_transforms_are_applied(burn_root):
 def test_plot_shows_image_mask_and_prediction(ds):
     sample = ds.chip(FIRST)
     figure = ds.plot(sample)
-    assert [axis.get_title() for axis in figure.axes][-1].startswith("mask: 19.7% burnt")
+    assert [axis.get_title() for axis in figure.axes][-1].startswith("mask: 19.7% burn scar")
     sample["prediction"] = torch.zeros_like(sample["mask"])
     figure = ds.plot(sample, suptitle="title")
     assert len(figure.axes) == 4
@@ -339,7 +339,7 @@ def test_image_without_mask_is_refused(copy):
 def test_same_chip_twice_is_refused(copy):
     path = image_of(copy)
     shutil.copy(path, copy / path.name)
-    with pytest.raises(DataError, match="same tile and date"):
+    with pytest.raises(DataError, match="shows the same chip"):
         HLSBurnScars(copy)
 
 
