@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError, NotApplicable
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.cell_record import BudgetRecord
-from rs05bench.protocol.hashing import content_digest, hash_many, hash_pixels, hash_unit
+from rs05bench.protocol.hashing import content_digest, hash_order, hash_pixels, hash_unit
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.names import BudgetName, parse_budget
 from rs05bench.protocol.splits import Split
@@ -138,16 +138,15 @@ def draw_budget(
     except ValueError as error:
         raise DataError(str(error), source=card.name) from error
     members = manifest.members(fold)
-    blocks = dict(zip(members.unit_id, members.block, strict=True)) if spec.blocks or labels is not None or (split and "+" in split) else {}
-    train, val = (_Pool.of(members.of_role(name), labels, seed) for name in ("train", "val"))
+    train, val = (_Pool.of(members.in_hash_order(name, seed), labels) for name in ("train", "val"))
     if not len(train.ids):
         raise NotApplicable(f"{manifest.name}, fold {fold!r}: no labelled training unit")
-    draw = _Draw(card, spec, seed, manifest, blocks)
+    draw = _Draw(card, spec, seed, manifest, members.block_of)
     taken = draw.take(train, val)
     extra = _Taken.nothing()
     name = Split(split) if split else None
     if name is not None and name.extra:
-        extra = draw.extra(_Pool.of(members.of_role("reserve"), labels, seed), name)
+        extra = draw.extra(_Pool.of(members.in_hash_order("reserve", seed), labels), name)
     short = [*taken.short, *extra.short]
     if spec.kind not in ("full", "pixels") and len(taken.train) >= NEARLY_ALL * len(train.ids):
         short.append(f"takes {len(taken.train)} of the {len(train.ids)} labelled training units of the fold: it is full in all but name")
@@ -162,7 +161,7 @@ def draw_budget(
         pixel_fraction=spec.amount / 100 if spec.kind == "pixels" else 1.0,
         inspected=taken.looked_at + extra.looked_at,
         pool=len(train.ids) + len(val.ids),
-        tuning=Tuning() if labels is None or card.kind == "segmentation" else tuning_of(chosen, taken.val, labels, blocks, card.kind, seed),
+        tuning=Tuning() if labels is None or card.kind == "segmentation" else tuning_of(chosen, taken.val, labels, members.block_of, card.kind, seed),
     )
 
 
@@ -179,15 +178,13 @@ class _Pool:
     labels: Ids | None
 
     @classmethod
-    def of(cls, ids: Ids, labels: Mapping[str, object] | None, seed: int) -> _Pool:
-        found = None
-        if labels is not None:
-            found = np.empty(len(ids), dtype=object)
-            found[:] = [labels.get(unit) for unit in ids]
-            there = ~np.asarray(pd.isna(found), dtype=bool)
-            ids, found = ids[there], found[there]
-        order = _hash_order(ids, seed)
-        return cls(ids[order], None if found is None else found[order])
+    def of(cls, ids: Ids, labels: Mapping[str, object] | None) -> _Pool:
+        if labels is None:
+            return cls(ids, None)
+        found = np.empty(len(ids), dtype=object)
+        found[:] = [labels.get(unit) for unit in ids]
+        there = ~np.asarray(pd.isna(found), dtype=bool)
+        return cls(ids[there], found[there])
 
     def text(self, card: TaskCard, budget: str) -> Ids:
         if self.labels is None:
@@ -317,14 +314,7 @@ class _Draw:
 
     def ordered(self, names: Iterable[str]) -> Ids:
         found = np.array(sorted(set(names)), dtype=object)
-        return found[_hash_order(found, self.seed)]
-
-
-def _hash_order(ids: Ids, seed: int) -> NDArray[np.int64]:
-    """Hash order: a prefix of it is the nested draw."""
-    if len(ids) == 0:
-        return np.array([], dtype=np.int64)
-    return np.lexsort((ids.astype(str), hash_many((str(unit) for unit in ids), seed, "label")))
+        return found[hash_order(found, self.seed, "label")]
 
 
 def _by_class(values: Ids) -> dict[str, NDArray[np.int64]]:

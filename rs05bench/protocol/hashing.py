@@ -33,7 +33,10 @@ def hash_many(keys: Iterable[str], *salt: object) -> NDArray[np.uint64]:
 def hash_order(keys: Sequence[str], *salt: object) -> NDArray[np.int64]:
     """Indices that put keys into hash order; ties (equal keys) by position in sorted order."""
     hashes = hash_many(keys, *salt)
-    return np.lexsort((np.asarray(keys, dtype=object).astype(str), hashes))
+    order = np.argsort(hashes, kind="stable")
+    if (np.diff(hashes[order]) == 0).any():
+        return np.lexsort((np.asarray(keys, dtype=object).astype(str), hashes))
+    return order
 
 
 def hash_pixels(seed: int, unit_id: str, rows: int, columns: int) -> NDArray[np.uint64]:

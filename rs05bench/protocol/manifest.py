@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_json_mapping
 from rs05bench.protocol.ground import Ground
-from rs05bench.protocol.hashing import content_digest
+from rs05bench.protocol.hashing import content_digest, hash_order
 from rs05bench.protocol.manifest_card import describe
 from rs05bench.protocol.safe_paths import inside
 from rs05bench.protocol.shipped import shipped_path
@@ -29,7 +30,7 @@ COLUMNS = ("fold", "unit_id", "role", "shift", "region", "block")
 
 
 MOST_KEPT = 8
-"""Folds whose members a manifest keeps as arrays."""
+"""Folds whose members a manifest keeps as arrays, and orders of labels that a fold keeps."""
 
 
 class FoldMembers:
@@ -38,18 +39,34 @@ class FoldMembers:
     Attributes:
         unit_id: (n,) text, sorted.
         role: (n,) text.
+        region: (n,) text.
         block: (n,) text.
     """
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self.unit_id: NDArray[np.object_] = rows["unit_id"].to_numpy(dtype=object)
-        self.role: NDArray[np.object_] = np.asarray(_text(rows["role"]), dtype=object)
-        self.block: NDArray[np.object_] = np.asarray(_text(rows["block"]), dtype=object)
+        self.role, self.region, self.block = (np.asarray(_text(rows[name]), dtype=object) for name in ("role", "region", "block"))
         self._seen: tuple[pd.DataFrame, NDArray[np.int64]] | None = None
+        self._ordered: dict[tuple[str, int], NDArray[np.object_]] = {}
 
     def of_role(self, role: str) -> NDArray[np.object_]:
         """The units of a role."""
         return self.unit_id[self.role == role]
+
+    def in_hash_order(self, role: str, seed: int) -> NDArray[np.object_]:
+        """The units of a role in the order in which the labels of a seed are drawn; a prefix of it is a nested draw."""
+        key = role, seed
+        if key not in self._ordered:
+            while len(self._ordered) >= MOST_KEPT:
+                self._ordered.pop(next(iter(self._ordered)))
+            ids = self.of_role(role)
+            self._ordered[key] = ids[hash_order(ids, seed, "label")]
+        return self._ordered[key]
+
+    @cached_property
+    def block_of(self) -> dict[str, str]:
+        """Block of every unit."""
+        return dict(zip(self.unit_id, self.block, strict=True))
 
     def rows_in(self, units: pd.DataFrame) -> NDArray[np.int64]:
         """(n,) row of each unit in a table with a column `unit_id`; -1 where it is not there."""
@@ -147,8 +164,9 @@ class SplitManifest:
 
     def counts(self) -> pd.DataFrame:
         """Units per fold (rows) and role (columns)."""
-        counted = pd.crosstab(self.table["fold"].astype(str), self.table["role"].astype(str))
-        return counted.reindex(index=self.folds, columns=list(ROLES), fill_value=0)
+        counted = self.table.groupby(["fold", "role"], observed=True, sort=False).size().unstack("role", fill_value=0)
+        counted.index, counted.columns = counted.index.astype(str), counted.columns.astype(str)
+        return counted.reindex(index=self.folds, columns=list(ROLES), fill_value=0).rename_axis(index="fold", columns="role")
 
     def verify(self) -> None:
         """Checks the digest and the rules every manifest keeps.

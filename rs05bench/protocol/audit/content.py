@@ -66,7 +66,7 @@ def near_duplicates(train: Units, test: Units, thresholds: Thresholds) -> Findin
         compared += f", largest {largest:.5f}"
     else:
         largest, compared = float("nan"), f"only exact equality: {dimensions} features are too few for a cosine"
-    alike = near_copies(train.features[usable_train], test.features[usable_test], _group(train)[usable_train], seed=thresholds.seed)
+    alike = near_copies(train.features, usable_train, test.features, usable_test, _group(train)[usable_train], seed=thresholds.seed)
     if alike is not None:
         for row, twin in zip(usable_test[alike.test], usable_train[alike.train], strict=True):
             pairs.setdefault(int(row), (_cosine(test.features[row], train.features[twin]), int(twin)))

@@ -8,6 +8,7 @@ Lowe 2004, https://doi.org/10.1023/B:VISI.0000029664.99615.94).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ FEWEST = 30
 _CAP = 0.35
 _MARGIN = 0.5
 _QUANTILE = 0.005
-_BLOCK = 1_024
+_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class Copies:
     """Test units that are near copies of training units.
 
     Attributes:
-        test: Their rows, (n,).
-        train: Row of the training unit each is a copy of, (n,).
+        test: Their positions among `test_rows`, (n,).
+        train: Position among `train_rows` of the unit each is a copy of, (n,).
         ratio: Distance to it, over that to the nearest unit of their own side, (n,).
         threshold: The ratio below which one is a copy.
         asked: How many test units were compared.
@@ -49,37 +50,44 @@ class Copies:
     known: int
 
 
-def near_copies(train: Floats, test: Floats, group: npt.NDArray[Any], *, seed: int = 0) -> Copies | None:
+def near_copies(
+    train: Floats, train_rows: Rows, test: Floats, test_rows: Rows, group: npt.NDArray[Any], *, seed: int = 0
+) -> Copies | None:
     """Finds near copies.
 
     Args:
-        train: Features of training units, (n, d), complete.
-        test: Features of test units, (m, d), complete.
+        train: Features, (units, d).
+        train_rows: Its rows that are training units and complete, (n,).
+        test: Features, (units, d); may be the same array.
+        test_rows: Its rows that are test units and complete, (m,).
         group: What is copied across in the worst case, for every training unit, (n,): its region, tile or block.
         seed: Of the subsamples.
 
     Returns:
         The copies; None where there are too few dimensions, units or groups to learn a threshold.
     """
-    if train.shape[1] < FEWEST_DIMENSIONS or min(len(train), len(test)) < FEWEST:
+    if train.shape[1] < FEWEST_DIMENSIONS or min(len(train_rows), len(test_rows)) < FEWEST:
         return None
     rng = np.random.default_rng(seed)
-    known, asked = (_some(len(part), most, rng) for part, most in ((train, MOST_KNOWN), (test, MOST_ASKED)))
-    mean, spread = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
-    spread[spread <= 1e-12 * np.maximum(np.abs(mean), 1.0)] = 1.0
-    A, B = (((part - mean) / spread).astype(np.float32) for part in (train[known], test[asked]))
-    codes = np.unique(np.asarray(group).astype(str)[known], return_inverse=True)[1]
+    known, asked = (_some(len(part), most, rng) for part, most in ((train_rows, MOST_KNOWN), (test_rows, MOST_ASKED)))
+    codes = np.unique(np.asarray(group)[known].astype(str), return_inverse=True)[1]
     if codes.max(initial=0) < 1:
         return None
+    # Units of a group one after another: a group is a run of columns of the distances below.
+    order = np.argsort(codes, kind="stable")
+    known, codes = known[order], codes[order]
+    A, B = train[train_rows[known]], test[test_rows[asked]]
+    mean, spread = A.mean(axis=0, dtype=np.float64), A.std(axis=0, dtype=np.float64)
+    spread[spread <= 1e-12 * np.maximum(np.abs(mean), 1.0)] = 1.0
+    A, B = (((part - mean) / spread).astype(np.float32) for part in (A, B))
     some = _some(len(A), MOST_ASKED, rng)
-    own, _ = _nearest(A[some], A, lambda rows: codes[some[rows]][:, None] == codes[None, :], some)
-    strangers, _ = _nearest(A[some], A, lambda rows: codes[some[rows]][:, None] != codes[None, :], some)
+    own, strangers = _own_and_strangers(A, codes, some)
     usable = np.isfinite(own) & np.isfinite(strangers) & (own > 0)
     if usable.sum() < FEWEST:
         return None
     threshold = min(_CAP, _MARGIN * float(np.quantile(strangers[usable] / own[usable], _QUANTILE)))
     across, at = _nearest(B, A)
-    among, _ = _nearest(B, B, None, np.arange(len(B)))
+    among, _ = _nearest(B, B, but_itself=True)
     ratio = np.divide(across, among, out=np.full(len(B), np.inf), where=among > 0)
     # Tested units that repeat each other have no distance of their own; an exact copy of one of them still has none to training.
     ratio[(among == 0) & (across == 0)] = 0.0
@@ -87,25 +95,47 @@ def near_copies(train: Floats, test: Floats, group: npt.NDArray[Any], *, seed: i
     return Copies(asked[hit], known[at[hit]], ratio[hit], threshold, len(asked), len(known))
 
 
-def _nearest(asked: Floats, known: Floats, allowed: Any = None, same: Rows | None = None) -> tuple[npt.NDArray[np.float64], Rows]:
-    """Distance to the nearest known vector, and which it is; `allowed` says for a block of rows which count, `same` which is itself."""
+def _own_and_strangers(A: Floats, codes: Rows, some: Rows) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Distance of some rows to the nearest other row of their own group, and of any other group; groups lie one after another."""
+    own, strangers = np.full(len(some), np.inf), np.full(len(some), np.inf)
+    first = np.searchsorted(codes, np.arange(codes[-1] + 2))
+    for places, rows, lengths in _blocks(A[some], A):
+        for place, row in zip(places, range(len(lengths)), strict=True):
+            start, stop = first[codes[some[place]]], first[codes[some[place]] + 1]
+            lengths[row, some[place]] = np.inf
+            here = int(start + lengths[row, start:stop].argmin())
+            own[place] = _distance(rows[row : row + 1], A[here : here + 1])[0] if stop - start > 1 else np.inf
+            lengths[row, start:stop] = np.inf
+        at = lengths.argmin(axis=1)
+        strangers[places] = _distance(rows, A[at])
+    return own, strangers
+
+
+def _nearest(asked: Floats, known: Floats, *, but_itself: bool = False) -> tuple[npt.NDArray[np.float64], Rows]:
+    """Distance to the nearest known vector, and which it is; `but_itself` where both are the same list."""
     best, at = np.full(len(asked), np.inf), np.zeros(len(asked), dtype=np.int64)
-    length = (known**2).sum(axis=1)
-    for start in range(0, len(asked), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(asked)))
-        squared = (2.0 * asked[rows]) @ known.T
-        np.subtract((asked[rows] ** 2).sum(axis=1)[:, None], squared, out=squared)
-        squared += length
-        if same is not None:
-            squared[np.arange(len(rows)), same[rows]] = np.inf
-        if allowed is not None:
-            np.copyto(squared, np.inf, where=~allowed(rows))
-        at[rows] = squared.argmin(axis=1)
-        found = known[at[rows]]
-        # Differences of the found pair alone: the expansion above cancels where two vectors are nearly equal.
-        exact = np.sqrt(((asked[rows].astype(np.float64) - found) ** 2).sum(axis=1))
-        best[rows] = np.where(np.isfinite(squared[np.arange(len(rows)), at[rows]]), exact, np.inf)
+    for places, rows, lengths in _blocks(asked, known):
+        if but_itself:
+            lengths[np.arange(len(rows)), places] = np.inf
+        at[places] = lengths.argmin(axis=1)
+        best[places] = _distance(rows, known[at[places]])
     return best, at
+
+
+def _blocks(asked: Floats, known: Floats) -> Iterator[tuple[Rows, Floats, Floats]]:
+    """Positions of some rows, the rows, and |known|^2 - 2 row.known, which orders the known as their distances do.
+
+    One product of matrices with a column more gives it, in blocks that stay in a processor's cache.
+    """
+    right = np.ascontiguousarray(np.column_stack([-2.0 * known, (known**2).sum(axis=1)]).T)
+    for start in range(0, len(asked), _BLOCK):
+        rows = asked[start : start + _BLOCK]
+        yield np.arange(start, start + len(rows)), rows, np.column_stack([rows, np.ones(len(rows), dtype=rows.dtype)]) @ right
+
+
+def _distance(rows: Floats, found: Floats) -> npt.NDArray[np.float64]:
+    """Of pairs, from their differences: the product of `_blocks` cancels where two vectors are nearly equal."""
+    return np.asarray(np.sqrt(((rows.astype(np.float64) - found) ** 2).sum(axis=1)), dtype=np.float64)
 
 
 def _some(count: int, most: int, rng: np.random.Generator) -> Rows:

@@ -72,11 +72,12 @@ def _features(source: TaskSource) -> tuple[list[str], npt.NDArray[np.float32]]:
 
 def _copies(manifest: SplitManifest, units: pd.DataFrame, values: npt.NDArray[np.float32]) -> list[Finding]:
     usable = np.isfinite(values).all(axis=1) & (values != 0).any(axis=1)
-    region = manifest.table.drop_duplicates("unit_id").set_index("unit_id")["region"].astype(str)
     concerned: dict[str, Case] = {}
     asked = 0
     threshold = None
-    for fold in manifest.folds:
+    # Known places in another year look alike by design, and a random split is known to leak.
+    searched = manifest.folds if manifest.split.rule.fixed_tests and not manifest.split.rule.needs_year else []
+    for fold in searched:
         members = manifest.members(fold)
         rows = members.rows_in(units)
         there = rows >= 0
@@ -84,13 +85,10 @@ def _copies(manifest: SplitManifest, units: pd.DataFrame, values: npt.NDArray[np
         learnt = there & np.isin(members.role, ["train", "val"])
         # Units of a region that trains have neighbours there by right; those of a held-out one have none.
         tested = there & (members.role == ("test_ood" if (members.role == "test_ood").any() else "test_id"))
-        group = region.reindex(members.unit_id).to_numpy()[learnt]
-        if len(np.unique(group)) < 2:
+        group = members.region[learnt]
+        if len(pd.unique(group)) < 2:
             group = members.block[learnt]
-        if manifest.split.rule.needs_year or not manifest.split.rule.fixed_tests:
-            # Known places in another year look alike by design, and a random split is known to leak.
-            continue
-        found = near_copies(values[rows[learnt]], values[rows[tested]], group)
+        found = near_copies(values, rows[learnt], values, rows[tested], group)
         if found is None:
             continue
         asked, threshold = asked + found.asked, found.threshold
