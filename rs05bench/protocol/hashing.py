@@ -30,7 +30,7 @@ def hash_many(keys: Iterable[str], *salt: object) -> NDArray[np.uint64]:
     return np.frombuffer(bytes(out), dtype=">u8").astype(np.uint64)
 
 
-def hash_order(keys: Sequence[str], *salt: object) -> NDArray[np.int64]:
+def hash_order(keys: Sequence[str] | NDArray[np.object_], *salt: object) -> NDArray[np.int64]:
     """Indices that put keys into hash order; ties (equal keys) by position in sorted order."""
     hashes = hash_many(keys, *salt)
     order = np.argsort(hashes, kind="stable")
