@@ -23,8 +23,17 @@ from rs05bench.cli import card, results, runs
 from rs05bench.errors import BenchError
 
 STEPS = ("init", "check", "advise", "sweep", "report")
-#: What a person would answer where nothing in a table tells: easting and northing of Iowa, the embedding's name.
-ANSWERS = {"c20_utm": ["--crs", "15N"]}
+#: What a person would answer where nothing in a table tells: the zone of Iowa, and which of many columns is predicted.
+ANSWERS = {
+    "c20_utm": ["--crs", "15N"],
+    "chip_tracker": ["--target", "bad_pct_max"],
+    "crime_data": ["--target", "crime_rate_per_100000"],
+    "data_train_hls_37sites_v0_1": ["--target", "GPP"],
+    "events": ["--target", "biome_group"],
+    "indicators": ["--target", "MedHHInc", "--groups", "State"],
+    "transit_scores": ["--target", "transit_scores - population weighted averages aggregated from town/city level to county"],
+    "urban_signals": ["--target", "violent_crime_per_100k"],
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Step:
             return "traceback"
         if "Enter" in self.step and "Aborted" in self.said:
             return "asks for ever"
-        if self.step == "init" and self.code == 2:
+        if self.code == 2 and (self.step.startswith("init") or "rs05bench extract" in self.said):
             return "" if len(self.said.strip().splitlines()) >= 2 else "refused without a remedy"
         return "" if self.code == 0 else f"exit {self.code} after a card was written"
 

@@ -12,8 +12,12 @@ from rs05bench.cli._options import AsJson
 
 if TYPE_CHECKING:
     from rs05bench.datasets.card_check import CardReport
+    from rs05bench.datasets.card_init import Question
     from rs05bench.datasets.table_facts import TableFacts
+    from rs05bench.errors import BenchError
     from rs05bench.protocol import TaskCard
+
+_SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -99,26 +103,38 @@ def _ask(facts: TableFacts, answers: dict[str, str], table: Path, *, yes: bool) 
     """Asks what is open, or takes what the columns suggest; Enter always goes on."""
     from rs05bench.datasets.card_init import questions
     from rs05bench.datasets.tables.zones import named_crs
-    from rs05bench.errors import DataError
 
     while open_questions := questions(facts, answers):
         for question in open_questions:
             if yes and question.suggestion is None:
-                raise DataError(
-                    f"cannot tell: {question.text}" + (f" (fit: {', '.join(question.choices[:20])})" if question.choices else ""),
-                    source=table,
-                    remedy=f"Give it with --{question.field.replace('_', '-')}.",
-                )
+                raise _untold(question, table)
             if yes:
                 answers[question.field] = question.suggestion or ""
                 continue
             if question.choices:
-                typer.echo(f"  {', '.join(question.choices[:20])}{', …' if len(question.choices) > 20 else ''}")
+                typer.echo(f"  {_choices(question)}")
             hint = " (separate with commas, '-' for none)" if question.several else ""
             # An empty default is an answer too: without it, Enter would ask again for ever.
-            answer = str(typer.prompt(f"{question.text}{hint}", default=question.suggestion, show_default=bool(question.suggestion)))
+            answer = str(typer.prompt(f"{question.text}{hint}", default=question.suggestion or "", show_default=bool(question.suggestion)))
+            if not answer.strip() and question.suggestion is None:
+                raise _untold(question, table)
             answer = "" if answer.strip() == "-" else answer
             answers[question.field] = named_crs(answer) if question.field == "crs" else answer
+
+
+def _untold(question: Question, table: Path) -> BenchError:
+    from rs05bench.errors import DataError
+
+    return DataError(
+        f"cannot tell: {question.text}" + (f" (fit: {_choices(question)})" if question.choices else ""),
+        source=table,
+        remedy=f"Give it with --{question.field.replace('_', '-')}.",
+    )
+
+
+def _choices(question: Question) -> str:
+    more = len(question.choices) - _SHOWN
+    return ", ".join(question.choices[:_SHOWN]) + (f", and {more} more" if more > 0 else "")
 
 
 def _init_chips(folder: Path, out: Path, answers: dict[str, str], *, name: str | None, yes: bool) -> None:
@@ -254,8 +270,9 @@ def _print(card: TaskCard, report: CardReport) -> None:
     console.print(report.task, style="bold", end="  ")
     console.print(card.title)
     for flag in report.flags:
-        console.print(f"NOT A TEST OF THE GROUND: {flag.sentence}.", style="bold red")
-    facts: list[tuple[str, ...]] = [("units", f"{report.units:,}"), ("position", where), *([("years", years)] if years else [])]
+        console.print(f"DESIGN FAULT: {flag.sentence}.", style="bold red")
+    several = f"; {report.places:,} places, a place is on one side of every split but random" if report.places < report.units else ""
+    facts: list[tuple[str, ...]] = [("units", f"{report.units:,}{several}"), ("position", where), *([("years", years)] if years else [])]
     if report.classes is not None:
         names = dict(zip(card.classes or [], card.class_names or card.classes or [], strict=False))
         facts.append((report.target, ", ".join(f"{names.get(value, value)} {count:,}" for value, count in report.classes.items())))

@@ -52,6 +52,7 @@ class CardReport(BaseModel):
         task: Task name.
         kind: Its kind.
         units: How many.
+        places: How many places they are at: fewer than units where one is seen in several years.
         located: How many have a position.
         bounds: West, south, east, north in degrees, or None.
         years: Units a year.
@@ -73,6 +74,7 @@ class CardReport(BaseModel):
     task: str
     kind: str
     units: int
+    places: int
     located: int
     bounds: tuple[float, float, float, float] | None
     years: dict[str, int]
@@ -130,6 +132,7 @@ def check_card(
         task=card.name,
         kind=card.kind,
         units=len(units),
+        places=int(units["place"].nunique()),
         located=int(located.sum()),
         bounds=(*place.min().round(4), *place.max().round(4)) if len(place) else None,
         years={str(year): int(count) for year, count in units["year"].value_counts().sort_index().items()},
@@ -170,6 +173,7 @@ def _check_chips(card: TaskCard, data_dir: str | Path) -> CardReport:
         task=card.name,
         kind=card.kind,
         units=len(units.frame),
+        places=int(units.frame["place"].nunique()),
         located=len(units.frame),
         bounds=(*place.min().round(4), *place.max().round(4)),
         years={str(year): int(count) for year, count in units.frame["year"].value_counts().sort_index().items()},
@@ -240,9 +244,17 @@ def _hints(card: TaskCard, table: EmbeddingTable, splits: list[SplitCheck]) -> l
     if not any(Split(item.split).rule.may_be_main and item.possible for item in splits):
         hints.append("no split that can be a main result is possible: a random split is a sanity check only")
     if not card.features:
-        hints.append("the card names no features: only the floors can run")
+        hints.append("the card names no features: only baselines without imagery can run. `rs05bench extract` adds an embedding to a table")
     elif not any(name.startswith("hybrid") for name in card.features) and table.products:
         hints.append(f"no hybrid feature set: rule 7 asks for one, e.g. hybrid: [{next(iter(table.products))}, raw]")
+    if (
+        card.kind == "classification"
+        and not card.class_names
+        and (table.classes or ())
+        and all(name.isdigit() for name in table.classes or ())
+    ):
+        shown = f"{', '.join((table.classes or ())[:6])}{', …' if len(table.classes or ()) > 6 else ''}"
+        hints.append(f"classes are codes ({shown}): class_names gives them names, in this order, on pages and in advice")
     if card.classes is None and card.kind == "classification":
         hints.append("classes are taken from the data; name them in the card, so that a file without one class does not change the task")
     for field in ("licence", "citation", "overlap"):

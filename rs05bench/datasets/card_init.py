@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from rs05bench.datasets.card_check import check_card
 from rs05bench.datasets.table_facts import (
-    GROUP,
     MOST_CLASSES,
     TableFacts,
     is_group,
     looks_like_classes,
+    names_a_group,
     refuse_spellings,
     unique_key,
     years_of,
@@ -34,8 +34,9 @@ from rs05bench.datasets.tables.column_roles import (
     determines,
     telling,
 )
+from rs05bench.datasets.tables.design import meaningless_splits
 from rs05bench.datasets.tables.leaks import class_probabilities, refuse_leaks
-from rs05bench.datasets.tables.zones import candidate_crs, to_degrees
+from rs05bench.datasets.tables.zones import candidate_crs, to_degrees, zone_of_tiles
 from rs05bench.embeddings.products import all_products, families, of_columns, product
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
@@ -82,9 +83,7 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
         words = [name for name in likely if not pd.api.types.is_numeric_dtype(frame[name].dtype)]
         likely = words if len(likely) > 1 and len(words) == 1 else likely
         if not likely:
-            free = {name: count for name, count in facts.names.items() if name not in facts.aside and 2 <= count <= MOST_CLASSES}
-            likely = [name for name in free if not any(word in name.lower() for word in GROUP)]
-            likely = likely if len(likely) == 1 else []
+            likely = _only_candidate(facts, candidates)
         return [Question("target", "Which column is predicted?", likely[0] if len(likely) == 1 else None, tuple(candidates))]
     target = str(answers["target"])
     if target not in frame.columns:
@@ -102,7 +101,9 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
     told = telling(frame, [name for name in (*facts.names, *facts.numbers) if name != target], target, kind)
     rest = {name: count for name, count in facts.names.items() if name != target and name not in told}
     if "groups" not in answers:
-        free = {name: count for name, count in rest.items() if name not in facts.aside}
+        # A region that holds one class only stays a group: the design is flagged by it, and no split holds it out.
+        named = {name: count for name, count in facts.names.items() if name in told and names_a_group(name) and name != target}
+        free = {name: count for name, count in (rest | named).items() if name not in facts.aside}
         likely = [name for name, count in free.items() if 2 <= count <= len(frame) // 5 and is_group(name, frame[name])]
         text = "Which columns group the units (region, state, site, ..), the one to hold out first?"
         return [Question("groups", text, ",".join(likely), tuple(free), several=True)]
@@ -112,7 +113,8 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
     if "crs" not in answers and facts.projected:
         found = candidate_crs(frame[facts.x], frame[facts.y])
         text = f"{facts.x}, {facts.y} are metres: of which CRS? (a UTM zone such as 33N, or an EPSG code)"
-        return [Question("crs", text, found[0] if len(found) == 1 else None, tuple(found))]
+        told_zone = zone_of_tiles(frame, [str(name) for name in frame.columns if name not in facts.bands])
+        return [Question("crs", text, told_zone or (found[0] if len(found) == 1 else None), tuple(found))]
     if "product" not in answers and (unknown := [family for family in facts.families if not family.product]):
         text = f"Which embedding are the {len(unknown[0].columns)} columns {unknown[0].label}?"
         return [Question("product", text, "embedding", (*sorted(families()), "embedding"))]
@@ -182,7 +184,7 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
     size = _blocks(facts, crs, frame[target], groups[0] if groups else None, kind) if "coordinates" in data else None
     if size is not None:
         data["split_options"] = {"block_size_m": size.block_m, "buffer_m": size.buffer_m}
-    data["budgets"] = _budgets(frame[target], kind)
+    data["budgets"] = _budgets(frame[target], kind, located="coordinates" in data)
     if kind == "classification":
         data["classes"] = _class_values(frame[target])
         names = _listed(answers.get("class_names")) or _names_of_codes(facts, target)
@@ -201,10 +203,10 @@ def settle(card: TaskCard, folder: Path) -> tuple[TaskCard, list[str]]:
         DataError: The card and the table contradict each other in a way that no answer was asked for.
     """
     report = check_card(card, folder)
-    left = [item for item in report.splits if not item.possible]
-    said = [f"left out: {item.split} ({item.reason})" for item in left]
+    why = {item.split: item.reason for item in report.splits if not item.possible} | meaningless_splits(card, report.flags)
+    said = [f"left out: {split} ({reason})" for split, reason in why.items()]
     said += [f"left out: {item.budget} labels ({item.reason})" for item in report.budgets if not item.possible]
-    splits = [item.split for item in report.splits if item.possible] or card.splits
+    splits = [split for split in card.splits if split not in why] or card.splits
     budgets = [item.budget for item in report.budgets if item.possible] or card.budgets
     settled = TaskCard.parse(
         {**card.model_dump(mode="json", exclude_defaults=True), "splits": splits, "budgets": budgets}, source=card.name
@@ -212,7 +214,8 @@ def settle(card: TaskCard, folder: Path) -> tuple[TaskCard, list[str]]:
     rows = report.units + sum(report.dropped.values())
     lost = [f"{count:,} of {rows:,} rows are left out: {reason}" for reason, count in report.dropped.items()]
     if card.missing == "keep":
-        lost.append("many rows lack a feature: they stay and models fill the gap (`missing: keep`; `drop` leaves them out)")
+        lacking = ", ".join(f"{count:,} lack a value of {name}" for name, count in report.missing.items() if count)
+        lost.append(f"of {report.units:,} units {lacking}: they stay and models fill the gap (`missing: keep`; `drop` leaves them out)")
     return settled, [*(flag.sentence for flag in report.flags), *lost, *said]
 
 
@@ -226,6 +229,17 @@ def next_steps(facts: TableFacts, table: Path) -> str:
         f"The table has labels and no features. Next: rs05bench extract {table} --from mirror{years} --out {out}, "
         f"then rs05bench card init {out} and rs05bench advise {out.with_suffix('.yaml')}"
     )
+
+
+def _only_candidate(facts: TableFacts, candidates: Sequence[str]) -> list[str]:
+    """The one column that can be a label, where there is one: few values, or the only number; codes of classes give way to their names."""
+    frame = facts.frame
+    free = [name for name in candidates if not names_a_group(name)]
+    classes = [name for name in free if 2 <= frame[name].nunique() <= MOST_CLASSES and looks_like_classes(frame[name])]
+    words = [name for name in classes if not pd.api.types.is_numeric_dtype(frame[name].dtype)]
+    codes = [name for name in classes if name not in words]
+    codes = [name for name in codes if not any(determines(as_keys(frame[word]), as_keys(frame[name]), "classification") for word in words)]
+    return next((found for found in ([*words, *codes], free) if len(found) == 1), [])
 
 
 def _embedding_sets(facts: TableFacts, answer: str, columns: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -331,10 +345,10 @@ def _blocks(facts: TableFacts, crs: str, target: pd.Series, group: str | None, k
     return fit_blocks(lon, lat, labels, None if group is None else facts.frame[group], kind)
 
 
-def _budgets(target: pd.Series, kind: str) -> list[str]:
+def _budgets(target: pd.Series, kind: str, *, located: bool) -> list[str]:
     """Random draws of units first: they look at no label. Rare classes set only what is drawn per class."""
     units = [f"{n}-units" for n in _UNITS if n <= target.notna().sum() // 3] or [f"{max(int(target.notna().sum()) // 3, 5)}-units"]
-    units += ["50-units-in-5-blocks"] if "50-units" in units else []
+    units += ["50-units-in-5-blocks"] if located and "50-units" in units else []
     if kind != "classification":
         return units
     smallest = int(target.value_counts().min())

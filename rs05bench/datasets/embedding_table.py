@@ -360,6 +360,8 @@ class EmbeddingTable:
             crs = crs if geometry else card.coordinates.crs
             data["lon"] = frame["lon" if geometry else card.coordinates.x]
             data["lat"] = frame["lat" if geometry else card.coordinates.y]
+            if crs == "EPSG:4326" and not geometry and "lon" in str(card.coordinates.x).lower():
+                data["lon"] = self._half_turned(data["lon"])
         if place := card.place or [name for name in card.unit if name != card.year]:
             data["place"] = _joined([as_keys(frame[name]).fillna("") for name in place])
         if card.year:
@@ -381,6 +383,15 @@ class EmbeddingTable:
         self.frame = frame.copy()
         self.frame["lon"], self.frame["lat"] = units.frame["lon"].to_numpy(), units.frame["lat"].to_numpy()
         return units
+
+    def _half_turned(self, longitude: pd.Series) -> pd.Series:
+        """Longitudes of 0 to 360 degrees as those of -180 to 180."""
+        degrees = pd.to_numeric(longitude, errors="coerce")
+        east = (degrees > 180) & (degrees <= 360)
+        if not east.any() or (degrees < 0).any():
+            return longitude
+        self.remarks.append("longitudes of 0 to 360 degrees: those beyond 180 were read as west of Greenwich")
+        return degrees.where(~east, degrees - 360)
 
     def _moved(self, column: str) -> bool:
         from rs05bench.protocol.names import parse_budget

@@ -18,7 +18,6 @@ from rs05bench.datasets.tables.column_roles import (
     LONGITUDE,
     NORTHING,
     constant,
-    exact_copies,
     is_id,
     is_position,
     is_split,
@@ -30,12 +29,16 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.intake.keys import as_keys, two_spellings
 from rs05bench.protocol.intake.sentinels import sentinels
 from rs05bench.protocol.intake.tablefile import GEO_COLUMN
-from rs05bench.protocol.intake.times import parse_times
+from rs05bench.protocol.intake.times import parse_times, readings
+
+_DATE = re.compile(r"(?i)(.*_)?(date|time|timestamp|datetime)")
+_LOOKED_AT = 50
+"""Values of a column of dates that are looked at."""
 
 WITH_YEAR = re.compile(r"(.+)_((?:19|20)\d{2})")
 
 
-GROUP = ("region", "state", "county", "city", "site", "fire", "biome", "ecoregion", "tile", "country", "province", "district", "zone")
+_GROUP = ("region", "state", "county", "city", "site", "fire", "biome", "ecoregion", "tile", "country", "province", "district", "zone")
 
 
 MOST_CLASSES = 50
@@ -110,9 +113,7 @@ def look(table: str | Path) -> TableFacts:
     rest = [name for name in columns if name not in components]
     x, y, projected = _position(frame, rest)
     year = next((name for name in rest if re.fullmatch(r"(?i)year|jahr|annee|ano|yr|.*_year", name) and _holds_years(frame[name])), None)
-    time = next(
-        (name for name in rest if re.fullmatch(r"(?i)(.*_)?(date|time|timestamp|datetime)", name) and _holds_dates(frame[name])), None
-    )
+    time = next((name for name in rest if _DATE.fullmatch(name) and _holds_dates(frame[name])), None)
     if year is None and time is not None:
         year = time
     taken = {x, y, year, time}
@@ -178,26 +179,54 @@ def _oddities(facts: TableFacts) -> list[str]:
     frame, said = facts.frame, []
     if len(frame) < FEW_UNITS:
         said.append(f"{len(frame)} rows are few: differences between models will not show, and intervals will be wide")
-    where = [name for name in (facts.x, facts.y, facts.year) if name]
-    if copies := exact_copies(frame, [*facts.bands, *facts.numbers, *where]):
-        said.append(f"{copies:,} rows are exact copies of other rows (same values, same place): remove them, or they count twice")
+    if copies := _exact_copies(facts):
+        said.append(f"{copies:,} rows are exact copies of other rows, ids aside: remove them, or they count twice")
     if still := constant(frame, [*facts.bands, *facts.numbers]):
-        said.append(f"{len(still)} columns hold one value only ({_some(still)}): they tell nothing")
+        said.append(
+            f"{_several(len(still), 'column holds', 'columns hold')} one value only ({_some(still)}): nothing can be learnt from them"
+        )
     for family in facts.families:
         vectors, known = frame[list(family.columns)].to_numpy(dtype=np.float64, na_value=np.nan), of_columns(list(family.columns))
         none = (no_vector(vectors) if known is None else known.missing(vectors)) & ~np.isnan(vectors).any(axis=1)
         if none.any():
-            said.append(f"{int(none.sum()):,} rows hold a code instead of the embedding {family.label}: they count as missing")
+            said.append(f"{_several(int(none.sum()), 'row holds', 'rows hold')} a code instead of the embedding {family.label}: missing")
     cells: dict[float, int] = {}
     for name in (*facts.bands, *facts.numbers):
         for code, count in sentinels(frame[name]).items():
             cells[code] = cells.get(code, 0) + count
-    said += [f"{code:g} stands in {count:,} cells: a code for a missing value, counted as missing" for code, count in cells.items()]
+    said += [
+        f"{code:g} stands in {_several(count, 'cell', 'cells')}: a code for a missing value, counted as missing"
+        for code, count in cells.items()
+    ]
+    if facts.time is None and (dated := next((name for name in map(str, frame.columns) if _DATE.fullmatch(name)), None)):
+        some = frame[dated].dropna().head(_LOOKED_AT)
+        if (unread := parse_times(some)[1]).any():
+            said.append(f"{dated!r} is not used: {readings(some[unread].iloc[0])}; write ISO dates, e.g. 2021-07-04, to have its years")
     if unknown := [family for family in facts.families if not family.product]:
         said.append(f"{len(unknown[0].columns)} numbered columns {unknown[0].label} look like an embedding")
     if facts.aside:
         said.append(f"no features: {', '.join(f'{name} ({why})' for name, why in list(facts.aside.items())[:6])}")
     return said
+
+
+def _exact_copies(facts: TableFacts) -> int:
+    """Rows that repeat an earlier row in all but ids, where an embedding or a position makes that more than chance."""
+    frame = facts.frame
+    shapes = [name for name in (GEO_COLUMN, "geometry") if name in frame]
+    where = [name for name in (facts.x, facts.y) if name] or shapes
+    words = [name for name in (*facts.names, *facts.numbers) if name not in facts.aside]
+    columns = list(dict.fromkeys([*facts.bands, *words, *where, *(name for name in (facts.year, facts.time) if name)]))
+    if facts.bands:
+        known = frame[facts.bands[0]].notna()
+    elif where:
+        known = frame[where].notna().all(axis=1)
+    else:
+        return 0
+    return int((frame[columns].duplicated() & known).sum())
+
+
+def _several(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -206,7 +235,12 @@ def _some(names: Sequence[str]) -> str:
 
 def is_group(name: str, values: pd.Series) -> bool:
     """Whether a column looks like a group: its name says so, or it holds text."""
-    return any(word in name.lower() for word in GROUP) or not pd.api.types.is_numeric_dtype(values)
+    return names_a_group(name) or not pd.api.types.is_numeric_dtype(values)
+
+
+def names_a_group(name: str) -> bool:
+    """Whether a column is named like a group: region, state, site, .."""
+    return any(word in name.lower() for word in _GROUP)
 
 
 def _names_things(values: pd.Series) -> bool:
@@ -240,7 +274,7 @@ def years_of(frame: pd.DataFrame, year: str | None) -> list[int]:
 
 
 def _holds_dates(values: pd.Series) -> bool:
-    some = values.dropna().head(50)
+    some = values.dropna().head(_LOOKED_AT)
     times, unread = parse_times(some)
     return len(some) > 0 and not unread.any() and bool(times.first.notna().any())
 

@@ -86,6 +86,7 @@ class Advice:
         cells: Cells behind it.
         seconds: Time it took.
         stopped: What was left out because the time was up; empty when nothing.
+        warnings: What the data give away, or lack: copies, constant features, a sampling that tells the label.
         notes: What a reader has to know.
         simulated: Whether the data are simulated.
         store: Where the results lie.
@@ -130,6 +131,7 @@ class Advice:
     cells: int
     seconds: float
     stopped: str = ""
+    warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     simulated: bool = False
     store: str = ""

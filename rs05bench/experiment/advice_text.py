@@ -32,8 +32,9 @@ def lines(advice: Advice) -> list[str]:
     said: list[str] = []
     if advice.simulated:
         said.append("SIMULATED data: this shows what the command does and says nothing about the Earth.")
-    said += [f"NOT A TEST OF THE GROUND: {flag.sentence}." for flag in advice.flags]
+    said += [f"DESIGN FAULT: {flag.sentence}." for flag in advice.flags]
     said.append(_do(advice))
+    said += [f"Look at: {'; '.join(advice.warnings)}."] if advice.warnings else []
     said.append(_line(advice, advice.here))
     if advice.elsewhere:
         said.append(_line(advice, advice.elsewhere))
@@ -75,7 +76,7 @@ def _do(advice: Advice) -> str:
         )
     text = f"Use {name} ({_in_words(advice)}): {reached} {where} with {advice.labels} labels."
     if advice.verdict == "leads" and judged.over_floor is not None:
-        text += f" It is not shown to beat {judged.floor}, which sees no image: {_difference(judged.over_floor)}."
+        text += f" Its lead over {judged.floor}, which sees no image: {_difference(judged.over_floor)}."
     if name != judged.best:
         text += f" {judged.best} is as good and costs more."
     return text
@@ -127,7 +128,9 @@ def _place(advice: Advice) -> str:
     gain = advice.place_gain
     if gain is None or gain.value <= 0:
         return f"{text}: no more than always giving the same answer."
-    return f"{text}: no effect of the place detected ({_range(gain)})." if not gain.significant else f"{text}: a small part of the score."
+    if gain.significant:
+        return f"{text}: a small part of the score."
+    return f"{text}: over always giving the same answer {_difference(gain)}."
 
 
 def _more(advice: Advice) -> str:
@@ -230,10 +233,16 @@ def _score(estimate: Estimate) -> str:
 def _difference(estimate: Estimate) -> str:
     """A difference with its interval; what an interval around zero leaves possible is written out."""
     sign = "+" if estimate.value >= 0 else ""
-    if estimate.significant and estimate.bounds is not None:
-        return f"{sign}{_number(estimate.value)}{_ends(estimate.bounds)}"
-    none = "" if estimate.bounds is None else ", no effect detected"
-    return f"{sign}{_number(estimate.value)}{none} ({_range(estimate)})"
+    found = estimate.bounds
+    if found is None:
+        return f"{sign}{_number(estimate.value)} ({_range(estimate)})"
+    if estimate.significant:
+        return f"{sign}{_number(estimate.value)}{_ends(found)}"
+    if found.low > 0 or found.high < 0:  # one interval alone says so; among all comparisons made it may be chance
+        p = estimate.p if estimate.p_holm is None else estimate.p_holm
+        among = "" if estimate.p_holm is None else " over all comparisons made"
+        return f"{sign}{_number(estimate.value)}{_ends(found)}, not significant{f' (p {_number(p)}{among})' if p is not None else ''}"
+    return f"{sign}{_number(estimate.value)}, no effect detected ({_range(estimate)})"
 
 
 def _ends(bounds: Bounds) -> str:

@@ -74,6 +74,12 @@ def advise(
             source=card_path,
             remedy="Sweep its models: rs05bench sweep CARD --out RUNS.",
         )
+    if not card.features:
+        raise DataError(
+            "the card names no features: only baselines without imagery can run, and there is nothing to advise on",
+            source=card_path,
+            remedy="Add an embedding with rs05bench extract TABLE --from .. --out NEW, then card init NEW and advise its card.",
+        )
     asked = question or AdviceAsked()
     target = asked.target or card.targets[0]
     card = with_fitted_blocks(card, data)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rs05bench.datasets.tables.block_size import fit_task
-from rs05bench.datasets.tables.design import design_flags
+from rs05bench.datasets.tables.design import design_flags, meaningless_splits
 from rs05bench.errors import DataError
 from rs05bench.experiment.advice import SEEDS
 from rs05bench.experiment.cell import Bench, make_bench
@@ -98,17 +98,12 @@ def open_task(card: TaskCard, data: str | Path) -> tuple[Bench, str]:
     possible = [split for split, reason in verdicts.items() if not reason and not Split(split).extra]
     # Where the label is a function of the group, holding the group out tests nothing: another split is asked where there is one.
     units, labels = source.units(), source.labels(card.targets[0])
-    empty = {flag.split for flag in design_flags(units.frame, labels, units.groups, card.kind) if flag.split}
-    possible = [split for split in possible if _moved(Split(split)) not in empty] or possible
+    empty = meaningless_splits(card, design_flags(units.frame, labels, units.groups, card.kind))
+    possible = [split for split in possible if split not in empty] or possible
     if not possible:
         raise DataError(f"no split is possible on these data: {next(iter(verdicts.values()), '')}", source=card.name)
     split = min(possible, key=lambda name: Split(name).rule.rank)
     return make_bench(card, data, [split], source), split
-
-
-def _moved(split: Split) -> str:
-    """What a split moves: its group, `year`, or nothing."""
-    return split.group or ("year" if split.rule.needs_year else "")
 
 
 def make_plan(bench: Bench, card: TaskCard, split: str, target: str, labels: int | None, more: int) -> AdvicePlan:

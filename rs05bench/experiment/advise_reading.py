@@ -5,13 +5,13 @@ Scores, differences and intervals are those of `rs05bench.protocol.comparison`; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rs05bench.datasets.tables.block_size import block_words, fit_task
-from rs05bench.datasets.tables.design import design_flags
+from rs05bench.datasets.tables.design import DesignFlag, design_flags
 from rs05bench.errors import DataError
 from rs05bench.experiment.advice import ELSEWHERE, HOME, Advice, Place, Verdict
 from rs05bench.experiment.advise_plan import AdvicePlan, task_classes
@@ -70,14 +70,15 @@ def read_results(bench: Bench, card: TaskCard, plan: AdvicePlan, pool: Pool, run
     if here is None:
         raise DataError("no model could be scored", source=card.name)
     judged = elsewhere or here
-    verdict = _verdict(judged, metric)
+    units, labels = bench.source.units().frame, bench.source.labels(target)
+    flags = design_flags(units, labels, bench.source.units().groups, card.kind)
+    verdict = _verdict(judged, metric, flags)
     recommended = judged.floor if verdict in ("floor", "perfect-floor") else judged.alike[0]
     chosen = base[recommended]
     drop = found.drop(base[judged.best]) if elsewhere else None
     settled, unsettled = _open_questions(found, base, recommended, judged)
     gain, share = _of_the_place(found, base, here)
     name = Split(plan.split)
-    units, labels = bench.source.units().frame, bench.source.labels(target)
     column = card.group_column(name.group) or card.split_options.region or (card.groups[0] if card.groups else None)
     cells = [cell for cells in pool.points.values() for cell in cells]
     cost = _costs(pool, chosen)
@@ -94,7 +95,7 @@ def read_results(bench: Bench, card: TaskCard, plan: AdvicePlan, pool: Pool, run
         features={features: len(bench.source.features(features)[0]) for features in card.features},
         labels=plan.labels,
         labels_used=pool.labels(chosen),
-        flags=design_flags(units, labels, bench.source.units().groups, card.kind),
+        flags=flags,
         here=here,
         elsewhere=elsewhere,
         verdict=verdict,
@@ -122,8 +123,8 @@ def read_results(bench: Bench, card: TaskCard, plan: AdvicePlan, pool: Pool, run
         cells=len(cells),
         seconds=run.seconds,
         stopped=run.stopped,
+        warnings=warnings_of_table(bench.source, bench.manifest(plan.split), target),
         notes=[
-            *warnings_of_table(bench.source, bench.manifest(plan.split), target),
             *_notes(judged.score, name.rule.may_be_main, metric, card),
             *_alike(pool, base[judged.best], judged.role, bench.manifest(plan.split), metric),
         ],
@@ -152,14 +153,15 @@ def _place(pool: Pool, found: Comparison, base: dict[str, Point], role: str, met
     return Place(role, best, scores[best], floor, scores.get(floor), over.effect if over else None, tuple(alike))
 
 
-def _verdict(judged: Place, metric: str) -> Verdict:
+def _verdict(judged: Place, metric: str, flags: Sequence[DesignFlag]) -> Verdict:
     goodness = find_metric(metric).goodness
     if judged.floor_score is None:
         return "model"
     if judged.floor_score.value >= PERFECT and metric != "mae":
         return "perfect-floor"
     if goodness(judged.floor_score.value) >= goodness(judged.score.value):
-        return "floor"
+        follows = judged.floor == "floor/nearest" and any(flag.what == "place" for flag in flags)
+        return "perfect-floor" if follows else "floor"
     return "model" if judged.over_floor is not None and judged.over_floor.significant else "leads"
 
 

@@ -161,7 +161,9 @@ def draw_budget(
         pixel_fraction=spec.amount / 100 if spec.kind == "pixels" else 1.0,
         inspected=taken.looked_at + extra.looked_at,
         pool=len(train.ids) + len(val.ids),
-        tuning=Tuning() if labels is None or card.kind == "segmentation" else tuning_of(chosen, taken.val, labels, members.block_of, card.kind, seed),
+        tuning=Tuning()
+        if labels is None or card.kind == "segmentation"
+        else tuning_of(chosen, taken.val, labels, members.block_of, card.kind, seed),
     )
 
 

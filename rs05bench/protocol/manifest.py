@@ -164,7 +164,7 @@ class SplitManifest:
 
     def counts(self) -> pd.DataFrame:
         """Units per fold (rows) and role (columns)."""
-        counted = self.table.groupby(["fold", "role"], observed=True, sort=False).size().unstack("role", fill_value=0)
+        counted = pd.crosstab(self.table["fold"], self.table["role"])
         counted.index, counted.columns = counted.index.astype(str), counted.columns.astype(str)
         return counted.reindex(index=self.folds, columns=list(ROLES), fill_value=0).rename_axis(index="fold", columns="role")
 

@@ -198,7 +198,7 @@ def test_rows_that_lack_a_band_of_the_embedding_are_kept_and_said(tmp_path):
     facts = look(tmp_path / "t.csv")
     made, said = settle(propose(facts, agree(facts), name="t")[0], tmp_path)
     assert made.missing == "keep"
-    assert any("many rows lack a feature" in line for line in said)
+    assert any("lack a value of alphaearth: they stay" in line for line in said)
     assert len(EmbeddingTable(made, tmp_path)) == 240
 
 

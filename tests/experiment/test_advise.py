@@ -183,7 +183,7 @@ def test_a_label_that_follows_from_the_place_is_said_before_anything_else(tmp_pa
     found = advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", question=AdviceAsked(labels=40), minutes=0, jobs=1)
     assert {"county", "place"} <= {flag.what for flag in found.flags}
     assert found.split == "spatial-block"
-    assert lines(found)[0].startswith("NOT A TEST OF THE GROUND: the label is a function of county: 4 of 4")
+    assert lines(found)[0].startswith("DESIGN FAULT: the label is a function of county: 4 of 4")
 
 
 def test_one_small_area_is_answered_for_itself(tmp_path):
@@ -223,6 +223,27 @@ def test_absence_of_evidence_is_written_as_such(asked):
     text = "\n".join(lines(dataclasses.replace(asked[1], more_random=gain)))
     assert "30 more labels at random: +.18, no effect detected (between -.01 and .37 is possible)" in text
     assert "nothing" not in text
+
+
+def test_an_interval_beside_zero_that_is_not_significant_is_no_absence_of_effect(asked):
+    lead = dataclasses.replace(estimate(0.56, 0.14, 0.98, p=0.03), p_holm=0.13)
+    judged = dataclasses.replace(asked[1].judged, over_floor=lead)
+    text = lines(dataclasses.replace(asked[1], verdict="leads", elsewhere=judged))[0]
+    assert "+.56 [.14, .98], not significant (p .13 over all comparisons made)" in text
+    assert "no effect" not in text
+
+
+def test_what_the_data_lack_stands_after_the_recommendation(asked):
+    found = lines(dataclasses.replace(asked[1], warnings=["64 of 64 feature columns hold one value only"]))
+    assert found[1] == "Look at: 64 of 64 feature columns hold one value only."
+
+
+def test_a_card_without_features_leads_to_extract(tmp_path):
+    write_table(tmp_path)
+    card = (tmp_path / "card.yaml").read_text().splitlines()
+    (tmp_path / "card.yaml").write_text("\n".join(line for line in card if not line.startswith(("features", "tiers"))))
+    with pytest.raises(DataError, match=r"(?s)names no features: only baselines without imagery can run.*rs05bench extract"):
+        advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", minutes=0, jobs=1)
 
 
 def test_a_gain_seen_in_one_draw_of_labels_is_called_so(asked):

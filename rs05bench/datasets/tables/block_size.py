@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PER_BLOCK = 8
 """Units a block should hold on average: fewer, and a block tests nothing; many more, and there are few blocks."""
 FEWEST_BLOCKS = 20
+_CELLS = 24
+"""Cells a side in which clusters of units are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def fit_blocks(
     ok = np.isfinite(lon) & np.isfinite(lat)
     if ok.sum() < 20:
         return None
-    region = np.zeros(len(lon), dtype=object) if regions is None else regions.to_numpy(dtype=object)
+    region = _clusters(lon, lat, ok) if regions is None else regions.to_numpy(dtype=object)
     extents, areas, sizes = [], [], []
     for one in pd.unique(region[ok]):
         rows = ok & (region == one)
@@ -100,6 +102,20 @@ def block_words(card: TaskCard, fitted: BlockSize | None) -> str:
         setting = f"split_options: {{block_size_m: {fitted.block_m:.0f}, buffer_m: {fitted.buffer_m:.0f}}}"
         words += f"; this area suits {fitted.sentence}: {setting}"
     return words
+
+
+def _clusters(lon: NDArray[np.float64], lat: NDArray[np.float64], ok: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number of the cluster each unit lies in (n,), 0 where not located: the extent of four fields far apart is that of a field."""
+    from scipy.ndimage import label
+
+    edges = [np.linspace(axis[ok].min(), axis[ok].max() + 1e-9, _CELLS + 1) for axis in (lon, lat)]
+    column, row = (
+        np.clip(np.digitize(np.where(ok, axis, at[0]), at) - 1, 0, _CELLS - 1) for axis, at in zip((lon, lat), edges, strict=True)
+    )
+    counts = np.zeros((_CELLS, _CELLS), dtype=np.int64)
+    np.add.at(counts, (column[ok], row[ok]), 1)
+    named: NDArray[np.int64] = label(counts > 0, structure=np.ones((3, 3)))[0][column, row]
+    return np.where(ok, named, 0)
 
 
 def _range(lon: NDArray[np.float64], lat: NDArray[np.float64], labels: pd.Series, kind: str) -> float | None:

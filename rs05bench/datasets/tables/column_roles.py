@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from rs05bench.datasets.tables.leaks import named_after
@@ -111,11 +110,3 @@ def _missingness(values: pd.Series, labels: pd.Series) -> str:
 def constant(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """Columns with one value."""
     return [column for column in columns if (known := frame[column].dropna()).empty or (known == known.iloc[0]).all()]
-
-
-def exact_copies(frame: pd.DataFrame, columns: Sequence[str]) -> int:
-    """Rows that repeat an earlier row in all of the columns, blanks aside."""
-    if not columns:
-        return 0
-    part = frame[list(columns)]
-    return int((part.duplicated() & part.notna().any(axis=1)).sum()) if np.size(part) else 0

@@ -51,9 +51,6 @@ def mark_missing(
     for code, found in cells.items():
         names = ", ".join(list(found)[:4]) + (", …" if len(found) > 4 else "")
         remarks.append(f"{code:g} stands in {sum(found.values()):,} cells of {names}: a code for a missing value, counted as missing")
-    still = [column for column, at_column in place.items() if _one_value(values[:, at_column])]
-    if still:
-        remarks.append(f"{len(still)} feature columns hold one value only ({', '.join(still[:4])}{', …' if len(still) > 4 else ''})")
     return remarks
 
 
@@ -101,8 +98,3 @@ def _mark_vectors(
             f"first {vectors[row, 0]:g}): counted as missing"
         )
     return remarks
-
-
-def _one_value(values: NDArray[np.float64]) -> bool:
-    known = values[np.isfinite(values)]
-    return len(known) > 1 and bool((known == known[0]).all())

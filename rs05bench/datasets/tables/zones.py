@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,9 @@ _KNOWN = (
 )
 
 
+_MOST_TILES = 200
+
+
 def named_crs(text: str) -> str:
     """`33N`, `32633`, `EPSG:32633` or WKT as a CRS that pyproj knows.
 
@@ -42,6 +46,26 @@ def named_crs(text: str) -> str:
     except pyproj.exceptions.CRSError as error:
         raise DataError(f"unknown CRS {text[:60]!r}", remedy="Give a UTM zone such as 33N, or an EPSG code such as EPSG:5070.") from error
     return word
+
+
+_MGRS = re.compile(r"T?(\d{1,2})([C-HJ-NP-X])[A-HJ-NP-Z]{2}")
+
+
+def zone_of_tiles(frame: pd.DataFrame, columns: Sequence[str]) -> str | None:
+    """UTM zone (`32N`) that a column of MGRS tiles (`T32UNB`), or of zones or EPSG codes, gives for every row; None where none does."""
+    for column in columns:
+        values = {str(value).strip().upper() for value in frame[column].dropna().unique()[:_MOST_TILES]}
+        if tiles := [_MGRS.fullmatch(value) for value in values]:
+            zones = {f"{int(tile[1])}{'N' if tile[2] >= 'N' else 'S'}" for tile in tiles if tile}
+            if all(tiles) and len(zones) == 1:
+                return zones.pop()
+        if len(values) == 1 and re.fullmatch(r"(?i)(utm_?)?zone|epsg|crs|srid", column):
+            try:
+                named_crs(word := values.pop())
+            except DataError:
+                continue
+            return word
+    return None
 
 
 def candidate_crs(x: pd.Series, y: pd.Series) -> list[str]:

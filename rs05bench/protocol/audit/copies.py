@@ -50,9 +50,7 @@ class Copies:
     known: int
 
 
-def near_copies(
-    train: Floats, train_rows: Rows, test: Floats, test_rows: Rows, group: npt.NDArray[Any], *, seed: int = 0
-) -> Copies | None:
+def near_copies(train: Floats, train_rows: Rows, test: Floats, test_rows: Rows, group: npt.NDArray[Any], *, seed: int = 0) -> Copies | None:
     """Finds near copies.
 
     Args:

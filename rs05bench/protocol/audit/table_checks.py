@@ -37,7 +37,8 @@ def audit_table(source: TaskSource, manifest: SplitManifest | None, target: str 
     columns, values = _features(source)
     if not columns:
         return spelled
-    found = [*spelled, *target_copies(columns, values, labels, card.kind), *row_order(columns, values)]
+    found = [*spelled, _constants(columns, values), _repeated(units, values)]
+    found += [*target_copies(columns, values, labels, card.kind), *row_order(columns, values)]
     return found if manifest is None else [*found, *_copies(manifest, units, values)]
 
 
@@ -54,6 +55,37 @@ def _spellings(name: str, values: pd.Series) -> Finding:
         return Finding(check=check, level="pass", sentence=f"{name}: every group is spelled one way", count=0)
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
     return Finding(check=check, level="warning", sentence=f"{name}: one group in two spellings? {found[0]}{more}", count=len(found))
+
+
+def _constants(columns: list[str], values: npt.NDArray[np.float32]) -> Finding:
+    """Features with one value: what looks like an embedding may be a failed extraction."""
+    seen = np.isfinite(values)
+    least, most = np.where(seen, values, np.inf).min(axis=0, initial=np.inf), np.where(seen, values, -np.inf).max(axis=0, initial=-np.inf)
+    still = [columns[index] for index in np.flatnonzero(least >= most)]
+    shown = f"{', '.join(still[:4])}{', …' if len(still) > 4 else ''}"
+    sentence = f"{len(still)} of {len(columns)} feature columns hold one value only ({shown}): nothing can be learnt from them"
+    return Finding(
+        check="constant_features",
+        level="warning" if still else "pass",
+        sentence=sentence if still else "features with one value only: none",
+        count=len(still),
+        of=len(columns),
+    )
+
+
+def _repeated(units: pd.DataFrame, values: npt.NDArray[np.float32]) -> Finding:
+    """Units with the features, the place and the year of another: one row copied counts twice, and may be on both sides."""
+    known = np.isfinite(values).any(axis=1) & (values != values[:1]).any()
+    same = units[["lon", "lat", "year"]].assign(features=pd.util.hash_pandas_object(pd.DataFrame(values), index=False).to_numpy())
+    copies = int((same.duplicated().to_numpy() & known).sum())
+    sentence = f"{copies:,} units have the features, the place and the year of another unit: remove the copies, or they count twice"
+    return Finding(
+        check="exact_copies",
+        level="warning" if copies else "pass",
+        sentence=sentence if copies else "units that repeat another: none",
+        count=copies,
+        of=len(units),
+    )
 
 
 def _features(source: TaskSource) -> tuple[list[str], npt.NDArray[np.float32]]:

@@ -52,7 +52,7 @@ def read_times(values: pd.Series[Any], column: str, *, source: object) -> Times:
     if unread.any():
         row = int(np.flatnonzero(unread)[0])
         raise DataError(
-            f"column {column!r} holds times that cannot be read: {_readings(values.iloc[row])} at row {row + 1}"
+            f"column {column!r} holds times that cannot be read: {readings(values.iloc[row])} at row {row + 1}"
             + (f", and {int(unread.sum()) - 1} more" if unread.sum() > 1 else ""),
             source=str(source),
             remedy="Write ISO dates, e.g. 2021-07-04 or 2021-07-04T18:00:00Z, or a year as YYYY.",
@@ -120,7 +120,7 @@ def _with_dashes(match: re.Match[str]) -> str:
     return f"{match[1]}-{int(match[2]):02d}-{int(match[3]):02d}"
 
 
-def _readings(value: Any) -> str:
+def readings(value: Any) -> str:
     """A value, with both days it could mean where its year stands last."""
     match = _YEAR_LAST.fullmatch(str(value).strip())
     if match is None:

@@ -6,12 +6,16 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from rs05bench.cli import card
 from rs05bench.datasets.card_check import check_card
 from rs05bench.datasets.card_init import next_steps, propose, questions, settle
 from rs05bench.datasets.embedding_table import EmbeddingTable
 from rs05bench.datasets.table_facts import look
 from rs05bench.datasets.tables.zones import candidate_crs, named_crs, to_degrees
+from rs05bench.errors import DataError
 
 CLASSES = ("corn", "rice", "wheat", "grass")
 
@@ -161,23 +165,26 @@ def test_one_small_area_gets_blocks_of_its_own_size(tmp_path):
     assert "m blocks" in report.blocks
 
 
-@pytest.mark.parametrize("what", ["place", "year", "region"])
+@pytest.mark.parametrize("what", ["place", "rare", "year", "region"])
 def test_a_label_that_follows_from_the_design_is_flagged_and_its_split_not_offered(tmp_path, what):
     frame = plots()
     match what:
         case "place":
             frame["label"] = np.where(frame["latitude"] > 50.5, "forest", "cleared")
+        case "rare":
+            frame["label"] = np.where(frame["latitude"] > 50.85, "lost", "forest")  # north of a line, in each of the regions
+            what = "place"
         case "year":
             frame["year"] = 2018 + np.arange(240) // 120
             frame["label"] = np.where(frame["year"] == 2018, "forest", "cleared")
         case _:
             frame["label"] = frame["region"].map(dict(zip("NSEW", CLASSES, strict=True)))
-    made, said, _ = card_of(frame, tmp_path, target="label", groups="region")
+    made, said, _ = card_of(frame, tmp_path, target="label")
     flags = check_card(made, tmp_path).flags
     assert what in {flag.what for flag in flags}
     assert any(f"function of {'the place' if what == 'place' else what}" in line for line in said)
-    if what == "region":
-        assert "leave-region-out" not in made.splits
+    assert made.groups == ["region"]
+    assert {"region": "leave-region-out", "year": "leave-year-out"}.get(what) not in made.splits
 
 
 def test_labels_in_no_pattern_raise_no_flag(tmp_path):
@@ -199,8 +206,82 @@ def test_copies_constants_codes_and_few_rows_are_remarked(tmp_path):
     frame.loc[20, "A07"] = -9999
     pd.concat([frame, frame.head(6)]).to_csv(tmp_path / "plots.csv", index=False)
     said = " ".join(look(tmp_path / "plots.csv").remarks)
-    for words in ("46 rows are few", "6 rows are exact copies", "1 columns hold one value only (A05)", "-9999 stands in 1 cells"):
+    for words in ("46 rows are few", "6 rows are exact copies", "1 column holds one value only (A05)", "-9999 stands in 1 cell:"):
         assert words in said
+
+
+def test_rows_without_features_or_a_position_are_no_copies_of_each_other(tmp_path):
+    pd.DataFrame({"GEOID": [f"{row:05d}" for row in range(80)], "income": [40] * 40 + [50] * 40}).to_csv(tmp_path / "t.csv", index=False)
+    assert not any("copies" in line for line in look(tmp_path / "t.csv").remarks)
+
+
+def test_dates_that_may_be_read_two_ways_are_named_with_both_readings(tmp_path):
+    plots(60).assign(date="03/04/2019").to_csv(tmp_path / "t.csv", index=False)
+    (line,) = [line for line in look(tmp_path / "t.csv").remarks if "'date'" in line]
+    assert "may be 2019-04-03 or 2019-03-04" in line
+
+
+@pytest.mark.parametrize(("tile", "zone"), [("T32UNB", "32N"), ("20MRB", "20S")])
+def test_a_tile_tells_the_zone_of_metres(tmp_path, tile, zone):
+    frame = plots(60).drop(columns=["longitude", "latitude"]).assign(x=500_000 + np.arange(60) * 10.0, y=5_600_000 + np.arange(60) * 10.0)
+    frame.assign(tile=tile).to_csv(tmp_path / "t.csv", index=False)
+    asked = questions(look(tmp_path / "t.csv"), {"target": "label", "kind": "classification", "groups": "region", "unit": ""})
+    assert [(question.field, question.suggestion) for question in asked] == [("crs", zone)]
+
+
+def test_a_question_without_a_suggestion_ends_on_enter(tmp_path):
+    plots(60).drop(columns="label").assign(one=np.arange(60.0) / 7, two=np.arange(60.0) / 9).to_csv(tmp_path / "t.csv", index=False)
+    app = typer.Typer()
+    card.register(app)
+    done = CliRunner().invoke(app, ["card", "init", str(tmp_path / "t.csv")], input="\n")
+    assert isinstance(done.exception, DataError)
+    assert "Which column is predicted? (fit: region, one, two)" in str(done.exception)
+
+
+@pytest.mark.parametrize("label", ["name and code", "yes or no", "only number"])
+def test_the_one_column_that_can_be_the_label_is_suggested(tmp_path, label):
+    frame = plots(80)
+    match label:
+        case "name and code":
+            frame = frame.rename(columns={"label": "grown"}).assign(
+                CDL=frame["label"].map(dict(zip(CLASSES, (1, 3, 24, 176), strict=True)))
+            )
+            expected = "grown"
+        case "yes or no":
+            frame = frame.drop(columns="label").assign(irrigated=np.arange(80) % 3 == 0)
+            expected = "irrigated"
+        case _:
+            frame = frame.drop(columns="label").assign(soil_ph=5 + np.random.default_rng(0).uniform(0, 3, 80))
+            expected = "soil_ph"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    (question,) = questions(look(tmp_path / "t.csv"), {})
+    assert question.suggestion == expected
+
+
+def test_clusters_far_apart_get_the_blocks_of_one_cluster(tmp_path):
+    apart, _, _ = card_of(plots(400).drop(columns="region"), tmp_path, target="label")
+    named, _, _ = card_of(plots(400), tmp_path, target="label")
+    assert apart.split_options.block_size_m == named.split_options.block_size_m
+
+
+def test_without_positions_no_labels_of_blocks_are_offered(tmp_path):
+    made, _, _ = card_of(plots().drop(columns=["longitude", "latitude"]), tmp_path, target="label")
+    assert "50-units" in made.budgets
+    assert not any("blocks" in budget for budget in made.budgets)
+
+
+def test_longitudes_of_0_to_360_degrees_are_west_of_greenwich(tmp_path):
+    frame = plots()
+    made, _, _ = card_of(frame.assign(longitude=frame["longitude"] + 250), tmp_path, target="label")
+    table = EmbeddingTable(made, tmp_path)
+    assert np.sort(table.units().frame["lon"]) == pytest.approx(np.sort(frame["longitude"] - 110))
+    assert any("0 to 360 degrees" in line for line in table.remarks)
+
+
+def test_codes_without_names_are_asked_for_by_the_check(tmp_path):
+    frame = plots(60).assign(label=lambda frame: frame["label"].map(dict(zip(CLASSES, (1, 3, 24, 176), strict=True))))
+    made, _, _ = card_of(frame, tmp_path, target="label")
+    assert any("classes are codes (1, 3, 24, 176): class_names" in hint for hint in check_card(made, tmp_path).hints)
 
 
 def test_class_names_come_from_the_column_that_holds_them_or_are_asked_for(tmp_path):

@@ -91,6 +91,16 @@ def test_units_copied_to_another_region_are_found_though_noise_is_added(noise):
     assert set(learnt[found.train]) <= set(originals)
 
 
+def test_constant_features_and_copied_rows_are_counted():
+    X, y, region = land(5)
+    X[:, :3] = 0.25
+    table = Table(X, y, region)
+    table.table.frame.loc[7, ["lon", "lat"]], X[7] = table.table.frame.loc[2, ["lon", "lat"]], X[2]
+    X[30] = X[20]  # the features of another place
+    found = {finding.check: finding.count for finding in audit_table(table, None)}
+    assert (found["constant_features"], found["exact_copies"]) == (3, 1)
+
+
 def test_a_feature_that_is_the_target_with_noise_is_named():
     X, y, region = land(4)
     rng = np.random.default_rng(0)
