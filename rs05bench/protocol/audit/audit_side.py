@@ -61,6 +61,7 @@ class Units:
     geometry: Any = None
     label: pd.Series[Any] | None = None
     features: npt.NDArray[np.float32] | None = None
+    feature_names: tuple[str, ...] = ()
     content: pd.Series[Any] | None = None
 
     def __len__(self) -> int:
@@ -127,6 +128,7 @@ def prepare(frame: pd.DataFrame, columns: AuditColumns, *, source: str) -> Units
     lon, lat = _coordinates(frame, columns, geometry, source)
     start, end = _windows(frame, columns, source)
     year = _years(frame, columns, start, source)
+    features = expand(list(frame.columns), columns.features, source)
     place = _join(frame, columns.place) if columns.place else _rounded_place(lon, lat)
     return Units(
         source=source,
@@ -141,7 +143,8 @@ def prepare(frame: pd.DataFrame, columns: AuditColumns, *, source: str) -> Units
         end=end,
         geometry=geometry,
         label=frame[columns.label] if columns.label else None,
-        features=_features(frame, columns.features, source),
+        features=_features(frame, features, source),
+        feature_names=tuple(features),
         content=as_text(frame[columns.content]) if columns.content else None,
     )
 
@@ -289,11 +292,10 @@ def _rounded_place(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -
     return pd.Series(packed).astype("Int64").mask(~located)
 
 
-def _features(frame: pd.DataFrame, patterns: Sequence[str], source: str) -> npt.NDArray[np.float32] | None:
-    names = expand(list(frame.columns), patterns, source)
+def _features(frame: pd.DataFrame, names: Sequence[str], source: str) -> npt.NDArray[np.float32] | None:
     if not names:
         return None
     wrong = [name for name in names if not pd.api.types.is_numeric_dtype(frame[name].dtype)]
     if wrong:
         raise DataError(f"feature column {wrong[0]!r} holds no numbers", source=source, remedy="Name numeric columns with --features.")
-    return frame[names].to_numpy(dtype=np.float32, na_value=np.nan)
+    return frame[list(names)].to_numpy(dtype=np.float32, na_value=np.nan)

@@ -17,6 +17,7 @@ import pandas as pd
 from rs05bench.protocol.audit.audit_pair import AuditCheck
 from rs05bench.protocol.audit.audit_report import Finding, Thresholds
 from rs05bench.protocol.audit.audit_side import Units
+from rs05bench.protocol.audit.values import are_numbers
 from rs05bench.protocol.geodesy import great_circle_m, sphere_tree, unit_vectors
 
 Floats = npt.NDArray[np.float64]
@@ -154,10 +155,7 @@ def _fields(train: Units, test: Units) -> list[tuple[str, Floats, bool]]:
     fields: list[tuple[str, Floats, bool]] = []
     if train.label is not None and test.label is not None:
         both = pd.concat([train.label, test.label], ignore_index=True)
-        numeric = pd.api.types.is_numeric_dtype(both.dtype) and not pd.api.types.is_bool_dtype(both.dtype)
-        # Whole numbers in few values are class codes, not quantities.
-        few = numeric and bool((both.dropna() % 1 == 0).all()) and both.nunique() <= 30
-        if numeric and not few:
+        if are_numbers(both):
             fields.append(("label", both.to_numpy(dtype=np.float64, na_value=np.nan), False))
         else:
             codes = pd.factorize(both)[0].astype(np.float64)

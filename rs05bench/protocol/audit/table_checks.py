@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rs05bench.protocol.audit.audit_pair import AuditCheck, AuditPair
 from rs05bench.protocol.audit.audit_report import Case, Finding
 from rs05bench.protocol.audit.copies import near_copies
-from rs05bench.protocol.audit.row_order import row_order
+from rs05bench.protocol.audit.row_order import ids_in_label_order, row_order
 from rs05bench.protocol.audit.sampling import sampling_design, sensor_changes
 from rs05bench.protocol.audit.target_copies import target_copies
+from rs05bench.protocol.audit.values import are_numbers
 from rs05bench.protocol.intake.keys import two_spellings
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.taskdata import TaskSource
@@ -34,6 +36,7 @@ def audit_table(source: TaskSource, manifest: SplitManifest | None, target: str 
     spelled = [_spellings(name, units[name]) for name in source.units().groups]
     spelled += sampling_design(units, labels, source.units().groups, card.kind)
     spelled += sensor_changes(units, source.units().observations)
+    spelled += ids_in_label_order(units["unit_id"], labels, card.kind, card.name)
     columns, values = _features(source)
     if not columns:
         return spelled
@@ -149,3 +152,29 @@ def _copies(manifest: SplitManifest, units: pd.DataFrame, values: npt.NDArray[np
             cases=list(concerned.values())[:MOST_CASES],
         )
     ]
+
+
+def _of_labels(pair: AuditPair) -> list[Finding]:
+    """What tells the labels of two lists without the ground, as far as labels, features, years and groups were named."""
+    sides = (pair.train, pair.test)
+    if pair.train.label is None or pair.test.label is None:
+        return []
+    labels = pd.concat([pair.train.label, pair.test.label], ignore_index=True)
+    kind = "regression" if are_numbers(labels) else "classification"
+    units = pd.DataFrame({"lon": np.concatenate([side.lon for side in sides]), "lat": np.concatenate([side.lat for side in sides])})
+    if pair.train.year is not None and pair.test.year is not None:
+        units["year"] = np.concatenate([pair.train.year, pair.test.year])
+    groups = sorted(set(pair.train.groups) & set(pair.test.groups))
+    for name in groups:
+        units[name] = pd.concat([side.groups[name] for side in sides], ignore_index=True)
+    found = sampling_design(units, labels, groups, kind)
+    for side in sides:
+        if side.ids is not None and side.label is not None:
+            found += ids_in_label_order(side.ids, side.label, kind, side.source)
+    if pair.train.features is not None and pair.test.features is not None:
+        names, values = list(pair.train.feature_names), np.concatenate([pair.train.features, pair.test.features])
+        found += [*target_copies(names, values, labels, kind), *row_order(names, values)]
+    return found
+
+
+CHECKS = (AuditCheck("labels without the ground", 110, _of_labels),)

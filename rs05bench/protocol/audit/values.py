@@ -123,3 +123,9 @@ def dates(values: pd.Series[Any], column: str, source: str) -> tuple[npt.NDArray
     """
     times = read_times(values, column, source=source)
     return times.first.to_numpy().astype("datetime64[D]"), times.last
+
+
+def are_numbers(labels: pd.Series) -> bool:
+    """Whether labels are quantities: whole numbers in few values are class codes."""
+    numeric = pd.api.types.is_numeric_dtype(labels.dtype) and not pd.api.types.is_bool_dtype(labels.dtype)
+    return bool(numeric and not ((labels.dropna() % 1 == 0).all() and labels.nunique() <= 30))

@@ -186,3 +186,39 @@ def test_row_order_does_not_matter():
 def test_bad_input_is_refused_in_words(frame, columns, message):
     with pytest.raises(DataError, match=message):
         audit_frames(frame, frame, columns)
+
+
+def two_lists(seed):
+    """A training and a test list of classes that features tell and ids, place and year do not."""
+    rng = np.random.default_rng(seed)
+    lists = []
+    for start, count in ((0.0, 200), (8.0, 80)):
+        X = rng.normal(size=(count, 4))
+        frame = pd.DataFrame(X, columns=list("pqrs")).assign(
+            id=[f"{start:.0f}-{i:04d}" for i in range(count)],
+            lon=start + rng.uniform(0, 1, count),
+            lat=rng.uniform(0, 1, count),
+            year=rng.integers(2018, 2022, count),
+            crop=np.where(X[:, 0] + rng.normal(size=count) > 0, "corn", "rice"),
+        )
+        lists.append(frame)
+    return lists
+
+
+def told(lists):
+    columns = COLUMNS.model_copy(update={"label": "crop", "year": "year", "features": ["p", "q", "r", "s"]})
+    return {one.check for one in audit_frames(*lists, columns).findings if one.level == "warning"} - {"autocorrelation:label"}
+
+
+@pytest.mark.parametrize(
+    ("check", "plant"),
+    [
+        ("target_copies", lambda f: f.assign(s=(f["crop"] == "corn") + 0.02 * f["s"])),
+        ("sampling_design:year", lambda f: f.assign(year=np.where(f["crop"] == "corn", 2021, 2018))),
+        ("sampling_design:place", lambda f: f.assign(crop=np.where(f["lat"] > 0.5, "corn", "rice"))),
+        ("id_order:train", lambda f: f.sort_values("crop").assign(id=[f"{f['id'].iloc[0][0]}-{i:04d}" for i in range(len(f))])),
+    ],
+)
+def test_two_lists_are_searched_for_what_tells_a_label_without_the_ground(check, plant):
+    assert told(two_lists(0)) == set()
+    assert check in told([plant(frame) for frame in two_lists(0)])
