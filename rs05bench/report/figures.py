@@ -35,13 +35,13 @@ def _said(rows: pd.DataFrame, metric: str, count: str = "", counted: str = "") -
 
 
 def score_domain(values: Iterable[float], metric: str) -> list[float]:
-    """Ends of a score axis: room around the values, R² cut at -1."""
+    """Ends of a score axis: room around the values, R² cut at -1, or three below the best where nothing is above 0."""
     known = np.asarray([value for value in values if value is not None and math.isfinite(value)])
     if not len(known):
         return [0.0, 1.0]
     low, high = float(known.min()), float(known.max())
     if metric == "r2":
-        low = max(low, LOWEST_R2)
+        low = max(low, LOWEST_R2 if high > 0 else min(LOWEST_R2, high - 3))
     room = max(0.04 * (high - low), 0.01)
     low, high = low - room, high + room
     return [max(0.0, low) if known.min() >= 0 else low, min(1.0, high) if known.max() <= 1 else high]
