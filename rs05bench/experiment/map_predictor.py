@@ -20,8 +20,8 @@ from rs05bench.models.applicability import Applicability, permutation_importance
 if TYPE_CHECKING:
     from rs05bench.datamodules.chip_view import ChipView
     from rs05bench.embeddings import EmbeddingProduct
+    from rs05bench.experiment.map_model import SceneModel
     from rs05bench.experiment.map_scene import Scene
-    from rs05bench.models.chip_model import DeepModel
     from rs05bench.models.sliding_windows import Window
     from rs05bench.protocol.manifest import SplitManifest
     from rs05bench.protocol.result import Model, ModelCard
@@ -190,16 +190,16 @@ class PixelPredictor:
 
 @dataclass(frozen=True)
 class NetworkPredictor:
-    """A network: it slides over a scene, and overlapping windows are averaged.
+    """A model of chips: it slides over a scene, and overlapping windows are averaged.
 
     Attributes:
-        model: A fitted `DeepModel`.
+        model: A fitted model.
         data: The view it was trained on.
         area: From `pixel_area`.
         block: Side of the blocks that are predicted at once.
     """
 
-    model: DeepModel
+    model: SceneModel
     data: ChipView
     area: Applicability
     block: int = NETWORK_BLOCK

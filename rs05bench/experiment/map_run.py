@@ -169,7 +169,7 @@ def _network_and_scenes(request: MapRequest, model: Model[TaskView]) -> tuple[Ne
     from rs05bench.datamodules.chip_datamodule import ChipDataModule
     from rs05bench.datamodules.chipsource import ChipSource
     from rs05bench.datamodules.open_data import open_source as open_chips
-    from rs05bench.experiment.map_model import context_of, fit_or_load
+    from rs05bench.experiment.map_model import fit_or_load
 
     reads = NetworkReads.of(request.model, model.card.inputs)
     _refuse_ignored(request, reads)
@@ -182,9 +182,9 @@ def _network_and_scenes(request: MapRequest, model: Model[TaskView]) -> tuple[Ne
     at = (source, split or "spatial-block", fold, request.budget, request.seed)
     data = ChipDataModule(*at, manifest=manifest).view
     data.show_what_is_read(model.card.tier)
-    fitted = fit_or_load(model, data, request.keep or request.out / "model")
+    fitted = fit_or_load(model, data, request.keep, request.out / "model")
     predictor = NetworkPredictor(fitted, data, pixel_area(data, fitted.card.inputs, seed=request.seed))
-    margin = context_of(fitted)
+    margin = fitted.context
     if request.images:
         asked = ImageRequest(reads, data, sources, next(iter(request.years), None), request.area, margin)
         return predictor, image_scenes(request.images, asked)

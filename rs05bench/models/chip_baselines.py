@@ -26,7 +26,7 @@ from rs05bench.models.pixel_learner import Learnt, learn, pixel_rows
 from rs05bench.models.place import PLACE_ENCODERS, encode_place
 from rs05bench.models.plan import IGNORE
 from rs05bench.models.scratch import InputStack, spectral_indices
-from rs05bench.models.sliding_windows import window_starts
+from rs05bench.models.sliding_windows import Window, window_starts
 from rs05bench.models.tuning import NEAREST, Choice
 from rs05bench.protocol.cell_record import TrainingRecord
 from rs05bench.protocol.feature_sets import content_of_column
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rs05bench.protocol import ModelCard
 
 Batch = Mapping[str, Any]
+Read = Callable[[Window], dict[str, NDArray[Any]]]
 _PORTION = 1 << 16
 """Pixels predicted at once."""
 
@@ -89,7 +90,7 @@ class ChipBaseline(abc.ABC):
 
 
 class PixelBaseline(ChipBaseline):
-    """A shallow learner on what is known of each pixel: `raw/logistic`, `statistics/rf`, `harmonics/logistic`.
+    """A shallow learner on what is known of a place: `harmonics/logistic`.
 
     Attributes:
         learnt_: The learner, and the tuning entry taken and why.
@@ -136,6 +137,31 @@ class PixelBaseline(ChipBaseline):
                 # Where a map is one value, that holds for every pixel of the window.
                 out[:, rows, columns] = np.concatenate(found).T.reshape(-1, *maps.shape[1:])
         return out
+
+
+class ScenePixels(PixelBaseline):
+    """A shallow learner on what an image or an embedding shows of each pixel: `raw/logistic`, `statistics/rf`; it draws scenes too.
+
+    Attributes:
+        context: Pixels it should see around what is drawn: none.
+    """
+
+    context = 0
+
+    def predict_scene(self, read: Read, height: int, width: int, *, block: int) -> Iterator[tuple[Window, NDArray[np.float32]]]:
+        """Blocks of a scene with their probabilities (K, h, w).
+
+        Args:
+            read: Gives the arrays of a window by their batch names, without the batch axis.
+            height: Rows of the scene.
+            width: Columns.
+            block: Side of an output block, rounded down to whole windows of image statistics.
+        """
+        block = max(block // self._window, 1) * self._window if self._window else block
+        for top in range(0, height, block):
+            for left in range(0, width, block):
+                window = Window(top, left, min(block, height - top), min(block, width - left))
+                yield window, self._probabilities({name: torch.from_numpy(value)[None] for name, value in read(window).items()})
 
 
 class ChipMajority(ChipBaseline):
@@ -201,8 +227,9 @@ FLOORS: dict[str, type[ChipBaseline]] = {"majority": ChipMajority, "nearest": Ch
 
 def chip_baseline(card: ModelCard, seed: int) -> ChipBaseline:
     """The baseline of a card, not yet fitted."""
-    kind = FLOORS[card.learner] if card.name.startswith("floor/") else PixelBaseline
-    return kind(card=card, seed=seed)
+    if card.name.startswith("floor/"):
+        return FLOORS[card.learner](card=card, seed=seed)
+    return (PixelBaseline if card.name.partition("/")[0] in PLACE_ENCODERS else ScenePixels)(card=card, seed=seed)
 
 
 def source_of(inputs: str, data: ChipData) -> Callable[[Batch], Tensor]:

@@ -43,7 +43,10 @@ class DeepModel:
         network_: The trained network.
         history_: What happened in the fit.
         facts_: What was found in the data when it was built (bands, scale, classes, dates, image size).
+        can_be_saved: Whether `save` writes what `load` reads.
     """
+
+    can_be_saved = True
 
     def __init__(self, spec: DeepSpec, *, seed: int = 0, **options: Any) -> None:
         self.spec = spec
@@ -283,6 +286,11 @@ class DeepModel:
 
     def _cache(self) -> FeatureCache | None:
         return opened(self.options.cache)
+
+    @property
+    def context(self) -> int:
+        """Pixels it should see around what is drawn: half a window, so that every drawn pixel has a whole one about it."""
+        return self._window() // 2
 
     def _window(self) -> int:
         return int(self.options.window or self.facts_.image_size)

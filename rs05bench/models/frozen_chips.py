@@ -60,6 +60,8 @@ class FrozenChips(DeepModel):
         learnt_: The learner, and the tuning entry taken and why.
     """
 
+    can_be_saved = False
+
     def fit(self, data: ChipData) -> FrozenChips:
         """Fits every entry of the learner's grid on labelled pixels (or chips) and keeps the one that validation labels prefer.
 

@@ -230,14 +230,23 @@ def test_other_images_than_the_training_chips_are_refused(tmp_path, data, area, 
         draw_images(PerPixel(), data, area, [tmp_path / "scene.tif"], tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["floor/nearest", "harmonics/logistic"])
+def test_a_model_that_sees_no_image_draws_none(name, tmp_path, data):
+    from rs05bench.models import create
+    from tests.models.deep.test_chip_baselines import BURNT
+
+    with pytest.raises(ProtocolError, match=f"{name} draws no map of images: it sees none"):
+        fit_or_load(create(name, card=BURNT), data, None, tmp_path)
+
+
 def test_models_of_tables_and_saved_models_of_another_name_are_refused(tmp_path, data):
     from rs05bench.models.registry import create
 
     with pytest.raises(ProtocolError, match="alphaearth/knn draws no map of images"):
-        fit_or_load(create("alphaearth/knn"), data, None)
+        fit_or_load(create("alphaearth/knn"), data, None, tmp_path)
     (tmp_path / "model.json").write_text('{"name": "raw/segformer"}')
     with pytest.raises(DataError, match="holds the model 'raw/segformer', not 'raw/unet'"):
-        fit_or_load(create("raw/unet"), data, tmp_path)
+        fit_or_load(create("raw/unet"), data, None, tmp_path)
 
 
 def test_the_area_is_drawn_from_labelled_pixels_of_the_budget():

@@ -110,7 +110,27 @@ def test_a_kept_model_of_other_units_is_refused(request_of, tmp_path):
     data = ChipDataModule(source, asked.split, None, asked.budget, 0, manifest=drawn).view
     model = create("raw/unet", card=asked.card, seed=0, accelerator="cpu")
     with pytest.raises(DataError, match="manifest '"):
-        fit_or_load(model, data, asked.keep)
+        fit_or_load(model, data, asked.keep, tmp_path)
+
+
+@pytest.mark.parametrize("model", ["raw/logistic", "statistics/logistic"])
+def test_a_learner_on_pixels_draws_what_it_predicts_of_the_chip(model, request_of, tmp_path):
+    from rs05bench.datamodules.chip_datamodule import ChipDataModule
+    from rs05bench.datamodules.open_data import open_source
+    from rs05bench.models import create
+
+    asked = request_of(model=model, options={}, keep=None, out=tmp_path / "map")
+    data = ChipDataModule(open_source(asked.card, asked.data), asked.split, None, asked.budget, 0).view
+    unit, probabilities = next(iter(create(model, card=asked.card, seed=0).fit(data).predict(data, "test_id")))
+    chip = next(path for path in asked.data.rglob("*_merged.tif") if unit.replace(".v1.4", "") in path.name)
+    result = make_map(replace(asked, images=[chip]))
+    drawn = read(result, "class", chip.stem)
+    seen = drawn != 255
+    assert seen.any()
+    assert (drawn[seen] == probabilities.argmax(axis=0)[seen]).all()
+    np.testing.assert_allclose(read(result, "confidence", chip.stem)[seen], probabilities.max(axis=0)[seen], atol=1e-6)
+    with pytest.raises(DataError, match="trained again for every map"):
+        make_map(replace(asked, keep=tmp_path / "kept"))
 
 
 def test_run_options_hold_for_a_kept_model(request_of, tmp_path, monkeypatch):

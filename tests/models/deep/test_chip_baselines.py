@@ -16,18 +16,21 @@ from rs05bench.models.chip_baselines import source_of
 from rs05bench.protocol import TaskCard
 
 
+BURNT = TaskCard(
+    kind="segmentation",
+    name="burnt",
+    title="Burnt",
+    targets=["label"],
+    classes=["unburnt", "burnt"],
+    splits=["random"],
+    budgets=["full"],
+    reader="chips",
+)
+
+
 @pytest.fixture
 def card() -> TaskCard:
-    return TaskCard(
-        kind="segmentation",
-        name="burnt",
-        title="Burnt",
-        targets=["label"],
-        classes=["unburnt", "burnt"],
-        splits=["random"],
-        budgets=["full"],
-        reader="chips",
-    )
+    return BURNT
 
 
 @pytest.fixture
