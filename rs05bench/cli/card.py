@@ -140,6 +140,7 @@ def _choices(question: Question) -> str:
 def _init_chips(folder: Path, out: Path, answers: dict[str, str], *, name: str | None, yes: bool) -> None:
     import re
 
+    from rs05bench.datasets.card_init import settle
     from rs05bench.datasets.card_writing import write_commented
     from rs05bench.datasets.chip_init import look_at_chips, propose_chips, questions_of_chips
     from rs05bench.errors import DataError
@@ -152,8 +153,14 @@ def _init_chips(folder: Path, out: Path, answers: dict[str, str], *, name: str |
         if yes and suggestion is None:
             raise DataError(f"cannot tell: {text}", source=folder, remedy=f"Say it with --{field}.")
         answers[field] = suggestion or "" if yes else str(typer.prompt(text, default=suggestion))
+        if yes:
+            guess = " (the usual order; the files name no bands)" if field == "bands" and not facts.names else ""
+            typer.echo(f"  taken: --{field} {suggestion}{guess}")
     task = name or re.sub(r"[^a-z0-9.-]+", "-", folder.resolve().name.lower()).strip("-.") or "task"
     card, comments = propose_chips(facts, answers, name=task)
+    card, said = settle(card, folder)
+    for line in said:
+        typer.echo(f"  {line}")
     write_commented(card, comments, out)
     typer.echo(f"Wrote {out}. Next: rs05bench card check {out}" + ("" if folder.resolve() == out.parent.resolve() else f" --data {folder}"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -102,6 +103,7 @@ class ChipFolder(ChipDataset):
         chips = [self._open(unit_id, images[unit_id], masks[unit_id]) for unit_id in sorted(images)]
         first = chips[0].image
         self.native_resolution = float(pixel_metres(first.grid.crs, first.transform, first.height)[0])
+        same_band_order([chip.image for chip in chips], self.layout.bands)
         return chips
 
     def _paired(self) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -234,6 +236,25 @@ class ChipFolder(ChipDataset):
         if len(absent):
             raise DataError(f"names no {column} for {len(absent)} of {len(units)} chips, e.g. {absent.index[0]!r}", source=path)
         return found.to_numpy(dtype=object)
+
+
+def same_band_order(images: Sequence[RasterHeader], bands: Sequence[str] = ()) -> None:
+    """Makes sure that the files which describe their bands have them in one order, and in that of the card where it uses the same names.
+
+    Raises:
+        DataError: The same descriptions in another order.
+    """
+    named = next((image for image in images if image.bands), None)
+    if named is None:
+        return
+    expected, source = (tuple(bands), "the card") if set(bands) == set(named.bands) else (named.bands, named.path.name)
+    for image in images:
+        if image.bands and image.bands[: len(expected)] != expected and set(image.bands) == set(expected):
+            raise DataError(
+                f"describes its bands as {', '.join(image.bands)}, and {source} has them as {', '.join(expected)}",
+                source=image.path,
+                remedy="Write all files in one order (rio stack, gdal_translate -b), or name the bands as the files do.",
+            )
 
 
 def mask_header(path: Path) -> RasterHeader:

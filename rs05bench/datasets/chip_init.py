@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from rs05bench.datasets.chip_folder import mask_header, mask_values
+from rs05bench.datasets.chip_folder import mask_header, mask_values, same_band_order
 from rs05bench.datasets.chip_layout import official_of
 from rs05bench.datasets.rasters import RasterHeader, read_header, read_pixels
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
+from rs05bench.protocol.cog import open_raster_file
 
 _IMAGES, _MASKS = {".tif", ".tiff"}, {".tif", ".tiff", ".png", ".npy"}
 _MASK_WORD = re.compile(r"(?:^|[._-])(mask|label|labels|gt|annotation|target|seg)(?:$|[._-])", re.IGNORECASE)
@@ -40,6 +42,9 @@ class FolderFacts:
         unequal: Names of chips whose mask has another size, with both sizes.
         dated: Whether every image's name holds a date.
         parts: Published parts that folders name.
+        declared: Factor from pixel values to reflectance that the first image declares (its scale); None where it declares none.
+        offset: Whether it declares an offset too.
+        tables: Group columns of tables in the folder, as `TABLE.csv:ID:COLUMN`.
     """
 
     root: Path
@@ -55,6 +60,9 @@ class FolderFacts:
     unequal: dict[str, str]
     dated: bool
     parts: list[str]
+    declared: float | None
+    offset: bool
+    tables: list[str]
 
     @property
     def bands(self) -> int:
@@ -65,7 +73,27 @@ class FolderFacts:
     def remarks(self) -> list[str]:
         """What a person should look at."""
         said = [f"{name}: {sizes}; left out" for name, sizes in self.unequal.items()]
-        return said + ([f"{len(self.alone)} images have no mask, e.g. {self.alone[0]}; left out"] if self.alone else [])
+        said += [f"{len(self.alone)} images have no mask, e.g. {self.alone[0]}; left out"] if self.alone else []
+        if self.eight_bit:
+            said.append(
+                "8-bit values are colours of a picture and no measured reflectance: scale 255 lets pretrained encoders read them as one, "
+                "brighter or darker than they were trained on; scale none declares no reflectance"
+            )
+        if self.offset:
+            said.append("the images declare an offset, which no card applies: write reflectance with gdal_translate -unscale -ot Float32")
+        return said
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether the images hold 8-bit values."""
+        return next(iter(self.images.values())).dtype == "uint8"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the bands of one date, from the descriptions in the first image; empty where it has none."""
+        said = next(iter(self.images.values())).bands
+        once = next((count for count in range(1, len(said) + 1) if said == said[:count] * (len(said) // count)), 0)
+        return tuple(re.sub(r"[,\s]+", "_", name) for name in said[:once])
 
 
 def holds_chips(root: Path) -> bool:
@@ -109,6 +137,7 @@ def look_at_chips(root: Path) -> FolderFacts:
             remedy="Rename them, or write the card by hand.",
         )
     image_headers = {name: read_header(by_name[0][name], whole=False) for name in both}
+    same_band_order(list(image_headers.values()))
     mask_headers = {name: mask_header(by_name[1][name]) for name in both}
     counts = Counter(header.count for header in image_headers.values())
     if len(counts) > 1:
@@ -140,27 +169,67 @@ def look_at_chips(root: Path) -> FolderFacts:
         unequal,
         all(re.search(_DATE, header.path.name) for header in image_headers.values()),
         sorted({part for path in images if (part := official_of(path, root))}),
+        *_declared(first.path),
+        _group_columns(root, [name for name in both if name not in unequal]),
     )
+
+
+def _declared(path: Path) -> tuple[float | None, bool]:
+    """The scale of all bands of an image, if it declares one, and whether it declares an offset."""
+    with open_raster_file(path) as src:
+        scales = set(src.scales)
+        return (float(scales.pop()) if len(scales) == 1 and scales != {1.0} else None), any(src.offsets)
+
+
+def _group_columns(root: Path, chips: list[str]) -> list[str]:
+    """Columns of the folder's tables that name a group for every chip: few values, each of several chips."""
+    found = []
+    for path in sorted(root.glob("*.csv")):
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        except (OSError, ValueError):
+            continue
+        key = next((column for column in table.columns if set(chips) <= set(table[column])), None)
+        if key is not None:
+            rows = table[table[key].isin(chips)]
+            counts = {column: rows[column].nunique() for column in table.columns if column != key and (rows[column] != "").all()}
+            found += [f"{path.name}:{key}:{column}" for column, count in counts.items() if 2 <= count <= len(chips) // 2]
+    return found
 
 
 def questions_of_chips(facts: FolderFacts, answers: Mapping[str, str]) -> list[tuple[str, str, str | None]]:
     """What is still open: field, question, suggestion (None where an answer is needed)."""
     known = {3: "RED,GREEN,BLUE", 4: "RED,GREEN,BLUE,NIR_BROAD", 6: "BLUE,GREEN,RED,NIR_NARROW,SWIR_1,SWIR_2"}
-    largest, dtype = facts.largest, next(iter(facts.images.values())).dtype
-    scale = "255" if dtype == "uint8" else "1" if largest <= 3 else "10000" if largest <= 40_000 else None
+    largest = facts.largest
+    scale = "255" if facts.eight_bit else "1" if largest <= 3 else "10000" if largest <= 40_000 else None
+    scale = f"{1 / facts.declared:g}" if facts.declared and not facts.offset else scale
     labels = [value for value in facts.values if value >= 0 and value != 255] or list(facts.values)
     named = ",".join(f"{value}={value}" for value in labels)
     asked = [
-        ("bands", f"Names of the {facts.bands} bands of a file, in order (one date)", known.get(facts.bands)),
+        ("bands", f"Names of the {facts.bands} bands of a file, in order (one date)", ",".join(facts.names) or known.get(facts.bands)),
         (
             "scale",
             f"Number that stands for a reflectance of 1 (largest value seen: {largest:g}); 'none' for values that are no reflectance",
             scale,
         ),
         ("classes", f"Class of each mask value ({', '.join(map(str, facts.values))}), as value=name", named),
-        ("groups", "Groups to hold out: longitude:DEGREES, latitude:DEGREES, TABLE.csv:ID:COLUMN or LAYER.gpkg:COLUMN", "longitude:5"),
+        (
+            "groups",
+            "Groups to hold out: longitude:DEGREES, latitude:DEGREES, TABLE.csv:ID:COLUMN or LAYER.gpkg:COLUMN",
+            ",".join(facts.tables) or _place_bands(facts),
+        ),
     ]
     return [item for item in asked if item[0] not in answers]
+
+
+def _place_bands(facts: FolderFacts) -> str:
+    """Bands of longitude, or of latitude where the chips spread further that way, wide enough for at least three groups."""
+    bounds = [header.grid.bounds_in("EPSG:4326") for header in facts.images.values()]
+    lon, lat = (np.array([(box[axis] + box[axis + 2]) / 2 for box in bounds]) for axis in (0, 1))
+    axis, degrees = ("latitude", lat) if np.ptp(lat) > 2 * np.ptp(lon) else ("longitude", lon)
+    widths = (5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+    width = next((one for one in widths if len(np.unique(degrees // one)) >= 3), 5.0)
+    return f"{axis}:{width:g}"
 
 
 def propose_chips(facts: FolderFacts, answers: Mapping[str, str], *, name: str) -> tuple[TaskCard, dict[str, str]]:

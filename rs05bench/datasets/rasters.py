@@ -36,6 +36,7 @@ class RasterHeader:
         count: Bands.
         dtype: NumPy name of the pixel type.
         nodata: The declared missing value, or None.
+        bands: Descriptions of the bands, empty where one has none.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class RasterHeader:
     count: int
     dtype: str
     nodata: float | None
+    bands: tuple[str, ...] = ()
 
     @property
     def height(self) -> int:
@@ -93,7 +95,8 @@ def read_header(
             with open_raster_file(path) as src:
                 crs, step = "" if src.crs is None else src.crs.to_wkt(), src.transform
                 dtype = src.dtypes[0] if src.count else "none"
-                header = RasterHeader(path, grid_as_written(crs, step, src.height, src.width), src.count, dtype, src.nodata)
+                named = tuple(src.descriptions) if all(src.descriptions) else ()
+                header = RasterHeader(path, grid_as_written(crs, step, src.height, src.width), src.count, dtype, src.nodata, named)
                 plain = src.driver == "GTiff" and src.compression is None
     except RasterioError as error:
         raise DataError(f"cannot be opened as a raster ({error})", source=path, remedy=_DAMAGED) from None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -66,7 +66,7 @@ def fit_or_load(model: Model[TaskView], data: ChipView, keep: Path | None, besid
         )
     if not isinstance(model, DeepModel) or not model.can_be_saved:
         if keep is not None:
-            raise DataError(f"{model.card.name} is trained again for every map, and cannot be kept", source=keep, remedy="Leave out --keep.")
+            raise DataError(f"{model.card.name} is trained again for every map; it cannot be kept", source=keep, remedy="Leave out --keep.")
         return model.fit(data)
     place = keep or beside
     if (place / "model.json").is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import torch
@@ -19,7 +20,7 @@ from rs05bench.datamodules.chip_datamodule import ChipDataModule
 from rs05bench.datamodules.chipsource import ChipSource, chip_card, open_chips
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.chip_folder import ChipFolder
-from rs05bench.datasets.chip_init import holds_chips, look_at_chips
+from rs05bench.datasets.chip_init import holds_chips, look_at_chips, questions_of_chips
 from rs05bench.datasets.chip_layout import ChipLayout, PlaceBands
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
@@ -190,6 +191,59 @@ def test_card_init_looks_asks_and_leaves_out_what_does_not_fit(folder, tmp_path)
     assert len(source.units().frame) == 4
 
 
+def test_card_init_takes_bands_scale_and_groups_from_the_files(tmp_path):
+    """UTM, two pairs of bands with descriptions, reflectance times 20,000 as the files declare, districts in a table beside them."""
+    root = tmp_path / "plots"
+    names, districts = [f"plot_{number}" for number in range(6)], ["north", "north", "south", "south", "west", "west"]
+    for number, name in enumerate(names):
+        rng = np.random.default_rng(number)
+        place = from_origin(300_000 + 9_000 * number, 5_300_000, 10, 10)
+        write_raster(root / "img" / f"{name}.tif", rng.integers(1, 9_000, (4, SIDE, SIDE)).astype(np.uint16), "EPSG:32633", place)
+        with rasterio.open(root / "img" / f"{name}.tif", "r+") as image:
+            image.descriptions, image.scales = ("B05", "thermal 1", "B05", "thermal 1"), (1 / 20_000,) * 4
+        (root / "lab").mkdir(exist_ok=True)
+        Image.fromarray(rng.choice([10, 20, 200], (SIDE, SIDE)).astype(np.uint8)).save(root / "lab" / f"{name}.png")
+    pd.DataFrame({"plot": names, "note": names, "district": districts}).to_csv(root / "where.csv", index=False)
+    done = init(root, tmp_path / "c.yaml")
+    said = yaml.safe_load((tmp_path / "c.yaml").read_text())
+    chips = said["preprocessing"]["chips"]
+    assert (chips["bands"], chips["dates"], chips["scale"]) == (["B05", "thermal_1"], 2, 20_000), done.output
+    assert chips["labels"] == {"10": "10", "20": "20", "200": "200"}
+    assert said["splits"][0] == "leave-district-out"
+    units = open_chips(TaskCard.load(tmp_path / "c.yaml"), root).units().frame
+    assert dict(zip(units["unit_id"], units["district"], strict=True)) == dict(zip(names, districts, strict=True))
+
+
+def test_bands_in_another_order_in_one_file_are_refused(folder, tmp_path):
+    for number, path in enumerate(sorted(folder.rglob("images/*.tif"))):
+        with rasterio.open(path, "r+") as image:
+            image.descriptions = ("red", "green", "blue") if number else ("blue", "green", "red")
+    with pytest.raises(DataError, match=r"chip_1\.tif: describes its bands as red, green, blue, and chip_0\.tif has them as blue"):
+        ChipFolder(folder, layout())
+    with pytest.raises(DataError, match="describes its bands as blue, green, red, and the card has them as red, green, blue"):
+        ChipFolder(folder, layout(bands=["red", "green", "blue"]))
+    with pytest.raises(DataError, match="describes its bands"):
+        init(folder, tmp_path / "c.yaml")
+
+
+def test_card_init_warns_of_8_bit_values_and_refuses_to_call_them_reflectance_times_one(folder, tmp_path):
+    assert "8-bit values are colours of a picture" in init(folder, tmp_path / "c.yaml").output
+    with pytest.raises(DataError, match=r"8-bit values .0 to 255., and the card's scale says that 1 is a reflectance of 1"):
+        init(folder, tmp_path / "d.yaml", "--scale", "1")
+    assert not (tmp_path / "d.yaml").exists()
+
+
+def test_places_close_together_get_narrower_bands(tmp_path):
+    for number in range(4):
+        place = from_origin(-63.0 + 0.3 * number, -5.0, 1e-4, 1e-4)
+        write_raster(tmp_path / "images" / f"{number}.tif", np.full((3, 8, 8), 9, np.uint8), "EPSG:4326", place)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "masks" / f"{number}.png")
+    asked = {field: suggestion for field, _, suggestion in questions_of_chips(look_at_chips(tmp_path), {})}
+    # Half degrees would still be two groups: -63.0 and -62.7, -62.4 and -62.1.
+    assert asked["groups"] == "longitude:0.2"
+
+
 def test_a_card_of_init_is_right_and_a_model_runs_on_it(folder, tmp_path):
     import rs05bench as rb
 
@@ -235,7 +289,21 @@ def test_the_same_chips_through_two_readers_are_the_same_to_the_bit(chip_folder)
         update={"groups": [], "budgets": ["full"], "splits": ["random"], "training": training, "split_options": type(card.split_options)()}
     )
     mine = card.with_preprocessing(chips=said).model_copy(update={"reader": "chips"})
-    results = [rb.run(ChipDataModule(ChipSource(root, one), "random"), "raw/unet", accelerator="cpu") for one in (card, mine)]
+    modules = [ChipDataModule(ChipSource(root, one), "random") for one in (card, mine)]
+    for module in modules:
+        module.setup()
+    # From the inside out, so that a difference is reported where it arises: roles, labels, batches, the fit, the scores.
+    assert modules[0].manifest.table.equals(modules[1].manifest.table)
+    assert modules[0].budget.digest == modules[1].budget.digest
+    for one, two in zip(*(module.view.train_dataloader() for module in modules), strict=True):
+        assert one["unit_id"] == two["unit_id"]
+        assert all(torch.equal(one[key].nan_to_num(), two[key].nan_to_num()) for key in ("image", "mask", "time", "location"))
+    threads, results = [], []
+    for module in modules:
+        threads.append(torch.get_num_threads())  # another number adds in another order
+        results.append(rb.run(module, "raw/unet", accelerator="cpu"))
+    assert threads[0] == threads[1]
+    assert results[0].training.curves == results[1].training.curves
     assert results[0].scores == results[1].scores
 
 

@@ -15,7 +15,6 @@ from rs05bench.models import create, list_models, model_card
 from rs05bench.models.chip_baselines import source_of
 from rs05bench.protocol import TaskCard
 
-
 BURNT = TaskCard(
     kind="segmentation",
     name="burnt",
