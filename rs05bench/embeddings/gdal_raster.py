@@ -63,6 +63,8 @@ class GdalRaster:
                 )
             self._order = None if codes else band_order(dataset.descriptions, self.product, path)
             self._count, self._nodata = dataset.count, dataset.nodata
+            scaled = [(scale, offset) != (1.0, 0.0) for scale, offset in zip(dataset.scales, dataset.offsets, strict=True)]
+            self._scaling = np.array([dataset.scales, dataset.offsets]) if any(scaled) else None
             self._masked = any(rasterio.enums.MaskFlags.per_dataset in flags for flags in dataset.mask_flag_enums)
             crs = crs_name(dataset.crs.to_wkt()) if dataset.crs else None
             self.grid = grid_from_affine(crs, tuple(dataset.transform)[:6], dataset.height, dataset.width, path)
@@ -80,13 +82,14 @@ class GdalRaster:
         # Whether a float pixel is masked shows only in all of its bands.
         wanted = range(self._count) if self.dtype != np.int8 else chosen
         with self._errors():
-            values = self._handle().read([(self._order[band] if self._order else band) + 1 for band in wanted], window=window)
+            places = [self._order[band] if self._order else band for band in wanted]
+            values = self._handle().read([place + 1 for place in places], window=window)
             absent = self._handle().dataset_mask(window=window) == 0 if self._masked else None
         if self.dtype == np.int8:
             if absent is not None:
                 values[:, absent] = self.product.codec.fill
             return values
-        decoded = self._decode_codes(values) if self._codes else self._mask_floats(values)
+        decoded = self._decode_codes(values) if self._codes else self._mask_floats(values, places)
         if absent is not None:
             decoded[:, absent] = np.nan
         return decoded if bands is None else decoded[list(bands)]
@@ -104,8 +107,12 @@ class GdalRaster:
             self._handles.clear()
         self._local = threading.local()
 
-    def _mask_floats(self, values: NDArray[Any]) -> NDArray[np.float32]:
+    def _mask_floats(self, values: NDArray[Any], places: Sequence[int]) -> NDArray[np.float32]:
+        """What floats mean: the file's scale and offset applied, NaN where no vector is."""
         decoded = values.astype(np.float32)
+        if self._scaling is not None:
+            scales, offsets = self._scaling[:, list(places), None, None].astype(np.float32)
+            decoded = decoded * scales + offsets
         if self._nodata is not None and not np.isnan(self._nodata):
             decoded[:, (values == self._nodata).all(axis=0)] = np.nan
         blank, missing = self.product.blank(decoded, axis=0), self.product.missing(decoded, axis=0)

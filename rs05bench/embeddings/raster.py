@@ -10,6 +10,7 @@ Readers of one file give the same values: `cog_reader.CogRaster` reads ranges of
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,9 +87,10 @@ def band_order(descriptions: Sequence[str | None], record: EmbeddingProduct, sou
     Raises:
         DataError: Some bands carry the product's names and others do not, or one name occurs twice.
     """
-    names = [str(name).strip() if name else "" for name in descriptions]
+    given = [str(name).strip() if name else "" for name in descriptions]
     for pattern in record.columns:
-        wanted = [pattern.format(number) for number in range(len(names))]
+        wanted = [pattern.format(number) for number in range(len(given))]
+        names = [_named(name, pattern) for name in given]
         held = set(names) & set(wanted)
         if not held:
             continue
@@ -102,6 +104,14 @@ def band_order(descriptions: Sequence[str | None], record: EmbeddingProduct, sou
         order = tuple(names.index(name) for name in wanted)
         return None if order == tuple(range(len(names))) else order
     return None
+
+
+def _named(name: str, pattern: str) -> str:
+    """The component that a band's name holds as a word of its own, in any case (`a05`, `embedding_A05`, `A05_mean`); empty where none."""
+    before = pattern.partition("{")[0]
+    match = re.fullmatch(rf"(?i)(?:.*[\W_])?{re.escape(before)}(\d+)(?:[\W_].*)?", name)
+    component = pattern.format(int(match[1])) if match else ""
+    return component if match and component.casefold() == f"{before}{match[1]}".casefold() else ""
 
 
 def check_bands(count: int, record: EmbeddingProduct, source: str) -> None:

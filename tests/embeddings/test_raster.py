@@ -192,19 +192,34 @@ def test_the_real_chip_is_read_as_floats(real):
     np.testing.assert_array_equal(whole(path), expected)
 
 
+@pytest.mark.parametrize("spelled", ["{}", "embedding_{}", "{}_mean", "2020 {}"])
 @pytest.mark.parametrize("interleave", ["band", "pixel"])
-def test_bands_are_taken_by_the_names_they_carry(tmp_path, interleave):
+def test_bands_are_taken_by_the_names_they_carry(tmp_path, interleave, spelled):
     import rasterio
 
     values, order = vectors(128, 128), np.random.default_rng(5).permutation(64)
     path = write_tile(tmp_path / "x.tif", values[order], interleave=interleave)
     with rasterio.open(path, "r+") as file:
-        file.descriptions = [BANDS[i] for i in order]
+        file.descriptions = [spelled.format(BANDS[i] if spelled == "{}" else BANDS[i].lower()) for i in order]
     np.testing.assert_array_equal(read_window(open_raster(path), BlockCache(), 0, 0, 128, 128), values)
     with rasterio.open(path, "r+") as file:
         file.descriptions = [BANDS[i] if i != 7 else "A08" for i in order]
     with pytest.raises(DataError, match="63 of 64 bands are named as components of alphaearth-v1, and none is 'A07'"):
         open_raster(path)
+
+
+def test_the_scale_and_offset_of_a_file_of_floats_are_applied(tmp_path):
+    import rasterio
+
+    rng = np.random.default_rng(2)
+    vectors = rng.normal(size=(64, 40, 40)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=0)
+    with rasterio.open(tmp_path / "x.tif", "w", driver="GTiff", height=40, width=40, count=64, dtype="float32", crs=32610) as file:
+        file.transform = rasterio.transform.from_origin(600_000, 4_000_000, 10, 10)
+        file.write((vectors - np.float32(0.25)) / 2)
+        file.scales, file.offsets = [2.0] * 64, [0.25] * 64
+    np.testing.assert_allclose(GdalRaster(str(tmp_path / "x.tif"), product()).read_block(0, 0), vectors, atol=1e-6)
+    np.testing.assert_allclose(GdalRaster(str(tmp_path / "x.tif"), product()).read_block(0, 0, [5, 2]), vectors[[5, 2]], atol=1e-6)
 
 
 def test_what_an_internal_mask_hides_is_missing(tmp_path):

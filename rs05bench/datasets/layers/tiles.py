@@ -18,6 +18,9 @@ from rs05bench.protocol.pixel_grid import WGS84, Grid, is_geographic, transforme
 BLOCK = 512
 """Side of what is read at once, pixels."""
 
+METRES = {"ft": 0.3048, "foot": 0.3048, "feet": 0.3048, "us survey foot": 1200 / 3937, "us-ft": 1200 / 3937, "ftus": 1200 / 3937}
+"""Metres of the units of length that a band of a raster may state."""
+
 Float = NDArray[np.float64]
 
 
@@ -98,6 +101,7 @@ class RasterTiles:
         order = np.argsort(block, kind="stable")
         try:
             with open_raster_file(header.path) as src:
+                metres = METRES.get((src.units[self._band - 1] or "").casefold(), 1.0)
                 for part in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
                     top, bottom = int(rows[part].min()) - halo, int(rows[part].max()) + halo + 1
                     left, right = int(cols[part].min()) - halo, int(cols[part].max()) + halo + 1
@@ -105,7 +109,7 @@ class RasterTiles:
                     t, b, le, r = max(top, 0), min(bottom, header.height), max(left, 0), min(right, header.width)
                     pixels = read_meant(src, [self._band], window=Window(le, t, r - le, b - t))[0]
                     pixels[np.isin(pixels, self._missing) | ~np.isfinite(pixels)] = np.nan
-                    patch[t - top : b - top, le - left : r - left] = pixels
+                    patch[t - top : b - top, le - left : r - left] = pixels * metres
                     at = (rows[part] - top)[:, None, None] + offsets[None, :, None]
                     out[part] = patch[at, (cols[part] - left)[:, None, None] + offsets[None, None, :]]
         except RasterioError as error:

@@ -17,6 +17,7 @@ import pandas as pd
 from rs05bench.errors import DataError
 
 _YEAR_LAST = re.compile(r"(\d{1,2})[/.\-](\d{1,2})[/.\-](\d{4}|\d{2})(?:[ T].*)?")
+_DECIMAL_YEAR = re.compile(r"\d{4}\.\d+")
 #: Digits of a whole number -> how it is read.
 _SINCE_1970 = {10: "s", 12: "ms", 13: "ms", 16: "us", 19: "ns"}
 _STAMPS = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
@@ -84,6 +85,8 @@ def _one(value: Any) -> tuple[np.datetime64, np.datetime64]:
     text = str(value).strip()
     if re.fullmatch(r"\d+\.0+", text):
         text = text.partition(".")[0]
+    if _DECIMAL_YEAR.fullmatch(text):  # 2021.5 is the middle of 2021, and ISO 8601 readers make it May
+        return nothing
     try:
         if re.fullmatch(r"\d+", text):
             return _digits(text)

@@ -187,6 +187,15 @@ def test_a_height_no_land_has_is_refused(tmp_path, value, words):
     assert "--nodata" in str(caught.value)
 
 
+def test_heights_in_feet_are_metres_where_the_file_states_its_unit(tmp_path):
+    import rasterio
+
+    path = write_raster(tmp_path / "dem.tif", np.full((9, 9), 1000.0, np.float32), from_origin(10, 50, 0.001, 0.001))
+    with rasterio.open(path, "r+") as file:
+        file.units = ("ft",)
+    assert RasterSampler(DEM, [path]).at_points([10.0045], [49.9955])["dem_elevation_m"][0] == pytest.approx(304.8)
+
+
 def test_positions_that_are_no_degrees_are_refused(tmp_path):
     path = write_raster(tmp_path / "dem.tif", np.zeros((9, 9), np.float32), from_origin(10, 50, 0.001, 0.001))
     with pytest.raises(DataError, match="WGS84 degrees"):

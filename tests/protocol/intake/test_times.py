@@ -53,7 +53,7 @@ def test_a_date_with_its_year_last_is_refused_with_both_readings(value):
         read_times(pd.Series([value]), "when", source="t")
 
 
-@pytest.mark.parametrize("value", ["last summer", 43285, "2018-13-01", 20181340, "0000"])
+@pytest.mark.parametrize("value", ["last summer", 43285, "2018-13-01", 20181340, "0000", "2018.5", 2018.5, "2018.05"])
 def test_what_is_no_time_is_refused_with_its_row(value):
     with pytest.raises(DataError, match=r"column 'when' holds times that cannot be read.* at row 2"):
         read_times(pd.Series(["2018-01-01", value], dtype=object), "when", source="t")
