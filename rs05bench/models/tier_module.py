@@ -61,6 +61,7 @@ class TierModule(lightning.LightningModule):
         self.summary = summary or TrainingSummary()
         self.chunk = chunk
         self.validation_loss = (0.0, 0.0)
+        self.validation_classes: set[int] = set()
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits."""
@@ -123,10 +124,14 @@ class TierModule(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start the sum."""
         self.validation_loss = (0.0, 0.0)
+        self.validation_classes = set()
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
         """Add a batch; batches of few labels weigh little."""
         total, count = self.loss(batch)
+        if self.kind != "regression" and len(self.validation_classes) < 2:
+            labels = batch["mask" if self.kind == "segmentation" else "label"]
+            self.validation_classes |= {int(value) for value in labels.unique() if value != IGNORE}
         self.validation_loss = (self.validation_loss[0] + float(total), self.validation_loss[1] + float(count))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -175,13 +180,13 @@ class KeepBest(Callback):
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Compare, keep, stop, and write the resumable checkpoint."""
+        """Compare, keep, stop, and write the resumable checkpoint. Labels of one class choose nothing: what says that class always wins."""
         if trainer.sanity_checking:
             return
         module = cast("TierModule", pl_module)
         self.last_look = trainer.global_step
         total, count = module.validation_loss
-        if count:
+        if count and (module.kind == "regression" or len(module.validation_classes) > 1):
             loss = total / count
             if not np.isfinite(loss):
                 loss = float("inf")

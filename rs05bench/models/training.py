@@ -68,7 +68,7 @@ def fit_network(
         summary = summarise(network, data, plan)
         validated = _validation(data) is not None
         middle = plan.middle_rate
-        # The middle rate first: where the validation units turn out to show no label, it is the one that is used.
+        # The middle rate first: where the validation units turn out to show no label, or one class, it is the one that is used.
         rates = [middle, *(rate for rate in plan.learning_rates if rate != middle)] if validated else [middle]
         start = trainable_state(network)
         store = cache or FeatureCache(None)
@@ -91,7 +91,10 @@ def fit_network(
             f"training diverged: the validation loss was never finite, at any learning rate of the grid ({', '.join(tried)})\n"
             "  To go on, declare smaller training.learning_rates in the task card."
         )
-    note = "" if validated else "no validation labels in this budget: the middle learning rate of the grid, all steps, no early stopping"
+    lacking = (
+        "no validation labels of two classes" if _validation(data) is not None and data.kind != "regression" else "no validation labels"
+    )
+    note = "" if validated else f"{lacking} in this budget: the middle learning rate of the grid, all steps, no early stopping"
     last = "the last look at the validation labels was the best: the fit had not converged, and more steps may lower the loss"
     note = "; ".join(part for part in (note, best[1].note, last if best[1].still_falling else "") if part)
     history = replace(best[1], tried=tried, curves=curves, seconds=time.perf_counter() - started, note=note)

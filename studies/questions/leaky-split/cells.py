@@ -6,13 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.inference.hypothesis_tests import holm
 from rs05bench.protocol.inference.over_groups import over_groups
 from rs05bench.protocol.pooling import Pool
 from rs05bench.protocol.result import Result
-from studies.questions.page import Row
+from studies.questions.page import Row, two
 from studies.questions.setting import CARDS, Found, Setting
 
 DRAWS, BUDGET = 10, "200-units"
@@ -28,6 +29,11 @@ class Case:
     leave: str
     models: tuple[str, ...]
 
+    @property
+    def tested(self) -> dict[str, str]:
+        """How test units are taken -> the split."""
+        return {"random": "random", "blocks": "spatial-block", "group held out": self.leave}
+
 
 CASES = (
     Case("land cover", "aef_landcover", "aef_landcover", "leave-region-out", ("alphaearth/logistic", "floor/nearest")),
@@ -40,11 +46,14 @@ CASES = (
 def cells(setting: Setting) -> Found:
     """The leak (random minus blocks) and the shift (blocks minus held out) of every case and model, each with an interval."""
     found = Found()
+    table: list[dict[str, str]] = []
     for case in CASES[: 1 if setting.quick else None]:
         results = _results(setting, case)
         found.results += results
         scores = pooled_scores(results)
         for model in case.models:
+            means = {words: two(float(np.mean(list(scores[model, split].values())))) for words, split in case.tested.items()}
+            table.append({"data": case.title, "model": model, "metric": results[0].main_metric, **means})
             for words, one, other in (
                 ("leak (random, blocks)", "random", "spatial-block"),
                 ("shift (blocks, held out)", "spatial-block", case.leave),
@@ -60,6 +69,7 @@ def cells(setting: Setting) -> Found:
         replace(row, effect=replace(row.effect, p_holm=float(p))) if np.isfinite(p) else row
         for row, p in zip(found.rows, corrected, strict=True)
     ]
+    found.tables.append(("Scores", pd.DataFrame(table)))
     return found
 
 

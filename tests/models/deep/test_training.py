@@ -178,6 +178,20 @@ def test_without_validation_labels_the_middle_rate_runs_all_steps(chips: Callabl
     assert "no validation labels" in history.note
 
 
+def test_validation_labels_of_one_class_choose_no_rate_and_stop_nothing(chips: Callable):
+    data = chips(steps=4)
+    whole = data.val_dataloader
+
+    class OneClass:
+        def __iter__(self):
+            return ({**batch, "mask": torch.zeros_like(batch["mask"])} for batch in whole())
+
+    data.val_dataloader = OneClass
+    history = create("alphaearth/conv1x1", **FAST | {"learning_rates": [1e-1, 1e-3, 1e-2], "patience": 1}).fit(data).history_
+    assert (history.learning_rate, history.steps, history.best_validation) == (1e-2, 4, None)
+    assert "no validation labels of two classes" in history.note
+
+
 def test_a_fit_whose_last_look_was_the_best_is_said_not_to_have_converged(chips: Callable):
     short = create("alphaearth/conv1x1", **FAST | {"steps": 4, "val_every": 2, "learning_rates": [1e-3]}).fit(chips(steps=4)).history_
     assert short.best_step == 4
