@@ -17,6 +17,7 @@ from rs05bench.report.figures import POINT, SAID
 from rs05bench.report.style import elsewhere, metric_name, number, tier_scale, with_interval
 
 if TYPE_CHECKING:
+    from rs05bench.protocol.result import Result
     from rs05bench.report.compose import Chapter
     from rs05bench.report.data import Lead, Study
 
@@ -70,10 +71,11 @@ def answer(study: Study, leaders: Sequence[Lead]) -> Answer:
     section = study.section
     if not leaders or section.lead_split is None:
         said = "No split of these runs holds anything out, so nothing can be said about another place."
-        return Answer(said, _below_baselines(study, section.splits[0], section.budgets[section.splits[0]][-1], "test_id"))
+        below = _below_baselines(study, section.splits[0], section.budgets[section.splits[0]][-1], "test_id")
+        return Answer(said, [*below, *identical(section.results)])
     lead, where, name = leaders[-1], elsewhere(section.lead_split), metric_name(section.metric)
     start = f"With {lead.labels:.0f} {section.labels_word} {where}"
-    warnings = _below_baselines(study, section.lead_split, lead.budget, "test_ood")
+    warnings = [*_below_baselines(study, section.lead_split, lead.budget, "test_ood"), *identical(section.results)]
     ends = ("low", "high") if np.isfinite(lead.score["low"]) else ("median_low", "median_high")
     low, high = (float(lead.score[name]) for name in ends)
     if np.isfinite(low) and says_nothing(low, high, section.metric):
@@ -82,6 +84,47 @@ def answer(study: Study, leaders: Sequence[Lead]) -> Answer:
         warnings.insert(0, "The best score needs no image: the labels follow the place, or the features do not help here.")
     sentence = f"{start}, {lead.model} is best: {name} {number(float(lead.score['value']))}."
     return Answer(sentence, warnings, [_support(lead)])
+
+
+def identical(results: Sequence[Result]) -> list[str]:
+    """Names results that are the same to the last bit although their settings differ.
+
+    Compared are cells of one fold: other models or options, another number of labels, and another seed of a random-init control. Two fits
+    do not share the scores of their probabilities (or their errors) by chance, so a setting had no effect, weights were not loaded, or
+    nothing was learnt. Models that see no image and perfect scores are left out, which may well be equal.
+    """
+    same: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        inexact = [scores.get("brier", scores.get("mae", 0.0)) for scores in result.scores.values()]
+        if result.model.tier != "floor" and any(value > 0 for value in inexact):
+            scores = repr(sorted((role, sorted(found.items())) for role, found in result.scores.items()))
+            same.setdefault((str(result.cell.split), result.cell.fold, scores), []).append(result)
+    pairs: dict[tuple[str, str, str], int] = {}
+    for (split, _, _), found in same.items():
+        for at, one in enumerate(found):
+            for other in found[at + 1 :]:
+                if what := _unlike(one, other):
+                    pairs[split, *what] = pairs.get((split, *what), 0) + 1
+    return [
+        f"{first} and {second} give the same scores to the last bit in {count} {'cells' if count > 1 else 'cell'} of {split}: "
+        "a setting had no effect, weights were not loaded, or nothing was learnt."
+        for (split, first, second), count in pairs.items()
+    ]
+
+
+def _unlike(one: Result, other: Result) -> tuple[str, str] | None:
+    """Names of two cells by the setting in which they differ, where that should change the result; else None."""
+    a, b = one.cell, other.cell
+    if (a.model, a.options) != (b.model, b.options):
+        if (a.budget, a.seed) != (b.budget, b.seed):
+            return None
+        first, second = (cell.model if a.model != b.model else f"{cell.model} {dict(cell.options)}" for cell in (a, b))
+        return first, second
+    if a.seed == b.seed and one.budget.labels_used != other.budget.labels_used:
+        return f"{a.model} with {a.budget} labels", f"with {b.budget}"
+    if a.budget == b.budget and a.seed != b.seed and a.model.endswith("@random"):
+        return f"{a.model} of seed {a.seed}", f"of seed {b.seed}"
+    return None
 
 
 def _support(lead: Lead) -> str:

@@ -14,6 +14,7 @@ from rs05bench.experiment.store import ResultStore
 from rs05bench.protocol.comparison import compare
 from rs05bench.protocol.result import Result
 from rs05bench.report import Report, write_report
+from rs05bench.report.answer import identical
 from tests.protocol.chip_world import ChipWorld
 
 pytest.importorskip("rasterio")
@@ -112,6 +113,31 @@ def test_sums_that_do_not_give_the_stored_score_are_refused(runs, tmp_path: Path
     path.write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(DataError, match="the kept sums give miou"):
         write_report(store.root, tmp_path / "page", images=False)
+
+
+def test_results_that_are_the_same_to_the_bit_are_said_at_the_top(runs):
+    """Two models, two seeds of a control, two budgets; equal seeds of one model are no wonder, nor are floors and perfect scores."""
+    result = next(result for result in runs[1] if result.model.tier == "lora")
+
+    def cell(changes, tier="lora", labels=10, **scores):
+        found = {role: values | scores for role, values in result.scores.items()}
+        changed = {"cell": result.cell.model_copy(update=changes), "model": result.model.model_copy(update={"tier": tier}), "scores": found}
+        return result.model_copy(update=changed | {"budget": result.budget.model_copy(update={"labels_used": labels})})
+
+    plain = cell({"model": "x/lora"}, brier=0.25)
+    said = "x/lora and y/lora give the same scores to the last bit in 1 cell of leave-state-out"
+    assert identical([plain, cell({"model": "y/lora"}, brier=0.25)])[0].startswith(said)
+    assert identical([plain, cell({"model": "y/lora"}, brier=0.2500001)]) == []
+    assert identical([plain, cell({"seed": 5}, brier=0.25)]) == []
+    twins = [cell({"model": "x/lora@random", "seed": seed}, brier=0.25) for seed in (0, 1)]
+    assert identical(twins)[0].startswith("x/lora@random of seed 0 and of seed 1 give the same scores")
+    more = cell({"model": "x/lora", "budget": "full"}, labels=50, brier=0.25)
+    assert identical([plain, more])[0].startswith(f"x/lora with {result.cell.budget} labels and with full give the same scores")
+    assert identical([plain, cell({"model": "x/lora", "options": {"patch": 8}}, brier=0.25)])[0].startswith(
+        "x/lora {} and x/lora {'patch': 8}"
+    )
+    assert identical([cell({"model": name}, "floor", brier=0.25) for name in ("floor/a", "floor/b")]) == []
+    assert identical([cell({"model": name}, brier=0.0) for name in ("x/lora", "y/lora")]) == []
 
 
 def test_a_network_below_the_pixel_baseline_is_said_at_the_top(tmp_path: Path):
