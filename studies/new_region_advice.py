@@ -84,7 +84,9 @@ def from_states(table: pd.DataFrame, card: TaskCard, target: str, states: Sequen
 
 def from_regions(card: TaskCard, data: Path, held: str, regions: Sequence[str], folder: Path) -> tuple[Advice, dict[str, float]]:
     """Advice from all regions but one, with what labels of a new region bring; and the same three scores in that one."""
-    seen = card.model_copy(update={"preprocessing": card.preprocessing | {"where": {"region": [r for r in regions if r != held]}}})
+    seen = card.model_copy(
+        update={"preprocessing": card.preprocessing.model_copy(update={"where": {"region": [r for r in regions if r != held]}})}
+    )
     seen.save(folder / "card.yaml")
     out = folder / "advice"
     advice = advise(folder / "card.yaml", data, out, question=AdviceAsked(labels=LABELS, more=MORE), minutes=0, jobs=1)

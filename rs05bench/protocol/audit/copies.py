@@ -26,6 +26,8 @@ FEWEST = 30
 _CAP = 0.35
 _MARGIN = 0.5
 _QUANTILE = 0.005
+_FAR = 6.0
+"""Spreads below the median from which on a training unit is itself a copy, of which nothing is learnt."""
 _BLOCK = 64
 
 
@@ -83,7 +85,7 @@ def near_copies(train: Floats, train_rows: Rows, test: Floats, test_rows: Rows, 
     usable = np.isfinite(own) & np.isfinite(strangers) & (own > 0)
     if usable.sum() < FEWEST:
         return None
-    threshold = min(_CAP, _MARGIN * float(np.quantile(strangers[usable] / own[usable], _QUANTILE)))
+    threshold = min(_CAP, _MARGIN * float(np.quantile(_but_copies(strangers[usable] / own[usable]), _QUANTILE)))
     across, at = _nearest(B, A)
     among, _ = _nearest(B, B, but_itself=True)
     ratio = np.divide(across, among, out=np.full(len(B), np.inf), where=among > 0)
@@ -91,6 +93,18 @@ def near_copies(train: Floats, train_rows: Rows, test: Floats, test_rows: Rows, 
     ratio[(among == 0) & (across == 0)] = 0.0
     hit = np.flatnonzero(ratio < threshold)
     return Copies(asked[hit], known[at[hit]], ratio[hit], threshold, len(asked), len(known))
+
+
+def _but_copies(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Ratios without those far below the rest: rows copied between groups that train would make a copy look ordinary.
+
+    Spread is that of the lower half on the logarithm (1.48 times the median distance to the median, which is a standard deviation where
+    the logarithms are normal).
+    """
+    logs = np.log(np.maximum(ratios, np.finfo(np.float64).tiny))
+    middle = float(np.median(logs))
+    spread = 1.4826 * float(np.median(middle - logs[logs <= middle]))
+    return np.asarray(ratios[logs >= middle - _FAR * spread])
 
 
 def _own_and_strangers(A: Floats, codes: Rows, some: Rows) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -91,6 +91,17 @@ def test_units_copied_to_another_region_are_found_though_noise_is_added(noise):
     assert set(learnt[found.train]) <= set(originals)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_copies_are_found_though_regions_that_train_hold_copies_of_each_other(noise):
+    X, y, region = land(3)
+    rng = np.random.default_rng(0)
+    for at in range(REGIONS):  # a sixth of every region is of the next one
+        copies = rng.choice(np.flatnonzero(region == at), EACH // 6, replace=False)
+        originals = rng.choice(np.flatnonzero(region == (at + 1) % REGIONS), EACH // 6, replace=False)
+        X[copies] = X[originals] + noise * X.std(axis=0) * rng.normal(size=(EACH // 6, BANDS))
+    assert "near_copies" in raised(Table(X, y, region))
+
+
 def test_constant_features_and_copied_rows_are_counted():
     X, y, region = land(5)
     X[:, :3] = 0.25
@@ -122,6 +133,16 @@ def test_class_probabilities_are_named_and_an_index_within_0_to_1_is_not():
     ndvi = rng.random(len(X)) * 0.5
     names = [*(f"b{index}" for index in range(BANDS)), "ndvi", "p0", "p1", "p2"]
     assert raised(Table(np.column_stack([X, ndvi, p]).astype(np.float32), y, region, names=names)) == {"target_copies": ["p0", "p1", "p2"]}
+
+
+def test_annual_means_of_probabilities_are_named_though_a_quarter_of_the_labels_is_not_the_largest():
+    X, y, region = land(5)
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), len(X)) * 0.4
+    peak = np.where(rng.random(len(y)) < 0.25, (y + 1) % 3, y)
+    p[np.arange(len(y)), peak] += 0.6
+    names = [*(f"b{index}" for index in range(BANDS)), "p0", "p1", "p2"]
+    assert raised(Table(np.column_stack([X, p]).astype(np.float32), y, region, names=names)) == {"target_copies": ["p0", "p1", "p2"]}
 
 
 def test_a_row_number_is_named_and_a_count_with_repeats_is_not():
