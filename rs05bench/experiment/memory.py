@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import sys
+from functools import cache
 
 
 def give_back_memory() -> None:
@@ -16,9 +18,17 @@ def give_back_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is None:
         return
+    _set_modules_aside(os.getpid())
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:  # glibc's; musl has none
         trim(0)
+
+
+@cache
+def _set_modules_aside(process: int) -> None:
+    """Keeps what a process imported out of every later collection: walking through it was a third of a second a cell."""
+    gc.collect()
+    gc.freeze()
