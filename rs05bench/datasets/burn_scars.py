@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs05bench.datasets.chip_image import IGNORE, Chip
-from rs05bench.datasets.chips import MASK_TYPES, ChipDataset, paired_files
-from rs05bench.datasets.files import read_list, require_data
+from rs05bench.datasets.chips import MASK_TYPES, ChipDataset
+from rs05bench.datasets.files import paired_files, read_list, require_data
 from rs05bench.datasets.fires import fire_ids
 from rs05bench.datasets.geography import add_groups
 from rs05bench.datasets.mgrs import parse_tile
@@ -25,6 +25,7 @@ _NAME = re.compile(
     r"^subsetted_(?P<rows>\d+)x(?P<columns>\d+)_HLS\.(?P<sensor>[SL]30)\.T(?P<tile>\d{2}[A-Z]{3})\.(?P<date>\d{7})\.v\d+\.\d+"
     r"(?P<kind>_merged|\.mask)\.tif$"
 )
+_EXAMPLE = "subsetted_512x512_HLS.S30.T10SEH.2018190.v1.4_merged.tif"
 _KEY = re.compile(r"T(?P<tile>\d{2}[A-Z]{3})\.(?P<date>\d{7})")
 _FOLDERS = {"training": "train", "validation": "val"}
 _SLACK = 15_000.0  # HLS tiles reach 9.8 km beyond their square; the rest is for rounding at chip edges
@@ -97,7 +98,9 @@ class HLSBurnScars(ChipDataset):
 
     def _verify(self) -> list[Chip]:
         require_data(self.root, self.name, self.homepage)
-        files = paired_files(self, "subsetted_*.tif", _NAME, _unit_of, "subsetted_512x512_HLS.S30.T10SEH.2018190.v1.4_merged.tif")
+        files = paired_files(
+            self.root, self.name, "subsetted_*.tif", _NAME, _unit_of, "subsetted_512x512_HLS.S30.T10SEH.2018190.v1.4_merged.tif"
+        )
         splits = self._published()
         return [self._open(unit_id, *pair, splits) for unit_id, pair in files.items()]
 

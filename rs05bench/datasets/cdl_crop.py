@@ -18,14 +18,15 @@ from torchgeo.datasets import CDL
 
 from rs05bench.datasets.cdl_classes import CDL_TABLE, CROP_CLASSES, CROP_COLOURS
 from rs05bench.datasets.chip_image import Chip
-from rs05bench.datasets.chips import MASK_TYPES, ChipDataset, Sample, paired_files
-from rs05bench.datasets.files import hidden, read_list, require_data
+from rs05bench.datasets.chips import MASK_TYPES, ChipDataset, Sample
+from rs05bench.datasets.files import hidden, paired_files, read_list, require_data
 from rs05bench.datasets.geography import add_groups
 from rs05bench.datasets.mgrs import nearest_tile, parse_tile
 from rs05bench.datasets.rasters import read_header, read_pixels, same_grid
 from rs05bench.errors import DataError
 
 _NAME = re.compile(r"^(?P<unit>chip_\d+_\d+)(?P<kind>_merged|\.mask)\.tif$")
+_EXAMPLE = "chip_257_266_merged.tif or chip_257_266.mask.tif"
 _FOLDERS = {"training_chips": "train", "validation_chips": "val"}
 _LISTS = {"training_data.txt": "train", "validation_data.txt": "val", "train_ids.csv": "train", "val_ids.csv": "val"}
 _TABLES = ("chips_df.csv", "chips_id.csv", "chip_tracker.csv")
@@ -111,7 +112,9 @@ class CDLCrop(ChipDataset):
     def _verify(self) -> list[Chip]:
         require_data(self.root, self.name, self.homepage)
         self.table = _read_table(self.root)
-        files = paired_files(self, "chip_*.tif", _NAME, lambda name: str(name["unit"]), "chip_257_266_merged.tif or chip_257_266.mask.tif")
+        files = paired_files(
+            self.root, self.name, "chip_*.tif", _NAME, lambda name: str(name["unit"]), "chip_257_266_merged.tif or chip_257_266.mask.tif"
+        )
         official = self._published()
         return [self._open(unit_id, *pair, official) for unit_id, pair in files.items()]
 

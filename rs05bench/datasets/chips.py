@@ -9,7 +9,6 @@ from __future__ import annotations
 import abc
 import copy
 import hashlib
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, Unpack
@@ -29,10 +28,10 @@ from rasterio.enums import Resampling
 from torchgeo.datasets import GeoDataset
 
 from rs05bench.datasets.chip_image import IGNORE, Chip, ChipImage, ImageFormat, Reading, with_labels
-from rs05bench.datasets.files import find_rasters, missing_data, refuse_unknown, verify_receipt
+from rs05bench.datasets.files import refuse_unknown, verify_receipt
 from rs05bench.datasets.geography import Layer
+from rs05bench.datasets.slice_lookup import default_resolution, moved_shapes, rows_in, touched_window
 from rs05bench.errors import DataError
-from rs05bench.protocol.geodesy import DEGREE_M
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,7 +150,7 @@ class ChipDataset(GeoDataset, abc.ABC):
         self._res = default_resolution(target, self.native_resolution)
         rows = self._rows()
         old, self._footprints = self._footprints, dict(zip(self._chips, self.index_geometry(target), strict=True))
-        moved = _move(list(rows.geometry), rows.crs, target)
+        moved = moved_shapes(list(rows.geometry), rows.crs, target)
         # A whole footprint is made from the chip again: moving it twice would round its corners.
         shapes = [
             self._footprints[unit_id] if shape.equals(old[unit_id]) else clipped
@@ -212,7 +211,7 @@ class ChipDataset(GeoDataset, abc.ABC):
         image = np.full((*lead, *shape), np.nan, np.float32)
         labels = np.full(shape, IGNORE, np.int16)
         for unit_id, footprint in zip(rows["unit_id"], rows.geometry, strict=True):
-            window = _window(footprint.bounds, transform, shape)
+            window = touched_window(footprint.bounds, transform, shape)
             part, size = rasterio.windows.transform(window, transform), (int(window.height), int(window.width))
             reading = self._warp(self._chips[unit_id], part, size)
             inside = window.toslices()
@@ -347,7 +346,7 @@ class ChipDataset(GeoDataset, abc.ABC):
             by_crs.setdefault(chip.image.grid.crs, []).append(position)
         for crs, positions in by_crs.items():
             boxes = [shapely.box(*chips[position].image.grid.bounds) for position in positions]
-            for position, box in zip(positions, _move(boxes, CRS.from_user_input(crs), target), strict=True):
+            for position, box in zip(positions, moved_shapes(boxes, CRS.from_user_input(crs), target), strict=True):
                 out[position] = box
         return out
 
@@ -396,84 +395,3 @@ class ChipDataset(GeoDataset, abc.ABC):
         rasterio.warp.reproject(flat, image, **common, src_nodata=np.nan, dst_nodata=np.nan, resampling=self._resampling)
         rasterio.warp.reproject(reading.labels, labels, **common, src_nodata=IGNORE, dst_nodata=IGNORE, resampling=Resampling.nearest)
         return Reading(image.reshape(*lead, *shape), labels)
-
-
-def paired_files(
-    dataset: ChipDataset, pattern: str, name: re.Pattern[str], unit_of: Callable[[re.Match[str]], str], example: str
-) -> dict[str, tuple[Path, Path]]:
-    """Image and mask of every chip by its id.
-
-    Args:
-        dataset: Whose `root` is searched.
-        pattern: Glob of the files.
-        name: What their names must be, with the group `kind`: `_merged` for images.
-        unit_of: The chip's id of a name.
-        example: A name, for messages.
-
-    Raises:
-        DataError: No file, one of another name, two of one chip, or one without its partner.
-    """
-    images: dict[str, Path] = {}
-    masks: dict[str, Path] = {}
-    for path in find_rasters(dataset.root, pattern):
-        match = name.match(path.name)
-        if match is None:
-            raise DataError(f"expected a name like {example}", source=path, remedy="Rename it, or move it out of the dataset's folder.")
-        chosen, unit_id = (images if match["kind"] == "_merged" else masks), unit_of(match)
-        if unit_id in chosen:
-            raise DataError(f"shows the same chip as {chosen[unit_id]}", source=path, remedy="Keep one of the two layouts or copies.")
-        chosen[unit_id] = path
-    if not images and not masks:
-        download = f"Run `rs05bench download {dataset.name} --root {dataset.root}`."
-        raise missing_data(f"holds no chip ({pattern.replace('.tif', '_merged.tif')})", dataset.root, download)
-    for have, lack, what in ((images, masks, "mask"), (masks, images, "image")):
-        alone = sorted(set(have) - set(lack))
-        if alone:
-            raise DataError(
-                f"{len(alone)} files have no {what}, e.g. {have[alone[0]].name}",
-                source=dataset.root,
-                remedy="The download was cut short: run `rs05bench download` again.",
-            )
-    return {unit_id: (images[unit_id], masks[unit_id]) for unit_id in sorted(images)}
-
-
-def rows_in(index: gpd.GeoDataFrame, window: tuple[slice, slice, slice], bounds: tuple[slice, slice, slice]) -> gpd.GeoDataFrame:
-    """The rows of a TorchGeo index whose bounding box a slice touches: samplers draw windows from boxes, not from the shapes in them.
-
-    Args:
-        index: Rows with an IntervalIndex of time.
-        window: x, y and time of the slice.
-        bounds: The same of the whole index.
-
-    Raises:
-        IndexError: The slice is outside the bounds.
-    """
-    if any(part.start > whole.stop or part.stop < whole.start for part, whole in zip(window, bounds, strict=True)):
-        raise IndexError(f"index: {window} not found in dataset with bounds: {bounds}")
-    x, y, t = window
-    rows = index.iloc[index.index.overlaps(pd.Interval(t.start, t.stop, closed="both"))]
-    box = rows.bounds
-    return rows[((box["minx"] < x.stop) & (box["maxx"] > x.start) & (box["miny"] < y.stop) & (box["maxy"] > y.start)).to_numpy()]
-
-
-def _move(shapes: list[Any], source: CRS, target: CRS) -> list[Any]:
-    """Shapes in another CRS, with points added along their edges, which are no longer straight there."""
-    if source == target or not shapes:
-        return shapes
-    step = max(shape.length for shape in shapes) / 32
-    return list(gpd.GeoSeries(shapely.segmentize(shapes, step), crs=source).to_crs(target))
-
-
-def _window(bounds: tuple[float, float, float, float], transform: Any, shape: tuple[int, int]) -> rasterio.windows.Window:
-    """The part of a grid that some bounds can touch: warping a chip onto a whole slice would cost the slice's size for every chip."""
-    exact = rasterio.windows.from_bounds(*bounds, transform=transform)
-    top, left = max(int(exact.row_off) - 2, 0), max(int(exact.col_off) - 2, 0)
-    bottom = min(int(np.ceil(exact.row_off + exact.height)) + 2, shape[0])
-    right = min(int(np.ceil(exact.col_off + exact.width)) + 2, shape[1])
-    return rasterio.windows.Window(left, top, max(right - left, 1), max(bottom - top, 1))
-
-
-def default_resolution(crs: CRS, metres: float) -> tuple[float, float]:
-    """A pixel of so many metres in the units of a CRS; in degrees, that of the equator."""
-    size = metres / DEGREE_M if crs.is_geographic else metres
-    return (size, size)

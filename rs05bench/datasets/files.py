@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rs05bench.errors import DataError
@@ -103,3 +104,43 @@ def refuse_unknown(given: Mapping[str, object], known: type) -> None:
     names = list(known.__annotations__)
     if unknown := sorted(set(given) - set(names)):
         raise TypeError(f"no argument {unknown[0]!r}; there are also {', '.join(names)}")
+
+
+def paired_files(
+    root: Path, dataset: str, pattern: str, name: re.Pattern[str], unit_of: Callable[[re.Match[str]], str], example: str
+) -> dict[str, tuple[Path, Path]]:
+    """Image and mask of every chip by its id.
+
+    Args:
+        root: Folder that is searched.
+        dataset: Name of the data set.
+        pattern: Glob of the files.
+        name: What their names must be, with the group `kind`: `_merged` for images.
+        unit_of: The chip's id of a name.
+        example: A name, for messages.
+
+    Raises:
+        DataError: No file, one of another name, two of one chip, or one without its partner.
+    """
+    images: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
+    for path in find_rasters(root, pattern):
+        match = name.match(path.name)
+        if match is None:
+            raise DataError(f"expected a name like {example}", source=path, remedy="Rename it, or move it out of the dataset's folder.")
+        chosen, unit_id = (images if match["kind"] == "_merged" else masks), unit_of(match)
+        if unit_id in chosen:
+            raise DataError(f"shows the same chip as {chosen[unit_id]}", source=path, remedy="Keep one of the two layouts or copies.")
+        chosen[unit_id] = path
+    if not images and not masks:
+        download = f"Run `rs05bench download {dataset} --root {root}`."
+        raise missing_data(f"holds no chip ({pattern.replace('.tif', '_merged.tif')})", root, download)
+    for have, lack, what in ((images, masks, "mask"), (masks, images, "image")):
+        alone = sorted(set(have) - set(lack))
+        if alone:
+            raise DataError(
+                f"{len(alone)} files have no {what}, e.g. {have[alone[0]].name}",
+                source=root,
+                remedy="The download was cut short: run `rs05bench download` again.",
+            )
+    return {unit_id: (images[unit_id], masks[unit_id]) for unit_id in sorted(images)}

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from torchgeo.datasets import GeoDataset
 
-from rs05bench.datasets.chips import WGS84, Sample, default_resolution, rows_in
+from rs05bench.datasets.chips import WGS84, Sample
+from rs05bench.datasets.slice_lookup import default_resolution, rows_in
 from rs05bench.errors import DataError
 
 

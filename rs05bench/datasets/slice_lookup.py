@@ -1,15 +1,20 @@
-"""Which tiles a slice of a TorchGeo dataset meets."""
+"""Which files a slice of a TorchGeo dataset meets, and the part of it that each can touch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
+import rasterio.windows
+import shapely
+from pyproj import CRS
+
+from rs05bench.protocol.geodesy import DEGREE_M
 
 if TYPE_CHECKING:
-    import geopandas as gpd
-    import pandas as pd
     from numpy.typing import NDArray
 
 
@@ -50,3 +55,45 @@ class SliceLookup:
 
 def _nanoseconds(index: pd.DatetimeIndex) -> NDArray[np.int64]:
     return index.as_unit("ns").asi8
+
+
+def rows_in(index: gpd.GeoDataFrame, window: tuple[slice, slice, slice], bounds: tuple[slice, slice, slice]) -> gpd.GeoDataFrame:
+    """The rows of a TorchGeo index whose bounding box a slice touches: samplers draw windows from boxes, not from the shapes in them.
+
+    Args:
+        index: Rows with an IntervalIndex of time.
+        window: x, y and time of the slice.
+        bounds: The same of the whole index.
+
+    Raises:
+        IndexError: The slice is outside the bounds.
+    """
+    if any(part.start > whole.stop or part.stop < whole.start for part, whole in zip(window, bounds, strict=True)):
+        raise IndexError(f"index: {window} not found in dataset with bounds: {bounds}")
+    x, y, t = window
+    rows = index.iloc[index.index.overlaps(pd.Interval(t.start, t.stop, closed="both"))]
+    box = rows.bounds
+    return rows[((box["minx"] < x.stop) & (box["maxx"] > x.start) & (box["miny"] < y.stop) & (box["maxy"] > y.start)).to_numpy()]
+
+
+def moved_shapes(shapes: list[Any], source: CRS, target: CRS) -> list[Any]:
+    """Shapes in another CRS, with points added along their edges, which are no longer straight there."""
+    if source == target or not shapes:
+        return shapes
+    step = max(shape.length for shape in shapes) / 32
+    return list(gpd.GeoSeries(shapely.segmentize(shapes, step), crs=source).to_crs(target))
+
+
+def touched_window(bounds: tuple[float, float, float, float], transform: Any, shape: tuple[int, int]) -> rasterio.windows.Window:
+    """The part of a grid that some bounds can touch: warping a chip onto a whole slice would cost the slice's size for every chip."""
+    exact = rasterio.windows.from_bounds(*bounds, transform=transform)
+    top, left = max(int(exact.row_off) - 2, 0), max(int(exact.col_off) - 2, 0)
+    bottom = min(int(np.ceil(exact.row_off + exact.height)) + 2, shape[0])
+    right = min(int(np.ceil(exact.col_off + exact.width)) + 2, shape[1])
+    return rasterio.windows.Window(left, top, max(right - left, 1), max(bottom - top, 1))
+
+
+def default_resolution(crs: CRS, metres: float) -> tuple[float, float]:
+    """A pixel of so many metres in the units of a CRS; in degrees, that of the equator."""
+    size = metres / DEGREE_M if crs.is_geographic else metres
+    return (size, size)

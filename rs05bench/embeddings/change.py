@@ -43,9 +43,17 @@ def angle(before: ArrayLike, after: ArrayLike, *, axis: int = -1) -> NDArray[np.
         float32, one axis fewer; NaN where either year is masked.
     """
     a, b = (v.astype(np.float64) for v in _pair(before, after, axis))
-    # The arc cosine loses small angles in rounding; this form does not (Kahan 2006).
-    difference, total = np.linalg.norm(a - b, axis=axis), np.linalg.norm(a + b, axis=axis)
-    return np.degrees(2 * np.arctan2(difference, total)).astype(np.float32)
+    return np.degrees(angle_of_units(a, b, axis=axis)).astype(np.float32)
+
+
+def angle_of_units(a: NDArray[np.float64], b: NDArray[np.float64], *, axis: int = -1) -> NDArray[np.float64]:
+    """Angle of unit vectors in radians, 0 to pi.
+
+    2 atan2(|a - b|, |a + b|) (Kahan 2006, How futile are mindless assessments of roundoff): the arc cosine of the dot product loses half
+    its digits for small angles, and most places change little from year to year.
+    """
+    angle: NDArray[np.float64] = 2.0 * np.arctan2(np.linalg.norm(a - b, axis=axis), np.linalg.norm(a + b, axis=axis))
+    return angle
 
 
 def change_features(before: ArrayLike, after: ArrayLike, *, axis: int = -1, of: Named = DEFAULT) -> tuple[NDArray[np.float32], list[str]]:

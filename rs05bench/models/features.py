@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from rs05bench.embeddings.change import angle_of_units
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -151,16 +152,11 @@ def dot_product(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def angle(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
-    """Angle of two embeddings in radians, 0 to pi, over the last axis.
-
-    2 atan2(|a' - b'|, |a' + b'|) of the unit vectors (Kahan 2006, How futile are mindless assessments of roundoff): arccos of the dot
-    product loses half its digits for small angles, and most places change little from year to year.
-    """
+    """Angle of two embeddings of any length in radians, 0 to pi, over the last axis; see `angle_of_units`."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     norm_a, norm_b = np.linalg.norm(a, axis=-1, keepdims=True), np.linalg.norm(b, axis=-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        unit_a, unit_b = a / norm_a, b / norm_b
-    return 2.0 * np.arctan2(np.linalg.norm(unit_a - unit_b, axis=-1), np.linalg.norm(unit_a + unit_b, axis=-1))
+        return angle_of_units(a / norm_a, b / norm_b)
 
 
 def derive(frame: pd.DataFrame, card: TaskCard) -> pd.DataFrame:

@@ -15,11 +15,11 @@ from typing import Any
 import pandas as pd
 
 from rs05bench.datasets.files import hidden
+from rs05bench.datasets.recipes.possible_in_build import drawn_split, too_few_groups
 from rs05bench.datasets.recipes.recipe_record import Recipe, SourceFiles, Value
-from rs05bench.errors import BenchError, DataError
+from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.hashing import file_digest
-from rs05bench.protocol.manifest import build_manifest
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
 
@@ -267,9 +267,9 @@ def _check(recipe: Recipe, card: TaskCard, job: BuildJob) -> tuple[TaskCard, dic
     for done, split in enumerate(card.splits):
         job.progress("splits", done, len(card.splits))
         if many and split != recipe.main_split:
-            why = _too_few(card, units, split)
+            why = too_few_groups(card, units, split)
         else:
-            why, idle = _draw(card, units, split)
+            why, idle = drawn_split(card, units, split)
             if idle:
                 job.notes.append(f"{split}: no unit trains or none is tested in fold {', '.join(idle)}; leave it out with --folds.")
         if why:
@@ -293,30 +293,6 @@ def _check(recipe: Recipe, card: TaskCard, job: BuildJob) -> tuple[TaskCard, dic
         "source": card.source or "; ".join(source.described().url or source.described().title for source in recipe.sources),
     }
     return card.model_copy(update=update), refused
-
-
-def _draw(card: TaskCard, units: UnitTable, split: str) -> tuple[str, list[str]]:
-    """Why a split cannot be drawn (empty where it can), and folds in which nothing trains or nothing is tested."""
-    try:
-        manifest = build_manifest(card, units, split)
-    except BenchError as error:
-        # Without the name of the temporary folder that the message begins with.
-        return str(getattr(error, "problem", error)).splitlines()[0], []
-    roles = manifest.table.groupby("fold")["role"].unique()
-    idle = [fold for fold in manifest.folds if "train" not in roles[fold] or not {"test_id", "test_ood"} & set(roles[fold])]
-    if len(idle) == len(manifest.folds):
-        return "no fold has both training and test units: the regions are too small for these blocks and buffers", []
-    return "", idle
-
-
-def _too_few(card: TaskCard, units: UnitTable, split: str) -> str:
-    parsed = Split(split)
-    column = card.group_column(parsed.group)
-    if parsed.rule.name != "within" and column is not None and units.frame[column].nunique() < 2:
-        return f"one {parsed.group} only"
-    if parsed.rule.needs_year and units.frame["year"].nunique() < 2:
-        return "one year only"
-    return ""
 
 
 def _units(card: TaskCard, job: BuildJob) -> UnitTable:
