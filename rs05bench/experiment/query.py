@@ -201,8 +201,11 @@ def _read(store: ResultStore, digest: str) -> dict[str, Any]:
             main=record.get("main", True),
             simulated=record["simulated"],
             scores=record["scores"],
+            sums=record.get("sums", {}),
             model=ModelCard.model_construct(**record["model"]),
         )
+        if (why := result.contradiction(result.main_metric)) is not None:
+            raise DataError(why, source=path, remedy="Delete the cell's folder and run the sweep again.")
         cost = Cost.model_construct(**record.get("cost", {}))
         family = [cell.task, cell.target, cell.split, cell.model, cell.budget, cell.seed, sorted(cell.options.items())]
         return {

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rs05bench.protocol.kept import KeptSums
 
 SCHEMA_VERSION = 1
+SAME_SCORE = 1e-6
+"""A stored score and its recomputation may differ by the rounding of float32 predictions."""
 CODE, OPTION = "code", "option."
 """Names of digests of files that only some cells rest on: of a one-file model, and (with the option's name) of a file an option names."""
 
@@ -263,6 +265,18 @@ class Result(Record):
         from rs05bench.protocol.kept import KeptSums
 
         return KeptSums.unpack(self.sums[role])
+
+    def contradiction(self, metric: str) -> str | None:
+        """How the sums of a role contradict the score beside them; None where they give it, or were not kept."""
+        for role, scores in self.scores.items():
+            kept = self.kept(role) if metric in scores else None
+            if kept is None or not kept.gives(metric):
+                continue
+            sums = kept.of(metric)
+            found = float(sums.evaluate(metric, sums.vectors.sum(0)))
+            if not abs(found - scores[metric]) <= SAME_SCORE * max(1.0, abs(scores[metric])):
+                return f"the kept sums give {metric} {found:.6f} on {role}, and the result says {scores[metric]:.6f}"
+        return None
 
     def group_report(self, role: str, column: str) -> GroupReport | None:
         """Scores of the groups of a column with intervals, the worst, and whether the gap is more than chance.

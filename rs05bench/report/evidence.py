@@ -9,7 +9,6 @@ from rs05bench.protocol.pooling import Pool
 from rs05bench.report.loading import Section
 
 HOME, ELSEWHERE = "test_id", "test_ood"
-SAME = 1e-6  # a stored score and its recomputation may differ by the rounding of float32 predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +26,8 @@ def checked_pool(section: Section) -> Pool:
     Raises:
         DataError: Sums kept with a result do not give the score stored beside them.
     """
-    pool = Pool.of(section.results)
     for result in section.results:
-        for role in (HOME, ELSEWHERE):
-            kept, stored = pool.kept(result, role), result.scores.get(role, {}).get(section.metric)
-            if kept is None or stored is None or not kept.gives(section.metric):
-                continue
-            sums = kept.of(section.metric)
-            found = float(sums.evaluate(section.metric, sums.vectors.sum(0)))
-            if not abs(found - stored) <= SAME * max(1.0, abs(stored)):
-                raise DataError(
-                    f"the kept sums give {section.metric} {found:.6f} on {role}, and the result says {stored:.6f}",
-                    source=section.store.folder(result.digest),
-                    remedy="Delete the cell's folder and run the sweep again.",
-                )
-    return pool
+        if (why := result.contradiction(section.metric)) is not None:
+            folder = section.store.folder(result.digest)
+            raise DataError(why, source=folder, remedy="Delete the cell's folder and run the sweep again.")
+    return Pool.of(section.results)

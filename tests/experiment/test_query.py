@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pandas as pd
@@ -43,6 +44,15 @@ def test_what_came_later_changes_the_drops_of_its_family_too(store, tmp_path):
         store.folder(digest).parent.mkdir(exist_ok=True)
         shutil.move(tmp_path / digest, store.folder(digest))
     same(read_index(store), from_results(store))
+
+
+def test_a_score_that_the_sums_beside_it_contradict_enters_no_table(store):
+    path = store.folder(sorted(store.digests())[0]) / "result.json"
+    record = json.loads(path.read_text())
+    record["scores"]["test_ood"][record["main_metric"]] = 0.999
+    path.write_text(json.dumps(record))
+    with pytest.raises(DataError, match=r"the kept sums give macro_f1 .* and the result says 0\.999"):
+        read_index(store)
 
 
 def test_what_went_is_left_out(store):
