@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from rs05bench.datasets.tables.design import design_flags
 from rs05bench.models.learner_names import SHALLOW_NAMES
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.report.drawing import Figure, Spec, records
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rs05bench.protocol.result import Result
     from rs05bench.report.compose import Chapter
     from rs05bench.report.data import Lead, Study
+    from rs05bench.report.loading import Section
 
 REMEDIES = {
     1: "Run the sweep again with the card's budgets; a budget counts validation labels too.",
@@ -38,6 +40,7 @@ REMEDIES = {
     14: "State in the card how pretraining data overlap with the labels (overlap: ...).",
 }
 """Rule -> what to do where it is broken."""
+_NO_IMAGE = "The best score needs no image: the labels follow the place, or the features do not help here."
 WIDEST = 0.5
 """An interval wider than this share of the scale says nothing: there are not enough groups to say."""
 
@@ -67,21 +70,36 @@ def says_nothing(low: float, high: float, metric: str) -> bool:
 
 
 def answer(study: Study, leaders: Sequence[Lead]) -> Answer:
-    """The answer at the largest budget of the split that holds groups out."""
+    """The answer at the largest budget of the split that holds groups out; a design that gives the labels away stands before it."""
+    found = _best(study, leaders)
+    return replace(found, warnings=[*_design(study.section), *found.warnings, *identical(study.section.results)])
+
+
+def _design(section: Section) -> list[str]:
+    """Labels that follow from the place, the year or a group, under which no score shows that a model sees the land."""
+    kept = section.store.labels(section.results[0].digests.get("data", ""))
+    manifest = next(iter(section.manifests.values()), None)
+    if section.card.kind == "segmentation" or kept is None or manifest is None or section.target not in kept:
+        return []
+    units = manifest.units.reset_index(drop=True)
+    labels = kept[section.target].reindex(units["unit_id"]).reset_index(drop=True)
+    groups = tuple(name for name in section.card.groups if name in units)
+    return [f"Design fault: {flag.sentence}." for flag in design_flags(units, labels, groups, section.card.kind)]
+
+
+def _best(study: Study, leaders: Sequence[Lead]) -> Answer:
     section = study.section
     if not leaders or section.lead_split is None:
-        said = "No split of these runs holds anything out, so nothing can be said about another place."
-        below = _below_baselines(study, section.splits[0], section.budgets[section.splits[0]][-1], "test_id")
-        return Answer(said, [*below, *identical(section.results)])
+        return _best_here(study)
     lead, where, name = leaders[-1], elsewhere(section.lead_split), metric_name(section.metric)
     start = f"With {lead.labels:.0f} {section.labels_word} {where}"
-    warnings = [*_below_baselines(study, section.lead_split, lead.budget, "test_ood"), *identical(section.results)]
+    warnings = _below_baselines(study, section.lead_split, lead.budget, "test_ood")
     ends = ("low", "high") if np.isfinite(lead.score["low"]) else ("median_low", "median_high")
     low, high = (float(lead.score[name]) for name in ends)
     if np.isfinite(low) and says_nothing(low, high, section.metric):
         return Answer(f"{start}, there are not enough groups to say which method is best.", warnings)
     if lead.tier == "floor":
-        warnings.insert(0, "The best score needs no image: the labels follow the place, or the features do not help here.")
+        warnings.insert(0, _NO_IMAGE)
     sentence = f"{start}, {lead.model} is best: {name} {number(float(lead.score['value']))}."
     return Answer(sentence, warnings, [_support(lead)])
 
@@ -125,6 +143,24 @@ def _unlike(one: Result, other: Result) -> tuple[str, str] | None:
     if a.budget == b.budget and a.seed != b.seed and a.model.endswith("@random"):
         return f"{a.model} of seed {a.seed}", f"of seed {b.seed}"
     return None
+
+
+def _best_here(study: Study) -> Answer:
+    """Where nothing is held out: what is best in the one area there is."""
+    section = study.section
+    split = section.splits[0]
+    budget = section.budgets[split][-1]
+    table, goodness = study.estimates, find_metric(section.metric).goodness
+    rows = table[(table["split"] == split) & (table["budget"] == budget) & (table["role"] == "test_id")].dropna(subset=["value"])
+    note = "No split of these runs holds anything out, so nothing can be said about another place."
+    if rows.empty:
+        return Answer(note)
+    best = max(rows.to_dict("records"), key=lambda row: goodness(float(row["value"])))
+    warnings = _below_baselines(study, split, budget, "test_id")
+    if section.models[best["model"]].tier == "floor":
+        warnings.insert(0, _NO_IMAGE)
+    score = f"{metric_name(section.metric)} {number(float(best['value']))}"
+    return Answer(f"With {best['labels']:.0f} {section.labels_word} in this area, {best['model']} is best: {score}.", warnings, [note])
 
 
 def _support(lead: Lead) -> str:

@@ -24,6 +24,7 @@ from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.inference.over_groups import over_groups
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.pooling import Point, Pool
+from rs05bench.report.page import write_report
 
 CARD = """
 kind: classification
@@ -184,6 +185,8 @@ def test_a_label_that_follows_from_the_place_is_said_before_anything_else(tmp_pa
     assert {"county", "place"} <= {flag.what for flag in found.flags}
     assert found.split == "spatial-block"
     assert lines(found)[0].startswith("DESIGN FAULT: the label is a function of county: 4 of 4")
+    report = write_report(tmp_path / "runs", tmp_path / "page", images=False)
+    assert report.verdicts["fields"][1].startswith("Design fault: the label is a function of county")
 
 
 def test_one_small_area_is_answered_for_itself(tmp_path):
@@ -203,6 +206,9 @@ def test_one_small_area_is_answered_for_itself(tmp_path):
     assert "here with 60 labels" in text
     assert "they hold here, not in a new area" in text
     assert "m blocks" in text
+    said = write_report(tmp_path / "runs", tmp_path / "page", images=False).verdicts["fields"]
+    assert said[0].startswith(f"With 60 labels in this area, {found.here.best} is best: macro-F1 ")
+    assert any("nothing can be said about another place" in line for line in said)
 
 
 @pytest.mark.parametrize(
