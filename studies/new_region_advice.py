@@ -173,7 +173,8 @@ def regions_table(real: Path, scratch: Path) -> None:
         said = [advice.more_there, advice.more_there_clustered]
         cells = [advice.recommended, f"{reached.low:.2f} to {reached.high:.2f}", f"{plain:.2f}"]
         for gain, there in zip(said, (random, clustered), strict=True):
-            ends = "" if gain is None else f"{gain.value:+.2f} [{gain.low:.2f}, {gain.high:.2f}]"
+            one = None if gain is None else gain.next_group
+            ends = "" if gain is None or one is None else f"{gain.value:+.2f}, one region {one.low:.2f} to {one.high:.2f}"
             cells += [ends, f"{there - plain:+.2f}"]
         print(f"| {held} | " + " | ".join(cells) + " |", flush=True)
 

@@ -6,7 +6,7 @@ import math
 
 from rs05bench.experiment.advice import ELSEWHERE, HOME, SEEDS, Advice, Place
 from rs05bench.models.learners import LEARNERS
-from rs05bench.protocol.inference.estimate import Bounds, Estimate
+from rs05bench.protocol.inference.estimate import Bounds, Estimate, NextGroup
 
 METRIC_NAMES = {
     "macro_f1": "macro-F1",
@@ -102,11 +102,14 @@ def _one_new(advice: Advice) -> str:
     found = advice.judged.score.next_group
     if advice.judged.role != ELSEWHERE or found is None:
         return ""
-    group = advice.group or "group"
-    text = f"One new {group} lies between {_number(found.low)} and {_number(found.high)} with a probability of {100 * found.level:.0f} %"
+    text = f"One new {advice.group or 'group'} lies {_between(found)}"
     if found.level < advice.judged.score.level:
         text += f", the range of these {found.groups}; 95 % needs {LEAST_FOR_LEVEL}"
     return f"{text}."
+
+
+def _between(found: NextGroup) -> str:
+    return f"between {_number(found.low)} and {_number(found.high)} with a probability of {100 * found.level:.0f} %"
 
 
 def _place(advice: Advice) -> str:
@@ -156,7 +159,8 @@ def _there(advice: Advice) -> str:
     text = f"{advice.more} labels from the new {advice.group} as well: {_difference(gain)}{f', {seen}' if seen else ''}"
     if (clustered := advice.more_there_clustered) is not None:
         text += f"; in a few visited places of it: {_difference(clustered)}"
-    return f"{text}{_draws(gain)}."
+    alone = "" if gain.next_group is None else f". In one new {advice.group} the gain lies {_between(gain.next_group)}"
+    return f"{text}{_draws(gain)}{alone}."
 
 
 def _open(advice: Advice) -> str:

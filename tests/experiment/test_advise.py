@@ -328,3 +328,10 @@ def test_the_command_prints_it(asked):
     assert done.exit_code == 0, done.output
     assert f"Use {found.recommended}" in done.output
     assert "takes for what" in done.output
+
+
+def test_what_labels_bring_in_one_new_group_is_said_apart_from_the_mean(asked):
+    gain = over_groups(np.array([[0.1], [0.2], [0.3], [0.4]]), "abcd", test=True)
+    (line,) = (said for said in lines(dataclasses.replace(asked[1], more_there=gain)) if "from the new county as well" in said)
+    # By hand: mean .25, standard deviation .129, t(3) at .975 is 3.182, times the root of 1 + 1/4.
+    assert "In one new county the gain lies between -.21 and .71 with a probability of 95 %." in line
