@@ -47,6 +47,11 @@ class Job:
     command: str = ""
     loggers: tuple[str, ...] = ()
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Card, data and store: jobs that agree in these share an open task."""
+        return self.card, self.data, self.store
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -90,18 +95,18 @@ class OpenTask(Bench):
 MOST_VIEWS = 128
 """Views a worker keeps; they hold rows and labels, no features."""
 
-_TASKS: dict[tuple[str, str, str], OpenTask] = {}
 
+def open_bench(job: Job, held: OpenTask | None = None) -> OpenTask:
+    """The task of a job under the manifests of its store.
 
-def open_bench(job: Job) -> OpenTask:
-    """The task of a job, opened once a process, under the manifests of its store."""
-    key = (job.card, job.data, job.store)
-    if key not in _TASKS:
-        from rs05bench.datamodules.open_data import open_source
+    Args:
+        job: Card, data and store.
+        held: That task, where it is open already; manifests of further splits are added to it.
+    """
+    from rs05bench.datamodules.open_data import open_source
 
-        _TASKS.clear()
-        _TASKS[key] = OpenTask(open_source(TaskCard.load(job.card), job.data), {}, features_folder(job.store))
-    task, store = _TASKS[key], ResultStore(job.store)
+    task = held or OpenTask(open_source(TaskCard.load(job.card), job.data), {}, features_folder(job.store))
+    store = ResultStore(job.store)
     for base in dict.fromkeys(Split(split).base for split in job.splits):
         if base not in task.manifests:
             task.manifests[base] = store.manifest(task.card.name, base)

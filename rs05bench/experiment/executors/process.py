@@ -33,7 +33,10 @@ def serve(orders: Connection, lifeline: Connection, log: str, device: str | None
         os.environ[f"{library}_NUM_THREADS"] = "1"
     _write_to(log)
     from rs05bench.errors import BenchError, MachineError, machine_error
-    from rs05bench.experiment.workers import Outcome, run_cells
+    from rs05bench.experiment.workers import OpenTask, Outcome, open_bench, run_cells
+
+    task: OpenTask | None = None
+    opened: tuple[str, str, str] | None = None
 
     def started(digests: Sequence[str]) -> None:
         orders.send(("start", list(digests), os.path.getsize(log)))
@@ -52,7 +55,10 @@ def serve(orders: Connection, lifeline: Connection, log: str, device: str | None
         job, cells, needs = order
         limit_memory(needs.memory_mb if needs.gpus == 0 else None)
         try:
-            run_cells(job, cells, started=started, done=done)
+            if opened != job.place:
+                task = None  # before the next is read: two need not fit into memory
+            task, opened = open_bench(job, task), job.place
+            run_cells(job, cells, task=task, started=started, done=done)
             limit_memory(None)
             orders.send(("idle",))
         except Exception as error:

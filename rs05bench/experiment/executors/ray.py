@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from rs05bench.errors import DataError
@@ -96,7 +97,7 @@ class _RayRun:
         self.shared: dict[tuple[str, str, str], Any] = {}
         self.splits: dict[tuple[str, str, str], set[str]] = {}
         for batch in waiting:
-            self.splits.setdefault(_data_of(batch.job), set()).update(batch.job.splits)
+            self.splits.setdefault(batch.job.place, set()).update(batch.job.splits)
         self.remote = ray.remote(_run_batch)
 
     def until_done(self) -> None:
@@ -128,7 +129,7 @@ class _RayRun:
         """The opened task in the object store: put there once, mapped by every worker of a node."""
         if not self.executor.share_data:
             return None
-        key = _data_of(job)
+        key = job.place
         if key not in self.shared:
             # In a list it stays a reference, which a worker looks up once and not once a batch.
             self.shared[key] = [self.ray.put(open_bench(Job(job.card, job.data, job.store, tuple(sorted(self.splits[key])))))]
@@ -162,31 +163,26 @@ class _RayRun:
             self.tell(outcomes)
 
 
-def _data_of(job: Job) -> tuple[str, str, str]:
-    return (job.card, job.data, job.store)
-
-
-_HELD: dict[str, OpenTask] = {}
-
-
-def _held(shared: list[Any] | None) -> OpenTask | None:
+@lru_cache(maxsize=1)
+def _held(reference: Any) -> OpenTask:
     """The opened task of a worker process: its arrays lie in the node's shared memory."""
-    if shared is None:
-        return None
     import ray
 
-    name = shared[0].hex()
-    if name not in _HELD:
-        _HELD.clear()
-        _HELD[name] = ray.get(shared[0])
-    return _HELD[name]
+    task: OpenTask = ray.get(reference)
+    return task
+
+
+@lru_cache(maxsize=1)
+def _opened(job: Job) -> OpenTask:
+    """The task of a worker process that is not shared."""
+    return open_bench(job)
 
 
 def _run_batch(job: Job, cells: list[Cell], needs: Needs, shared: list[Any] | None) -> list[Outcome]:
     """What a Ray worker runs."""
     from rs05bench.experiment.executors.machine import limit_memory
 
-    task = _held(shared)
+    task = _opened(job) if shared is None else _held(shared[0])
     if needs.gpus == 0:
         limit_memory(needs.memory_mb)
     outcomes: list[Outcome] = []
@@ -197,7 +193,7 @@ def _run_batch(job: Job, cells: list[Cell], needs: Needs, shared: list[Any] | No
                     outcomes += run_cells(job, cells if cell is None else [cell], task=task)
             except TimeLimit:
                 assert cell is not None
-                digest = (task or open_bench(job)).digest(cell)
+                digest = task.digest(cell)
                 error = f"time limit: ran longer than {needs.time_s:g} s"
                 ResultStore(job.store).fail(digest, cell, error)
                 outcomes.append(Outcome(digest, cell.model, False, float(needs.time_s or 0.0), error))
