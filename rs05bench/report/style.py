@@ -24,6 +24,9 @@ METRIC_NAMES = {
     "mae": "mean absolute error",
     "rmse": "RMSE",
     "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "morans_i": "Moran's I of the residuals",
+    "boundary_f1": "boundary F1",
     "miou": "mIoU",
     "bias": "bias",
 }

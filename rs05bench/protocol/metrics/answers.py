@@ -252,7 +252,6 @@ def _ece_mass(answers: ClassAnswers) -> float:
     tasks=("regression",),
     range=(-1, 1),
     better="higher",
-    title="Spearman correlation",
     words="correlation of ranks, equal values sharing their mean rank; NaN when either side is constant",
     source="Spearman 1904",
 )
@@ -282,7 +281,6 @@ def _width90(answers: ValueAnswers) -> float:
     tasks=("classification", "regression"),
     range=(-math.inf, math.inf),
     better=0.0,
-    title="Moran's I of the residuals",
     words="spatial autocorrelation of the errors with the 8 nearest units (great circle)",
     source="Moran 1950; permutation test Cliff & Ord 1981",
 )

@@ -104,7 +104,6 @@ def _boundary_f1_of_class(parts: BoundaryParts) -> NDArray[Any]:
     tasks=("segmentation",),
     range=(0, 1),
     better="higher",
-    title="boundary F1",
     words="mean of `boundary_f1_<class>` over the classes of interest (not the background) that have a boundary",
     source="Csurka et al. 2013, doi:10.5244/C.27.32",
 )

@@ -192,7 +192,6 @@ def _mean_over_classes(numerator: NDArray, denominator: NDArray) -> NDArray:
     tasks=LABELLED,
     range=(0, 1),
     better="higher",
-    title="macro-F1",
     words="mean over the classes present in truth or prediction of 2 hits / (truth + predicted)",
     source="van Rijsbergen 1979; mean of the F1 scores, Opitz & Burst 2019, arXiv:1911.03347",
 )
@@ -206,7 +205,6 @@ def _macro_f1(parts: ConfusionParts) -> NDArray:
     tasks=LABELLED,
     range=(0, 1),
     better="higher",
-    title="balanced accuracy",
     words="mean recall over the classes present in the truth",
     source="Brodersen et al. 2010, doi:10.1109/ICPR.2010.764",
 )
@@ -220,7 +218,6 @@ def _balanced_accuracy(parts: ConfusionParts) -> NDArray:
     tasks=LABELLED,
     range=(0, 1),
     better="higher",
-    title="overall accuracy",
     words="share right",
     source="Congalton 1991, doi:10.1016/0034-4257(91)90048-B",
 )
@@ -289,7 +286,6 @@ def _recall(parts: ConfusionParts) -> NDArray:
     tasks=MAPS,
     range=(0, 1),
     better="higher",
-    title="mIoU",
     words="mean over the classes present in truth or prediction of hits / (truth + predicted - hits)",
     source="Everingham et al. 2010, doi:10.1007/s11263-009-0275-4",
 )

@@ -30,7 +30,6 @@ class Metric:
         better: `higher`, `lower`, or the best value where it is inside the range (0 for a bias, .9 for the coverage of 90 % intervals).
         tasks: The kinds of task card it applies to.
         sums: The kind of sums it is a function of; None where it needs the units themselves.
-        title: How reports write it, where not as `name`.
         variant_of: The metric whose formula it has, over probabilities after scaling.
         over_groups: What an interval and a test over groups are for: the `mean` of the values inside groups (Student's t), or, where a few
             groups lie far from the rest and t does not hold the mean, their `median` (order statistics and the sign test).
@@ -44,7 +43,6 @@ class Metric:
     better: Literal["higher", "lower"] | float
     tasks: tuple[Task, ...]
     sums: type[Any] | None = None
-    title: str = ""
     variant_of: str = ""
     over_groups: Centre = "mean"
 
@@ -82,7 +80,6 @@ def metric(
     tasks: tuple[Task, ...],
     source: str = "",
     sums: type[Any] | None = None,
-    title: str = "",
     over_groups: Centre = "mean",
 ) -> Callable[[Formula], Formula]:
     """Declares a metric: the decorated function is its formula. Arguments as the fields of `Metric`.
@@ -94,7 +91,7 @@ def metric(
     """
 
     def declare(function: Formula) -> Formula:
-        add(Metric(name, function, words, source, range, better, tasks, sums, title, over_groups=over_groups))
+        add(Metric(name, function, words, source, range, better, tasks, sums, over_groups=over_groups))
         return function
 
     return declare
@@ -113,7 +110,7 @@ def add(declared: Metric) -> None:
 
 def variant(name: str, of: str, *, words: str, source: str) -> None:
     """Declares a metric that has the formula of another over other values (probabilities after scaling)."""
-    add(replace(METRICS[of], name=name, words=words, source=source, sums=None, title="", variant_of=of))
+    add(replace(METRICS[of], name=name, words=words, source=source, sums=None, variant_of=of))
 
 
 def find_metric(name: str) -> Metric:

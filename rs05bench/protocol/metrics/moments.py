@@ -171,7 +171,6 @@ def covered(y: Array, interval: Array) -> NDArray[np.bool_]:
     tasks=NUMBERS,
     range=(-math.inf, 1),
     better="higher",
-    title="R²",
     over_groups="median",
     words="1 - SSE / SST about the mean of the scored truth; NaN for fewer than two values or a constant truth",
 )
@@ -186,14 +185,13 @@ def _r2(parts: MomentParts) -> NDArray:
     tasks=NUMBERS,
     range=(0, math.inf),
     better="lower",
-    title="mean absolute error",
     words="mean |prediction - truth|, in the target's unit",
 )
 def _mae(parts: MomentParts) -> NDArray:
     return ratio(parts.absolute, parts.n)
 
 
-@metric("rmse", sums=Moments, tasks=NUMBERS, range=(0, math.inf), better="lower", title="RMSE", words="root of the mean squared error")
+@metric("rmse", sums=Moments, tasks=NUMBERS, range=(0, math.inf), better="lower", words="root of the mean squared error")
 def _rmse(parts: MomentParts) -> NDArray:
     return np.sqrt(ratio(parts.squared, parts.n))
 
@@ -209,7 +207,6 @@ def _bias(parts: MomentParts) -> NDArray:
     tasks=NUMBERS,
     range=(-1, 1),
     better="higher",
-    title="Pearson correlation",
     words="linear correlation; NaN when either side is constant",
     source="Pearson 1895",
 )
