@@ -15,8 +15,8 @@ from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.metrics import ClassAnswers, UnitAnswers
 from rs05bench.protocol.predictions import TablePredictions
 from rs05bench.protocol.scoring import Scorer
-from rs05bench.protocol.submission.answers import answers, same_answers, sketch, unpack
 from rs05bench.protocol.submission.cells import ReadCell
+from rs05bench.protocol.submission.packed_answers import answers, same_answers, sketch, unpack
 from rs05bench.protocol.submission.rescore import Rescorer
 from rs05bench.protocol.submission.schema import CostRecord, Submission
 from rs05bench.protocol.submission.verdict import Flag, Verdict

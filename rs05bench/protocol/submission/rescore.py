@@ -17,14 +17,14 @@ from rs05bench.protocol.result import Cost, Result
 from rs05bench.protocol.rules import RuleVerdict, check_rules
 from rs05bench.protocol.scoring import TEST_ROLES, Scored, Scorer, higher_is_better
 from rs05bench.protocol.splits import Split
-from rs05bench.protocol.submission.answers import pack, sketch
 from rs05bench.protocol.submission.board import BoardTask
 from rs05bench.protocol.submission.cells import ReadCell
 from rs05bench.protocol.submission.faults import Faults, shown
+from rs05bench.protocol.submission.packed_answers import pack, sketch
 from rs05bench.protocol.submission.reading import ChipPlace
 from rs05bench.protocol.submission.schema import CellName, Submission
 from rs05bench.protocol.submission.truth import Truth
-from rs05bench.protocol.submission.verdict import Family, GroupTable
+from rs05bench.protocol.submission.verdict import CellFamily, GroupTable
 
 SAME_PLACE = 0.1
 """Pixels a corner of a map may lie beside that of its mask: what rounding and reprojecting a transform leave."""
@@ -176,7 +176,7 @@ def judge_rules(results: list[Result], truth: Truth, tasks: Iterable[BoardTask],
     return verdicts
 
 
-def families(cells: Sequence[ReadCell], results: Sequence[Result], drawn: Sequence[LabelBudget]) -> list[Family]:
+def families(cells: Sequence[ReadCell], results: Sequence[Result], drawn: Sequence[LabelBudget]) -> list[CellFamily]:
     """What the board keeps of complete cells.
 
     Args:
@@ -193,11 +193,11 @@ def families(cells: Sequence[ReadCell], results: Sequence[Result], drawn: Sequen
     ]
 
 
-def _family(cells: Sequence[ReadCell], results: Sequence[Result], drawn: Sequence[LabelBudget]) -> Family:
+def _family(cells: Sequence[ReadCell], results: Sequence[Result], drawn: Sequence[LabelBudget]) -> CellFamily:
     name = cells[0].name
     folds, seeds = list(dict.fromkeys(cell.name.fold for cell in cells)), sorted({cell.name.seed for cell in cells})
     by_name = {(cell.name.fold, cell.name.seed): cell for cell in cells}
-    family = Family(
+    family = CellFamily(
         task=name.task,
         target=name.target,
         split=name.split,

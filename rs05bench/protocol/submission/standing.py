@@ -23,7 +23,7 @@ from rs05bench.protocol.strict_record import Record
 from rs05bench.protocol.submission.board import Board
 from rs05bench.protocol.submission.faults import Faults
 from rs05bench.protocol.submission.folder import RECORD, read_record, submission_digest
-from rs05bench.protocol.submission.verdict import Family, Track, Verdict
+from rs05bench.protocol.submission.verdict import CellFamily, Track, Verdict
 
 Level = Literal["self-reported", "rescored", "reproduced", "verified"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -354,7 +354,7 @@ def _identical(verdict: Verdict, rerun: Verdict) -> int:
     return sum(made[1].get(name) == digest for name, digest in made[0].items())
 
 
-def _by_seed(family: Family, role: str) -> dict[int, float]:
+def _by_seed(family: CellFamily, role: str) -> dict[int, float]:
     """Seed -> mean over folds of a family."""
     values = family.by_seed.get(role, [])
     return {seed: value for seed, value in zip(family.seeds, values, strict=bool(values)) if value is not None}

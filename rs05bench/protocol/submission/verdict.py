@@ -75,7 +75,7 @@ class GroupTable(Record):
     scores: list[list[float | None]]
 
 
-class Family(Record):
+class CellFamily(Record):
     """One task, target, split and budget: everything the board keeps of its cells.
 
     Attributes:
@@ -161,7 +161,7 @@ class Verdict(Record):
     notes: list[str] = Field(default_factory=list)
     rules: list[RuleVerdict] = Field(default_factory=list)
     cells: list[CellVerdict] = Field(default_factory=list)
-    families: list[Family] = Field(default_factory=list)
+    families: list[CellFamily] = Field(default_factory=list)
 
     @property
     def ok(self) -> bool:

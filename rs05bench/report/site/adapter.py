@@ -26,7 +26,7 @@ from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import Board, BoardSplit, BoardTask
 from rs05bench.protocol.submission.schema import Hardware
 from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, standing_of
-from rs05bench.protocol.submission.verdict import Family, Verdict
+from rs05bench.protocol.submission.verdict import CellFamily, Verdict
 from rs05bench.report.site.records import BoardPoint, BoardTable, Entry, Event, FoldPlace, Leaderboard, Mark, Row, SplitInfo, Spread, Task
 
 MOST_POINTS = 700
@@ -115,7 +115,7 @@ def _barred(table: BoardTable, verdict: Verdict, standing: Standing) -> str:
     return ranks(standing, verdict, f"{table.task}/{table.target}/{table.split}") or ""
 
 
-def _point(model: ModelCard, table: BoardTable, family: Family, cost: Cost | None) -> BoardPoint:
+def _point(model: ModelCard, table: BoardTable, family: CellFamily, cost: Cost | None) -> BoardPoint:
     metric = table.metric
     results = _as_results(model, table, family)
     pool = Pool.of(results)
@@ -143,7 +143,7 @@ def _point(model: ModelCard, table: BoardTable, family: Family, cost: Cost | Non
     )
 
 
-def _as_results(model: ModelCard, table: BoardTable, family: Family) -> list[Result]:
+def _as_results(model: ModelCard, table: BoardTable, family: CellFamily) -> list[Result]:
     """A family as the records that are compared, one a seed; its fields were checked when the verdict was read."""
     return [
         Result.model_construct(

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from rs05bench.protocol.submission import plausibility
-from rs05bench.protocol.submission.answers import pack, unpack
 from rs05bench.protocol.submission.make import pin
+from rs05bench.protocol.submission.packed_answers import pack, unpack
 from rs05bench.protocol.submission.shelf import add_submission
 from tests.protocol.submission.test_verify import edited, recorded
 from tests.protocol.submission.world import CLASSES, seed_of, write_submission

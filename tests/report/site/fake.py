@@ -15,7 +15,7 @@ from rs05bench.protocol.submission.folder import submission_digest
 from rs05bench.protocol.submission.schema import Submission
 from rs05bench.protocol.submission.shelf import compact
 from rs05bench.protocol.submission.standing import Compared, Rerun, SignOff, Standing
-from rs05bench.protocol.submission.verdict import Family, Flag, GroupTable, Verdict
+from rs05bench.protocol.submission.verdict import CellFamily, Flag, GroupTable, Verdict
 
 DIGEST = "0" * 64
 MODELS = (
@@ -108,7 +108,7 @@ def make_verdict(board: Board, number: int, *, seeds: int = 5, leave_out: tuple[
                 where = {"task": task.task, "target": "class", "split": split, "budget": budget}
                 bins = np.linspace(0.3, 0.97, 8)
                 families.append(
-                    Family(
+                    CellFamily(
                         **where, folds=folds, seeds=list(range(seeds)), labels_used=BUDGETS.get(budget, 40 * 2**b),
                         predictions={fold: ["0" * 16] * seeds for fold in folds},
                         by_fold={role: table.mean(1).tolist() for role, table in (("test_id", home), ("test_ood", ood))},
