@@ -26,7 +26,7 @@ from rs05bench.report.site import build_site
 from tests.protocol.submission.world import make_world, write_submission
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = (30, 120)
+SIZES = (25, 75)
 GOAL = 1000
 FILES = ("submission.yaml", "verdict.json", "standing.json")
 
