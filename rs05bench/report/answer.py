@@ -77,7 +77,8 @@ def answer(study: Study, leaders: Sequence[Lead]) -> Answer:
 
 def _design(section: Section) -> list[str]:
     """Labels that follow from the place, the year or a group, under which no score shows that a model sees the land."""
-    kept = section.store.labels(section.results[0].digests.get("data", ""))
+    data = section.results[0].digests.get("data")  # results of earlier versions name no data
+    kept = section.store.labels(data) if data else None
     manifest = next(iter(section.manifests.values()), None)
     if section.card.kind == "segmentation" or kept is None or manifest is None or section.target not in kept:
         return []
