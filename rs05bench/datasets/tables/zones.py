@@ -52,19 +52,18 @@ _MGRS = re.compile(r"T?(\d{1,2})([C-HJ-NP-X])[A-HJ-NP-Z]{2}")
 
 
 def zone_of_tiles(frame: pd.DataFrame, columns: Sequence[str]) -> str | None:
-    """UTM zone (`32N`) that a column of MGRS tiles (`T32UNB`), or of zones or EPSG codes, gives for every row; None where none does."""
+    """The CRS (`EPSG:32632`) that a column of MGRS tiles (`T32UNB`), zones or EPSG codes gives for every row; None where none does."""
     for column in columns:
         values = {str(value).strip().upper() for value in frame[column].dropna().unique()[:_MOST_TILES]}
         if tiles := [_MGRS.fullmatch(value) for value in values]:
             zones = {f"{int(tile[1])}{'N' if tile[2] >= 'N' else 'S'}" for tile in tiles if tile}
             if all(tiles) and len(zones) == 1:
-                return zones.pop()
+                return named_crs(zones.pop())
         if len(values) == 1 and re.fullmatch(r"(?i)(utm_?)?zone|epsg|crs|srid", column):
             try:
-                named_crs(word := values.pop())
+                return named_crs(values.pop())
             except DataError:
                 continue
-            return word
     return None
 
 

@@ -221,7 +221,7 @@ def test_dates_that_may_be_read_two_ways_are_named_with_both_readings(tmp_path):
     assert "may be 2019-04-03 or 2019-03-04" in line
 
 
-@pytest.mark.parametrize(("tile", "zone"), [("T32UNB", "32N"), ("20MRB", "20S")])
+@pytest.mark.parametrize(("tile", "zone"), [("T32UNB", "EPSG:32632"), ("20MRB", "EPSG:32720")])
 def test_a_tile_tells_the_zone_of_metres(tmp_path, tile, zone):
     frame = plots(60).drop(columns=["longitude", "latitude"]).assign(x=500_000 + np.arange(60) * 10.0, y=5_600_000 + np.arange(60) * 10.0)
     frame.assign(tile=tile).to_csv(tmp_path / "t.csv", index=False)
