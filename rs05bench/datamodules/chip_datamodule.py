@@ -131,6 +131,11 @@ class ChipDataModule(ProtocolDataModule[ChipView, ChipSource]):
         return self.view.classes
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of what a fit sees: card, manifest, fold, split, budget and labelled units."""
+        return self.view.digest
+
+    @property
     def bands(self) -> list[str]:
         """Band names, in channel order."""
         return self.view.bands

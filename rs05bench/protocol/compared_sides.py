@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class Score:
     estimate: Estimate
     pooled: float
     units: int
-    digests: tuple[str, ...]
+    digests: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Drop:
     held_out: float
     drop: Estimate
     groups: tuple[GroupDrop, ...]
-    digests: tuple[str, ...]
+    digests: tuple[str, ...] = field(repr=False)
 
     @property
     def relative(self) -> float:
@@ -165,4 +165,4 @@ class Difference:
     effect: Estimate
     left: float
     right: float
-    digests: tuple[str, ...]
+    digests: tuple[str, ...] = field(repr=False)

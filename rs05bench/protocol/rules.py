@@ -17,6 +17,7 @@ from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.compared_sides import Side
 from rs05bench.protocol.comparison import cell_drops, differences
 from rs05bench.protocol.feature_sets import Content, content_of, is_image, set_of
+from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.names import parse_budget
@@ -28,6 +29,8 @@ Outcome = Literal["pass", "fail", "not applicable"]
 
 LEAST_SEEDS = 5
 LEAST_BUDGETS = 2
+DISSENT = 9
+"""Groups from which on a sign test can reject at 5 % with one group against it: 2 (1 + 9) / 2^9 = .039."""
 ENCODER_TIERS = ("frozen", "decoder", "adapter", "lora", "full")
 MOST_KINDS = 2
 """Kinds of breaches that a reason names; `breaches` has all."""
@@ -323,14 +326,24 @@ def _content(pool: Pool, point: Point, card: TaskCard | None) -> frozenset[Conte
 
 
 def _beats_floors(pool: Pool, point: Point, points: Sequence[Point]) -> bool:
-    """Whether a model is above every floor of its budget: beyond chance where there are groups enough to tell, else by its score."""
+    """Whether a model is above every floor of its budget: beyond chance where there are groups enough to tell, else by its score.
+
+    A sign test over fewer than `DISSENT` groups asks that all agree, so that one group would decide the rule: there mean and median count.
+    """
     floors = [other for other in points if other.budget == point.budget and pool.model(other).tier == "floor"]
     name = pool.metric(point)
     if not floors or find_metric(name).higher_is_better is None:
         return False
     role = "test_ood" if pool.inside(point, "test_ood", name).groups else "test_id"
     made = differences(pool, [(Side.score(point, role), Side.score(floor, role)) for floor in floors])
-    return all(entry is not None and (entry.effect.above_zero if entry.effect.bounds else entry.effect.value > 0) for entry in made)
+    return all(entry is not None and _above(entry.effect) for entry in made)
+
+
+def _above(effect: Estimate) -> bool:
+    median = effect.median
+    if effect.bounds and (median is None or effect.n_groups >= DISSENT):
+        return effect.above_zero
+    return effect.value > 0 and (median is None or median.value > 0)
 
 
 def _hybrid(runs: Runs) -> tuple[list[str], str]:
