@@ -262,8 +262,9 @@ def test_axe_finds_no_fault(browser: Any, site: Path, scheme: str):
         for path in PAGES:
             page = visit.open(path)
             page.eval_on_selector_all("details", "all => all.forEach(d => { d.open = true; })")
-            # Preloading asks for the style sheet again by script, which the page's policy refuses.
-            found = Axe().run(page, options={"preload": False}).response["violations"]
+            # Preloading asks for the style sheet again by script, which the page's policy refuses. Only contrast is another in the dark.
+            options = {"preload": False} | ({"runOnly": ["color-contrast"]} if scheme == "dark" else {})
+            found = Axe().run(page, options=options).response["violations"]
             told = [(fault["id"], [node["html"][:160] for node in fault["nodes"][:3]]) for fault in found]
             assert told == [], path
 
