@@ -190,17 +190,9 @@ def build_labels(
     import json
 
     from rs05bench.cli._options import find_card
-    from rs05bench.datamodules.open_data import open_source
-    from rs05bench.protocol.labels import write_labels, write_masks
+    from rs05bench.experiment.entries import write_pack
 
-    card = find_card(task, data)
-    source = open_source(card, data)
-    if card.kind == "segmentation":
-        chips = ((unit, source.read_labels(unit)[0], source.place(unit)) for unit in source.units().frame["unit_id"])  # type: ignore[attr-defined]
-        pack = write_masks(out, card, chips, data_digest=source.digest, redistributable=redistributable)
-    else:
-        found = {target: source.labels(target) for target in card.targets}
-        pack = write_labels(out, card, found, data_digest=source.digest, redistributable=redistributable)
+    pack = write_pack(find_card(task, data), data, out, redistributable=redistributable)
     if as_json:
         typer.echo(json.dumps(pack.record, indent=2, ensure_ascii=False))
         return

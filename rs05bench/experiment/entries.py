@@ -19,7 +19,7 @@ from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_yaml_mapping
-from rs05bench.protocol.labels import write_labels, write_masks
+from rs05bench.protocol.labels import LabelPack, write_labels, write_masks
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.safe_paths import inside
 from rs05bench.protocol.shipped import shipped_index, shipped_manifests, shipped_path
@@ -121,6 +121,28 @@ def write_budgets(card: TaskCard, data: str | Path, out: str | Path, *, splits: 
     return len(frame)
 
 
+def write_pack(card: TaskCard, data: str | Path, out: str | Path, *, redistributable: bool | None = None) -> LabelPack:
+    """Writes the labels of a task as a pack: a table, or masks where units are chips.
+
+    Args:
+        card: The task card.
+        data: Where its data are.
+        out: Folder of the pack; must not hold one yet.
+        redistributable: Whether the labels may be passed on; None goes by the card's licence.
+
+    Raises:
+        DataError: The data are not what the card says, or the folder holds a pack.
+    """
+    from rs05bench.datamodules.chipsource import ChipSource
+
+    source = open_source(card, data)
+    if isinstance(source, ChipSource):
+        chips = ((unit, source.read_labels(unit)[0], source.place(unit)) for unit in source.units().frame["unit_id"])
+        return write_masks(out, card, chips, data_digest=source.digest, redistributable=redistributable)
+    labels = {name: source.labels(name) for name in card.targets}
+    return write_labels(out, card, labels, data_digest=source.digest, redistributable=redistributable)
+
+
 def write_truth(board: str | Path, task: str, data: str | Path, out: str | Path) -> Path:
     """Writes the frozen labels of a task with its card and manifests, as `Truth` reads them.
 
@@ -133,12 +155,7 @@ def write_truth(board: str | Path, task: str, data: str | Path, out: str | Path)
     opened.card.save(root / "cards" / f"{task}.yaml")
     for manifest in opened.manifests.values():
         manifest.save(inside(root / "manifests", task))
-    source = open_source(opened.card, data)
-    if opened.card.kind == "segmentation":
-        chips = ((unit, source.read_labels(unit)[0], source.place(unit)) for unit in source.units().frame["unit_id"])  # type: ignore[attr-defined]
-        write_masks(inside(root / "labels", task), opened.card, chips, data_digest=source.digest)
-    else:
-        write_labels(inside(root / "labels", task), opened.card, {name: source.labels(name) for name in opened.card.targets})
+    write_pack(opened.card, data, inside(root / "labels", task))
     for split in opened.task.splits:
         if (why := available(Truth(root), opened.task, split)) is not None:
             raise DataError(f"{task}/{split}: {why}", source=data, remedy="These are not the data that the task was frozen with.")

@@ -328,7 +328,7 @@ def _content(pool: Pool, point: Point, card: TaskCard | None) -> frozenset[Conte
 def _beats_floors(pool: Pool, point: Point, points: Sequence[Point]) -> bool:
     """Whether a model is above every floor of its budget: beyond chance where there are groups enough to tell, else by its score.
 
-    A sign test over fewer than `DISSENT` groups asks that all agree, so that one group would decide the rule: there mean and median count.
+    A sign test tolerates one group against it from `DISSENT` groups on; with fewer it would ask that all agree, and one is tolerated too.
     """
     floors = [other for other in points if other.budget == point.budget and pool.model(other).tier == "floor"]
     name = pool.metric(point)
@@ -340,10 +340,10 @@ def _beats_floors(pool: Pool, point: Point, points: Sequence[Point]) -> bool:
 
 
 def _above(effect: Estimate) -> bool:
-    median = effect.median
-    if effect.bounds and (median is None or effect.n_groups >= DISSENT):
-        return effect.above_zero
-    return effect.value > 0 and (median is None or median.value > 0)
+    if effect.bounds is None or (effect.median is not None and effect.n_groups < DISSENT):
+        against = sum(value <= 0 for value in effect.points.values())
+        return effect.value > 0 and (effect.bounds is None or against <= 1)
+    return effect.above_zero
 
 
 def _hybrid(runs: Runs) -> tuple[list[str], str]:

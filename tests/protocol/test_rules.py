@@ -11,8 +11,9 @@ from rs05bench.cli.protocol import register
 from rs05bench.errors import DataError
 from rs05bench.experiment.check import check_store
 from rs05bench.experiment.store import ResultStore
+from rs05bench.protocol.inference.estimate import Bounds, Estimate
 from rs05bench.protocol.result import Cell, Cost, ModelCard, Result, Stratum
-from rs05bench.protocol.rules import RULES, check_rules
+from rs05bench.protocol.rules import RULES, _above, check_rules
 from rs05bench.protocol.splits import Split
 
 MODELS = {
@@ -204,3 +205,15 @@ def test_many_breaches_are_told_in_one_short_sentence():
     (verdict,) = [verdict for verdict in check_rules(every("scores", test_id={"macro_f1": 0.6})(runs())) if verdict.rule == 13]
     assert len(verdict.breaches) == 12
     assert verdict.reason == "no brier, ece (12 times, e.g. floor/majority on crop / leave-state-out / S0)"
+
+
+def test_rule_6_tolerates_one_group_against_a_baseline_and_not_two():
+    def beats(*values):
+        over = Bounds("median", 0.1, -0.2, 0.4)
+        points = {str(number): value for number, value in enumerate(values)}
+        nan = float("nan")
+        return _above(Estimate(sum(values) / len(values), nan, nan, 0.95, nan, "groups", len(values), median=over, points=points))
+
+    assert beats(0.3, 0.3, 0.3, 0.3, 0.3, -0.1)
+    assert not beats(0.3, 0.3, 0.3, 0.3, -0.1, -0.1)
+    assert not beats(0.1, 0.1, 0.1, 0.1, 0.1, -2.0)
