@@ -39,7 +39,7 @@ def init(
     unit: Annotated[str | None, typer.Option(help="Columns that together name a unit; empty for file name and row.")] = None,
     features: Annotated[str | None, typer.Option(help="Further feature columns beside the embedding; empty for none.")] = None,
     crs: Annotated[str | None, typer.Option(help="CRS of the coordinate columns: EPSG:32633, 33N; default EPSG:4326.")] = None,
-    product: Annotated[str | None, typer.Option(help="What numbered columns are: alphaearth, tessera, .., or any name.")] = None,
+    product: Annotated[str | None, typer.Option(help="What numbered columns are: alphaearth-v1, tessera-v1, .., or any name.")] = None,
     class_names: Annotated[str | None, typer.Option("--class-names", help="Names of integer classes in order, by commas.")] = None,
     name: Annotated[str | None, typer.Option(help="Task name; default from the table's name.")] = None,
     bands: Annotated[str | None, typer.Option(help="Of chips: band names of one date, in file order, separated by commas.")] = None,
@@ -54,7 +54,7 @@ def init(
     """
     import re
 
-    from rs05bench.datasets.card_init import next_steps, propose, settle
+    from rs05bench.datasets.card_init import embedding_remarks, next_steps, propose, settle
     from rs05bench.datasets.card_writing import write_commented
     from rs05bench.datasets.table_facts import look
     from rs05bench.datasets.tables.zones import named_crs
@@ -84,7 +84,7 @@ def init(
     card, comments = propose(facts, answers, name=task)
     folder = table if is_folder else table.parent
     card, said = settle(card, folder)
-    for line in said:
+    for line in (*embedding_remarks(facts, answers), *said):
         typer.echo(f"  {line}")
     write_commented(card, comments, out)
     if steps := next_steps(facts, table):

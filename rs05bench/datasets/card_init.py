@@ -36,8 +36,9 @@ from rs05bench.datasets.tables.column_roles import (
 )
 from rs05bench.datasets.tables.design import meaningless_splits
 from rs05bench.datasets.tables.leaks import class_probabilities, refuse_leaks
+from rs05bench.datasets.tables.numbered_columns import NumberedColumns, only_record
 from rs05bench.datasets.tables.zones import candidate_crs, to_degrees, zone_of_tiles
-from rs05bench.embeddings.products import all_products, families, of_columns, product
+from rs05bench.embeddings.products import all_products
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
 from rs05bench.protocol.intake.keys import as_keys
@@ -115,9 +116,9 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
         text = f"{facts.x}, {facts.y} are metres: of which CRS? (a UTM zone such as 33N, or an EPSG code)"
         told_zone = zone_of_tiles(frame, [str(name) for name in frame.columns if name not in facts.bands])
         return [Question("crs", text, told_zone or (found[0] if len(found) == 1 else None), tuple(found))]
-    if "product" not in answers and (unknown := [family for family in facts.families if not family.product]):
+    if "product" not in answers and (unknown := [family for family in facts.families if family.in_doubt]):
         text = f"Which embedding are the {len(unknown[0].columns)} columns {unknown[0].label}?"
-        return [Question("product", text, "embedding", (*sorted(families()), "embedding"))]
+        return [Question("product", text, unknown[0].product or "embedding", (*_records_that_fit(unknown[0]), "embedding"))]
     if "features" not in answers:
         used = {target, *_listed(answers["groups"]), *_listed(answers["unit"])}
         sparse = [name for name in facts.numbers if frame[name].isna().mean() > MOSTLY_EMPTY]
@@ -245,18 +246,58 @@ def _only_candidate(facts: TableFacts, candidates: Sequence[str]) -> list[str]:
 def _embedding_sets(facts: TableFacts, answer: str, columns: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Feature sets of the embeddings, and their tier where the name does not say it."""
     if facts.wide_years:
-        return {product().family: {"product": product().name}}, {}
+        wide = list(dict.fromkeys(family.undated() for family in facts.families))
+        held, columns = wide, [*columns, *(column for family in wide for column in family.columns)]
+    else:
+        held = facts.families
     sets: dict[str, Any] = {}
     tiers: dict[str, str] = {}
-    for family in facts.families:
-        known = all_products().get(family.product) or of_columns(list(family.columns))
-        called = known.family if known is not None and known.name == family.product else family.product or answer
-        name = re.sub(r"[^a-z0-9]+", "-", called.lower()).strip("-") or "embedding"
-        stem = re.sub(r"[^a-z0-9]+", "-", family.stem.lower()).strip("-")
-        name = name if name not in sets else f"{name}-{stem or len(sets)}"
-        sets[name] = {"product": known.name} if known is not None else family.patterns(columns)
+    for family in held:
+        told = _told(family, answer)
+        record = None if family.pooled else only_record(told, len(family.columns))
+        name = _slug(record.family if record is not None else told) or "embedding"
+        free = (name, *(f"{name}-{_slug(word)}" for word in (family.end, family.stem, str(len(sets))) if _slug(word)))
+        name = next(word for word in free if word not in sets)
+        if record is None:
+            sets[name] = family.patterns(columns)
+        elif record.find_columns(columns) == list(family.columns):
+            sets[name] = {"product": record.name}
+        else:
+            sets[name] = {"product": record.name, "columns": family.patterns(columns)}
         tiers[name] = "embedding"
     return sets, tiers
+
+
+def embedding_remarks(facts: TableFacts, answers: Mapping[str, Any]) -> list[str]:
+    """What is not known of the embeddings: which product or which of its versions, and components that are not there."""
+    said = []
+    for family in facts.families:
+        told, size = _told(family, str(answers.get("product") or "embedding")), len(family.columns)
+        if not family.in_doubt or only_record(told, size) is not None:
+            continue
+        fit, lengths = _records_that_fit(family), sorted({record.size for record in all_products().values() if record.family == told})
+        if lengths and size not in lengths:
+            which = " or ".join(map(str, lengths))
+            said.append(f"{family.label}: {size} columns of {told}, whose vectors have {which}: taken as columns of no product")
+        else:
+            doubt = f"are of {told}, of which version their names do not tell" if lengths else "look like an embedding"
+            said.append(f"{size} numbered columns {family.label} {doubt}; --product names it ({', '.join(fit) or 'any name'})")
+    return said
+
+
+def _told(family: NumberedColumns, answer: str) -> str:
+    """The record or name of an embedding: what its columns tell, else the answer."""
+    return answer if family.in_doubt and answer != "embedding" else family.product or answer
+
+
+def _records_that_fit(family: NumberedColumns) -> list[str]:
+    """Records with vectors of this length, of the family where that is known."""
+    fit = [record for record in all_products().values() if record.dimensions in (None, len(family.columns))]
+    return [record.name for record in fit if record.family == family.product] or [record.name for record in fit]
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _without_leaks(facts: TableFacts, further: Sequence[str], target: str, kind: str) -> tuple[list[str], dict[str, str]]:

@@ -24,7 +24,7 @@ from rs05bench.datasets.tables.column_roles import (
 )
 from rs05bench.datasets.tables.numbered_columns import NumberedColumns, find_families
 from rs05bench.embeddings.output import extracted_product
-from rs05bench.embeddings.products import all_products, no_vector, of_columns, product
+from rs05bench.embeddings.products import all_products, no_vector
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.keys import as_keys, two_spellings
 from rs05bench.protocol.intake.sentinels import sentinels
@@ -34,9 +34,6 @@ from rs05bench.protocol.intake.times import parse_times, readings
 _DATE = re.compile(r"(?i)(.*_)?(date|time|timestamp|datetime)")
 _LOOKED_AT = 50
 """Values of a column of dates that are looked at."""
-
-WITH_YEAR = re.compile(r"(.+)_((?:19|20)\d{2})")
-
 
 _GROUP = ("region", "state", "county", "city", "site", "fire", "biome", "ecoregion", "tile", "country", "province", "district", "zone")
 
@@ -55,7 +52,7 @@ class TableFacts:
         frame: The table.
         files: Globs that find it.
         families: Embeddings: numbered columns that belong together.
-        wide_years: Years of wide columns (`A00_2018`).
+        wide_years: Years of wide columns (`A00_2018`) of a table without a year column.
         x: Column of longitude or easting.
         y: Column of latitude or northing.
         projected: Whether x and y are metres of some CRS, not degrees.
@@ -101,14 +98,11 @@ def look(table: str | Path) -> TableFacts:
     files = ["*.csv"] if path.is_dir() else [glob.escape(path.name) if whole else f"{glob.escape(name)}#{layer}"]
     frame, remarks = read_files(path if path.is_dir() else path.parent, files, text=(), source=str(path))
     columns = [name for name in map(str, frame.columns) if name not in (FILE_COLUMN, ROW_COLUMN, INDEX_COLUMN, GEO_COLUMN, "geometry")]
-    wide = [match for name in columns if (match := WITH_YEAR.fullmatch(name)) and match[1] in product().bands]
-    families = find_families(frame, [name for name in columns if name not in {match.string for match in wide}])
+    families = find_families(frame, columns)
     made = None if path.is_dir() else extracted_product(path)
     if made is not None:
         of_product = tuple(made.find_columns(columns) or ())
         families = [replace(family, product=made.name) if set(family.columns) == set(of_product) else family for family in families]
-    if wide and not families:
-        families = [NumberedColumns(wide[0][1][0], tuple(match.string for match in wide), product().family)]
     components = {column for family in families for column in family.columns}
     rest = [name for name in columns if name not in components]
     x, y, projected = _position(frame, rest)
@@ -121,7 +115,7 @@ def look(table: str | Path) -> TableFacts:
     names = {name: int(frame[name].nunique()) for name in rest if name not in taken and _names_things(frame[name])}
     numbers = [name for name in rest if name not in taken and name not in aside and pd.api.types.is_numeric_dtype(frame[name])]
     has_geometry = GEO_COLUMN in frame or "geometry" in frame
-    wide_years = sorted({int(match[2]) for match in wide})
+    wide_years = sorted({family.year for family in families if family.year is not None}) if year is None else []
     facts = TableFacts(frame, files, families, wide_years, x, y, projected, has_geometry, year, time, names, numbers, aside, remarks)
     remarks += _oddities(facts)
     return facts
@@ -186,7 +180,7 @@ def _oddities(facts: TableFacts) -> list[str]:
             f"{_several(len(still), 'column holds', 'columns hold')} one value only ({_some(still)}): nothing can be learnt from them"
         )
     for family in facts.families:
-        vectors, known = frame[list(family.columns)].to_numpy(dtype=np.float64, na_value=np.nan), of_columns(list(family.columns))
+        vectors, known = frame[list(family.columns)].to_numpy(dtype=np.float64, na_value=np.nan), all_products().get(family.product)
         none = (no_vector(vectors) if known is None else known.missing(vectors)) & ~np.isnan(vectors).any(axis=1)
         if none.any():
             said.append(f"{_several(int(none.sum()), 'row holds', 'rows hold')} a code instead of the embedding {family.label}: missing")
@@ -202,8 +196,6 @@ def _oddities(facts: TableFacts) -> list[str]:
         some = frame[dated].dropna().head(_LOOKED_AT)
         if (unread := parse_times(some)[1]).any():
             said.append(f"{dated!r} is not used: {readings(some[unread].iloc[0])}; write ISO dates, e.g. 2021-07-04, to have its years")
-    if unknown := [family for family in facts.families if not family.product]:
-        said.append(f"{len(unknown[0].columns)} numbered columns {unknown[0].label} look like an embedding")
     if facts.aside:
         said.append(f"no features: {', '.join(f'{name} ({why})' for name, why in list(facts.aside.items())[:6])}")
     return said

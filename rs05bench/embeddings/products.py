@@ -316,10 +316,22 @@ def of_columns(names: Sequence[str]) -> EmbeddingProduct | None:
     None where no product or several fit, and where the names are anybody's (`embedding_0`, `emb_1`): as many other encoders have vectors of
     the same length.
     """
-    if all(re.fullmatch(r"emb(edding)?s?_\d+", name) for name in names):
-        return None
-    fit = [record for record in all_products().values() if record.dimensions == len(names) and set(record.bands) == set(names)]
+    fit = [record for record in _own_names(names) if set(record.bands) == set(names)]
     return fit[0] if len(fit) == 1 else None
+
+
+def family_of_columns(names: Sequence[str]) -> str:
+    """The family whose usual column names these are in upper or lower case, of whichever version; empty where none or several fit."""
+    lowered = {name.lower() for name in names}
+    fit = {record.family for record in _own_names(names) if {band.lower() for band in record.bands} == lowered}
+    return fit.pop() if len(fit) == 1 else ""
+
+
+def _own_names(names: Sequence[str]) -> list[EmbeddingProduct]:
+    """The records with vectors of this length, none where the names are anybody's."""
+    if all(re.fullmatch(r"(?i)emb(edding)?s?_\d+", name) for name in names):
+        return []
+    return [record for record in all_products().values() if record.dimensions == len(names)]
 
 
 def refuse_mixture(named: Iterable[tuple[str, EmbeddingProduct]], *, source: str) -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from rs05bench.datasets import published
 from rs05bench.datasets.card_check import check_card
-from rs05bench.datasets.card_init import propose, questions, settle
+from rs05bench.datasets.card_init import embedding_remarks, propose, questions, settle
 from rs05bench.datasets.card_writing import write_commented
 from rs05bench.datasets.embedding_table import EmbeddingTable
 from rs05bench.datasets.table_facts import look
@@ -220,3 +220,61 @@ def test_points_of_a_geoparquet_get_the_blocks_that_their_columns_would(tmp_path
     by_columns, by_shapes = (propose(facts, agree(facts), name="t")[0].split_options for facts in (columns, shapes))
     assert by_shapes.block_size_m == by_columns.block_size_m
     assert "block_size_m" in by_shapes.model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("names", "product", "features", "remark"),
+    [
+        ([f"a{i:02d}" for i in range(64)], None, {"alphaearth": ("alphaearth-v1", ["a[0-9][0-9]"])}, ""),
+        ([f"ae_A{i:02d}_2021" for i in range(64)], "alphaearth", {"alphaearth": ("alphaearth-v1", ["ae_A[0-9][0-9]_2021"])}, ""),
+        (
+            [f"A{i:02d}" for i in range(40)],
+            None,
+            {"alphaearth": (None, ["A[0-9][0-9]"])},
+            "40 columns of alphaearth, whose vectors have 64",
+        ),
+        ([f"T{i:03d}" for i in range(128)], None, {"tessera": (None, ["T[0-9][0-9][0-9]"])}, "of which version their names do not tell"),
+        ([f"T{i:03d}" for i in range(128)], "tessera-v1", {"tessera": ("tessera-v1", [])}, ""),
+        (
+            [f"emb_{i}" for i in range(768)],
+            None,
+            {"embedding": (None, ["emb_[0-9]*"])},
+            "--product names it (esd, major-tom, olmoearth-v1-base)",
+        ),
+        ([f"emb_{i}" for i in range(2048)], "mine", {"mine": (None, ["emb_[0-9]*"])}, "--product names it"),
+        ([f"S2_emb{i:02d}_std" for i in range(16)], "mine", {"mine": (None, ["S2_emb[0-9][0-9]_std"])}, ""),
+    ],
+)
+def test_an_embedding_is_found_by_number_whatever_its_columns_are_called(tmp_path, names, product, features, remark):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.uniform(-1, 1, (80, len(names))), columns=names)[rng.permutation(names)]
+    plain = pd.DataFrame(
+        {"state": np.repeat(["a", "b"], 40), "year": 2021, "crop": np.tile(["x", "y"], 40), "AGB": rng.uniform(0, 300, 80)}
+    )
+    pd.concat([plain, frame], axis=1).to_csv(tmp_path / "t.csv", index=False)
+    facts = look(tmp_path / "t.csv")
+    answers = agree(facts, target="crop", groups="state", unit="", **({"product": product} if product else {}))
+    made, _ = propose(facts, answers, name="t")
+    found = {name: (members.product, members.columns) for name, members in made.features.items() if name not in ("raw", "hybrid")}
+    assert found == features
+    assert made.features["raw"].columns == ["AGB"]
+    said = embedding_remarks(facts, answers)
+    assert remark in " ".join(said)
+    assert bool(said) == bool(remark)
+
+
+@pytest.mark.filterwarnings("error")
+def test_wide_years_of_any_product_become_rows(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"T{i:03d}_{year}" for year in (2018, 2019) for i in range(128)]
+    plain = pd.DataFrame({"state": np.repeat(["a", "b"], 20), "crop": np.tile(["x", "y"], 20)})
+    pd.concat([plain, pd.DataFrame(rng.normal(size=(40, 256)), columns=names)], axis=1).to_csv(tmp_path / "t.csv", index=False)
+    facts = look(tmp_path / "t.csv")
+    assert facts.wide_years == [2018, 2019]
+    made, _ = propose(facts, agree(facts, target="crop", product="tessera-v1.1-cam"), name="t")
+    assert made.features["tessera"].product == "tessera-v1.1-cam"
+    read = EmbeddingTable(made, tmp_path)
+    assert len(read) == 80
+    last = read.features("tessera")[1][:, -1]
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert sorted(last) == pytest.approx(sorted([*table["T127_2018"], *table["T127_2019"]]))

@@ -6,18 +6,29 @@ import fnmatch
 import glob
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from rs05bench.embeddings.products import ENCODERS, TableScale, all_products, families, of_columns, product
+from rs05bench.embeddings.products import (
+    ENCODERS,
+    EmbeddingProduct,
+    TableScale,
+    all_products,
+    families,
+    family_of_columns,
+    of_columns,
+    product,
+)
 
 FEWEST = 16
 """Numbered columns of one name from which they are taken for an embedding: fewer are months, bands or dates."""
 
-_NUMBERED = re.compile(r"(?P<stem>.*?[^\d])?(?P<number>\d{1,4})(?P<end>_(?:mean|max|std))?")
-_YEAR = re.compile(r"(?:19|20)\d{2}")
+_STATS = r"mean|max|min|std"
+_YEAR = r"(?:19|20)\d{2}"
+_WITH_END = re.compile(rf"(?P<numbered>.*\d)(?P<end>(?:_(?:{_STATS}|{_YEAR}))+)")
+_NUMBERED = re.compile(r"(?P<stem>(?:.*\D)?)(?P<number>\d{1,4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,72 +38,103 @@ class NumberedColumns:
     Attributes:
         stem: What stands before the number.
         columns: In number order.
-        product: The product they are of, where their names or values tell; empty where they do not.
+        product: The record they are of, or only its family or encoder, where their names or values tell; empty where they do not.
+        end: What stands behind the number: a statistic, a year (`_std`, `_2021`).
     """
 
     stem: str
     columns: tuple[str, ...]
     product: str
+    end: str = ""
 
     @property
     def label(self) -> str:
         """How it is shown: first to last column."""
         return f"{self.columns[0]} .. {self.columns[-1]}"
 
+    @property
+    def year(self) -> int | None:
+        """The year in the columns' names."""
+        found = re.search(_YEAR, self.end)
+        return int(found[0]) if found else None
+
+    @property
+    def pooled(self) -> bool:
+        """Whether they are statistics of vectors and no vectors."""
+        return re.search(_STATS, self.end) is not None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it is open which embedding they are, or which version of one."""
+        if self.product in all_products() or self.pooled:
+            return False
+        return not self.product or any(self.product == record.family for record in all_products().values())
+
+    def undated(self) -> NumberedColumns:
+        """The columns that these become where each year is a row of its own."""
+        end = re.sub(f"_{_YEAR}", "", self.end)
+        return replace(self, columns=tuple(f"{column.removesuffix(self.end)}{end}" for column in self.columns), end=end)
+
     def patterns(self, columns: Sequence[str]) -> list[str]:
         """A glob that takes these columns of a table and no other; the columns themselves where there is none."""
-        numbers = [column[len(self.stem) :] for column in self.columns]
-        wide = {len(number) for number in numbers}
-        shape = "".join("[0-9]" for _ in numbers[0]) if len(wide) == 1 and numbers[0].isdigit() else "[0-9]*"
-        for pattern in (f"{glob.escape(self.stem)}{shape}",):
-            if {column for column in columns if fnmatch.fnmatchcase(column, pattern)} == set(self.columns):
-                return [pattern]
-        return list(self.columns)
+        numbers = [column.removesuffix(self.end)[len(self.stem) :] for column in self.columns]
+        shape = "".join("[0-9]" for _ in numbers[0]) if len({len(number) for number in numbers}) == 1 else "[0-9]*"
+        pattern = f"{glob.escape(self.stem)}{shape}{glob.escape(self.end)}"
+        alone = {column for column in columns if fnmatch.fnmatchcase(column, pattern)} == set(self.columns)
+        return [pattern] if alone else list(self.columns)
 
 
 def find_families(frame: pd.DataFrame, columns: Sequence[str]) -> list[NumberedColumns]:
     """The embeddings among columns, the longest first.
 
     A family is columns with the default product's own names, however few, or at least
-    `FEWEST` numeric columns of one stem numbered without a gap from 0 or 1.
+    `FEWEST` numeric columns of one stem and one end numbered without a gap from 0 or 1.
     """
     found: dict[tuple[str, str], dict[int, str]] = {}
     for column in columns:
-        match = _NUMBERED.fullmatch(column)
-        if match is None or _YEAR.fullmatch(match["number"]) or not pd.api.types.is_numeric_dtype(frame[column].dtype):
-            continue
-        found.setdefault((match["stem"] or "", match["end"] or ""), {})[int(match["number"])] = column
+        ended = _WITH_END.fullmatch(column)
+        numbered, end = (ended["numbered"], ended["end"]) if ended else (column, "")
+        match = _NUMBERED.fullmatch(numbered)
+        if match is not None and pd.api.types.is_numeric_dtype(frame[column].dtype):
+            found.setdefault((match["stem"], end), {})[int(match["number"])] = column
     families: list[NumberedColumns] = []
-    for (stem, _), members in found.items():
+    for (stem, end), members in found.items():
         numbers = sorted(members)
-        bands = all(_is_band(column) for column in members.values())
+        bands = all(_is_band(column.removesuffix(end)) for column in members.values())
         gapless = numbers[0] in (0, 1) and numbers[-1] - numbers[0] == len(numbers) - 1
         if bands or (len(numbers) >= FEWEST and gapless):
-            ordered = tuple(members[number] for number in numbers)
-            families.append(NumberedColumns(stem, ordered, _product(stem, frame[list(ordered)])))
+            family = NumberedColumns(stem, tuple(members[number] for number in numbers), "", end)
+            families.append(replace(family, product=_product(family, frame[list(family.columns)])))
     return sorted(families, key=lambda family: -len(family.columns))
 
 
-def _product(stem: str, values: pd.DataFrame) -> str:
+def only_record(family: str, size: int) -> EmbeddingProduct | None:
+    """The record of a family, or of a record's own name, where one alone has vectors of this length."""
+    records = all_products().values()
+    fit = [record for record in records if family in (record.name, record.family) and record.dimensions in (None, size)]
+    return fit[0] if len(fit) == 1 else None
+
+
+def _product(family: NumberedColumns, values: pd.DataFrame) -> str:
     """By name, or by values that only a product's bytes decode to."""
-    known = of_columns(list(map(str, values.columns)))
-    if known is not None:
-        return known.family
-    word = stem.lower().strip("_-. ")
-    for name in sorted({*families(), *ENCODERS}):
-        if name in word:
-            return name
-    if all(_is_band(str(column)) for column in values.columns):
-        return product().family
-    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    for record in all_products().values():
-        if isinstance(record.scale, TableScale) and record.dimensions == values.shape[1] and _decoded_bytes(numbers, record.scale):
-            return record.family
-    return ""
+    plain, size = [column.removesuffix(family.end) for column in family.columns], len(family.columns)
+    if (known := of_columns(plain)) is not None:
+        return known.family if family.pooled else known.name
+    word = family.stem.lower().strip("_-. ")
+    named = next((name for name in sorted({*families(), *ENCODERS}) if name in word), "") or family_of_columns(plain)
+    if not named and all(map(_is_band, plain)):
+        named = product().family
+    if not named:
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        lattices = [(record, record.scale) for record in all_products().values() if isinstance(record.scale, TableScale)]
+        fit = (record.family for record, scale in lattices if record.dimensions == size and _decoded_bytes(numbers, scale))
+        named = next(fit, "")
+    record = only_record(named, size) if named and not family.pooled else None
+    return record.name if record is not None else named
 
 
 def _is_band(column: str) -> bool:
-    return re.sub(r"_(?:mean|max|min|std)$", "", column) in product().bands
+    return column in product().bands
 
 
 def _decoded_bytes(values: np.ndarray, scale: TableScale) -> bool:

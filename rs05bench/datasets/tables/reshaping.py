@@ -45,11 +45,8 @@ def melt_years(frame: pd.DataFrame, card: TaskCard) -> pd.DataFrame:
     kept = [column for column in frame.columns if column not in moved]
     parts: list[pd.DataFrame] = []
     for year in sorted({year for years in wide.values() for year in years}):
-        part = frame[kept].copy()
-        part[list(wide)] = pd.DataFrame(
-            {stem: frame[years[year]] if year in years else None for stem, years in wide.items()}, index=frame.index
-        )
-        part[card.year] = year
+        values = {stem: frame[years[year]] if year in years else None for stem, years in wide.items()}
+        part = pd.concat([frame[kept], pd.DataFrame({**values, card.year: year}, index=frame.index)], axis=1)
         if ROW_COLUMN in part:
             part[ROW_COLUMN] = part[ROW_COLUMN].astype(str) + f"_{year}"
         parts.append(part[part[list(wide)].notna().any(axis=1)])
