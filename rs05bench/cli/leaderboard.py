@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from rs05bench.protocol.submission.verdict import Verdict
 
 Board = Annotated[Path, typer.Option("--board", help="The leaderboard's folder.")]
+Published = Annotated[
+    Path | None,
+    typer.Option("--board", help="The leaderboard's folder; default ./leaderboard, else what came with the package.", show_default=False),
+]
 FoundFlags = Annotated[list[str] | None, typer.Option("--flag", help='What a reviewer found about a flag: KEY="words"; repeat it.')]
 DataOfTasks = Annotated[list[str] | None, typer.Option("--data", help="Data of a task: TASK=DIR; repeat it.")]
 hub = typer.Typer(help="Manifests, label packs and results on the Hugging Face Hub.", no_args_is_help=True, rich_markup_mode=None)
@@ -44,7 +48,7 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     folder: Annotated[Path, typer.Argument(help="A submission's folder, or one on the board, whose predictions are fetched.")],
-    board: Board = Path("leaderboard"),
+    board: Published = None,
     truth: Annotated[Path | None, typer.Option("--truth", help="Folder of the frozen labels (leaderboard truth).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File for the verdict as JSON.")] = None,
     sealed: Annotated[Path | None, typer.Option("--round", help="Sealed round (YAML) that it must be registered in.")] = None,
@@ -54,10 +58,11 @@ def verify(
     from rs05bench.experiment.entries import opened_submission
     from rs05bench.protocol.atomic import write_text
     from rs05bench.protocol.submission import Round, check_sealed, verify_submission
+    from rs05bench.protocol.submission.board import published_board
 
-    others = board / "submissions" if board.is_dir() else None
+    place = published_board(board)
     with opened_submission(folder) as (files, record):
-        verdict = verify_submission(files, board, truth=truth, others=others, record=None if files == folder else record)
+        verdict = verify_submission(files, place, truth=truth, others=place / "submissions", record=None if files == folder else record)
     if sealed is not None:
         faults = check_sealed(Round.load(sealed), verdict)
         if faults:
@@ -206,12 +211,13 @@ def truth(
     task: Annotated[str, typer.Argument(help="Task on the board.")],
     data: Annotated[Path, typer.Option("--data", help="The task's data.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of frozen labels; several tasks may share it.")],
-    board: Board = Path("leaderboard"),
+    board: Published = None,
 ) -> None:
     """Write the frozen labels of a task, its card and manifests, for --truth; no sweep is needed."""
     from rs05bench.experiment.entries import write_truth
+    from rs05bench.protocol.submission.board import published_board
 
-    typer.echo(f"{write_truth(board, task, data, out)}: for --truth")
+    typer.echo(f"{write_truth(published_board(board), task, data, out)}: for --truth")
 
 
 def build(
@@ -227,20 +233,22 @@ def build(
 def template(
     task: Annotated[str, typer.Argument(help="Task on the board.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
-    board: Board = Path("leaderboard"),
+    board: Published = None,
     data: Annotated[Path | None, typer.Option("--data", help="The task's data; needed for budgets drawn by label (per-class).")] = None,
 ) -> None:
     """Write an empty submission: what to fill in, every row to predict, and the labels each budget shows."""
     from rs05bench.experiment.entries import frozen_task, labels_of
     from rs05bench.protocol.submission.board import Board as BoardRecord
+    from rs05bench.protocol.submission.board import published_board
     from rs05bench.protocol.submission.make import template as write
 
-    opened = frozen_task(board, task)
+    place = published_board(board)
+    opened = frozen_task(place, task)
     labels = None if data is None else labels_of(opened.card, data)
-    seeds = BoardRecord.load(board).least_seeds
+    seeds = BoardRecord.load(place).least_seeds
     write(opened.task, opened.card, opened.manifests, out, seeds=seeds, labels=labels)
     typer.echo(f"{out}: fill in submission.yaml and predictions.parquet; labels.parquet holds what each budget shows")
-    typer.echo(f"Next: rs05bench submit check {out} --board {board}")
+    typer.echo(f"Next: rs05bench submit check {out}{_named(board)}")
 
 
 def model_card(
@@ -274,12 +282,13 @@ def make(
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("submission"),
     model: Annotated[str | None, typer.Option("--model", help="Which model; needed where the sweep holds several.")] = None,
     tasks: Annotated[str | None, typer.Option("--tasks", help="Only these tasks, separated by commas.")] = None,
-    board: Board = Path("leaderboard"),
+    board: Published = None,
 ) -> None:
     """Write a submission from the results of a sweep."""
     from rs05bench.errors import DataError
     from rs05bench.experiment.store import ResultStore
     from rs05bench.protocol.submission.board import Board as BoardRecord
+    from rs05bench.protocol.submission.board import published_board
     from rs05bench.protocol.submission.make import make_submission, read_card
 
     if not (runs / "cells").is_dir():
@@ -291,19 +300,20 @@ def make(
         for result in store.results()
         if (model is None or model in (result.cell.model, result.model.name)) and (wanted is None or result.cell.task in wanted)
     ]
-    written = make_submission(cells, read_card(card), BoardRecord.load(board), out, costs=store.costs())
-    typer.echo(f"{written}: now check it: rs05bench submit check {written} --board {board}")
+    written = make_submission(cells, read_card(card), BoardRecord.load(published_board(board)), out, costs=store.costs())
+    typer.echo(f"{written}: now check it: rs05bench submit check {written}{_named(board)}")
 
 
 def check(
     folder: Annotated[Path, typer.Argument(help="Folder with submission.yaml and predictions.parquet.")],
-    board: Board = Path("leaderboard"),
+    board: Published = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """List every fault of a submission at once; needs no labels. Exits 1 where there is one."""
     from rs05bench.protocol.submission import check_submission
+    from rs05bench.protocol.submission.board import published_board
 
-    verdict = check_submission(folder, board)
+    verdict = check_submission(folder, published_board(board))
     show(verdict, as_json=as_json)
     if not verdict.ok:
         raise typer.Exit(1)
@@ -321,6 +331,10 @@ def pin(
     typer.echo(f"{folder / 'submission.yaml'}: {made.address} {made.revision or ''} sha256 {made.sha256}")
 
 
+def _named(board: Path | None) -> str:
+    return f" --board {board}" if board is not None else ""
+
+
 def show(verdict: Verdict, *, as_json: bool) -> None:
     """Prints a verdict."""
     if as_json:
@@ -332,8 +346,24 @@ def show(verdict: Verdict, *, as_json: bool) -> None:
     for head, lines in (("fault", verdict.faults), ("flag", [flag.sentence for flag in verdict.flags]), ("note", verdict.notes)):
         for line in lines:
             typer.echo(f"{head:<6}  {line}")
+    for family in verdict.families:
+        parts = [f"{words} {_mean(family.groups[role].scores)}" for role, words in _ROLES.items() if role in family.groups]
+        if parts:
+            typer.echo(
+                f"score   {'/'.join(family.key)}: {', '.join(parts)} (mean of {len(next(iter(family.groups.values())).groups)} groups)"
+            )
     if verdict.simulated:
         typer.echo("note    simulated results never rank")
+
+
+_ROLES = {"test_ood": "held out", "test_id": "in-domain"}
+
+
+def _mean(by_group: list[list[float | None]]) -> str:
+    """Mean over groups of the mean over seeds, as the board shows it."""
+    inside = [[value for value in seeds if value is not None] for seeds in by_group]
+    means = [sum(seeds) / len(seeds) for seeds in inside if seeds]
+    return f"{sum(means) / len(means):.3f}" if means else "not defined"
 
 
 @hub.command("push")

@@ -24,16 +24,15 @@ from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.safe_paths import inside
 from rs05bench.protocol.shipped import shipped_index, shipped_manifests, shipped_path
 from rs05bench.protocol.splits import Split
-from rs05bench.protocol.submission.board import Board, BoardTask
+from rs05bench.protocol.submission.board import Board, BoardTask, published_board
 from rs05bench.protocol.submission.folder import RECORD, TABLE
 from rs05bench.protocol.submission.make import budget_labels, make_submission
 from rs05bench.protocol.submission.schema import Pin
 from rs05bench.protocol.submission.shelf import record_rerun
-from rs05bench.protocol.submission.standing import Ran, Standing, read_verdict
+from rs05bench.protocol.submission.standing import MACHINE, Ran, Standing, read_verdict
 from rs05bench.protocol.submission.truth import Truth, available
 
 PACKAGE = "rs05bench"
-MACHINE = "machine"
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,9 @@ def frozen_task(board: str | Path, name: str) -> FrozenTask:
 
 
 def _card(task: BoardTask, folder: Path) -> TaskCard:
-    for path in (folder / "cards" / f"{task.task}.yaml", *(root / task.card_file for root in (folder, folder.parent) if task.card_file)):
+    roots = [folder, folder.parent, *((own := published_board()), own.parent)]
+    places = [root / "cards" / f"{task.task}.yaml" for root in roots] + [root / task.card_file for root in roots if task.card_file]
+    for path in places:
         if path.is_file() and (card := TaskCard.load(path)).digest == task.card:
             return card
     raise DataError(f"no card with the digest {task.card[:12]}…", source=folder, remedy=f"The board names {task.card_file or 'no file'}.")

@@ -20,12 +20,13 @@ from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
 from rs05bench.protocol import TaskCard, draw_budget
-from rs05bench.protocol.submission.board import Board
+from rs05bench.protocol.submission.board import Board, published_board
 from rs05bench.protocol.submission.faults import Faults
 from rs05bench.protocol.submission.folder import read_record
 from rs05bench.protocol.submission.make import make_submission, pin
 from rs05bench.protocol.submission.shelf import add_submission, freeze_runs
 from rs05bench.protocol.submission.verify import verify_submission
+from rs05bench.report.site import read_leaderboard
 from tests.datasets.servers import Server
 from tests.hub.server import serve
 from tests.hub.test_hub import loopback
@@ -152,6 +153,17 @@ def test_the_template_is_written_from_the_board_alone(task, tmp_path):
     assert "what the template asks for" in done.output
 
 
+def test_the_board_comes_with_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    board = published_board()
+    assert {task.task for task in Board.load(board).tasks} >= {"aef-landcover", "carbonflux"}
+    alone = shutil.copytree(board, tmp_path / "alone", ignore=shutil.ignore_patterns("cards", "submissions"))
+    assert frozen_task(alone, "carbonflux").card.digest == Board.load(board).task("carbonflux").card  # its card is the package's
+    shutil.copytree(alone, tmp_path / "leaderboard")
+    assert published_board() == Path("leaderboard")
+    assert published_board(tmp_path / "nowhere") == tmp_path / "nowhere"
+
+
 def test_an_unknown_task_is_refused_with_those_there_are(task):
     with pytest.raises(DataError, match="there are: points"):
         frozen_task(task / "board", "crops")
@@ -170,6 +182,10 @@ def test_a_baseline_is_run_again_and_compared(task, tmp_path):
     assert standing.level == "reproduced"
     assert standing.rerun.by == "machine"
     assert standing.rerun.identical == standing.rerun.cells
+    (table,) = read_leaderboard(board).tables
+    points = table.rows[0].points
+    assert all(point.measured for point in points.values())  # the site shows what this machine measured
+    assert {budget: point.cost.fit_s for budget, point in points.items()} == {cost.budget: cost.fit_s for cost in standing.rerun.costs}
 
 
 def test_a_folder_on_the_board_has_the_name_of_its_slug(tmp_path):

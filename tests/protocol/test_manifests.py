@@ -16,6 +16,7 @@ import rs05bench
 from rs05bench.datasets.published import PUBLISHED, published
 from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol.audit import audit_manifest
+from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.geodesy import nearest_place
 from rs05bench.protocol.manifest import (
     SplitManifest,
@@ -26,6 +27,7 @@ from rs05bench.protocol.manifest import (
 )
 from rs05bench.protocol.manifest_diff import diff_manifests
 from rs05bench.protocol.shipped import newest_version, shipped_index, shipped_manifests
+from rs05bench.protocol.submission.board import Board
 
 SHIPPED = shipped_manifests()
 FACTS = {"unit_id", "lon", "lat", "place", "year", "time"}
@@ -74,7 +76,6 @@ def test_every_promised_manifest_is_there():
 def test_every_split_of_the_simulated_tables_is_there():
     from rs05bench.datasets.simulated import TASKS
     from rs05bench.datasets.simulated.export import card_text
-    from rs05bench.protocol.card import TaskCard
 
     for task in TASKS:
         import yaml
@@ -130,6 +131,11 @@ def test_the_wheel_holds_the_index_and_three_small_manifests_and_a_source_distri
     assert root / "rs05bench/protocol/manifests/hls-burn-scars/leave-state-out@v1.parquet" in in_wheel
     assert sum(path.stat().st_size for path in in_wheel) < 250_000
     assert len([path for path in held(source) if "@v" in path.name]) == 3 * len(SHIPPED)
+    shipped = builder(str(root)).config.get_force_include()
+    assert all(Path(path).exists() for path in shipped)
+    cards = {Path(place).stem: Path(path) for path, place in shipped.items() if "/cards/" in place}
+    board = Board.load(root / "leaderboard")
+    assert {name: TaskCard.load(path).digest for name, path in cards.items()} == {task.task: task.card for task in board.tasks}
 
 
 def test_an_official_split_that_leaks_can_never_be_a_main_result():

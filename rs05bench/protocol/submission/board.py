@@ -27,6 +27,7 @@ from rs05bench.protocol.strict_record import Record
 LEAST_SEEDS = 5
 SIMULATED = "-simulated"
 """How the name of a simulated task ends on the board."""
+_PACKAGE = Path(__file__).parents[2]
 
 
 class BoardFold(Record):
@@ -163,6 +164,17 @@ class Board(Record):
         more = {"splits": there.splits | task.splits, "card_file": task.card_file or there.card_file}
         merged = there.model_copy(update=more | ({"labels": task.labels} if revealed else {}))
         return self.model_copy(update={"tasks": [merged if known is there else known for known in self.tasks]})
+
+
+def published_board(asked: str | Path | None = None) -> Path:
+    """The folder that tasks, manifests and cards are read from.
+
+    Args:
+        asked: The folder; None takes `./leaderboard` or, where there is none, what came with the package: `rs05bench/board` of a wheel,
+            `leaderboard` of a checkout.
+    """
+    places = (Path("leaderboard"), _PACKAGE / "board", _PACKAGE.parent / "leaderboard")
+    return Path(asked) if asked is not None else next((place for place in places if (place / "tasks.yaml").is_file()), places[0])
 
 
 def units_digest(units: pd.Series, roles: pd.Series) -> str:

@@ -100,7 +100,7 @@ def _read_cell(
     except HostileError as error:
         faults.add(str(error))
     except BenchError as error:
-        faults.add(f"{name}: {str(error).replace(str(opened.root), '').lstrip('/')}")
+        faults.add(str(error).replace(str(opened.root), "").lstrip("/"), name)
     return None
 
 
@@ -139,30 +139,29 @@ def _read_units(rows: pd.DataFrame, name: CellName, task: BoardTask, faults: Fau
     given = [column for column in rows.columns if column not in ("unit_id", "role", "map") and rows[column].notna().any()]
     ends = [column for column in ("lower", "upper") if classes is None and column in given]
     if missing := [column for column in wanted if column not in given]:
-        faults.add(f"{name}: columns {missing[:5]} are missing or empty")
+        faults.add(f"columns {missing[:5]} are missing or empty", name)
         return None
     if extra := sorted(set(given) - set(wanted) - set(ends)):
-        faults.add(f"{name}: columns {extra[:5]} are filled, and {task.task} has none of that name")
+        faults.add(f"columns {extra[:5]} are filled, and {task.task} has none of that name", name)
     if len(ends) == 1:
-        faults.add(f"{name}: an interval needs both columns, lower and upper")
+        faults.add("an interval needs both columns, lower and upper", name)
         return None
     frame = rows[["unit_id", "role", *wanted, *ends]].reset_index(drop=True)
     numbers = frame[[*wanted, *ends]].to_numpy(dtype=np.float64)
     bad = ~np.isfinite(numbers).all(axis=1)
     if bad.any():
-        faults.add(f"{name}: {int(bad.sum())} predictions are missing or not finite, first unit {shown(frame['unit_id'][bad].iloc[0])}")
+        faults.add(f"{int(bad.sum())} predictions are missing or not finite, first unit {shown(frame['unit_id'][bad].iloc[0])}", name)
         return None
     if ends and (numbers[:, 1] > numbers[:, 2]).any():
-        faults.add(f"{name}: {int((numbers[:, 1] > numbers[:, 2]).sum())} intervals end before they begin (lower > upper)")
+        faults.add(f"{int((numbers[:, 1] > numbers[:, 2]).sum())} intervals end before they begin (lower > upper)", name)
         return None
     if classes and len(numbers):
         low, high, off = numbers.min(), numbers.max(), np.abs(numbers.sum(axis=1) - 1).max()
         if low < -1e-6 or high > 1 + 1e-3 or off > 4e-3:
             hint = " (they look like percent: divide by 100)" if 1.5 < high <= 100 else " (they look like bytes: divide by 255)"
-            faults.add(
-                f"{name}: must hold probabilities from 0 to 1 that sum to 1; found {low:.4g} to {high:.4g}, sums off by {off:.3g}"
-                f"{hint if 1.5 < high <= 255 else ''}"
-            )
+            outside = low < -1e-6 or high > 1 + 1e-3
+            found = f"{low:.2g} to {high:.2g}" if outside else f"sums off by {off:.1g}"
+            faults.add(f"must hold probabilities from 0 to 1 that sum to 1; found {found}{hint if 1.5 < high <= 255 else ''}", name)
             return None
         # Half precision may be off by a thousandth, and the scorer's own check is narrower; exact rows stay as they were sent.
         sums = numbers.sum(axis=1, keepdims=True)
@@ -184,21 +183,21 @@ def _read_maps(
 ) -> ReadCell | None:
     classes = task.classes or []
     if "map" not in rows:
-        faults.add(f"{name}: column map is missing (path of each map under {MAPS}/)")
+        faults.add(f"column map is missing (path of each map under {MAPS}/)", name)
         return None
     before = faults.count
     frame = rows[["unit_id", "role", "map"]].rename(columns={"map": "file"}).reset_index(drop=True)
     places: dict[str, ChipPlace] = {}
     for unit, file in zip(frame["unit_id"], frame["file"], strict=True):
         if file not in opened.files or not file.startswith(f"{MAPS}/"):
-            faults.add(f"{name}: the map {shown(file)} of chip {shown(unit)} is not in the submission")
+            faults.add(f"the map {shown(file)} of chip {shown(unit)} is not in the submission", name)
             continue
         try:
             places[unit] = check_chip(opened.root / file, len(classes), limits, file)
         except HostileError as error:
             faults.add(str(error))
     if frame["file"].duplicated().any():
-        faults.add(f"{name}: the map {shown(frame.loc[frame['file'].duplicated(), 'file'].iloc[0])} stands for two chips")
+        faults.add(f"the map {shown(frame.loc[frame['file'].duplicated(), 'file'].iloc[0])} stands for two chips", name)
     kept = None
     if len(classes) > 2:
         keys = zip(frame["unit_id"], frame["role"], strict=True)
@@ -231,10 +230,10 @@ def _samples_of(
     frame = samples.loc[here, ["unit_id", "role", "pixel", *values]].reset_index(drop=True)
     p = frame[values].to_numpy(dtype=np.float64)
     if not np.isfinite(p).all() or (p.size and (p.min() < -1e-6 or p.max() > 1.001 or np.abs(p.sum(axis=1) - 1).max() > 0.01)):
-        faults.add(f"{SAMPLES}: {name}: must hold probabilities from 0 to 1 that sum to 1")
+        faults.add(f"{SAMPLES}: must hold probabilities from 0 to 1 that sum to 1", name)
         return None
     if frame.duplicated(["unit_id", "role", "pixel"]).any():
-        faults.add(f"{SAMPLES}: {name}: a pixel of a chip occurs twice")
+        faults.add(f"{SAMPLES}: a pixel of a chip occurs twice", name)
         return None
     # Calibration is judged at these pixels: whoever chose them could choose the easy ones.
     there = {key: part.to_numpy() for key, part in frame.groupby(["unit_id", "role"])["pixel"]} if len(frame) else {}
@@ -245,8 +244,9 @@ def _samples_of(
     )
     if wrong:
         faults.add(
-            f"{SAMPLES}: {name}: holds other pixels of chip {shown(wrong[0][0])} than the {SAMPLE_PIXELS:,} that are asked for "
-            "(drawn by a hash of the chip's name, docs/submission_format.md)"
+            f"{SAMPLES}: holds other pixels of chip {shown(wrong[0][0])} than the {SAMPLE_PIXELS:,} that are asked for "
+            "(drawn by a hash of the chip's name, docs/submission_format.md)",
+            name,
         )
         return None
     return frame
@@ -261,17 +261,17 @@ def _kept_pixels(unit: str, rows: int, columns: int) -> NDArray[np.int64]:
 def _check_units(frame: pd.DataFrame, name: CellName, task: BoardTask, faults: Faults) -> None:
     odd = sorted(set(frame["role"]) - set(TEST_ROLES))
     if odd:
-        faults.add(f"{name}: role {shown(odd[0])} is not asked for; roles are test_id and test_ood")
+        faults.add(f"role {shown(odd[0])} is not asked for; roles are test_id and test_ood", name)
     twice = frame.duplicated(["unit_id", "role"])
     if twice.any():
-        faults.add(f"{name}: unit {shown(frame['unit_id'][twice].iloc[0])} occurs twice in one role")
+        faults.add(f"unit {shown(frame['unit_id'][twice].iloc[0])} occurs twice in one role", name)
     expected = task.splits[name.split].folds.get(name.fold)
     if expected is None or odd or twice.any():
         return
     if len(frame) != expected.units:
-        faults.add(f"{name}: predicts {len(frame):,} units, and the fold has {expected.units:,} test units")
+        faults.add(f"predicts {len(frame):,} units, and the fold has {expected.units:,} test units", name)
     elif units_digest(frame["unit_id"], frame["role"]) != expected.digest:
-        faults.add(f"{name}: predicts as many units as the fold tests, but not the same ones under the same roles")
+        faults.add("predicts as many units as the fold tests, but not the same ones under the same roles", name)
 
 
 def check_completeness(cells: Iterable[CellName], board: Board, faults: Faults) -> list[str]:

@@ -13,31 +13,42 @@ class HostileError(Exception):
 
 @dataclass(slots=True)
 class Faults:
-    """A list of sentences that stops growing where nobody would read on.
+    """Sentences, each with the cells it holds for; the list stops growing where nobody would read on.
 
     Attributes:
-        told: The sentences.
+        told: Sentence -> the cells it was found in, in order; empty where it is not about a cell.
         count: How many there were in all.
     """
 
-    told: list[str] = field(default_factory=list)
+    told: dict[str, list[str]] = field(default_factory=dict)
     count: int = 0
 
-    def add(self, sentence: str) -> None:
-        """Keeps a fault; the same sentence is kept once."""
+    def add(self, sentence: str, cell: object = None) -> None:
+        """Keeps a fault; the same sentence is kept once, with all its cells."""
+        where = [] if cell is None else [str(cell)]
         if sentence in self.told:
+            new = [name for name in where if name not in self.told[sentence][-1:]]
+            self.told[sentence] += new
+            self.count += len(new)
             return
         self.count += 1
         if len(self.told) < MOST_FAULTS:
-            self.told.append(sentence)
+            self.told[sentence] = where
 
     def __bool__(self) -> bool:
         return self.count > 0
 
     def sentences(self) -> list[str]:
         """The sentences, with a last one where more were found."""
-        more = self.count - len(self.told)
-        return [*self.told, f"and {more} more faults"] if more else list(self.told)
+        found = [_in_cells(sentence, cells) for sentence, cells in self.told.items()]
+        more = self.count - sum(max(1, len(cells)) for cells in self.told.values())
+        return [*found, f"and {more} more faults"] if more else found
+
+
+def _in_cells(sentence: str, cells: list[str]) -> str:
+    if len(cells) < 2:
+        return f"{cells[0]}: {sentence}" if cells else sentence
+    return f"{cells[0]} and {len(cells) - 1} more cells: {sentence}"
 
 
 def shown(text: object, limit: int = 80) -> str:

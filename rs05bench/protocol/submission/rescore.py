@@ -62,7 +62,7 @@ class Rescorer:
         try:
             return self.scorer(cell).score(cell.predictions) if self._lie_right(cell) else None
         except BenchError as error:
-            self.faults.add(f"{cell.name}: cannot be scored: {error}")
+            self.faults.add(f"cannot be scored: {error}", cell.name)
             return None
 
     def _lie_right(self, cell: ReadCell) -> bool:
@@ -71,7 +71,7 @@ class Rescorer:
         if wrong:
             unit, why = wrong[0]
             self.faults.add(
-                f"{cell.name}: {len(wrong)} of {len(cell.places)} chips do not lie where their masks do, e.g. {shown(unit)}: {why}"
+                f"{len(wrong)} of {len(cell.places)} chips do not lie where their masks do, e.g. {shown(unit)}: {why}", cell.name
             )
         return not wrong
 
@@ -87,7 +87,7 @@ class Rescorer:
         try:
             return draw_budget(card, manifest, name.fold, name.budget, name.seed, labels, split=name.split)
         except BenchError as error:
-            self.faults.add(f"{name}: its budget cannot be drawn: {error}")
+            self.faults.add(f"its budget cannot be drawn: {error}", name)
             return None
 
 

@@ -23,6 +23,7 @@ from rs05bench.protocol.strict_record import Record
 from rs05bench.protocol.submission.board import Board
 from rs05bench.protocol.submission.faults import Faults
 from rs05bench.protocol.submission.folder import RECORD, read_record, submission_digest
+from rs05bench.protocol.submission.schema import CostRecord
 from rs05bench.protocol.submission.verdict import CellFamily, Track, Verdict
 
 Level = Literal["self-reported", "rescored", "reproduced", "verified"]
@@ -54,6 +55,10 @@ class Compared(Record):
     same: bool
 
 
+MACHINE = "machine"
+"""Who ran a submission again, where `leaderboard reproduce` did by itself."""
+
+
 class Rerun(Record):
     """A rerun.
 
@@ -66,6 +71,7 @@ class Rerun(Record):
         cells: Cells compared.
         code: Commit or address of the code that was run.
         compared: What was compared.
+        costs: What it cost, where the machine ran it: one command measures all models of the package alike.
     """
 
     by: str
@@ -76,6 +82,7 @@ class Rerun(Record):
     cells: int = 0
     code: str
     compared: list[Compared] = Field(min_length=1)
+    costs: list[CostRecord] = Field(default_factory=list)
 
     @property
     def same(self) -> bool:
@@ -226,6 +233,7 @@ def reproduce(
         cells=_cells(verdict),
         code=ran.code,
         compared=compared,
+        costs=rerun.submission.costs if ran.by == MACHINE else [],
     )
     level: Level = "reproduced" if record.same else standing.level
     return standing.model_copy(update={"rerun": record, "level": level, "reviewed_flags": reviewed, "sign_off": None})

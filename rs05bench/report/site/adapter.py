@@ -20,7 +20,7 @@ from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.pooling import Pool
-from rs05bench.protocol.result import Cell, Cost, ModelCard, Result, Stratum
+from rs05bench.protocol.result import Cell, ModelCard, Result, Stratum
 from rs05bench.protocol.shipped import shipped_manifests
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import Board, BoardSplit, BoardTask
@@ -99,14 +99,16 @@ def _rows(verdict: Verdict, standing: Standing, tables: Sequence[BoardTable]) ->
     submission = verdict.submission
     assert submission is not None
     families = {family.key: family for family in verdict.families}
-    costs = {cost.key: cost.cost() for cost in submission.costs}
+    reported = {cost.key: cost.cost() for cost in submission.costs}
+    measured = {cost.key: cost.cost() for cost in standing.rerun.costs} if standing.rerun is not None else {}
     model = submission.model.card()
     for table in tables:
         points = {}
         for budget in table.budgets:
             key = (table.task, table.target, table.split, budget)
             if key in families:
-                points[budget] = _point(model, table, families[key], costs.get(key))
+                cost = {"cost": measured.get(key) or reported.get(key), "measured": key in measured}
+                points[budget] = _point(model, table, families[key]).model_copy(update=cost)
         if points:
             yield table.key, Row(slug=verdict.slug, points=points, barred=sentence(_barred(table, verdict, standing)))
 
@@ -115,7 +117,7 @@ def _barred(table: BoardTable, verdict: Verdict, standing: Standing) -> str:
     return ranks(standing, verdict, f"{table.task}/{table.target}/{table.split}") or ""
 
 
-def _point(model: ModelCard, table: BoardTable, family: CellFamily, cost: Cost | None) -> BoardPoint:
+def _point(model: ModelCard, table: BoardTable, family: CellFamily) -> BoardPoint:
     metric = table.metric
     results = _as_results(model, table, family)
     pool = Pool.of(results)
@@ -133,7 +135,6 @@ def _point(model: ModelCard, table: BoardTable, family: CellFamily, cost: Cost |
         home=Spread.of(home.estimate, len(family.seeds)) if home else None,
         drop=Spread.of(drop.drop, len(family.seeds)) if drop else None,
         calibration=found[0] if found else None,
-        cost=cost,
         by_fold=means,
         by_group={plain(group): value for group, value in ood.estimate.points.items() if np.isfinite(value)} if ood else {},
         drops={plain(entry.group): entry.drop for entry in drop.groups if np.isfinite(entry.drop)} if drop else {},
@@ -198,7 +199,7 @@ def _entry(verdict: Verdict, standing: Standing) -> Entry:
         submitted=str(sent.submitted),
         overlap=plain(sent.overlap),
         licence=plain(sent.licence),
-        code=link(sent.code),
+        code="the package rs05bench" if sent.code == "rs05bench" else link(sent.code),
         weights=link(sent.weights),
         hardware=[_machine(machine) for machine in sent.hardware],
         environment={

@@ -58,8 +58,9 @@ _COLUMNS: dict[str, str] = {
     "title": "text", "authors": "text", "open_weights": "bool", "standing": "text", "simulated": "bool", "budget": "text",
     "labels": "number", "metric": "text",
     **{f"{name}_{track}": "number" for track in TRACKS for name in ("rank", "rank_low", "rank_high")},
-    **{f"{name}{end}": "number" for name in ("ood", "home", "drop") for end in ("", "_low", "_high")},
-    "calibration": "number", "groups": "number", "seeds": "number", "missing": "text",
+    **{f"{name}{end}": "number" for name in ("ood", "home", "drop")
+       for end in ("", "_low", "_high", "_median", "_median_low", "_median_high")},
+    "calibration": "number", "groups": "number", "seeds": "number", "missing": "text", "cost_measured": "bool",
     **dict.fromkeys(_COSTS, "number"), "hardware": "text", "digest": "text",
 }  # fmt: skip
 
@@ -86,6 +87,7 @@ def _cell(table: BoardTable, row: Row, entry: Entry, budget: str, ranks: Ranks) 
         "groups": point.ood.groups if point.ood else None,
         "seeds": point.ood.seeds if point.ood else None,
         "missing": point.missing,
+        "cost_measured": point.measured,
         "digest": entry.digests.get("submission", ""),
     }
     for track in TRACKS:

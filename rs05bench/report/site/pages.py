@@ -126,6 +126,7 @@ def _line(budget: str, point: BoardPoint | None, ranks: Ranks, slug: str) -> lis
         return [budget_words(budget), *[MISSING] * 10]
     cost = point.cost
     memory = (cost.peak_device_memory_mb or cost.peak_memory_mb) if cost else None
+    machine = (cost.hardware if cost else None) or MISSING
     return [
         budget_words(budget),
         f"{point.labels:,.0f}" if point.labels else MISSING,
@@ -136,8 +137,8 @@ def _line(budget: str, point: BoardPoint | None, ranks: Ranks, slug: str) -> lis
         score(point.calibration),
         seconds(cost.fit_s) if cost and cost.fit_s is not None else MISSING,
         seconds(cost.predict_s_per_1000) if cost and cost.predict_s_per_1000 is not None else MISSING,
-        f"{memory:,.0f} MiB" if memory else MISSING,
-        (cost.hardware or MISSING) if cost else MISSING,
+        MISSING if memory is None else f"{memory:,.0f} MiB" if memory >= 1 else "under 1 MiB",
+        machine if point.measured or cost is None else f"{machine}, as reported",
     ]
 
 

@@ -54,7 +54,9 @@ def table_figures(table: BoardTable, board: Leaderboard, budget: str) -> list[Fi
     found = [Figure("curves", "Few-shot curves", caption, _curves(frame, models, table.metric), frame, height=300, models=models)]
     costs = _costs(table, board, budget)
     if len(costs) > 1:
-        words = f"{metric} {where} against the time to fit, as reported on different machines. On the line nobody is cheaper and better."
+        machine = costs["hardware"].iloc[0] if costs["measured"].all() else ""
+        said = f"measured by one command on one machine ({machine})" if machine else "as reported on different machines"
+        words = f"{metric} {where} against the time to fit, {said}. On the line nobody is cheaper and better."
         found.append(Figure("frontier", "What the score costs", words, [figures.cost_panel(costs, table.metric)], costs, height=340))
     return found
 
@@ -106,10 +108,14 @@ def _costs(table: BoardTable, board: Leaderboard, budget: str) -> pd.DataFrame:
     for row in table.rows:
         point, model = row.points.get(budget), board.entries[row.slug].model
         if point is not None and point.ood is not None and point.cost is not None and point.cost.fit_s:
-            rows.append({"model": model.name, "tier": model.tier, "fit_s": point.cost.fit_s, **_ends(point.ood)})
+            origin = {"hardware": point.cost.hardware, "measured": point.measured}
+            rows.append({"model": model.name, "tier": model.tier, "fit_s": point.cost.fit_s, **_ends(point.ood), **origin})
     frame = pd.DataFrame(rows).drop_duplicates("model") if rows else pd.DataFrame()
     if frame.empty:
         return frame
+    # Times of one machine and one command can be compared; those that others report are drawn only where there are no such times.
+    alike = frame[frame["measured"] & (frame["hardware"] == frame.loc[frame["measured"], "hardware"].mode().get(0))]
+    frame = alike if len(alike) > 1 else frame
     frame = frame.sort_values("fit_s", kind="stable").reset_index(drop=True)
     best = pd.Series([goodness(value) for value in frame["value"]]).cummax()
     return frame.assign(frontier=best.diff().fillna(1.0) > 0)

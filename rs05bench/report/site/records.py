@@ -58,7 +58,8 @@ class BoardPoint(FrozenRecord):
         home: Main metric on `test_id`.
         drop: How much worse on the same ground with it held out; positive is worse.
         calibration: ECE, or coverage of 90 % intervals for a regression, on `test_ood`.
-        cost: What it cost, as reported.
+        cost: What it cost.
+        measured: Whether `leaderboard reproduce` measured the cost; else it is what the authors report.
         by_fold: Fold -> main metric on `test_ood`, mean over seeds.
         by_group: Group -> main metric on `test_ood`, mean over seeds.
         drops: Group -> drop.
@@ -74,6 +75,7 @@ class BoardPoint(FrozenRecord):
     drop: Spread | None = None
     calibration: float | None = None
     cost: Cost | None = None
+    measured: bool = False
     by_fold: dict[str, float] = Field(default_factory=dict)
     by_group: dict[str, float] = Field(default_factory=dict)
     drops: dict[str, float] = Field(default_factory=dict)

@@ -69,7 +69,7 @@ def point_words(point: BoardPoint | None) -> dict[str, str]:
         "dropi": interval(point.drop),
         "cal": score(point.calibration),
         "fit": seconds(cost.fit_s) if cost and cost.fit_s is not None else MISSING,
-        "pred": f"{per}/1,000" if per else "",
+        "pred": (f"{per}/1,000" if per else "") + (" reported" if cost and not point.measured else ""),
     }
 
 

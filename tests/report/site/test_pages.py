@@ -8,18 +8,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from rs05bench.errors import DataError
-from rs05bench.protocol.inference.ranking import RankRange
 from rs05bench.report.site import build_site
-from rs05bench.report.site.across import middle
-from rs05bench.report.site.adapter import read_leaderboard
 from rs05bench.report.site.build import MARK
 from rs05bench.report.site.downloads import safe_csv
-from rs05bench.report.site.home import _finding
+from rs05bench.report.site.home import finding
 from tests.report.site.fake import make_board, make_leaderboard, make_verdict, write_submission
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'><svg onload=alert(1)>{{7*7}}&lt;b&gt;"
@@ -195,6 +193,15 @@ def test_downloads_hold_what_the_table_shows(site: Path):
     ]
     assert lacking["ood"].isna().all()
     assert (lacking["missing"] == "not submitted").all()
+    key = ["table", "submission", "budget"]
+    groups = pd.read_csv(site / "data/groups.csv")
+    means = groups.groupby(key)[["ood", "drop"]].mean()
+    shown = csv.dropna(subset="ood").set_index(key)
+    assert set(means.index) == set(shown.index)
+    for name in ("ood", "drop"):
+        assert means[name].to_numpy() == pytest.approx(shown.loc[means.index, name].to_numpy(), abs=1e-4, nan_ok=True)
+    assert (groups.groupby(key)["group"].nunique() == shown.loc[means.index, "groups"]).all()
+    assert {"ood_median", "ood_median_low", "drop_median_high"} <= set(csv.columns)  # what R2 has instead of an interval of the mean
 
 
 def test_no_spreadsheet_takes_a_text_for_a_formula(tmp_path: Path):
@@ -248,14 +255,19 @@ def test_a_task_nobody_took_part_in_has_its_empty_table(tmp_path: Path):
     assert "No submission has taken part" in Page(index.read_text(encoding="utf-8")).words
 
 
-@pytest.mark.parametrize(
-    ("high", "said"), [(1, "on 1 of them it is ahead of every other model"), (2, "on none of them is it ahead"), (None, "on none of them")]
-)
-def test_a_first_place_is_called_ahead_only_beyond_chance(tmp_path: Path, high: int | None, said: str):
-    board = read_leaderboard(make_leaderboard(tmp_path, 2, splits=(("fuel-moisture", "leave-region-out", False),), seeds=2))
-    table = board.tables[0]
-    first, second = (row.slug for row in table.rows)
-    ranks = {table.key: {("deployment", middle(table)): {first: RankRange(1, 1, high), second: RankRange(2, 1, 2)}}}
-    text = _finding(board, [table], ranks)
-    assert "1 of 1 tables of real data" in text
-    assert said in text
+def test_the_finding_is_two_sentences_and_claims_only_what_is_beyond_chance():
+    steady = np.linspace(0.4, 0.6, 8)
+    bands = {"bands": steady}
+    clear, noisy = bands | {"embeddings": steady + 0.1}, bands | {"embeddings": steady + 0.1 * np.array([-1, 1, -1, 1, -1, 1, -1, 2])}
+    said = finding([clear, noisy, bands], ["mean"] * 3)
+    assert said == (
+        "In places without labels, models on public embeddings are ahead of models on image bands alone beyond chance on 1 of the 2 tasks "
+        "with both. No foundation model has entered yet, frozen or adapted."
+    )
+    said = finding([noisy | {"frozen": steady - 0.1}], ["mean"])
+    assert "are not ahead of models on image bands alone beyond chance, on the one task that has both." in said
+    assert "Frozen foundation models are not ahead" in said
+    assert "are ahead of models on image bands alone beyond chance on none of the 2 tasks" in finding([noisy] * 2, ["mean"] * 2)
+    assert finding([{}], ["mean"]) == "No real task has a ranked submission yet."
+    six = {"bands": steady[:6], "embeddings": steady[:6] + np.array([9.0, -0.1, -0.1, -0.1, -0.1, -0.1])}
+    assert "are not ahead" in finding([six], ["median"])  # one group far ahead is not most groups
