@@ -110,11 +110,15 @@ def _list_products(app, page: str, source: list[str]) -> None:
 
 
 def _list_options(app, page: str, source: list[str]) -> None:
-    """The page of deep models shows the record of their options."""
+    """Pages show the records of deep models' options and of derived columns."""
     if page == "models":
         from rs05bench.models.options import options_table
 
         source[0] = source[0].replace("<!-- options -->", options_table())
+    if page == "datasets":
+        from rs05bench.models.options import derived_table
+
+        source[0] = source[0].replace("<!-- derived -->", derived_table())
 
 
 def _write_recipe_pages(app) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from rs05bench.protocol.audit import AuditColumns, AuditReport, audit_frames
+from rs05bench.protocol.audit import AuditColumns, AuditReport, Thresholds, audit_frames
 from rs05bench.protocol.geodesy import great_circle_m
 
 CASES = 200
@@ -40,7 +40,7 @@ class Case:
             id="id", lon="lon", lat="lat", groups=["tile"], place=["place"], year="year", time="first", time_end="last",
             label="label", features=["F*"], content="content",
         )  # fmt: skip
-        return audit_frames(self.train, self.test, columns, shift=self.shift, buffer_km=self.buffer_km or None)  # type: ignore[arg-type]
+        return audit_frames(self.train, self.test, columns, shift=self.shift, thresholds=Thresholds(buffer_km=self.buffer_km or None))  # type: ignore[arg-type]
 
 
 def clean_case(seed: int, *, shift: str = "none") -> Case:

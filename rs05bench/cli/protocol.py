@@ -69,12 +69,10 @@ def audit(
     place: Annotated[
         list[str] | None, typer.Option(metavar="COL", help="Column naming the place; by default coordinates to a metre.")
     ] = None,
-    year: Annotated[str | None, typer.Option(metavar="COL", help="Column with the year; by default that of --time.")] = None,
     time: Annotated[
-        str | None,
-        typer.Option(metavar="COL", help="Column with the date, or the first day of the window (a bare year is the whole year)."),
+        list[str] | None,
+        typer.Option(metavar="COL", help="Column with the date or year (the whole of it); twice: first and last day of a window."),
     ] = None,
-    time_end: Annotated[str | None, typer.Option(metavar="COL", help="Column with the last day of the window.")] = None,
     label: Annotated[str | None, typer.Option(metavar="COL", help="Column with the label, for its autocorrelation range.")] = None,
     features: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Feature columns, for near-duplicates and their range, e.g. 'A??'.")
@@ -83,15 +81,13 @@ def audit(
         str | None, typer.Option(metavar="COL", help="Column with a content hash, or with the path of each unit's file.")
     ] = None,
     shift: Annotated[str, typer.Option(help="What the split declares to change: none, region, year or both.")] = "none",
-    buffer_km: Annotated[float | None, typer.Option(help="The buffer the split claims, to set the autocorrelation range against.")] = None,
     min_km: Annotated[
         float | None, typer.Option(help="Closer than this to training leaks; 0 = off.  [default: 1, or the manifest's buffer]")
     ] = None,
     thresholds_file: Annotated[
         Path | None,
-        typer.Option("--thresholds", metavar="FILE", help="YAML with other thresholds: touch_m, gap_days, cosine, range_leaks, seed."),
+        typer.Option("--thresholds", metavar="FILE", help="YAML with other thresholds: touch_m, gap_days, cosine, buffer_km, cases, .."),
     ] = None,
-    cases: Annotated[int | None, typer.Option(help="Worst cases named for each finding.  [default: 5]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     map_file: Annotated[
         Path | None, typer.Option("--map", metavar="FILE", help="Draw the worst cases on a map: FILE.html or FILE.png.")
@@ -110,13 +106,15 @@ def audit(
     from rs05bench.protocol.documents import read_yaml_mapping
 
     given = {} if thresholds_file is None else read_yaml_mapping(thresholds_file, remedy="For instance: gap_days: 30")
-    asked = {name: value for name, value in (("min_km", min_km), ("cases", cases)) if value is not None}
+    asked = {} if min_km is None else {"min_km": min_km}
+    if len(time or []) > 2:
+        raise DataError(f"--time names {len(time or [])} columns", remedy="Name one, or two: the first and the last day of a window.")
     try:
         thresholds = Thresholds.model_validate(given | asked)
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])
-        name = f"--{field.replace('_', '-')}" if field in asked else field
+        name = "--min-km" if field in asked else field
         raise DataError(f"{name} {first['input']}: {first['msg']}", source=None if field in asked else thresholds_file) from error
     report: AuditReport | ManifestReport
     if manifest is not None:
@@ -130,16 +128,13 @@ def audit(
             lat=lat,
             groups=group or [],
             place=place or [],
-            year=year,
-            time=time,
-            time_end=time_end,
+            time=next(iter(time or []), None),
+            time_end=(time or [])[1] if len(time or []) > 1 else None,
             label=label,
             features=features or [],
             content=content,
         )
-        report = audit_lists(
-            train, test, units=units or [], columns=columns, id_format=id_format, shift=shift, thresholds=thresholds, buffer_km=buffer_km
-        )
+        report = audit_lists(train, test, units=units or [], columns=columns, id_format=id_format, shift=shift, thresholds=thresholds)
     else:
         raise DataError("nothing to audit", remedy="Give a manifest, or both --train and --test.")
     if map_file is not None:

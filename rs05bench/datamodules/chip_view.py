@@ -100,6 +100,7 @@ class ChipView(lightning.LightningDataModule):
     """
 
     kind = "segmentation"
+    reusable = False
     ignore_index = IGNORE
 
     def __init__(

@@ -110,7 +110,7 @@ class EmbeddingTable:
     @property
     def classes(self) -> tuple[str, ...] | None:
         """Class values in order: the card's, or those found (whole numbers in number order); None for a regression."""
-        return None if self.card.kind == "regression" else class_values(self.card, self.labels())
+        return class_values(self.card, self.labels())
 
     @property
     def digest(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from rs05bench.errors import DataError
@@ -178,15 +180,28 @@ def store_for(base: str, **options: Any) -> Any:
     Raises:
         DataError: If obstore is not installed.
     """
-    for pid, *_ in _stores:
-        _refuse_fork(pid, base)
-    key = (os.getpid(), base, tuple(sorted((name, str(value)) for name, value in options.items())))
-    if key not in _stores:
-        from_url = require("obstore.store", purpose=f"reading {base}").from_url
-        if base.startswith("http://"):
-            options = {"client_options": {"allow_http": True}} | options
-        _stores[key] = from_url(base, **options)
-    return _stores[key]
+    _refuse_fork(_process_of_clients(), base)
+    return _store(_Address(base, repr(sorted(options.items())), options))
+
+
+@functools.cache
+def _process_of_clients() -> int:
+    """The process that first read a remote file: the clients' threads live there, and a fork does not take them along."""
+    return os.getpid()
+
+
+@dataclass(frozen=True)
+class _Address:
+    base: str
+    spelled: str
+    options: Mapping[str, Any] = field(compare=False)
+
+
+@functools.cache
+def _store(address: _Address) -> Any:
+    from_url = require("obstore.store", purpose=f"reading {address.base}").from_url
+    plain = {"client_options": {"allow_http": True}} if address.base.startswith("http://") else {}
+    return from_url(address.base, **(plain | dict(address.options)))
 
 
 def _refuse_fork(pid: int, source: str) -> None:
@@ -199,21 +214,22 @@ def _refuse_fork(pid: int, source: str) -> None:
         )
 
 
-_stores: dict[Any, Any] = {}
-_loop_of: dict[int, asyncio.AbstractEventLoop] = {}
 _loop_lock = threading.Lock()
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """An event loop in a thread of its own: works inside notebooks, whose own loop is running already."""
+    """The process's event loop in a thread of its own: works inside notebooks, whose own loop is running already."""
+    with _loop_lock:
+        return _loop_in(os.getpid())
+
+
+@functools.cache
+def _loop_in(pid: int) -> asyncio.AbstractEventLoop:
     import asyncio
 
-    with _loop_lock:
-        pid = os.getpid()
-        if pid not in _loop_of:
-            _loop_of[pid] = asyncio.new_event_loop()
-            threading.Thread(target=_loop_of[pid].run_forever, daemon=True, name="rs05bench-range-requests").start()
-        return _loop_of[pid]
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True, name="rs05bench-range-requests").start()
+    return loop
 
 
 def _check_length(piece: bytes, offset: int, length: int, source: str) -> None:

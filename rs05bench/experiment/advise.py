@@ -64,21 +64,16 @@ def advise(
         The advice.
 
     Raises:
-        DataError: The card is of a segmentation; no split is possible; nothing could be run.
+        DataError: The card names no features; no split is possible; nothing could be run.
     """
     begin = time.perf_counter()
     card = TaskCard.load(card_path)
-    if card.kind == "segmentation":
-        raise DataError(
-            "advice is for tables, and this card is a segmentation",
-            source=card_path,
-            remedy="Sweep its models: rs05bench sweep CARD --out RUNS.",
-        )
     if not card.features:
         raise DataError(
-            "the card names no features: only baselines without imagery can run, and there is nothing to advise on",
+            f"advice is for tables with features, and this card is a {card.kind} that names none: there is nothing to advise on",
             source=card_path,
-            remedy="Add an embedding with rs05bench extract TABLE --from .. --out NEW, then card init NEW and advise its card.",
+            remedy="Add an embedding to a table with rs05bench extract TABLE --from .. --out NEW, then card init NEW and advise its card. "
+            "Of chips, sweep the models: rs05bench sweep CARD --out RUNS.",
         )
     asked = question or AdviceAsked()
     target = asked.target or card.targets[0]

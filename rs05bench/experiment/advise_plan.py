@@ -202,4 +202,4 @@ def task_classes(bench: Bench, card: TaskCard, target: str) -> tuple[str, ...] |
     """Classes of a target; None for a regression."""
     from rs05bench.protocol.classes import class_values
 
-    return class_values(card, bench.source.labels(target)) if card.kind == "classification" else None
+    return class_values(card, bench.source.labels(target))

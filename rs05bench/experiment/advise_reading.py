@@ -262,7 +262,7 @@ def _metric(pool: Pool, point: Point, card: TaskCard) -> str:
     kept = next((sums for role in cell.sums if (sums := pool.kept(cell, role)) is not None), None)
     if kept is not None and kept.gives(card.main_metric) and find_metric(card.main_metric).higher_is_better is not None:
         return card.main_metric
-    return "macro_f1" if card.kind == "classification" else "r2"
+    return card.about.main_metric
 
 
 def _costs(pool: Pool, point: Point) -> tuple[float, float, str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rs05bench.experiment.cell import Bench
     from rs05bench.models.shallow import ShallowModel
 
+type Probe = tuple[str, Cell, ShallowModel]
 PROBES = ("logistic", "ridge")
 LEAST = 2
 """Fewer probes than this have nothing to share."""
@@ -63,33 +64,40 @@ def solve_together(
     Returns:
         Fitted models by digest, with the results they would have had alone.
     """
-    if bench.card.kind == "segmentation":
-        return {}
-    groups: dict[str, list[tuple[str, Cell]]] = defaultdict(list)
+    groups: dict[str, list[Probe]] = defaultdict(list)
     for digest, cell in cells:
         learner = cell.model.rpartition("/")[2]
-        if learner in PROBES and not cell.options and ".py:" not in cell.model:
-            groups[learner].append((digest, cell))
+        if learner in PROBES and not cell.options and ".py:" not in cell.model and (model := _probe(bench, cell)) is not None:
+            groups[learner].append((digest, cell, model))
     fitted: dict[str, FittedProbe] = {}
     for members in groups.values():
         if len(members) >= LEAST:
             if started:
-                started([digest for digest, _ in members])
+                started([digest for digest, *_ in members])
             fitted |= _fit(bench, members)
     return fitted
 
 
-def _fit(bench: Bench, members: Sequence[tuple[str, Cell]]) -> dict[str, FittedProbe]:
+def _probe(bench: Bench, cell: Cell) -> ShallowModel | None:
+    """The model of a cell, where it is fitted on the columns of a table; of chips the same learners are fitted on pixels."""
     from rs05bench import models
-    from rs05bench.models.shallow import ShallowModel, fit_together
+    from rs05bench.models.shallow import ShallowModel
+
+    try:
+        model = models.create(cell.model, card=bench.card, seed=cell.seed)
+    except BenchError:
+        return None
+    return model if isinstance(model, ShallowModel) else None
+
+
+def _fit(bench: Bench, members: Sequence[Probe]) -> dict[str, FittedProbe]:
+    from rs05bench.models.shallow import fit_together
 
     begin = time.perf_counter()
     ready: list[tuple[str, ShallowModel, Any]] = []
-    for digest, cell in members:
+    for digest, cell, model in members:
         try:
-            model = models.create(cell.model, card=bench.card, seed=cell.seed)
-            if isinstance(model, ShallowModel):
-                ready.append((digest, model, bench.data(cell)))
+            ready.append((digest, model, bench.data(cell)))
         except BenchError:
             continue
     done = fit_together([(model, data) for _, model, data in ready])

@@ -94,10 +94,9 @@ def _card(task: BoardTask, folder: Path) -> TaskCard:
 
 def labels_of(card: TaskCard, data: str | Path) -> dict[str, dict[str, object]]:
     """Target -> unit -> label of a task's data; empty for chips, whose budgets are drawn without labels."""
-    if card.kind == "segmentation":
-        return {}
     source = open_source(card, data)
-    return {target: source.labels(target).dropna().to_dict() for target in card.targets}
+    known = {target: source.scored(target).known for target in card.targets}
+    return {target: labels.to_dict() for target, labels in known.items() if len(labels)}
 
 
 def write_budgets(card: TaskCard, data: str | Path, out: str | Path, *, splits: Sequence[str], budgets: Sequence[str], seeds: int) -> int:

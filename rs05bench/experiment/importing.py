@@ -146,7 +146,7 @@ class _Foreign:
         card, manifest = self.rests_on(result)
         predictions = self._predictions(result)
         scored, budget = rescore(predictions, result.cell, manifest, self._labels(result, card))
-        _agree(result, scored, None if card.kind == "segmentation" else budget)
+        _agree(result, scored, budget)
         absent = result.budget.absent
         main = bool(manifest.card.get("can_be_main")) and not any(role in absent for role in ("test_id", "test_ood"))
         kept = {
@@ -178,8 +178,6 @@ class _Foreign:
             if self.pack.card.digest != card.digest:
                 raise DataError(f"the label pack is of another task card {card.name!r}")
             return self.pack
-        if card.kind == "segmentation":
-            raise _NotScored("its maps can only be scored again with the masks: give a label pack with --labels")
         table = self.ours.labels(result.digests["data"])
         table = self.theirs.labels(result.digests["data"]) if table is None else table
         if table is None:
@@ -187,7 +185,7 @@ class _Foreign:
         return TableLabels(card, table)
 
 
-def _agree(result: Result, scored: Scored, budget: LabelBudget | None) -> None:
+def _agree(result: Result, scored: Scored, budget: LabelBudget) -> None:
     for role, scores in result.scores.items():
         for metric, stated in scores.items():
             found = scored.scores.get(role, {}).get(metric)
@@ -195,7 +193,7 @@ def _agree(result: Result, scored: Scored, budget: LabelBudget | None) -> None:
             if not same:
                 computed = "no such score" if found is None else f"{found:.4f}"
                 raise DataError(f"it states {metric} {stated:.4f} on {role}, and its predictions give {computed}")
-    if budget is not None and result.budget.labels_used not in (None, budget.labels_used):
+    if result.budget.labels_used not in (None, budget.labels_used):
         raise DataError(f"it states {result.budget.labels_used} labels, and its budget holds {budget.labels_used}")
 
 

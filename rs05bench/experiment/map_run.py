@@ -99,7 +99,7 @@ def make_map(request: MapRequest, *, on_progress: Progress | None = None) -> Map
     if request.split is None and (request.fold is not None or request.budget != "full"):
         raise DataError("--fold and --budget say nothing without --split: every label trains", remedy="Give --split too, or neither.")
     model = models.create(request.model, card=request.card, seed=request.seed, **dict(request.options))
-    prepare = _network_and_scenes if request.card.kind == "segmentation" else _learner_and_scenes
+    prepare = _network_and_scenes if request.card.about.pixel_labels else _learner_and_scenes
     predictor, scenes = prepare(request, model)
     try:
         result = draw(predictor, scenes, request.out, on_progress=on_progress)

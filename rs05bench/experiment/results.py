@@ -12,11 +12,6 @@ from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.result import Cost, Result
 
 KEYS = ("task", "target", "split", "fold", "model", "tier", "budget", "seed")
-COLUMNS = {
-    "classification": ("macro_f1", "balanced_accuracy", "overall_accuracy", "ece", "ece_debiased", "brier", "nll"),
-    "regression": ("r2", "mae", "rmse", "spearman", "coverage90"),
-    "segmentation": ("miou", "macro_f1", "boundary_f1", "area_error", "ece", "ece_debiased", "brier"),
-}
 COST_COLUMNS = (
     "labels_used",
     "labels_inspected",
@@ -49,7 +44,7 @@ def results_table(results: Sequence[Result], costs: Mapping[str, Cost] | None = 
 
 def metrics_of(result: Result) -> tuple[str, ...]:
     """Metrics a result's row shows: its main one and those of its kind."""
-    return tuple(dict.fromkeys((result.main_metric, *COLUMNS.get(result.kind, ()))))
+    return tuple(dict.fromkeys((result.main_metric, *result.about.shown)))
 
 
 def row_of(result: Result) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def sensitivity(
     Raises:
         DataError: The card is of a segmentation or names no features, no split is possible, or the card's own draw cannot be run.
     """
-    if card.kind == "segmentation" or not card.features:
+    if not card.features:
         raise DataError("sensitivity runs a linear model on the columns of a table, and this card has none", source=card.name)
     target = target or card.targets[0]
     bench, split = open_task(card, data)

@@ -206,7 +206,7 @@ def _open(grid: GridFile, entry: GridTask, store: ResultStore | None, keep: bool
         kept = str(store.put_card(card).resolve())
         for manifest in bench.manifests.values():
             store.put_manifest(manifest)
-        if card.kind != "segmentation":
+        if len(bench.source.scored(card.targets[0]).known):
             store.put_labels(bench.source.digest, pd.DataFrame({target: bench.source.labels(target) for target in card.targets}))
     cells = expand(
         bench, names, splits, budgets, grid.of(entry, "seeds") or [0], grid.of(entry, "targets"), grid.of(entry, "folds"), entry.options
@@ -224,7 +224,8 @@ def _open(grid: GridFile, entry: GridTask, store: ResultStore | None, keep: bool
 
 def _of_the_data(bench: Bench) -> list[str]:
     """What a table gives away under the split that tells most, and designs under which no score says anything of the ground."""
-    if bench.card.kind == "segmentation":
+    known = bench.source.scored(bench.card.targets[0]).known
+    if known.empty:  # labels of pixels
         return []
     manifest = min(bench.manifests.values(), key=lambda one: one.split.rule.rank, default=None)
     units = bench.source.units()

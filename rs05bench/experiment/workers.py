@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from rs05bench.errors import STOPPING, BenchError, MachineError, NotApplicable, machine_error, refusal
 from rs05bench.experiment.batched_probes import FittedProbe, solve_together
@@ -78,18 +77,19 @@ class Outcome:
 class OpenTask(Bench):
     """A task as a worker holds it: what a model may see is made once for all models of a fold, budget and seed."""
 
-    _views: dict[tuple[str, str, str, str, int], Any] = field(default_factory=dict, repr=False)
+    _views: dict[tuple[str, str, str, str, int], TaskView] = field(default_factory=dict, repr=False)
 
-    def data(self, cell: Cell) -> Any:
+    def data(self, cell: Cell) -> TaskView:
         """What the cell's model may see."""
-        if self.card.kind == "segmentation":
-            return super().data(cell)
         key = (cell.target, cell.split, cell.fold, cell.budget, cell.seed)
-        if key not in self._views:
+        if (kept := self._views.get(key)) is not None:
+            return kept
+        view = super().data(cell)
+        if view.reusable:
             if len(self._views) >= MOST_VIEWS:
                 self._views.clear()
-            self._views[key] = super().data(cell)
-        return self._views[key]
+            self._views[key] = view
+        return view
 
 
 MOST_VIEWS = 128

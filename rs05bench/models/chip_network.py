@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from torch import nn
@@ -38,9 +39,10 @@ def build_network(spec: DeepSpec, facts: ChipFacts, options: DeepOptions, seed: 
         with seeded(seed):
             return _scratch(spec, facts)
     usual = {"resolution_m": facts.resolution_m} | ({"init_seed": seed} if spec.random_twin else {})
-    backbone = _backbone(
-        spec,
-        reads="last" if linear or facts.kind != "segmentation" else "all",
+    encoder = _Encoder(
+        spec.inputs,
+        not spec.random_twin,
+        reads="last" if linear or facts.kind != "segmentation" else "all",  # set on the encoder
         bands=tuple(facts.bands),
         scale=facts.scale,
         image_size=facts.image_size,
@@ -48,6 +50,7 @@ def build_network(spec: DeepSpec, facts: ChipFacts, options: DeepOptions, seed: 
         # A control is another network for every seed.
         options=EncoderOptions(**usual | options.given(EncoderOptions)),
     )
+    backbone = encoder.shared() if spec.tier in ("frozen", "decoder") else encoder.build()
     adaptation = Adaptation(spec.tier, **options.given(AdaptationOptions))  # type: ignore[arg-type]
     with seeded(seed):
         adapt(backbone.encoder, backbone.spec.layout, adaptation)
@@ -83,42 +86,42 @@ def _refuse_ignored(spec: DeepSpec, kind: str, options: DeepOptions, *, linear: 
         raise DataError(f"{spec.name} does not know the option {', '.join(ignored)}: {why}", remedy="Leave it out.")
 
 
-_FROZEN: dict[str, Backbone] = {}
+@dataclass(frozen=True)
+class _Encoder:
+    """An encoder that can be built: what the cells of a curve have in common, which differ in their heads."""
 
+    name: str
+    pretrained: bool
+    reads: str
+    bands: tuple[str, ...]
+    scale: float
+    image_size: int
+    num_frames: int
+    options: EncoderOptions
 
-def _backbone(
-    spec: DeepSpec, *, reads: str, bands: tuple[str, ...], scale: float, image_size: int, num_frames: int, options: EncoderOptions
-) -> Backbone:
-    """The encoder of a model.
-
-    Tiers that leave it alone share the last one built in this process: the cells of a curve differ in their heads only.
-    """
-
-    def build() -> Backbone:
+    def build(self) -> Backbone:
         return build_backbone(
-            spec.inputs,
-            bands=bands,
-            scale=scale,
-            image_size=image_size,
-            num_frames=num_frames,
-            pretrained=not spec.random_twin,
-            options=options,
+            self.name,
+            bands=self.bands,
+            scale=self.scale,
+            image_size=self.image_size,
+            num_frames=self.num_frames,
+            pretrained=self.pretrained,
+            options=self.options,
         )
 
-    if spec.tier not in ("frozen", "decoder"):
-        return build()
-    # Heads read other layers, which is set on the encoder.
-    key = json.dumps([spec.inputs, spec.random_twin, reads, bands, scale, image_size, num_frames, options.model_dump(mode="json")])
-    if options.weights is not None and Path(options.weights).is_file():
-        key += str(Path(options.weights).stat().st_mtime_ns)
-    if key in _FROZEN:
-        _FROZEN[key].begin()
-    else:
-        _FROZEN.clear()
-        _FROZEN[key] = build()
-    return _FROZEN[key]
+    def shared(self) -> Backbone:
+        """The one that was built last in this process, where it is this one and its file of weights has not changed."""
+        weights = self.options.weights
+        written = Path(weights).stat().st_mtime_ns if weights is not None and Path(weights).is_file() else None
+        return _built(self, written)
+
+
+@lru_cache(maxsize=1)
+def _built(encoder: _Encoder, written: int | None) -> Backbone:
+    return encoder.build()
 
 
 def forget_encoders() -> None:
     """Let go of the encoder that frozen tiers of this process share."""
-    _FROZEN.clear()
+    _built.cache_clear()

@@ -19,8 +19,8 @@ from __future__ import annotations
 import fnmatch
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,11 +28,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from rs05bench.embeddings.change import angle_of_units
 from rs05bench.errors import DataError
+from rs05bench.protocol.derived_columns import Aggregate, Difference, Indices, Similarity, Statistic
 
 if TYPE_CHECKING:
     from rs05bench.protocol import TaskCard
-
-STATISTICS = ("mean", "max", "std")
 
 
 def spectral_indices(bands: Mapping[str, ArrayLike], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
@@ -113,7 +112,7 @@ def _refuse_scaled(name: str, bands: Mapping[str, NDArray[np.float64]]) -> None:
 
 
 def aggregates(
-    values: NDArray[Any], owners: Sequence[Any] | NDArray[Any], statistics: Sequence[str] = STATISTICS
+    values: NDArray[Any], owners: Sequence[Any] | NDArray[Any], statistics: Sequence[Statistic] = get_args(Statistic)
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Statistics of the pixels (rows) of each unit.
 
@@ -125,8 +124,6 @@ def aggregates(
     Returns:
         The units in sorted order, (m,), and their statistics side by side, (m, d x len(statistics)): all means, then all maxima, and so on.
     """
-    if unknown := [name for name in statistics if name not in STATISTICS]:
-        raise DataError(f"no statistic {unknown[0]!r}", remedy=f"There are {', '.join(STATISTICS)}.")
     grouped = pd.DataFrame(np.asarray(values, dtype=np.float64)).groupby(np.asarray(owners), sort=True)
     parts = [grouped.std(ddof=0) if name == "std" else grouped.agg(name) for name in statistics]
     return parts[0].index.to_numpy(), np.hstack([part.to_numpy() for part in parts])
@@ -170,51 +167,38 @@ def derive(frame: pd.DataFrame, card: TaskCard) -> pd.DataFrame:
         A new frame; an `aggregate` step has one row a unit instead of one a pixel.
 
     Raises:
-        DataError: An unknown builder or option, or columns that are not there.
+        DataError: Columns that are not there.
     """
     for number, step in enumerate(card.preprocessing.derive):
         source = f"{card.name}, preprocessing.derive[{number}]"
-        name = str(step.get("builder"))
-        if name not in BUILDERS:
-            raise DataError(f"no builder in {step!r}", source=source, remedy=f"`builder` is one of {', '.join(BUILDERS)}.")
-        options = {key: value for key, value in step.items() if key != "builder"}
-        build, allowed = BUILDERS[name]
-        if unknown := sorted(set(options) - allowed):
-            raise DataError(f"unknown option {unknown[0]!r}", source=source, remedy=f"{name} takes {', '.join(sorted(allowed))}.")
-        frame = build(frame, card, options, source)
+        if isinstance(step, Aggregate):
+            frame = _aggregate(frame, card, step, source)
+            continue
+        new = _indices(frame, step, source) if isinstance(step, Indices) else _change(frame, card, step, source)
+        frame = _with_columns(frame, pd.DataFrame(new, index=frame.index), source)
     return frame
 
 
-def _indices(frame: pd.DataFrame, card: TaskCard, options: dict[str, Any], source: str) -> pd.DataFrame:
-    bands = options.get("bands", {})
-    columns = _columns(frame, list(bands.values()), source)
-    found = spectral_indices({letter: frame[column] for letter, column in zip(bands, columns, strict=True)}, options.get("names", []))
-    return _with_columns(frame, pd.DataFrame(found, index=frame.index), source)
+def _indices(frame: pd.DataFrame, step: Indices, source: str) -> Mapping[str, NDArray[np.float64]]:
+    columns = _columns(frame, list(step.bands.values()), source)
+    return spectral_indices({letter: frame[column] for letter, column in zip(step.bands, columns, strict=True)}, step.names)
 
 
-def _difference(frame: pd.DataFrame, card: TaskCard, options: dict[str, Any], source: str) -> pd.DataFrame:
-    columns, before = _changing(frame, card, options, source)
+def _change(frame: pd.DataFrame, card: TaskCard, step: Difference | Similarity, source: str) -> Mapping[str, NDArray[np.float64]]:
+    columns, before = _changing(frame, card, step, source)
     x = frame[columns].to_numpy(dtype=np.float64)
+    if isinstance(step, Similarity):
+        compare = angle if step.builder == "angle" else dot_product
+        return {step.name or f"embedding_{step.builder}": np.where(before >= 0, compare(x, x[before]), np.nan)}
     change = np.where((before >= 0)[:, None], x - x[before], np.nan)
-    return _with_columns(frame, pd.DataFrame(change, columns=[f"{column}_diff" for column in columns], index=frame.index), source)
+    return {f"{column}_diff": change[:, at] for at, column in enumerate(columns)}
 
 
-def _compared(compare: Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]], default: str) -> Any:
-    def build(frame: pd.DataFrame, card: TaskCard, options: dict[str, Any], source: str) -> pd.DataFrame:
-        columns, before = _changing(frame, card, options, source)
-        x = frame[columns].to_numpy(dtype=np.float64)
-        values = np.where(before >= 0, compare(x, x[before]), np.nan)
-        return _with_columns(frame, pd.DataFrame({options.get("name", default): values}, index=frame.index), source)
-
-    return build
-
-
-def _aggregate(frame: pd.DataFrame, card: TaskCard, options: dict[str, Any], source: str) -> pd.DataFrame:
-    by = _columns(frame, options.get("by", card.unit), source)
+def _aggregate(frame: pd.DataFrame, card: TaskCard, step: Aggregate, source: str) -> pd.DataFrame:
+    by = _columns(frame, step.by or card.unit, source)
     if not by:
         raise DataError("`by` names no column", source=source, remedy="Name the columns that make a unit, e.g. by: [parcel, year].")
-    columns = _columns(frame, options.get("features", []), source)
-    statistics = options.get("statistics", list(STATISTICS))
+    columns, statistics = _columns(frame, step.features, source), step.statistics
     owner = frame.groupby(by, sort=True, dropna=False).ngroup().to_numpy()
     _, values = aggregates(frame[columns].to_numpy(dtype=np.float64), owner, statistics)
     names = [f"{column}_{statistic}" for statistic in statistics for column in columns]
@@ -237,19 +221,10 @@ def _aggregate(frame: pd.DataFrame, card: TaskCard, options: dict[str, Any], sou
     return _with_columns(out.reset_index(drop=True), pd.DataFrame(values, columns=names), source)
 
 
-BUILDERS: dict[str, tuple[Callable[[pd.DataFrame, Any, dict[str, Any], str], pd.DataFrame], set[str]]] = {
-    "aggregate": (_aggregate, {"by", "features", "statistics"}),
-    "indices": (_indices, {"names", "bands"}),
-    "difference": (_difference, {"features", "place", "lag"}),
-    "angle": (_compared(angle, "embedding_angle"), {"features", "place", "lag", "name"}),
-    "dot": (_compared(dot_product, "embedding_dot"), {"features", "place", "lag", "name"}),
-}
-
-
-def _changing(frame: pd.DataFrame, card: TaskCard, options: dict[str, Any], source: str) -> tuple[list[str], NDArray[np.int64]]:
+def _changing(frame: pd.DataFrame, card: TaskCard, step: Difference | Similarity, source: str) -> tuple[list[str], NDArray[np.int64]]:
     if card.year is None or card.year not in frame.columns:
         raise DataError("change between years needs a year column, and the card declares none (field: year)", source=source)
-    place = _columns(frame, options.get("place") or card.place or [name for name in card.unit if name != card.year], source)
+    place = _columns(frame, step.place or card.place or [name for name in card.unit if name != card.year], source)
     if not place:
         raise DataError(
             "`place` names no column", source=source, remedy="Name the columns that stay the same from year to year, e.g. place: [GEOID]."
@@ -264,7 +239,7 @@ def _changing(frame: pd.DataFrame, card: TaskCard, options: dict[str, Any], sour
         raise DataError(
             f"the place {where} has a year twice", source=source, remedy="Name further columns under `place`, or aggregate first."
         )
-    return _columns(frame, options.get("features", []), source), previous_year(owner, years, int(options.get("lag", 1)))
+    return _columns(frame, step.features, source), previous_year(owner, years, step.lag)
 
 
 def _columns(frame: pd.DataFrame, patterns: Sequence[str], source: str) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, Self, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import Training
+from rs05bench.protocol.derived_columns import STEPS
 
 
 @runtime_checkable
@@ -225,11 +226,37 @@ def option_rows() -> list[dict[str, str]]:
 
 def options_table() -> str:
     """`option_rows` in Markdown."""
-    rows = option_rows()
-    lines = ["| option | of | values | default | meaning |", "|---|---|---|---|---|"]
-    return "\n".join(
-        lines + [f"| `{row['option']}` | {row['of']} | {row['values']} | {row['default']} | {row['meaning']} |" for row in rows]
-    )
+    return _markdown(option_rows())
+
+
+def derived_table() -> str:
+    """The steps of `preprocessing.derive` on a task card, in Markdown."""
+    rows = []
+    for step in STEPS:
+        schema = step.model_json_schema()["properties"]
+        builders = ", ".join(get_args(step.model_fields["builder"].annotation))
+        rows += [
+            {
+                "field": name,
+                "of": builders,
+                "values": _values(schema[name]),
+                "default": "needed" if field.is_required() else _default(field.get_default(call_default_factory=True)),
+                "meaning": " ".join(str(field.description).split()),
+            }
+            for name, field in step.model_fields.items()
+            if name != "builder"
+        ]
+    return _markdown(rows)
+
+
+def _default(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    names = list(rows[0])
+    head = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    return "\n".join([*head, *(f"| `{row[names[0]]}` | {' | '.join(row[name] for name in names[1:])} |" for row in rows)])
 
 
 def _values(schema: Mapping[str, Any]) -> str:
@@ -241,6 +268,8 @@ def _values(schema: Mapping[str, Any]) -> str:
         return ", ".join(str(value) for value in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {_values(schema['items'])}"
+    if schema.get("type") == "object":
+        return f"{{text: {_values(schema['additionalProperties'])}}}"
     text = "path" if schema.get("format") == "path" else "text"
     words = {"integer": "whole number", "number": "number", "boolean": "true, false", "string": text}
     bounds = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}

@@ -162,7 +162,7 @@ def draw_budget(
         inspected=taken.looked_at + extra.looked_at,
         pool=len(train.ids) + len(val.ids),
         tuning=Tuning()
-        if labels is None or card.kind == "segmentation"
+        if labels is None or card.about.pixel_labels
         else tuning_of(chosen, taken.val, labels, members.block_of, card.kind, seed),
     )
 

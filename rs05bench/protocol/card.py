@@ -24,18 +24,9 @@ from rs05bench.protocol.preprocessing import Preprocessing
 from rs05bench.protocol.split_options import SplitOptions
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.strict_record import Record
+from rs05bench.protocol.task_kinds import TASK_KINDS, Kind, TaskKind
 
 SCHEMA_VERSION = 1
-
-Kind = Literal["classification", "regression", "segmentation"]
-
-MAIN_METRIC: dict[str, str] = {"classification": "macro_f1", "regression": "r2", "segmentation": "miou"}
-DEFAULT_BUDGETS: dict[str, list[str]] = {
-    "classification": ["50-units", "100-units", "200-units", "50-units-in-5-blocks"],
-    "regression": ["20-units", "50-units", "100-units", "50-units-in-5-blocks"],
-    "segmentation": ["1pct", "5pct", "10pct"],
-}
-
 
 # Words for people, and lists a cell names its own item of: changing them makes no result stale.
 _LATER_IN_TRAINING = ("class_weights", "accumulate", "weight_decay", "warmup", "precision")
@@ -231,14 +222,19 @@ class TaskCard(_CardRecord):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("kind"), str) and data["kind"] in MAIN_METRIC:
-            data = dict(data)
-            data["main_metric"] = data.get("main_metric") or MAIN_METRIC[data["kind"]]
-            data["budgets"] = data.get("budgets") or DEFAULT_BUDGETS[data["kind"]]
+        if isinstance(data, dict) and isinstance(data.get("kind"), str) and data["kind"] in TASK_KINDS:
+            data, usual = dict(data), TASK_KINDS[data["kind"]]
+            data["main_metric"] = data.get("main_metric") or usual.main_metric
+            data["budgets"] = data.get("budgets") or list(usual.budgets)
             if data.get("covariates"):
                 own = {"columns": data["covariates"], "content": "covariate"}
                 data["features"] = {**(data.get("features") or {}), "covariates": own}
         return data
+
+    @property
+    def about(self) -> TaskKind:
+        """What follows from the kind of the task."""
+        return TASK_KINDS[self.kind]
 
     def faults(self) -> list[str]:
         """Everything that is wrong between the fields, one sentence a fault."""
@@ -261,12 +257,10 @@ class TaskCard(_CardRecord):
             except ValueError as error:
                 found.append(f"budgets: {error}")
                 continue
-            if spec.kind == "per-class" and self.kind == "regression":
-                found.append(f"budgets: {budget!r} counts per class, and the task is a regression: use N-units or Npct")
+            if why := self.about.refused_budgets.get(spec.kind):
+                found.append(f"budgets: {budget!r} {why}")
             if spec.kind == "groups" and self.group_column(spec.group) is None:
                 found.append(f"budgets: {budget!r} counts groups {spec.group!r}, which is not in groups {self.groups}")
-            if spec.kind == "pixels" and self.kind != "segmentation":
-                found.append(f"budgets: {budget!r} counts pixels, and the task is a {self.kind}")
         for name, members in self.features.items():
             for item in members.columns:
                 if item in self.targets:

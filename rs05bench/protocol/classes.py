@@ -12,8 +12,10 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
 
 
-def class_values(card: TaskCard, labels: pd.Series) -> tuple[str, ...]:
-    """The classes of a task in order: the card's, else the sorted values found (whole numbers in number order)."""
+def class_values(card: TaskCard, labels: pd.Series) -> tuple[str, ...] | None:
+    """The classes of a task in order: the card's, else the sorted values found (whole numbers in number order); None for a regression."""
+    if card.kind == "regression":
+        return None
     if card.classes is not None:
         return tuple(card.classes)
     values = sorted(set(labels.dropna().astype(str)))

@@ -27,7 +27,7 @@ from rs05bench.protocol.inference.hypothesis_tests import holm
 from rs05bench.protocol.inference.over_blocks import over_blocks
 from rs05bench.protocol.inference.over_groups import over_groups
 from rs05bench.protocol.metrics import Sums, find_metric
-from rs05bench.protocol.pooling import LEAST_UNITS, GroupScores, Point, Pool, line_up, shift_of
+from rs05bench.protocol.pooling import GroupScores, Point, Pool, line_up, shift_of
 from rs05bench.protocol.result import Result
 
 By = Literal["model", "budget", "split", "options"]
@@ -292,7 +292,7 @@ def _estimate(pool: Pool, side: Side, metric: str, *, test: bool, turn: float = 
     within = limits(metric, weights)
     found = over_groups(np.asarray(values), tables[0].groups, within=within, test=test, of=find_metric(metric).over_groups)
     if small := tables[0].small:
-        note = f"{len(small)} of {len(small) + len(tables[0].groups)} groups have fewer than {LEAST_UNITS} test units and are left out."
+        note = f"{len(small)} of {len(small) + len(tables[0].groups)} groups have fewer than {tables[0].least} test units and are left out."
         found = replace(found, note=f"{note} {found.note}".strip())
     if len(tables[0].groups) > 1:
         return found

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rs05bench.protocol.card import MAIN_METRIC, TaskCard
+from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.compared_sides import Difference, Side
 from rs05bench.protocol.comparison import differences
 from rs05bench.protocol.feature_sets import Content, content_of, is_image
@@ -210,7 +210,7 @@ def _ask_h2(bench: _Bench, here: Sequence[Point]) -> None:
         if not frozen and not embedding:
             bench.lacks["H2"].append(f"{_named(point)} has {point.model} and neither {backbone}/frozen nor an embedding")
         # Boundaries and short-lived change: maps, and the two backbones the claim names.
-        maps = pool.points[point][0].kind == "segmentation"
+        maps = pool.points[point][0].kind in find_metric("boundary_f1").tasks
         scope = maps and backbone.startswith(("prithvi", "clay"))
         for others in (frozen, embedding):
             words = f"{point.model} over {' and '.join(other.model for other in others)}"
@@ -379,7 +379,7 @@ def _largest_budget(pool: Pool, point: Point) -> str:
 def _metric(pool: Pool, point: Point) -> str:
     """The task's main metric, or its kind's where the best value of that lies inside its range (a bias)."""
     name = pool.metric(point)
-    return name if find_metric(name).higher_is_better is not None else MAIN_METRIC[pool.points[point][0].kind]
+    return name if find_metric(name).higher_is_better is not None else pool.points[point][0].about.main_metric
 
 
 def _named(point: Point) -> str:

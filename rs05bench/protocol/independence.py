@@ -121,7 +121,7 @@ def _of_blocks(frame: pd.DataFrame) -> Independence:
 
 def _mean_errors(pool: Pool, point: Point, role: str) -> pd.Series:
     """Mean error of each block, the mean over seeds: prediction minus truth, or share of right answers."""
-    metric = "bias" if pool.points[point][0].kind == "regression" else "overall_accuracy"
+    metric = pool.points[point][0].about.right
     found = [pd.Series(dtype=float)]
     for fit in pool.fits(point, metric, role).values():
         values = np.atleast_1d(fit.evaluate(metric, np.asarray(fit.vectors, dtype=np.float64)))

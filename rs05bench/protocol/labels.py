@@ -2,7 +2,7 @@
 
 A pack is a folder: `labels.json` (digest, task, source, licence, whether it may be passed on), `card.yaml` (the task card), and either
 `labels.parquet` (`unit_id` and a column a target) or, for chips, `masks.parquet` (`unit_id`, `file`, `pixel_m_x`, `pixel_m_y`,
-`digest`) with one Cloud Optimized GeoTIFF a chip under `masks/` (class index, 255 where nothing is scored).
+`digest`, `labelled`) with one Cloud Optimized GeoTIFF a chip under `masks/` (class index, 255 where nothing is scored).
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class LabelPack:
         directory: Where they lie.
         card: The task card.
         record: What `labels.json` says.
-        table: Tables: a column a target, indexed by `unit_id`. Chips: `file`, `pixel_m_x`, `pixel_m_y`, `digest`, indexed by `unit_id`.
+        table: Tables: a column a target, indexed by `unit_id`. Chips: `file`, `pixel_m_x`, `pixel_m_y`, `digest`, `labelled`
+            (share of labelled pixels), indexed by `unit_id`.
     """
 
     directory: Path
@@ -71,7 +72,7 @@ class LabelPack:
     @property
     def chips(self) -> bool:
         """Whether labels are masks."""
-        return self.card.kind == "segmentation"
+        return self.card.about.pixel_labels
 
     @property
     def digest(self) -> str:
@@ -123,8 +124,14 @@ class LabelPack:
         return UnitLabels.of(self.card, self.series(target))
 
     def visible(self, target: str | None = None) -> pd.Series:
-        """What a budget is drawn from: the labels of a target; of chips only that there is a mask."""
-        return pd.Series(1.0, index=self.table.index) if self.chips else self.series(target)
+        """What a budget is drawn from: the labels of a target; of chips the share of labelled pixels, missing where none is."""
+        if not self.chips:
+            return self.series(target)
+        if "labelled" in self.table:
+            shares = self.table["labelled"].astype(float)
+        else:  # packs of earlier versions
+            shares = pd.Series([float((self.read(unit)[0] >= 0).mean()) for unit in self.table.index], index=self.table.index)
+        return shares.where(shares > 0)
 
     def verify(self) -> None:
         """Recomputes the digest from the files.
@@ -163,19 +170,19 @@ class LabelPack:
         if not isinstance(record, dict) or "digest" not in record:
             raise DataError("labels.json holds no digest", source=root)
         card = TaskCard.load(root / "card.yaml")
-        name = "masks.parquet" if card.kind == "segmentation" else "labels.parquet"
+        name = "masks.parquet" if card.about.pixel_labels else "labels.parquet"
         try:
             table = pd.read_parquet(root / name)
         except FileNotFoundError as error:
             raise DataError(f"{name} is missing", source=root) from error
         except (OSError, ValueError) as error:
             raise DataError(f"cannot be read: {error}", source=root / name) from error
-        wanted = ["unit_id", *(("file", "pixel_m_x", "pixel_m_y") if card.kind == "segmentation" else card.targets)]
+        wanted = ["unit_id", *(("file", "pixel_m_x", "pixel_m_y") if card.about.pixel_labels else card.targets)]
         if missing := [column for column in wanted if column not in table.columns]:
             raise DataError(f"columns {missing} are missing (found {list(table.columns)})", source=root / name)
         if table["unit_id"].duplicated().any():
             raise DataError(f"unit {table.loc[table['unit_id'].duplicated(), 'unit_id'].iloc[0]!r} occurs twice", source=root / name)
-        if card.kind == "segmentation":
+        if card.about.pixel_labels:
             for file in table["file"].astype(str):
                 inside(root, file, source=root / name)
         pack = cls(root, card, record, table.set_index("unit_id"))
@@ -224,8 +231,9 @@ def write_masks(
         scored = np.where(values < 0, NOT_SCORED, values).astype(np.uint8)
         write_cog(root / file, scored, grid, nodata=NOT_SCORED)
         x, y = pixel_metres(grid.crs, grid.affine, len(values))
-        rows.append({"unit_id": unit, "file": file, "pixel_m_x": x, "pixel_m_y": y, "digest": _mask_digest(values.astype(np.int16))})
-    table = pd.DataFrame(rows, columns=["unit_id", "file", "pixel_m_x", "pixel_m_y", "digest"])
+        row = {"unit_id": unit, "file": file, "pixel_m_x": x, "pixel_m_y": y, "digest": _mask_digest(values.astype(np.int16))}
+        rows.append({**row, "labelled": float((values >= 0).mean())})
+    table = pd.DataFrame(rows, columns=["unit_id", "file", "pixel_m_x", "pixel_m_y", "digest", "labelled"])
     with writing(root / "masks.parquet") as part:
         table.to_parquet(part, index=False, compression="zstd")
     digest = _chips_digest(zip(table["unit_id"], table["digest"], strict=True))

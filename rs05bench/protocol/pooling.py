@@ -51,7 +51,8 @@ class GroupScores:
         seeds: S seeds.
         values: (G, S) score, the mean over the folds that test the group; NaN where there is none.
         units: (G,) test units of each group.
-        small: Groups left out because they have fewer than `LEAST_UNITS` test units.
+        small: Groups left out because they have fewer than `least` test units.
+        least: See `small`.
     """
 
     groups: tuple[str, ...]
@@ -59,6 +60,7 @@ class GroupScores:
     values: NDArray[np.float64]
     units: NDArray[np.int64]
     small: tuple[str, ...] = ()
+    least: int = 1
 
     def rows(self, groups: Sequence[str]) -> GroupScores:
         """Only these groups, in this order."""
@@ -170,7 +172,7 @@ class Pool:
         key = (point, role, metric, shift)
         if key not in self._inside:
             found = _inside(self.points[point], role, metric, shift or (shift_of(point) if role == "test_ood" else None))
-            self._inside[key] = found if self.points[point][0].kind == "segmentation" else _large_enough(found)
+            self._inside[key] = _large_enough(found, self.points[point][0].about.least_units)
         return self._inside[key]
 
 
@@ -180,20 +182,19 @@ def shift_of(point: Point) -> str | None:
     return None if declared == "none" else declared
 
 
-LEAST_UNITS = 10
 LEAST_GROUPS = 3
 
 
-def _large_enough(scores: GroupScores) -> GroupScores:
+def _large_enough(scores: GroupScores, least: int) -> GroupScores:
     """Without groups of few units, where at least three others are left.
 
     The R2 of n units has no finite mean below n = 4 and no finite variance below n = 6 (its denominator is a chi-squared of n - 1 degrees
     of freedom), so that one county with two tracts would decide the mean over groups.
     """
-    kept = [group for group, units in zip(scores.groups, scores.units, strict=True) if units >= LEAST_UNITS]
+    kept = [group for group, units in zip(scores.groups, scores.units, strict=True) if units >= least]
     if len(kept) < LEAST_GROUPS or len(kept) == len(scores.groups):
         return scores
-    return replace(scores.rows(kept), small=tuple(group for group in scores.groups if group not in kept))
+    return replace(scores.rows(kept), least=least, small=tuple(group for group in scores.groups if group not in kept))
 
 
 def _inside(results: Sequence[Result], role: str, metric: str, shift: str | None) -> GroupScores:

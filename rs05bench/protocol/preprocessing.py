@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, JsonValue
 
+from rs05bench.protocol.derived_columns import DerivedColumns
 from rs05bench.protocol.strict_record import AsWritten
 
 Number = int | float
@@ -51,7 +52,7 @@ class Preprocessing(AsWritten):
         weights: Encoder -> its weights, kept beside the data.
         boundary_tolerance_m: Tolerance of boundary scores, metres.
         where: Column -> values whose rows stay.
-        derive: Derived columns: a mapping with `builder` and its options, each.
+        derive: Columns made from those of the table, in this order (`rs05bench.protocol.derived_columns`).
         aggregate: How pixels became units.
         change: What stands for change.
         cloud_mask: Which mask was applied.
@@ -82,7 +83,7 @@ class Preprocessing(AsWritten):
     boundary_tolerance_m: Number = Field(default=60, gt=0)
     weights: dict[str, WeightsFile | str] = Field(default_factory=dict)
     where: dict[str, JsonValue] = Field(default_factory=dict)
-    derive: list[dict[str, JsonValue]] = Field(default_factory=list)
+    derive: list[DerivedColumns] = Field(default_factory=list)
     aggregate: str | None = None
     change: str | None = None
     cloud_mask: str | None = None

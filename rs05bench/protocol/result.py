@@ -15,6 +15,7 @@ from rs05bench.protocol.option_values import Options
 from rs05bench.protocol.predictions import RolePredictions
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.strict_record import Record
+from rs05bench.protocol.task_kinds import TASK_KINDS, Kind, TaskKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,7 +231,7 @@ class Result(Record):
     schema_version: int = SCHEMA_VERSION
     cell: Cell
     digest: str
-    kind: str
+    kind: Kind
     main_metric: str
     higher_is_better: bool
     simulated: bool
@@ -248,6 +249,11 @@ class Result(Record):
     provenance: Provenance = Field(default_factory=Provenance)
     cost: Cost = Field(default_factory=Cost)
     main: bool = True
+
+    @property
+    def about(self) -> TaskKind:
+        """What follows from the kind of the task."""
+        return TASK_KINDS[self.kind]
 
     def rests_on(self) -> dict[str, str]:
         """The digests that the cell's own is made of: `result.cell.digest(**result.rests_on()) == result.digest`."""

@@ -322,7 +322,7 @@ def _content(pool: Pool, point: Point, card: TaskCard | None) -> frozenset[Conte
     if model.content:
         return frozenset(model.content)
     known = content_of(model.inputs, card.features) if card is not None else frozenset()
-    return known or (frozenset({"optical"}) if pool.points[point][0].kind == "segmentation" else frozenset())
+    return known or pool.points[point][0].about.content
 
 
 def _beats_floors(pool: Pool, point: Point, points: Sequence[Point]) -> bool:
@@ -437,8 +437,7 @@ def _sum_up_seeds(runs: Runs, breaches: list[str]) -> str:
 def _calibration(runs: Runs) -> tuple[list[str], str]:
     wrong = []
     for result in runs.results:
-        asked = ("coverage90",) if result.kind == "regression" else ("ece", "brier")
-        missing = sorted({name for scores in result.scores.values() for name in asked if name not in scores})
+        missing = sorted({name for scores in result.scores.values() for name in result.about.calibration if name not in scores})
         if missing or not result.scores:
             wrong.append(f"{_name(result)}: no {', '.join(missing) or 'scores'}")
     return wrong, "ECE and Brier, or interval coverage, for every cell"

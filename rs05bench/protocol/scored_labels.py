@@ -41,7 +41,7 @@ class UnitLabels:
             DataError: A class that is not among the card's.
         """
         known = labels.dropna()
-        return cls(card, known, class_values(card, labels) if card.kind != "regression" else None)
+        return cls(card, known, class_values(card, labels))
 
     def scored(self, units: NDArray[np.object_]) -> NDArray[np.bool_]:
         """Which units have a label."""
@@ -77,6 +77,11 @@ class MaskLabels:
 
     rules: MapRules
     read: ReadMask
+
+    @property
+    def known(self) -> pd.Series:
+        """None: a chip has a label in each pixel."""
+        return pd.Series(dtype=object)
 
     @classmethod
     def of(cls, card: TaskCard, classes: tuple[str, ...], read: ReadMask) -> MaskLabels:

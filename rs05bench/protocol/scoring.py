@@ -25,14 +25,6 @@ from rs05bench.protocol.result import Stratum
 from rs05bench.protocol.scored_labels import ScoredLabels
 from rs05bench.protocol.scoring_parts import MOST_GROUPS, TEST_ROLES, Part, lay_out
 
-STRATUM_METRICS = {
-    "classification": ("macro_f1", "balanced_accuracy", "overall_accuracy", "ece", "brier"),
-    "regression": ("r2", "mae", "rmse", "spearman", "coverage90"),
-    "segmentation": ("miou", "macro_f1", "boundary_f1", "area_error", "ece", "brier"),
-}
-"""Scores of every ground, beside the task's main metric."""
-GROUP_METRICS = {"classification": "overall_accuracy", "regression": "mae", "segmentation": "boundary_f1"}
-"""The second score of every group, after the task's main metric."""
 Array = NDArray[np.float64]
 
 
@@ -124,7 +116,7 @@ class Scorer:
         return scored
 
     def _strata(self, sums: UnitSums, part: Part) -> list[Stratum]:
-        metrics = list(dict.fromkeys([*STRATUM_METRICS[self.card.kind], self.card.main_metric]))
+        metrics = list(dict.fromkeys([*self.card.about.strata, self.card.main_metric]))
         values = _by_code(sums, part.stratum_of, len(part.strata), metrics)
         units = np.bincount(part.stratum_of, minlength=len(part.strata))
         return [
@@ -133,7 +125,7 @@ class Scorer:
         ]
 
     def _per_group(self, sums: UnitSums, part: Part) -> dict[str, dict[str, dict[str, float]]]:
-        metrics = list(dict.fromkeys([self.card.main_metric, GROUP_METRICS[self.card.kind]]))
+        metrics = list(dict.fromkeys([self.card.main_metric, self.card.about.group_metric]))
         found: dict[str, dict[str, dict[str, float]]] = {}
         for column, (names, code) in part.groups.items():
             if len(names) > MOST_GROUPS:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-from weakref import WeakKeyDictionary
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -68,6 +67,10 @@ class TaskView(Protocol):
     def absent(self) -> Mapping[str, int]:
         """Role -> units of the manifest that the data do not hold; empty where all are there."""
 
+    @property
+    def reusable(self) -> bool:
+        """Whether one model after another may be handed it: it holds no open files, and nothing of it changes."""
+
     def unit_ids(self, role: str) -> Sequence[str] | NDArray[np.object_]:
         """Units of a role."""
 
@@ -110,6 +113,7 @@ class TaskData:
     _source: TaskSource = field(repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
     absent: Mapping[str, int] = field(default_factory=dict)
+    reusable: ClassVar[bool] = True
 
     @classmethod
     def build(
@@ -154,7 +158,8 @@ class TaskData:
                 source=card.name,
                 remedy="Use the data this manifest was built from, or build a manifest over these data.",
             )
-        values, classes = _labels_of(source, target, units)
+        labels = source.labels(target)
+        values, classes = labels.reindex(units["unit_id"]).to_numpy(dtype=object), class_values(card, labels)
         ids, role, absent = members.unit_id, members.role, {}
         if not there.all():
             gone = role[~there]
@@ -267,19 +272,3 @@ class TaskData:
         if role not in self._rows:
             raise ProtocolError(f"no role {role!r}; a model may ask for {sorted(self._rows)}")
         return self._rows[role]
-
-
-_KEPT: WeakKeyDictionary[TaskSource, dict[str, tuple[pd.DataFrame, NDArray[Any], tuple[str, ...] | None]]] = WeakKeyDictionary()
-
-
-def _labels_of(source: TaskSource, target: str, units: pd.DataFrame) -> tuple[NDArray[Any], tuple[str, ...] | None]:
-    """Labels of a target in the order of the units, and its classes; kept as long as the source is, for every cell asks for them."""
-    try:
-        kept = _KEPT.setdefault(source, {})
-    except TypeError:  # a source that cannot be looked up
-        kept = {}
-    if target not in kept or kept[target][0] is not units:
-        labels = source.labels(target)
-        values = labels.reindex(units["unit_id"]).to_numpy(dtype=object)
-        kept[target] = units, values, class_values(source.card, labels) if source.card.kind != "regression" else None
-    return kept[target][1:]

@@ -80,7 +80,7 @@ def _design(section: Section) -> list[str]:
     data = section.results[0].digests.get("data")  # results of earlier versions name no data
     kept = section.store.labels(data) if data else None
     manifest = next(iter(section.manifests.values()), None)
-    if section.card.kind == "segmentation" or kept is None or manifest is None or section.target not in kept:
+    if kept is None or manifest is None or section.target not in kept:
         return []
     units = manifest.units.reset_index(drop=True)
     labels = kept[section.target].reindex(units["unit_id"]).reset_index(drop=True)
@@ -193,7 +193,7 @@ def _below_baselines(study: Study, split: str, budget: str, role: str) -> list[s
     baselines = [
         ([model for model, card in cards.items() if card.tier == "floor"], "which sees no image: training did not work."),
         (
-            pixels if section.card.kind == "segmentation" else [],
+            pixels if section.card.about.pixel_labels else [],
             "which classifies every pixel by its own bands: no gain from a network was detected.",
         ),
     ]

@@ -81,10 +81,11 @@ def _values(source: TaskSource, placed: pd.DataFrame) -> tuple[Spec, Sequence[tu
     card = source.card
     ids = placed["unit_id"].astype(str)
     rows = placed[["lon", "lat"]].reset_index(drop=True)
-    if card.kind == "segmentation":
+    known = source.scored(card.targets[0]).known
+    if known.empty:
         values = placed[source.units().groups[0]].astype(str) if source.units().groups else pd.Series("chip", index=placed.index)
     else:
-        values = source.labels(card.targets[0]).reindex(placed["unit_id"])
+        values = known.reindex(placed["unit_id"])
     if card.kind == "regression":
         known = values.astype(float).to_numpy()
         low, high = (float(end) for end in np.nanquantile(known, [0.02, 0.98]))

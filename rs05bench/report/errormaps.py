@@ -109,7 +109,7 @@ def _error_map(section: Section, root: Path, data: str | Path | None, split: str
         )
     role = "test_ood" if any("test_ood" in result.scores for result in cells) else "test_id"
     best = _best(cells, role, section.card.main_metric)
-    if section.card.kind == "segmentation":
+    if section.card.about.pixel_labels:
         from rs05bench.report.chip_maps import errors_of_chips
 
         errors = errors_of_chips(section, cells, role, best, root, data)

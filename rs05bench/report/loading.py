@@ -64,7 +64,7 @@ class Section:
     @property
     def labels_word(self) -> str:
         """What a budget counts: `labels`, or `labelled chips`."""
-        return "labelled chips" if self.card.kind == "segmentation" else "labels"
+        return self.card.about.counted
 
     @property
     def simulated(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from rs05bench.protocol.cell_record import Provenance
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.metrics.declaration import Centre
-from rs05bench.protocol.pooling import LEAST_UNITS
 from rs05bench.report.data import Study
 from rs05bench.report.style import metric_name
 
@@ -22,7 +21,8 @@ def sources(study: Study) -> list[tuple[str, str]]:
     section = study.section
     found = [("Data", _data(study))]
     found.append((_capital(metric_name(section.metric)), f"{find_metric(section.metric).source}."))
-    small = "" if section.card.kind == "segmentation" else f" A group of fewer than {LEAST_UNITS} test units has no score of its own."
+    least = section.card.about.least_units
+    small = f" A group of fewer than {least} test units has no score of its own." if least > 1 else ""
     found.append(
         (
             "Scores",
@@ -40,8 +40,7 @@ def sources(study: Study) -> list[tuple[str, str]]:
     )
     found.append(("Leads", "Paired by group and seed; p-values are corrected over all budgets (Holm 1979)."))
     found.append(("Drop", "Inside each group, on the same test units: the score with the group in training minus with it held out."))
-    calibration = "coverage90" if section.card.kind == "regression" else "ece"
-    found.append(("Confidence", f"{find_metric(calibration).source}; the curve pools folds and seeds."))
+    found.append(("Confidence", f"{find_metric(section.card.about.calibration[0]).source}; the curve pools folds and seeds."))
     found.append(("Cost", _cost(study)))
     found.append(("Splits", _splits(study)))
     found.append(("Software", _software(study)))

@@ -87,7 +87,7 @@ def errors_of_table(section: Section, cells: Sequence[Result], role: str, best: 
     """
     known = labels_of(section, data).dropna()
     known.index = pd.Index(known.index, dtype=object)
-    classes = None if section.card.kind == "regression" else class_values(section.card, known)
+    classes = class_values(section.card, known)
     frames = []
     for cell in cells:
         predictions = TablePredictions.read(section.store.folder(cell.digest) / "predictions").of_role(role)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import rs05bench
 from rs05bench.protocol import Cell, ModelCard, Predictions, Result, compare
 from rs05bench.protocol.predictions import TablePredictions
 from rs05bench.protocol.scored_labels import UnitLabels
@@ -125,3 +128,32 @@ def test_declared_groups_are_the_same(both):
         for role in ("test_id", "test_ood"):
             for group, scores in chips.per_group[role]["biome"].items():
                 assert scores["macro_f1"] == pytest.approx(table.per_group[role]["biome"][group]["macro_f1"], abs=1e-6)
+
+
+READ_OR_WRITE = {
+    "protocol/labels.py",
+    "protocol/map_predictions.py",
+    "protocol/stored_predictions.py",
+    "protocol/submission/cells.py",
+    "protocol/submission/make.py",
+    "protocol/submission/shelf.py",
+    "protocol/submission/truth.py",
+    "report/errormaps.py",  # points or rasters
+}
+ELSEWHERE = {
+    "experiment/map_run.py",  # scenes are read in windows, or pixel by pixel
+    "protocol/budget.py",  # a chip has no one label to tune blocks with
+    "report/answer.py",  # one warning that only networks on pixels can get
+}
+
+
+def test_nothing_else_asks_whether_a_task_is_of_tables_or_of_chips():
+    package = Path(rs05bench.__file__).parent
+    asked = set()
+    for path in package.rglob("*.py"):
+        name = path.relative_to(package).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            compared = isinstance(node, ast.Compare) and "'segmentation'" in ast.unparse(node)
+            if compared or (isinstance(node, ast.Attribute) and node.attr == "pixel_labels"):
+                asked.add(name)
+    assert {name for name in asked if not name.startswith(("datasets/", "models/"))} == READ_OR_WRITE | ELSEWHERE

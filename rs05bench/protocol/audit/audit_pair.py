@@ -24,14 +24,12 @@ class AuditPair:
         test: Test units.
         shift: What the split declares to change between them.
         thresholds: From where on something is a leak.
-        buffer_km: The buffer the split claims; None where it claims none.
     """
 
     train: Units
     test: Units
     shift: Shift
     thresholds: Thresholds
-    buffer_km: float | None = None
 
     @cached_property
     def _nearest(self) -> tuple[Finding, npt.NDArray[np.float64]]:

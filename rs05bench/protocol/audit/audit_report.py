@@ -30,6 +30,7 @@ class Thresholds(BaseModel):
     content_sample: tuple[int, int] = Field((10_000, 50_000), description="Most test and training vectors compared by cosine.")
     variogram_sample: int = Field(1_500, ge=50, description="Most units whose pairs enter the variogram.")
     range_leaks: bool = Field(False, description="Whether an autocorrelation range beyond the buffer is a leak, not only a warning.")
+    buffer_km: float | None = Field(None, ge=0, description="The buffer the split claims, which a range is judged against.")
     seed: int = Field(0, description="Seed of the subsamples.")
     cases: int = Field(5, ge=0, description="Worst cases named for each finding.")
 

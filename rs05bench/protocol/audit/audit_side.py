@@ -237,7 +237,7 @@ def _windows(
 ) -> tuple[npt.NDArray[np.datetime64] | None, npt.NDArray[np.datetime64] | None]:
     if columns.time is None:
         if columns.time_end is not None:
-            raise DataError("--time-end without --time", source=source, remedy="Name the column with the window's first day too.")
+            raise DataError("a column with the last day of a window, and none with the first", source=source, remedy="Name both.")
         return None, None
     start, last = dates(frame[columns.time], columns.time, source)
     if columns.time_end is not None:

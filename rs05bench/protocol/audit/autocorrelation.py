@@ -98,7 +98,7 @@ def variogram(values: Floats, lon: Floats, lat: Floats, *, categorical: bool = F
     return Variogram(lag, gamma, counts, reach, nugget, bounded, n)
 
 
-def autocorrelation(train: Units, test: Units, km: Floats, thresholds: Thresholds, *, buffer_km: float | None = None) -> list[Finding]:
+def autocorrelation(train: Units, test: Units, km: Floats, thresholds: Thresholds) -> list[Finding]:
     """Range of the label and of the features' leading components, against the buffer between training and test.
 
     Without a declared buffer the distance of the median test unit to its nearest training unit stands for it. A longer range is a
@@ -109,12 +109,10 @@ def autocorrelation(train: Units, test: Units, km: Floats, thresholds: Threshold
         text = "autocorrelation: not checked, no label or features given (--label, --features)"
         return [Finding(check="autocorrelation", level="not_checked", sentence=text)]
     lon, lat = np.concatenate([train.lon, test.lon]), np.concatenate([train.lat, test.lat])
-    return [_judge(name, values, categorical, lon, lat, km, thresholds, buffer_km) for name, values, categorical in fields]
+    return [_judge(name, values, categorical, lon, lat, km, thresholds) for name, values, categorical in fields]
 
 
-def _judge(
-    name: str, values: Floats, categorical: bool, lon: Floats, lat: Floats, km: Floats, thresholds: Thresholds, buffer_km: float | None
-) -> Finding:
+def _judge(name: str, values: Floats, categorical: bool, lon: Floats, lat: Floats, km: Floats, thresholds: Thresholds) -> Finding:
     check = f"autocorrelation:{name}"
     good = np.isfinite(values) & np.isfinite(lon) & np.isfinite(lat)
     known = km[np.isfinite(km)]
@@ -138,8 +136,8 @@ def _judge(
         text = f"autocorrelation: {name}: near units are no more alike than far ones ({on})"
         return Finding(check=check, level="pass", sentence=text, count=0, of=len(known), numbers=numbers)
     inside = int((known < result.range_km).sum())
-    limit = buffer_km if buffer_km else float(np.median(known))
-    kind = "the declared buffer" if buffer_km else "the median distance to training"
+    limit = thresholds.buffer_km or float(np.median(known))
+    kind = "the declared buffer" if thresholds.buffer_km else "the median distance to training"
     numbers["buffer_km"] = limit
     reach = f"{'' if result.bounded else 'at least '}{result.range_km:,.3g} km"
     text = f"autocorrelation: {name}: range {reach} ({on}), {kind} {limit:,.3g} km"
@@ -261,6 +259,6 @@ CHECKS = (
     AuditCheck(
         "autocorrelation",
         100,
-        lambda pair: autocorrelation(pair.train, pair.test, pair.km, pair.thresholds, buffer_km=pair.buffer_km),
+        lambda pair: autocorrelation(pair.train, pair.test, pair.km, pair.thresholds),
     ),
 )

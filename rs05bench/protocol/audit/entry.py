@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
@@ -13,7 +12,7 @@ from rs05bench.protocol.audit.audit_side import AuditColumns
 from rs05bench.protocol.audit.frames import audit_frames
 from rs05bench.protocol.audit.inputs import read_lists
 from rs05bench.protocol.audit.manifests import audit_manifest
-from rs05bench.protocol.manifest import SplitManifest
+from rs05bench.protocol.manifest import open_manifest
 
 
 def audit_lists(
@@ -25,7 +24,6 @@ def audit_lists(
     id_format: str = "{}",
     shift: str = "none",
     thresholds: Thresholds | None = None,
-    buffer_km: float | None = None,
 ) -> AuditReport:
     """Audit two lists given as files; see `read_lists` for what they may be and `audit_frames` for what is looked for.
 
@@ -41,7 +39,6 @@ def audit_lists(
         resolved,
         shift=cast("Shift", shift),
         thresholds=thresholds,
-        buffer_km=buffer_km,
         train_source=_short(train),
         test_source=_short(test),
     )
@@ -55,14 +52,7 @@ def audit_named(manifest: str, *, thresholds: Thresholds | None = None, own_buff
         thresholds: From where on something is a leak.
         own_buffer: Whether the manifest's own buffer replaces ``min_km``.
     """
-    if Path(manifest).exists():
-        loaded = SplitManifest.load(manifest)
-    else:
-        # Looked up late: reading a file must not need the collection of shipped manifests.
-        load = getattr(importlib.import_module("rs05bench.protocol"), "load_manifest", None)
-        if load is None:
-            raise DataError("no such manifest file", source=manifest, remedy="Give the path of its .parquet file.")
-        loaded = load(manifest)
+    loaded = open_manifest(manifest)
     limits = thresholds or Thresholds()
     if own_buffer:
         metres = float((loaded.card.get("parameters") or {}).get("buffer_m", 1000.0))

@@ -27,7 +27,6 @@ def audit_frames(
     *,
     shift: Shift = "none",
     thresholds: Thresholds | None = None,
-    buffer_km: float | None = None,
     train_source: str = "train",
     test_source: str = "test",
 ) -> AuditReport:
@@ -40,7 +39,6 @@ def audit_frames(
         shift: What the split declares to change between training and test. With ``"year"`` the same place in another year is no leak,
             and units are judged against training units of their own year only.
         thresholds: From where on something is a leak.
-        buffer_km: The buffer the split claims, to set the autocorrelation range against.
         train_source: Name of the training list in messages.
         test_source: Name of the test list.
 
@@ -69,12 +67,12 @@ def audit_frames(
             source=test_source,
             remedy="Both lists need the same feature columns.",
         )
-    return audit_units(theirs, ours, shift=shift, thresholds=limits, buffer_km=buffer_km)
+    return audit_units(theirs, ours, shift=shift, thresholds=limits)
 
 
-def audit_units(train: Units, test: Units, *, shift: Shift, thresholds: Thresholds, buffer_km: float | None = None) -> AuditReport:
+def audit_units(train: Units, test: Units, *, shift: Shift, thresholds: Thresholds) -> AuditReport:
     """The audit of two prepared lists; see `audit_frames`."""
-    pair = AuditPair(train, test, shift, thresholds, buffer_km)
+    pair = AuditPair(train, test, shift, thresholds)
     findings = [finding for check in all_checks() for finding in check.look(pair)]
     return build_report(train, test, findings, pair.km, pair.touched, shift=shift, thresholds=thresholds)
 

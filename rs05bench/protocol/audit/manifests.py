@@ -170,7 +170,7 @@ class _Tested:
             regions = units.groups["region"]
             report = _audit_in_time(train, test, regions.iloc[learnt], regions.iloc[self.rows], buffers.days, limits)
         else:
-            report = audit_units(train, test, shift=judged, thresholds=limits, buffer_km=buffers.km)
+            report = audit_units(train, test, shift=judged, thresholds=limits.model_copy(update={"buffer_km": buffers.km}))
         return ManifestPart.model_validate({"fold": self.fold, "role": self.role, "shift": self.shift, "against": name, "report": report})
 
 

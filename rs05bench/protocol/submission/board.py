@@ -16,13 +16,14 @@ from pydantic import Field, ValidationError
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text
-from rs05bench.protocol.card import Kind, TaskCard
+from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_yaml_mapping
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.scoring import TEST_ROLES
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.strict_record import Record
+from rs05bench.protocol.task_kinds import TASK_KINDS, Kind, TaskKind
 
 LEAST_SEEDS = 5
 SIMULATED = "-simulated"
@@ -92,6 +93,11 @@ class BoardTask(Record):
     labels: dict[str, str] = Field(default_factory=dict)
     splits: dict[str, BoardSplit]
     note: str = ""
+
+    @property
+    def about(self) -> TaskKind:
+        """What follows from the kind of the task."""
+        return TASK_KINDS[self.kind]
 
 
 class BoardLinks(Record):

@@ -94,7 +94,7 @@ def _read_cell(
         return None
     _check_units(rows, name, task, faults)
     try:
-        if task.kind == "segmentation":
+        if task.about.pixel_labels:
             return _read_maps(opened, name, rows, samples, task, limits, faults)
         return _read_units(rows, name, task, faults)
     except HostileError as error:

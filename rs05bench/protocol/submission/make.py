@@ -73,7 +73,7 @@ def make_submission(
         write_record(folder / RECORD, record)
         parts, samples = [], []
         for number, (result, path) in enumerate(chosen, 1):
-            if result.kind == "segmentation":
+            if result.about.pixel_labels:
                 part, sampled = _copy_maps(result, path, folder, number)
                 samples += [sampled] if sampled is not None else []
             else:
@@ -133,7 +133,7 @@ def template(
                 fields = dict(zip(CELL, (task.task, target, split, fold, budget, seed), strict=True))
                 rows.append(pd.DataFrame({"unit_id": here["unit_id"].astype(str), "role": here["role"].astype(str)}).assign(**fields))
     frame = pd.concat(rows, ignore_index=True)[[*CELL, "unit_id", "role"]]
-    if task.kind == "segmentation":
+    if task.about.pixel_labels:
         frame["map"] = ""
     else:
         values = [f"{PROBABILITY_PREFIX}{value}" for value in task.classes] if task.classes and task.kind == "classification" else ["y"]

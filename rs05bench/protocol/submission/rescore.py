@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import BenchError
-from rs05bench.protocol.budget import LabelBudget, draw_budget
+from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.pooling import Pool, shift_of
 from rs05bench.protocol.predictions import TablePredictions
+from rs05bench.protocol.rescoring import draw_again
 from rs05bench.protocol.result import Cost, Result
 from rs05bench.protocol.rules import RuleVerdict, check_rules
 from rs05bench.protocol.scoring import TEST_ROLES, Scored, Scorer, higher_is_better
@@ -28,7 +29,6 @@ from rs05bench.protocol.submission.verdict import CellFamily, GroupTable
 
 SAME_PLACE = 0.1
 """Pixels a corner of a map may lie beside that of its mask: what rounding and reprojecting a transform leave."""
-_OPEN_ROLES = ("train", "val", "reserve")
 # Baselines and twins are other submissions: they are looked for on the whole board, not inside one.
 _OF_THE_BOARD = (6, 7, 11)
 
@@ -54,7 +54,8 @@ class Rescorer:
         key = (task.task, Split(name.split).base, name.fold, name.target)
         if key not in self._scorers:
             manifest = self.truth.manifest(task, name.split)
-            self._scorers[key] = Scorer.build(self.truth.card(task), manifest, name.fold, self.truth.scored(task, name.target))
+            labels = self.truth.of(task, name.target)
+            self._scorers[key] = Scorer.build(labels.card, manifest, name.fold, labels.scored(name.target))
         return self._scorers[key]
 
     def score(self, cell: ReadCell) -> Scored | None:
@@ -77,15 +78,9 @@ class Rescorer:
 
     def budget(self, name: CellName, task: BoardTask) -> LabelBudget | None:
         """The labels the cell's budget allows, drawn again: what the table shows as labels used."""
-        card, manifest = self.truth.card(task), self.truth.manifest(task, name.split)
-        labels = None
-        if task.kind != "segmentation":
-            rows = manifest.fold(name.fold)
-            open_units = rows.loc[rows["role"].astype(str).isin(_OPEN_ROLES), "unit_id"]
-            shown = self.truth.labels(task, name.target).reindex(open_units)
-            labels = dict(zip(shown.index, shown, strict=True))
+        manifest, labels = self.truth.manifest(task, name.split), self.truth.of(task, name.target)
         try:
-            return draw_budget(card, manifest, name.fold, name.budget, name.seed, labels, split=name.split)
+            return draw_again(manifest, name.fold, labels, name.target, {"budget": name.budget, "seed": name.seed, "split": name.split})
         except BenchError as error:
             self.faults.add(f"its budget cannot be drawn: {error}", name)
             return None

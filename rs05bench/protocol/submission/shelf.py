@@ -172,7 +172,7 @@ def freeze_runs(
 
 def _labels(runs: Path, card: TaskCard, manifests: Mapping[str, SplitManifest], masks: str | Path | None) -> Mapping[str, pd.Series | str]:
     units = set(next(iter(manifests.values())).units["unit_id"])
-    if card.kind == "segmentation":
+    if card.about.pixel_labels:
         if masks is None:
             raise DataError(
                 f"{card.name} is of chips, and no label pack was given", source=runs, remedy="Give --masks PACK (rs05bench labels build)."

@@ -8,7 +8,7 @@ found without a folder.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +17,7 @@ from rs05bench.errors import BenchError, DataError
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.labels import LabelPack
 from rs05bench.protocol.manifest import SplitManifest, load_manifest
-from rs05bench.protocol.scored_labels import MaskLabels, ScoredLabels, UnitLabels
+from rs05bench.protocol.rescoring import TableLabels, TaskLabels
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.submission.board import BoardTask, labels_digest
 from rs05bench.protocol.submission.reading import ChipPlace, chip_place
@@ -69,15 +69,14 @@ class Truth:
             self._manifests[key] = manifest
         return self._manifests[key]
 
-    def scored(self, task: BoardTask, target: str) -> ScoredLabels:
-        """What predictions of a target are scored with.
+    def of(self, task: BoardTask, target: str) -> TaskLabels:
+        """The labels of a target.
 
         Raises:
             DataError: None there has the digest the board names.
         """
-        if task.kind == "segmentation":
-            return MaskLabels.of(self.card(task), tuple(task.classes or ()), self.masks(task).read)
-        return UnitLabels.of(self.card(task), self.labels(task, target))
+        card = self.card(task)
+        return replace(self.masks(task), card=card) if task.about.pixel_labels else TableLabels(card, self.labels(task, target).to_frame())
 
     def labels(self, task: BoardTask, target: str) -> pd.Series:
         """Labels of a target by unit, as the card's kind has them: text or numbers.
@@ -168,11 +167,8 @@ def available(truth: Truth | None, task: BoardTask, split: str) -> str | None:
     try:
         truth.card(task)
         truth.manifest(task, split)
-        if task.kind == "segmentation":
-            truth.masks(task)
-        else:
-            for target in task.targets:
-                truth.labels(task, target)
+        for target in task.targets:
+            truth.of(task, target)
     except BenchError as error:
         return str(error)
     except Exception as error:  # whatever a library says of a damaged file of ours

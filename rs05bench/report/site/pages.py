@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rs05bench.protocol.metrics import find_metric
+from rs05bench.protocol.task_kinds import TASK_KINDS
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.foldmap import MEANING, STYLE
 from rs05bench.report.site.pictures import GroupCentres, fold_figure, group_map, model_figures, reliability_figures
@@ -96,7 +97,7 @@ def _result(entry: Entry, table: BoardTable, row: Row, board: Leaderboard, ranks
     metric, where = metric_name(table.metric), elsewhere(table.split)
     goodness = find_metric(table.metric).goodness
     worst = sorted(point.by_group, key=lambda group: goodness(point.by_group[group]))
-    calibration = "Coverage of 90 % intervals" if task.kind == "regression" else "ECE"
+    calibration = TASK_KINDS[task.kind].calibration_title
     return {
         "key": table.key,
         "title": title,

@@ -11,6 +11,7 @@ from rs05bench.protocol.inference.estimate import Bounds, Estimate
 from rs05bench.protocol.result import Cost, ModelCard
 from rs05bench.protocol.strict_record import FrozenRecord
 from rs05bench.protocol.submission.board import BoardLinks
+from rs05bench.protocol.task_kinds import Kind
 
 StandingName = Literal["self-reported", "rescored", "reproduced", "verified"]
 TRACKS = {"deployment": "All models", "open": "Open weights only"}
@@ -124,7 +125,7 @@ class BoardTable(FrozenRecord):
     folds: list[str]
     main: bool = True
     simulated: bool = False
-    kind: str = ""
+    kind: Kind
     rows: list[Row] = Field(default_factory=list)
 
 
@@ -177,7 +178,7 @@ class Task(FrozenRecord):
 
     name: str
     title: str
-    kind: str
+    kind: Kind
     targets: list[str]
     classes: list[str] | None
     metric: str

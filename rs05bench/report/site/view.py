@@ -8,6 +8,7 @@ import numpy as np
 
 from rs05bench.protocol.inference.ranking import RankRange
 from rs05bench.protocol.metrics import find_metric
+from rs05bench.protocol.task_kinds import TASK_KINDS
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report.site.rank_words import Ranks, why_unranked
 from rs05bench.report.site.records import STANDING_MEANING, TRACKS, BoardPoint, BoardTable, Leaderboard, Row, Spread
@@ -113,7 +114,7 @@ def table_view(table: BoardTable, board: Leaderboard, ranks: Ranks) -> dict[str,
         "split_title": split_title(table.split),
         "metric": metric_name(table.metric),
         "higher": bool(better.higher_is_better),
-        "calibration": "Coverage of 90 % intervals" if task.kind == "regression" else "ECE",
+        "calibration": TASK_KINDS[task.kind].calibration_title,
         "budgets": [{"name": name, "words": budget_words(name)} for name in table.budgets],
         "chosen": chosen,
         "shown": shown_budgets(table.budgets, chosen),

@@ -12,6 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from rs05bench.errors import DataError
 from rs05bench.models.features import aggregates, angle, derive, dot_product, previous_year, spectral_indices
+from rs05bench.models.options import derived_table
+from rs05bench.protocol import TaskCard
 from tests.datasets.table_files import card, regression_card
 
 VECTORS = arrays(np.float64, (5, 8), elements=st.floats(-1, 1, allow_subnormal=False)).filter(
@@ -119,8 +121,6 @@ def test_a_card_aggregates_pixels_to_parcels():
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        ({"builder": "magic"}, "no builder"),
-        ({"builder": "angle", "feature": ["A??"]}, "unknown option 'feature'"),
         ({"builder": "difference", "features": ["Z*"]}, "'Z.' matches no column"),
         ({"builder": "difference", "features": ["A??"], "place": ["region"]}, r"the place \['r'\] has a year twice"),
         ({"builder": "indices", "names": ["DVI"], "bands": {"N": "A00", "R": "A99"}}, "'A99' matches no column"),
@@ -131,6 +131,33 @@ def test_a_step_that_cannot_be_done_names_itself(step, said):
     with pytest.raises(DataError, match=said) as caught:
         derive(panel(), task)
     assert "preprocessing.derive[0]" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"builder": "magic"}, "'magic' found using 'builder' does not match any of the expected tags"),
+        ({"builder": "angle", "features": ["A??"], "feature": 1}, r"derive\.0\.angle\.feature: Extra inputs"),
+        ({"builder": "aggregate", "features": ["A??"], "statistics": ["median"]}, "statistics.0: Input should be 'mean', 'max' or 'std'"),
+        ({"builder": "difference", "features": ["A??"], "lag": 0}, "lag: Input should be greater than or equal to 1"),
+        ({"builder": "indices", "names": ["NDVI"]}, "bands: Field required"),
+    ],
+)
+def test_a_card_refuses_a_step_that_it_does_not_know(step, said):
+    plain = regression_card(unit=["place", "year"], year="year").model_dump(mode="json", exclude_defaults=True)
+    with pytest.raises(DataError, match=said):
+        TaskCard.parse({**plain, "preprocessing": {"derive": [step]}})
+
+
+def test_a_step_is_digested_and_written_as_it_was_given():
+    step = {"builder": "angle", "features": ["A??"]}
+    given = regression_card(unit=["place", "year"], year="year", preprocessing={"derive": [step]})
+    assert given.model_dump(mode="json")["preprocessing"] == {"derive": [step]}
+
+
+def test_the_docs_list_every_field_of_every_step():
+    assert "| `lag` | angle, dot | whole number from 1 | 1 | How many years earlier. |" in derived_table()
+    assert "| `bands` | indices | {text: text} | needed |" in derived_table()
 
 
 def test_a_normalised_difference_of_negative_reflectance_is_missing_and_counted():

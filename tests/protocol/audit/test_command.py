@@ -53,6 +53,20 @@ def test_clean_exits_0_once_the_threshold_allows_it(call, lists):
     assert "leading zeros" in text
 
 
+def test_time_names_the_first_and_the_last_day_of_a_window(call, lists):
+    for file in (lists[1], lists[3]):
+        frame = pd.read_csv(file, dtype=str)
+        frame.assign(first="2018", last=["2018-12-31", "2019-06-30"]).to_csv(file, index=False)
+    windows = next(
+        found
+        for found in json.loads(call(*lists, "--time", "first", "--time", "last", "--json", code=1))["findings"]
+        if found["check"] == "time_windows"
+    )
+    assert "training 2018-01-01 to 2019-06-30" in windows["sentence"]
+    with pytest.raises(DataError, match="--time names 3 columns"):
+        call(*lists, *["--time", "first"] * 3, code=2)
+
+
 def test_worst_cases_are_named(call, lists):
     assert "03 and 01: 111 m apart" in call(*lists, code=1)
 

@@ -22,8 +22,11 @@ def test_the_page_has_its_examples():
 @pytest.mark.parametrize(
     ("command", "printed"), BLOCKS, ids=[f"{'wildfire' if 'split' in c else 'crop'}-{i + 1}" for i, (c, _) in enumerate(BLOCKS)]
 )
-def test_the_example_prints_what_the_page_says(command, printed, real, monkeypatch):
-    monkeypatch.chdir(real("wildfire_events" if "spatiotemporal" in command else "hls_crop_chips"))
+def test_the_example_prints_what_the_page_says(command, printed, real, tmp_path, monkeypatch):
+    for file in real("wildfire_events" if "spatiotemporal" in command else "hls_crop_chips").iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "two.yaml").write_text("cases: 2\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     app = typer.Typer()
     app.callback()(lambda: None)
     register(app)
