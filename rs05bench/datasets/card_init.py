@@ -7,7 +7,7 @@ answers, and `settle` tries it on the table and leaves out what these data do no
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from rs05bench.embeddings.products import all_products
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
 from rs05bench.protocol.intake.keys import as_keys
+from rs05bench.protocol.intake.sentinels import sentinels
 from rs05bench.protocol.intake.tablefile import GEO_COLUMN
 
 _TARGET = ("label", "class", "target", "landcover", "land_cover", "lulc", "crop", "crop_type", "cls", "class_name", "category", "y")
@@ -120,7 +121,8 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
         text = f"Which embedding are the {len(unknown[0].columns)} columns {unknown[0].label}?"
         return [Question("product", text, unknown[0].product or "embedding", (*_records_that_fit(unknown[0]), "embedding"))]
     if "features" not in answers:
-        used = {target, *_listed(answers["groups"]), *_listed(answers["unit"])}
+        columns = set(map(str, frame.columns))
+        used = {target, *_listed(answers["groups"], columns), *_listed(answers["unit"], columns)}
         sparse = [name for name in facts.numbers if frame[name].isna().mean() > MOSTLY_EMPTY]
         still = set(constant(frame, facts.numbers))
         left = [name for name in facts.numbers if name not in {*used, *told, *sparse, *still}]
@@ -144,8 +146,8 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
         DataError: An answer that is no column, or a card that would be faulty.
     """
     target, kind = str(answers["target"]), str(answers["kind"])
-    groups, unit, further = (_listed(answers.get(field)) for field in ("groups", "unit", "features"))
     frame, source = facts.frame, ", ".join(facts.files)
+    groups, unit, further = (_listed(answers.get(field), set(map(str, frame.columns))) for field in ("groups", "unit", "features"))
     for field, columns in (("groups", groups), ("unit", unit), ("features", further)):
         if missing := [column for column in columns if column not in frame.columns]:
             raise DataError(f"{field}: there is no column {missing[0]!r}", source=source)
@@ -188,6 +190,9 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
     data["budgets"] = _budgets(frame[target], kind, located="coordinates" in data)
     if kind == "classification":
         data["classes"] = _class_values(frame[target])
+        if _codes(frame[target]):
+            codes = sentinels(pd.Series(list(map(float, data["classes"]))))
+            data["classes"] = [value for value in data["classes"] if float(value) not in codes]
         names = _listed(answers.get("class_names")) or _names_of_codes(facts, target)
         if len(names) == len(data["classes"]):
             data["class_names"] = names
@@ -421,6 +426,13 @@ def _names_of_codes(facts: TableFacts, target: str) -> list[str]:
     return []
 
 
-def _listed(answer: Any) -> list[str]:
-    parts = answer.split(",") if isinstance(answer, str) else (answer or [])
-    return [part.strip() for part in parts if part.strip()]
+def _listed(answer: Any, columns: Collection[str] = ()) -> list[str]:
+    """An answer as a list; a comma inside a column's own name separates nothing."""
+    parts = [part for part in (answer.split(",") if isinstance(answer, str) else (answer or [])) if part.strip()]
+    found: list[str] = []
+    while parts:
+        ends = (end for end in range(len(parts), 1, -1) if ",".join(parts[:end]).strip() in columns)
+        end = next(ends, 1)
+        found.append(",".join(parts[:end]).strip())
+        parts = parts[end:]
+    return found

@@ -27,7 +27,7 @@ from rs05bench.errors import DataError, ProtocolError
 from rs05bench.protocol import TaskCard, UnitTable
 from rs05bench.protocol.classes import class_values
 from rs05bench.protocol.feature_sets import set_of
-from rs05bench.protocol.intake.keys import as_keys, find_keys, refuse_two_spellings
+from rs05bench.protocol.intake.keys import as_keys, find_keys, refuse_two_spellings, two_spellings
 from rs05bench.protocol.scored_labels import UnitLabels
 
 READERS = ("table", "presto")
@@ -291,7 +291,7 @@ class EmbeddingTable:
         return frame.assign(unit_id=_joined(list(keys.values())))
 
     def _label(self, frame: pd.DataFrame) -> pd.DataFrame:
-        frame = self._labelled(with_targets(frame, self.card, source=self.source, note=self._note))
+        frame = self._labelled(with_targets(frame, self.card, self.remarks, source=self.source))
         return without_unknown_classes(frame, self.card, source=self.source, note=self._note)
 
     def _labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -406,7 +406,18 @@ class EmbeddingTable:
         roles = {
             value: role for role, named in (("train", official.train), ("val", official.val), ("test", official.test)) for value in named
         }
-        return as_keys(values).map(roles).fillna("")
+        keys = as_keys(values)
+        others = sorted(set(keys.dropna()) - roles.keys())
+        if again := [found for found in two_spellings(others, roles) if set(found.spelled) & roles.keys()]:
+            raise DataError(
+                f"official: column {official.column!r} holds one role in two spellings: {again[0]}",
+                source=self.source,
+                remedy="List both under `official`, or write it one way in the file.",
+            )
+        if others:
+            count, named = int(keys.isin(others).sum()), ", ".join(others[:4])
+            self.remarks.append(f"official: {count:,} units have {official.column} {named}, which has no role in the card")
+        return keys.map(roles).fillna("")
 
     def _refuse_one_class(self) -> None:
         target = self.card.targets[0]

@@ -32,6 +32,8 @@ from rs05bench.protocol.intake.tablefile import GEO_COLUMN
 from rs05bench.protocol.intake.times import parse_times, readings
 
 _DATE = re.compile(r"(?i)(.*_)?(date|time|timestamp|datetime)")
+_DAY = re.compile(r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
+_YEAR_LAST = "a date whose year stands last"
 _LOOKED_AT = 50
 """Values of a column of dates that are looked at."""
 
@@ -108,10 +110,12 @@ def look(table: str | Path) -> TableFacts:
     x, y, projected = _position(frame, rest)
     year = next((name for name in rest if re.fullmatch(r"(?i)year|jahr|annee|ano|yr|.*_year", name) and _holds_years(frame[name])), None)
     time = next((name for name in rest if _DATE.fullmatch(name) and _holds_dates(frame[name])), None)
+    dated = {name: _a_date(frame[name]) for name in rest if name not in {x, y, year, time} and _DATE.fullmatch(name) is None}
+    time = time or next((name for name, why in dated.items() if why == "date"), None)
     if year is None and time is not None:
         year = time
     taken = {x, y, year, time}
-    aside = {name: why for name in rest if name not in taken and (why := _aside(name, frame, frame.get(year, None)))}
+    aside = {name: why for name in rest if name not in taken and (why := dated.get(name) or _aside(name, frame, frame.get(year, None)))}
     names = {name: int(frame[name].nunique()) for name in rest if name not in taken and _names_things(frame[name])}
     numbers = [name for name in rest if name not in taken and name not in aside and pd.api.types.is_numeric_dtype(frame[name])]
     has_geometry = GEO_COLUMN in frame or "geometry" in frame
@@ -189,10 +193,13 @@ def _oddities(facts: TableFacts) -> list[str]:
         for code, count in sentinels(frame[name]).items():
             cells[code] = cells.get(code, 0) + count
     said += [
-        f"{code:g} stands in {_several(count, 'cell', 'cells')}: a code for a missing value, counted as missing"
+        f"{code:.10g} stands in {_several(count, 'cell', 'cells')}: a code for a missing value, counted as missing"
         for code, count in cells.items()
     ]
-    if facts.time is None and (dated := next((name for name in map(str, frame.columns) if _DATE.fullmatch(name)), None)):
+    two_ways = [name for name, why in facts.aside.items() if why == _YEAR_LAST]
+    if facts.time is None and (
+        dated := next((name for name in map(str, frame.columns) if _DATE.fullmatch(name) or name in two_ways), None)
+    ):
         some = frame[dated].dropna().head(_LOOKED_AT)
         if (unread := parse_times(some)[1]).any():
             said.append(f"{dated!r} is not used: {readings(some[unread].iloc[0])}; write ISO dates, e.g. 2021-07-04, to have its years")
@@ -269,6 +276,18 @@ def _holds_dates(values: pd.Series) -> bool:
     some = values.dropna().head(_LOOKED_AT)
     times, unread = parse_times(some)
     return len(some) > 0 and not unread.any() and bool(times.first.notna().any())
+
+
+def _a_date(values: pd.Series) -> str:
+    """Whether a column of text holds days, whatever its name: a date, or one that has two readings."""
+    some = values.dropna().head(_LOOKED_AT)
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return "date"
+    if not len(some) or not pd.api.types.is_object_dtype(values.dtype) or not some.astype(str).str.contains(_DAY).all():
+        return ""
+    if all("may be" in readings(value) for value in some):
+        return _YEAR_LAST
+    return "" if parse_times(some)[1].any() else "date"
 
 
 def _named(columns: Sequence[str], words: Sequence[str]) -> str | None:

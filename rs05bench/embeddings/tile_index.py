@@ -16,9 +16,17 @@ from rs05bench.embeddings.bytesource import is_remote
 from rs05bench.embeddings.products import EmbeddingProduct, product
 from rs05bench.embeddings.raster import Raster
 from rs05bench.embeddings.raster_files import open_raster, probe
-from rs05bench.embeddings.tile_paths import address_below, files_below, only_local, refuse_other_years, stem, tile_id_of, year_of
+from rs05bench.embeddings.tile_paths import (
+    address_below,
+    files_below,
+    only_local,
+    refuse_other_years,
+    stem,
+    tile_id_of,
+    year_in_tags,
+    year_of,
+)
 from rs05bench.errors import DataError
-from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.pixel_grid import WGS84, Grid, belongs, crs_name, transformer, utm_zone, wrapped, zone_of
 
 if TYPE_CHECKING:
@@ -352,10 +360,14 @@ def footprint(grid: Grid) -> BaseGeometry:
 def _record(path: str, year: int | None, of: EmbeddingProduct) -> dict[str, Any]:
     grid = probe(path, of)
     named = year if year is not None else year_of(path)
-    if named is None and "year" in of.tags and not is_remote(path):
-        with open_raster_file(path) as file:
-            stated = file.tags().get(of.tags["year"], "")
-        named = int(stated) if stated.isdigit() else None
+    stated = None if is_remote(path) else year_in_tags(path, of)
+    if named is not None and stated is not None and named != stated:
+        raise DataError(
+            f"the file's own tags say {stated}, and its {'path says' if year is None else 'year was given as'} {named}",
+            source=path,
+            remedy="Move it to the folder of its year, or correct the tag (`gdal_edit.py -mo`).",
+        )
+    named = stated if named is None else named
     if named is None:
         raise DataError(
             "its path does not say which year the embedding is of",

@@ -9,13 +9,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from rs05bench.embeddings.bytesource import is_remote
+from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.errors import DataError
+from rs05bench.protocol.cog import open_raster_file
+from rs05bench.protocol.intake.times import parse_times
 
 _YEAR_IN_NAME = re.compile(r"(?<!\d)(20[0-3][0-9])(?!\d)")
 _YEAR_APART = re.compile(r"(?<![0-9A-Za-z])(20[0-3][0-9])(?![0-9A-Za-z])")
 _YEAR = re.compile(r"20[0-3][0-9]")
 _ZONE = re.compile(r"\d{1,2}[NS]")
+_YEAR_TAGS = ("year", "time_coverage_start")
 _SUFFIXES = (".tif", ".tiff")
 
 
@@ -31,6 +37,20 @@ def year_of(path: str | os.PathLike[str]) -> int | None:
     folder = next((int(part) for part in reversed(parts[:-1]) if _YEAR.fullmatch(part)), None)
     # Four digits inside a word may be a hash: a folder says more.
     return folder if folder is not None or len(anywhere) != 1 else int(anywhere.pop())
+
+
+def year_in_tags(path: str, of: EmbeddingProduct) -> int | None:
+    """The year a local file states of its pixels: in the product's own tag, as `year`, or as the start of the time they are of.
+
+    The tag DATETIME is when a program wrote the file, and says nothing here.
+    """
+    with open_raster_file(path) as file:
+        tags = {name.lower(): value for name, value in file.tags().items()}
+    for name in (of.tags.get("year", "year").lower(), *_YEAR_TAGS):
+        times, _ = parse_times(pd.Series([tags.get(name)], dtype=object))
+        if times.first.notna().all():
+            return int(times.first.dt.year.iloc[0])
+    return None
 
 
 def refuse_other_years(files: Sequence[str], year: int | None) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.keys import as_keys, refuse_lost_digits
 from rs05bench.protocol.intake.tablefile import parse_geojson, read_tablefile
+from rs05bench.protocol.pixel_grid import wrapped
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -96,7 +97,7 @@ def _located(table: pd.DataFrame, source: Path) -> gpd.GeoDataFrame:
             raise DataError(
                 f"columns {lon!r} and {lat!r} are not degrees everywhere", source=source, remedy="Coordinates are WGS84 degrees."
             )
-        return gpd.GeoDataFrame(table, geometry=gpd.points_from_xy(values[:, 0], values[:, 1]), crs="EPSG:4326")
+        return gpd.GeoDataFrame(table, geometry=gpd.points_from_xy(wrapped(values[:, 0]), values[:, 1]), crs="EPSG:4326")
     if ".geo" in table:
         return gpd.GeoDataFrame(table.drop(columns=".geo"), geometry=list(parse_geojson(table[".geo"], source=source)), crs="EPSG:4326")
     raise DataError(

@@ -12,7 +12,7 @@ import pandas as pd
 from rs05bench.errors import DataError
 from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.intake.keys import as_keys
-from rs05bench.protocol.intake.times import parse_times, read_times
+from rs05bench.protocol.intake.times import EARLIEST, LATEST, parse_times, read_times, readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +156,14 @@ def _years(frame: pd.DataFrame, source: str) -> pd.Series:
     if "year" not in frame.columns:
         return pd.Series(pd.array([pd.NA] * len(frame), dtype="Int64"))
     years = pd.to_numeric(frame["year"], errors="coerce")
-    if years.isna().any() or not years.between(0, 9999).all():  # a column of dates holds the year too
+    if not years.between(EARLIEST, LATEST).all():  # a column of dates holds the year too
         times, unread = parse_times(frame["year"])
         years = times.first.dt.year.where(~unread).set_axis(frame.index) if not unread.any() else years
-    wrong = years.isna() | (years % 1 != 0)
+    wrong = ~years.between(EARLIEST, LATEST) | (years % 1 != 0)
     if wrong.any():
         raise DataError(
-            f"the year is not a whole number in {int(wrong.sum())} rows, e.g. {frame['year'][wrong].iloc[0]!r}",
+            f"the year is not a whole number from {EARLIEST} to {LATEST} in {int(wrong.sum())} rows, "
+            f"e.g. {readings(frame['year'][wrong].iloc[0])}",
             source=source,
             remedy="Correct those rows or drop them; a unit without its year cannot be kept out of training.",
         )

@@ -211,6 +211,20 @@ def test_rows_that_are_left_out_are_said_with_their_number(tmp_path):
     assert any(line.startswith("30 of 240 rows are left out: ") for line in said)
 
 
+def test_codes_are_no_class_commas_in_names_separate_nothing_and_days_read_two_ways_are_no_group(tmp_path):
+    frame = plots()
+    frame["label"] = np.where(np.arange(240) % 20 == 0, -9999, (frame["label"] == "crop").astype(int))
+    frame["height, m"] = np.random.default_rng(1).normal(size=240)
+    frame["acquired"] = ["04.07.2018", "05.08.2019"] * 120
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    facts = look(tmp_path / "t.csv")
+    made = propose(facts, agree(facts, target="label", class_names=""), name="t")[0]
+    assert made.classes == ["0", "1"]
+    assert made.features["raw"].columns == ["height, m"]
+    assert made.groups == []
+    assert any("'acquired' is not used: '04.07.2018' may be 2018-07-04 or 2018-04-07" in line for line in facts.remarks)
+
+
 def test_points_of_a_geoparquet_get_the_blocks_that_their_columns_would(tmp_path):
     frame = plots()
     frame.to_parquet(tmp_path / "columns.parquet")

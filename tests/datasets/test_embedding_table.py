@@ -351,6 +351,11 @@ REFUSED = {
     ),
     "blank region": (lambda f: f.assign(region=None), {}, "'region' is blank in 60 of 180"),
     "wrong geojson": (lambda f: f.assign(**{".geo": "POINT (1 2)"}), {"coordinates": {"geometry": True}}, "holds no GeoJSON"),
+    "official role in two spellings": (
+        lambda f: f.assign(part=["Train", "test", "train"] * (len(f) // 3)),
+        {"files": ["points_north.csv"], "splits": ["random"], "official": {"column": "part", "train": ["train"], "test": ["test"]}},
+        r"official: column 'part' holds one role in two spellings: 'Train' and 'train' \(case\)",
+    ),
     "no class of the card": (lambda f: f, {"classes": ["water", "trees"]}, r"no label of 'lc_label' is one of the card's classes"),
 }
 

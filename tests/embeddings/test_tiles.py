@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+import rasterio
 import shapely
 
 from rs05bench.embeddings.points import read_points
@@ -45,6 +46,17 @@ def test_a_file_without_a_year_asks_for_it(tmp_path):
     with pytest.raises(DataError, match="year"):
         TileIndex.scan(path)
     assert TileIndex.scan(path, year=2021).years == [2021]
+
+
+def test_a_year_in_a_files_tags_counts_and_contradicts_a_folder(tmp_path):
+    path = write_tile(tmp_path / "x.tif", vectors(20, 20))
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(YEAR="2019", TIFFTAG_DATETIME="2024:01:01 00:00:00")
+    assert TileIndex.scan(path).years == [2019]
+    (tmp_path / "2020").mkdir()
+    moved = shutil.move(path, tmp_path / "2020/x.tif")
+    with pytest.raises(DataError, match="own tags say 2019, and its path says 2020"):
+        TileIndex.scan(moved)
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -16,20 +16,20 @@ from rs05bench.protocol.intake.sentinels import sentinels
 type Note = Callable[[str, int, str], None]
 
 
-def with_targets(frame: pd.DataFrame, card: TaskCard, *, source: str, note: Note) -> pd.DataFrame:
+def with_targets(frame: pd.DataFrame, card: TaskCard, remarks: list[str], *, source: str) -> pd.DataFrame:
     """Targets as float64 (codes for missing values are missing), or as class values of the card.
 
     Args:
         frame: Rows with `unit_id`.
         card: The card.
+        remarks: A sentence is added for every code that is counted as missing.
         source: For messages.
-        note: Called with a reason, a count and an example for what is counted as missing.
 
     Raises:
         DataError: A target is not a number, or one class is spelled in two ways.
     """
     if card.kind == "regression":
-        return frame.assign(**{target: _numbers(frame, target, source, note) for target in card.targets})
+        return frame.assign(**{target: _numbers(frame, target, source, remarks) for target in card.targets})
     return frame.assign(**{target: _in_the_cards_words(as_keys(frame[target]), target, card, source) for target in card.targets})
 
 
@@ -56,7 +56,7 @@ def without_unknown_classes(frame: pd.DataFrame, card: TaskCard, *, source: str,
     return frame
 
 
-def _numbers(frame: pd.DataFrame, target: str, source: str, note: Note) -> pd.Series:
+def _numbers(frame: pd.DataFrame, target: str, source: str, remarks: list[str]) -> pd.Series:
     numbers = pd.to_numeric(frame[target], errors="coerce")
     wrong = frame[target].notna() & numbers.isna()
     if wrong.any():
@@ -67,7 +67,7 @@ def _numbers(frame: pd.DataFrame, target: str, source: str, note: Note) -> pd.Se
         )
     numbers = numbers.astype(np.float64).replace([np.inf, -np.inf], np.nan)
     for code, count in sentinels(numbers).items():
-        note(f"{target} is {code:g}, a code for a missing value", count, str(frame["unit_id"][numbers == code].iloc[0]))
+        remarks.append(f"{target} is {code:.10g} in {count:,} rows: a code for a missing value, counted as no label")
         numbers = numbers.mask(numbers == code)
     return numbers
 

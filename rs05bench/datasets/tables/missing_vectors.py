@@ -50,7 +50,7 @@ def mark_missing(
             cells.setdefault(code, {})[column] = count
     for code, found in cells.items():
         names = ", ".join(list(found)[:4]) + (", …" if len(found) > 4 else "")
-        remarks.append(f"{code:g} stands in {sum(found.values()):,} cells of {names}: a code for a missing value, counted as missing")
+        remarks.append(f"{code:.10g} stands in {sum(found.values()):,} cells of {names}: a code for a missing value, counted as missing")
     return remarks
 
 

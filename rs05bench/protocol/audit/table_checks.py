@@ -9,6 +9,7 @@ import pandas as pd
 from rs05bench.protocol.audit.audit_pair import AuditCheck, AuditPair
 from rs05bench.protocol.audit.audit_report import Case, Finding
 from rs05bench.protocol.audit.copies import near_copies
+from rs05bench.protocol.audit.odd_values import odd_features, odd_labels
 from rs05bench.protocol.audit.row_order import ids_in_label_order, row_order
 from rs05bench.protocol.audit.sampling import sampling_design, sensor_changes
 from rs05bench.protocol.audit.target_copies import target_copies
@@ -33,14 +34,17 @@ def audit_table(source: TaskSource, manifest: SplitManifest | None, target: str 
     """
     card, units = source.card, source.units().frame
     labels = source.labels(target or card.targets[0]).reindex(units["unit_id"]).reset_index(drop=True)
-    spelled = [_spellings(name, units[name]) for name in source.units().groups]
+    spelled = [_spellings(name, "group", units[name]) for name in source.units().groups]
+    spelled += [_spellings("ids", "place", units["place"])] if card.unit or card.place else []
+    spelled += [_spellings(target or card.targets[0], "class", labels)] if card.kind == "classification" else []
+    spelled += odd_labels(target or card.targets[0], labels, card.kind)
     spelled += sampling_design(units, labels, source.units().groups, card.kind)
     spelled += sensor_changes(units, source.units().observations)
     spelled += ids_in_label_order(units["unit_id"], labels, card.kind, card.name)
     columns, values = _features(source)
     if not columns:
         return spelled
-    found = [*spelled, _constants(columns, values), _repeated(units, values)]
+    found = [*spelled, _constants(columns, values), _repeated(units, values), *odd_features(source)]
     found += [*target_copies(columns, values, labels, card.kind), *row_order(columns, values)]
     return found if manifest is None else [*found, *_copies(manifest, units, values)]
 
@@ -50,14 +54,14 @@ def warnings_of_table(source: TaskSource, manifest: SplitManifest | None, target
     return [finding.sentence for finding in audit_table(source, manifest, target) if finding.level in ("leak", "warning")]
 
 
-def _spellings(name: str, values: pd.Series) -> Finding:
-    """Groups in two spellings: as two groups, one would train while the other is held out."""
-    found = two_spellings(values.unique(), accents=False)
-    check = f"group_spellings:{name}"
+def _spellings(name: str, what: str, values: pd.Series) -> Finding:
+    """Keys in two spellings: as two groups or places, one would train while the other is held out."""
+    found = two_spellings(values.dropna().unique(), accents=False)
+    check = f"{what}_spellings:{name}"
     if not found:
-        return Finding(check=check, level="pass", sentence=f"{name}: every group is spelled one way", count=0)
+        return Finding(check=check, level="pass", sentence=f"{name}: every {what} is spelled one way", count=0)
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-    return Finding(check=check, level="warning", sentence=f"{name}: one group in two spellings? {found[0]}{more}", count=len(found))
+    return Finding(check=check, level="warning", sentence=f"{name}: one {what} in two spellings? {found[0]}{more}", count=len(found))
 
 
 def _constants(columns: list[str], values: npt.NDArray[np.float32]) -> Finding:

@@ -22,6 +22,7 @@ MISSING_WORDS = frozenset(
     ("NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "none", "<NA>", "#N/A", "-", "--", "nodata", "NoData")
 )
 _WHOLE = 2.0**53  # above it a float no longer holds every whole number
+_APOSTROPHES = "\u2018\u2019\u02bc\u02b9`\u00b4"
 _SPREADSHEET = r"[+-]?\d+([.,]\d+)?[eE]\+\d+"  # 3.60E+11: digits are gone
 
 
@@ -81,8 +82,8 @@ def as_keys(values: pd.Series[Any]) -> pd.Series[Any]:
 def key_forms(values: pd.Series[Any], *, accents: bool = True) -> pd.Series[Any]:
     """Keys in the form they are compared in: one for all spellings of a key.
 
-    Unicode forms, case, blanks and dashes or underscores between words, leading zeros, `.0` of whole numbers and scientific notation are
-    put aside; missing stays missing.
+    Unicode forms, invisible characters, case, curly apostrophes, blanks and dashes or underscores between words, leading zeros, commas
+    between thousands, `.0` of whole numbers and scientific notation are put aside; missing stays missing.
 
     Args:
         values: Keys.
@@ -94,7 +95,10 @@ def key_forms(values: pd.Series[Any], *, accents: bool = True) -> pd.Series[Any]
     text = pc.utf8_normalize(pa.array(values, type=pa.string(), from_pandas=True), form="NFKC" if accents else "NFKD")
     if not accents:
         text = pc.replace_substring_regex(text, r"\p{Mn}", "")
-    text = pc.utf8_lower(pc.utf8_trim_whitespace(text))
+    text = pc.replace_substring_regex(pc.replace_substring_regex(text, r"\p{Cf}", ""), f"[{_APOSTROPHES}]", "'")
+    text = pc.replace_substring(pc.utf8_lower(pc.utf8_trim_whitespace(text)), "\N{LATIN SMALL LETTER SHARP S}", "ss")
+    thousands = pc.match_substring_regex(text, r"^[0-9]{1,3}(,[0-9]{3})+$")
+    text = pc.if_else(thousands, pc.replace_substring(text, ",", ""), text)
     exact = pc.match_substring_regex(text, r"^[+-]?[0-9]+([.,][0-9]+)?e[+]?[0-9]+$")
     if bool(pc.any(exact).as_py()):
         told = [_plain_number(word) if flag else word for word, flag in zip(text.to_pylist(), exact.to_pylist(), strict=True)]
@@ -210,18 +214,32 @@ def _bare(word: str) -> str:
     return "".join(letter for letter in unicodedata.normalize("NFKD", word) if not unicodedata.combining(letter)).casefold()
 
 
+def _visible(word: str) -> str:
+    return "".join(letter for letter in word if unicodedata.category(letter) != "Cf")
+
+
+def _plain_apostrophes(word: str) -> str:
+    return word.translate(dict.fromkeys(map(ord, _APOSTROPHES), "'"))
+
+
 def _difference(one: str, other: str) -> str:
     """What two spellings of one key differ in."""
     if one.strip() == other.strip():
         return "blanks at their ends"
+    if _visible(one) == _visible(other):
+        return "characters that cannot be seen"
     if unicodedata.normalize("NFKC", one) == unicodedata.normalize("NFKC", other):
         return "the same letters in two Unicode forms"
+    if _plain_apostrophes(one) == _plain_apostrophes(other):
+        return "straight and curly apostrophes"
     if one.casefold() == other.casefold():
         return "case"
     if _bare(one) == _bare(other):
         return "accents"
     if any("e+" in word.lower() or (word.lower().count("e") == 1 and _is_number(word)) for word in (one, other)):
         return "scientific notation"
+    if one.replace(",", "") == other.replace(",", ""):
+        return "commas between thousands"
     if _is_number(one) and _is_number(other):
         return "a whole number and .0" if one.lstrip("0") != other.lstrip("0") else "leading zeros"
     if one.replace("0", "") == other.replace("0", ""):

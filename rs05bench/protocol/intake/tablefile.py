@@ -379,6 +379,12 @@ def _column(values: pa.ChunkedArray, field: pa.Field, path: Path) -> pd.DataFram
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         text = values.to_pandas().astype(object)
         return text.where(text.notna(), None).to_frame(name)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):  # text, as Hive and older writers keep it, or WKB
+        try:
+            text = values.cast(pa.large_string()).to_pandas().astype(object)
+        except pa.ArrowInvalid:
+            text = pd.Series([None if value is None else value.hex() for value in values.to_pylist()], dtype=object)
+        return text.where(text.notna(), None).to_frame(name)
     return values.to_pandas(date_as_object=False).to_frame(name)
 
 

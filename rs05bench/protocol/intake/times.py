@@ -22,7 +22,7 @@ _DECIMAL_YEAR = re.compile(r"\d{4}\.\d+")
 _SINCE_1970 = {10: "s", 12: "ms", 13: "ms", 16: "us", 19: "ns"}
 _STAMPS = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _FORMATS = {4: "%Y", 7: "%Y%j", 8: "%Y%m%d"}
-_EARLIEST, _LATEST = 1800, 2200
+EARLIEST, LATEST = 1800, 2200
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _one(value: Any) -> tuple[np.datetime64, np.datetime64]:
 
 def _digits(text: str) -> tuple[np.datetime64, np.datetime64]:
     stamp = _STAMPS.get(len(text))
-    if stamp and (match := pd.to_datetime(text, format=stamp, errors="coerce")) is not pd.NaT and _EARLIEST <= match.year <= _LATEST:
+    if stamp and (match := pd.to_datetime(text, format=stamp, errors="coerce")) is not pd.NaT and EARLIEST <= match.year <= LATEST:
         return match.to_datetime64().astype("datetime64[ns]"), match.to_datetime64().astype("datetime64[D]")
     if unit := _SINCE_1970.get(len(text)):
         moment = pd.Timestamp(int(text), unit=unit).to_datetime64().astype("datetime64[ns]")
@@ -111,7 +111,7 @@ def _digits(text: str) -> tuple[np.datetime64, np.datetime64]:
         raise ValueError(text)
     day = pd.to_datetime(text, format=_FORMATS[len(text)]).to_datetime64()
     year = day.astype("datetime64[Y]")
-    if not _EARLIEST <= int(year.astype(int)) + 1970 <= _LATEST:
+    if not EARLIEST <= int(year.astype(int)) + 1970 <= LATEST:
         raise ValueError(text)
     last = (
         (year + np.timedelta64(1, "Y")).astype("datetime64[D]") - np.timedelta64(1, "D") if len(text) == 4 else day.astype("datetime64[D]")
@@ -127,7 +127,7 @@ def readings(value: Any) -> str:
     """A value, with both days it could mean where its year stands last."""
     match = _YEAR_LAST.fullmatch(str(value).strip())
     if match is None:
-        return repr(value)
+        return repr(value.item() if isinstance(value, np.generic) else value)
     one, two, year = int(match[1]), int(match[2]), match[3] if len(match[3]) == 4 else f"20{match[3]}"
     readings = [f"{year}-{month:02d}-{day:02d}" for day, month in ((one, two), (two, one)) if 1 <= month <= 12 and 1 <= day <= 31]
     return f"{value!r} may be {' or '.join(dict.fromkeys(readings))}" if readings else repr(value)

@@ -161,9 +161,34 @@ def test_a_group_in_two_spellings_is_named(other):
     table = Table(X, y, region)
     names = np.where(region == 0, "Peñón", np.where(region == 1, other, "Loma")).astype(object)
     table.table.frame["region"] = names
+    table.card = table.card.model_copy(update={"unit": ["id"]})
+    table.table.frame.loc[:1, "place"] = ["P-007", "p-7"]
     found = {finding.check: finding for finding in audit_table(table, None)}
     assert found["group_spellings:region"].level == "warning"
     assert "Peñón" in found["group_spellings:region"].sentence
+    assert found["place_spellings:ids"].sentence.startswith("ids: one place in two spellings? 'P-007' and 'p-7'")
+
+
+def test_values_that_may_be_codes_and_features_of_two_scales_are_asked_about():
+    rng = np.random.default_rng(8)
+    _, _, region = land(8)
+    bands = rng.uniform(0.02, 0.5, (len(region), 4))
+    bands[:, 3] = rng.uniform(-0.4, 0.9, len(region))
+    bands[:20] = 0
+    bands[20:30, 3] = 21
+    bands[100:200, :3] *= 10_000
+    y = rng.uniform(0, 100, len(region))
+    y[::50] = 255
+    table = Table(bands.astype(np.float32), y, region, "regression", ["b2", "b3", "b4", "NDVI"])
+    found = [finding.sentence for finding in audit_table(table, None)]
+    for said in (
+        "y: 255 stands in 12 units",
+        "20 units hold 0 in every column of all",
+        "NDVI: 10 values are outside -1 to 1 (first 21)",
+        "NDVI: 21 stands in 10 units",
+        "all is in two scales: all columns of 470 units are within 2, and those of 100 are around",
+    ):
+        assert any(sentence.startswith(said) for sentence in found), (said, found)
 
 
 def test_few_labels_say_nothing():

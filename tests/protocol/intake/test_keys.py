@@ -83,6 +83,11 @@ def test_a_column_as_keys(values, keys):
         ("3.60E+11", "360000000000", "scientific"),
         ("Fire 3", "fire_03", "case, blanks, dashes"),
         ("plot-007", "plot-7", "leading zeros"),
+        ("north", "north\u200b", "cannot be seen"),
+        ("\ufeffnorth", "north", "cannot be seen"),
+        ("Côte d'Or", "Côte d\u2019Or", "apostrophes"),
+        ("1,234", "1234", "commas between thousands"),
+        ("Straße", "STRASSE", "case"),
     ],
 )
 def test_two_spellings_of_a_key_are_found_and_named(one, other, why):
@@ -91,7 +96,9 @@ def test_two_spellings_of_a_key_are_found_and_named(one, other, why):
     assert why in str(found)
 
 
-@pytest.mark.parametrize(("one", "other"), [("10", "100"), ("1.05", "1.5"), ("a1", "a2"), ("0", "00x"), ("é", "e"), ("-1", "1")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("10", "100"), ("1.05", "1.5"), ("a1", "a2"), ("0", "00x"), ("é", "e"), ("-1", "1"), ("1,23", "123")]
+)
 def test_two_keys_are_two(one, other):
     assert two_spellings([one, other]) == []
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rs05bench.errors import DataError
+from rs05bench.protocol import UnitTable
 from rs05bench.protocol.intake.times import read_times
 
 DAYS = st.dates(dt.date(1985, 1, 1), dt.date(2100, 12, 31))
@@ -41,6 +42,13 @@ def test_a_day_is_itself_however_it_is_written(day):
 def test_what_a_value_means(value, first, last):
     times = read_times(pd.Series([value]), "when", source="t")
     assert (str(times.first[0].date()), str(times.last[0])) == (first, last)
+
+
+@pytest.mark.parametrize("year", [18, 0, -9999, 43285, 2018.5, "2018/19"])
+def test_a_year_that_is_none_is_refused(year):
+    frame = pd.DataFrame({"unit_id": ["a", "b"], "year": [2018, year]})
+    with pytest.raises(DataError, match=rf"year is not a whole number from 1800 to 2200 in 1 rows, e.g. '?{year}"):
+        UnitTable.build(frame, source="t")
 
 
 def test_blanks_are_missing():
