@@ -19,7 +19,9 @@ OFTEN = (
     255.0, 999.0, 9999.0, 99999.0, 999999.0, 65535.0, 32767.0, 1e20, -1e20,
 )  # fmt: skip
 #: Words for a label that nobody gave; NA and None are names too, and no words here.
-_NO_LABEL = frozenset("nodata,no data,no_data,unknown,unlabeled,unlabelled,unclassified,#n/a,n/a,n.d.,null,nan,?,-,--".split(","))
+_NO_LABEL = frozenset(
+    ("nodata", "no data", "no_data", "unknown", "unlabeled", "unlabelled", "unclassified", "#n/a", "n/a", "n.d.", "null", "nan", "?", "-")
+)
 #: Beyond it lie the ends of floats and what files write for them (3.4e38, netCDF's 9.97e36, 1e34).
 _END = 1e30
 _FAR = 3.0  # ranges of everything else between a code and its nearest neighbour
