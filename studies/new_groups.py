@@ -31,7 +31,10 @@ SEEDS, BLOCKS, UNITS = 5, 12, 20
 METRIC = "overall_accuracy"
 REAL_TARGETS = ("log_income", "poverty_pct", "property_crime", "unemployment_pct")
 REAL_METRICS = ("r2", "mae", "spearman", "macro_f1")
+MORE = 20
+"""Labels of the state held out, of which the gain is asked."""
 Array = NDArray[np.float64]
+Scores = dict[str, dict[tuple[str, str], Array]]
 CARDS = {
     "alphaearth/ridge": ModelCard(name="alphaearth/ridge", tier="embedding", inputs="alphaearth", learner="ridge", content=["embedding"]),
     "raw/ridge": ModelCard(name="raw/ridge", tier="raw", inputs="raw", learner="ridge", content=["optical"]),
@@ -108,45 +111,70 @@ def coverage(regions: int, worlds: int, effect: float, varies: float) -> dict[st
     return {name: count / worlds for name, count in held.items()}
 
 
-def of_states(real: Path, least: int = 20) -> dict[str, dict[tuple[str, str], Array]]:
-    """Held-out scores of linear models in US states: metric -> (target, features) -> (states, seeds).
+def of_states(real: Path, least: int = 20) -> tuple[Scores, Scores]:
+    """Held-out scores of linear models in US states, and what labels of the state held out bring on top.
 
     Each state is left out in turn; ridge regression of the value (R2, MAE, correlation of ranks) and logistic regression of its third
-    (macro-F1) learn from 100 counties of the others.
-    """
-    from scipy.stats import spearmanr
-    from sklearn.linear_model import LogisticRegression, RidgeCV
-    from sklearn.metrics import f1_score, mean_absolute_error, r2_score
+    (macro-F1) learn from 100 counties of the others, and are tested on the state. For the gain (embedding only), they learn from `MORE` of
+    the state's own counties as well, and both are tested on the rest of the state.
 
+    Args:
+        real: Folder of real data.
+        least: Counties of the smallest state that is used; for the gain three times as many as are labelled.
+
+    Returns:
+        Scores and gains: metric -> (target, features) -> (states, seeds).
+    """
     with tempfile.TemporaryDirectory() as scratch:
         table = pd.read_parquet(build("urban-signals", real, Path(scratch) / "signals").folder / "units.parquet")
     embedding, covariates = [f"A{i:02d}" for i in range(64)], ["log_density", "rural_urban_code"]
     sets = {"embedding": embedding, "covariates": covariates, "both": embedding + covariates}
-    found: dict[str, dict[tuple[str, str], Array]] = {name: {} for name in REAL_METRICS}
+    found: Scores = {name: {} for name in REAL_METRICS}
+    gains: Scores = {name: {} for name in REAL_METRICS}
     for target in REAL_TARGETS:
         known = table.dropna(subset=[target, *covariates])
         known = known[known.groupby("state")["state"].transform("size") >= least]
         y, state = known[target].to_numpy(float), known["state"].to_numpy(object)
         third = np.digitize(y, np.quantile(y, [1 / 3, 2 / 3]))
+        names, sizes = np.unique(state.astype(str), return_counts=True)
         for features, columns in sets.items():
             x = known[columns].to_numpy(float)
-            scores = np.full((len(REAL_METRICS), len(np.unique(state)), SEEDS), np.nan)
-            for group, name in enumerate(np.unique(state)):
+            scores = np.full((len(REAL_METRICS), len(names), SEEDS), np.nan)
+            gained = scores.copy()
+            for group, name in enumerate(names):
+                inside = np.flatnonzero(state == name)
                 for seed in range(SEEDS):
                     rng = np.random.default_rng([seed, group])
-                    train, test = rng.choice(np.flatnonzero(state != name), 100, replace=False), state == name
-                    z = (x - x[train].mean(0)) / x[train].std(0)
-                    said = RidgeCV(np.logspace(-1, 4, 6)).fit(z[train], y[train]).predict(z[test])
-                    classes = LogisticRegression(C=0.1, max_iter=200).fit(z[train], third[train]).predict(z[test])
-                    scores[:, group, seed] = (
-                        r2_score(y[test], said),
-                        mean_absolute_error(y[test], said),
-                        spearmanr(y[test], said)[0],
-                        f1_score(third[test], classes, average="macro"),
-                    )
-            for row, name in enumerate(REAL_METRICS):
-                found[name][target, features] = scores[row]
-    return found
+                    train = rng.choice(np.flatnonzero(state != name), 100, replace=False)
+                    scores[:, group, seed] = four_scores(x, y, third, train, inside)
+                    if features == "embedding" and sizes[group] >= 3 * MORE:
+                        local, rest = np.split(rng.permutation(inside), [MORE])
+                        plus = four_scores(x, y, third, np.concatenate([train, local]), rest)
+                        gained[:, group, seed] = plus - four_scores(x, y, third, train, rest)
+            for row, metric in enumerate(REAL_METRICS):
+                found[metric][target, features] = scores[row]
+                if features == "embedding":
+                    gains[metric][target, features] = gained[row][sizes >= 3 * MORE]
+    return found, gains
+
+
+def four_scores(x: Array, y: Array, third: NDArray[np.intp], train: NDArray[np.intp], test: NDArray[np.intp]) -> Array:
+    """(4,) scores of linear models, in the order of `REAL_METRICS`."""
+    from scipy.stats import spearmanr
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+    from sklearn.metrics import f1_score, mean_absolute_error, r2_score
+
+    z = (x - x[train].mean(0)) / x[train].std(0)
+    said = RidgeCV(np.logspace(-1, 4, 6)).fit(z[train], y[train]).predict(z[test])
+    classes = LogisticRegression(C=0.1, max_iter=200).fit(z[train], third[train]).predict(z[test])
+    return np.array(
+        [
+            r2_score(y[test], said),
+            mean_absolute_error(y[test], said),
+            spearmanr(y[test], said)[0],
+            f1_score(third[test], classes, average="macro"),
+        ]
+    )
 
 
 def real_coverage(tables: list[Array], of: Centre, count: int, worlds: int, rng: np.random.Generator) -> dict[str, float]:
@@ -193,7 +221,7 @@ def real_tables(real: Path, worlds: int) -> None:
         "| false positives, by t | false positives, given | new state stated | new state held |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
-    scores = of_states(real)
+    scores, gains = of_states(real)
     for metric, by_model in scores.items():
         of = find_metric(metric).over_groups
         gaps = [
@@ -215,6 +243,30 @@ def real_tables(real: Path, worlds: int) -> None:
         "is then short and in the wrong place. The median and the sign test hold at least as often as they say, whatever the shape; they "
         "need six groups."
     )
+    gain_tables(gains, worlds)
+
+
+def gain_tables(gains: Scores, worlds: int) -> None:
+    """Prints how the intervals of a gain hold: what labels of a new group bring there."""
+    print("\n# What labels of a new group bring\n")
+    first = next(iter(next(iter(gains.values())).values()))
+    print(
+        f"The gain from {MORE} labels of the state held out, on top of 100 of other states: the embedding, the rest of the state tested, "
+        f"{len(first)} states that have at least {3 * MORE} counties. *Held* is how often the interval for the mean or median gain holds "
+        "it, *one new state* how often the gain in one more state lies where it is stated to lie. "
+        f"{4 * worlds} worlds for each of {len(REAL_TARGETS)} signals.\n"
+    )
+    print("| metric | mean gain | interval for | states | held | one new state: stated | held |")
+    print("|---|---|---|---|---|---|---|")
+    for metric, by_target in gains.items():
+        of, tables = find_metric(metric).over_groups, list(by_target.values())
+        # Errors are in the unit of each signal, and have no mean over signals.
+        size = f"{np.mean([table.mean() for table in tables]):+.2f}" if find_metric(metric).higher_is_better else "–"
+        for count in GROUPS[:3]:
+            told = real_coverage(tables, of, count, 4 * worlds, np.random.default_rng(count))
+            level = over_groups(np.arange(count, dtype=float)[:, None], [str(i) for i in range(count)], of=of).new_level
+            held = "none" if told["held"] != told["held"] else f"{100 * told['held']:.1f} %"
+            print(f"| `{metric}` | {size} | {of} | {count} | {held} | {100 * level:.1f} % | {100 * told['new']:.1f} % |", flush=True)
 
 
 def fitted(x: Array, y: NDArray[np.intp], train: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -165,6 +165,14 @@ def test_one_group_is_resampled_by_its_blocks_and_says_so():
     assert found.value == pytest.approx(np.mean([r2_score(world.labels[p.unit_id], p.y) for p in part]))
 
 
+@pytest.mark.parametrize(("groups", "sure", "next_one"), [(3, False, 2 / 4), (5, False, 4 / 6), (6, True, 5 / 7), (50, True, 0.95)])
+def test_groups_that_all_agree_are_as_sure_as_their_number(groups, sure, next_one):
+    """n values agree by chance with 2 ** (1 - n); one more lies in their range with (n - 1) / (n + 1) (Wilks 1941)."""
+    found = over_groups(np.ones((groups, 1)), [str(at) for at in range(groups)], within=(0.0, 1.0), test=True)
+    assert (found.bounds is not None) == sure
+    assert (found.new_level, found.p) == (pytest.approx(next_one), 2.0 ** (1 - groups))
+
+
 def test_an_interval_ends_where_the_score_does():
     found = over_groups(np.array([[0.99], [0.6], [0.97], [0.98]]), "abcd", within=(0.0, 1.0))
     assert found.high == 1.0

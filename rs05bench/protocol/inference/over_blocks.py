@@ -70,9 +70,11 @@ def over_blocks(
         notes.append(f"{'One draw' if len(fits) == 1 else f'{len(fits)} draws'} of labels: how draws differ is not in the interval.")
     se = (variance + spread) ** 0.5
     if se == 0:
-        notes.append("All blocks agree exactly; the interval has no width.")
+        told = 1 - 2.0 ** (1 - n) >= level
+        notes.append(f"All {n} blocks agree exactly; {'the interval has no width' if told else 'of so few that gives no interval'}.")
         p = (1.0 if value == 0 else 2.0 ** (1 - n)) if test else None
-        return Estimate(value, value, value, level, 0.0, "blocks", 1, n, seeds, p, note=" ".join(notes))
+        end = value if told else np.nan
+        return Estimate(value, end, end, level, 0.0, "blocks", 1, n, seeds, p, note=" ".join(notes))
     df = float(n - 1)
     if seeds == 1 and df >= ENOUGH_TO_STUDENTISE:
         low, high, p_value = _studentised(contrast, value, se, level, draws, rng or np.random.default_rng(0))

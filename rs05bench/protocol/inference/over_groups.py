@@ -70,21 +70,22 @@ def over_groups(
     of_seeds, seed_df, counted = _seed_part(table)
     variance = spread / n + of_seeds
     if variance**0.5 <= _NO_SPREAD * max(1.0, abs(value)):
-        notes.append("All groups agree exactly; the interval has no width.")
-        p = 1.0 if abs(value) <= _NO_SPREAD else 2.0 ** (1 - n)
+        # Nothing spreads, so only their number tells how sure agreement makes: n agree by chance with 2 ** (1 - n), as in the sign test.
+        chance, told = 2.0 ** (1 - n), 1 - 2.0 ** (1 - n) >= level
+        notes.append(f"All {n} groups agree exactly; {'the interval has no width' if told else 'of so few that gives no interval'}.")
         return Estimate(
             value,
-            value,
-            value,
+            value if told else np.nan,
+            value if told else np.nan,
             level,
             0.0,
             "groups",
             n,
             n_seeds=counted,
-            p=p if test else None,
+            p=(1.0 if abs(value) <= _NO_SPREAD else chance) if test else None,
             new_low=value,
             new_high=value,
-            new_level=level,
+            new_level=min(level, (n - 1) / (n + 1)),
             points=points,
             note=" ".join(notes),
         )

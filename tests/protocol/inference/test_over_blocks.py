@@ -81,6 +81,12 @@ def test_blocks_that_all_agree_have_no_width():
     assert "no width" in found.note
 
 
+def test_few_blocks_that_all_agree_do_not_make_sure():
+    """Five that agree do so by chance with 2 ** -4 (more than 5 %), six with 2 ** -5."""
+    assert np.isnan(score(accuracy_stats([20] * 5)).low)
+    assert score(accuracy_stats([20] * 6)).low == 1
+
+
 def test_an_undefined_score_gives_no_interval():
     stats = Moments.of(np.ones(30), np.arange(30.0), clusters=Clusters.of(np.arange(30).astype(str)))
     found = score(stats, metric="r2")
