@@ -28,7 +28,7 @@ from rs05bench.protocol.splits import Split
 
 GROUPS = (4, 8, 20, 50)
 SEEDS, BLOCKS, UNITS = 5, 12, 20
-METRIC = "overall_accuracy"
+METRIC, TABLE_METRIC = "overall_accuracy", "macro_f1"
 REAL_TARGETS = ("log_income", "poverty_pct", "property_crime", "unemployment_pct")
 REAL_METRICS = ("r2", "mae", "spearman", "macro_f1")
 MORE = 20
@@ -43,7 +43,7 @@ CARDS = {
 }
 
 
-def result(model: str, fold: int, seed: int, strata: list[Stratum]) -> Result:
+def result(model: str, fold: int, seed: int, strata: list[Stratum], metric: str = METRIC) -> Result:
     """A result that holds what a comparison reads."""
     return Result.model_construct(
         cell=Cell.model_construct(
@@ -51,7 +51,7 @@ def result(model: str, fold: int, seed: int, strata: list[Stratum]) -> Result:
         ),
         digest=f"{model} {fold} {seed}",
         kind="classification",
-        main_metric=METRIC,
+        main_metric=metric,
         higher_is_better=True,
         simulated=True,
         model=CARDS[model],
@@ -61,10 +61,10 @@ def result(model: str, fold: int, seed: int, strata: list[Stratum]) -> Result:
     )
 
 
-def stratum(role: str, group: int, score: float, units: int) -> Stratum:
-    """The score inside one region."""
+def stratum(role: str, group: int, scores: dict[str, float], units: int) -> Stratum:
+    """The scores inside one region."""
     shift = "region" if role == "test_ood" else "none"
-    return Stratum.model_construct(role=role, shift=shift, ground=f"r{group}", group=f"r{group}", units=units, scores={METRIC: score})
+    return Stratum.model_construct(role=role, shift=shift, ground=f"r{group}", group=f"r{group}", units=units, scores=scores)
 
 
 def accuracies(regions: int, effect: float, varies: float, rng: np.random.Generator) -> Array:
@@ -85,7 +85,7 @@ def one_world(regions: int, effect: float, varies: float, rng: np.random.Generat
     table = accuracies(regions + 1, effect, varies, rng)
     models = ("alphaearth/ridge", "raw/ridge")
     results = [
-        result(model, fold, seed, [stratum("test_ood", fold, float(table[m, seed, fold]), BLOCKS * UNITS)])
+        result(model, fold, seed, [stratum("test_ood", fold, {METRIC: float(table[m, seed, fold])}, BLOCKS * UNITS)])
         for m, model in enumerate(models)
         for seed in range(SEEDS)
         for fold in range(regions)
@@ -303,10 +303,12 @@ def table_world(embedding: str, rng: np.random.Generator, regions: int = 8, unit
             for model in CARDS:
                 said = majority if model.startswith("floor") else fitted(columns[model], y, train)
                 counts = Confusion.of(y[tested], said[tested], ("a", "b", "c"), clusters=Clusters.of(region[tested].astype(str)))
-                scores = np.atleast_1d(counts.evaluate(METRIC, counts.vectors))
-                inside = dict(zip(counts.clusters, scores.tolist(), strict=True))
+                names = (TABLE_METRIC, "balanced_accuracy")
+                scores = np.stack([np.atleast_1d(counts.evaluate(name, counts.vectors)) for name in names], axis=1)
+                inside = {name: dict(zip(names, row, strict=True)) for name, row in zip(counts.clusters, scores.tolist(), strict=True)}
                 roles = {g: "test_ood" if g == fold else "test_id" for g in range(regions)}
-                found.append(result(model, fold, seed, [stratum(roles[g], g, inside[str(g)], units // 2) for g in range(regions)]))
+                strata = [stratum(roles[g], g, inside[str(g)], units // 2) for g in range(regions)]
+                found.append(result(model, fold, seed, strata, TABLE_METRIC))
     return found
 
 
@@ -358,7 +360,8 @@ def main() -> None:
     print("\n# Verdicts where there is nothing to find\n")
     print(
         "A table of eight regions whose *raw* columns are noise declared optical, under leave-region-out with five draws of 100 labels. "
-        "In the first row the embedding is noise too; in the second it has skill, and hybrid with it.\n"
+        "In the first row the embedding is noise too; in the second it has skill, and hybrid with it. Scores are macro-F1, in which "
+        "noise is ahead of the majority class.\n"
     )
     print("| embedding | H1 supported | H1 refuted | H3 supported | H3 refuted | noise counts for H3 | noise refutes H3 |")
     print("|---|---|---|---|---|---|---|")

@@ -11,6 +11,8 @@ from rs05bench.datasets.tables.design import DesignFlag
 from rs05bench.protocol.inference.estimate import Estimate
 
 HOME, ELSEWHERE = "test_id", "test_ood"
+CLOSE = 0.02
+"""Of scores nearer than this, without a significant difference, the cheaper model is recommended."""
 SEEDS = 5
 """Draws of labels that are run when there is time."""
 
@@ -29,6 +31,7 @@ class Place:
         floor_score: Its score there.
         over_floor: How much better the model is than the baseline on the same test units; None where they cannot be compared.
         alike: Models without a significant difference to the best and within `CLOSE` of it, cheapest first, the best among them.
+        over_metric: Metric of `over_floor`; see `rs05bench.protocol.comparison.against_floor`.
     """
 
     role: str
@@ -38,6 +41,7 @@ class Place:
     floor_score: Estimate | None
     over_floor: Estimate | None
     alike: tuple[str, ...]
+    over_metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Advice:
         place_share: Share of the best model's gain over majority or mean in-domain that the nearest labelled place reaches; None without
             positions.
         place_gain: How much better the nearest labelled place is than majority or mean in-domain.
+        place_metric: Metric of `place_share` and `place_gain`.
         by_budget: (labels, best here, its score, best elsewhere, its score) at each budget that was run.
         more: How many further labels are asked about.
         more_random: Place -> what as many more labels drawn at random bring.
@@ -135,6 +140,7 @@ class Advice:
     notes: list[str] = field(default_factory=list)
     simulated: bool = False
     store: str = ""
+    place_metric: str = ""
 
     @property
     def judged(self) -> Place:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from rs05bench.experiment.advice import ELSEWHERE, HOME, SEEDS, Advice, Place
+from rs05bench.experiment.advice import CLOSE, ELSEWHERE, HOME, SEEDS, Advice, Place
 from rs05bench.models.learners import LEARNERS
 from rs05bench.protocol.inference.estimate import Bounds, Estimate, NextGroup
 
@@ -74,11 +74,14 @@ def _do(advice: Advice) -> str:
             f"({judged.best} reaches {_number(judged.score.value)}). With {advice.labels} labels these inputs add nothing that shows; "
             "look at the inputs before labelling more."
         )
-    text = f"Use {name} ({_in_words(advice)}): {reached} {where} with {advice.labels} labels."
-    if advice.verdict == "leads" and judged.over_floor is not None:
-        text += f" Its lead over {judged.floor}, which sees no image: {_difference(judged.over_floor)}."
+    unproven = judged.over_floor if advice.verdict == "leads" else None
+    needed = "" if unproven is None else " if a model must be chosen"
+    text = f"Use {name} ({_in_words(advice)}){needed}: {reached} {where} with {advice.labels} labels."
+    if unproven is not None:
+        lead = f"{_difference(unproven)}{_unlike(advice, judged.over_metric)}"
+        text += f" Nothing is shown to be better than {judged.floor}, which sees no image; the lead over it: {lead}."
     if name != judged.best:
-        text += f" {judged.best} is as good and costs more."
+        text += f" {judged.best} scores within {_number(CLOSE)} of it and costs more."
     return text
 
 
@@ -119,21 +122,25 @@ def _place(advice: Advice) -> str:
     text = f"Coordinates alone reach {_number(nearest[HOME].value)} here"
     if ELSEWHERE in nearest:
         text += f" and {_number(nearest[ELSEWHERE].value)} in a new {advice.group}"
-    share = advice.place_share or 0.0
+    share, gain = advice.place_share or 0.0, advice.place_gain
     if advice.verdict == "floor" and advice.recommended == "floor/nearest":
         return f"{text}, as much as any model."
+    if gain is None or gain.value <= 0:
+        return f"{text}: no more than always giving the same answer."
+    if not gain.significant:
+        return f"{text}: over always giving the same answer {_difference(gain)}{_unlike(advice, advice.place_metric)}."
     if share >= ALL:
-        return f"{text}: all of the score. The classes lie in different places."
+        return f"{text}: all of the score. The {'classes' if advice.classes else 'high and low values'} lie in different places."
     if share >= MOST:
         return f"{text}: most of the score is knowing the place."
     if share >= PART:
         return f"{text}: part of the score is knowing the place."
-    gain = advice.place_gain
-    if gain is None or gain.value <= 0:
-        return f"{text}: no more than always giving the same answer."
-    if gain.significant:
-        return f"{text}: a small part of the score."
-    return f"{text}: over always giving the same answer {_difference(gain)}."
+    return f"{text}: a small part of the score."
+
+
+def _unlike(advice: Advice, metric: str) -> str:
+    """The metric a difference is in, where it is not that of the scores."""
+    return f" in {METRIC_NAMES.get(metric, metric)}" if metric and metric != advice.metric else ""
 
 
 def _more(advice: Advice) -> str:

@@ -13,13 +13,13 @@ import numpy as np
 from rs05bench.datasets.tables.block_size import block_words, fit_task
 from rs05bench.datasets.tables.design import DesignFlag, design_flags
 from rs05bench.errors import DataError
-from rs05bench.experiment.advice import ELSEWHERE, HOME, Advice, Place, Verdict
+from rs05bench.experiment.advice import CLOSE, ELSEWHERE, HOME, Advice, Place, Verdict
 from rs05bench.experiment.advise_plan import AdvicePlan, task_classes
 from rs05bench.experiment.cell import Bench
 from rs05bench.protocol.audit import warnings_of_table
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.compared_sides import Side
-from rs05bench.protocol.comparison import Comparison, compare, differences
+from rs05bench.protocol.comparison import Comparison, against_floor, compare, differences
 from rs05bench.protocol.independence import independence
 from rs05bench.protocol.inference.estimate import LEAST, Estimate
 from rs05bench.protocol.manifest import SplitManifest
@@ -27,8 +27,6 @@ from rs05bench.protocol.metrics import Confusion, find_metric
 from rs05bench.protocol.pooling import Point, Pool
 from rs05bench.protocol.splits import Split
 
-CLOSE = 0.02
-"""Scores nearer than this, without a significant difference, are as good as equal: the cheaper model is recommended."""
 PERFECT = 0.98
 PLAIN = ("floor/majority", "floor/mean")
 
@@ -77,7 +75,7 @@ def read_results(bench: Bench, card: TaskCard, plan: AdvicePlan, pool: Pool, run
     chosen = base[recommended]
     drop = found.drop(base[judged.best]) if elsewhere else None
     settled, unsettled = _open_questions(found, base, recommended, judged)
-    gain, share = _of_the_place(found, base, here)
+    gain, share, place_metric = _of_the_place(pool, found, base, here, metric)
     name = Split(plan.split)
     column = card.group_column(name.group) or card.split_options.region or (card.groups[0] if card.groups else None)
     cells = [cell for cells in pool.points.values() for cell in cells]
@@ -105,6 +103,7 @@ def read_results(bench: Bench, card: TaskCard, plan: AdvicePlan, pool: Pool, run
         floors={model: _scores(found, point) for model, point in base.items() if model.startswith("floor/")},
         place_share=share,
         place_gain=gain,
+        place_metric=place_metric,
         by_budget=_by_budget(pool, plan, metric),
         more=plan.more,
         more_random=_gains(pool, chosen._replace(budget=larger), chosen, metric),
@@ -143,14 +142,26 @@ def _place(pool: Pool, found: Comparison, base: dict[str, Point], role: str, met
         return None
     best = models[0]
     floor = floors[0] if floors else ""
-    over = found.difference(base[best], base[floor], role) if floor else None
+    over, over_metric = _over_floor(pool, found, [base[model] for model in models], base[floor], role, metric) if floor else (None, metric)
     alike = [best]
     for other in models[1:]:
         lead = found.difference(base[best], base[other], role)
         if lead is not None and not lead.effect.significant and lead.effect.value < CLOSE:
             alike.append(other)
     alike.sort(key=lambda name: _costs(pool, base[name])[0])
-    return Place(role, best, scores[best], floor, scores.get(floor), over.effect if over else None, tuple(alike))
+    return Place(role, best, scores[best], floor, scores.get(floor), over, tuple(alike), over_metric)
+
+
+def _over_floor(
+    pool: Pool, found: Comparison, models: Sequence[Point], floor: Point, role: str, metric: str
+) -> tuple[Estimate | None, str]:
+    """How much better the first of some models is than a baseline without imagery, and the metric that this is in."""
+    asked = [against_floor(pool, [model], floor, metric, role) for model in models]
+    if asked[0][1] == metric:
+        entry = found.difference(models[0], floor, role)
+    else:
+        entry = differences(pool, [sides for sides, _ in asked], [name for _, name in asked])[0]
+    return (entry.effect if entry else None), asked[0][1]
 
 
 def _verdict(judged: Place, metric: str, flags: Sequence[DesignFlag]) -> Verdict:
@@ -159,24 +170,29 @@ def _verdict(judged: Place, metric: str, flags: Sequence[DesignFlag]) -> Verdict
         return "model"
     if judged.floor_score.value >= PERFECT and metric != "mae":
         return "perfect-floor"
-    if goodness(judged.floor_score.value) >= goodness(judged.score.value):
+    ahead = goodness(judged.score.value) > goodness(judged.floor_score.value)
+    if judged.over_floor is not None and judged.over_metric != metric:
+        ahead = judged.over_floor.value > 0
+    if not ahead:
         follows = judged.floor == "floor/nearest" and any(flag.what == "place" for flag in flags)
         return "perfect-floor" if follows else "floor"
     return "model" if judged.over_floor is not None and judged.over_floor.significant else "leads"
 
 
-def _of_the_place(found: Comparison, base: dict[str, Point], here: Place) -> tuple[Estimate | None, float | None]:
-    """How much the nearest labelled place is better than majority or mean, and its share of the best model's gain."""
+def _of_the_place(
+    pool: Pool, found: Comparison, base: dict[str, Point], here: Place, metric: str
+) -> tuple[Estimate | None, float | None, str]:
+    """How much the nearest labelled place is better than majority or mean, its share of the best model's gain, and the metric of both."""
     plain = next((base[name] for name in PLAIN if name in base), None)
     nearest = base.get("floor/nearest")
     if plain is None or nearest is None:
-        return None, None
-    gain = found.difference(nearest, plain, HOME)
-    whole = found.difference(base[here.best], plain, HOME)
+        return None, None, metric
+    gain, used = _over_floor(pool, found, [nearest], plain, HOME, metric)
+    whole, _ = _over_floor(pool, found, [base[here.best]], plain, HOME, metric)
     if gain is None or whole is None:
-        return None, None
-    share = gain.effect.value / whole.effect.value if whole.effect.value > 0 else 1.0
-    return gain.effect, float(np.clip(share, 0.0, 1.0)) if gain.effect.value > 0 else 0.0
+        return None, None, metric
+    share = gain.value / whole.value if whole.value > 0 else 1.0
+    return gain, float(np.clip(share, 0.0, 1.0)) if gain.value > 0 else 0.0, used
 
 
 def _open_questions(

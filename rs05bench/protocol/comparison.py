@@ -261,6 +261,25 @@ def differences(pool: Pool, pairs: Sequence[tuple[Side, Side]], metric: str | Se
     ]
 
 
+def against_floor(pool: Pool, points: Sequence[Point], floor: Point, metric: str, role: str) -> tuple[tuple[Side, Side], str]:
+    """The comparison of some models with a baseline without imagery, and the metric it is made in.
+
+    A baseline that gives one class everywhere has a lower macro-F1 than classes drawn by chance, so that columns of noise are ahead of it;
+    both have a balanced accuracy of one over the number of classes, which is then taken where results have it.
+
+    Args:
+        pool: The cells.
+        points: Models; the mean of their scores is compared.
+        floor: The baseline.
+        metric: The metric that models are compared by.
+        role: `test_id` or `test_ood`.
+    """
+    fair = "balanced_accuracy"
+    constant = metric == "macro_f1" and pool.model(floor).inputs == "none"
+    found = fair if constant and all(np.isfinite(pool.inside(point, role, fair).values).any() for point in (*points, floor)) else metric
+    return (Side.score(points, role), Side.score(floor, role)), found
+
+
 def _difference(pool: Pool, first: Side, second: Side, metric: str | None) -> Difference | None:
     if any(point not in pool.points for side in (first, second) for point in side.points):
         return None

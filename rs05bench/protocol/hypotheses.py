@@ -17,7 +17,7 @@ import numpy as np
 
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.compared_sides import Difference, Side
-from rs05bench.protocol.comparison import differences
+from rs05bench.protocol.comparison import against_floor, differences
 from rs05bench.protocol.feature_sets import Content, content_of, is_image
 from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.metrics import find_metric
@@ -122,6 +122,7 @@ class _Asked:
     metric: str
     in_scope: bool = True
     note: str = ""
+    blind: bool = False
 
 
 @dataclass
@@ -189,7 +190,8 @@ def _ask_h1(bench: _Bench, here: Sequence[Point]) -> None:
     for points in embeddings.values():
         first, second, words = _same_learners(bench.pool, points, optical)
         for role, where in _places(here[0]):
-            bench.asked.append(_Asked("H1", where, words, Side.score(first, role), Side.score(second, role), _metric(bench.pool, here[0])))
+            sides, metric = (Side.score(first, role), Side.score(second, role)), _metric(bench.pool, here[0])
+            bench.asked.append(_Asked("H1", where, words, *sides, metric, blind=_blind(bench, here, (first, second), role)))
 
 
 def _what_raw_is(bench: _Bench, raw: Sequence[Point]) -> str:
@@ -216,7 +218,8 @@ def _ask_h2(bench: _Bench, here: Sequence[Point]) -> None:
             words = f"{point.model} over {' and '.join(other.model for other in others)}"
             for role, where in _places(point) if others else ():
                 for metric in dict.fromkeys(["boundary_f1", _metric(pool, point)] if maps else [_metric(pool, point)]):
-                    asked = _Asked("H2", where, words, Side.score(point, role), Side.score(others, role), metric, scope)
+                    blind = _blind(bench, here, ([point], others), role)
+                    asked = _Asked("H2", where, words, Side.score(point, role), Side.score(others, role), metric, scope, blind=blind)
                     bench.asked.append(asked if scope else replace(asked, note="Not a map by Prithvi or Clay, which the claim is about."))
 
 
@@ -251,17 +254,25 @@ def _ask_h3(bench: _Bench, here: Sequence[Point]) -> None:
             bench.asked.append(_Asked("H3", f"drop ({shift})", said, *sides, _metric(pool, here[0]), not below, note))
 
 
-def _above(pool: Pool, points: Sequence[Point], floors: Sequence[Point]) -> bool:
-    """Whether the mean of some models is above every floor held out, beyond chance."""
-    pairs = [(Side.score(points, "test_ood"), Side.score(floor, "test_ood")) for floor in floors]
-    made = differences(pool, pairs, _metric(pool, points[0]))
+def _above(pool: Pool, points: Sequence[Point], floors: Sequence[Point], role: str = "test_ood") -> bool:
+    """Whether the mean of some models is above every floor, beyond chance."""
+    asked = [against_floor(pool, points, floor, _metric(pool, points[0]), role) for floor in floors]
+    made = differences(pool, [sides for sides, _ in asked], [metric for _, metric in asked])
     return all(entry is not None and entry.effect.above_zero for entry in made)
+
+
+def _blind(bench: _Bench, here: Sequence[Point], sides: Iterable[Sequence[Point]], role: str) -> bool:
+    """Whether neither side is above the floor: which of two models that see nothing scores higher is no evidence for a claim."""
+    floors = [point for point in here if bench.tier(point) == "floor"]
+    return bool(floors) and not any(_above(bench.pool, side, floors, role) for side in sides)
 
 
 def _contrast(bench: _Bench, asked: _Asked, made: Difference) -> HypothesisContrast:
     point = asked.first.points[0]
     cells = [cell for of in (*asked.first.points, *asked.second.points) for cell in bench.pool.points[of]]
-    answer: Answer = "undecided" if not made.effect.significant else "supported" if made.effect.value > 0 else "refuted"
+    answer: Answer = "supported" if made.effect.value > 0 else "refuted"
+    decided = made.effect.significant and not asked.blind
+    blind = "Decides nothing: neither side is above the floor." if asked.blind else ""
     return HypothesisContrast(
         asked.hypothesis,
         point.task,
@@ -275,11 +286,11 @@ def _contrast(bench: _Bench, asked: _Asked, made: Difference) -> HypothesisContr
         made.effect,
         made.left,
         made.right,
-        answer,
+        answer if decided else "undecided",
         asked.in_scope,
         any(cell.simulated for cell in cells),
         made.digests,
-        " ".join(filter(None, [asked.note, made.effect.note])),
+        " ".join(filter(None, [asked.note, blind, made.effect.note])),
     )
 
 
@@ -301,9 +312,12 @@ def _verdict(name: str, contrasts: list[HypothesisContrast], lacks: list[str]) -
         verdict = "supported"
     elif 2 * tally["refuted"] >= len(answers) and not tally["supported"]:
         verdict = "refuted"
-    significant = sum(entry.verdict != "undecided" for entry in counted)
+    significant = sum(entry.effect.significant for entry in counted)
+    blind = sum(entry.effect.significant and entry.verdict == "undecided" for entry in counted)
     said = ", ".join(f"{count} {answer}" for answer, count in tally.items() if count)
     reason = f"{len(answers)} data set{'s' if len(answers) > 1 else ''}: {said}; {significant} of {len(counted)} contrasts are significant."
+    if blind:
+        reason += f" {blind} of these decide nothing: neither side is above the floor."
     if tally["supported"] and tally["refuted"]:
         reason += " Data sets contradict each other."
     if len(answers) == 1 and verdict != "undecided":

@@ -14,8 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.compared_sides import Side
-from rs05bench.protocol.comparison import cell_drops, differences
+from rs05bench.protocol.comparison import against_floor, cell_drops, differences
 from rs05bench.protocol.feature_sets import Content, content_of, is_image, set_of
 from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.manifest import SplitManifest
@@ -335,7 +334,8 @@ def _beats_floors(pool: Pool, point: Point, points: Sequence[Point]) -> bool:
     if not floors or find_metric(name).higher_is_better is None:
         return False
     role = "test_ood" if pool.inside(point, "test_ood", name).groups else "test_id"
-    made = differences(pool, [(Side.score(point, role), Side.score(floor, role)) for floor in floors])
+    asked = [against_floor(pool, [point], floor, name, role) for floor in floors]
+    made = differences(pool, [sides for sides, _ in asked], [metric for _, metric in asked])
     return all(entry is not None and _above(entry.effect) for entry in made)
 
 

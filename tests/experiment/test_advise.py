@@ -216,7 +216,11 @@ def test_one_small_area_is_answered_for_itself(tmp_path):
     [(0.95, "all of the score. The classes lie in different places"), (0.7, "most of the score"), (0.4, "part of the score")],
 )
 def test_how_much_of_the_score_is_place_is_worded_by_its_share(asked, share, said):
-    assert any(said in line for line in lines(dataclasses.replace(asked[1], verdict="model", place_share=share)))
+    gain = estimate(0.3, 0.2, 0.4, p=0.001)
+    assert any(said in line for line in lines(dataclasses.replace(asked[1], verdict="model", place_share=share, place_gain=gain)))
+    told = lines(dataclasses.replace(asked[1], verdict="model", place_share=share, place_gain=estimate(0.3, -0.2, 0.8)))
+    assert not any(said in line for line in told)
+    assert any("over always giving the same answer +.30, no effect detected" in line for line in told)
 
 
 def test_absence_of_evidence_is_written_as_such(asked):
@@ -237,6 +241,8 @@ def test_an_interval_beside_zero_that_is_not_significant_is_no_absence_of_effect
     text = lines(dataclasses.replace(asked[1], verdict="leads", elsewhere=judged))[0]
     assert "+.56 [.14, .98], not significant (p .13 over all comparisons made)" in text
     assert "no effect" not in text
+    assert "if a model must be chosen" in text
+    assert "Nothing is shown to be better than floor/nearest" in text
 
 
 def test_what_the_data_lack_stands_after_the_recommendation(asked):
