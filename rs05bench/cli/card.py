@@ -94,7 +94,7 @@ def init(
 
 
 def _holds_chips(folder: Path) -> bool:
-    from rs05bench.datasets.chip_init import holds_chips  # brings torch, which a table does without
+    from rs05bench.datasets.chip_pairs import holds_chips  # brings torch, which a table does without
 
     return holds_chips(folder)
 

@@ -69,10 +69,10 @@ class KeptArrays:
         return values
 
 
-def file_key(path: Path) -> str:
-    """Path, size and time of change of a file."""
-    there = path.stat()
-    return f"{path}|{there.st_size}|{there.st_mtime_ns}"
+def file_key(*paths: Path) -> str:
+    """Path, size and time of change of files."""
+    found = [(path, path.stat()) for path in paths]
+    return "|".join(f"{path}|{there.st_size}|{there.st_mtime_ns}" for path, there in found)
 
 
 def cache_folder() -> Path:

@@ -125,7 +125,7 @@ class LabelledPatches(Patches):
         def read() -> NDArray[np.int16]:
             return with_labels(self.pixels.image(unit, keep=True), self.dataset.read_labels(unit)).labels
 
-        files = f"{file_key(self.pixels.chip(unit).header.path)}|{file_key(self.dataset.mask_path(unit))}"
+        files = f"{file_key(*self.pixels.chip(unit).header.paths)}|{file_key(self.dataset.mask_path(unit))}"
         key = f"mask|{type(self.dataset).__name__}|{self.dataset.classes}|{self.pixels.format}|{files}"
         mask = self._masks.get(key, 2 * height * width, read)
         if self.budget.pixel_fraction >= 1.0:

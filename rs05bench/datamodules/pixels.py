@@ -94,7 +94,7 @@ class PixelStore:
         if not keep:
             return self.format.read(header)
         size = header.height * header.width * 4 * len(self.format.bands) * self.format.dates
-        return self._kept.get(f"image|{self.format}|{file_key(header.path)}", size, lambda: self.format.read(header))
+        return self._kept.get(f"image|{self.format}|{file_key(*header.paths)}", size, lambda: self.format.read(header))
 
     def time(self, unit_id: str) -> NDArray[np.float32]:
         """Year and day of year of each date, (dates, 2)."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,16 +17,17 @@ from pyproj import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from rs05bench.datasets.chip_image import IGNORE, Chip
-from rs05bench.datasets.chip_layout import ChipLayout, PlaceBands, official_of, shelf_of
+from rs05bench.datasets.chip_layout import ChipLayout, Dated, PlaceBands, official_of
+from rs05bench.datasets.chip_pairs import by_name
 from rs05bench.datasets.chips import ChipDataset, Sample, Slicing
-from rs05bench.datasets.files import hidden, missing_data
+from rs05bench.datasets.files import missing_data
 from rs05bench.datasets.geography import locate, read_polygons
 from rs05bench.datasets.rasters import RasterHeader, grid_as_written, read_header, read_pixels, same_grid
 from rs05bench.errors import DataError
 from rs05bench.protocol.cog import open_raster_file
 from rs05bench.protocol.geodesy import pixel_metres
 
-_ANY_TIME = (pd.Timestamp(1970, 1, 1), pd.Timestamp(2100, 1, 1))
+_ANY_TIME = Dated(pd.Timestamp(1970, 1, 1), pd.Timestamp(2100, 1, 1))
 
 
 class ChipFolder(ChipDataset):
@@ -100,47 +99,31 @@ class ChipFolder(ChipDataset):
 
     def _verify(self) -> list[Chip]:
         images, masks = self._paired()
-        chips = [self._open(unit_id, images[unit_id], masks[unit_id]) for unit_id in sorted(images)]
+        chips = [self._open(unit_id, self._header(unit_id, images[unit_id]), masks[unit_id]) for unit_id in sorted(images)]
         first = chips[0].image
         self.native_resolution = float(pixel_metres(first.grid.crs, first.transform, first.height)[0])
         same_band_order([chip.image for chip in chips], self.layout.bands)
         return chips
 
-    def _paired(self) -> tuple[dict[str, Path], dict[str, Path]]:
-        images = self._named(self.layout.images, self.layout.image_suffix)
-        masks = self._named(self.layout.masks, self.layout.mask_suffix)
-        # One glob may find both: what is a mask by its name is no image.
-        taken = {path for paths in masks.values() for path in paths}
-        images = {key: kept for key, paths in images.items() if (kept := [path for path in paths if path not in taken])}
-        if not images and not masks:
+    def _paired(self) -> tuple[dict[str, list[Path]], dict[str, Path]]:
+        """The images of each chip and its mask."""
+        named = by_name(self.root, self.layout)
+        if not any(named):
             raise missing_data(
                 f"holds no image ({self.layout.images}) and no mask ({self.layout.masks})", self.root, "Correct preprocessing.chips."
             )
-        # The same name in several folders (training/1.tif, validation/1.tif): the folder becomes a part of the id.
-        shelves = len({name for _, name in images}) < len(images)
-        named = [
-            {"-".join(filter(None, (shelf.replace("/", "-") if shelves else "", name))): paths for (shelf, name), paths in found.items()}
-            for found in (images, masks if shelves else _on_one_shelf(masks))
-        ]
         left_out = set(self.layout.leave_out)
-        found = [{unit: self._only(paths) for unit, paths in group.items() if unit not in left_out} for group in named]
+        found = [{unit: paths for unit, paths in group.items() if unit not in left_out} for group in named]
         for have, lack, what, other in ((found[0], found[1], "image", "mask"), (found[1], found[0], "mask", "image")):
             alone = sorted(set(have) - set(lack))
             if alone:
                 raise DataError(
-                    f"{len(alone)} of {len(have)} {what}s have no {other}, e.g. {have[alone[0]].name}",
+                    f"{len(alone)} of {len(have)} {what}s have no {other}, e.g. {have[alone[0]][0].name}",
                     source=self.root,
                     remedy=f"Add the {other}, correct the names, or list the chip under preprocessing.chips.leave_out.",
                 )
-        return found[0], found[1]
-
-    def _named(self, pattern: str, suffix: str) -> dict[tuple[str, str], list[Path]]:
-        found: dict[tuple[str, str], list[Path]] = defaultdict(list)
-        for path in sorted(self.root.glob(pattern)):
-            unit = self.layout.unit_of(path, suffix)
-            if unit is not None and path.is_file() and not path.name.startswith(".") and not hidden(path.relative_to(self.root)):
-                found[shelf_of(path, self.root), unit].append(path)
-        return dict(found)
+        alone_in_name = {unit: [self._only(paths)] for unit, paths in found[0].items()} if not self.layout.file_per_date else found[0]
+        return alone_in_name, {unit: self._only(paths) for unit, paths in found[1].items()}
 
     def _only(self, paths: list[Path]) -> Path:
         if len(paths) > 1:
@@ -149,9 +132,32 @@ class ChipFolder(ChipDataset):
             )
         return paths[0]
 
-    def _open(self, unit_id: str, image_path: Path, mask_path: Path) -> Chip:
-        layout = self.layout
-        image = read_header(image_path, whole=False)
+    def _header(self, unit_id: str, paths: list[Path]) -> RasterHeader:
+        """The header of a chip's image; of a file per date one over all of them, in the order of their dates."""
+        if not self.layout.file_per_date:
+            return read_header(paths[0], whole=False)
+        dates = {path: self.layout.date_of(path, self.root) for path in paths}
+        first, *later = (read_header(path, whole=False) for path in sorted(paths, key=dates.__getitem__))
+        same_band_order([first, *later])
+        if len(paths) != self.layout.dates or len(set(dates.values())) != len(paths):
+            raise DataError(
+                f"chip {unit_id!r} has {len(paths)} images of {len(set(dates.values()))} dates "
+                f"({', '.join(path.name for path in sorted(dates))}); preprocessing.chips says {self.layout.dates}, a file per date",
+                source=self.root,
+                remedy=f"Keep as many dates of every chip, or add {unit_id!r} to preprocessing.chips.leave_out.",
+            )
+        for other in later:
+            same_grid(first, other)
+            if (other.count, other.dtype, other.nodata) != (first.count, first.dtype, first.nodata) or other.grid.crs != first.grid.crs:
+                raise DataError(
+                    f"differs from {first.path.name} of the same chip: {_kind(other)} against {_kind(first)}",
+                    source=other.path,
+                    remedy="All dates of a chip have one CRS, number of bands, pixel type and nodata value.",
+                )
+        return replace(first, count=first.count * len(paths), further=tuple(other.path for other in later))
+
+    def _open(self, unit_id: str, image: RasterHeader, mask_path: Path) -> Chip:
+        layout, image_path = self.layout, image.path
         wanted = layout.dates * len(layout.bands)
         if image.count != wanted:
             dates = f"{layout.dates} dates of " if layout.dates > 1 else ""
@@ -175,30 +181,20 @@ class ChipFolder(ChipDataset):
             )
         if mask.grid.crs:
             same_grid(image, mask)
-        start, end = self._times(image_path)
+        times = [self._time(path) for path in image.paths]
         image = replace(image, grid=replace(image.grid, crs=_authority(image.grid.crs)))
-        return Chip(unit_id, image, mask, start, end, official_of(image_path, self.root))
+        return Chip(unit_id, image, mask, times[0].start, times[-1].end, official_of(image_path, self.root))
 
-    def _times(self, path: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
-        end = pd.Timedelta(microseconds=-1)
+    def _time(self, path: Path) -> Dated:
         if self.layout.date:
-            match = re.search(self.layout.date, path.name)
-            said = "" if match is None else match["date"]
-            form = {8: "%Y%m%d", 7: "%Y%j", 4: "%Y"}.get(len(said))
-            try:
-                start = pd.to_datetime(said, format=form or "%Y%m%d")
-            except ValueError:
-                raise DataError(
-                    f"{said!r} is not a date (20230615, 2023166 or 2023)", source=path, remedy="Correct preprocessing.chips.date."
-                ) from None
-            return start, start + (pd.DateOffset(years=1) if form == "%Y" else pd.Timedelta(days=1)) + end
+            return self.layout.date_of(path, self.root)
         if self.layout.year is not None:
-            return pd.Timestamp(self.layout.year, 1, 1), pd.Timestamp(self.layout.year + 1, 1, 1) + end
+            return Dated(pd.Timestamp(self.layout.year, 1, 1), pd.Timestamp(self.layout.year + 1, 1, 1) - pd.Timedelta(microseconds=1))
         return _ANY_TIME
 
     def _when(self, chip: Chip) -> Sample:
         known = self.layout.date or self.layout.year is not None
-        return {"date": chip.start.date().isoformat() if known else ""}
+        return {"date": ",".join(self._time(path).start.date().isoformat() for path in chip.image.paths) if known else ""}
 
     def _labels(self, chip: Chip) -> NDArray[np.int16]:
         values = mask_values(chip.mask)
@@ -236,6 +232,12 @@ class ChipFolder(ChipDataset):
         if len(absent):
             raise DataError(f"names no {column} for {len(absent)} of {len(units)} chips, e.g. {absent.index[0]!r}", source=path)
         return found.to_numpy(dtype=object)
+
+
+def _kind(image: RasterHeader) -> str:
+    """What an image is apart from its pixels, for messages."""
+    nodata = "" if image.nodata is None else f", nodata {image.nodata:g}"
+    return f"{image.count} bands of {image.dtype}{nodata}, {_authority(image.grid.crs)}"
 
 
 def same_band_order(images: Sequence[RasterHeader], bands: Sequence[str] = ()) -> None:
@@ -313,14 +315,6 @@ def _array(path: Path) -> NDArray[Any]:
     if values.ndim != 2 or values.dtype.kind not in "biuf":
         raise DataError(f"expected class values by row and column, found {values.dtype} {values.shape}", source=path)
     return values
-
-
-def _on_one_shelf(masks: dict[tuple[str, str], list[Path]]) -> dict[tuple[str, str], list[Path]]:
-    """Masks by name alone: where names are unique among the images, masks may lie in any folder."""
-    gathered: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for (_, name), paths in masks.items():
-        gathered["", name] += paths
-    return dict(gathered)
 
 
 def _authority(wkt: str) -> str:

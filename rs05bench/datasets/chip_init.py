@@ -12,16 +12,12 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.datasets.chip_folder import mask_header, mask_values, same_band_order
-from rs05bench.datasets.chip_layout import official_of
+from rs05bench.datasets.chip_layout import ChipLayout, date_in, official_of
+from rs05bench.datasets.chip_pairs import pair
 from rs05bench.datasets.rasters import RasterHeader, read_header, read_pixels
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
 from rs05bench.protocol.cog import open_raster_file
-
-_IMAGES, _MASKS = {".tif", ".tiff"}, {".tif", ".tiff", ".png", ".npy"}
-_MASK_WORD = re.compile(r"(?:^|[._-])(mask|label|labels|gt|annotation|target|seg)(?:$|[._-])", re.IGNORECASE)
-_MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "annotation", "gt", "target", "targets"}
-_DATE = r"(?P<date>(?:19|20)\d{6}|(?:19|20)\d{5})(?!\d)"
 
 
 @dataclass(frozen=True)
@@ -32,15 +28,13 @@ class FolderFacts:
         root: The folder.
         images: Header by common name.
         masks: Header by common name.
-        image_glob: Finds the images.
-        mask_glob: Finds the masks.
-        image_suffix: End of image names that mask names lack.
-        mask_suffix: End of mask names that image names lack.
+        layout: How images and masks are named: globs, suffixes, dates.
+        dates: Files of a chip, each of a date; 1 where a file holds all dates.
         values: Mask value -> chips that hold it.
         largest: Largest pixel value looked at.
         alone: Names of images without a mask.
-        unequal: Names of chips whose mask has another size, with both sizes.
-        dated: Whether every image's name holds a date.
+        unfit: What is wrong with a chip that cannot be used, by name.
+        years: Years of the dates in the images' names; none where names hold no date.
         parts: Published parts that folders name.
         declared: Factor from pixel values to reflectance that the first image declares (its scale); None where it declares none.
         offset: Whether it declares an offset too.
@@ -50,15 +44,13 @@ class FolderFacts:
     root: Path
     images: dict[str, RasterHeader]
     masks: dict[str, RasterHeader]
-    image_glob: str
-    mask_glob: str
-    image_suffix: str
-    mask_suffix: str
+    layout: ChipLayout
+    dates: int
     values: dict[int, int]
     largest: float
     alone: list[str]
-    unequal: dict[str, str]
-    dated: bool
+    unfit: dict[str, str]
+    years: set[int]
     parts: list[str]
     declared: float | None
     offset: bool
@@ -72,7 +64,8 @@ class FolderFacts:
     @property
     def remarks(self) -> list[str]:
         """What a person should look at."""
-        said = [f"{name}: {sizes}; left out" for name, sizes in self.unequal.items()]
+        said = [f"{name}: {wrong}; left out" for name, wrong in self.unfit.items()]
+        said += [f"each chip has {self.dates} dates, a file per date; its mask is of all of them"] if self.dates > 1 else []
         said += [f"{len(self.alone)} images have no mask, e.g. {self.alone[0]}; left out"] if self.alone else []
         if self.eight_bit:
             said.append(
@@ -96,55 +89,29 @@ class FolderFacts:
         return tuple(re.sub(r"[,\s]+", "_", name) for name in said[:once])
 
 
-def holds_chips(root: Path) -> bool:
-    """Whether a folder holds images with masks, or rasters and no table: a card of chips is then meant.
-
-    A table beside images and masks says something of the chips, e.g. their groups.
-    """
-    files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    images = [path for path in files if path.suffix.lower() in _IMAGES and not _is_mask(path, root)]
-    if images and any(path.suffix.lower() in _MASKS and _is_mask(path, root) for path in files):
-        return True
-    return bool(images) and not any(path.parent == root and path.suffix == ".csv" for path in files)
-
-
 def look_at_chips(root: Path) -> FolderFacts:
     """Pairs images and masks by name and reads their headers, the masks' values and one image.
 
     Raises:
         DataError: No image, no mask, or names that do not pair.
     """
-    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-    masks = [path for path in files if path.suffix.lower() in _MASKS and _is_mask(path, root)]
-    images = [path for path in files if path.suffix.lower() in _IMAGES and path not in set(masks)]
-    for found, what in (
-        (images, "image (GeoTIFF)"),
-        (masks, "mask (in a folder `masks` or `labels`, or with `mask` or `label` in its name)"),
-    ):
-        if not found:
-            raise DataError(f"no {what} was found", source=root, remedy="Write the card by hand: docs/howto/chips.md shows one.")
-    image_suffix, mask_suffix = _suffixes(images, masks)
-    by_name = [
-        {path.name[: -len(path.suffix)].removesuffix(suffix): path for path in paths}
-        for paths, suffix in ((images, image_suffix), (masks, mask_suffix))
-    ]
-    both = sorted(set(by_name[0]) & set(by_name[1]))
-    if not both:
-        _refuse_a_file_a_date(images, by_name[1], root)
-        raise DataError(
-            f"no image and mask share a name (e.g. {images[0].name} and {masks[0].name})",
-            source=root,
-            remedy="Rename them, or write the card by hand.",
-        )
-    image_headers = {name: read_header(by_name[0][name], whole=False) for name in both}
+    pairs = pair(root)
+    files = (
+        {name: sorted(paths, key=lambda path: (date_in(path, root, pairs.layout.date), path)) for name, paths in pairs.images.items()}
+        if pairs.layout.date
+        else pairs.images
+    )
+    image_headers = {name: read_header(paths[0], whole=False) for name, paths in files.items()}
     same_band_order(list(image_headers.values()))
-    mask_headers = {name: mask_header(by_name[1][name]) for name in both}
+    mask_headers = {name: mask_header(path) for name, path in pairs.masks.items()}
     counts = Counter(header.count for header in image_headers.values())
     if len(counts) > 1:
         raise DataError(
             f"images have different numbers of bands: {dict(counts)}", source=root, remedy="Keep images of one kind in a folder."
         )
-    unequal = {
+    dates = Counter(len(paths) for paths in files.values()).most_common(1)[0][0]
+    unfit = {name: f"{len(paths)} dates, and most chips have {dates}" for name, paths in files.items() if len(paths) != dates}
+    unfit |= {
         name: f"the mask has {mask_headers[name].height} x {mask_headers[name].width} pixels, the image {header.height} x {header.width}"
         for name, header in image_headers.items()
         if (header.height, header.width) != (mask_headers[name].height, mask_headers[name].width)
@@ -152,25 +119,30 @@ def look_at_chips(root: Path) -> FolderFacts:
     values: Counter[int] = Counter()
     for header in mask_headers.values():
         values.update(int(value) for value in np.unique(mask_values(header)) if np.isfinite(value))
-    first = image_headers[both[0]]
+    if len(values) < 2:
+        raise DataError(
+            f"all masks hold one value alone ({', '.join(map(str, values)) or 'none'}); a task has two classes at least",
+            source=root,
+            remedy="Are these the masks? Some programs write 0 and 1 so that a picture looks black; the values are what counts.",
+        )
+    first = next(iter(image_headers.values()))
     pixels = read_pixels(first).astype(np.float64)
     good = pixels[np.isfinite(pixels) & (pixels != (first.nodata if first.nodata is not None else np.nan))]
+    paths = [path for group in files.values() for path in group]
     return FolderFacts(
         root,
         image_headers,
         mask_headers,
-        _glob(images, root),
-        _glob(masks, root),
-        image_suffix,
-        mask_suffix,
+        pairs.layout,
+        dates,
         dict(sorted(values.items())),
         float(good.max()) if good.size else 0.0,
-        sorted(set(by_name[0]) - set(by_name[1])),
-        unequal,
-        all(re.search(_DATE, header.path.name) for header in image_headers.values()),
-        sorted({part for path in images if (part := official_of(path, root))}),
+        pairs.alone,
+        unfit,
+        {found.start.year for path in paths if (found := date_in(path, root, pairs.layout.date))} if pairs.layout.date else set(),
+        sorted({part for path in paths if (part := official_of(path, root))}),
         *_declared(first.path),
-        _group_columns(root, [name for name in both if name not in unequal]),
+        _group_columns(root, [name for name in files if name not in unfit]),
     )
 
 
@@ -203,7 +175,9 @@ def questions_of_chips(facts: FolderFacts, answers: Mapping[str, str]) -> list[t
     largest = facts.largest
     scale = "255" if facts.eight_bit else "1" if largest <= 3 else "10000" if largest <= 40_000 else None
     scale = f"{1 / facts.declared:g}" if facts.declared and not facts.offset else scale
-    labels = [value for value in facts.values if value >= 0 and value != 255] or list(facts.values)
+    labels = [value for value in facts.values if value >= 0 and value != 255]
+    # 255 is white of a picture of two values; next to two others it means no label.
+    labels = labels if len(labels) > 1 else list(facts.values)
     named = ",".join(f"{value}={value}" for value in labels)
     asked = [
         ("bands", f"Names of the {facts.bands} bands of a file, in order (one date)", ",".join(facts.names) or known.get(facts.bands)),
@@ -244,7 +218,7 @@ def propose_chips(facts: FolderFacts, answers: Mapping[str, str], *, name: str) 
         DataError: An answer does not fit the folder.
     """
     bands = [part.strip() for part in answers["bands"].split(",") if part.strip()]
-    if not bands or facts.bands % len(bands):
+    if not bands or facts.bands % len(bands) or (facts.dates > 1 and facts.bands != len(bands)):
         raise DataError(
             f"{len(bands)} bands are named, and a file has {facts.bands}",
             source=facts.root,
@@ -259,18 +233,19 @@ def propose_chips(facts: FolderFacts, answers: Mapping[str, str], *, name: str) 
     except ValueError:
         raise DataError(f"scale {scale!r} is not a number", source=facts.root, remedy="Give 1, 255, 10000 or none.") from None
     chips: dict[str, object] = {
-        "images": facts.image_glob,
-        "masks": facts.mask_glob,
-        **({"image_suffix": facts.image_suffix} if facts.image_suffix else {}),
-        **({"mask_suffix": facts.mask_suffix} if facts.mask_suffix else {}),
+        "images": facts.layout.images,
+        "masks": facts.layout.masks,
+        **({"image_suffix": facts.layout.image_suffix} if facts.layout.image_suffix else {}),
+        **({"mask_suffix": facts.layout.mask_suffix} if facts.layout.mask_suffix else {}),
         "bands": bands,
-        "dates": facts.bands // len(bands),
+        "dates": facts.dates if facts.dates > 1 else facts.bands // len(bands),
+        **({"file_per_date": True} if facts.layout.file_per_date else {}),
         "scale": number,
         "labels": labels,
         **({"ignore": ignored} if ignored else {}),
-        **({"date": _DATE} if facts.dated else {"year": int(answers["year"])} if answers.get("year") else {}),
+        **({"date": facts.layout.date} if facts.years else {"year": int(answers["year"])} if answers.get("year") else {}),
         "groups": groups,
-        **({"leave_out": left} if (left := sorted([*facts.alone, *facts.unequal])) else {}),
+        **({"leave_out": left} if (left := sorted([*facts.alone, *facts.unfit])) else {}),
     }
     side = min(min(header.height, header.width) for header in facts.images.values())
     names = [*groups, *layers]
@@ -287,10 +262,15 @@ def propose_chips(facts: FolderFacts, answers: Mapping[str, str], *, name: str) 
             "unit": ["unit_id"],
             "groups": names,
             "coordinates": {"x": "lon", "y": "lat"},
-            **({"year": "year", "time": "date"} if facts.dated or answers.get("year") else {}),
-            "files": [facts.image_glob],
+            **({"year": "year", "time": "date"} if facts.years or answers.get("year") else {}),
+            "files": [facts.layout.images],
             "reader": "chips",
-            "splits": [f"leave-{group.replace('_', '-')}-out" for group in names] + (["official"] if published else []) + ["random"],
+            "splits": [
+                *(f"leave-{group.replace('_', '-')}-out" for group in names),
+                *(["leave-year-out"] if len(facts.years) > 1 else []),
+                *(["official"] if published else []),
+                "random",
+            ],
             "split_options": {"buffer_m": 1000, "test_fraction": 0.3, "max_folds": 5, **({"region": names[0]} if names else {})},
             **({"official": official} if published else {}),
             "budgets": ["10pct", "50pct", "1pct-pixels", "10pct-pixels", "full"],
@@ -344,56 +324,3 @@ def _groups(text: str) -> tuple[dict[str, dict[str, object]], dict[str, list[str
 
 def _column(name: str) -> str:
     return re.sub(r"\W+", "_", name).strip("_").lower()
-
-
-def _is_mask(path: Path, root: Path) -> bool:
-    folders = {part.lower() for part in path.relative_to(root).parts[:-1]}
-    return bool(folders & _MASK_FOLDERS) or path.suffix.lower() in (".png", ".npy") or _MASK_WORD.search(path.stem) is not None
-
-
-def _refuse_a_file_a_date(images: list[Path], masks: Mapping[str, Path], root: Path) -> None:
-    """Images whose names are those of masks and a date: the dates of a chip are expected in one file.
-
-    Raises:
-        DataError: They are.
-    """
-    chips: dict[str, list[Path]] = {}
-    for path in images:
-        chips.setdefault(re.sub(rf"[._-]?{_DATE}", "", path.name[: -len(path.suffix)]), []).append(path)
-    dated = {name: paths for name, paths in chips.items() if name in masks and paths[0].stem != name}
-    if dated:
-        name, paths = next(iter(dated.items()))
-        several = f"{len(paths)} images, a file a date" if len(paths) > 1 else "an image with a date in its name"
-        raise DataError(
-            f"the mask {masks[name].name} has {several} ({', '.join(path.name for path in paths[:3])})",
-            source=root,
-            remedy="Put all dates of a chip into one GeoTIFF, the earliest first, named as its mask: rio stack DATE1 DATE2 -o CHIP.tif.",
-        )
-
-
-def _suffixes(images: list[Path], masks: list[Path]) -> tuple[str, str]:
-    """Ends of names that only one side has, e.g. `_merged` and `.mask`."""
-    image_stems, mask_stems = ({path.name[: -len(path.suffix)] for path in paths} for paths in (images, masks))
-    if image_stems & mask_stems:
-        return "", ""
-    best = ("", "")
-    shared = 0
-    ends = [{"", *(match[0] for stem in stems if (match := re.search(r"[._-][A-Za-z]+$", stem)))} for stems in (image_stems, mask_stems)]
-    for image_end in sorted(ends[0]):
-        for mask_end in sorted(ends[1]):
-            names = [
-                {stem.removesuffix(end) for stem in stems if stem.endswith(end)}
-                for stems, end in ((image_stems, image_end), (mask_stems, mask_end))
-            ]
-            if len(names[0] & names[1]) > shared:
-                best, shared = (image_end, mask_end), len(names[0] & names[1])
-    return best
-
-
-def _glob(paths: list[Path], root: Path) -> str:
-    """The narrowest glob of the form `**/images/*.tif` that finds them all."""
-    endings = {path.suffix for path in paths}
-    ending = endings.pop() if len(endings) == 1 else ".*"
-    parents = {path.parent.name if path.parent != root else "" for path in paths}
-    folder = parents.pop() if len(parents) == 1 else ""
-    return f"**/{folder}/*{ending}" if folder else f"**/*{ending}"

@@ -28,6 +28,7 @@ from rasterio.enums import Resampling
 from torchgeo.datasets import GeoDataset
 
 from rs05bench.datasets.chip_image import IGNORE, Chip, ChipImage, ImageFormat, Reading, with_labels
+from rs05bench.datasets.chip_units import same_ground
 from rs05bench.datasets.files import refuse_unknown, verify_receipt
 from rs05bench.datasets.geography import Layer
 from rs05bench.datasets.slice_lookup import default_resolution, moved_shapes, rows_in, touched_window
@@ -173,7 +174,7 @@ class ChipDataset(GeoDataset, abc.ABC):
     @property
     def files(self) -> list[str]:
         """The image files of the chips in the index, sorted."""
-        return sorted(self._rows()["filepath"].unique())
+        return sorted({str(path) for unit_id in self._rows()["unit_id"] for path in self._chips[unit_id].image.paths})
 
     @property
     def dtype(self) -> torch.dtype:
@@ -297,7 +298,8 @@ class ChipDataset(GeoDataset, abc.ABC):
         """SHA-256 over ids, the bytes of every mask, and the size of every image."""
         digest = hashlib.sha256()
         for unit_id, chip in self._chips.items():
-            digest.update(f"{unit_id}\t{chip.image.path.stat().st_size}\t".encode())
+            sizes = ",".join(str(path.stat().st_size) for path in chip.image.paths)
+            digest.update(f"{unit_id}\t{sizes}\t".encode())
             digest.update(hashlib.sha256(chip.mask.path.read_bytes()).digest())
         return digest.hexdigest()
 
@@ -320,7 +322,7 @@ class ChipDataset(GeoDataset, abc.ABC):
         return {"date": chip.start.date().isoformat()}
 
     def _base_units(self) -> gpd.GeoDataFrame:
-        """Ids, positions, time and published split of every chip, sorted by id, WGS84."""
+        """Ids, positions, place (chips of one ground share it), time and published split of every chip, sorted by id, WGS84."""
         chips = list(self._chips.values())
         shapes = self.index_geometry(WGS84)
         centres = np.array([chip.centre for chip in chips], dtype=float).reshape(-1, 2)
@@ -329,6 +331,7 @@ class ChipDataset(GeoDataset, abc.ABC):
                 "unit_id": [chip.unit_id for chip in chips],
                 "lon": centres[:, 0],
                 "lat": centres[:, 1],
+                "place": same_ground(list(self._chips), shapes),
                 "year": pd.array([chip.end.year for chip in chips], dtype="Int64"),
                 "date": pd.to_datetime([chip.start.normalize() for chip in chips]),
                 "official": [chip.official for chip in chips],

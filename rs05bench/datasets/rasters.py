@@ -37,6 +37,7 @@ class RasterHeader:
         dtype: NumPy name of the pixel type.
         nodata: The declared missing value, or None.
         bands: Descriptions of the bands, empty where one has none.
+        further: Files on the same grid whose bands follow, for instance of later dates; `count` is that of all.
     """
 
     path: Path
@@ -45,6 +46,12 @@ class RasterHeader:
     dtype: str
     nodata: float | None
     bands: tuple[str, ...] = ()
+    further: tuple[Path, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its files, in the order of the bands."""
+        return (self.path, *self.further)
 
     @property
     def height(self) -> int:
@@ -137,17 +144,19 @@ def read_pixels(header: RasterHeader, indexes: Sequence[int] | None = None) -> N
 
     Args:
         header: From `read_header`.
-        indexes: Band numbers from 1; default all.
+        indexes: Band numbers from 1, of each file; default all.
 
     Raises:
         DataError: The pixels cannot be read in full.
     """
-    try:
-        with open_raster_file(header.path) as src:
-            pixels: NDArray[np.generic] = src.read(list(indexes) if indexes is not None else None)
-    except RasterioError as error:
-        raise DataError(f"its pixels cannot be read ({error})", source=header.path, remedy=_DAMAGED) from None
-    return pixels
+    parts: list[NDArray[np.generic]] = []
+    for path in header.paths:
+        try:
+            with open_raster_file(path) as src:
+                parts.append(src.read(list(indexes) if indexes is not None else None))
+        except RasterioError as error:
+            raise DataError(f"its pixels cannot be read ({error})", source=path, remedy=_DAMAGED) from None
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def same_grid(first: RasterHeader, second: RasterHeader) -> None:

@@ -20,10 +20,12 @@ from rs05bench.datamodules.chip_datamodule import ChipDataModule
 from rs05bench.datamodules.chipsource import ChipSource, chip_card, open_chips
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.chip_folder import ChipFolder
-from rs05bench.datasets.chip_init import holds_chips, look_at_chips, questions_of_chips
+from rs05bench.datasets.chip_init import look_at_chips, questions_of_chips
 from rs05bench.datasets.chip_layout import ChipLayout, PlaceBands
+from rs05bench.datasets.chip_pairs import holds_chips
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.manifest import build_manifest
 from tests.datasets.data import write_raster
 
 SIDE = 32
@@ -324,9 +326,90 @@ def test_a_table_of_groups_beside_chips_does_not_make_the_folder_one_of_tables(f
     assert holds_chips(folder)
 
 
-def test_dates_in_files_of_their_own_are_named_with_what_to_do(tmp_path):
-    for date in ("20220501", "20220701"):
-        write_raster(tmp_path / "images" / f"p_{date}.tif", np.zeros((1, 4, 4), np.uint8), "EPSG:32614", from_origin(0, 0, 10, 10))
-    write_raster(tmp_path / "masks" / "p.tif", np.zeros((1, 4, 4), np.uint8), "EPSG:32614", from_origin(0, 0, 10, 10))
-    with pytest.raises(DataError, match=r"the mask p.tif has 2 images, a file a date[\s\S]*rio stack"):
+def write_dates(root, name, *, dates=("2022-05-01", "2022-07-01"), plots=4):
+    """Plots in UTM, an image per date and one mask of 0 and 255 for all dates; returns the pixels of each plot, dates one after another."""
+    found = {}
+    for plot in range(plots):
+        rng, place = np.random.default_rng(plot), from_origin(5e5 + 9e4 * plot, 5e6, 10, 10)
+        found[f"p{plot}"] = rng.integers(1, 9_000, (2 * len(dates), 8, 8)).astype(np.int16)
+        for at, date in enumerate(dates):
+            path = root / "images" / name.format(plot=f"p{plot}", date=date)
+            write_raster(path, found[f"p{plot}"][2 * at : 2 * at + 2], "EPSG:32633", place, nodata=-9999)
+        (root / "masks").mkdir(exist_ok=True)
+        Image.fromarray((found[f"p{plot}"][0] > 4_000).astype(np.uint8) * 255).save(root / "masks" / f"p{plot}.png")
+    return found
+
+
+@pytest.mark.parametrize("name", ["{plot}_{date}.tif", "S2-{date}_{plot}.tif", "{date}/{plot}.tif"])
+def test_a_file_per_date_is_one_chip_of_several_dates(tmp_path, name):
+    if name.startswith("S2"):
+        said = {"id": r"p\d+"}
+        pixels = write_dates(tmp_path, name)
+    else:
+        pixels, said = write_dates(tmp_path, name), {}
+        assert init(tmp_path, tmp_path / "c.yaml", "--bands", "RED,NIR").exit_code == 0
+        chips = yaml.safe_load((tmp_path / "c.yaml").read_text())["preprocessing"]["chips"]
+        assert (chips["dates"], chips["file_per_date"], chips["labels"]) == (2, True, {"0": "0", "255": "255"})
+    dates = {"dates": 2, "file_per_date": True, "date": r"(?P<date>\d{4}-\d{2}-\d{2})"}
+    ds = ChipFolder(tmp_path, layout(images="**/*.tif", bands=["RED", "NIR"], scale=10_000, labels={0: "a", 255: "b"}, **dates, **said))
+    assert ds.unit_ids == sorted(pixels)
+    for unit, values in pixels.items():
+        assert np.array_equal(ds.read(unit).image.reshape(4, 8, 8), values)
+    assert [str(date.date()) for date in ds.image("p0").dates] == ["2022-05-01", "2022-07-01"]
+    assert len(ds.files) == 8
+
+
+def test_dates_that_are_missing_or_of_another_kind_are_named(tmp_path):
+    write_dates(tmp_path, "{plot}_{date}.tif")
+    (tmp_path / "images/p1_2022-07-01.tif").unlink()
+    done = init(tmp_path, tmp_path / "c.yaml", "--bands", "RED,NIR")
+    assert "p1: 1 dates, and most chips have 2; left out" in done.output
+    dates = {"dates": 2, "file_per_date": True, "date": r"(?P<date>\d{4}-\d{2}-\d{2})"}
+    said = {"bands": ["RED", "NIR"], "scale": 10_000, "labels": {0: "a", 255: "b"}, **dates}
+    with pytest.raises(DataError, match=r"chip 'p1' has 1 images of 1 dates \(p1_2022-05-01.tif\)"):
+        ChipFolder(tmp_path, layout(**said))
+    write_raster(tmp_path / "images/p1_2022-07-01.tif", np.ones((2, 8, 8), np.float32), "EPSG:32633", from_origin(5.9e5, 5e6, 10, 10))
+    with pytest.raises(
+        DataError, match=r"p1_2022-07-01.tif: differs from p1_2022-05-01.tif .* float32, EPSG:32633 against 2 bands of int16"
+    ):
+        ChipFolder(tmp_path, layout(**said))
+    with pytest.raises(ValueError, match="file_per_date needs `date`"):
+        layout(**said | {"date": ""})
+
+
+def test_two_dates_of_one_place_are_never_parted(tmp_path):
+    """A mask of each date: each date is a unit; in no split, not even the random one, one trains where the other is judged."""
+    for number in range(40):
+        stem, place = f"p{number // 2}_2022-0{5 + number % 2}-01", from_origin(5e5 + 9e3 * (number // 2), 5e6 + 20 * (number % 2), 10, 10)
+        write_raster(tmp_path / "images" / f"{stem}.tif", np.full((3, 8, 8), number + 1, np.uint8), "EPSG:32633", place)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(np.eye(8, dtype=np.uint8) * 3 + 1).save(tmp_path / "masks" / f"{stem}.png")
+    assert init(tmp_path, tmp_path / "c.yaml", "--groups", "longitude:1").exit_code == 0
+    source = open_chips(TaskCard.load(tmp_path / "c.yaml"), tmp_path)
+    assert source.units().frame["place"].nunique() == 20
+    for split in ("random", "leave-longitude-band-out"):
+        manifest = build_manifest(source.card, source.units(), split)
+        for fold in manifest.folds:
+            role = manifest.fold(fold).set_index("unit_id")["role"].astype(str)
+            dates = [role[[unit.endswith(f"0{month}-01") for unit in role.index]].tolist() for month in (5, 6)]
+            assert dates[0] == dates[1]
+            assert {"train", "val"} <= set(dates[0])
+
+
+@pytest.mark.parametrize("kind", ["npy", "png"])
+def test_pictures_that_hold_no_place_are_refused_with_what_to_do(tmp_path, kind):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        values = np.zeros((4, 4), np.uint8)
+        np.save(tmp_path / folder / "a.npy", values) if kind == "npy" else Image.fromarray(values).save(tmp_path / folder / "a.png")
+    assert holds_chips(tmp_path)
+    with pytest.raises(DataError, match=rf"1 images are \.{kind} files .e\.g\. images/a\.{kind}., which hold no place[\s\S]*GeoTIFF"):
+        look_at_chips(tmp_path)
+
+
+def test_masks_of_one_value_are_no_task(tmp_path):
+    write_raster(tmp_path / "images/a.tif", np.ones((3, 4, 4), np.uint8), "EPSG:32633", from_origin(5e5, 5e6, 10, 10))
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "masks/a.png")
+    with pytest.raises(DataError, match=r"all masks hold one value alone \(0\)"):
         look_at_chips(tmp_path)

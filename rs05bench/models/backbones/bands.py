@@ -6,6 +6,7 @@ A pretrained encoder has *slots*: BLUE, GREEN, ... in a fixed order, each with t
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,11 +50,29 @@ _SENTINEL2 = {
     "B11": "SWIR_1",
     "B12": "SWIR_2",
 }
+# Common names of STAC's electro-optical extension (https://github.com/stac-extensions/eo): `nir` is the broad band, `nir08` the narrow one.
+_STAC = {
+    "COASTAL": "COASTAL_AEROSOL",
+    "REDEDGE071": "RED_EDGE_1",
+    "REDEDGE075": "RED_EDGE_2",
+    "REDEDGE078": "RED_EDGE_3",
+    "NIR": "NIR_BROAD",
+    "NIR08": "NIR_NARROW",
+    "NIR09": "WATER_VAPOR",
+    "SWIR16": "SWIR_1",
+    "SWIR22": "SWIR_2",
+}
 _ALIASES = {
-    **{name: name for name in CANONICAL},
+    **{name.replace("_", ""): name for name in CANONICAL},
     **_SENTINEL2,
     **{name.replace("B0", "B"): band for name, band in _SENTINEL2.items() if name.startswith("B0")},
+    **_STAC,
 }
+
+
+def _canonical(band: str) -> str | None:
+    """The canonical name of a band, however it is spelled (`swir1`, `Red-Edge 1`); None where it has none."""
+    return _ALIASES.get(re.sub(r"[\s_-]", "", band).upper())
 
 
 class DataWarning(UserWarning):
@@ -105,16 +124,16 @@ class Matching:
 
 
 def canonical_bands(bands: Sequence[str], *, source: str = "the data module") -> tuple[str, ...]:
-    """Translate Sentinel-2 / HLS S30 names (``B8A``) into canonical ones (``NIR_NARROW``).
+    """Translate Sentinel-2 / HLS S30 names (``B8A``) and STAC's common names (``nir08``) into canonical ones (``NIR_NARROW``).
 
     Raises:
         DataError: A name is unknown, or a band is given twice.
 
     Examples:
-        >>> canonical_bands(["B02", "b8a", "SWIR_1"])
-        ('BLUE', 'NIR_NARROW', 'SWIR_1')
+        >>> canonical_bands(["B02", "b8a", "swir1", "nir"])
+        ('BLUE', 'NIR_NARROW', 'SWIR_1', 'NIR_BROAD')
     """
-    names = [_ALIASES.get(str(band).upper()) for band in bands]
+    names = [_canonical(str(band)) for band in bands]
     unknown = [str(band) for band, name in zip(bands, names, strict=True) if name is None]
     if unknown:
         remedy = (
@@ -137,11 +156,11 @@ def named_bands(bands: Sequence[str]) -> tuple[str, ...]:
         >>> named_bands(["B04", "VV"])
         ('RED', 'VV')
     """
-    return tuple(_ALIASES.get(str(band).upper(), str(band)) for band in bands)
+    return tuple(_canonical(str(band)) or str(band) for band in bands)
 
 
 def match_bands(slots: Sequence[Slot], data_bands: Sequence[str], *, require_all: bool, encoder: str) -> Matching:
-    """Find the data band for every slot of an encoder.
+    """Find the data band for every slot of an encoder; bands of names that none has (radar, heights) are left out with a warning.
 
     Args:
         slots: The encoder's slots.
@@ -152,7 +171,8 @@ def match_bands(slots: Sequence[Slot], data_bands: Sequence[str], *, require_all
     Raises:
         DataError: A required band is missing, or none fits.
     """
-    present = canonical_bands(data_bands)
+    present = named_bands(data_bands)
+    canonical_bands([band for band in present if band in CANONICAL])  # refuses two names of one band
     indices: list[int] = []
     used: list[Slot] = []
     names: list[str] = []
@@ -174,6 +194,10 @@ def match_bands(slots: Sequence[Slot], data_bands: Sequence[str], *, require_all
         raise DataError(
             problem,
             remedy="Add the bands to the data, or choose an encoder that takes what there is (dofa and clay take any subset of theirs).",
+        )
+    if strange := [band for band in present if band not in CANONICAL]:
+        warnings.warn(
+            f"{encoder} sees no band {', '.join(strange)}: no pretrained encoder knows it by that name", BandWarning, stacklevel=1
         )
     matching = Matching(tuple(indices), tuple(used), tuple(names), tuple(band for band in present if band not in names))
     warn_of_stand_ins(matching, encoder)

@@ -35,6 +35,16 @@ def test_bands_are_matched_by_name_whatever_their_order():
     assert found.unused == ("RED_EDGE_1",)
 
 
+@pytest.mark.parametrize("nir", ["nir08", "NIR_NARROW", "B8A", "nir narrow"])
+def test_bands_are_known_by_the_names_people_give_them(nir: str):
+    assert match("prithvi-tiny", ["blue", "green", "red", nir, "swir16", "SWIR2"]).bands[3:] == ("NIR_NARROW", "SWIR_1", "SWIR_2")
+
+
+def test_a_band_that_no_encoder_knows_is_left_out_with_a_warning():
+    with pytest.warns(BandWarning, match="dofa sees no band DEM"):
+        assert match("dofa", ["RED", "DEM", "B03"]).indices == (0, 2)
+
+
 @pytest.mark.parametrize("name", ["prithvi-tiny", "prithvi-600", "dinov3"])
 def test_an_encoder_that_needs_all_its_bands_names_the_missing_one(name: str):
     with pytest.raises(DataError, match=f"{name} needs band RED"):
