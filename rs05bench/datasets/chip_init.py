@@ -281,7 +281,7 @@ def propose_chips(facts: FolderFacts, answers: Mapping[str, str], *, name: str) 
     comments = {
         "splits": "What is held out as a whole. `random` is a sanity check and never a main result.",
         "preprocessing": "How images and masks are named, their bands, the value of a reflectance of 1, and the class of each mask value."
-        + ("\nleft out: " + "; ".join(facts.remarks) if facts.remarks else ""),
+        + ("\nlook at: " + "; ".join(facts.remarks) if facts.remarks else ""),
     }
     return card, comments
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-import shapely
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
@@ -60,24 +56,6 @@ def open_units(card: TaskCard, data_dir: str | Path) -> UnitTable:
     root = Path(data_dir) / card.preprocessing.folder
     dataset = open_chip_dataset(card, root, layers_of(card, data_dir))
     return chip_unit_table(card, pd.DataFrame(dataset.units().drop(columns="geometry")), source=str(root))
-
-
-def same_ground(unit_ids: Sequence[str], footprints: Sequence[shapely.Polygon]) -> list[str]:
-    """The place of each chip: the first id among those that share more than half of their ground, directly or through others.
-
-    Args:
-        unit_ids: Sorted.
-        footprints: In one CRS, in the same order.
-    """
-    shapes = np.array(footprints, dtype=object)
-    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
-    one, other = one[one < other], other[one < other]
-    smaller = np.minimum(shapely.area(shapes[one]), shapely.area(shapes[other]))
-    shared = shapely.area(shapely.intersection(shapes[one], shapes[other])) > smaller / 2
-    links = coo_array((np.ones(int(shared.sum())), (one[shared], other[shared])), shape=(len(shapes), len(shapes)))
-    _, ground = connected_components(links, directed=False)
-    _, first = np.unique(ground, return_index=True)
-    return [unit_ids[first[number]] for number in ground]
 
 
 def chip_unit_table(card: TaskCard, frame: pd.DataFrame, *, source: str) -> UnitTable:

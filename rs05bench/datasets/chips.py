@@ -28,9 +28,8 @@ from rasterio.enums import Resampling
 from torchgeo.datasets import GeoDataset
 
 from rs05bench.datasets.chip_image import IGNORE, Chip, ChipImage, ImageFormat, Reading, with_labels
-from rs05bench.datasets.chip_units import same_ground
 from rs05bench.datasets.files import refuse_unknown, verify_receipt
-from rs05bench.datasets.geography import Layer
+from rs05bench.datasets.geography import Layer, same_ground
 from rs05bench.datasets.slice_lookup import default_resolution, moved_shapes, rows_in, touched_window
 from rs05bench.errors import DataError
 

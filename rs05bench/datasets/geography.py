@@ -1,9 +1,9 @@
-"""Which state, ecoregion or other polygon a unit lies in."""
+"""Which state, ecoregion or other polygon a unit lies in, and which units share their ground."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from rs05bench.datasets.files import missing_data
 from rs05bench.errors import DataError
@@ -167,3 +169,21 @@ def add_groups(units: gpd.GeoDataFrame, layers: Mapping[str, tuple[Layer, str]] 
         label = "layer" if isinstance(layer, gpd.GeoDataFrame) else str(layer)
         out[name] = locate(out, read_polygons(layer), column, source=label)
     return out
+
+
+def same_ground(unit_ids: Sequence[str], footprints: Sequence[shapely.Polygon]) -> list[str]:
+    """The place of each chip: the first id among those that share more than half of their ground, directly or through others.
+
+    Args:
+        unit_ids: Sorted.
+        footprints: In one CRS, in the same order.
+    """
+    shapes = np.array(footprints, dtype=object)
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    one, other = one[one < other], other[one < other]
+    smaller = np.minimum(shapely.area(shapes[one]), shapely.area(shapes[other]))
+    shared = shapely.area(shapely.intersection(shapes[one], shapes[other])) > smaller / 2
+    links = coo_array((np.ones(int(shared.sum())), (one[shared], other[shared])), shape=(len(shapes), len(shapes)))
+    _, ground = connected_components(links, directed=False)
+    _, first = np.unique(ground, return_index=True)
+    return [unit_ids[first[number]] for number in ground]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rs05bench.datasets.chip_layout import ChipLayout, date_in
 from rs05bench.errors import DataError
 from rs05bench.experiment.map_frame import Frame, image_frame
 from rs05bench.protocol.cog import open_raster_file
@@ -175,24 +176,27 @@ class SceneImage:
 
     Args:
         path: GeoTIFF with the bands of the training chips, all dates of the first, then the next.
+        later: Files of its further dates, where each date is a file.
         format: How the task's images are read; None where a network takes only the image's grid.
 
     Raises:
         DataError: It cannot be read, has other bands, or no CRS.
     """
 
-    def __init__(self, path: Path, format: ImageFormat | None) -> None:
+    def __init__(self, path: Path, format: ImageFormat | None, later: Sequence[Path] = ()) -> None:
         from rasterio.errors import RasterioIOError
 
         self.path, self._format, self._seen, self.has_bands = path, format, (0, 0), format is not None
+        self._files: list[Any] = []
         try:
-            self._src: Any = open_raster_file(path)
-        except RasterioIOError as error:
-            raise DataError(f"cannot be read: {error}", source=path) from error
-        try:
+            for file in (path, *later):
+                try:
+                    self._files.append(open_raster_file(file))
+                except RasterioIOError as error:
+                    raise DataError(f"cannot be read: {error}", source=file) from error
             self.grid = self._whole()
         except BaseException:
-            self._src.close()
+            self.close()
             raise
 
     def frame(self, area: BaseGeometry | None, margin: int) -> Frame:
@@ -207,21 +211,29 @@ class SceneImage:
 
         assert self._format is not None
         pixels = Pixels(self._seen[1] + window.column, self._seen[0] + window.row, window.width, window.height)
-        return self._format.mark_missing(self._src.read(window=pixels).astype(np.float32), self._src.nodata)
+        values = np.concatenate([src.read(window=pixels) for src in self._files])
+        return self._format.mark_missing(values.astype(np.float32), self._files[0].nodata)
 
     def close(self) -> None:
-        """Closes the file."""
-        self._src.close()
+        """Closes its files."""
+        for src in self._files:
+            src.close()
 
     def _whole(self) -> Grid:
-        src = self._src
+        src, *later = self._files
         if self._format is not None:
             bands, dates = list(self._format.bands), self._format.dates
-            if src.count != dates * len(bands):
+            count = sum(file.count for file in self._files)
+            if count != dates * len(bands):
                 said = f"{dates} dates of " if dates > 1 else ""
+                files = f" in {len(self._files)} files" if later else ""
                 raise DataError(
-                    f"has {src.count} bands; {said}{', '.join(bands)} were expected ({dates * len(bands)} bands)", source=self.path
+                    f"has {count} bands{files}; {said}{', '.join(bands)} were expected ({dates * len(bands)} bands)", source=self.path
                 )
+        if other := next((file for file in later if (file.transform, file.crs, file.shape) != (src.transform, src.crs, src.shape)), None):
+            raise DataError(
+                f"lies on another grid than {self.path.name}, its other date", source=other.name, remedy="Warp it first (gdalwarp)."
+            )
         place = src.transform
         if src.crs is None or place.b or place.d or place.e >= 0:
             raise DataError(
@@ -277,16 +289,23 @@ class ImageRequest:
 def image_scenes(paths: Sequence[Path], request: ImageRequest) -> list[Scene]:
     """The scenes of images; a network that reads an embedding alone takes only their grids.
 
+    Where the card says that each date is a file, images whose names differ in the date alone are one scene.
+
     Raises:
         DataError: An image cannot be read, has other bands or no CRS, does not meet the area, needs tiles that were not given, or two have
             one name.
     """
-    if len({path.stem for path in paths}) < len(paths):
-        raise DataError("two images have the same name", remedy="Maps are named after their images: rename one.")
+    layout = ChipLayout.of(request.data.card) if request.data.card.preprocessing.chips else None
+    named: dict[str, list[Path]] = {}
+    for path in paths:
+        name = (layout.unit_of(path, layout.image_suffix) or path.stem) if layout is not None and layout.file_per_date else path.stem
+        if named.setdefault(name, []) and (layout is None or not layout.file_per_date):
+            raise DataError("two images have the same name", remedy="Maps are named after their images: rename one.")
+        named[name].append(path)
     scenes: list[Scene] = []
     try:
-        for path in paths:
-            scenes.append(_image_scene(path, request))
+        for name, files in named.items():
+            scenes.append(_image_scene(name, files, layout, request))
     except BaseException:
         for scene in scenes:
             scene.close()
@@ -294,25 +313,38 @@ def image_scenes(paths: Sequence[Path], request: ImageRequest) -> list[Scene]:
     return scenes
 
 
-def _image_scene(path: Path, request: ImageRequest) -> Scene:
+def _image_scene(name: str, files: Sequence[Path], layout: ChipLayout | None, request: ImageRequest) -> Scene:
     reads, data = request.reads, request.data
-    image = SceneImage(path, data.format if reads.image else None)
+    if layout is not None and layout.file_per_date:
+        files = sorted(files, key=lambda file: layout.date_of(file, file.parent.parent))
+    path, *later = files
+    image = SceneImage(path, data.format if reads.image else None, later)
     try:
-        frame, found = image.frame(request.area, request.margin), _HLS_DATE.search(path.name)
-        date = None if found is None else (int(found[1]), int(found[2]))
+        frame = image.frame(request.area, request.margin)
+        dates = [date for file in files if (date := _taken(file, layout)) is not None]
+        dates = dates if len(dates) == data.num_frames else dates[:1] * data.num_frames
         return Scene(
-            path.stem,
+            name,
             frame,
             sources=request.sources if reads.embedding else (),
-            year=_embedding_year(path, request, frame, None if date is None else date[0]) if reads.embedding else None,
+            year=_embedding_year(path, request, frame, dates[0][0] if dates else None) if reads.embedding else None,
             image=image,
             extra=data.layers if data.shown.extra else (),
-            dates=None if date is None else np.array([date] * data.num_frames, dtype=np.float32),
-            tags={"IMAGE": path.name},
+            dates=np.array(dates, dtype=np.float32) if dates else None,
+            tags={"IMAGE": ", ".join(file.name for file in files)},
         )
     except BaseException:
         image.close()
         raise
+
+
+def _taken(file: Path, layout: ChipLayout | None) -> tuple[int, int] | None:
+    """Year and day of year of an image, from its name as the card finds it, or as HLS writes it."""
+    dated = date_in(file, file.parent.parent, layout.date) if layout is not None and layout.date else None
+    if dated is not None:
+        return dated.start.year, dated.start.day_of_year
+    found = _HLS_DATE.search(file.name)
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def _embedding_year(path: Path, request: ImageRequest, frame: Frame, imaged: int | None) -> int:

@@ -24,6 +24,8 @@ from rs05bench.datasets.chip_init import look_at_chips, questions_of_chips
 from rs05bench.datasets.chip_layout import ChipLayout, PlaceBands
 from rs05bench.datasets.chip_pairs import holds_chips
 from rs05bench.errors import DataError
+from rs05bench.experiment.map_scene import ImageRequest, NetworkReads, image_scenes
+from rs05bench.models.sliding_windows import Window
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.manifest import build_manifest
 from tests.datasets.data import write_raster
@@ -357,6 +359,20 @@ def test_a_file_per_date_is_one_chip_of_several_dates(tmp_path, name):
         assert np.array_equal(ds.read(unit).image.reshape(4, 8, 8), values)
     assert [str(date.date()) for date in ds.image("p0").dates] == ["2022-05-01", "2022-07-01"]
     assert len(ds.files) == 8
+
+
+def test_a_map_reads_a_file_per_date_as_the_training_did(tmp_path):
+    write_dates(tmp_path, "{plot}_{date}.tif", plots=20)
+    assert init(tmp_path, tmp_path / "c.yaml", "--bands", "RED,NIR").exit_code == 0
+    dm = ChipDataModule(open_chips(TaskCard.load(tmp_path / "c.yaml"), tmp_path), "random")
+    dm.setup()
+    images = [tmp_path / "images" / f"{name}.tif" for name in ("p1_2022-07-01", "p0_2022-07-01", "p0_2022-05-01", "p1_2022-05-01")]
+    scenes = image_scenes(images, ImageRequest(NetworkReads("raw/unet", image=True, embedding=False), dm.view))
+    assert [scene.name for scene in scenes] == ["p1", "p0"]
+    for scene in scenes:
+        assert np.array_equal(scene.batch(Window(0, 0, 8, 8))["image"], dm.source.dataset.read(scene.name).image)
+        assert np.array_equal(scene.dates, dm.source.pixels.time(scene.name))
+        scene.close()
 
 
 def test_dates_that_are_missing_or_of_another_kind_are_named(tmp_path):

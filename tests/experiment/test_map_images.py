@@ -22,6 +22,7 @@ from rs05bench.experiment.map_predictor import NetworkPredictor, pixel_area
 from rs05bench.experiment.map_scene import ImageRequest, NetworkReads, Scene, image_scenes
 from rs05bench.models.applicability import Applicability
 from rs05bench.models.sliding_windows import sliding_window
+from rs05bench.protocol.preprocessing import Preprocessing
 from tests.embeddings.tiles import vectors, write_tile
 
 BANDS = ["B02", "B8A"]
@@ -48,7 +49,7 @@ class PerPixel:
 
 @pytest.fixture
 def data() -> SimpleNamespace:
-    card = SimpleNamespace(name="fires", title="Fires", simulated=True, class_names=None, preprocessing={})
+    card = SimpleNamespace(name="fires", title="Fires", simulated=True, class_names=None, preprocessing=Preprocessing())
     shown = {"shown": Shown(), "layers": [], "format": ImageFormat(BANDS, 1, 1.0, (-9999.0, 9999.0), (0.0,), (-100.0, 100.0))}
     return SimpleNamespace(card=card, target="fire", classes=("no", "yes"), bands=BANDS, num_frames=1, resolution_m=30.0, **shown)
 
