@@ -87,6 +87,22 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
+def run_command() -> Callable[..., str]:
+    """`run_command("card", "check", path)` runs the command in this process, whose libraries are loaded, and gives what it printed."""
+    from typer.testing import CliRunner
+
+    from rs05bench.cli import _register, app
+
+    def run(*arguments: object) -> str:
+        _register()
+        done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The executable for `playwright`'s `executable_path`; skips where there is none."""
     found = find_chromium()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
+import struct
+from functools import cache
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from rasterio.transform import from_origin
 
@@ -26,7 +27,10 @@ SIDE = 16
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """`hls_burn_scars/` as the publisher's archive unpacks: 540 chips for training, 264 for validation."""
+    """`hls_burn_scars/` as the publisher's archive unpacks: 540 chips for training, 264 for validation.
+
+    Files of one zone differ in their corner alone: two numbers of eight bytes in the one that GDAL wrote.
+    """
     root = tmp_path_factory.mktemp("published") / "hls_burn_scars"
     manifest = rs05bench.load_manifest("hls-burn-scars/official@v1")
     role = manifest.fold(manifest.folds[0]).set_index("unit_id")["role"].astype(str)
@@ -34,15 +38,34 @@ def copy(tmp_path_factory):
     image[:, 0, 0] = -9999
     mask = np.zeros((1, SIDE, SIDE), dtype=np.int16)
     mask[0, :8] = 1
+    corner = (123_456.0, 6_543_210.0)
+
+    @cache
+    def written(zone):
+        crs, place = ODD_UTM.format(zone=zone, meridian=-183 + 6 * zone), from_origin(*corner, 30, 30)
+        files = {
+            "_merged.tif": write_raster(root.parent / "image.tif", image, crs, place),
+            ".mask.tif": write_raster(root.parent / "mask.tif", mask, crs, place, nodata=-1),
+        }
+        return {end: path.read_bytes() for end, path in files.items()}
+
     for unit in manifest.units["unit_id"]:
         tile = parse_tile(unit.split(".")[0][1:])
         folder = root / ("validation" if role[unit].startswith("test") else "training")
-        crs = ODD_UTM.format(zone=tile.zone, meridian=-183 + 6 * tile.zone)
-        place = from_origin(tile.corner[0] + 30_000, tile.corner[1] + 60_000, 30, 30)
-        stem = f"subsetted_{SIDE}x{SIDE}_HLS.S30.{unit}.v1.4"
-        write_raster(folder / f"{stem}_merged.tif", image, crs, place)
-        write_raster(folder / f"{stem}.mask.tif", mask, crs, place, nodata=-1)
+        folder.mkdir(parents=True, exist_ok=True)
+        moved = struct.pack("<2d", tile.corner[0] + 30_000, tile.corner[1] + 60_000)
+        for end, data in written(tile.zone).items():
+            assert data.count(struct.pack("<2d", *corner)) == 1
+            (folder / f"subsetted_{SIDE}x{SIDE}_HLS.S30.{unit}.v1.4{end}").write_bytes(data.replace(struct.pack("<2d", *corner), moved))
     return root
+
+
+def test_the_copy_lies_in_the_tiles_of_its_names(copy):
+    path = next(copy.glob("*/*T10SEH*_merged.tif"))
+    with rasterio.open(path) as chip:
+        corner = parse_tile("10SEH").corner
+        assert (chip.transform.c, chip.transform.f) == (corner[0] + 30_000, corner[1] + 60_000)
+        assert "UTM Zone 10" in chip.crs.to_wkt()
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +97,13 @@ def test_every_shipped_split_opens_on_a_copy_of_the_data(source, split):
 
 
 @pytest.mark.slow
-def test_a_sweep_takes_the_shipped_manifest_and_its_results_are_main_ones(copy, tmp_path):
+def test_a_sweep_takes_the_shipped_manifest_and_its_results_are_main_ones(copy, run_command, tmp_path):
     card = tmp_path / "card.yaml"
     made = chip_card("burn-scars", copy)
     made.model_copy(update={"training": made.training.model_copy(update={"steps": 2, "val_every": 1})}).save(card)
     options = ["--models", "floor/majority", "--splits", "leave-state-out", "--folds", "fold-02", "--budgets", "5-fires", "--seeds", "0"]
     command = ["sweep", card, "--data", copy, "--manifest", SHIPPED, *options, "--jobs", "1", "--no-costs", "--out", tmp_path / "runs"]
-    run = subprocess.run([sys.executable, "-m", "rs05bench.cli", *map(str, command)], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
+    run_command(*command)
     (result,) = ResultStore(tmp_path / "runs").results()
     assert result.digests["manifest"] == rs05bench.load_manifest(SHIPPED).card["digest"]
     assert result.main

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -493,20 +490,3 @@ def test_statistics_and_scale_are_the_pretraining_ones(chips: Callable):
 def test_what_terratorch_lacks_comes_as_our_network(name: str, size: int, options: dict, chips: Callable):
     model = task_of(exported(name, chips(size=size), **options))["model"]
     assert model["class_path"] == "rs05bench.models.terratorch_export.ExportedModel"
-
-
-# The command
-
-
-@pytest.mark.slow
-def test_terratorch_fit_runs_an_exported_cell(burn: Callable, tmp_path: Path):
-    """Of our parts; tests of cells run one of TerraTorch's."""
-    data = burn(embeddings=True, steps=2, val_every=1, augmentation=["hflip", "rot90"], class_weights="balanced")
-    path = written("hybrid/unet", data, tmp_path)
-    command = [sys.executable, "-m", "terratorch", "fit", "--config", str(path), "--trainer.default_root_dir", str(tmp_path / "out")]
-    quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.limit_val_batches", "2"]
-    environment = os.environ | {"PYTHONPATH": os.getcwd()}
-    result = subprocess.run([*command, *quiet], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300)
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert "`Trainer.fit` stopped: `max_steps=2` reached." in result.stdout + result.stderr
-    assert (tmp_path / "out" / "checkpoints" / "best.ckpt").is_file()
