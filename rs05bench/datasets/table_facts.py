@@ -33,6 +33,7 @@ from rs05bench.protocol.intake.times import parse_times, readings
 
 _DATE = re.compile(r"(?i)(.*_)?(date|time|timestamp|datetime)")
 _DAY = re.compile(r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
+_PLAIN_DATE = "a date"
 _YEAR_LAST = "a date whose year stands last"
 _LOOKED_AT = 50
 """Values of a column of dates that are looked at."""
@@ -110,8 +111,8 @@ def look(table: str | Path) -> TableFacts:
     x, y, projected = _position(frame, rest)
     year = next((name for name in rest if re.fullmatch(r"(?i)year|jahr|annee|ano|yr|.*_year", name) and _holds_years(frame[name])), None)
     time = next((name for name in rest if _DATE.fullmatch(name) and _holds_dates(frame[name])), None)
-    dated = {name: _a_date(frame[name]) for name in rest if name not in {x, y, year, time} and _DATE.fullmatch(name) is None}
-    time = time or next((name for name, why in dated.items() if why == "date"), None)
+    dated = {name: why for name in rest if name not in {x, y, year, time} and (why := _a_date(frame[name]))}
+    time = time or next((name for name, why in dated.items() if why == _PLAIN_DATE), None)
     if year is None and time is not None:
         year = time
     taken = {x, y, year, time}
@@ -282,12 +283,12 @@ def _a_date(values: pd.Series) -> str:
     """Whether a column of text holds days, whatever its name: a date, or one that has two readings."""
     some = values.dropna().head(_LOOKED_AT)
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return "date"
+        return _PLAIN_DATE
     if not len(some) or not pd.api.types.is_object_dtype(values.dtype) or not some.astype(str).str.contains(_DAY).all():
         return ""
     if all("may be" in readings(value) for value in some):
         return _YEAR_LAST
-    return "" if parse_times(some)[1].any() else "date"
+    return "" if parse_times(some)[1].any() else _PLAIN_DATE
 
 
 def _named(columns: Sequence[str], words: Sequence[str]) -> str | None:

@@ -16,7 +16,7 @@ EASTING = ("easting", "utm_e", "utm_x", "utm_easting", "x_utm", "east", "x_coord
 NORTHING = ("northing", "utm_n", "utm_y", "utm_northing", "y_utm", "north", "y_coord", "coord_y", "y")
 
 _POSITION = re.compile(
-    r"(?i)(point_|utm_?|coord_?|cent(re|er|roid)_?|gps_?)*(lon|lng|long|longitude|lat|latitude|x|y|easting|northing|utm_?zone)"
+    r"(?i)((point|chip|tile|plot|parcel|field|site|sample|patch|pixel|cell)_|utm_?|coord_?|cent(re|er|roid)_?|gps_?)*(lon|lng|long|longitude|lat|latitude|x|y|easting|northing|utm_?zone)"
     r"(_?(deg|dd|m|utm|wgs84|coord|cent(re|er)))*"
 )
 _SPLIT = re.compile(

@@ -1,11 +1,10 @@
-"""Reading one file as a table, ids kept as the strings they are: CSV, Parquet, GeoJSON, GeoPackage, JSON."""
+"""Reading one file as a table, ids kept as the strings they are: what `read_tablefile` opens, and lists in JSON."""
 
 from __future__ import annotations
 
-import csv
 import fnmatch
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ import pandas as pd
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit.audit_side import ID_NAMES, LAT_NAMES, LON_NAMES, AuditColumns, pick
 from rs05bench.protocol.audit.values import expand
-
-GEO_SUFFIXES = (".geojson", ".gpkg", ".shp", ".fgb")
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".geoparquet")
+from rs05bench.protocol.intake.tablefile import EXCEL_ENDINGS, WKT_COLUMNS, read_tablefile
 
 
 def read_table(spec: str, *, columns: AuditColumns, must: bool = True) -> pd.DataFrame:
@@ -31,19 +28,30 @@ def read_table(spec: str, *, columns: AuditColumns, must: bool = True) -> pd.Dat
     suffix = path.suffix.lower()
     if suffix == ".json" or (suffix == ".geojson" and part and not _is_features(path)):
         return _json_frame(path, part, columns)
-    if suffix in GEO_SUFFIXES:
-        frame, part = _geo_frame(path, part if suffix == ".gpkg" else None), None if suffix == ".gpkg" else part
-    elif suffix in (".parquet", ".pq", ".geoparquet"):
-        frame = _parquet_frame(path)
-    elif suffix in (".csv", ".tsv", ".txt"):
-        frame = _csv_frame(path, columns, part)
-    else:
-        raise DataError(
-            f"no reader for {suffix or 'a file without suffix'!r}",
-            source=path,
-            remedy=f"Give one of {', '.join((*TABLE_SUFFIXES, *GEO_SUFFIXES))}, .json.",
-        )
-    return _named_id(frame, columns, part, path, must=must)
+    layered = suffix in (".gpkg", *EXCEL_ENDINGS)
+    frame = _frame(path, part if layered else None, columns, None if layered else part)
+    return _named_id(frame, columns, None if layered else part, path, must=must)
+
+
+def _frame(path: Path, layer: str | None, columns: AuditColumns, part: str | None) -> pd.DataFrame:
+    """A table file, ids, groups and places as keys, with its geometries where it has them; of a wide CSV only what the audit looks at."""
+
+    def keys(names: list[str]) -> set[str]:
+        guess = _guess_id(pd.DataFrame(columns=names))
+        named = (columns.id, part, guess, columns.time, columns.time_end, columns.year, columns.content, *columns.groups, *columns.place)
+        return {name for name in named if name}
+
+    def looked_at(names: list[str]) -> Collection[str]:
+        if any(name not in names for name in columns.plain()):
+            return names  # the message about what is missing should tell what is there
+        header = pd.DataFrame(columns=names)
+        positions = {columns.lon, columns.lat, pick(header, LON_NAMES), pick(header, LAT_NAMES)}
+        features = expand(names, columns.features, str(path)) if columns.features and _all_match(names, columns.features) else []
+        shapes = {name for name in names if name.lower() in WKT_COLUMNS}
+        return {*keys(names), *positions, *features, *shapes, columns.label} - {None} or names
+
+    read = read_tablefile(path, layer=layer, text=keys, only=looked_at)
+    return read.frame if read.shapes is None else read.as_geodataframe()
 
 
 def take_apart(spec: str) -> tuple[Path, str | None]:
@@ -89,73 +97,8 @@ def _guess_id(frame: pd.DataFrame) -> str | None:
     return ending[0] if len(ending) == 1 else None
 
 
-def _csv_frame(path: Path, columns: AuditColumns, part: str | None) -> pd.DataFrame:
-    """Text stays text where an id, a group or a place is meant: ``"007"`` must not become 7."""
-    import pyarrow as pa
-    import pyarrow.csv
-
-    with path.open("rb") as handle:
-        first = handle.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n")
-    if not first:
-        raise DataError("the file is empty", source=path, remedy="The first line names the columns.")
-    delimiter = max(",;\t|", key=first.count)
-    header = next(csv.reader([first], delimiter=delimiter))
-    guess = _guess_id(pd.DataFrame(columns=header))
-    text = {name for name in (columns.id, part, guess, columns.time, columns.time_end, columns.year, columns.content) if name}
-    text |= {*columns.groups, *columns.place}
-    numbers = {
-        name
-        for name in (columns.lon, columns.lat, pick(pd.DataFrame(columns=header), LON_NAMES), pick(pd.DataFrame(columns=header), LAT_NAMES))
-        if name
-    }
-    features = expand(header, columns.features, str(path)) if columns.features and _all_match(header, columns.features) else []
-    keep = [name for name in header if name in text | numbers | set(features) | {columns.label}]
-    if any(name not in header for name in columns.plain()):
-        keep = header  # the message about what is missing should tell what is there
-    types = {name: pa.string() for name in header if name in text} | {name: pa.float32() for name in features}
-    try:
-        table = pyarrow.csv.read_csv(
-            path,
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=False),
-            convert_options=pyarrow.csv.ConvertOptions(
-                # Only what the audit looks at is parsed: a wide export costs no more than a narrow one.
-                include_columns=keep or header,
-                column_types=types,
-                strings_can_be_null=False,
-            ),
-        )
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise DataError(f"not a readable table: {error}", source=path, remedy="One header line, then one row a unit.") from error
-    return table.to_pandas()
-
-
 def _all_match(header: Sequence[str], patterns: Sequence[str]) -> bool:
     return all(any(fnmatch.fnmatchcase(name, pattern) for name in header) for pattern in patterns)
-
-
-def _parquet_frame(path: Path) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    try:
-        schema = pyarrow.parquet.read_schema(path)
-        if b"geo" in (schema.metadata or {}):
-            import geopandas
-
-            return geopandas.read_parquet(path)
-        return pd.read_parquet(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"not a readable Parquet file: {error}", source=path) from error
-
-
-def _geo_frame(path: Path, layer: str | None) -> pd.DataFrame:
-    import geopandas
-
-    try:
-        frame = geopandas.read_file(path, layer=layer) if layer else geopandas.read_file(path)
-    except Exception as error:  # pyogrio raises its own family, which differs between its versions
-        raise DataError(f"not a readable vector file: {error}", source=path) from error
-    return frame
 
 
 def _is_features(path: Path) -> bool:
@@ -169,7 +112,7 @@ def _json_frame(path: Path, part: str | None, columns: AuditColumns) -> pd.DataF
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"not JSON: {error}", source=path) from error
     if isinstance(content, dict) and content.get("type") == "FeatureCollection":
-        return _named_id(_geo_frame(path, None), columns, part, path, must=False)
+        return _named_id(_frame(path, None, columns, None), columns, part, path, must=False)
     found = point_to(content, part, source=path) if part else content
     if isinstance(found, dict):
         lists = list(_lists(found, part or ""))

@@ -13,7 +13,7 @@ import importlib.util
 import io
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,14 +35,16 @@ PARQUET_ENDINGS = (".parquet", ".geoparquet", ".pq", ".gpq")
 VECTOR_ENDINGS = (".gpkg", ".shp", ".geojson", ".json", ".fgb")
 EXCEL_ENDINGS = (".xlsx", ".xlsm")
 
-_WKT_COLUMNS = ("wkt", "geometry", "geom", "the_geom", "wkt_geom")
+WKT_COLUMNS = ("wkt", "geometry", "geom", "the_geom", "wkt_geom")
 _WKT = re.compile(r"\s*(SRID=(\d+);)?\s*(MULTI)?(POINT|LINESTRING|POLYGON)\s*(Z|M|ZM)?\s*[(E]", re.IGNORECASE)
 _WKB = re.compile(r"0[01][0-9A-Fa-f]{16,}")
 _SEPARATORS = ",;\t|"
 _SAMPLE = 200  # lines from which the dialect is told
 _UNDEFINED_IN_CP1252 = b"\x81\x8d\x8f\x90\x9d"
 
-Columns = Collection[str] | Literal["all"]
+Choice = Callable[[list[str]], Collection[str]]
+Columns = Collection[str] | Choice | Literal["all"]
+_NO_LAYERS = frozenset(("layer_styles", "qgis_projects"))  # what QGIS keeps in a GeoPackage of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +98,14 @@ def take_apart(spec: str | Path) -> tuple[Path, str | None]:
     return (Path(name), part) if mark and part else (path, None)
 
 
-def read_tablefile(spec: str | Path, *, text: Columns = (), layer: str | None = None) -> TableFile:
+def read_tablefile(spec: str | Path, *, text: Columns = (), layer: str | None = None, only: Choice | None = None) -> TableFile:
     """Reads one file.
 
     Args:
         spec: The file, or `FILE#LAYER` for a layer of a GeoPackage or a sheet of a workbook.
-        text: Columns to read as keys; `"all"` keeps every column of a CSV as text.
+        text: Columns to read as keys, or what chooses them from the names there are; `"all"` keeps every column of a CSV as text.
         layer: The layer or sheet, instead of `#LAYER`.
+        only: Chooses the columns of a CSV that are parsed, for wide files of which little is asked.
 
     Raises:
         DataError: Missing, unknown ending, unreadable, truncated or empty file, or one of several layers without a name.
@@ -112,7 +115,7 @@ def read_tablefile(spec: str | Path, *, text: Columns = (), layer: str | None = 
         raise DataError("no such file", source=path, remedy="Check the path.")
     part, name = layer or part, path.name.lower()
     if name.endswith(CSV_ENDINGS):
-        read = _read_csv(path, text)
+        read = _read_csv(path, text, only)
     elif name.endswith(PARQUET_ENDINGS):
         read = _read_parquet(path)
     elif name.endswith(VECTOR_ENDINGS):
@@ -132,16 +135,21 @@ def read_tablefile(spec: str | Path, *, text: Columns = (), layer: str | None = 
         )
     if not frame.columns.is_unique:
         raise DataError(f"has the column {frame.columns[frame.columns.duplicated()][0]!r} twice", source=path)
-    for column in frame.columns if text == "all" else [name for name in text if name in frame.columns]:
-        if text != "all":
-            frame[column] = as_keys(frame[column])
+    for column in [] if text == "all" else _chosen(text, list(map(str, frame.columns))):
+        frame[column] = as_keys(frame[column])
     return read
+
+
+def _chosen(columns: Columns, names: list[str]) -> list[str]:
+    """The names there are that are meant."""
+    wanted = names if columns == "all" else columns(names) if callable(columns) else columns
+    return [name for name in names if name in wanted]
 
 
 # CSV -----------------------------------------------------------------------------------------------------------------------------------
 
 
-def _read_csv(path: Path, text: Columns) -> TableFile:
+def _read_csv(path: Path, text: Columns, only: Choice | None = None) -> TableFile:
     import pyarrow as pa
     import pyarrow.csv
 
@@ -180,9 +188,10 @@ def _read_csv(path: Path, text: Columns) -> TableFile:
                 ),
             )
 
-    keys = names if text == "all" else [name for name in names if name in text]
+    wanted = None if only is None else _chosen(only, names)
+    keys = [name for name in _chosen(text, names) if wanted is None or name in wanted]
     try:
-        table = parse(dict.fromkeys(keys, pa.string()))
+        table = parse(dict.fromkeys(keys, pa.string()), wanted)
         # Whole numbers with leading zeros are codes; what looks like times or holds nothing keeps its text for whoever knows what it means.
         doubtful = [one.name for one in table.schema if not (pa.types.is_floating(one.type) or pa.types.is_string(one.type))]
         again = parse(dict.fromkeys(doubtful, pa.string()), doubtful) if doubtful else None
@@ -193,7 +202,7 @@ def _read_csv(path: Path, text: Columns) -> TableFile:
             remedy="One header line, then one row a unit, with as many fields as the header.",
         ) from error
     frame = pd.DataFrame({one.name: _values(table[one.name], None if again is None else again, one) for one in table.schema})
-    for name in unnamed:
+    for name in unnamed if wanted is None else []:
         if frame[name].isna().all():
             frame = frame.drop(columns=name)
         else:
@@ -301,7 +310,7 @@ def _with_wkt(read: TableFile) -> TableFile:
     import shapely
 
     frame, path = read.frame, read.path
-    name = next((column for column in map(str, frame.columns) if column.lower() in _WKT_COLUMNS), None)
+    name = next((column for column in map(str, frame.columns) if column.lower() in WKT_COLUMNS), None)
     if name is None:
         return read
     values = frame[name].to_numpy(dtype=object)
@@ -429,7 +438,7 @@ def _read_vector(path: Path, layer: str | None) -> TableFile:
     from shapely.geometry import shape
 
     try:
-        layers = fiona.listlayers(path)
+        layers = [name for name in fiona.listlayers(path) if name not in _NO_LAYERS]
         if layer is not None and layer not in layers:
             raise DataError(f"has no layer {layer!r}; there are: {', '.join(layers)}", source=path)
         if layer is None and len(layers) > 1:

@@ -10,7 +10,7 @@ import shapely
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit import AuditColumns, audit_lists
 from rs05bench.protocol.audit.inputs import read_lists
-from rs05bench.protocol.audit.unit_files import point_to
+from rs05bench.protocol.audit.unit_files import point_to, read_table
 
 FRAME = pd.DataFrame({"unit_id": ["007", "010"], "lon": [10.0, 11.0], "lat": [50.0, 51.0], "tile": ["01", "02"]})
 
@@ -80,6 +80,22 @@ def test_footprints_and_groups_come_from_different_tables(tmp_path):
     assert (report.touching, report.shared_groups) == (1, {"tile": 1})
 
 
+def test_spreadsheets_dialects_and_layers_are_read_or_refused_as_everywhere(tmp_path):
+    frame = pd.DataFrame({"id": ["001", "002"], "lon": [10.5, 11.5], "lat": [45.0, 46.0], "tile": ["Müller", "B"]})
+    frame.to_csv(tmp_path / "a.csv", index=False, sep=";", decimal=",", encoding="cp1252")
+    frame.to_excel(tmp_path / "a.xlsx", index=False)
+    for name in ("a.csv", "a.xlsx"):
+        read = read_table(str(tmp_path / name), columns=AuditColumns(groups=["tile"]))
+        assert (read["unit_id"].tolist(), read["lon"].tolist(), read["tile"].tolist()) == (["001", "002"], [10.5, 11.5], ["Müller", "B"])
+    layers = geopandas.GeoDataFrame(frame, geometry=geopandas.points_from_xy(frame["lon"], frame["lat"]), crs=4326)
+    for layer in ("layer_styles", "draft", "final"):
+        layers.to_file(tmp_path / "a.gpkg", layer=layer)
+        if layer == "draft":
+            assert len(read_table(str(tmp_path / "a.gpkg"), columns=AuditColumns())) == 2
+    with pytest.raises(DataError, match=r"holds 2 layers \(draft, final\)"):
+        read_table(str(tmp_path / "a.gpkg"), columns=AuditColumns())
+
+
 def test_an_object_without_a_pointer_names_the_lists_in_it(tmp_path):
     path = tmp_path / "splits.json"
     path.write_text(json.dumps({"split1": {"train": ["a"], "test": ["b", "c"]}}))
@@ -98,9 +114,9 @@ def test_an_object_without_a_pointer_names_the_lists_in_it(tmp_path):
         ("a.json", "{", "not JSON"),
         ("a.json", '["a", null]', "mixes ids"),
         ("a.json", '"a"', "found str"),
-        ("a.csv", "id,lon,lat\n1,2\n", "not a readable table"),
-        ("a.parquet", "no parquet", "not a readable Parquet file"),
-        ("a.geojson", "{}", "not a readable vector file"),
+        ("a.csv", "id,lon,lat\n1,2\n", "cannot be read as CSV"),
+        ("a.parquet", "no parquet", "cannot be read as Parquet"),
+        ("a.geojson", "{}", "cannot be read as a vector layer"),
         ("a.xls", "x", "no reader for '.xls'"),
     ],
 )
