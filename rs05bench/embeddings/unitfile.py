@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pandas as pd
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.keys import as_keys, refuse_lost_digits
 from rs05bench.protocol.intake.tablefile import parse_geojson, read_tablefile
+from rs05bench.protocol.intake.wgs84 import make_polygons, refuse_impossible, split_at_180
 from rs05bench.protocol.pixel_grid import wrapped
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def read_units(path: str | Path, *, unit: str | None = None) -> gpd.GeoDataFrame
         GeoDataFrame with a text column `unit_id`, in its own CRS.
 
     Raises:
-        DataError: If there are no coordinates, a name occurs twice, or a geometry is missing.
+        DataError: If there are no coordinates, a name occurs twice, or no row has a geometry.
     """
     read = read_tablefile(path, text=[unit or "unit_id"])
     source = read.path
@@ -39,9 +41,7 @@ def read_units(path: str | Path, *, unit: str | None = None) -> gpd.GeoDataFrame
         if pd.api.types.is_float_dtype(values.dtype) and values.isna().any() and bool((values.dropna() % 1 == 0).all()):
             read.frame[column] = values.astype("Int64")
     frame = read.as_geodataframe() if read.shapes is not None else _located(read.frame, source)
-    absent = frame.geometry.isna() | frame.geometry.is_empty
-    if absent.any():
-        raise DataError(f"{int(absent.sum())} rows have no geometry (first: row {int(np.argmax(absent.to_numpy()))})", source=source)
+    frame = _with_shapes(frame, unit or ("unit_id" if "unit_id" in frame else None), source)
     kinds = {"points" if kind in ("Point",) else "polygons" if kind in ("Polygon", "MultiPolygon") else kind for kind in frame.geom_type}
     if len(kinds) != 1 or not kinds <= {"points", "polygons"}:
         raise DataError(
@@ -71,6 +71,32 @@ def read_units(path: str | Path, *, unit: str | None = None) -> gpd.GeoDataFrame
     return frame.reset_index(drop=True)
 
 
+def _with_shapes(frame: gpd.GeoDataFrame, unit: str | None, source: Path) -> gpd.GeoDataFrame:
+    """The rows that have a geometry, polygons made valid, and cut at the antimeridian; the others are named in a warning.
+
+    Raises:
+        DataError: No row has one.
+    """
+    import shapely
+
+    assert frame.crs is not None
+    refuse_impossible(frame.geometry.to_numpy(), frame.crs, source=source)
+    shapes, _ = make_polygons(split_at_180(frame.geometry.to_numpy()) if frame.crs.is_geographic else frame.geometry.to_numpy())
+    absent = shapely.is_missing(shapes) | shapely.is_empty(shapes)
+    if absent.all():
+        raise DataError(f"none of its {len(frame)} rows has a geometry with a place", source=source, remedy="Export it with geometries.")
+    if absent.any():
+        rows = np.flatnonzero(absent)
+        names = [str(row + 1) if unit is None else repr(frame[unit].iloc[row]) for row in rows[:5]]
+        warnings.warn(
+            f"{source}: {len(rows)} of {len(frame)} rows have no geometry, or a polygon without area, and are left out: "
+            f"{'row' if unit is None else unit} {', '.join(names)}{', …' if len(rows) > len(names) else ''}",
+            UserWarning,
+            stacklevel=3,
+        )
+    return frame.set_geometry(list(shapes), crs=frame.crs)[~absent]
+
+
 def parse_years(text: str) -> list[int]:
     """Years such as `2024`, `2019,2021` or `2018-2020`."""
     years: list[int] = []
@@ -93,9 +119,14 @@ def _located(table: pd.DataFrame, source: Path) -> gpd.GeoDataFrame:
     lon, lat = (next((folded[name] for name in names if name in folded), None) for names in (_LONGITUDES, _LATITUDES))
     if lon is not None and lat is not None:
         values = table[[lon, lat]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-        if not np.isfinite(values).all() or np.abs(values[:, 1]).max(initial=0) > 90 or np.abs(values[:, 0]).max(initial=0) > 360:
+        wrong = ~np.isfinite(values).all(axis=1) | (np.abs(values[:, 1]) > 90) | (np.abs(values[:, 0]) > 360)
+        if wrong.any():
+            row = int(np.argmax(wrong))
             raise DataError(
-                f"columns {lon!r} and {lat!r} are not degrees everywhere", source=source, remedy="Coordinates are WGS84 degrees."
+                f"columns {lon!r} and {lat!r} are not degrees in {int(wrong.sum())} of {len(table)} rows, first in row {row + 1}: "
+                f"{table[lon].iloc[row]}, {table[lat].iloc[row]}",
+                source=source,
+                remedy="Coordinates are WGS84 degrees, longitude from -180 to 360: fill or correct those rows.",
             )
         return gpd.GeoDataFrame(table, geometry=gpd.points_from_xy(wrapped(values[:, 0]), values[:, 1]), crs="EPSG:4326")
     if ".geo" in table:

@@ -197,6 +197,28 @@ def test_wrong_unit_files_are_refused(tmp_path, fault):
         read_units(tmp_path / "x.csv")
 
 
+def test_polygons_over_the_antimeridian_are_one_however_they_are_written(tmp_path):
+    whole = [
+        shapely.MultiPolygon([shapely.box(179.9, 0, 180, 1), shapely.box(-180, 0, -179.9, 1)]),
+        shapely.Polygon([(179.9, 0), (-179.9, 0), (-179.9, 1), (179.9, 1)]),
+        shapely.box(179.9, 0, 180.1, 1),
+    ]
+    gpd.GeoDataFrame(geometry=whole, crs=4326).to_file(tmp_path / "x.geojson", COORDINATE_PRECISION=12)
+    units = read_units(tmp_path / "x.geojson")
+    assert all(shape.normalize().equals_exact(whole[0].normalize(), 1e-9) for shape in units.geometry)
+
+
+def test_a_polygon_without_area_among_good_ones_is_named_and_left_out(tmp_path):
+    good, flat = shapely.box(0, 0, 1, 1), shapely.Polygon([(0, 0), (1, 1), (0, 0)])
+    gpd.GeoDataFrame({"plot": ["a", "b", "c"]}, geometry=[good, flat, None], crs=4326).to_parquet(tmp_path / "x.parquet")
+    with pytest.warns(UserWarning, match=r"2 of 3 rows have no geometry, or a polygon without area, and are left out: plot 'b', 'c'"):
+        units = read_units(tmp_path / "x.parquet", unit="plot")
+    assert units["unit_id"].tolist() == ["a"]
+    gpd.GeoDataFrame({"plot": ["b"]}, geometry=[flat], crs=4326).to_parquet(tmp_path / "y.parquet")
+    with pytest.raises(DataError, match="none of its 1 rows has a geometry"):
+        read_units(tmp_path / "y.parquet")
+
+
 def test_mixed_geometries_are_refused(tmp_path):
     gpd.GeoDataFrame(geometry=[shapely.Point(0, 0), shapely.box(0, 0, 1, 1)], crs=4326).to_file(tmp_path / "x.geojson")
     with pytest.raises(DataError, match="points or polygons"):

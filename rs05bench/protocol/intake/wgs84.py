@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
+
+if TYPE_CHECKING:
+    from pyproj import CRS
 
 _HALF = 180.0  # degrees
 
@@ -30,10 +33,36 @@ def to_wgs84(shapes: Any, crs: str | None, *, source: str | Path) -> Any:
         known = pyproj.CRS.from_user_input(crs)
     except pyproj.exceptions.CRSError as error:
         raise DataError(f"unknown CRS {str(crs)[:60]!r}", source=source, remedy="Give an EPSG code (e.g. EPSG:5070) or WKT.") from error
+    refuse_impossible(shapes, known, source=source)
     if not (known.is_geographic and known.to_epsg() in (4326, None) and "WGS 84" in known.name):
         transformer = pyproj.Transformer.from_crs(known, "OGC:CRS84", always_xy=True)
         shapes = shapely.transform(shapes, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
     return split_at_180(shapes)
+
+
+def refuse_impossible(shapes: Any, crs: CRS, *, source: str | Path) -> None:
+    """Refuses geometries that cannot be in their CRS: latitudes beyond 90, and degrees that are called metres.
+
+    Raises:
+        DataError: Names the bounds and what they look like.
+    """
+    import shapely
+
+    west, south, east, north = shapely.total_bounds(shapes)
+    bounds = f"x {west:.10g} to {east:.10g}, y {south:.10g} to {north:.10g}"
+    if crs.is_geographic and max(abs(south), abs(north)) > 90 + 1e-9:
+        swapped = max(abs(west), abs(east)) <= 90 and max(abs(south), abs(north)) <= 360
+        raise DataError(
+            f"its geometries lie beyond the poles ({bounds})",
+            source=source,
+            remedy="x and y look swapped: x is longitude." if swapped else "Assign the CRS the coordinates are in; these are no degrees.",
+        )
+    if crs.is_projected and max(abs(west), abs(east)) <= 360 and max(abs(south), abs(north)) <= 90:
+        raise DataError(
+            f"its coordinates look like degrees ({bounds}), and its CRS {crs.name} is in {crs.axis_info[0].unit_name}s",
+            source=source,
+            remedy="Assign the CRS they are in (ogr2ogr -a_srs EPSG:4326); reprojecting does not mend it.",
+        )
 
 
 def split_at_180(shapes: Any) -> Any:
@@ -70,13 +99,14 @@ def centres(shapes: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def make_polygons(shapes: Any) -> tuple[Any, NDArray[np.int64]]:
     """Polygons (n,) made valid with all their area, and the rows that were not valid.
 
-    A figure of eight keeps both lobes, overlapping parts are united; the lines and points that making valid leaves over are dropped. A
-    polygon without any area becomes None.
+    A figure of eight keeps both lobes, overlapping parts are united; the lines and points that making valid leaves over, here or before in
+    a collection, are dropped. A polygon without any area becomes None.
     """
     import shapely
 
     shapes = np.array(shapes, dtype=object)
-    rows = np.flatnonzero(~shapely.is_valid(shapes) & ~shapely.is_missing(shapes))
+    collections = shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION
+    rows = np.flatnonzero((~shapely.is_valid(shapes) | collections) & ~shapely.is_missing(shapes))
     for row in rows:
         parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(shapes[row], method="structure", keep_collapsed=False)))
         areas = parts[shapely.get_dimensions(parts) == 2]

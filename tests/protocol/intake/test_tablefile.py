@@ -12,7 +12,7 @@ import shapely
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.tablefile import read_tablefile
-from rs05bench.protocol.intake.wgs84 import centres, make_polygons, split_at_180
+from rs05bench.protocol.intake.wgs84 import centres, make_polygons, split_at_180, to_wgs84
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
@@ -102,6 +102,7 @@ def test_a_sheet_is_named_or_refused(tmp_path):
         (shapely.Polygon([(0, 0), (4, 0), (6, 0), (4, 0), (4, 4), (0, 4)]), 16.0),  # a spike
         (shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(0, 2), (2, 2), (2, 4), (0, 4)]]), 77.0),  # a hole on the border
         (shapely.MultiPolygon([shapely.box(0, 0, 2, 2), shapely.box(1, 0, 3, 2)]), 6.0),  # overlapping parts
+        (shapely.GeometryCollection([shapely.box(0, 0, 2, 2), shapely.Point(5, 5)]), 4.0),  # what making valid left
     ],
 )
 def test_a_polygon_made_valid_keeps_its_area(shape, area):
@@ -121,6 +122,19 @@ def test_a_ring_over_the_antimeridian_is_cut_there():
     assert cut.area == pytest.approx(0.2)
     assert cut.bounds == (-180, -18, 180, -17)
     assert abs(centres([cut])[0][0]) == pytest.approx(180)
+
+
+@pytest.mark.parametrize(
+    ("box", "crs", "said"),
+    [
+        ((36, -122, 37, -121), "EPSG:4326", "beyond the poles .*\n.*x and y look swapped"),
+        ((500_000, 4_000_000, 500_100, 4_000_100), "EPSG:4326", "beyond the poles .*\n.*no degrees"),
+        ((-122, 36, -121, 37), "EPSG:32610", "look like degrees .*, and its CRS WGS 84 / UTM zone 10N is in metres"),
+    ],
+)
+def test_geometries_that_cannot_be_in_their_crs_are_refused(box, crs, said):
+    with pytest.raises(DataError, match=said):
+        to_wgs84([shapely.box(*box)], crs, source="x.gpkg")
 
 
 def test_longitudes_to_360_are_turned_back():
