@@ -48,7 +48,7 @@ def _frame(path: Path, layer: str | None, columns: AuditColumns, part: str | Non
         positions = {columns.lon, columns.lat, pick(header, LON_NAMES), pick(header, LAT_NAMES)}
         features = expand(names, columns.features, str(path)) if columns.features and _all_match(names, columns.features) else []
         shapes = {name for name in names if name.lower() in WKT_COLUMNS}
-        return {*keys(names), *positions, *features, *shapes, columns.label} - {None} or names
+        return {name for name in (*keys(names), *positions, *features, *shapes, columns.label) if name} or names
 
     read = read_tablefile(path, layer=layer, text=keys, only=looked_at)
     return read.frame if read.shapes is None else read.as_geodataframe()

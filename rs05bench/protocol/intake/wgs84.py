@@ -61,7 +61,7 @@ def refuse_impossible(shapes: Any, crs: CRS, *, source: str | Path) -> None:
         raise DataError(
             f"its coordinates look like degrees ({bounds}), and its CRS {crs.name} is in {crs.axis_info[0].unit_name}s",
             source=source,
-            remedy="Assign the CRS they are in (ogr2ogr -a_srs EPSG:4326); reprojecting does not mend it.",
+            remedy="Assign the CRS they are in (ogr2ogr -a_srs EPSG:4326); reprojecting does not fix it.",
         )
 
 
