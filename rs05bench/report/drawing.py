@@ -17,8 +17,9 @@ from xml.etree import ElementTree
 import pandas as pd
 from markupsafe import Markup
 
+from rs05bench.experiment.query import without_formulas
 from rs05bench.protocol.tiers import TIER_STYLES
-from rs05bench.report.style import FAINT, GRID, INK, MUTED, PAPER, RULE, VEGA_CONFIG
+from rs05bench.report.style import FAINT, GRID, INK, MUTED, PAPER, RULE, VEGA_CONFIG, plain
 
 Spec = dict[str, Any]
 PANEL = 340
@@ -109,8 +110,6 @@ class Figure:
         path.write_bytes(vl_convert.svg_to_png(picture, scale=2))
 
     def _whole(self, subtitle: str) -> str:
-        import vl_convert
-
         width = (self.width if len(self.panels) > 1 or self.fixed else WIDE) - 70
         whole = {
             "title": {"text": self.title, "subtitle": subtitle, "fontSize": 16, "offset": 14},
@@ -121,7 +120,7 @@ class Figure:
             "padding": 16,
             "config": VEGA_CONFIG,
         }
-        return str(vl_convert.vegalite_to_svg(whole))
+        return vega_svg(whole)
 
 
 def _size(width: int, height: int) -> Spec:
@@ -138,20 +137,33 @@ def svg(spec: Spec, width: int, height: int, key: str, label: str) -> Markup:
         key: Makes ids unique within a page.
         label: What it shows, for those who cannot see it.
     """
-    import vl_convert
-
     config = {**VEGA_CONFIG, "background": None, "padding": {"left": 4, "right": 8, "top": 8, "bottom": 4}}
     # Text is measured larger than it is set, as the reader's font may be wider than the one here.
     measured = _sized({**spec, **_size(width, height), "config": config})
-    root = ElementTree.fromstring(vl_convert.vegalite_to_svg(measured))
+    root = ElementTree.fromstring(vega_svg(measured))
     _prune(root)
     for node in root.iter():
         _clean(node, key)
-    root.attrib.update({"role": "img", "aria-label": label, "class": "plot", "width": str(width), "height": str(height)})
+    root.attrib.update({"role": "img", "aria-label": plain(label), "class": "plot", "width": str(width), "height": str(height)})
     root.attrib["viewBox"] = f"0 0 {width} {height}"
     root.attrib.pop("version", None)
     ElementTree.register_namespace("", _SVG)
     return Markup(ElementTree.tostring(root, encoding="unicode").replace(f' xmlns="{_SVG}"', ""))
+
+
+def vega_svg(spec: Spec) -> str:
+    """Draws a specification; what is no letter of XML would end the process, and what cannot be seen becomes `�`."""
+    import vl_convert
+
+    return str(vl_convert.vegalite_to_svg(_shown(spec)))
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _shown(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_shown(part) for part in value]
+    return plain(value) if isinstance(value, str) else value
 
 
 def _sized(value: Any, name: str = "") -> Any:
@@ -212,7 +224,7 @@ THEME = _theme()
 
 def csv_link(frame: pd.DataFrame, file: str) -> str:
     """A data URI that holds a frame as CSV, so that the download needs no server and no script; large ones are linked as a file."""
-    text = quote(frame.to_csv(index=False, float_format="%.5g"))
+    text = quote(without_formulas(frame).to_csv(index=False, float_format="%.5g"))
     return f"data:text/csv;charset=utf-8,{text}" if len(text) < MOST_INSIDE else file
 
 

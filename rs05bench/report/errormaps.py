@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.experiment.query import without_formulas
 from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.metrics import find_metric
 from rs05bench.protocol.result import Result
+from rs05bench.report import setting
 from rs05bench.report.failures import mistakes, offset
 from rs05bench.report.loading import Section, read_runs
 from rs05bench.report.style import layer_name
@@ -27,6 +29,9 @@ MOST_GROUPS = 40
 
 LEAST_UNITS, LEAST_SHARE = 2, 0.01
 """A group of fewer units, or of a smaller share of all, is not listed among the typical failures."""
+
+
+MARK = ".rs05bench-errors"
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ def write_error_maps(
     root = Path(out)
     root.mkdir(parents=True, exist_ok=True)
     found = [_error_map(section, root, data, split, budget) for section in read_runs(runs).sections]
+    setting.make_room(root, MARK, ["index.html"])
     write_error_page(found, root / "index.html")
     return found
 
@@ -175,7 +181,7 @@ def _write_units(units: pd.DataFrame, stem: Path) -> list[str]:
 
     table, places = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.gpkg")
     with writing(table) as part:
-        units.to_csv(part, index=False)
+        without_formulas(units).to_csv(part, index=False)
     placed = units[np.isfinite(units["lon"]) & np.isfinite(units["lat"])]
     if placed.empty:
         return [table.name]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rs05bench.experiment.query import without_formulas
 from rs05bench.protocol.splits import Split
 from rs05bench.report import setting
 from rs05bench.report.answer import REMEDIES, overview
@@ -16,6 +16,8 @@ from rs05bench.report.compose import Chapter, all_figures, compose
 from rs05bench.report.drawing import Figure, all_digests
 from rs05bench.report.loading import RunFolder, Section, read_runs
 from rs05bench.report.style import metric_name
+
+MARK = ".rs05bench-report"
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,17 @@ def write_report(runs: str | Path, out: str | Path, *, images: bool = True) -> R
         Where it is and what it says.
 
     Raises:
-        DataError: The folder holds no result, or something in it is not what it should be.
+        DataError: The folder holds no result, or something in it is not what it should be;
+            `out` holds a file of such a name that no report wrote.
     """
     read = read_runs(runs)
     chapters = [compose(section) for section in read.sections]
     top = overview(chapters)
     root = Path(out)
+    text = render(read, chapters, top, images=images)
+    setting.make_room(root, MARK, _names(chapters, top, images=images))
     _write_files(root / "figures", chapters, top, images=images)
-    page = setting.write_page(root / "index.html", render(read, chapters, top, images=images))
+    page = setting.write_page(root / "index.html", text)
     return Report(
         page,
         {chapter.section.key: [chapter.answer.sentence, *chapter.answer.warnings, *chapter.answer.notes] for chapter in chapters},
@@ -63,21 +68,25 @@ def write_report(runs: str | Path, out: str | Path, *, images: bool = True) -> R
     )
 
 
+def _names(chapters: Sequence[Chapter], top: Figure, *, images: bool) -> list[str]:
+    tables = [table.key for chapter in chapters for table in chapter.all_tables]
+    figures = [figure.key for figure in (top, *all_figures(chapters))]
+    drawn = [f"figures/{key}.{kind}" for key in figures for kind in ("svg", "png") if images]
+    return ["index.html", *(f"figures/{key}.csv" for key in dict.fromkeys([*figures, *tables])), *drawn]
+
+
 def _write_files(folder: Path, chapters: Sequence[Chapter], top: Figure, *, images: bool) -> None:
-    # Figures of an earlier report into the same folder would belong to nothing.
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     _write_figure(top, folder, "SIMULATED DATA" if any(chapter.section.simulated for chapter in chapters) else "", images=images)
     for chapter in chapters:
         for figure in all_figures([chapter]):
             _write_figure(figure, folder, _subtitle(chapter.section), images=images)
         for table in chapter.all_tables:
-            table.frame.to_csv(folder / f"{table.key}.csv", index=False)
+            without_formulas(table.frame).to_csv(folder / f"{table.key}.csv", index=False)
 
 
 def _write_figure(figure: Figure, folder: Path, subtitle: str, *, images: bool) -> None:
-    figure.frame.to_csv(folder / f"{figure.key}.csv", index=False)
+    without_formulas(figure.frame).to_csv(folder / f"{figure.key}.csv", index=False)
     if images:
         figure.write(folder, subtitle)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text
+from rs05bench.protocol.safe_paths import inside
 from rs05bench.protocol.tiers import TIER_STYLES
-from rs05bench.report.style import MARKER_PATHS, metric_name
+from rs05bench.report.style import MARKER_PATHS, metric_name, plain
 
 LIGHT = (
     "color-scheme: light; --ink: #1b1f24; --muted: #56606b; --line: #d9dde2; --hair: #eceff2; --paper: #fff; --wash: #f5f6f8; "
@@ -51,6 +55,7 @@ def environment(*packages: str) -> Any:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: plain(value) if type(value) is str else value,
     )
     made.globals |= {
         "markers": {name: MARKER_PATHS[style.marker] for name, style in TIER_STYLES.items()},
@@ -73,6 +78,30 @@ def page(template: str, *packages: str, **context: Any) -> str:
     own = resources.files("rs05bench.report") / "templates"
     script = Markup((own / "page.js").read_text(encoding="utf-8"))
     return str(environment(*packages).get_template(template).render(css=Markup(theme("page.css")), script=script, **context))
+
+
+def make_room(root: Path, mark: str, names: Iterable[str]) -> None:
+    """Removes what was written into a folder before, and notes what will be; nothing of anybody else is replaced.
+
+    Args:
+        root: The folder; made where missing.
+        mark: Hidden file in it that names what was written.
+        names: Files to be written, relative to the folder.
+
+    Raises:
+        DataError: One of these files is there and was not written by us.
+    """
+    before, wanted = written_before(root / mark), sorted(names)
+    if foreign := next((name for name in wanted if name not in before and os.path.lexists(root / name)), None):
+        raise DataError(f"{foreign} is there already, and was not written by this command", source=root, remedy="Give another --out.")
+    for name in before:
+        inside(root, name).unlink(missing_ok=True)
+    write_text(root / mark, "".join(f"{name}\n" for name in wanted))
+
+
+def written_before(mark: Path) -> set[str]:
+    """The files that a mark names; none where there is no mark."""
+    return set(mark.read_text(encoding="utf-8").splitlines()) if mark.is_file() else set()
 
 
 def write_page(path: Path, text: str) -> Path:

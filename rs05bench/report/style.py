@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,6 +72,17 @@ def bracket(low: float, high: float, digits: int = 2) -> str:
 
 ENDS = ("value", "low", "high", "median", "median_low", "median_high")
 """Columns of an estimate: the mean over groups, its interval, and, where the mean has none, the median with its own."""
+
+
+def plain(text: Any) -> str:
+    """Text without what cannot be seen: control, format and unassigned characters become `�`, so nothing can turn or hide what follows."""
+    text = str(text if text is not None else "")
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else "�"
+        for letter in text
+    )
 
 
 def interval_of(row: Mapping[str, Any], prefix: str = "") -> str:

@@ -7,13 +7,17 @@ import re
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 import yaml
 
 from rs05bench.errors import DataError
 from rs05bench.experiment.store import ResultStore
 from rs05bench.report import Report, write_report
+from rs05bench.report.drawing import csv_link, svg
+from rs05bench.report.page import MARK
 
 pytestmark = pytest.mark.slow
 
@@ -114,6 +118,40 @@ def test_html_from_a_card_is_text(hostile: Path) -> None:
     assert "<script>window.hostile" not in text
     assert "<img src=x" not in text
     assert "&lt;script&gt;window.hostile" in text
+
+
+def test_a_report_replaces_its_own_files_and_nobody_elses(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    mine = tmp_path / "figures" / "mine.png"
+    mine.write_text("mine")
+    first = write_report(runs, tmp_path, images=False)
+    stale = tmp_path / "figures" / "of-an-earlier-report.csv"
+    stale.write_text("stale")
+    with (tmp_path / MARK).open("a") as mark:
+        mark.write("figures/of-an-earlier-report.csv\n")
+    again = write_report(runs, tmp_path, images=False)
+    assert again.page == first.page
+    assert mine.read_text() == "mine"
+    assert not stale.exists()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "index.html").write_text("mine")
+    with pytest.raises(DataError, match=r"index\.html is there already"):
+        write_report(runs, tmp_path / "thesis", images=False)
+    assert (tmp_path / "thesis" / "index.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("letter", ["\x1b", "\x00", "\ud800", "\ufffe", "\u202e"])
+def test_a_letter_that_no_picture_can_hold_is_shown_as_unknown(letter: str) -> None:
+    values = [{"group": f"a{letter}b", "value": 1.0}]
+    panel = {"data": {"values": values}, "mark": "bar", "encoding": {"y": {"field": "group"}, "x": {"field": "value"}}}
+    drawn = svg(panel, 340, 200, "key", f"of a{letter}b")
+    assert "a\ufffdb" in drawn
+    assert letter not in drawn
+
+
+def test_no_spreadsheet_takes_a_group_for_a_formula() -> None:
+    link = csv_link(pd.DataFrame({"group": ["=1+1"], "value": [-1.0]}), "figures/x.csv")
+    assert unquote(link).endswith("group,value\n'=1+1,-1\n")
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

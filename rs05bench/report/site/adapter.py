@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from rs05bench.protocol.submission.schema import Hardware
 from rs05bench.protocol.submission.standing import Standing, ranks, read_submissions, standing_of
 from rs05bench.protocol.submission.verdict import CellFamily, Verdict
 from rs05bench.report.site.records import BoardPoint, BoardTable, Entry, Event, FoldPlace, Leaderboard, Mark, Row, SplitInfo, Spread, Task
+from rs05bench.report.style import plain
 
 MOST_POINTS = 700
 """Positions of a split drawn on its map; more are thinned in hash order."""
@@ -328,17 +328,6 @@ def _places(manifest: SplitManifest) -> dict[str, FoldPlace]:
         middle = np.median(np.array(held), axis=0) if held else None
         places[str(fold)] = FoldPlace(points=dict(points), centre=None if middle is None else (float(middle[0]), float(middle[1])))
     return places
-
-
-def plain(text: Any) -> str:
-    """Text without what cannot be seen: control, format and unassigned characters become `�`, so nothing can turn or hide what follows."""
-    text = str(text if text is not None else "")
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else "�"
-        for letter in text
-    )
 
 
 def link(address: Any) -> str:

@@ -17,7 +17,7 @@ from rs05bench.protocol.atomic import writing
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.tiers import TIER_STYLES
 from rs05bench.report import setting
-from rs05bench.report.setting import script_safe
+from rs05bench.report.setting import script_safe, written_before
 from rs05bench.report.site.adapter import read_leaderboard
 from rs05bench.report.site.downloads import write_downloads
 from rs05bench.report.site.home import home_view
@@ -64,7 +64,7 @@ def _uncollected() -> Iterator[None]:
 def _build(board: Leaderboard, target: Path) -> Path:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise DataError("is not a folder", source=target, remedy="Give an empty or a new folder.")
-    if foreign := sorted(_files(target) - _built(target)):
+    if foreign := sorted(_files(target) - written_before(target / MARK) - {MARK}):
         raise DataError(f"holds {foreign[0]}, which is not of a site built before", source=target, remedy="Give an empty or a new folder.")
     with writing(target) as part:
         part.mkdir()
@@ -74,12 +74,6 @@ def _build(board: Leaderboard, target: Path) -> Path:
 
 def _files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-
-
-def _built(folder: Path) -> set[str]:
-    """The files that a build before this one wrote."""
-    mark = folder / MARK
-    return {MARK, *mark.read_text(encoding="utf-8").splitlines()} if mark.is_file() else set()
 
 
 def write_site(board: Leaderboard, root: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from rs05bench.errors import DataError
 from rs05bench.report.site import read_leaderboard
-from rs05bench.report.site.adapter import file_name, link, plain
+from rs05bench.report.site.adapter import file_name, link
 from rs05bench.report.site.rank_words import rank_table, why_unranked
 from rs05bench.report.site.records import Leaderboard
+from rs05bench.report.style import plain
 from tests.report.site.fake import make_board, make_leaderboard, make_standing, make_verdict, write_submission
 
 ONE = (("fuel-moisture", "leave-region-out", False),)
