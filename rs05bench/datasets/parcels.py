@@ -41,7 +41,7 @@ class ParcelFile(TypedDict, total=False):
 class Parcels(PolygonDataset):
     """Field polygons with one class each.
 
-    Reads GeoPackage, Shapefile and GeoJSON (through fiona) and GeoParquet. `chip(unit_id)` cuts the parcel out of a raster in that
+    Reads GeoPackage, Shapefile and GeoJSON and GeoParquet. `chip(unit_id)` cuts the parcel out of a raster in that
     raster's own pixels and
     CRS; the polygon moves to the pixels, never the other way round. Slices hold the class index on the grid asked for, so `imagery &
     parcels` is

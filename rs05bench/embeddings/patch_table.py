@@ -17,6 +17,7 @@ import numpy as np
 from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.embeddings.tile_paths import year_of
 from rs05bench.errors import DataError
+from rs05bench.protocol.geodesy import metres_per_degree
 from rs05bench.protocol.pixel_grid import WGS84, GeoBoxLike, Grid, transformer, wrapped
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ type OnTile = Callable[[str, int], None]
 LIST_COLUMNS = ("embedding", "embeddings", "vector")
 _CENTRES = (("centre_lon", "centre_lat"), ("center_lon", "center_lat"), ("lon", "lat"), ("longitude", "latitude"))
 _TIMES = ("year", "timestamp", "datetime", "date", "start_datetime")
-_METRES_PER_DEGREE = 111_195.0  # of latitude, on the sphere
 
 
 class PatchReader:
@@ -260,9 +260,9 @@ def _shapes(table: pd.DataFrame, path: Path, record: EmbeddingProduct) -> Any:
             source=path,
             remedy="Give a record with pixel_m.",
         )
-    half = record.pixel_m / 2 / _METRES_PER_DEGREE
-    wide = half / np.maximum(np.cos(np.radians(lat)), 1e-6)
-    return shapely.box(lon - wide, lat - half, lon + wide, lat + half)
+    half = record.pixel_m / 2
+    wide, high = (half / np.maximum(metres, 1.0) for metres in metres_per_degree(lat))
+    return shapely.box(lon - wide, lat - high, lon + wide, lat + high)
 
 
 def _years(table: pd.DataFrame, path: Path) -> NDArray[np.int64]:

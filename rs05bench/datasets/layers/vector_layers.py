@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.geodesy import DEGREE_M, crs_unit_metres, degrees_around, metres_per_degree
+from rs05bench.protocol.intake.tablefile import read_tablefile
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -91,9 +92,8 @@ class Features:
         import shapely
 
         west, south, east, north = bounds
-        down, up = south - reach / 110_000, north + reach / 110_000
-        narrow = np.cos(np.deg2rad(min(max(abs(down), abs(up)), 89.9)))
-        wide = min(reach / 110_000 / narrow, 180.0)
+        around, margin = degrees_around(reach, max(abs(south), abs(north)))
+        down, up, wide = south - margin, north + margin, float(around)
         west, east = west - wide, east + wide
         boxes = [shapely.box(west, down, east, up)]
         if west < -180:
@@ -134,29 +134,10 @@ _KINDS = {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "Mu
 
 
 def _open(path: Path, layer: str | None, columns: list[str]) -> gpd.GeoDataFrame:
-    import geopandas as gpd
-    import pyogrio
+    def wanted(fields: list[str]) -> list[str]:
+        return [column for column in columns if column in fields] if set(columns) <= set(fields) else fields
 
-    if not path.exists():
-        raise DataError("the file does not exist", source=path)
-    try:
-        if path.suffix.lower() in (".parquet", ".geoparquet"):
-            frame = gpd.read_parquet(path)
-        else:
-            if layer is None and path.suffix.lower() == ".gpkg" and len(there := [row[0] for row in pyogrio.list_layers(path)]) > 1:
-                raise DataError(f"holds {len(there)} layers ({', '.join(there)})", source=path, remedy="Name one: `layer` in layers.yaml.")
-            fields = [str(name) for name in pyogrio.read_info(path, layer=layer)["fields"]]
-            wanted = [column for column in columns if column in fields] if set(columns) <= set(fields) else fields
-            frame = gpd.read_file(path, layer=layer, columns=wanted, engine="pyogrio")
-    except (ValueError, OSError, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        raise DataError(
-            f"cannot be read as a vector layer ({error})", source=path, remedy="Expected GeoPackage, Shapefile, GeoJSON or GeoParquet."
-        ) from None
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise DataError("holds no geometry", source=path)
-    if frame.crs is None:
-        raise DataError("has no coordinate reference system (CRS)", source=path, remedy="Set it, e.g. with `frame.set_crs(...)`.")
-    return frame
+    return read_tablefile(path, layer=layer, only=wanted).as_geodataframe()
 
 
 class Plane:

@@ -13,8 +13,9 @@ import pandas as pd
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit.audit_side import LAT_NAMES, LON_NAMES, AuditColumns, centres, pick
-from rs05bench.protocol.audit.unit_files import read_table, take_apart
+from rs05bench.protocol.audit.unit_files import read_table
 from rs05bench.protocol.audit.values import as_text
+from rs05bench.protocol.intake.tablefile import take_apart
 
 
 def read_lists(

@@ -13,7 +13,7 @@ import pandas as pd
 from rs05bench.errors import DataError
 from rs05bench.protocol.audit.audit_side import ID_NAMES, LAT_NAMES, LON_NAMES, AuditColumns, pick
 from rs05bench.protocol.audit.values import expand
-from rs05bench.protocol.intake.tablefile import EXCEL_ENDINGS, WKT_COLUMNS, read_tablefile
+from rs05bench.protocol.intake.tablefile import EXCEL_ENDINGS, WKT_COLUMNS, read_tablefile, take_apart
 
 
 def read_table(spec: str, *, columns: AuditColumns, must: bool = True) -> pd.DataFrame:
@@ -25,6 +25,8 @@ def read_table(spec: str, *, columns: AuditColumns, must: bool = True) -> pd.Dat
         must: Whether a named id column has to be there (not so in a table of units, which may call it differently).
     """
     path, part = take_apart(spec)
+    if not path.is_file():
+        raise DataError("no such file", source=path, remedy="Check the path.")
     suffix = path.suffix.lower()
     if suffix == ".json" or (suffix == ".geojson" and part and not _is_features(path)):
         return _json_frame(path, part, columns)
@@ -34,7 +36,7 @@ def read_table(spec: str, *, columns: AuditColumns, must: bool = True) -> pd.Dat
 
 
 def _frame(path: Path, layer: str | None, columns: AuditColumns, part: str | None) -> pd.DataFrame:
-    """A table file, ids, groups and places as keys, with its geometries where it has them; of a wide CSV only what the audit looks at."""
+    """A table file, ids, groups and places as keys, with its geometries where it has them; of a wide file only what the audit looks at."""
 
     def keys(names: list[str]) -> set[str]:
         guess = _guess_id(pd.DataFrame(columns=names))
@@ -52,21 +54,6 @@ def _frame(path: Path, layer: str | None, columns: AuditColumns, part: str | Non
 
     read = read_tablefile(path, layer=layer, text=keys, only=looked_at)
     return read.frame if read.shapes is None else read.as_geodataframe()
-
-
-def take_apart(spec: str) -> tuple[Path, str | None]:
-    """``FILE#PART`` as file and part; a file whose own name holds a ``#`` is found first.
-
-    Raises:
-        DataError: There is no such file.
-    """
-    path = Path(spec)
-    if path.is_file():
-        return path, None
-    name, mark, part = spec.rpartition("#")
-    if mark and Path(name).is_file():
-        return Path(name), part
-    raise DataError("no such file", source=name if mark else spec, remedy="Check the path.")
 
 
 def _named_id(frame: pd.DataFrame, columns: AuditColumns, part: str | None, path: Path, *, must: bool) -> pd.DataFrame:

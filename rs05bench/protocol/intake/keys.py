@@ -67,10 +67,13 @@ def as_keys(values: pd.Series[Any]) -> pd.Series[Any]:
     known_words = [str(word).strip() for word in distinct]
     blank |= np.array([word == "" for word in known_words], dtype=bool)[codes] if len(known_words) else False
     words = np.array(known_words, dtype=object)
-    here = set(words[np.unique(codes[~blank])].tolist()) if len(words) else set()
-    numbers = here - MISSING_WORDS
+    used = np.zeros(len(words), dtype=bool)
+    used[codes[~blank]] = True
+    here = set(words[used].tolist())
+    missing = here & MISSING_WORDS
+    numbers = here - missing if missing or blank.any() else ()
     if numbers and all(map(_is_number, numbers)):
-        if missing := here & MISSING_WORDS:
+        if missing:
             blank |= np.isin(words, list(missing))[codes]
         if blank.any() and all(word.endswith(".0") for word in numbers):
             words = np.array([word.removesuffix(".0") for word in words], dtype=object)

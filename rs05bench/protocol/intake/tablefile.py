@@ -1,4 +1,4 @@
-"""Table files as they are in the wild: CSV in any dialect, Parquet, GeoParquet, Excel, and what fiona opens.
+"""Table files as they are in the wild: CSV in any dialect, Parquet, GeoParquet, Excel, and what GDAL opens as vectors.
 
 Whatever the format, a file becomes a data frame and, where it has them, geometries in their own CRS. Columns that name things are read as
 text (`rs05bench.protocol.intake.keys`). What was taken for granted (an encoding, a decimal comma) is said in `TableFile.remarks`.
@@ -6,22 +6,18 @@ text (`rs05bench.protocol.intake.keys`). What was taken for granted (an encoding
 
 from __future__ import annotations
 
-import codecs
-import csv
-import gzip
 import importlib.util
-import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from rs05bench.errors import DataError
+from rs05bench.protocol.intake.csvfile import Choice, Columns, chosen, expand_lists, read_csv
 from rs05bench.protocol.intake.keys import MISSING_WORDS, as_keys
 from rs05bench.protocol.intake.wgs84 import to_wgs84
 
@@ -38,12 +34,6 @@ EXCEL_ENDINGS = (".xlsx", ".xlsm")
 WKT_COLUMNS = ("wkt", "geometry", "geom", "the_geom", "wkt_geom")
 _WKT = re.compile(r"\s*(SRID=(\d+);)?\s*(MULTI)?(POINT|LINESTRING|POLYGON)\s*(Z|M|ZM)?\s*[(E]", re.IGNORECASE)
 _WKB = re.compile(r"0[01][0-9A-Fa-f]{16,}")
-_SEPARATORS = ",;\t|"
-_SAMPLE = 200  # lines from which the dialect is told
-_UNDEFINED_IN_CP1252 = b"\x81\x8d\x8f\x90\x9d"
-
-Choice = Callable[[list[str]], Collection[str]]
-Columns = Collection[str] | Choice | Literal["all"]
 _NO_LAYERS = frozenset(("layer_styles", "qgis_projects"))  # what QGIS keeps in a GeoPackage of its own
 
 
@@ -105,7 +95,7 @@ def read_tablefile(spec: str | Path, *, text: Columns = (), layer: str | None = 
         spec: The file, or `FILE#LAYER` for a layer of a GeoPackage or a sheet of a workbook.
         text: Columns to read as keys, or what chooses them from the names there are; `"all"` keeps every column of a CSV as text.
         layer: The layer or sheet, instead of `#LAYER`.
-        only: Chooses the columns of a CSV that are parsed, for wide files of which little is asked.
+        only: Chooses the columns that are read, for wide files of which little is asked; geometries always come along.
 
     Raises:
         DataError: Missing, unknown ending, unreadable, truncated or empty file, or one of several layers without a name.
@@ -115,11 +105,12 @@ def read_tablefile(spec: str | Path, *, text: Columns = (), layer: str | None = 
         raise DataError("no such file", source=path, remedy="Check the path.")
     part, name = layer or part, path.name.lower()
     if name.endswith(CSV_ENDINGS):
-        read = _read_csv(path, text, only)
+        table, remarks = read_csv(path, text, only)
+        read = _with_wkt(TableFile(path, table, remarks=remarks))
     elif name.endswith(PARQUET_ENDINGS):
-        read = _read_parquet(path)
+        read = _read_parquet(path, only)
     elif name.endswith(VECTOR_ENDINGS):
-        read = _read_vector(path, part)
+        read = _read_vector(path, part, only)
     elif name.endswith(EXCEL_ENDINGS):
         read = _read_excel(path, part)
     else:
@@ -129,180 +120,15 @@ def read_tablefile(spec: str | Path, *, text: Columns = (), layer: str | None = 
             remedy=f"Known are {', '.join((*CSV_ENDINGS, *PARQUET_ENDINGS, *VECTOR_ENDINGS, *EXCEL_ENDINGS))}.",
         )
     frame = read.frame
-    if frame.empty and read.shapes is None:
+    if len(frame) == 0 and read.shapes is None:
         raise DataError(
             "holds no row", source=path, remedy="Export it again; an Earth Engine export of an empty collection looks like this."
         )
     if not frame.columns.is_unique:
         raise DataError(f"has the column {frame.columns[frame.columns.duplicated()][0]!r} twice", source=path)
-    for column in [] if text == "all" else _chosen(text, list(map(str, frame.columns))):
+    for column in [] if text == "all" else chosen(text, list(map(str, frame.columns))):
         frame[column] = as_keys(frame[column])
     return read
-
-
-def _chosen(columns: Columns, names: list[str]) -> list[str]:
-    """The names there are that are meant."""
-    wanted = names if columns == "all" else columns(names) if callable(columns) else columns
-    return [name for name in names if name in wanted]
-
-
-# CSV -----------------------------------------------------------------------------------------------------------------------------------
-
-
-def _read_csv(path: Path, text: Columns, only: Choice | None = None) -> TableFile:
-    import pyarrow as pa
-    import pyarrow.csv
-
-    remarks: list[str] = []
-    encoding = _encoding(path, remarks)
-    try:
-        with _lines(path, encoding) as lines:
-            sample = [line for line, _ in zip(lines, range(_SAMPLE), strict=False)]
-    except (UnicodeError, OSError, EOFError) as error:
-        raise DataError(f"cannot be read as CSV: {error}", source=path, remedy="Export it again as CSV in UTF-8.") from error
-    skip = 1 if sample and re.fullmatch(r"(?i)sep=.", sample[0].strip()) else 0  # a spreadsheet's own first line
-    if not sample[skip:] or not sample[skip].strip():
-        raise DataError("is empty", source=path, remedy="The first line names the columns.")
-    separator = max(_SEPARATORS, key=sample[skip].count)
-    names = [name.strip() for name in next(csv.reader([sample[skip]], delimiter=separator))]
-    if repeated := sorted({name for name in names if name and names.count(name) > 1}):
-        raise DataError(f"has the column {repeated[0]!r} twice", source=path)
-    unnamed = [f"_unnamed_{number}" for number, name in enumerate(names) if not name]
-    names = [name or f"_unnamed_{number}" for number, name in enumerate(names)]
-    comma = separator != "," and _decimal_commas(sample[skip + 1 :], separator)
-    if comma:
-        remarks.append("numbers have decimal commas")
-
-    def parse(types: dict[str, pa.DataType], columns: list[str] | None = None) -> pa.Table:
-        with _bytes(path) as stream:
-            return pyarrow.csv.read_csv(
-                stream,
-                read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=skip + 1, encoding=encoding),
-                parse_options=pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-                convert_options=pyarrow.csv.ConvertOptions(
-                    column_types=types,
-                    include_columns=columns,
-                    strings_can_be_null=False,
-                    null_values=["", *MISSING_WORDS, "NaN", "-nan", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!"],
-                    decimal_point="," if comma else ".",
-                ),
-            )
-
-    wanted = None if only is None else _chosen(only, names)
-    keys = [name for name in _chosen(text, names) if wanted is None or name in wanted]
-    try:
-        table = parse(dict.fromkeys(keys, pa.string()), wanted)
-        # Whole numbers with leading zeros are codes; what looks like times or holds nothing keeps its text for whoever knows what it means.
-        doubtful = [one.name for one in table.schema if not (pa.types.is_floating(one.type) or pa.types.is_string(one.type))]
-        again = parse(dict.fromkeys(doubtful, pa.string()), doubtful) if doubtful else None
-    except (pa.ArrowException, UnicodeError, ValueError, OSError, EOFError) as error:
-        raise DataError(
-            f"cannot be read as CSV: {str(error).strip().splitlines()[0]}",
-            source=path,
-            remedy="One header line, then one row a unit, with as many fields as the header.",
-        ) from error
-    frame = pd.DataFrame({one.name: _values(table[one.name], None if again is None else again, one) for one in table.schema})
-    for name in unnamed if wanted is None else []:
-        if frame[name].isna().all():
-            frame = frame.drop(columns=name)
-        else:
-            frame = frame.rename(columns={name: "index"} if name == "_unnamed_0" and "index" not in frame else {})
-    for name in [column for column in frame.columns if _looks_like_lists(frame[column])]:
-        frame = pd.concat([frame.drop(columns=name), expand_lists(_lists(frame[name], path), str(name), source=path)], axis=1)
-    return _with_wkt(TableFile(path, frame, remarks=remarks))
-
-
-def _looks_like_lists(values: pd.Series) -> bool:
-    if not pd.api.types.is_object_dtype(values.dtype):
-        return False
-    first = next((value for value in values if value is not None), "")
-    return re.match(r"\s*\[\s*[-+.\d]", first) is not None
-
-
-def _lists(values: pd.Series, path: Path) -> pd.Series:
-    """Lists that were written as text, `[0.1, 0.2]` or as NumPy prints them."""
-    out: list[Any] = []
-    for row, value in enumerate(values):
-        if value is None:
-            out.append(None)
-            continue
-        try:
-            out.append(np.array(value.strip().strip("[]").replace(",", " ").split(), dtype=np.float64))
-        except ValueError as error:
-            raise DataError(
-                f"column {values.name!r} holds a list that cannot be read at row {row + 1}: {value[:60]!r}",
-                source=path,
-                remedy="Lists with '...' were cut when they were printed: save them as Parquet, or one column an item.",
-            ) from error
-    return pd.Series(out, index=values.index, dtype=object)
-
-
-def _values(column: pa.ChunkedArray, again: pa.Table | None, field: pa.Field) -> pd.Series:
-    """A parsed column as numbers or as text (objects, None where blank)."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_floating(field.type):
-        return column.to_pandas()
-    if not pa.types.is_string(field.type):
-        assert again is not None
-        written = again[field.name]
-        if pa.types.is_boolean(field.type):
-            return column.to_pandas() if column.null_count == 0 else column.cast(pa.float64()).to_pandas()
-        if pa.types.is_integer(field.type):
-            coded = pc.any(pc.match_substring_regex(pc.utf8_trim_whitespace(written), r"^[+-]?0[0-9]|^[0-9]{16,}$")).as_py()
-            if not coded:
-                return column.to_pandas()
-        column = written
-    if column.null_count == 0 and pc.all(pc.equal(column, "")).as_py():
-        return pd.Series(np.full(len(column), np.nan))
-    values = column.to_pandas().astype(object)
-    return values.where(values.notna() & (values.str.strip() != ""), None)
-
-
-def _encoding(path: Path, remarks: list[str]) -> str:
-    try:
-        return _told_encoding(path, remarks)
-    except (OSError, EOFError) as error:  # a compressed file that was cut short
-        raise DataError(f"cannot be read as CSV: {error}", source=path, remedy="Fetch or export it again.") from error
-
-
-def _told_encoding(path: Path, remarks: list[str]) -> str:
-    decoder, undefined = codecs.getincrementaldecoder("utf-8")(), False
-    utf8 = True
-    with _bytes(path) as stream:
-        first = True
-        while chunk := stream.read(1 << 24):
-            if first and chunk[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                return "utf-16"
-            if first and chunk[:3] == codecs.BOM_UTF8:
-                return "utf-8-sig"
-            first = False
-            undefined |= any(byte in chunk for byte in (bytes([code]) for code in _UNDEFINED_IN_CP1252))
-            if utf8:
-                try:
-                    decoder.decode(chunk)
-                except UnicodeDecodeError:
-                    utf8 = False
-    if utf8:
-        return "utf-8"
-    remarks.append(f"is not UTF-8: read as {'Latin-1' if undefined else 'Windows-1252 (Latin-1)'}; look at accents, or save it as UTF-8")
-    return "latin-1" if undefined else "cp1252"
-
-
-def _decimal_commas(lines: Iterable[str], separator: str) -> bool:
-    fields = [value.strip() for row in csv.reader(lines, delimiter=separator) for value in row]
-    commas = sum(re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", value) is not None for value in fields)
-    points = sum(re.fullmatch(r"[+-]?\d*\.\d+([eE][+-]?\d+)?", value) is not None for value in fields)
-    return commas > points
-
-
-def _bytes(path: Path) -> Any:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
-
-
-def _lines(path: Path, encoding: str) -> Any:
-    return io.TextIOWrapper(_bytes(path), encoding=encoding, newline="")
 
 
 def _with_wkt(read: TableFile) -> TableFile:
@@ -340,13 +166,17 @@ def _with_wkt(read: TableFile) -> TableFile:
 # Parquet, vector files, workbooks ------------------------------------------------------------------------------------------------------
 
 
-def _read_parquet(path: Path) -> TableFile:
+def _read_parquet(path: Path, only: Choice | None) -> TableFile:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        schema = pyarrow.parquet.read_schema(path)
+        names = None if only is None else chosen(only, schema.names)
+        if names is not None and (geo := (schema.metadata or {}).get(b"geo")):
+            names = list(dict.fromkeys([*names, json.loads(geo)["primary_column"]]))
+        table = pyarrow.parquet.read_table(path, columns=names)
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
         raise DataError(f"cannot be read as Parquet: {str(error).splitlines()[0]}", source=path) from error
     metadata = (table.schema.metadata or {}).get(b"geo")
     column = crs = shapes = None
@@ -362,17 +192,19 @@ def _read_parquet(path: Path) -> TableFile:
             shapes = shapely.from_wkb(table[column].to_numpy(zero_copy_only=False))
         except (KeyError, ValueError, TypeError, shapely.errors.ShapelyError) as error:
             raise DataError(f"its GeoParquet metadata cannot be read: {error}", source=path) from error
-    parts: list[pd.DataFrame] = []
-    for one in table.schema:
-        # An index that pandas wrote is a column; one without a name only counts the rows.
-        if one.name != column and not re.fullmatch(r"__index_level_\d+__", one.name):
-            parts.append(_column(table[one.name], one, path))
-    frame = pd.concat(parts, axis=1) if parts else pd.DataFrame(index=range(table.num_rows))
+    frame = _frame(table, column, path)
     return TableFile(path, frame, shapes, crs) if shapes is not None else _with_wkt(TableFile(path, frame))
 
 
+def _frame(table: pa.Table, geometry: str | None, path: Path) -> pd.DataFrame:
+    """The columns but the geometry; an index that pandas wrote is a column, one without a name only counts the rows."""
+    fields = [one for one in table.schema if one.name != geometry and not re.fullmatch(r"__index_level_\d+__", one.name)]
+    parts = [_column(table[one.name], one, path) for one in fields]
+    return pd.concat(parts, axis=1) if parts else pd.DataFrame(index=range(table.num_rows))
+
+
 def _column(values: pa.ChunkedArray, field: pa.Field, path: Path) -> pd.DataFrame:
-    """A Parquet column as one column, or as many as its lists are long."""
+    """A column as one column, or as many as its lists are long."""
     import pyarrow as pa
 
     kind, name = field.type, field.name
@@ -409,58 +241,30 @@ def _numbers(values: pa.ChunkedArray, name: str) -> pd.DataFrame:
         return as_keys(values.to_pandas()).to_frame(name)
 
 
-def expand_lists(values: pd.Series, name: str, *, source: str | Path) -> pd.DataFrame:
-    """A column of lists of numbers as the columns `name_0`, `name_1`, ..; NaN where a row has no list.
-
-    Raises:
-        DataError: Lists of several lengths.
-    """
-    lengths = np.array([-1 if value is None or np.ndim(value) == 0 else len(value) for value in values])
-    known = np.unique(lengths[lengths >= 0])
-    if len(known) > 1:
-        row = int(np.flatnonzero((lengths >= 0) & (lengths != np.bincount(lengths[lengths >= 0]).argmax()))[0])
-        raise DataError(
-            f"column {name!r} holds lists of several lengths ({', '.join(map(str, known[:4]))}), first other at row {row + 1}",
-            source=source,
-            remedy="Lists become one column an item, so all need one length: two products in one column are two columns.",
-        )
-    width = int(known[0]) if len(known) else 0
-    matrix = np.full((len(values), width), np.nan, dtype=np.float64)
-    if width and (lengths >= 0).any():
-        matrix[lengths >= 0] = np.stack([np.asarray(value, dtype=np.float64) for value in values[lengths >= 0]])
-    return pd.DataFrame(matrix, columns=[f"{name}_{number}" for number in range(width)])
-
-
-def _read_vector(path: Path, layer: str | None) -> TableFile:
-    import fiona
-    import fiona.errors
+def _read_vector(path: Path, layer: str | None, only: Choice | None) -> TableFile:
+    import pyarrow
+    import pyogrio
     import shapely
-    from shapely.geometry import shape
 
     try:
-        layers = [name for name in fiona.listlayers(path) if name not in _NO_LAYERS]
+        layers = [str(name) for name, _ in pyogrio.list_layers(path) if name not in _NO_LAYERS]
         if layer is not None and layer not in layers:
             raise DataError(f"has no layer {layer!r}; there are: {', '.join(layers)}", source=path)
         if layer is None and len(layers) > 1:
             raise DataError(
                 f"holds {len(layers)} layers ({', '.join(layers)})", source=path, remedy=f"Say which: {path.name}#{layers[-1]}, or layer=."
             )
-        with fiona.open(path, layer=layer or layers[0]) as features:
-            crs = features.crs_wkt or None
-            rows = [(dict(feature.properties), feature.geometry) for feature in features]
-            columns = list(features.schema["properties"])
-        shapes = np.array([None if geometry is None else shape(geometry) for _, geometry in rows] or [], dtype=object)
-    except (fiona.errors.FionaError, OSError, ValueError, KeyError, IndexError, AttributeError, shapely.errors.ShapelyError) as error:
+        layer = layer or layers[0]
+        names = None if only is None else chosen(only, list(pyogrio.read_info(path, layer=layer)["fields"]))
+        meta, table = pyogrio.read_arrow(path, layer=layer, columns=names)
+        column = meta["geometry_name"] or "wkb_geometry"
+        shapes = shapely.from_wkb(table[column].to_numpy(zero_copy_only=False)) if column in table.column_names else np.array([])
+    except (RuntimeError, OSError, ValueError, IndexError, pyarrow.ArrowException, shapely.errors.ShapelyError) as error:
         raise DataError(
             f"cannot be read as a vector layer: {str(error).strip()}", source=path, remedy="Open it in QGIS to see whether it is whole."
         ) from error
-    frame = pd.DataFrame([properties for properties, _ in rows], columns=columns)
-    for column in frame.columns:
-        first = next((value for value in frame[column] if value is not None), None)
-        if isinstance(first, (list, tuple)) and first and all(isinstance(item, (int, float)) for item in first):
-            spread = expand_lists(frame[column], column, source=path)
-            frame = pd.concat([frame.drop(columns=column), spread], axis=1)
-    return TableFile(path, frame, shapes if any(item is not None for item in shapes) else None, crs)
+    frame = _frame(table, column, path)
+    return TableFile(path, frame, shapes if any(item is not None for item in shapes) else None, meta["crs"])
 
 
 def _read_excel(path: Path, sheet: str | None) -> TableFile:

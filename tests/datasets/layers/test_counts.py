@@ -99,5 +99,5 @@ def test_refusals(layer, tmp_path):
     with pytest.raises(DataError, match="no coordinate reference system"):
         layer.on_polygons(gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)]))
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "plain.parquet")
-    with pytest.raises(DataError, match=r"holds no geometry|cannot be read"):
+    with pytest.raises(DataError, match="without geometry"):
         CountSampler(find_source("poi"), Features([tmp_path / "plain.parquet"])).at_points([0], [0])

@@ -161,7 +161,7 @@ def test_refusals(tmp_path):
     with pytest.raises(DataError, match="cannot be read as a vector layer") as caught:
         distance(Features([tmp_path / "c.gpkg"]), "road").at_points([8], [47])
     assert "c.gpkg" in str(caught.value)
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="no such file"):
         distance(Features([tmp_path / "d.gpkg"]), "road").at_points([8], [47])
     write_vector(tmp_path / "two.gpkg", line, layer="one")
     gpd.GeoDataFrame(geometry=line, crs=4326).to_file(tmp_path / "two.gpkg", layer="two")

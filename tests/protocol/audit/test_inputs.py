@@ -24,12 +24,14 @@ def written(folder, name, frame=FRAME):
     elif path.suffix in (".geojson", ".gpkg"):
         plain = frame.drop(columns=["lon", "lat"])
         geopandas.GeoDataFrame(plain, geometry=geopandas.points_from_xy(frame["lon"], frame["lat"]), crs="EPSG:4326").to_file(path)
+    elif path.suffix == ".xlsx":
+        frame.to_excel(path, index=False)
     else:
         frame.to_csv(path, index=False, sep=";" if "semicolon" in name else "\t" if path.suffix == ".tsv" else ",")
     return path
 
 
-@pytest.mark.parametrize("name", ["a.csv", "semicolon.csv", "a.tsv", "a.parquet", "a.json", "a.geojson", "a.gpkg"])
+@pytest.mark.parametrize("name", ["a.csv", "semicolon.csv", "a.tsv", "a.csv.gz", "a.xlsx", "a.parquet", "a.json", "a.geojson", "a.gpkg"])
 def test_every_format_gives_the_same_audit(tmp_path, name):
     other = FRAME.assign(unit_id=["007", "10"], lon=[10.0, 13.0])
     for folder in ("one", "two"):
@@ -47,6 +49,25 @@ def test_a_byte_order_mark_and_quoted_cells_are_no_trouble(tmp_path):
     frame, _, columns = read_lists(path, path)
     assert frame["unit_id"].tolist() == ["007"]
     assert (columns.id, columns.lon, columns.lat) == ("unit_id", "lon", "lat")
+
+
+def test_lists_are_read_as_every_other_table_is(tmp_path):
+    """Another encoding, decimal commas and a spreadsheet's own first line; a column of well-known text is a footprint."""
+    path = tmp_path / "a.csv"
+    path.write_bytes("sep=;\nunit_id;lon;lat;tile\n007;10,5;50,25;Plön\n".encode("cp1252"))
+    frame, _, columns = read_lists(path, path, columns=AuditColumns(groups=["tile"]))
+    assert frame[["lon", "lat"]].to_numpy().tolist() == [[10.5, 50.25]]
+    assert (frame["unit_id"].tolist(), frame["tile"].tolist(), columns.id) == (["007"], ["Plön"], "unit_id")
+    (tmp_path / "b.csv").write_text('id,WKT\n1,"POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0))"\n')
+    (tmp_path / "c.csv").write_text('id,WKT\n2,"POLYGON ((1 0, 2 0, 2 1, 1 1, 1 0))"\n')
+    assert audit_lists(tmp_path / "b.csv", tmp_path / "c.csv").touching == 1
+
+
+def test_a_wide_table_is_read_by_the_columns_that_are_asked_for(tmp_path):
+    wide = FRAME.assign(**{f"A{i:02d}": 0.5 for i in range(8)}, note="x")
+    for name in ("a.csv", "a.parquet"):
+        frame, _, _ = read_lists(written(tmp_path, name, wide), tmp_path / name, columns=AuditColumns(features=["A0[0-3]"]))
+        assert list(frame.columns) == ["unit_id", "lon", "lat", "A00", "A01", "A02", "A03"]
 
 
 def test_ids_inside_json_are_looked_up_in_tables_of_units(tmp_path):
