@@ -126,11 +126,13 @@ class LabelledPatches(Patches):
             return with_labels(self.pixels.image(unit, keep=True), self.dataset.read_labels(unit)).labels
 
         files = f"{file_key(*self.pixels.chip(unit).header.paths)}|{file_key(self.dataset.mask_path(unit))}"
-        key = f"mask|{type(self.dataset).__name__}|{self.dataset.classes}|{self.pixels.format}|{files}"
+        key = f"mask|{type(self.dataset).__name__}|{self.dataset.label_rule}|{self.pixels.format}|{files}"
         mask = self._masks.get(key, 2 * height * width, read)
         if self.budget.pixel_fraction >= 1.0:
             return mask
-        hidden = self._masks.get(f"hidden|{unit}", height * width, lambda: ~self.budget.pixel_mask(unit, height, width))
+        # Of this budget alone: what a loader's workers keep lies on the disk, where every other budget finds it too.
+        shown = f"hidden|{self.budget.digest}|{unit}|{height}x{width}"
+        hidden = self._masks.get(shown, height * width, lambda: ~self.budget.pixel_mask(unit, height, width))
         return np.where(hidden, np.int16(IGNORE), mask)
 
 

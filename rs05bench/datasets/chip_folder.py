@@ -70,6 +70,11 @@ class ChipFolder(ChipDataset):
         self._values = {value: index for index, value in enumerate(layout.labels)}
         super().__init__(root, **slicing)
 
+    @property
+    def label_rule(self) -> str:
+        """The card's labels, and the values that mean none."""
+        return f"{self.layout.labels}|{sorted(self.layout.ignore)}"
+
     def units(self) -> gpd.GeoDataFrame:
         """All chips with what a split can move. Reads every mask.
 

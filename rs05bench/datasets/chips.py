@@ -279,6 +279,11 @@ class ChipDataset(GeoDataset, abc.ABC):
         """The mask file of a chip."""
         return self._chip(unit_id).mask.path
 
+    @property
+    def label_rule(self) -> str:
+        """What decides which class a mask value is: part of the name under which masks are kept."""
+        return str(self.classes)
+
     def only(self, unit_ids: Collection[str]) -> Self:
         """This data set with some of its chips alone: nothing of it leads to the others.
 

@@ -8,6 +8,7 @@ import torch
 
 from rs05bench.datamodules import BurnScarDataModule, CropDataModule
 from rs05bench.datamodules.augment import augment
+from rs05bench.datamodules.chip_datamodule import ChipDataModule
 from rs05bench.datamodules.chipsource import ChipSource, chip_card
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.chip_image import ImageFormat
@@ -480,6 +481,28 @@ def test_a_map_that_was_cut_short_is_made_again(source, chip_folder, monkeypatch
     again = ChipSource(chip_folder / "hls_burn_scars", source.card)
     for _ in range(2):
         assert np.array_equal(again.pixels.image(unit, keep=True), whole, equal_nan=True)
+
+
+def test_what_workers_keep_of_one_budget_or_card_is_shown_to_no_other(source, chip_folder, monkeypatch, tmp_path):
+    """Kept on the disk, as the workers of a loader do: the pixels of a budget, and the masks under a card's labels."""
+    monkeypatch.setenv("RS05BENCH_CACHE", str(tmp_path))
+    few, many = (burn(source, budget).view.labelled_pixels()["train"] for budget in ("1pct-pixels", "10pct-pixels"))
+    monkeypatch.setattr("rs05bench.datamodules.array_cache.KEPT_BYTES", 0)
+    assert [burn(source, budget).view.labelled_pixels()["train"] for budget in ("1pct-pixels", "10pct-pixels")] == [few, many]
+    shares = []
+    for labels in ({0: "a", 1: "b"}, {1: "a", 0: "b"}):
+        said = {"images": "**/*_merged.tif", "masks": "**/*.mask.tif", "image_suffix": "_merged", "mask_suffix": ".mask"}
+        said |= {"bands": list(source.dataset.bands), "scale": 1, "labels": labels, "ignore": [-1], "nodata": [-9999]}
+        card = source.card.with_preprocessing(chips=said).model_copy(
+            update={"reader": "chips", "classes": ["a", "b"], "groups": [], "splits": ["random"], "budgets": ["full"], "year": None}
+        )
+        card = card.model_copy(update={"split_options": type(card.split_options)()})
+        dm = ChipDataModule(ChipSource(chip_folder / "hls_burn_scars", card), "random")
+        dm.setup()
+        masks = torch.cat([batch["mask"] for batch in dm.train_dataloader()])
+        shares.append([int((masks == value).sum()) for value in (0, 1)])
+    assert shares[0] == shares[1][::-1]
+    assert shares[0][0] != shares[0][1]
 
 
 @pytest.mark.slow
