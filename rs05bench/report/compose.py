@@ -14,7 +14,7 @@ from rs05bench.protocol.splits import Split
 from rs05bench.report import data, failure_panels, failures, figures
 from rs05bench.report.answer import Answer, answer
 from rs05bench.report.drawing import Figure
-from rs05bench.report.error_figure import error_figure
+from rs05bench.report.error_figure import error_figure, of_errors
 from rs05bench.report.evidence import ELSEWHERE, HOME, Key
 from rs05bench.report.facts import facts
 from rs05bench.report.loading import Section
@@ -274,9 +274,8 @@ def map_figures(study: data.Study, errors: pd.DataFrame, model: str) -> list[Fig
     groups = [name for name in study.section.card.groups if name in placed]
     digests = _digests(study, [study.lead_key(model)])
     what = f"Held-out error of {model} on each test block, over seeds"
-    return [
-        error_figure(f"{study.section.key}-map", "Errors on the map", what, placed, groups, regression=study.regression, digests=digests)
-    ]
+    measure = of_errors(regression=study.regression)
+    return [error_figure(f"{study.section.key}-map", "Errors on the map", what, placed, groups, measure=measure, digests=digests)]
 
 
 def worst_table(study: data.Study, model: str, dropped: pd.DataFrame) -> Table | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,42 @@ SPREAD_OUT = 12.0
 """Groups are mapped apart where the whole is this many times wider than they are: as dots on one map they would be invisible."""
 
 
+@dataclass(frozen=True)
+class MapMeasure:
+    """What the colours of a map stand for.
+
+    Attributes:
+        mean: The measure of one panel, in words.
+        colours: What light and dark mean.
+        least: The lightest, in words.
+        most: The darkest, in words; empty where the measure has no end.
+    """
+
+    mean: str
+    colours: str
+    least: str
+    most: str
+
+
+def of_errors(*, regression: bool) -> MapMeasure:
+    """Errors of classes, or of numbers."""
+    if regression:
+        return MapMeasure("mean error", "light is right, dark is wrong", "0", "")
+    return MapMeasure("share wrong", "light is right, dark is wrong", "right", "all wrong")
+
+
+def of_disagreement(*, regression: bool) -> MapMeasure:
+    """How far the fits of one model differ at a place, whether or not they are right."""
+    if regression:
+        return MapMeasure("mean deviation between fits", "light where the fits predict the same, dark where they differ", "0", "")
+    return MapMeasure(
+        "share of fits with another answer",
+        "light where all fits answer alike, dark where many answer otherwise",
+        "all alike",
+        "none alike",
+    )
+
+
 def error_figure(
     key: str,
     title: str,
@@ -26,7 +63,7 @@ def error_figure(
     placed: pd.DataFrame,
     groups: Sequence[str],
     *,
-    regression: bool,
+    measure: MapMeasure,
     digests: Sequence[str] = (),
 ) -> Figure:
     """Maps of errors: one of all, or one a group where groups are far apart, the worst first.
@@ -37,12 +74,11 @@ def error_figure(
         what: What is drawn, to begin the caption with.
         placed: `place`, `lon`, `lat`, `error`, `usual_mistake` and the group columns.
         groups: Group columns, the one that a split moves first.
-        regression: Whether the error is in the unit of what is predicted, and not a share.
+        measure: What `error` holds.
         digests: Cells it is drawn from.
     """
     # A few extreme places must not bleach all others.
-    top = float(np.quantile(placed["error"], 0.95)) or float(placed["error"].max()) or 1.0 if regression else 1.0
-    unit = "mean error" if regression else "share wrong"
+    top = float(np.quantile(placed["error"], 0.95)) or float(placed["error"].max()) or 1.0 if not measure.most else 1.0
     column = _compact_group(placed, groups)
     more = ""
     if column is not None:
@@ -52,16 +88,18 @@ def error_figure(
         panels = []
         for name, rows in parts.items():
             view = View.around(rows["lon"], rows["lat"], 1.1 * max(reach, half_width(rows["lon"], rows["lat"])))
-            panels.append(error_map(rows, name, f"{unit} {number(float(rows['error'].mean()))}", top, view))
+            panels.append(error_map(rows, name, f"{measure.mean} {number(float(rows['error'].mean()))}", top, view))
         more = f" One map per {column.replace('_', ' ')}, the worst first"
         more += f": {len(parts)} of {len(means)} are drawn." if len(means) > len(parts) else "."
     else:
         outlines = group_outlines(placed, groups[0]) if groups else None
         view = View.around(placed["lon"], placed["lat"])
-        panels = [error_map(placed, f"{unit} {number(float(placed['error'].mean()))}", f"{len(placed):,} places", top, view, outlines)]
+        panels = [
+            error_map(placed, f"{measure.mean} {number(float(placed['error'].mean()))}", f"{len(placed):,} places", top, view, outlines)
+        ]
     more += f" At most {MOST_POINTS:,} places are drawn on a map." if len(placed) > MOST_POINTS else ""
-    caption = f"{what}: light is right, dark is wrong.{more} Solid lines are borders (Natural Earth), dashed ones outline groups."
-    return Figure(key, title, caption, panels, placed, digests, SIDE, legend=ramp_words(top, regression=regression), fixed=True)
+    caption = f"{what}: {measure.colours}.{more} Solid lines are borders (Natural Earth), dashed ones outline groups."
+    return Figure(key, title, caption, panels, placed, digests, SIDE, legend=ramp_words(top, measure), fixed=True)
 
 
 def _compact_group(placed: pd.DataFrame, columns: Sequence[str]) -> str | None:
@@ -101,9 +139,9 @@ def error_map(rows: pd.DataFrame, title: str, subtitle: str, top: float, view: V
     )
 
 
-def ramp_words(top: float, *, regression: bool) -> list[tuple[str, str]]:
+def ramp_words(top: float, measure: MapMeasure) -> list[tuple[str, str]]:
     """The colours of an error map, a few steps of them, each with its words."""
     steps = [top * share / (len(ERROR_RAMP) - 1) for share in range(len(ERROR_RAMP))]
     words = [f"{value:.2g}" for value in steps]
-    words[0], words[-1] = ("right" if not regression else "0"), (f"{words[-1]} and more" if regression else "all wrong")
+    words[0], words[-1] = measure.least, measure.most or f"{words[-1]} and more"
     return list(zip(words, ERROR_RAMP, strict=True))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from rs05bench.report import setting
 from rs05bench.report.drawing import Figure
-from rs05bench.report.error_figure import error_figure
+from rs05bench.report.error_figure import MapMeasure, error_figure, of_disagreement, of_errors
 from rs05bench.report.style import number
 from rs05bench.report.text_tables import Table
 from rs05bench.report.thumbnails import CONFUSED, GOOD, HIT, MISSED, TOO_MUCH, UNKNOWN, Picture, class_colours
@@ -71,17 +71,18 @@ def _figures(entry: ErrorMap) -> list[Figure]:
     if placed.empty:
         return []
     drawn = placed.assign(place=placed["unit_id"], usual_mistake=placed["failure"])
-    figures = [_figure(entry, drawn, "Error of each unit")]
+    figures = [_figure(entry, drawn, "Error of each unit", of_errors(regression=entry.regression))]
     if float(placed["seeds_disagree"].max()) > 0:
         # Where a model answers differently with every draw of labels, its answer there is luck.
-        figures.append(_figure(entry, drawn.assign(error=drawn["seeds_disagree"], usual_mistake=""), "Disagreement between fits"))
+        differing = drawn.assign(error=drawn["seeds_disagree"], usual_mistake="")
+        figures.append(_figure(entry, differing, "Disagreement between fits", of_disagreement(regression=entry.regression)))
     return figures
 
 
-def _figure(entry: ErrorMap, drawn: pd.DataFrame, title: str) -> Figure:
+def _figure(entry: ErrorMap, drawn: pd.DataFrame, title: str, measure: MapMeasure) -> Figure:
     key = f"{entry.key}-{title.split()[0].lower()}"
     columns = ["place", "lon", "lat", "error", "usual_mistake", *entry.columns]
-    return error_figure(key, title, f"{title}, {entry.best}", drawn[columns], entry.columns, regression=entry.regression)
+    return error_figure(key, title, f"{title}, {entry.best}", drawn[columns], entry.columns, measure=measure)
 
 
 def _failures(entry: ErrorMap) -> Table | None:

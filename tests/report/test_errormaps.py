@@ -108,6 +108,17 @@ def test_the_page_opens_offline_and_tells_the_worst_group(written):
     assert not re.search("https?:", page)
     assert "Typical failures by group" in page
     assert page.count("<title>") > len(found.units) / 2
+
+
+def test_a_map_of_disagreement_is_not_called_one_of_errors(written):
+    world, _, found, out = written
+    page = (out / "index.html").read_text(encoding="utf-8")
+    begin = page.index("toy-disagreement")
+    section = page[begin : page.index("</figure>", begin)]
+    assert "dark is wrong" not in section
+    assert "share wrong" not in section
+    assert "all wrong" not in section
+    assert ("deviation between fits" if world.card.kind == "regression" else "share of fits with another answer") in section
     worst = found.failures[found.failures["column"] == "biome"].iloc[0]
     assert worst["error"] == found.failures.loc[found.failures["column"] == "biome", "error"].max()
 
