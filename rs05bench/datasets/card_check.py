@@ -246,7 +246,12 @@ def _hints(card: TaskCard, table: EmbeddingTable, splits: list[SplitCheck]) -> l
     if not card.features:
         hints.append("the card names no features: only baselines without imagery can run. `rs05bench extract` adds an embedding to a table")
     elif not any(name.startswith("hybrid") for name in card.features) and table.products:
-        hints.append(f"no hybrid feature set: rule 7 asks for one, e.g. hybrid: [{next(iter(table.products))}, raw]")
+        embedding = next(iter(table.products))
+        others = [name for name in card.features if name != embedding]
+        how = (
+            f"e.g. hybrid: [{embedding}, {others[0]}]" if others else "of the embedding with bands, indices or layers (`rs05bench layers`)"
+        )
+        hints.append(f"no hybrid feature set: rule 7 asks for one, {how}")
     if (
         card.kind == "classification"
         and not card.class_names

@@ -30,7 +30,7 @@ from torchgeo.datasets import GeoDataset
 from rs05bench.datasets.chip_image import IGNORE, Chip, ChipImage, ImageFormat, Reading, with_labels
 from rs05bench.datasets.files import refuse_unknown, verify_receipt
 from rs05bench.datasets.geography import Layer, same_ground
-from rs05bench.datasets.slice_lookup import default_resolution, moved_shapes, rows_in, touched_window
+from rs05bench.datasets.slice_lookup import default_resolution, moved_shapes, rows_in, touched_window, whole_index
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -363,13 +363,7 @@ class ChipDataset(GeoDataset, abc.ABC):
         Raises:
             DataError: A splitter dropped the column.
         """
-        if "unit_id" not in self.index.columns or self.index.crs is None:
-            raise DataError(
-                "the index has lost its column 'unit_id' or its CRS, as after TorchGeo's random_grid_cell_assignment",
-                source=self.root,
-                remedy="Use random_bbox_assignment, random_bbox_splitting, roi_split, or a manifest of rs05bench.",
-            )
-        return self.index
+        return whole_index(self.index, "unit_id", self.root)
 
     def _build_index(self, target: CRS) -> gpd.GeoDataFrame:
         chips = list(self._chips.values())

@@ -17,7 +17,7 @@ from rs05bench.datasets.absent import MissingDatasetError
 from rs05bench.datasets.files import refuse_unknown
 from rs05bench.datasets.given_tiles import index_of_tiles
 from rs05bench.datasets.native_units import native_units, parse_unit
-from rs05bench.datasets.slice_lookup import SliceLookup
+from rs05bench.datasets.slice_lookup import SliceLookup, whole_index
 from rs05bench.embeddings.block_cache import DEFAULT_LIMIT, BlockCache
 from rs05bench.embeddings.points import read_points
 from rs05bench.embeddings.products import EmbeddingProduct, product
@@ -144,7 +144,7 @@ class EmbeddingRasters(RasterDataset):
         target = name_of(new_crs)
         if target == self._crs:
             return
-        before, index = self._crs, self.index
+        before, index = self._crs, self._rows()
         moved = index.geometry.to_crs(crs_of(target)).to_numpy()
         positions = [self._tile_of_path[str(path)] for path in index["filepath"]]
         # Whole tiles get their exact footprint in the new CRS; what a splitter cut out of one stays as it was cut.
@@ -163,7 +163,7 @@ class EmbeddingRasters(RasterDataset):
     @property
     def files(self) -> list[str]:
         """The raster files (or addresses) of the tiles."""
-        return [str(path) for path in self.index["filepath"]]
+        return [str(path) for path in self._rows()["filepath"]]
 
     @property
     def bounds(self) -> tuple[slice, slice, slice]:
@@ -328,8 +328,12 @@ class EmbeddingRasters(RasterDataset):
     def _look(self) -> SliceLookup:
         # TorchGeo's splitters replace `index`; whatever it is now is what counts.
         if self._lookup is None or self._lookup.index is not self.index:
-            self._lookup = SliceLookup(self.index, self._tile_of_path)
+            self._lookup = SliceLookup(self._rows(), self._tile_of_path)
         return self._lookup
+
+    def _rows(self) -> gpd.GeoDataFrame:
+        """The index, with the column that says which file a row is."""
+        return whole_index(self.index, "filepath", self.tile_index.description)
 
     @property
     def _years_of(self) -> NDArray[np.int64]:

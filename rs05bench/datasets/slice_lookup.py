@@ -12,6 +12,7 @@ import rasterio.windows
 import shapely
 from pyproj import CRS
 
+from rs05bench.errors import DataError
 from rs05bench.protocol.geodesy import DEGREE_M
 
 if TYPE_CHECKING:
@@ -51,6 +52,21 @@ class SliceLookup:
         hit &= ((self._start < stop) | ((start == stop) & (self._start == stop))) & (self._stop >= start)
         found = self._tile[hit]
         return found if found.size < 2 else np.unique(found)
+
+
+def whole_index(index: gpd.GeoDataFrame, column: str, source: object) -> gpd.GeoDataFrame:
+    """An index that still says which file or chip a row is.
+
+    Raises:
+        DataError: A splitter dropped the column or the CRS.
+    """
+    if column not in index.columns or index.crs is None:
+        raise DataError(
+            f"the index has lost its column {column!r} or its CRS, as after TorchGeo's random_grid_cell_assignment",
+            source=str(source),
+            remedy="Use random_bbox_assignment, random_bbox_splitting, roi_split, or a manifest of rs05bench.",
+        )
+    return index
 
 
 def _nanoseconds(index: pd.DatetimeIndex) -> NDArray[np.int64]:

@@ -253,6 +253,8 @@ def _difference(estimate: Estimate) -> str:
         p = estimate.p if estimate.p_holm is None else estimate.p_holm
         among = "" if estimate.p_holm is None else " over all comparisons made"
         return f"{sign}{_number(estimate.value)}{_ends(found)}, not significant{f' (p {_number(p)}{among})' if p is not None else ''}"
+    if found.low == found.high == 0:
+        return "the same score everywhere"
     return f"{sign}{_number(estimate.value)}, no effect detected ({_range(estimate)})"
 
 

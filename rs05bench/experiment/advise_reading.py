@@ -215,7 +215,8 @@ def _open_questions(
             continue
         if entry.effect.significant:
             first, second = (one, other) if entry.effect.value > 0 else (other, one)
-            settled.append((f"{first} beats {second}", entry.effect))
+            better = found.difference(base[first], base[second], judged.role) or entry
+            settled.append((f"{first} beats {second}", better.effect))
         else:
             unsettled.append((f"{one} against {other}", entry.effect))
     return settled, unsettled

@@ -21,6 +21,7 @@ from torchgeo.datasets import (
 )
 from torchgeo.samplers import GridGeoSampler
 
+from rs05bench.datasets.alphaearth import AlphaEarthEmbedding
 from rs05bench.datasets.burn_scars import HLSBurnScars
 from rs05bench.datasets.cdl_crop import CDLCrop
 from rs05bench.datasets.mgrs import parse_tile
@@ -28,6 +29,7 @@ from rs05bench.datasets.parcels import Parcels
 from rs05bench.datasets.urban import UrbanIndicators
 from rs05bench.errors import DataError
 from tests.datasets.data import ODD_UTM, write_raster
+from tests.embeddings.tiles import vectors, write_tile
 
 ALBERS = {"crs": "EPSG:5070", "res": 30}
 
@@ -105,10 +107,12 @@ def test_a_whole_footprint_is_exact_again_in_the_chips_own_crs(burn_root):
     assert ds.index.geometry.iloc[-1].equals_exact(own.index.geometry.iloc[-1], 0.0)
 
 
-def test_a_splitter_that_drops_the_column_of_chips_is_named(burn_root):
-    part = random_grid_cell_assignment(HLSBurnScars(burn_root, crs="EPSG:5070"), [0.5, 0.5], grid_size=2)[0]
-    with pytest.raises(DataError, match="random_grid_cell_assignment"):
-        part[0:30, 0:30]
+def test_a_splitter_that_drops_the_column_of_chips_is_named(burn_root, tmp_path):
+    write_tile(tmp_path / "2020/x.tif", vectors(64, 64))
+    for dataset in (HLSBurnScars(burn_root, crs="EPSG:5070"), AlphaEarthEmbedding(tmp_path, crs="native")):
+        part = random_grid_cell_assignment(dataset, [0.5, 0.5], grid_size=2)[0]
+        with pytest.raises(DataError, match=r"lost its column '(unit_id|filepath)' .*random_grid_cell_assignment"):
+            part[0:30:10, 0:30:10]
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------------------------
