@@ -13,6 +13,7 @@ import pandas as pd
 from rs05bench.datasets.tables.design import design_flags
 from rs05bench.models.learner_names import SHALLOW_NAMES
 from rs05bench.protocol.metrics import find_metric
+from rs05bench.report.data import unbeaten_floor
 from rs05bench.report.drawing import Figure, Spec, records
 from rs05bench.report.figures import POINT, SAID
 from rs05bench.report.style import elsewhere, metric_name, number, tier_scale, with_interval
@@ -97,12 +98,19 @@ def _best(study: Study, leaders: Sequence[Lead]) -> Answer:
     warnings = _below_baselines(study, section.lead_split, lead.budget, "test_ood")
     ends = ("low", "high") if np.isfinite(lead.score["low"]) else ("median_low", "median_high")
     low, high = (float(lead.score[name]) for name in ends)
-    if np.isfinite(low) and says_nothing(low, high, section.metric):
+    if says_nothing(low, high, section.metric):
         return Answer(f"{start}, there are not enough groups to say which method is best.", warnings)
     if lead.tier == "floor":
         warnings.insert(0, _NO_IMAGE)
-    sentence = f"{start}, {lead.model} is best: {name} {number(float(lead.score['value']))}."
+    found = _best_is(study, section.lead_split, lead.budget, lead.model, "test_ood")
+    sentence = f"{start}, {found}: {name} {number(float(lead.score['value']))}."
     return Answer(sentence, warnings, [_support(lead)])
+
+
+def _best_is(study: Study, split: str, budget: str, model: str, role: str) -> str:
+    """`raw/rf is best`, or that it only leads by value where nothing is shown to be better than the best baseline without imagery."""
+    floor = unbeaten_floor(study, split, budget, model, role)
+    return f"nothing is shown to be better than {floor}, which sees no image; {model} leads by value" if floor else f"{model} is best"
 
 
 def identical(results: Sequence[Result]) -> list[str]:
@@ -161,7 +169,8 @@ def _best_here(study: Study) -> Answer:
     if section.models[best["model"]].tier == "floor":
         warnings.insert(0, _NO_IMAGE)
     score = f"{metric_name(section.metric)} {number(float(best['value']))}"
-    return Answer(f"With {best['labels']:.0f} {section.labels_word} in this area, {best['model']} is best: {score}.", warnings, [note])
+    found = _best_is(study, split, budget, str(best["model"]), "test_id")
+    return Answer(f"With {best['labels']:.0f} {section.labels_word} in this area, {found}: {score}.", warnings, [note])
 
 
 def _support(lead: Lead) -> str:

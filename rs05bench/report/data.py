@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rs05bench.protocol.compared_sides import Difference, Drop, Side
-from rs05bench.protocol.comparison import differences, drop_of, score_of, score_of_sums
+from rs05bench.protocol.comparison import against_floor, differences, drop_of, score_of, score_of_sums
 from rs05bench.protocol.inference.estimate import Bounds, Estimate
 from rs05bench.protocol.kept import KeptSums
 from rs05bench.protocol.metrics import Confusion, Sums
@@ -253,6 +253,25 @@ def compare_models(study: Study, pairs: Sequence[tuple[str, str, str, str]], rol
     """
     sides = [tuple(Side.score(study.points[Key(split, name, budget)], role) for name in (a, b)) for split, budget, a, b in pairs]
     return differences(study.pool, [(one, other) for one, other in sides], study.section.metric)
+
+
+def unbeaten_floor(study: Study, split: str, budget: str, model: str, role: str) -> str | None:
+    """The best baseline without imagery where the model is not significantly above it; None where it is, or is one, or none was run.
+
+    p-values are corrected over all models of that budget, since the model was picked among them.
+    """
+    section = study.section
+    table = study.estimates.query("split == @split and budget == @budget and role == @role").dropna(subset=["value"])
+    floors = table[table["tier"] == "floor"].sort_values("value", ascending=not section.higher_is_better)["model"]
+    models = [str(name) for name in table["model"][table["tier"] != "floor"]]
+    if floors.empty or model not in models:
+        return None
+    floor = str(floors.iloc[0])
+    points = {name: study.points[Key(split, name, budget)] for name in (floor, *models)}
+    asked = [against_floor(study.pool, [points[name]], points[floor], section.metric, role) for name in models]
+    made = differences(study.pool, [sides for sides, _ in asked], [metric for _, metric in asked])
+    found = made[models.index(model)]
+    return None if found is not None and found.effect.significant and found.effect.value > 0 else floor
 
 
 def drops(study: Study) -> pd.DataFrame:

@@ -91,7 +91,8 @@ def interval_of(row: Mapping[str, Any], prefix: str = "") -> str:
     middle = row.get(f"{prefix}median", math.nan)
     if ends or not math.isfinite(middle):
         return ends
-    return f"median {number(middle)} {bracket(row[f'{prefix}median_low'], row[f'{prefix}median_high'])}".rstrip()
+    low, high = (row.get(f"{prefix}median_{end}", math.nan) for end in ("low", "high"))
+    return f"median {number(middle)} {bracket(low, high)}".rstrip()
 
 
 def with_interval(row: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from rs05bench.experiment.store import ResultStore
 from rs05bench.report import Report, write_report
 from rs05bench.report.drawing import csv_link, svg
 from rs05bench.report.page import MARK
+from tests.protocol.toy import World
 
 pytestmark = pytest.mark.slow
 
@@ -259,11 +260,29 @@ def test_chips_of_an_earlier_version_are_shown_with_their_scores_and_without_int
             )
             store.write(result, None)
     written = write_report(store.root, tmp_path / "page")
-    assert "prithvi/frozen is best" in written.verdicts["scars"][0]
-    assert "is not known" in written.verdicts["scars"][1]
+    assert "there are not enough groups to say which method is best" in written.verdicts["scars"][0]
     text = body(written.page)
     assert 'id="scars-curves-leave-state-out"' in text
     assert "keep no sums per test block" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "states", "skill", "said"),
+    [
+        ("regression", 4, 0.8, "there are not enough groups to say which method is best"),
+        ("classification", 6, 0.1, "nothing is shown to be better than floor/majority, which sees no image; raw/rf leads by value"),
+    ],
+)
+def test_the_answer_says_no_more_than_its_numbers(kind: str, states: int, skill: float, said: str, tmp_path: Path) -> None:
+    world, store = World(kind, n=300, states=states), ResultStore(tmp_path / "runs")
+    store.put_card(world.card)
+    store.put_manifest(world.manifest("leave-state-out"))
+    floor = {"model": "floor/majority", "tier": "floor", "at_home": 0.0, "elsewhere": 0.0}
+    for asked in ({"model": "raw/rf", "tier": "raw", "at_home": skill, "elsewhere": skill}, floor):
+        for result in world.results(**asked)[0]:
+            store.write(result, None)
+    written = write_report(store.root, tmp_path / "page", images=False)
+    assert said in written.verdicts[world.card.name][0]
 
 
 def test_the_source_of_every_number_is_stated(report: Report, runs: Path) -> None:
