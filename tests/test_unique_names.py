@@ -7,12 +7,10 @@ from collections import defaultdict
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "rs05bench"
-FORMER_ADDRESSES = PACKAGE / "datasets" / "alphaearth"
-"""Re-exports of `embeddings.points` and `embeddings.polygons` under the addresses that they had."""
 
 
 def modules() -> list[Path]:
-    return [path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(FORMER_ADDRESSES)]
+    return list(PACKAGE.rglob("*.py"))
 
 
 def twice(found: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rs05bench.embeddings.change import angle_of_units
 from rs05bench.errors import DataError
-from rs05bench.protocol.derived_columns import Aggregate, Difference, Indices, Similarity, Statistic
+from rs05bench.protocol.derived_columns import Aggregate, Indices, Similarity, Statistic, YearDifference
 
 if TYPE_CHECKING:
     from rs05bench.protocol import TaskCard
@@ -184,7 +184,7 @@ def _indices(frame: pd.DataFrame, step: Indices, source: str) -> Mapping[str, ND
     return spectral_indices({letter: frame[column] for letter, column in zip(step.bands, columns, strict=True)}, step.names)
 
 
-def _change(frame: pd.DataFrame, card: TaskCard, step: Difference | Similarity, source: str) -> Mapping[str, NDArray[np.float64]]:
+def _change(frame: pd.DataFrame, card: TaskCard, step: YearDifference | Similarity, source: str) -> Mapping[str, NDArray[np.float64]]:
     columns, before = _changing(frame, card, step, source)
     x = frame[columns].to_numpy(dtype=np.float64)
     if isinstance(step, Similarity):
@@ -221,7 +221,7 @@ def _aggregate(frame: pd.DataFrame, card: TaskCard, step: Aggregate, source: str
     return _with_columns(out.reset_index(drop=True), pd.DataFrame(values, columns=names), source)
 
 
-def _changing(frame: pd.DataFrame, card: TaskCard, step: Difference | Similarity, source: str) -> tuple[list[str], NDArray[np.int64]]:
+def _changing(frame: pd.DataFrame, card: TaskCard, step: YearDifference | Similarity, source: str) -> tuple[list[str], NDArray[np.int64]]:
     if card.year is None or card.year not in frame.columns:
         raise DataError("change between years needs a year column, and the card declares none (field: year)", source=source)
     place = _columns(frame, step.place or card.place or [name for name in card.unit if name != card.year], source)

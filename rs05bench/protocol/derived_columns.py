@@ -46,7 +46,7 @@ class _Change(_Step):
     """How many years earlier."""
 
 
-class Difference(_Change):
+class YearDifference(_Change):
     """Each column minus its value at the same place in an earlier year: `<column>_diff`; missing where there is none."""
 
     builder: Literal["difference"]
@@ -60,6 +60,6 @@ class Similarity(_Change):
     """Name of the column, where it is to be another one."""
 
 
-DerivedColumns = Annotated[Aggregate | Indices | Difference | Similarity, Field(discriminator="builder")]
+DerivedColumns = Annotated[Aggregate | Indices | YearDifference | Similarity, Field(discriminator="builder")]
 """One step of `preprocessing.derive`."""
-STEPS: tuple[type[_Step], ...] = (Aggregate, Indices, Difference, Similarity)
+STEPS: tuple[type[_Step], ...] = (Aggregate, Indices, YearDifference, Similarity)
