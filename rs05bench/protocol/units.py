@@ -14,6 +14,8 @@ from rs05bench.protocol.hashing import content_digest
 from rs05bench.protocol.intake.keys import as_keys
 from rs05bench.protocol.intake.times import EARLIEST, LATEST, parse_times, read_times, readings
 
+_COLUMNS = ("unit_id", "lon", "lat", "place", "year", "time", "official")
+
 
 @dataclass(frozen=True, slots=True)
 class UnitTable:
@@ -32,6 +34,15 @@ class UnitTable:
     groups: tuple[str, ...]
     source: str = "units"
     observations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        lacking = [name for name in (*_COLUMNS, *self.groups, *self.observations) if name not in self.frame.columns]
+        if lacking:
+            raise DataError(
+                f"lacks the columns {', '.join(lacking)} of a validated table",
+                source=self.source,
+                remedy="Build it from your own table: UnitTable.build(frame, groups=[...]).",
+            )
 
     @classmethod
     def build(

@@ -388,3 +388,10 @@ def test_a_random_split_needs_no_blocks_and_others_say_that_they_do():
     assert build_manifest(task, units, "random").counts().loc["random", "test_id"] > 0
     with pytest.raises(DataError, match="no region can be cut into blocks"):
         build_manifest(task, units, "spatial-block")
+
+
+def test_a_table_that_was_not_validated_is_refused_with_the_way_to_build_one():
+    frame = pd.DataFrame({"unit_id": ["a"], "lon": [10.0], "lat": [50.0], "state": ["x"]})
+    with pytest.raises(DataError, match="lacks the columns place, year, time, official") as refused:
+        UnitTable(frame, ("state",))
+    assert "UnitTable.build" in str(refused.value)
