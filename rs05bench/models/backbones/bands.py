@@ -169,10 +169,11 @@ def match_bands(slots: Sequence[Slot], data_bands: Sequence[str], *, require_all
         encoder: Its name, for messages.
 
     Raises:
-        DataError: A required band is missing, or none fits.
+        DataError: A required band is missing, none fits, or a band has a number that Sentinel-2 does not have.
     """
     present = named_bands(data_bands)
-    canonical_bands([band for band in present if band in CANONICAL])  # refuses two names of one band
+    # Refuses two names of one band, and the band number of another sensor, which may be one of the slots.
+    canonical_bands([band for band in present if band in CANONICAL or re.fullmatch(r"(?i)B\d+A?", band)])
     indices: list[int] = []
     used: list[Slot] = []
     names: list[str] = []
