@@ -146,6 +146,11 @@ _CLAY_LAYOUT = Layout(r"clay_encoder\.transformer\.layers\.\d+", qkv="0.to_qkv",
 _SWIN_LAYOUT = Layout(r"swin_model\.features\.[1357]\.\d+", mlp=("mlp.0", "mlp.3"), functional_attention=True)
 
 _PRITHVI_PAPER = "Szwarcman et al. 2024, Prithvi-EO-2.0, arXiv:2412.02732"
+# As the makers of OlmoEarth pin them in rslearn; nobody's public code pins the others of Prithvi, Clay, TerraMind, DINOv3 or OlmoEarth.
+_PRITHVI_REVISIONS = {
+    "Prithvi-EO-2.0-300M": "b2f2520ab889f42a25c5361ba18761fcb4ea44ad",
+    "Prithvi-EO-2.0-600M": "87f15784813828dc37aa3197a143cd4689e4d080",
+}
 _SATLAS_REVISION = "081d6607431bf36bdb59c223777cbb267131b8f2"
 _DOFA_REVISION = "b8db318b64a90b9e085ec04ba8851233c5893666"
 
@@ -164,7 +169,7 @@ def _prithvi(
         depth=depth,
         layout=_VIT,
         layers=(step - 1, 2 * step - 1, 3 * step - 1, depth - 1),
-        weights=WeightsSource(f"ibm-nasa-geospatial/{repository}", filename),
+        weights=WeightsSource(f"ibm-nasa-geospatial/{repository}", filename, _PRITHVI_REVISIONS.get(repository)),
         licence="Apache-2.0",
         pretraining=("HLS V2 (4.2 million global time series)",),
         source=f"huggingface.co/ibm-nasa-geospatial/{repository}; arXiv:2412.02732",

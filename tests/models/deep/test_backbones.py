@@ -52,6 +52,14 @@ def test_every_encoder_is_declared_in_full():
         assert len(set(spec.layers)) == 4 or spec.family == "clay-1.5"
 
 
+def test_revisions_that_public_code_names_are_pinned():
+    from rslearn.models.prithvi import MODEL_TO_HF_INFO
+
+    found = {info["hf_hub_id"]: (info["weights"], info["revision"]) for info in MODEL_TO_HF_INFO.values()}
+    pinned = {spec.weights.repository: (spec.weights.filename, spec.weights.revision) for spec in BACKBONES.values()}
+    assert {repository: pinned[repository] for repository in found} == found
+
+
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_every_encoder_refuses_bands_it_has_no_place_for(name: str):
     """Before it is built, so that a wrong card costs no minute."""
