@@ -177,7 +177,7 @@ def _support(lead: Lead) -> str:
     if lead.rival is None:
         return "Only one tier was run, so there is nothing to compare it with."
     if lead.difference is None:
-        return f"Whether it is better than {lead.rival} is not known: no sums are kept to test it with."
+        return f"Whether it is better than {lead.rival} is not known: a test needs the sums of two groups or blocks at least."
     if lead.supported:
         return f"Significantly better than {lead.rival}, the best of another tier."
     return f"No significant difference from {lead.rival}, the best of another tier."
@@ -211,7 +211,8 @@ def _below_baselines(study: Study, split: str, budget: str, role: str) -> list[s
         best = max(models, key=scores.__getitem__, default=None)
         low = [model for model in networks if best is not None and scores[model] < scores[best]]
         if low:
-            warnings.append(f"{' and '.join(low)} {'score' if len(low) > 1 else 'scores'} below {best}, {words}")
+            named = " and ".join(filter(None, (", ".join(low[:-1]), low[-1])))
+            warnings.append(f"{named} {'score' if len(low) > 1 else 'scores'} below {best}, {words}")
             networks = [model for model in networks if model not in low]
     return warnings
 

@@ -307,8 +307,9 @@ def test_the_same_chips_through_two_readers_are_the_same_to_the_bit(chip_folder)
         threads.append(torch.get_num_threads())  # another number adds in another order
         results.append(rb.run(module, "raw/unet", accelerator="cpu"))
     assert threads[0] == threads[1]
-    assert results[0].training.curves == results[1].training.curves
-    assert results[0].scores == results[1].scores
+    # As text: a score that is not a number (a class that neither predicts) is no difference between the two.
+    assert str(results[0].training.curves) == str(results[1].training.curves)
+    assert str(results[0].scores) == str(results[1].scores)
 
 
 @pytest.mark.real
