@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from rs05bench.datasets.files import missing_data
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.keys import as_keys
 from rs05bench.protocol.intake.tablefile import read_tablefile, take_apart
-from rs05bench.protocol.intake.wgs84 import make_polygons
+from rs05bench.protocol.intake.wgs84 import usable_geometries
 
 OUTSIDE = "outside"
 """The group of a unit that lies in no polygon of a layer."""
@@ -78,9 +77,10 @@ def read_polygons(layer: Layer, *, name: str | None = None) -> gpd.GeoDataFrame:
         name: Layer inside a GeoPackage; default the only one.
 
     Raises:
-        DataError: Unreadable, no CRS, not polygons, or one without area.
+        DataError: Unreadable, no CRS, other geometries than polygons, or no polygon with an area.
 
-    Polygons that cross themselves are made valid with all their area, under a warning that names their rows.
+    Polygons that cross themselves are made valid with all their area, and rows without a polygon are left out, under a warning that names
+    them.
     """
     source: str | Path = "layer" if isinstance(layer, gpd.GeoDataFrame) else Path(layer)
     if isinstance(source, Path):
@@ -93,23 +93,10 @@ def read_polygons(layer: Layer, *, name: str | None = None) -> gpd.GeoDataFrame:
         raise DataError("has no coordinate reference system (CRS)", source=source, remedy="Set it, e.g. with `frame.set_crs(...)`.")
     if len(frame) == 0:
         raise DataError("holds no feature", source=source)
-    kinds = set(frame.geometry.geom_type.dropna())
-    if frame.geometry.isna().any() or frame.geometry.is_empty.any() or not kinds <= {"Polygon", "MultiPolygon"}:
-        empty = int((frame.geometry.isna() | frame.geometry.is_empty).sum())
-        raise DataError(
-            f"expected polygons everywhere, found {', '.join(sorted(kinds)) or 'none'} and {empty} empty geometries", source=source
-        )
-    shapes, broken = make_polygons(frame.geometry.to_numpy())
-    if not len(broken):
-        return frame
-    lost = [row for row in broken if shapes[row] is None]
-    if lost:
-        raise DataError(
-            f"{len(lost)} polygons have no area, first in row {lost[0] + 1}", source=source, remedy="Correct or remove them in QGIS."
-        )
-    shown = ", ".join(str(row + 1) for row in broken[:5])
-    warnings.warn(f"{source}: {len(broken)} polygons cross themselves and were made valid (rows {shown})", stacklevel=2)
-    return frame.set_geometry(gpd.GeoSeries(shapes, index=frame.index, crs=frame.crs))
+    kinds = set(frame.geometry[~frame.geometry.is_empty].geom_type.dropna()) - {"Polygon", "MultiPolygon", "GeometryCollection"}
+    if kinds:
+        raise DataError(f"expected polygons everywhere, found {', '.join(sorted(kinds))}", source=source, remedy="Leave the others out.")
+    return usable_geometries(frame, None, source=source)
 
 
 def locate(units: gpd.GeoDataFrame, layer: gpd.GeoDataFrame, column: str, *, source: str = "layer") -> pd.Series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict, Unpack
@@ -50,7 +51,7 @@ class Parcels(PolygonDataset):
     Args:
         path: The polygon file or table.
         label: Column of the class; None where there are no labels.
-        unit: Columns that together make the unit id; default the row number in the file.
+        unit: Column, or columns that together make the unit id; default the row number in the file.
         year: Column of the year, or the year itself.
         raster: One raster file or several, each in any CRS: the pixels for `chip`.
         crs: CRS of slices; default WGS84.
@@ -74,7 +75,7 @@ class Parcels(PolygonDataset):
         path: Layer,
         *,
         label: str | None = "crop",
-        unit: Sequence[str] = (),
+        unit: str | Sequence[str] = (),
         year: str | int = "year",
         raster: str | Path | Sequence[str | Path] = (),
         crs: CRS | str | int | None = None,
@@ -86,6 +87,7 @@ class Parcels(PolygonDataset):
         refuse_unknown(file, ParcelFile)
         self.layers, classes = dict(file.get("layers") or {}), file.get("classes")
         frame = read_polygons(path, name=file.get("layer")).to_crs(4326)
+        unit = [unit] if isinstance(unit, str) else unit
         wanted = [*unit, *([label] if label else []), *([year] if isinstance(year, str) else [])]
         require_columns(frame, wanted, source)
         names = as_keys(frame[label]).fillna("") if label else pd.Series("", index=frame.index)
@@ -101,7 +103,7 @@ class Parcels(PolygonDataset):
                 f"column {year!r} must hold years; it does not in {int((~years.between(1984, 2100)).sum())} rows", source=source
             )
         kept = gpd.GeoDataFrame(geometry=frame.geometry.to_numpy(), crs=WGS84)
-        kept["unit_id"] = _unit_names(frame, unit, source) if unit else _row_names(len(frame))
+        kept["unit_id"] = _unit_names(frame, unit, source) if unit else _row_names(frame.index)
         unique_ids(kept["unit_id"], source)
         kept["class"] = names.to_numpy(dtype=object)
         kept["start"] = pd.to_datetime(years.astype(int).astype(str).to_numpy() + "-01-01")
@@ -265,10 +267,14 @@ def _unit_names(frame: gpd.GeoDataFrame, unit: Sequence[str], source: str) -> ND
                 f"column {name!r} is blank in {int(keys[name].isna().sum())} rows, first row {row}", source=source, remedy="Fill it."
             )
         refuse_lost_digits(keys[name], f"column {name!r}", source=source)
+        if again := two_spellings(keys[name].unique()):
+            more = f", and {len(again) - 1} more" if len(again) > 1 else ""
+            warnings.warn(f"{source}: column {name!r}: one unit in two spellings? {again[0]}{more}", UserWarning, stacklevel=4)
     joined: NDArray[np.object_] = keys.agg("-".join, axis=1).to_numpy(dtype=object)
     return joined
 
 
-def _row_names(count: int) -> list[str]:
-    width = len(str(max(count - 1, 1)))
-    return [f"row-{number:0{width}d}" for number in range(count)]
+def _row_names(rows: pd.Index) -> list[str]:
+    """Names by the row in the file; a row that was left out keeps its number."""
+    width = len(str(max(int(rows.max()), 1)))
+    return [f"row-{number:0{width}d}" for number in rows]

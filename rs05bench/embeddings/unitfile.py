@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import pandas as pd
 from rs05bench.errors import DataError
 from rs05bench.protocol.intake.keys import as_keys, refuse_lost_digits
 from rs05bench.protocol.intake.tablefile import parse_geojson, read_tablefile
-from rs05bench.protocol.intake.wgs84 import make_polygons, refuse_impossible, split_at_180
+from rs05bench.protocol.intake.wgs84 import usable_geometries
 from rs05bench.protocol.pixel_grid import wrapped
 
 if TYPE_CHECKING:
@@ -41,19 +40,19 @@ def read_units(path: str | Path, *, unit: str | None = None) -> gpd.GeoDataFrame
         if pd.api.types.is_float_dtype(values.dtype) and values.isna().any() and bool((values.dropna() % 1 == 0).all()):
             read.frame[column] = values.astype("Int64")
     frame = read.as_geodataframe() if read.shapes is not None else _located(read.frame, source)
-    frame = _with_shapes(frame, unit or ("unit_id" if "unit_id" in frame else None), source)
+    name = unit or ("unit_id" if "unit_id" in frame else None)
+    if name is not None and name not in frame:
+        raise DataError(f"no column {name!r}; there are {', '.join(map(str, frame.columns))}", source=source)
+    frame = usable_geometries(frame, name, source=source)
     kinds = {"points" if kind in ("Point",) else "polygons" if kind in ("Polygon", "MultiPolygon") else kind for kind in frame.geom_type}
     if len(kinds) != 1 or not kinds <= {"points", "polygons"}:
         raise DataError(
             f"expected points or polygons, found {', '.join(sorted(kinds))}", source=source, remedy="Split the file by geometry."
         )
-    name = unit or ("unit_id" if "unit_id" in frame else None)
-    if name is not None and name not in frame:
-        raise DataError(f"no column {name!r}; there are {', '.join(map(str, frame.columns))}", source=source)
-    names = as_keys(frame[name]) if name is not None else pd.Series([f"{source.stem}-{row:06d}" for row in range(len(frame))])
+    names = as_keys(frame[name]) if name is not None else pd.Series([f"{source.stem}-{row:06d}" for row in frame.index])
     if names.isna().any():
         raise DataError(
-            f"column {name!r} is blank in {int(names.isna().sum())} rows (first: row {int(np.argmax(names.isna().to_numpy())) + 1})",
+            f"column {name!r} is blank in {int(names.isna().sum())} rows (first: row {int(frame.index[names.isna()][0]) + 1})",
             source=source,
             remedy="Fill it, drop those rows, or name another column with --unit.",
         )
@@ -69,32 +68,6 @@ def read_units(path: str | Path, *, unit: str | None = None) -> gpd.GeoDataFrame
             remedy="Name the column that tells units apart.",
         )
     return frame.reset_index(drop=True)
-
-
-def _with_shapes(frame: gpd.GeoDataFrame, unit: str | None, source: Path) -> gpd.GeoDataFrame:
-    """The rows that have a geometry, polygons made valid, and cut at the antimeridian; the others are named in a warning.
-
-    Raises:
-        DataError: No row has one.
-    """
-    import shapely
-
-    assert frame.crs is not None
-    refuse_impossible(frame.geometry.to_numpy(), frame.crs, source=source)
-    shapes, _ = make_polygons(split_at_180(frame.geometry.to_numpy()) if frame.crs.is_geographic else frame.geometry.to_numpy())
-    absent = shapely.is_missing(shapes) | shapely.is_empty(shapes)
-    if absent.all():
-        raise DataError(f"none of its {len(frame)} rows has a geometry with a place", source=source, remedy="Export it with geometries.")
-    if absent.any():
-        rows = np.flatnonzero(absent)
-        names = [str(row + 1) if unit is None else repr(frame[unit].iloc[row]) for row in rows[:5]]
-        warnings.warn(
-            f"{source}: {len(rows)} of {len(frame)} rows have no geometry, or a polygon without area, and are left out: "
-            f"{'row' if unit is None else unit} {', '.join(names)}{', …' if len(rows) > len(names) else ''}",
-            UserWarning,
-            stacklevel=3,
-        )
-    return frame.set_geometry(list(shapes), crs=frame.crs)[~absent]
 
 
 def parse_years(text: str) -> list[int]:

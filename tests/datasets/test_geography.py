@@ -65,8 +65,8 @@ def test_shapefile_without_crs_is_refused(tmp_path):
     ("shapes", "says"),
     [
         ([shapely.Point(0, 0)], "expected polygons"),
-        ([shapely.Polygon()], "empty"),
-        ([shapely.Polygon([(0, 0), (1, 1), (0, 0)])], "have no area, first in row 1"),
+        ([shapely.Polygon()], "none of its 1 rows has a geometry"),
+        ([shapely.Polygon([(0, 0), (1, 1), (0, 0)])], "none of its 1 rows has a geometry with a place"),
         ([], "holds no feature"),
     ],
 )
@@ -77,9 +77,16 @@ def test_layers_that_are_no_polygons_are_refused(shapes, says):
 
 def test_a_figure_of_eight_keeps_both_lobes_and_is_named():
     eight = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
-    with pytest.warns(UserWarning, match=r"1 polygons cross themselves and were made valid \(rows 2\)"):
+    with pytest.warns(UserWarning, match=r"1 polygons cross themselves and were made valid: row 2"):
         frame = read_polygons(gpd.GeoDataFrame(geometry=[shapely.box(5, 5, 6, 6), eight], crs=4326))
     assert frame.geometry.area.tolist() == pytest.approx([1.0, 2.0])
+
+
+def test_a_row_without_a_polygon_is_named_and_left_out_and_the_others_keep_their_numbers():
+    shapes = [shapely.box(0, 0, 1, 1), None, shapely.Polygon([(0, 0), (1, 1), (0, 0)]), shapely.box(2, 0, 3, 1)]
+    with pytest.warns(UserWarning, match=r"2 of 4 rows have no geometry, or a polygon without area, and are left out: row 2, 3"):
+        frame = read_polygons(gpd.GeoDataFrame(geometry=shapes, crs=4326))
+    assert frame.index.tolist() == [0, 3]
 
 
 def test_layer_in_a_package_must_be_named_when_there_are_two(tmp_path):

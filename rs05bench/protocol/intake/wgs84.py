@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from rs05bench.errors import DataError
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     from pyproj import CRS
 
 _HALF = 180.0  # degrees
@@ -113,6 +115,37 @@ def make_polygons(shapes: Any) -> tuple[Any, NDArray[np.int64]]:
         whole = shapely.union_all(areas) if len(areas) else None
         shapes[row] = None if whole is None or whole.is_empty else whole
     return shapes, rows
+
+
+def usable_geometries(frame: gpd.GeoDataFrame, unit: str | None, *, source: str | Path) -> gpd.GeoDataFrame:
+    """The rows with a geometry, under their own index: polygons made valid, and cut at the antimeridian; others are named in a warning.
+
+    Args:
+        frame: Geometries in their own CRS.
+        unit: Column that names rows in the warning; None for their numbers.
+        source: For messages.
+
+    Raises:
+        DataError: No row has a geometry, or they cannot be in their CRS.
+    """
+    import shapely
+
+    shapes = frame.geometry.to_numpy()
+    refuse_impossible(shapes, frame.crs, source=source)
+    shapes, broken = make_polygons(split_at_180(shapes) if frame.crs.is_geographic else shapes)
+    absent = shapely.is_missing(shapes) | shapely.is_empty(shapes)
+    if absent.all():
+        raise DataError(f"none of its {len(frame)} rows has a geometry with a place", source=source, remedy="Export it with geometries.")
+    names = [str(row + 1) for row in range(len(frame))] if unit is None else [repr(value) for value in frame[unit]]
+    mended = [row for row in broken if not absent[row]]
+    for rows, what in (
+        (mended, "polygons cross themselves and were made valid"),
+        (np.flatnonzero(absent).tolist(), f"of {len(frame)} rows have no geometry, or a polygon without area, and are left out"),
+    ):
+        if rows:
+            shown = f"{unit or 'row'} {', '.join(names[row] for row in rows[:5])}{', …' if len(rows) > 5 else ''}"
+            warnings.warn(f"{source}: {len(rows)} {what}: {shown}", UserWarning, stacklevel=3)
+    return frame.set_geometry(list(shapes), crs=frame.crs)[~absent]
 
 
 def _together(shape: Any) -> Any:
