@@ -55,12 +55,13 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Verify a submission as hostile and score it again with the frozen labels. Exits 1 where it is refused."""
-    from rs05bench.experiment.entries import opened_submission
+    from rs05bench.experiment.entries import check_code, opened_submission
     from rs05bench.protocol.atomic import write_text
     from rs05bench.protocol.submission import Round, check_sealed, verify_submission
     from rs05bench.protocol.submission.board import published_board
 
     place = published_board(board)
+    check_code(place, folder / "submission.yaml")
     with opened_submission(folder) as (files, record):
         verdict = verify_submission(files, place, truth=truth, others=place / "submissions", record=None if files == folder else record)
     if sealed is not None:
@@ -80,9 +81,10 @@ def add(
     board: Board = Path("leaderboard"),
 ) -> None:
     """Verify a submission and put record, verdict and standing into submissions/<slug>/."""
-    from rs05bench.experiment.entries import opened_submission
+    from rs05bench.experiment.entries import check_code, opened_submission
     from rs05bench.protocol.submission.shelf import add_submission
 
+    check_code(board, submission / "submission.yaml")
     with opened_submission(submission) as (files, record):
         folder, verdict, level = add_submission(files, board, truth, record=None if files == submission else record)
     show(verdict, as_json=False)
@@ -310,13 +312,16 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """List every fault of a submission at once; needs no labels. Exits 1 where there is one."""
+    from rs05bench.experiment.entries import check_code
     from rs05bench.protocol.submission import check_submission
     from rs05bench.protocol.submission.board import published_board
 
-    verdict = check_submission(folder, published_board(board))
+    place = published_board(board)
+    verdict = check_submission(folder, place)
     show(verdict, as_json=as_json)
     if not verdict.ok:
         raise typer.Exit(1)
+    check_code(place, folder / "submission.yaml")
 
 
 def pin(

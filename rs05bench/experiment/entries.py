@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rs05bench.datamodules.open_data import open_source
-from rs05bench.errors import DataError, ProtocolError
+from rs05bench.errors import BenchError, DataError, ProtocolError
 from rs05bench.experiment.cell import make_bench
 from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.provenance import hardware_name, provenance
@@ -173,6 +173,34 @@ def tasks_of(board: str | Path, slug: str) -> set[str]:
     return set(read_yaml_mapping(inside(Path(board) / "submissions", slug) / RECORD).get("cards", {}))
 
 
+def check_code(board: str | Path, record: str | Path) -> None:
+    """Refuses `code: rs05bench` for a model that the package does not have; a file of the name's author is never run.
+
+    Raises:
+        DataError: The record states that only this package was used, and there is no such model for its tasks.
+    """
+    fields = read_yaml_mapping(record) if Path(record).is_file() else {}
+    model, cards = fields.get("model"), fields.get("cards")
+    if fields.get("code") != PACKAGE or not isinstance(model, dict) or not isinstance(cards, dict):
+        return
+    for task in cards:
+        if Board.load(board).task(task) is not None and not _in_package(str(model.get("name")), frozen_task(board, task).card):
+            raise DataError(
+                f"code is {PACKAGE}, and the package has no model {str(model.get('name'))!r} for {task}",
+                source=record,
+                remedy="Give the https:// address of your code.",
+            )
+
+
+def _in_package(name: str, card: TaskCard) -> bool:
+    from rs05bench.models.registry import model_card
+
+    try:
+        return ":" not in name and bool(model_card(name, card))
+    except BenchError:
+        return False
+
+
 def fetch_predictions(record: str | Path, out: str | Path) -> Path:
     """Fetches the predictions that a `submission.yaml` pins; their digests are checked when they are verified.
 
@@ -232,6 +260,7 @@ def rerun_baseline(board: str | Path, slug: str, data: Mapping[str, Path], runs:
     fields = read_yaml_mapping(folder / RECORD)
     if fields.get("code") != PACKAGE:
         raise ProtocolError(f"{slug} has code of its own", remedy="Run it, then: leaderboard reproduce SLUG --rerun FOLDER.")
+    check_code(board, folder / RECORD)
     store = _run(Path(board), fields, data, Path(runs), jobs)
     with tempfile.TemporaryDirectory(prefix="rs05bench-rerun-") as work:
         made = make_submission(_cells(store, fields), fields, Board.load(board), Path(work) / "again", costs=store.costs())

@@ -93,7 +93,7 @@ def make_room(root: Path, mark: str, names: Iterable[str]) -> None:
     """
     before, wanted = written_before(root / mark), sorted(names)
     if foreign := next((name for name in wanted if name not in before and os.path.lexists(root / name)), None):
-        raise DataError(f"{foreign} is there already, and was not written by this command", source=root, remedy="Give another --out.")
+        raise DataError(f"{foreign} already exists, and was not written by this command", source=root, remedy="Give another --out.")
     for name in before:
         inside(root, name).unlink(missing_ok=True)
     write_text(root / mark, "".join(f"{name}\n" for name in wanted))

@@ -15,7 +15,15 @@ from typer.testing import CliRunner
 from rs05bench.cli import _register, app
 from rs05bench.datasets import transfer
 from rs05bench.errors import DataError
-from rs05bench.experiment.entries import baselines_of, frozen_task, opened_submission, rerun_baseline, write_budgets, write_truth
+from rs05bench.experiment.entries import (
+    baselines_of,
+    check_code,
+    frozen_task,
+    opened_submission,
+    rerun_baseline,
+    write_budgets,
+    write_truth,
+)
 from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.store import ResultStore
 from rs05bench.experiment.sweep import sweep
@@ -186,6 +194,19 @@ def test_a_baseline_is_run_again_and_compared(task, tmp_path):
     points = table.rows[0].points
     assert all(point.measured for point in points.values())  # the site shows what this machine measured
     assert {budget: point.cost.fit_s for budget, point in points.items()} == {cost.budget: cost.fit_s for cost in standing.rerun.costs}
+
+
+@pytest.mark.parametrize("name", ["mine/svm", "raw/nothing", "evil.py:Model"])
+def test_code_of_the_package_is_for_models_of_the_package(task, tmp_path, name):
+    record = tmp_path / "submission.yaml"
+    fields = {"code": "rs05bench", "model": {"name": "raw/logistic"}, "cards": {"points": "0" * 64}}
+    record.write_text(yaml.safe_dump(fields))
+    check_code(task / "board", record)
+    record.write_text(yaml.safe_dump(fields | {"model": {"name": name}}))
+    with pytest.raises(DataError, match="the package has no model"):
+        check_code(task / "board", record)
+    record.write_text(yaml.safe_dump(fields | {"model": [name], "cards": 5}))
+    check_code(task / "board", record)  # what is no record is refused by who reads it
 
 
 def test_a_folder_on_the_board_has_the_name_of_its_slug(tmp_path):

@@ -136,7 +136,7 @@ def test_a_report_replaces_its_own_files_and_nobody_elses(runs: Path, tmp_path: 
     assert not stale.exists()
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "index.html").write_text("mine")
-    with pytest.raises(DataError, match=r"index\.html is there already"):
+    with pytest.raises(DataError, match=r"index\.html already exists"):
         write_report(runs, tmp_path / "thesis", images=False)
     assert (tmp_path / "thesis" / "index.html").read_text() == "mine"
 

@@ -27,12 +27,16 @@ EXACT_SHARE = 0.2
 SAME_CELLS = 0.8
 FAR_ABOVE = 3.0
 """Standard errors of the mean over folds by which a held-out score exceeds the best on the board."""
+NO_BETTER = 1.1
+"""Times the balanced accuracy of a guess, below which an in-domain score has learnt nothing."""
 NEIGHBOURS = 5
 FOLLOWS = 0.95
 FOLLOWS_MORE = 0.3
 LEAST_PLACES = 100
 # Generous: dense peak of the fastest accelerators on sale, and of a processor's core with wide vectors, FLOP/s.
 PEAK_FLOPS = {"gpu": 5e15, "tpu": 5e15, "other": 5e15, "cpu": 3e11}
+SHORTEST_S, LONGEST_S, LEAST_MB = 1e-6, 3e8, 1e-4
+"""Times (s) and memory (MiB) that nothing that learns can have: under a microsecond, over ten years, under a hundred bytes."""
 MOST_CELLS = 10
 
 
@@ -116,41 +120,54 @@ def identical(cells: Sequence[ReadCell], submission: Submission, others: Mapping
     """Answers that another submission has sent already.
 
     Args:
-        cells: Cells of this submission.
+        cells: Cells of this submission, of tables.
         submission: This submission.
         others: slug -> verdict of the submissions on the board.
     """
     flags = []
+    sketches = [(cell, sketch(_table(cell))) for cell in cells] if others else []
     for slug, other in sorted(others.items()):
         if slug == submission.slug or other.tier == submission.model.tier == "floor":
             continue  # Floors have no freedom: two teams' must be equal.
-        kept = {(family.key, fold, family.seeds[0]): text for family in other.families for fold, text in family.answers.items()}
-        common: list[ReadCell] = []
-        same: list[ReadCell] = []
-        for cell in cells:
-            text = kept.get(((*cell.name.family, cell.name.budget), cell.name.fold, cell.name.seed))
-            if text is not None and isinstance(cell.predictions, TablePredictions):
-                common.append(cell)
-                if same_answers(sketch(cell.predictions), unpack(text), cell.predictions):
-                    same.append(cell)
+        kept: dict[tuple[str, ...], list[NDArray[np.int16]]] = defaultdict(list)
+        for family in other.families:
+            for fold, text in family.answers.items():
+                kept[*family.key[:3], fold].append(unpack(text))
+        # The board keeps one seed of each budget; a copy may stand under another seed or budget.
+        mine: dict[tuple[str, ...], list[tuple[ReadCell, NDArray[np.int16]]]] = defaultdict(list)
+        for cell, short in sketches:
+            mine[*cell.name.family, cell.name.fold, cell.name.budget].append((cell, short))
+        common = [members for key, members in mine.items() if key[:4] in kept]
+        same = []
+        for members in common:
+            theirs = kept[*members[0][0].name.family, members[0][0].name.fold]
+            same += [cell for cell, short in members if any(same_answers(short, text, _table(cell)) for text in theirs)][:1]
         if len(common) >= 3 and len(same) >= SAME_CELLS * len(common):
             flags.append(
                 Flag(
                     key="identical",
-                    sentence=f"The answers of {len(same)} of {len(common)} common cells are those of submission {slug}.",
+                    sentence=f"The answers of {len(same)} of {len(common)} folds and budgets are those of submission {slug}.",
                     cells=[str(cell.name) for cell in same[:MOST_CELLS]],
                 )
             )
     return flags
 
 
-def against_board(verdict: Verdict, higher: Mapping[str, bool], others: Mapping[str, Verdict]) -> list[Flag]:
-    """Held-out scores far above the best on the board, without any drop, or below a floor.
+def _table(cell: ReadCell) -> TablePredictions:
+    assert isinstance(cell.predictions, TablePredictions)
+    return cell.predictions
+
+
+def against_board(
+    verdict: Verdict, higher: Mapping[str, bool], others: Mapping[str, Verdict], classes: Mapping[str, int] | None = None
+) -> list[Flag]:
+    """Held-out scores far above the best on the board, without any drop, or below a floor; in-domain ones no better than a guess.
 
     Args:
         verdict: This submission, rescored.
         higher: task -> whether more of its main metric is better.
         others: slug -> verdict of the submissions on the board.
+        classes: task -> number of its classes, for classifications.
     """
     above, below, flat = [], [], []
     for family, values in _by_family(verdict, "test_ood").items():
@@ -167,9 +184,17 @@ def against_board(verdict: Verdict, higher: Mapping[str, bool], others: Mapping[
         home = _by_family(verdict, "test_id").get(family)
         if home and turn * (_mean_and_error(home)[0] - mean) < -3 * error and (best is None or turn * mean > best):
             flat.append(f"{where}: {mean:.3f} held out, {_mean_and_error(home)[0]:.3f} in-domain")
+    for family in verdict.families if verdict.tier != "floor" else ():
+        right, many = family.scores.get("test_id", {}).get("balanced_accuracy"), (classes or {}).get(family.task)
+        if right is not None and many is not None and right < NO_BETTER / many:
+            below.append(f"{'/'.join(family.key)}: in-domain balanced accuracy {right:.3f}, a guess has {1 / many:.3f}")
     told = (
         ("far-above", "Held-out scores are far above the board", above),
-        ("below-floor", "Scores are below every baseline without imagery (are the classes in the card's order?)", below),
+        (
+            "below-floor",
+            "Scores are below every baseline without imagery, or a guess (are classes in the card's order, rows their units'?)",
+            below,
+        ),
         ("no-drop", "Held-out scores are higher than in-domain and the best on the board", flat),
     )
     return [Flag(key=key, sentence=f"{words} in {len(where)} families; first: {where[0]}.") for key, words, where in told if where]
@@ -206,6 +231,14 @@ def _impossible(submission: Submission, cost: CostRecord) -> list[str]:
     told = []
     if cost.predict_s_per_1000 == 0 or cost.fit_s == 0:
         told.append(f"{where}: a time is exactly 0 s; unknown values are null")
+    spans = {"fit_s": cost.fit_s, "predict_s_per_1000": cost.predict_s_per_1000}
+    told += [f"{where}: {name} is {span:g} s" for name, span in spans.items() if 0 < span < SHORTEST_S or span > LONGEST_S]
+    if cost.predict_s_per_1000 and not 0.1 < cost.predict_s / cost.predict_s_per_1000 * 1000 < 1e8:
+        told.append(f"{where}: predicting took {cost.predict_s:g} s, and {cost.predict_s_per_1000:g} s per 1,000 units")
+    if 0 < cost.peak_memory_mb < LEAST_MB:
+        told.append(f"{where}: the peak of memory is {cost.peak_memory_mb:g} MiB")
+    if cost.hardware not in {"not stated", *(machine.name for machine in submission.hardware)}:
+        told.append(f"{where}: measured on {cost.hardware!r}, which is not under hardware")
     work = max((cost.gflops_per_unit or 0) * 1e9, 2.0 * (cost.parameters_total or 0) if submission.model.pretrained else 0.0)
     if cost.predict_s_per_1000 and work * 1000 / cost.predict_s_per_1000 > peak:
         told.append(f"{where}: predicting took {work * 1000 / cost.predict_s_per_1000:.2g} FLOP/s, the hardware gives at most {peak:.2g}")

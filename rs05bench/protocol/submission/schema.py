@@ -15,6 +15,9 @@ from rs05bench.protocol.strict_record import Record
 
 FORMAT = "rs05bench-submission"
 FORMAT_VERSION = 2
+FIRST_DAY = datetime.date(2025, 1, 1)
+_UNSEEN = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and signs that are drawn as nothing: Hangul fillers, the blank of Braille."""
 SLUG = r"^[a-z0-9](?:[a-z0-9-]{1,58})[a-z0-9]$"
 
 
@@ -25,14 +28,34 @@ def _clean(text: str) -> str:
             raise ValueError(f"holds U+{ord(letter):04X} ({unicodedata.name(letter, 'a control character')}), which cannot be seen")
     if unicodedata.normalize("NFC", text) != text:
         raise ValueError("is not in Unicode normal form C")
+    marks = "".join("m" if unicodedata.category(letter) == "Mn" else "." for letter in text)
+    if "mmm" in marks or any(0xFE00 <= ord(letter) <= 0xFE0F or 0xE0100 <= ord(letter) <= 0xE01EF for letter in text):
+        raise ValueError("holds piled marks or variation selectors")
     if re.fullmatch(r"\s*<.*>\s*", text, re.DOTALL):
         raise ValueError(f"still holds what the template asks for: {text.strip()}")
     return text
 
 
+_SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE")
+
+
+def _one_line(text: str) -> str:
+    """A name or title: one line, seen, and no word of letters that only look alike."""
+    _clean(text)
+    if "\n" in text:
+        raise ValueError("must be one line")
+    if not any(unicodedata.category(letter)[0] in "LNPS" and letter not in _UNSEEN for letter in text):
+        raise ValueError("shows nothing")
+    for word in text.split():
+        found = {script for letter in word for script in _SCRIPTS if unicodedata.name(letter, "").startswith(script)}
+        if len(found) > 1:
+            raise ValueError(f"mixes {' and '.join(sorted(name.capitalize() for name in found))} letters in the word {word!r}")
+    return text
+
+
 def _link(text: str) -> str:
     _clean(text)
-    if not re.fullmatch(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[!-~]*)?", text) or "@" in text.split("/")[2]:
+    if not re.fullmatch(r"https://[A-Za-z0-9.-]+\.[A-Za-z0-9-]{2,}(?::[0-9]{1,5})?(?:/[!-~]*)?", text) or "@" in text.split("/")[2]:
         raise ValueError("is not a plain https:// address")
     return text
 
@@ -43,7 +66,7 @@ def _name(text: str) -> str:
     return text
 
 
-Word = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_clean)]
+Word = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_one_line)]
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_clean)]
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_name)]
 Link = Annotated[str, Field(max_length=300), AfterValidator(_link)]
@@ -297,8 +320,24 @@ class Submission(_SubmittedRecord):
             raise ValueError("model.open_weights is true, so `weights` must say where they are")
         if self.model.pretrained and not self.model.random_twin and not self.model.pretraining:
             raise ValueError("model.pretrained is true, so model.pretraining must name the data")
+        content, tier = set(self.model.content), self.model.tier
+        if not content and tier in ("raw", "embedding", "hybrid"):
+            raise ValueError("model.content must say what the inputs are")
+        if (tier == "raw" and "embedding" in content) or (tier == "floor" and content & {"optical", "radar", "embedding"}):
+            raise ValueError(f"model.content is {', '.join(sorted(content))}, and the tier {tier} has no such inputs")
+        if (self.model.parameters_trainable or 0) > (self.model.parameters_total or self.model.parameters_trainable or 0):
+            raise ValueError("model.parameters_trainable is more than model.parameters_total")
+        embedded = self.model.tier in ("embedding", "hybrid") or "embedding" in self.model.content
+        if embedded and (self.model.random_twin or not self.model.pretrained):
+            raise ValueError("its inputs are an embedding, so model.pretrained must be true and model.random_twin false")
+        if self.model.tier in ("frozen", "decoder", "adapter", "lora") and self.model.pretrained == self.model.random_twin:
+            raise ValueError("it holds an encoder: either model.pretrained or model.random_twin must be true")
+        if self.model.random_twin and self.model.pretraining:
+            raise ValueError("model.random_twin is true, so model.pretraining must be empty")
         if self.model.pretraining and not self.model.pretrained:
             raise ValueError("model.pretraining names data, so model.pretrained must be true")
+        if self.submitted < FIRST_DAY:
+            raise ValueError(f"submitted is {self.submitted}, before there was a board")
         if self.submitted > datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1):
             raise ValueError(f"submitted is {self.submitted}, a day that has not come")
         return self

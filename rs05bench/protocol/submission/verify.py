@@ -11,6 +11,7 @@ import datetime
 import importlib.metadata
 import tempfile
 import time
+import unicodedata
 from pathlib import Path
 
 from rs05bench.errors import DataError
@@ -18,11 +19,12 @@ from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.map_predictions import MapPredictions
 from rs05bench.protocol.predictions import TablePredictions
 from rs05bench.protocol.result import Result
+from rs05bench.protocol.safe_paths import inside
 from rs05bench.protocol.scoring import Scored, higher_is_better
 from rs05bench.protocol.submission import plausibility
 from rs05bench.protocol.submission.board import Board
 from rs05bench.protocol.submission.cells import ReadCell, check_completeness, read_cells
-from rs05bench.protocol.submission.faults import Faults, HostileError
+from rs05bench.protocol.submission.faults import Faults, HostileError, shown
 from rs05bench.protocol.submission.folder import RECORD, OpenedSubmission, open_submission
 from rs05bench.protocol.submission.limits import LIMITS, Limits
 from rs05bench.protocol.submission.rescore import Rescorer, as_result, families, judge_rules
@@ -76,6 +78,7 @@ def verify_submission(
     with tempfile.TemporaryDirectory(prefix="rs05bench-verify-") as work:
         try:
             trial.run(Path(folder), Path(work), None if record is None else Path(record))
+            trial.check_round(Path(board))
         except HostileError as error:
             trial.faults.add(str(error))
     return trial.close(time.perf_counter() - begin)
@@ -143,19 +146,33 @@ class Trial:
         return verdict
 
     def _check_names(self, opened: OpenedSubmission) -> None:
-        """A title or a slug of another team is refused: nobody may pass for somebody else."""
+        """A slug, title, model or author of another team is refused: nobody may pass for somebody else."""
         mine = opened.submission
         assert mine is not None
-        authors = {author.name.casefold() for author in mine.authors}
         for slug, other in self.others.items():
             theirs = other.submission
             if theirs is None:
                 continue
-            same_team = bool(authors & {author.name.casefold() for author in theirs.authors})
-            if slug == mine.slug and other.digest != opened.digest and not same_team:
+            shared = [author.name for author in mine.authors if _alike(author.name) in {_alike(known.name) for known in theirs.authors}]
+            same_team = bool(shared) and not _strangers(mine, theirs)
+            if shared and not same_team:
+                self.faults.add(
+                    f"{RECORD}: the author {shown(shared[0])} is that of submission {slug}, under another account or other code"
+                )
+            if same_team:
+                continue
+            if slug == mine.slug and other.digest != opened.digest:
                 self.faults.add(f"{RECORD}: the slug {slug} is another team's")
-            if slug != mine.slug and not same_team and theirs.title.casefold() == mine.title.casefold():
+            if slug != mine.slug and _alike(theirs.title) == _alike(mine.title):
                 self.faults.add(f"{RECORD}: the title is that of submission {slug}")
+            if slug != mine.slug and theirs.model.name.casefold() == mine.model.name.casefold():
+                self.faults.add(f"{RECORD}: the model {mine.model.name} is that of submission {slug}: give yours a name of its own")
+
+    def check_round(self, board: Path) -> None:
+        """A sealed round that it names must be one of the board."""
+        named = self.verdict.submission.round if self.verdict.submission is not None else None
+        if named is not None and board.is_dir() and not inside(board / "rounds", f"{named}.yaml").is_file():
+            self.faults.add(f"{RECORD}: round: the board has no round {named} (rounds/{named}.yaml)")
 
     def _check_costs(self, cells: list[ReadCell], submission: Submission) -> None:
         asked = {(*cell.name.family, cell.name.budget) for cell in cells}
@@ -207,7 +224,8 @@ class Trial:
         self.verdict.flags += plausibility.follows_coordinates(tables, rescorer, submission)
         rivals = {slug: other for slug, other in self.others.items() if slug != submission.slug}
         self.verdict.families = families(cells, results, [drawn for _, drawn in budgets])
-        self.verdict.flags += plausibility.against_board(self.verdict, higher, rivals)
+        classes = {task.task: len(task.classes) for task in tasks.values() if task.kind == "classification" and task.classes}
+        self.verdict.flags += plausibility.against_board(self.verdict, higher, rivals, classes)
         for result in results:
             family = f"{result.cell.task}/{result.cell.target}/{result.cell.split}"
             if result.simulated:
@@ -217,6 +235,18 @@ class Trial:
         self.verdict.rankable = sorted(set(complete) - set(self.verdict.unranked))
         self._rescored = True
         return True
+
+
+def _alike(text: str) -> str:
+    """A text as a reader takes it: case, width and blanks make no other name."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _strangers(mine: Submission, theirs: Submission) -> bool:
+    """Whether authors of equal names are other people: another account, or the package's own baselines against code of somebody's own."""
+    accounts = {_alike(author.name): author.github for author in theirs.authors if author.github}
+    other = any(accounts.get(_alike(author.name), author.github) != author.github for author in mine.authors)
+    return other or (mine.code == "rs05bench") != (theirs.code == "rs05bench")
 
 
 def _keep(kept: CellVerdict, found: Scored, drawn: LabelBudget) -> None:

@@ -99,13 +99,15 @@ def test_the_answers_of_another_team_are_seen_under_noise(world, board, tmp_path
     noisy = stolen[P].to_numpy() ** 1.05 + 2e-4 * np.random.default_rng(0).random((len(stolen), 3))
     flags = verify(edited(thief, lambda f: answered(stolen, noisy)), others=board / "submissions").flags
     assert "forest-tiny" in next(flag.sentence for flag in flags if flag.key == "identical")
+    turned = stolen.assign(seed=(stolen["seed"] + 2) % 5)
+    assert "identical" in keys(verify(edited(thief, lambda f: turned[f.columns]), others=board / "submissions"))
 
 
 def test_far_above_and_below_the_board(world, board, tmp_path, verify):
     for slug in ("one", "two", "three"):
         folder = write_submission(tmp_path / slug, world.root, world.board, slug=f"team-{slug}")
         if slug == "one":
-            recorded(folder, model__tier="floor", model__name="floor/random")
+            recorded(folder, model__tier="floor", model__name="floor/random", model__content=[])
         add(folder, board, world)
 
     def often(frame):
@@ -115,6 +117,11 @@ def test_far_above_and_below_the_board(world, board, tmp_path, verify):
 
     best = edited(write_submission(tmp_path / "best", world.root, world.board, slug="team-best"), often)
     assert "far-above" in keys(verify(best, others=board / "submissions"))
+    guess = edited(
+        write_submission(tmp_path / "guess", world.root, world.board, slug="team-guess"),
+        lambda f: sure(f, np.random.default_rng(7).integers(0, 3, len(f))),
+    )
+    assert "below-floor" in keys(verify(guess))  # no better than a guess, whoever else is on the board
     worst = edited(
         write_submission(tmp_path / "worst", world.root, world.board, slug="team-worst"),
         lambda f: sure(f, (truth(f) + 1 + np.random.default_rng(5).integers(0, 2, len(f))) % 3),
@@ -129,6 +136,10 @@ def test_names_of_others_are_refused(world, board, tmp_path, verify):
     assert any("title is that of submission team-one" in fault for fault in verify(other, others=board / "submissions").faults)
     recorded(other, title="Ours", slug="team-one")
     assert any("another team's" in fault for fault in verify(other, others=board / "submissions").faults)
+    recorded(other, slug="team-two", model__name="raw/rf-team-one")
+    assert any("the model raw/rf-team-one is that of" in fault for fault in verify(other, others=board / "submissions").faults)
+    recorded(other, model__name="raw/ours", authors=[{"name": "Zoë  Álvarez of TEAM-ONE", "github": "somebody-else"}])
+    assert any("under another account" in fault for fault in verify(other, others=board / "submissions").faults)
 
 
 def test_inputs_of_its_own_are_shown(sent, verify):
@@ -140,6 +151,11 @@ def test_inputs_of_its_own_are_shown(sent, verify):
     "cost",
     [
         {"fit_s": 0.0},
+        {"fit_s": 1e-12},
+        {"fit_s": 1e12},
+        {"predict_s": 1000.0, "predict_s_per_1000": 1e-5},
+        {"peak_memory_mb": 1e-9},
+        {"hardware": "Another processor"},
         {"device_hours": 2.0},
         {"gflops_per_unit": 1e6, "predict_s_per_1000": 0.001},
         {"parameters_total": 10, "parameters_trainable": 20},

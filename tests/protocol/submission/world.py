@@ -140,7 +140,10 @@ def record(board: Board, task_name: str = "tiny", slug: str = "forest-tiny") -> 
     return {
         "format": "rs05bench-submission", "format_version": 2, "slug": slug, "title": f"A forest of bands ({slug})",
         "authors": [{"name": f"Zoë Álvarez of {slug}", "affiliation": "Institute", "github": "zoe"}], "submitted": "2026-01-31",
-        "model": {"name": "raw/rf", "tier": "raw", "inputs": "raw", "learner": "rf", "licence": "MIT", "open_weights": True},
+        "model": {
+            "name": "raw/rf" if slug == "forest-tiny" else f"raw/rf-{slug}", "tier": "raw", "inputs": "raw", "content": ["optical"],
+            "learner": "rf", "licence": "MIT", "open_weights": True,
+        },
         "overlap": "Nothing was pretrained.", "licence": "CC-BY-4.0", "code": "https://example.org/code",
         "hardware": [{"name": "A processor", "kind": "cpu", "cores": 2}],
         "environment": {"python": "3.12", "packages": {"scikit-learn": "1.6"}},
@@ -193,7 +196,15 @@ def fill_in(record: Path, *, slug: str) -> None:
     fields = yaml.safe_load(record.read_text())
     fields |= {"slug": slug, "title": "Nearest neighbours", "overlap": "None.", "licence": "CC-BY-4.0", "code": "https://example.org"}
     fields["authors"] = [{"name": "An Outsider"}]
-    fields["model"] = {"name": "raw/knn", "tier": "raw", "inputs": "raw", "learner": "knn", "licence": "MIT", "open_weights": True}
+    fields["model"] = {
+        "name": "raw/knn",
+        "tier": "raw",
+        "inputs": "raw",
+        "content": ["optical"],
+        "learner": "knn",
+        "licence": "MIT",
+        "open_weights": True,
+    }
     fields["hardware"] = [{"name": "A laptop", "kind": "cpu"}]
     fields["environment"] = {"python": "R 4.4"}
     fields["statement"] = dict.fromkeys(fields["statement"], True)
