@@ -184,10 +184,10 @@ def against_board(
         home = _by_family(verdict, "test_id").get(family)
         if home and turn * (_mean_and_error(home)[0] - mean) < -3 * error and (best is None or turn * mean > best):
             flat.append(f"{where}: {mean:.3f} held out, {_mean_and_error(home)[0]:.3f} in-domain")
-    for family in verdict.families if verdict.tier != "floor" else ():
-        right, many = family.scores.get("test_id", {}).get("balanced_accuracy"), (classes or {}).get(family.task)
+    for cells_of in verdict.families if verdict.tier != "floor" else ():
+        right, many = cells_of.scores.get("test_id", {}).get("balanced_accuracy"), (classes or {}).get(cells_of.task)
         if right is not None and many is not None and right < NO_BETTER / many:
-            below.append(f"{'/'.join(family.key)}: in-domain balanced accuracy {right:.3f}, a guess has {1 / many:.3f}")
+            below.append(f"{'/'.join(cells_of.key)}: in-domain balanced accuracy {right:.3f}, a guess has {1 / many:.3f}")
     told = (
         ("far-above", "Held-out scores are far above the board", above),
         (
