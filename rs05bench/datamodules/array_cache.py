@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs05bench.protocol.checked_arrays import CheckedArrays
+from rs05bench.protocol.hashing import text_digest
 
 KEPT_BYTES = 1 << 30
 """Arrays kept in memory take at most this much, bytes. A patch of a compressed file costs as much as the whole chip, and is asked for at
@@ -48,7 +48,7 @@ class KeptArrays:
             self.bytes += size
             self._kept[key] = make()
             return self._kept[key]
-        values = self.on_disk(cache_folder() / "pixels" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy", make)
+        values = self.on_disk(cache_folder() / "pixels" / f"{text_digest(key)}.npy", make)
         if isinstance(values, np.memmap):
             self._kept[key] = values
         return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from rs05bench.embeddings.products import EmbeddingProduct
 from rs05bench.errors import ProtocolError
 from rs05bench.protocol.budget import LabelBudget
 from rs05bench.protocol.card import TaskCard
+from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.map_predictions import MOST_VALIDATION_CHIPS, MapPredictions, MapPredictionWriter
 from rs05bench.protocol.predictions import RolePredictions, TablePredictions
@@ -183,7 +183,7 @@ class ChipView(lightning.LightningDataModule):
     def digest(self) -> str:
         """SHA-256 of what a fit sees: the masks of the budget's chips and their images' sizes, under card, manifest and budget."""
         parts = (self.card.digest, self.manifest.digest, self.fold, self.split, self.budget.digest, self.labelled.digest)
-        return hashlib.sha256("|".join(parts).encode()).hexdigest()
+        return text_digest("|".join(parts))
 
     @property
     def folder(self) -> Path:

@@ -18,6 +18,7 @@ from rs05bench.datamodules.array_cache import KeptArrays, cache_folder, file_key
 from rs05bench.datasets.chip_image import ChipImage, ImageFormat
 from rs05bench.embeddings.products import DEFAULT, EmbeddingProduct, product
 from rs05bench.errors import DataError, ProtocolError
+from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.pixel_grid import Grid
 
 
@@ -119,7 +120,7 @@ class PixelStore:
         """
         chip = self.chip(unit_id)
         key = f"{self._tiles_digest}|{chip.header.grid.crs}|{tuple(chip.header.transform)}|{chip.header.height}x{chip.header.width}|{year}"
-        path = cache_folder() / "chips" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
+        path = cache_folder() / "chips" / f"{text_digest(key)}.npy"
         return self._kept.on_disk(path, lambda: self._read_embedding(chip, year))
 
     def _read_embedding(self, chip: ChipImage, year: int) -> NDArray[Any]:
@@ -190,7 +191,7 @@ class PixelStore:
             windows = [layer.on_window(grid) for layer in self.extra_layers.values()]
             return np.concatenate(windows).astype(np.float32)
 
-        return self._kept.on_disk(cache_folder() / "chips" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy", read)
+        return self._kept.on_disk(cache_folder() / "chips" / f"{text_digest(key)}.npy", read)
 
     @functools.cached_property
     def _extra_digest(self) -> str:

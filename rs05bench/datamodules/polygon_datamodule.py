@@ -23,7 +23,7 @@ from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_json, writing
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_json_mapping
-from rs05bench.protocol.hashing import file_digest
+from rs05bench.protocol.hashing import file_digest, text_digest
 from rs05bench.protocol.manifest import SplitManifest
 from rs05bench.protocol.safe_paths import cache_folder
 from rs05bench.protocol.splits import Split
@@ -375,7 +375,7 @@ def _cache_beside(polygons: Path) -> Path:
     if os.access(polygons.parent, os.W_OK):
         return polygons.parent / ".rs05bench"
     home = cache_folder("polygons")
-    return home / hashlib.sha256(str(polygons.resolve()).encode()).hexdigest()[:12]
+    return home / text_digest(str(polygons.resolve()))[:12]
 
 
 def _sources_digest(polygons: Path, tiles: Path | str, options: Mapping[str, str]) -> str:

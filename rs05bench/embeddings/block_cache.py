@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections import OrderedDict
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rs05bench.embeddings.bytesource import is_remote
 from rs05bench.embeddings.raster import Raster
 from rs05bench.protocol.checked_arrays import CheckedArrays
+from rs05bench.protocol.hashing import text_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,4 +95,4 @@ def _identity(raster: Raster, bands: Sequence[int] | None) -> str:
     if not is_remote(raster.name) and os.path.exists(raster.name):
         status = os.stat(raster.name)
         parts += [os.path.abspath(raster.name), str(status.st_size), str(status.st_mtime_ns)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+    return text_digest("\n".join(parts))[:24]

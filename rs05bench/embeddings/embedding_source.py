@@ -17,7 +17,7 @@ from rs05bench.embeddings.tile_index import INDEX_NAME, TileIndex, as_index
 from rs05bench.embeddings.vectors import Named
 from rs05bench.errors import DataError
 from rs05bench.protocol.atomic import write_text, writing
-from rs05bench.protocol.hashing import file_digest
+from rs05bench.protocol.hashing import file_digest, text_digest
 from rs05bench.protocol.safe_paths import cache_folder
 
 
@@ -106,9 +106,7 @@ def _published(
     cache: Path,
 ) -> TileIndex:
     """The published index of a web server or bucket, fetched once, with tiles opened where the index lies."""
-    import hashlib
-
-    local = cache / f"aef_index-{hashlib.sha256(base.encode()).hexdigest()[:12]}.parquet"
+    local = cache / f"aef_index-{text_digest(base)[:12]}.parquet"
     checksum = local.with_suffix(".sha256")
     if not (local.is_file() and checksum.is_file() and checksum.read_text(encoding="utf-8") == file_digest(local)):
         _fetch(base, INDEX_NAME, local, options)

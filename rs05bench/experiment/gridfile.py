@@ -21,7 +21,6 @@ An example::
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from rs05bench.experiment.executors import Needs
 from rs05bench.experiment.grid import parse_seeds
 from rs05bench.protocol.card import TaskCard
 from rs05bench.protocol.documents import read_yaml_mapping
+from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.names import parse_budget
 from rs05bench.protocol.option_values import Options
 from rs05bench.protocol.result import Cell
@@ -257,7 +257,7 @@ class GridFile(GridChoice):
     def digest(self) -> str:
         """SHA-256 over the content."""
         text = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return text_digest(text)
 
     def text(self) -> str:
         """The file's text."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 from pydantic import Field
@@ -12,6 +11,7 @@ from rs05bench.errors import DataError
 from rs05bench.models.options import RUN_NAMES, DeepOptions
 from rs05bench.models.plan import ChipData, Kind
 from rs05bench.protocol.card import Training
+from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.strict_record import Record
 
 
@@ -86,4 +86,4 @@ def fit_identity(name: str, seed: int, options: DeepOptions, plan: Training, sho
     """
     own = {key: value for key, value in options.given().items() if key not in RUN_NAMES}
     said = [name, seed, own, plan.model_dump(mode="json"), shown]
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return text_digest(json.dumps(said, sort_keys=True, default=str))[:16]

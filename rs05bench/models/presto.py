@@ -22,6 +22,7 @@ from rs05bench.models.deep_names import DeepSpec, model_card
 from rs05bench.models.options import AdaptationOptions, DeepOptions, EncoderOptions, ScheduleOptions, for_series
 from rs05bench.models.presto_series import MISSING_COVER, aligned, presto_series, whole_numbers
 from rs05bench.protocol.cell_record import TrainingRecord
+from rs05bench.protocol.hashing import file_digest, text_digest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -270,8 +271,7 @@ def presto_encoder(
         from rs05bench.models.backbones.weights import load_complete, read_state_dict
 
         load_complete(whole, read_state_dict(path), source=path)
-        with path.open("rb") as stream:
-            origin = f"{path.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"
+        origin = f"{path.name}:{file_digest(path)[:16]}"
     whole.encoder.origin = origin
     return whole.encoder
 
@@ -398,7 +398,7 @@ def _features(network: Any, batch: dict[str, Tensor], folder: Any) -> Tensor:
 
     cache = opened(folder)
     assert cache is not None
-    encoder = hashlib.sha256(f"presto, {_TOGETHER} at once|{state_digest(network.backbone)}".encode()).hexdigest()
+    encoder = text_digest(f"presto, {_TOGETHER} at once|{state_digest(network.backbone)}")
     rows = range(len(batch["series"]))
     keys = [unit_digest(batch["series"][row], *(batch[name][row] for name in ("mask", "cover", "month", "location"))) for row in rows]
     found = [_kept(cache, encoder, key) for key in keys]

@@ -6,7 +6,6 @@ Names are `<input or backbone>/<learner or adaptation>`. Shallow learners and fl
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import sys
 import warnings
@@ -24,6 +23,7 @@ from rs05bench.models.input_tiers import facts_of, tier_of
 from rs05bench.models.learner_names import SHALLOW_NAMES, kinds_of, package_of
 from rs05bench.models.place import PLACE_ENCODERS, encoder_installed, split_places
 from rs05bench.protocol.feature_sets import set_of
+from rs05bench.protocol.hashing import text_digest
 
 if TYPE_CHECKING:
     from rs05bench.protocol import ModelCard, TaskCard
@@ -422,7 +422,7 @@ def _from_file(name: str) -> Callable[..., Any]:
     if not path.is_file():
         raise DataError("no such file", source=path, remedy="Give a model as path/to/file.py:ClassName.")
     # Files of one stem in two folders are two modules.
-    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    place = text_digest(str(path.resolve()))[:12]
     spec = importlib.util.spec_from_file_location(f"rs05bench_model_{path.stem}_{place}", path)
     if spec is None or spec.loader is None:
         raise DataError("cannot be imported as Python", source=path)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rs05bench.datasets.recipes.embedding_columns import embed, feature_sets
 from rs05bench.errors import DataError
+from rs05bench.protocol.hashing import text_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,12 +150,10 @@ def _placed(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 def _sample(job: BuildJob, units: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """At most `per_class` fields of a class in a county and year, by hash of their place, so that editions keep the same ground."""
-    import hashlib
-
     most = int(job.options["per_class"])
     if most <= 0:
         return units
-    order = units["place"].map(lambda place: hashlib.sha256(place.encode()).hexdigest())
+    order = units["place"].map(text_digest)
     rank = order.groupby([units["county"], units["year"], units["crop"]]).rank(method="first")
     job.drop(f"beyond {most} of its class in its county and year (--set per_class)", int((rank > most).sum()))
     return units[rank <= most].reset_index(drop=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ from rs05bench.datasets.recipes.possible_in_build import drawn_split, too_few_gr
 from rs05bench.datasets.recipes.recipe_record import Recipe, SourceFiles, Value
 from rs05bench.errors import DataError
 from rs05bench.protocol.card import TaskCard
-from rs05bench.protocol.hashing import file_digest
+from rs05bench.protocol.hashing import file_digest, text_digest
 from rs05bench.protocol.splits import Split
 from rs05bench.protocol.units import UnitTable
 
@@ -335,7 +334,7 @@ def _provenance(job: BuildJob, source: SourceFiles) -> dict[str, Any]:
             "files": [{"path": str(path.relative_to(job.root)), "size": path.stat().st_size, "sha256": file_digest(path)} for path in paths]
         }
     listing = "".join(f"{path.relative_to(job.root)}|{path.stat().st_size}\n" for path in paths)
-    return {"count": len(paths), "names_and_sizes_sha256": hashlib.sha256(listing.encode()).hexdigest()}
+    return {"count": len(paths), "names_and_sizes_sha256": text_digest(listing)}
 
 
 def _swap(part: Path, out: Path) -> None:

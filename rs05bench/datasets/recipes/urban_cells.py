@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 from rs05bench.datasets.recipes.embedding_columns import embed, embedding_of, feature_sets
 from rs05bench.errors import DataError
+from rs05bench.protocol.hashing import text_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ def cells(job: BuildJob) -> gpd.GeoDataFrame:
             raise DataError(f"{city!r} holds no whole cell of {side:g} m", source=path, remedy="Give smaller cells (--set cell_m).")
         names = np.array([f"{city}-{c}-{r}" for c, r in zip(column, row, strict=True)], dtype=object)
         if 0 < most < len(boxes):
-            drawn = np.argsort([hashlib.sha256(f"{job.options['seed']}:{name}".encode()).hexdigest() for name in names])[:most]
+            drawn = np.argsort([text_digest(f"{job.options['seed']}:{name}") for name in names])[:most]
             job.drop(f"beyond {most} cells a city (--set per_city)", len(boxes) - most, city)
             names, boxes = names[np.sort(drawn)], boxes[np.sort(drawn)]
         shapes = gpd.GeoSeries(boxes, crs=zone)

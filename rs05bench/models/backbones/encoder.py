@@ -23,6 +23,7 @@ from rs05bench.models.backbones.spec import BackboneSpec
 from rs05bench.models.backbones.terratorch_families import DOFA_WAVELENGTHS_UM, WAVELENGTHS_UM
 from rs05bench.models.backbones.weights import locate_weights, state_digest
 from rs05bench.models.options import EncoderOptions
+from rs05bench.protocol.hashing import text_digest
 
 PICTURE = 255.0
 """The scale of data of 8 bits: 255 is white, and no reflectance of 1."""
@@ -222,7 +223,7 @@ class Backbone(nn.Module):
             "library": _library_version(self.spec.family),
             "wavelengths": {"dofa": DOFA_WAVELENGTHS_UM, "clay": WAVELENGTHS_UM, "clay-1.5": WAVELENGTHS_UM}.get(self.spec.family),
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return text_digest(json.dumps(facts, sort_keys=True))
 
 
 def build_backbone(

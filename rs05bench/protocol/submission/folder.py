@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from rs05bench.errors import DataError
 from rs05bench.protocol.documents import read_yaml_mapping
+from rs05bench.protocol.hashing import text_digest
 from rs05bench.protocol.submission.faults import Faults, HostileError, shown
 from rs05bench.protocol.submission.limits import Limits
 from rs05bench.protocol.submission.schema import Submission
@@ -47,7 +48,7 @@ class OpenedSubmission:
     def others(self) -> str | None:
         """Digest of all files but the table (maps, samples); None where there is none."""
         rest = {name: digest for name, digest in self.files.items() if name != TABLE}
-        return hashlib.sha256(_lines(rest).encode()).hexdigest() if rest else None
+        return text_digest(_lines(rest)) if rest else None
 
 
 def submission_digest(submission: Submission, table: str, others: str | None) -> str:
@@ -60,7 +61,7 @@ def submission_digest(submission: Submission, table: str, others: str | None) ->
     """
     record = submission.model_dump(mode="json", exclude={"predictions"})
     text = f"{json.dumps(record, sort_keys=True, ensure_ascii=False)}\n{table}\n{others or ''}\n"
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text_digest(text)
 
 
 def _lines(files: dict[str, str]) -> str:
