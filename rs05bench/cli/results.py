@@ -180,7 +180,7 @@ def hypotheses(
             over = f"{effect.n_groups} groups" if effect.over == "groups" else f"{effect.n_blocks} blocks of one group"
             counts = "" if entry.in_scope else ", does not count"
             typer.echo(f"        {entry.metric} {effect.value:+.3f} {interval} over {over}, {p}; {entry.verdict}{counts}")
-            if entry.verdict == "undecided" and (size := detectable(effect)) == size:
+            if not effect.significant and (size := detectable(effect)) == size:
                 typer.echo(f"        no significant difference; these groups show one of {size:.3f} with 80 % power")
             typer.echo(f"        from {entry.left:.3f} and {entry.right:.3f}; {len(entry.digests)} cells")
             if entry.note:

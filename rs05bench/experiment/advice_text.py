@@ -69,9 +69,11 @@ def _do(advice: Advice) -> str:
             "The labels follow from where they are, so no score shows that a model sees them. Collect labels of every class everywhere."
         )
     if advice.verdict == "floor":
+        other = _unlike(advice, judged.over_metric)
+        varied = ", as any varied answer may" if other else ""
         return (
-            f"Use {name}, a baseline without imagery: {reached} {where}, and no model is ahead of it "
-            f"({judged.best} reaches {_number(judged.score.value)}). With {advice.labels} labels these inputs add nothing that shows; "
+            f"Use {name}, a baseline without imagery: {reached} {where}, and no model is ahead of it{other} ({judged.best} reaches "
+            f"{_number(judged.score.value)}{varied}). With {advice.labels} labels these inputs add nothing that shows; "
             "look at the inputs before labelling more."
         )
     unproven = judged.over_floor if advice.verdict == "leads" else None

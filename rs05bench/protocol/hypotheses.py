@@ -244,7 +244,11 @@ def _ask_h3(bench: _Bench, here: Sequence[Point]) -> None:
             continue
         first, second, pair = _same_learners(pool, hybrid, others)
         below = [what for what, side in (("hybrid", first), (words, second)) if not _above(pool, side, floors)]
-        note = f"Does not count: held out, {' and '.join(below)} {'is' if len(below) == 1 else 'are'} not above the floor." if below else ""
+        note = (
+            f"Does not count: held out, {' and '.join(below)} {'is' if len(below) == 1 else 'are'} not shown to be above the floor."
+            if below
+            else ""
+        )
         for shift in ("region", "year", "both"):
             if not all(pool.inside(point, "test_ood", _metric(pool, point), shift).groups for point in (*first, *second)):
                 continue
@@ -272,7 +276,7 @@ def _contrast(bench: _Bench, asked: _Asked, made: Difference) -> HypothesisContr
     cells = [cell for of in (*asked.first.points, *asked.second.points) for cell in bench.pool.points[of]]
     answer: Answer = "supported" if made.effect.value > 0 else "refuted"
     decided = made.effect.significant and not asked.blind
-    blind = "Decides nothing: neither side is above the floor." if asked.blind else ""
+    blind = "Decides nothing: neither side is shown to be above the floor." if asked.blind else ""
     return HypothesisContrast(
         asked.hypothesis,
         point.task,
@@ -299,8 +303,9 @@ def _verdict(name: str, contrasts: list[HypothesisContrast], lacks: list[str]) -
     missing = "; ".join(dict.fromkeys(lacks))
     simulated = any(entry.simulated for entry in contrasts)
     if not counted:
-        shown = f" {len(contrasts)} contrasts are shown and do not count." if contrasts else ""
-        reason = f"Cannot be tested: {missing or _NOTHING[name]}.{shown}"
+        shown = f"none of the {len(contrasts)} contrasts that are shown counts, and each says why." if contrasts else ""
+        lacking = f"{missing or _NOTHING[name]}." if missing or not contrasts else ""
+        reason = f"Cannot be tested: {' '.join(filter(None, (lacking, shown)))}"
         return HypothesisVerdict(name, CLAIMS[name], "not testable", reason, tuple(contrasts), simulated)
     by_data: dict[str, list[HypothesisContrast]] = defaultdict(list)
     for entry in counted:
@@ -317,7 +322,7 @@ def _verdict(name: str, contrasts: list[HypothesisContrast], lacks: list[str]) -
     said = ", ".join(f"{count} {answer}" for answer, count in tally.items() if count)
     reason = f"{len(answers)} data set{'s' if len(answers) > 1 else ''}: {said}; {significant} of {len(counted)} contrasts are significant."
     if blind:
-        reason += f" {blind} of these decide nothing: neither side is above the floor."
+        reason += f" {blind} of these decide nothing: neither side is shown to be above the floor."
     if tally["supported"] and tally["refuted"]:
         reason += " Data sets contradict each other."
     if len(answers) == 1 and verdict != "undecided":

@@ -106,7 +106,7 @@ def test_a_column_of_noise_cannot_refute_that_hybrid_is_steadier(world):
         found = by_name(judge_hypotheses(made))["H3"]
         against = [entry for entry in found.comparisons if "image bands" in entry.contrast]
         assert not any(entry.in_scope for entry in against)
-        assert all("not above the floor" in entry.note for entry in against)
+        assert all("not shown to be above the floor" in entry.note for entry in against)
         assert bool(against) == (content == ["optical"])
 
 
