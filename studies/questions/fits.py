@@ -66,7 +66,11 @@ def schedule(results: Sequence[Result]) -> tuple[str, pd.DataFrame]:
                 "rate kept": ", ".join(f"{rate} ({count})" for rate, count in sorted(kept.items())),
                 "best look at step (median)": f"{np.median([cell.training.best_step or 0 for cell in cells]):.0f}",
                 "stopped early": sum(cell.training.stopped_early for cell in cells),
-                "last look was the best": sum("had not converged" in cell.training.note for cell in cells),
+                "last look was the best": (
+                    sum("had not converged" in cell.training.note for cell in cells)
+                    if any(_looks(cell) for cell in cells)
+                    else "no validation labels"
+                ),
             }
         )
     return "Schedule: did the fits converge?", pd.DataFrame(rows)
@@ -80,13 +84,13 @@ def curves(results: Sequence[Result], path: Path) -> bool:
     """
     from matplotlib.figure import Figure
 
-    found = {point: cells for point, cells in by_point(trained(results)).items() if any(cell.training.curves for cell in cells)}
+    found = {point: cells for point, cells in by_point(trained(results)).items() if any(len(_looks(cell)) > 1 for cell in cells)}
     if not found:
         return False
     panels = list(dict.fromkeys((point.split, point.budget) for point in found))
     models = list(dict.fromkeys(point.model for point in found))
     figure = Figure(figsize=(11, 1.2 + 3.2 * -(-len(panels) // 3)), layout="constrained", dpi=110)
-    axes = figure.subplots(-(-len(panels) // 3), 3, squeeze=False).flat
+    axes = list(figure.subplots(-(-len(panels) // 3), 3, squeeze=False).flat)
     for axis, (split, budget) in zip(axes, panels, strict=False):
         for point, cells in found.items():
             if (point.split, point.budget) != (split, budget):
@@ -95,7 +99,7 @@ def curves(results: Sequence[Result], path: Path) -> bool:
             # Encoders of one tier share its colour; the dash tells them apart.
             dash = ("-", "--", ":", "-.")[models.index(point.model) % 4]
             for at, cell in enumerate(cells):
-                curve = cell.training.curves.get(f"{cell.training.learning_rate:g}", [])
+                curve = _looks(cell)
                 steps, losses = [step for step, _ in curve], np.array([np.nan if loss is None else loss for _, loss in curve])
                 if len(losses) > 1:
                     axis.plot(steps, losses, dash, color=style.colour, linewidth=1, label=None if at else point.model)
@@ -103,7 +107,7 @@ def curves(results: Sequence[Result], path: Path) -> bool:
         axis.set_xlabel("optimiser step")
         axis.set_ylabel("validation loss")
         axis.set_ylim(bottom=0)
-    for axis in list(axes)[len(panels) :]:
+    for axis in axes[len(panels) :]:
         axis.set_visible(False)
     handles: dict[str, Any] = {}
     for axis in figure.axes:
@@ -111,6 +115,11 @@ def curves(results: Sequence[Result], path: Path) -> bool:
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize=7, frameon=False)
     figure.savefig(path)
     return True
+
+
+def _looks(cell: Result) -> list[tuple[int, float | None]]:
+    """Step and validation loss of each look under the rate that was kept."""
+    return cell.training.curves.get(f"{cell.training.learning_rate:g}", [])
 
 
 def trained(results: Sequence[Result]) -> list[Result]:
