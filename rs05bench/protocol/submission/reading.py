@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rs05bench.protocol.map_predictions import NODATA_CLASS
 from rs05bench.protocol.submission.faults import HostileError, shown
 from rs05bench.protocol.submission.limits import Limits
 
@@ -163,7 +164,7 @@ def check_chip(path: Path, classes: int, limits: Limits, name: str) -> ChipPlace
         with rasterio.open(path, driver="GTiff") as chip:
             height, width, count, kind = chip.height, chip.width, chip.count, chip.dtypes[0]
             tiles, packed = chip.block_shapes, chip.profile.get("compress")
-            place = chip_place(chip)
+            place, said = chip_place(chip), _declared(chip)
     except (RasterioError, OSError, ValueError, MemoryError) as error:
         raise HostileError(f"{name}: cannot be read as GeoTIFF: {shown(str(error), 120)}") from error
     if height > limits.chip_side or width > limits.chip_side:
@@ -179,4 +180,17 @@ def check_chip(path: Path, classes: int, limits: Limits, name: str) -> ChipPlace
         raise HostileError(f"{name}: holds {kind}, expected {wanted}")
     if not place[0]:
         raise HostileError(f"{name}: has no CRS")
+    if said:
+        raise HostileError(f"{name}: declares {said}, which scoring does not apply: write the values themselves, one for each pixel")
     return place
+
+
+def _declared(chip: Any) -> str:
+    """What a map states about its pixels beyond their values; the value for no class of our own writer is none of it."""
+    import numpy as np
+
+    if chip.scales[0] != 1 or chip.offsets[0] != 0:
+        return "a scale or an offset"
+    if chip.nodata is not None and not np.isnan(chip.nodata) and (chip.dtypes[0], chip.nodata) != ("uint8", NODATA_CLASS):
+        return f"{chip.nodata:g} as no data"
+    return "a mask" if any(flag.name == "per_dataset" for flag in chip.mask_flag_enums[0]) else ""

@@ -16,6 +16,8 @@ from rs05bench.report.style import interval_of, metric_name, number, seconds, si
 
 MISSING = "missing"
 MIDDLE_TRACK = "deployment"
+MEDIAN = "median "
+"""What the legend of a table says once, and its narrow cells leave out."""
 
 
 def score(value: float | None) -> str:
@@ -67,7 +69,7 @@ def point_words(point: BoardPoint | None) -> dict[str, str]:
     per = seconds(cost.predict_s_per_1000) if cost and cost.predict_s_per_1000 is not None else ""
     return {
         "drop": signed(point.drop.value, 3) if point.drop else MISSING,
-        "dropi": interval(point.drop),
+        "dropi": interval(point.drop).removeprefix(MEDIAN),
         "cal": score(point.calibration),
         "fit": seconds(cost.fit_s) if cost and cost.fit_s is not None else MISSING,
         "pred": (f"{per}/1,000" if per else "") + (" reported" if cost and not point.measured else ""),
@@ -178,7 +180,7 @@ def _row(table: BoardTable, row: Row, board: Leaderboard, ranks: Ranks, chosen: 
             {
                 "budget": budget,
                 "value": score(here.ood.value) if (here := row.points.get(budget)) and here.ood else MISSING,
-                "interval": interval(here.ood) if here else "",
+                "interval": interval(here.ood).removeprefix(MEDIAN) if here else "",
                 "lacking": here.missing if here else "",
             }
             for budget in table.budgets

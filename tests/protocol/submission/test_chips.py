@@ -64,3 +64,20 @@ def test_a_map_may_not_be_a_list_of_other_files(maps, verify):
     (maps / first).write_text("<VRTDataset rasterXSize='16' rasterYSize='16'></VRTDataset>")
     verdict = verify(maps)
     assert any("is not a TIFF" in fault for fault in verdict.faults)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"nodata": 0.5}, "0.5 as no data"),
+        ({"scales": (0.5,)}, "a scale or an offset"),
+        ({"offsets": (1.0,)}, "a scale or an offset"),
+    ],
+)
+def test_what_a_map_states_and_scoring_does_not_apply_is_refused(maps, verify, change, words):
+    first = maps / pd.read_parquet(maps / "predictions.parquet")["map"].iloc[0]
+    with rasterio.open(first, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as chip:
+        for name, value in change.items():
+            setattr(chip, name, value)
+    assert any(words in fault for fault in verify(maps).faults)
