@@ -237,6 +237,7 @@ def propose_chips(facts: FolderFacts, answers: Mapping[str, str], *, name: str) 
         "masks": facts.layout.masks,
         **({"image_suffix": facts.layout.image_suffix} if facts.layout.image_suffix else {}),
         **({"mask_suffix": facts.layout.mask_suffix} if facts.layout.mask_suffix else {}),
+        **({"id": facts.layout.id} if facts.layout.id else {}),
         "bands": bands,
         "dates": facts.dates if facts.dates > 1 else facts.bands // len(bands),
         **({"file_per_date": True} if facts.layout.file_per_date else {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -81,12 +82,14 @@ def pair(root: Path) -> Pairs:
             [without_date(path.stem, date) if file_per_date else path.name[: -len(path.suffix)] for path in paths]
             for paths in (images, masks)
         ]
-        suffixes = _suffixes(*stems)
+        ends = _suffixes(*stems)
+        starts = ("", "") if any(ends) else _prefixes(*stems)
         layout = ChipLayout(
             images=_glob(images, root),
             masks=_glob(masks, root),
-            image_suffix=suffixes[0],
-            mask_suffix=suffixes[1],
+            image_suffix=ends[0],
+            mask_suffix=ends[1],
+            id=_id_after(starts),
             bands=["any"],
             scale=None,
             labels={0: "any", 1: "other"},
@@ -172,6 +175,28 @@ def _suffixes(image_stems: Sequence[str], mask_stems: Sequence[str]) -> tuple[st
             if len(names[0] & names[1]) > shared:
                 best, shared = (image_end, mask_end), len(names[0] & names[1])
     return best
+
+
+def _prefixes(image_stems: Sequence[str], mask_stems: Sequence[str]) -> tuple[str, str]:
+    """Starts that all names of a side have and the other side lacks, e.g. `image_` and `mask_`, where names are the same without them."""
+    starts = []
+    for stems in (image_stems, mask_stems):
+        match = re.match(r"[A-Za-z][A-Za-z0-9]*[._-]", stems[0])
+        starts.append(["", match[0]] if match is not None and all(stem.startswith(match[0]) for stem in stems) else [""])
+    for image, mask in itertools.product(*starts):
+        if {stem.removeprefix(image) for stem in image_stems} & {stem.removeprefix(mask) for stem in mask_stems}:
+            return image, mask
+    return "", ""
+
+
+def _id_after(starts: tuple[str, str]) -> str:
+    """The regular expression of what follows the starts of images' and of masks' names; empty where they have none."""
+    image, mask = map(re.escape, starts)
+    if not image and not mask:
+        return ""
+    if image and mask:
+        return f"(?:(?<=^{image})|(?<=^{mask})).+"
+    return f"(?:^(?!{image or mask})|(?<=^{image or mask})).+"
 
 
 def _glob(paths: list[Path], root: Path) -> str:

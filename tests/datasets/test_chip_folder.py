@@ -413,6 +413,18 @@ def test_two_dates_of_one_place_are_never_parted(tmp_path):
             assert {"train", "val"} <= set(dates[0])
 
 
+@pytest.mark.parametrize("names", [("image_{}", "mask_{}"), ("{}", "gt_{}"), ("S2.{}", "{}"), ("a_{}_merged", "a_{}.mask")])
+def test_names_that_differ_at_one_end_are_paired(tmp_path, names):
+    (tmp_path / "masks").mkdir()
+    for number in ("001", "x-2", "7"):
+        place = from_origin(5e5 + 9e4 * len(number), 5e6, 10, 10)
+        write_raster(tmp_path / "images" / f"{names[0].format(number)}.tif", np.ones((3, 4, 4), np.uint8), "EPSG:32633", place)
+        Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "masks" / f"{names[1].format(number)}.png")
+    assert init(tmp_path, tmp_path / "c.yaml").exit_code == 0
+    ids = open_chips(TaskCard.load(tmp_path / "c.yaml"), tmp_path).dataset.unit_ids
+    assert [unit.removeprefix("a_") for unit in ids] == ["001", "7", "x-2"]
+
+
 @pytest.mark.parametrize("kind", ["npy", "png"])
 def test_pictures_that_hold_no_place_are_refused_with_what_to_do(tmp_path, kind):
     for folder in ("images", "masks"):
