@@ -13,7 +13,7 @@ import pandas as pd
 from rs05bench.datasets.tables.design import design_flags
 from rs05bench.models.learner_names import SHALLOW_NAMES
 from rs05bench.protocol.metrics import find_metric
-from rs05bench.report.data import unbeaten_floor
+from rs05bench.report.data import best_here, unbeaten_floor
 from rs05bench.report.drawing import Figure, Spec, records
 from rs05bench.report.figures import POINT, SAID
 from rs05bench.report.style import elsewhere, metric_name, number, tier_scale, with_interval
@@ -159,12 +159,10 @@ def _best_here(study: Study) -> Answer:
     section = study.section
     split = section.splits[0]
     budget = section.budgets[split][-1]
-    table, goodness = study.estimates, find_metric(section.metric).goodness
-    rows = table[(table["split"] == split) & (table["budget"] == budget) & (table["role"] == "test_id")].dropna(subset=["value"])
+    best = best_here(study)
     note = "No split of these runs holds anything out, so nothing can be said about another place."
-    if rows.empty:
+    if best is None:
         return Answer(note)
-    best = max(rows.to_dict("records"), key=lambda row: goodness(float(row["value"])))
     warnings = _below_baselines(study, split, budget, "test_id")
     if section.models[best["model"]].tier == "floor":
         warnings.insert(0, _NO_IMAGE)

@@ -56,7 +56,9 @@ def draw_card_map(source: TaskSource, path: str | Path, *, split: str | None = N
     drawn = thinned(shown)
     labels = map_panel(drawn, view, title=card.targets[0], subtitle=said, channels=colour, outlines=outlines)
     blocks, roles = _blocks(manifest, view)
-    folds = [fold_panel(rows, fold, "", view) for fold, rows in positions(manifest)[0].items()]
+    # One fold is drawn already, with its blocks; a second line under every title keeps the maps of a row at one height.
+    each = positions(manifest)[0] if len(manifest.folds) > 1 else {}
+    folds = [fold_panel(rows, fold, "one fold", view) for fold, rows in each.items()]
     caption = (
         f"{said}; {chosen}, {len(manifest.folds)} folds. Solid lines are borders (Natural Earth), dashed ones outline "
         f"{groups[0] if groups else 'groups'} and, on the second map, blocks. At most {len(drawn):,} units are drawn on the first map."

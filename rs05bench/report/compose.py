@@ -81,16 +81,18 @@ def compose(section: Section) -> Chapter:
         "groups": [],
     }
     worst = None
-    if leaders:
-        model = leaders[-1].model
+    here = data.best_here(study) if study.section.lead_split is None else None
+    model = leaders[-1].model if leaders else None if here is None else str(here["model"])
+    if model is not None:
         errors = failures.block_errors(study, model)
         shown["map"] = map_figures(study, errors, model)
         if not shown["map"]:
             notes.append("No map: these units have no coordinates, only groups, or their results keep no sums per test block.")
         notes.append("Every unit on a map, and files for QGIS: rs05bench errors RUNS --out DIR.")
-        worst = worst_table(study, model, dropped)
-        shown["calibration"] = calibration_figures(study)
-        shown["groups"] = group_figures(study)
+        if leaders:
+            worst = worst_table(study, model, dropped)
+            shown["calibration"] = calibration_figures(study)
+            shown["groups"] = group_figures(study)
     table = data.summary_table(study, dropped, cells)
     return Chapter(
         section,
@@ -100,7 +102,7 @@ def compose(section: Section) -> Chapter:
         study.representatives,
         shown,
         worst,
-        *_classes(study, leaders),
+        *_classes(study, model),
         [summary_of(section, table), cells_of(section, cells)],
         sensitivity_of(section),
         notes,
@@ -118,11 +120,12 @@ def _overview(study: data.Study) -> tuple[pd.DataFrame, list[str]]:
     return rows.reset_index(drop=True), _digests(study, keys)
 
 
-def _classes(study: data.Study, leaders: list[data.Lead]) -> tuple[ConfusionTable | None, Table | None]:
-    """The confusion matrix and the classes of the leader, held out."""
-    counts = failures.confusion(study, leaders[-1].model) if leaders else None
+def _classes(study: data.Study, model: str | None) -> tuple[ConfusionTable | None, Table | None]:
+    """The confusion matrix and the classes of the best model, held out, or on the test blocks of one area."""
+    counts = None if model is None else failures.confusion(study, model)
     if counts is None:
         return None, None
+    where = "held out" if study.section.lead_split else "on test blocks of this area"
     frame = failures.per_class(counts, study.class_names or counts.classes)
     rows = [
         [str(r["class"]), f"{r['labelled']:,.0f}", *(number(r[c]) for c in ("precision", "recall", "f1", "iou"))]
@@ -130,12 +133,12 @@ def _classes(study: data.Study, leaders: list[data.Lead]) -> tuple[ConfusionTabl
     ]
     table = Table(
         f"{study.section.key}-classes",
-        "Scores per class, held out",
+        f"Scores per class, {where}",
         ["Class", "#Labelled", "#Precision", "#Recall", "#F1", "#IoU"],
         rows,
         frame,
     )
-    return ConfusionTable.of(np.asarray(counts.values).sum(0), study.class_names or counts.classes, f"{leaders[-1].model}, held out"), table
+    return ConfusionTable.of(np.asarray(counts.values).sum(0), study.class_names or counts.classes, f"{model}, {where}"), table
 
 
 def _digests(study: data.Study, keys: Iterable[Key]) -> list[str]:
@@ -273,7 +276,7 @@ def map_figures(study: data.Study, errors: pd.DataFrame, model: str) -> list[Fig
         return []
     groups = [name for name in study.section.card.groups if name in placed]
     digests = _digests(study, [study.lead_key(model)])
-    what = f"Held-out error of {model} on each test block, over seeds"
+    what = f"{'Held-out error' if study.section.lead_split else 'Error'} of {model} on each test block, over seeds"
     measure = of_errors(regression=study.regression)
     return [error_figure(f"{study.section.key}-map", "Errors on the map", what, placed, groups, measure=measure, digests=digests)]
 

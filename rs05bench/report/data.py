@@ -63,8 +63,14 @@ class Study:
         return Key(split, model, budget)
 
     def lead_key(self, model: str) -> Key:
-        """The key of a model under the lead split's largest budget."""
-        return Key(str(self.section.lead_split), model, str(self.lead_budget))
+        """The key of a model under the largest budget of the lead split; where none holds anything out, of the first split."""
+        split = self.section.lead_split or self.section.splits[0]
+        return Key(split, model, self.section.budgets[split][-1])
+
+    @property
+    def tested_role(self) -> str:
+        """Units that errors are shown on: held out, or the test blocks of the one area there is."""
+        return ELSEWHERE if self.section.lead_split else HOME
 
     def fits(self, key: Key, metric: str, role: str, where: tuple[str, str] | None = None) -> list[Sums]:
         """Kept sums of a point, a fit each, in order of seeds; only rows with a value in a group column where one is named."""
@@ -237,6 +243,14 @@ def leads(study: Study) -> list[Lead]:
     pairs = [(str(split), lead.budget, lead.model, str(lead.rival)) for lead in found if lead.rival is not None]
     gaps = iter(compare_models(study, pairs))
     return [lead if lead.rival is None else replace(lead, difference=_tested(next(gaps))) for lead in found]
+
+
+def best_here(study: Study) -> pd.Series | None:
+    """The best row of estimates where nothing is held out: the first split's largest budget, on its test blocks."""
+    split = study.section.splits[0]
+    table = study.estimates[(study.estimates["split"] == split) & (study.estimates["budget"] == study.section.budgets[split][-1])]
+    rows = table[table["role"] == HOME].dropna(subset=["value"]).sort_values("value", ascending=not study.section.higher_is_better)
+    return None if rows.empty else rows.iloc[0]
 
 
 def _tested(gap: Difference | None) -> Estimate | None:

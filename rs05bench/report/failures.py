@@ -47,9 +47,9 @@ def offset(bias: float) -> str:
 
 
 def held_out_sums(study: Study, model: str, metric: str) -> Sums | None:
-    """Sums by test block of a model held out under the lead split's largest budget, over seeds; None where none are kept."""
+    """Sums by test block of a model under the lead split's largest budget, over seeds, held out or of one area; None where none is kept."""
     total: Any = None
-    for fit in study.fits(study.lead_key(model), metric, ELSEWHERE):
+    for fit in study.fits(study.lead_key(model), metric, study.tested_role):
         total = fit if total is None else total + fit
     return total
 
@@ -116,11 +116,11 @@ def worst_regions(study: Study, model: str, dropped: pd.DataFrame) -> pd.DataFra
 
 
 def _held_out_units(study: Study) -> pd.DataFrame:
-    """Units that some fold of the lead split holds out: `unit_id`, `region`, `block`, position and groups."""
-    manifest = study.section.manifest(str(study.section.lead_split))
+    """Units that some fold of the lead split holds out, or tests in one area: `unit_id`, `region`, `block`, position and groups."""
+    manifest = study.section.manifest(study.lead_key("").split)
     if manifest is None:
         return pd.DataFrame()
-    table = manifest.table[manifest.table["role"].astype(str) == ELSEWHERE].drop_duplicates("unit_id")
+    table = manifest.table[manifest.table["role"].astype(str) == study.tested_role].drop_duplicates("unit_id")
     table = table[["unit_id", "region", "block"]].astype(str)
     return table.merge(manifest.units.drop(columns=["region", "block"], errors="ignore"), on="unit_id", how="left")
 
@@ -199,10 +199,10 @@ def _coverage(study: Study, tier: str, model: str, split: str, budget: str) -> l
 
 
 def confusion(study: Study, model: str) -> Confusion | None:
-    """Confusion counts of a model held out under the lead split's largest budget, the mean over seeds; None for a regression."""
+    """Confusion counts of a model on the units of `held_out_sums`, the mean over seeds; None for a regression."""
     if study.regression:
         return None
-    seeds = len(study.fits(study.lead_key(model), WRONG[False], ELSEWHERE))
+    seeds = len(study.fits(study.lead_key(model), WRONG[False], study.tested_role))
     total = held_out_sums(study, model, WRONG[False])
     return None if total is None else _confusion(total).scale(1 / seeds)
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from rs05bench.errors import DataError
+from rs05bench.experiment.gridfile import GridChoice, GridFile
 from rs05bench.experiment.store import ResultStore
+from rs05bench.experiment.sweep import sweep
+from rs05bench.protocol import TaskCard
 from rs05bench.report import Report, write_report
 from rs05bench.report.drawing import csv_link, svg
 from rs05bench.report.page import MARK
@@ -299,3 +303,23 @@ def test_the_source_of_every_number_is_stated(report: Report, runs: Path) -> Non
         "rs05bench 0.",
     ):
         assert part in said, part
+
+
+def test_the_page_of_one_area_has_its_error_map_confusion_and_classes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    crop = rng.integers(0, 2, 160)
+    bands = pd.DataFrame(rng.normal(0, 0.2, (160, 8)) + crop[:, None], columns=[f"A{band:02d}" for band in range(8)])
+    place = {"lon": 10 + rng.uniform(0, 0.05, 160), "lat": 45 + rng.uniform(0, 0.05, 160), "crop": np.where(crop == 1, "rice", "wheat")}
+    bands.assign(**place).to_csv(tmp_path / "t.csv", index=False)
+    fields = {"kind": "classification", "name": "plots", "targets": ["crop"], "coordinates": {"x": "lon", "y": "lat"}, "files": ["t.csv"]}
+    fields |= {"features": {"alphaearth": ["A??"]}, "splits": ["spatial-block"], "budgets": ["20-units"]}
+    fields |= {"split_options": {"block_size_m": 500, "buffer_m": 50}}
+    card = TaskCard.parse(fields).save(tmp_path / "card.yaml")
+    choice = GridChoice(models=("floor/majority", "alphaearth/knn"), splits=("spatial-block",), budgets=("20-units",), seeds=(0,))
+    sweep(GridFile.over(card, tmp_path, choice, costs=False), tmp_path / "runs", jobs=1)
+    written = write_report(tmp_path / "runs", tmp_path / "page")
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    for words in ("Errors on the map", "alphaearth/knn, on test blocks of this area", "Scores per class, on test blocks of this area"):
+        assert words in page
+    assert "Rule 10" not in page.split("All rules")[0]
+    assert "in this area, alphaearth/knn is best" in next(iter(written.verdicts.values()))[0]
