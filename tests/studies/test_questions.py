@@ -18,9 +18,11 @@ from rs05bench.protocol.inference.estimate import Estimate
 from rs05bench.protocol.pooling import Pool
 from rs05bench.protocol.taskdata import TaskData
 from studies.questions.__main__ import main, run_study
+from studies.questions.fits import curves, schedule
 from studies.questions.page import Row, digest_of, write_page
 from studies.questions.record import Says, load_study, study_names
 from studies.questions.setting import CARDS, Setting
+from tests.protocol.toy import World
 
 
 @pytest.mark.parametrize("name", study_names())
@@ -125,3 +127,21 @@ def test_the_study_of_intervals_for_a_new_region_still_reads_what_a_comparison_g
     # Noise is ahead of the majority by macro-F1 in every world, and two of them differ beyond chance in most.
     assert verdicts("noise", 3)["H1"] == {"undecided": 3}
     assert verdicts("skill", 2)["noise"]["counts"] == 0
+
+
+def test_a_fit_without_validation_labels_has_no_curve_and_says_that_nobody_looked(tmp_path):
+    (result, *_), _ = World(n=100).results(seeds=(0,))
+    looked = {
+        "learning_rate": 0.1,
+        "tried": {"0.1": 0.3},
+        "curves": {"0.1": [(1, 0.5), (2, 0.3)]},
+        "note": "the fit had not converged",
+        "best_step": 2,
+    }
+    fits = [
+        result.model_copy(update={"training": type(result.training).model_validate(record)})
+        for record in (looked, {"learning_rate": 0.1, "tried": {"0.1": None}, "best_step": 2})
+    ]
+    assert [schedule([fit])[1]["last look was the best"].item() for fit in fits] == [1, "no validation labels"]
+    assert curves(fits[:1], tmp_path / "a.png")
+    assert not curves(fits[1:], tmp_path / "b.png")
