@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from rs05bench.datamodules.open_data import open_source
 from rs05bench.errors import BenchError, DataError, ProtocolError
 from rs05bench.experiment.cell import make_bench
@@ -170,7 +172,8 @@ def baselines_of(board: str | Path) -> list[str]:
 
 def tasks_of(board: str | Path, slug: str) -> set[str]:
     """Tasks that a submission on the board takes part in."""
-    return set(read_yaml_mapping(inside(Path(board) / "submissions", slug) / RECORD).get("cards", {}))
+    cards = read_yaml_mapping(inside(Path(board) / "submissions", slug) / RECORD).get("cards")
+    return set(cards) if isinstance(cards, dict) else set()
 
 
 def check_code(board: str | Path, record: str | Path) -> None:
@@ -207,7 +210,12 @@ def fetch_predictions(record: str | Path, out: str | Path) -> Path:
     Raises:
         DataError: Nothing is pinned, the address does not answer, or the predictions are made by the package.
     """
-    pin = Pin.model_validate(read_yaml_mapping(record).get("predictions") or {"address": PACKAGE, "sha256": "0" * 64})
+    try:
+        pin = Pin.model_validate(read_yaml_mapping(record).get("predictions") or {"address": PACKAGE, "sha256": "0" * 64})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, ("predictions", *first["loc"])))
+        raise DataError(f"{where}: {first['msg']}", source=record, remedy="Write it with: rs05bench submit pin FOLDER.") from error
     if pin.address == PACKAGE:
         raise DataError("pins no address", source=record, remedy="Make the predictions: rs05bench leaderboard reproduce SLUG --data DIR.")
     if pin.address.startswith("hf://"):

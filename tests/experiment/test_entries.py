@@ -221,6 +221,10 @@ def test_a_submission_without_an_address_cannot_be_fetched(tmp_path):
     (tmp_path / "submission.yaml").write_text(yaml.safe_dump({"slug": "mine"}))
     with pytest.raises(DataError, match="pins no address"), opened_submission(tmp_path):
         pass
+    for odd in ([1], 5, {"address": "x"}):
+        (tmp_path / "submission.yaml").write_text(yaml.safe_dump({"slug": "mine", "predictions": odd}))
+        with pytest.raises(DataError, match=r"predictions(\.address)?: "), opened_submission(tmp_path):
+            pass
 
 
 # Pins ----------------------------------------------------------------------------------------------------------------------------

@@ -137,6 +137,7 @@ def make_verdict(board: Board, number: int, *, seeds: int = 5, leave_out: tuple[
         "model": {
             "name": name, "tier": tier, "inputs": name.split("/")[0], "learner": name.split("/")[1], "open_weights": weights,
             "parameters_total": trainable and trainable * 4, "parameters_trainable": trainable, "licence": texts.get("licence", "MIT"),
+            "content": {"floor": [], "embedding": ["embedding"], "hybrid": ["embedding", "optical"]}.get(tier, ["optical"]),
             "pretraining": [texts.get("pretraining", "imaginary archive")], "pretrained": True, "citation": texts.get("citation", ""),
         },
         "overlap": texts.get("overlap", "Made up: nothing was trained."),
