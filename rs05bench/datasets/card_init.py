@@ -44,6 +44,7 @@ from rs05bench.protocol import TaskCard
 from rs05bench.protocol.intake.keys import as_keys
 from rs05bench.protocol.intake.sentinels import sentinels
 from rs05bench.protocol.intake.tablefile import GEO_COLUMN
+from rs05bench.protocol.names import group_word
 
 _TARGET = ("label", "class", "target", "landcover", "land_cover", "lulc", "crop", "crop_type", "cls", "class_name", "category", "y")
 
@@ -377,7 +378,8 @@ def _comments(
 
 
 def _splits(groups: Sequence[str], located: bool, n_years: int) -> list[str]:
-    splits = [f"leave-{groups[0]}-out", f"within-{groups[0]}"] if groups else []
+    words = [word for group in groups if (word := group_word(group))]
+    splits = [f"leave-{words[0]}-out", f"within-{words[0]}"] if words else []
     if located:
         splits.append("spatial-block")
     if n_years > 1:

@@ -19,7 +19,7 @@ from rs05bench.protocol.atomic import write_text
 from rs05bench.protocol.documents import field_name, read_yaml
 from rs05bench.protocol.feature_sets import FeatureSet, set_of
 from rs05bench.protocol.hashing import json_digest
-from rs05bench.protocol.names import parse_budget
+from rs05bench.protocol.names import group_word, parse_budget
 from rs05bench.protocol.preprocessing import Preprocessing
 from rs05bench.protocol.split_options import SplitOptions
 from rs05bench.protocol.splits import Split
@@ -291,7 +291,7 @@ class TaskCard(_CardRecord):
             return word
         for column in self.groups:
             # `SITE_ID` is a site and `State` a state to whoever names a split.
-            base = column.lower().replace("_", "-")
+            base = group_word(column).lower().replace("_", "-")
             singular = {base, base.removesuffix("-id")}
             if word.lower().replace("_", "-") in singular | {f"{form}s" for form in singular} | {
                 re.sub("y$", "ies", form) for form in singular

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,3 +59,18 @@ def parse_budget(name: str) -> BudgetName:
             return BudgetName(name, "units", amount)
         return BudgetName(name, "groups", amount, group=match[2])
     raise ValueError(f"{name!r} is not a budget; the forms are {BUDGET_FORMS}")
+
+
+def group_word(column: str) -> str:
+    """What a split or a budget calls a group column: its name, or, where that holds blanks or accents, its letters with dashes.
+
+    Empty where the name has no Latin letter.
+
+    Example:
+        >>> group_word("State"), group_word("NUMBER OF AGENCIES (2020)"), group_word("Ökoregion")
+        ('State', 'number-of-agencies-2020', 'okoregion')
+    """
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", column):
+        return column
+    plain = unicodedata.normalize("NFKD", column).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"^[^a-z]+|[^a-z0-9]+$", "", re.sub(r"[^a-z0-9]+", "-", plain))

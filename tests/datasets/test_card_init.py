@@ -214,6 +214,7 @@ def test_rows_that_are_left_out_are_said_with_their_number(tmp_path):
 def test_codes_are_no_class_commas_in_names_separate_nothing_and_days_read_two_ways_are_no_group(tmp_path):
     frame = plots()
     frame["label"] = np.where(np.arange(240) % 20 == 0, -9999, (frame["label"] == "crop").astype(int))
+    frame["Ökoregion (EPA)"] = np.random.default_rng(2).choice(["Alps", "Jura", "Po"], 240)
     frame["height, m"] = np.random.default_rng(1).normal(size=240)
     frame["acquired"] = ["04.07.2018", "05.08.2019"] * 120
     frame.to_csv(tmp_path / "t.csv", index=False)
@@ -221,7 +222,8 @@ def test_codes_are_no_class_commas_in_names_separate_nothing_and_days_read_two_w
     made = propose(facts, agree(facts, target="label", class_names=""), name="t")[0]
     assert made.classes == ["0", "1"]
     assert made.features["raw"].columns == ["height, m"]
-    assert made.groups == []
+    assert (made.groups, made.splits[:2]) == (["Ökoregion (EPA)"], ["leave-okoregion-epa-out", "within-okoregion-epa"])
+    assert made.group_column("okoregion-epa") == "Ökoregion (EPA)"
     assert any("'acquired' is not used: '04.07.2018' may be 2018-07-04 or 2018-04-07" in line for line in facts.remarks)
 
 

@@ -71,7 +71,7 @@ def _in_rows(name: str, values: npt.NDArray[np.float32]) -> Iterator[tuple[str, 
         return
     nothing = (values == 0).all(axis=1)
     if 0 < nothing.sum() < len(values) / 2:
-        yield f"{int(nothing.sum())} units hold 0 in every column of {name}: outside of the image? If so, blank them", int(nothing.sum())
+        yield f"{int(nothing.sum())} units hold 0 in every column of {name}: no data? If so, blank them", int(nothing.sum())
     size = np.abs(np.where(np.isfinite(values), values, 0))
     small, large = (size <= 2).all(axis=1) & ~nothing, np.median(size, axis=1) >= 50
     if min(small.mean(), large.mean()) >= _SHARE:
