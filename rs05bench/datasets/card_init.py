@@ -279,15 +279,16 @@ def embedding_remarks(facts: TableFacts, answers: Mapping[str, Any]) -> list[str
     said = []
     for family in facts.families:
         told, size = _told(family, str(answers.get("product") or "embedding")), len(family.columns)
-        if not family.in_doubt or only_record(told, size) is not None:
+        if family.pooled or only_record(told, size) is not None:
             continue
-        fit, lengths = _records_that_fit(family), sorted({record.size for record in all_products().values() if record.family == told})
+        lengths = sorted({record.size for record in all_products().values() if record.family == told})
         if lengths and size not in lengths:
             which = " or ".join(map(str, lengths))
             said.append(f"{family.label}: {size} columns of {told}, whose vectors have {which}: taken as columns of no product")
-        else:
+        elif family.in_doubt:
             doubt = f"are of {told}, of which version their names do not tell" if lengths else "look like an embedding"
-            said.append(f"{size} numbered columns {family.label} {doubt}; --product names it ({', '.join(fit) or 'any name'})")
+            fit = ", ".join(_records_that_fit(family)) or "any name"
+            said.append(f"{size} numbered columns {family.label} {doubt}; --product names it ({fit})")
     return said
 
 

@@ -68,7 +68,8 @@ class NumberedColumns:
         """Whether it is open which embedding they are, or which version of one."""
         if self.product in all_products() or self.pooled:
             return False
-        return not self.product or any(self.product == record.family for record in all_products().values())
+        records = [record for record in all_products().values() if record.dimensions in (None, len(self.columns))]
+        return not self.product or any(self.product == record.family for record in records)
 
     def undated(self) -> NumberedColumns:
         """The columns that these become where each year is a row of its own."""

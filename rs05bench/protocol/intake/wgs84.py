@@ -137,9 +137,9 @@ def usable_geometries(frame: gpd.GeoDataFrame, unit: str | None, *, source: str 
     if absent.all():
         raise DataError(f"none of its {len(frame)} rows has a geometry with a place", source=source, remedy="Export it with geometries.")
     names = [str(row + 1) for row in range(len(frame))] if unit is None else [repr(value) for value in frame[unit]]
-    mended = [row for row in broken if not absent[row]]
+    crossed = [row for row in broken if not absent[row]]
     for rows, what in (
-        (mended, "polygons cross themselves and were made valid"),
+        (crossed, "polygons cross themselves and were made valid"),
         (np.flatnonzero(absent).tolist(), f"of {len(frame)} rows have no geometry, or a polygon without area, and are left out"),
     ):
         if rows:
