@@ -64,16 +64,21 @@ def advise(
         The advice.
 
     Raises:
-        DataError: The card names no features; no split is possible; nothing could be run.
+        DataError: The card is of chips or names no features; no split is possible; nothing could be run.
     """
     begin = time.perf_counter()
     card = TaskCard.load(card_path)
+    if card.about.pixel_labels:
+        raise DataError(
+            f"advice is for tables, and this card is a {card.kind}",
+            source=card_path,
+            remedy="Sweep the models of chips: rs05bench sweep CARD --out RUNS, then rs05bench report RUNS --out REPORT.",
+        )
     if not card.features:
         raise DataError(
-            f"advice is for tables with features, and this card is a {card.kind} that names none: there is nothing to advise on",
+            "names no features: only baselines without imagery can run",
             source=card_path,
-            remedy="Add an embedding to a table with rs05bench extract TABLE --from .. --out NEW, then card init NEW and advise its card. "
-            "Of chips, sweep the models: rs05bench sweep CARD --out RUNS.",
+            remedy="Add an embedding with rs05bench extract TABLE --from .. --out NEW, then card init NEW and advise its card.",
         )
     asked = question or AdviceAsked()
     target = asked.target or card.targets[0]

@@ -255,7 +255,7 @@ def test_a_card_without_features_leads_to_extract(tmp_path):
     write_table(tmp_path)
     card = (tmp_path / "card.yaml").read_text().splitlines()
     (tmp_path / "card.yaml").write_text("\n".join(line for line in card if not line.startswith(("features", "tiers"))))
-    with pytest.raises(DataError, match=r"(?s)a classification that names none: there is nothing to advise on.*rs05bench extract"):
+    with pytest.raises(DataError, match=r"(?s)names no features: only baselines without imagery can run.*rs05bench extract"):
         advise(tmp_path / "card.yaml", tmp_path, tmp_path / "runs", minutes=0, jobs=1)
 
 
@@ -317,9 +317,9 @@ def test_too_few_labels_and_chips_are_refused(asked, tmp_path):
     folder, _, _ = asked
     with pytest.raises(DataError, match="too few for any advice"):
         advise(folder / "card.yaml", folder, tmp_path, question=AdviceAsked(labels=4), minutes=0, jobs=1)
-    card = TaskCard.load(folder / "card.yaml").model_copy(update={"kind": "segmentation", "main_metric": "miou", "features": {}})
+    card = TaskCard.load(folder / "card.yaml").model_copy(update={"kind": "segmentation", "main_metric": "miou"})
     card.save(tmp_path / "chips.yaml")
-    with pytest.raises(DataError, match="advice is for tables with features, and this card is a segmentation"):
+    with pytest.raises(DataError, match="advice is for tables, and this card is a segmentation"):
         advise(tmp_path / "chips.yaml", folder, tmp_path, minutes=0)
 
 
