@@ -86,12 +86,18 @@ def frozen_task(board: str | Path, name: str) -> FrozenTask:
 
 
 def _card(task: BoardTask, folder: Path) -> TaskCard:
+    if (card := _card_at_hand(task, folder)) is not None:
+        return card
+    raise DataError(f"no card with the digest {task.card[:12]}…", source=folder, remedy=f"The board names {task.card_file or 'no file'}.")
+
+
+def _card_at_hand(task: BoardTask, folder: Path) -> TaskCard | None:
     roots = [folder, folder.parent, *((own := published_board()), own.parent)]
     places = [root / "cards" / f"{task.task}.yaml" for root in roots] + [root / task.card_file for root in roots if task.card_file]
     for path in places:
         if path.is_file() and (card := TaskCard.load(path)).digest == task.card:
             return card
-    raise DataError(f"no card with the digest {task.card[:12]}…", source=folder, remedy=f"The board names {task.card_file or 'no file'}.")
+    return None
 
 
 def labels_of(card: TaskCard, data: str | Path) -> dict[str, dict[str, object]]:
@@ -187,7 +193,9 @@ def check_code(board: str | Path, record: str | Path) -> None:
     if fields.get("code") != PACKAGE or not isinstance(model, dict) or not isinstance(cards, dict):
         return
     for task in cards:
-        if Board.load(board).task(task) is not None and not _in_package(str(model.get("name")), frozen_task(board, task).card):
+        found = Board.load(board).task(task)
+        # A board frozen from results may hold no card: then the name alone is looked up.
+        if found is not None and not _in_package(str(model.get("name")), _card_at_hand(found, Path(board))):
             raise DataError(
                 f"code is {PACKAGE}, and the package has no model {str(model.get('name'))!r} for {task}",
                 source=record,
@@ -195,7 +203,7 @@ def check_code(board: str | Path, record: str | Path) -> None:
             )
 
 
-def _in_package(name: str, card: TaskCard) -> bool:
+def _in_package(name: str, card: TaskCard | None) -> bool:
     from rs05bench.models.registry import model_card
 
     try:
