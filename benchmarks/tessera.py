@@ -15,8 +15,8 @@ import zarr
 from geotessera.store import GeoTesseraZarr
 from pyproj import Transformer
 
+from rs05bench.datasets.simulated.tessera_store import Block, write_store
 from rs05bench.embeddings import Grid, open_source
-from tests.embeddings.tessera_store import Block, write_store
 
 SIDE, WINDOW, POINTS, WINDOWS = 1024, 256, 2_000, 30
 WEST, NORTH = 494_880.0, 4_430_720.0

@@ -22,6 +22,7 @@ MEANINGS = {
 }
 PART, MOST, ALL = 0.2, 0.6, 0.9
 """Shares of the best model's gain from which coordinates alone are said to give part, most or all of the score."""
+_ROUNDING = 1e-9  # of sums of floats: scores that are equal differ by less
 _FEW_GROUPS = 8
 LEAST_FOR_LEVEL = 39
 """Groups from which their order statistics give 95 %: (n - 1) / (n + 1) is .95 there."""
@@ -127,7 +128,7 @@ def _place(advice: Advice) -> str:
     share, gain = advice.place_share or 0.0, advice.place_gain
     if advice.verdict == "floor" and advice.recommended == "floor/nearest":
         return f"{text}, as much as any model."
-    if gain is None or gain.value <= 0:
+    if gain is None or gain.value <= _ROUNDING:
         return f"{text}: no more than always giving the same answer."
     if not gain.significant:
         return f"{text}: over always giving the same answer {_difference(gain)}{_unlike(advice, advice.place_metric)}."
@@ -255,7 +256,7 @@ def _difference(estimate: Estimate) -> str:
         p = estimate.p if estimate.p_holm is None else estimate.p_holm
         among = "" if estimate.p_holm is None else " over all comparisons made"
         return f"{sign}{_number(estimate.value)}{_ends(found)}, not significant{f' (p {_number(p)}{among})' if p is not None else ''}"
-    if found.low == found.high == 0:
+    if max(abs(found.low), abs(found.high)) <= _ROUNDING:
         return "the same score everywhere"
     return f"{sign}{_number(estimate.value)}, no effect detected ({_range(estimate)})"
 

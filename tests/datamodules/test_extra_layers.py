@@ -11,10 +11,10 @@ from rs05bench.datamodules import BurnScarDataModule
 from rs05bench.datamodules.augment import augment
 from rs05bench.datamodules.chipsource import chip_card, open_chips
 from rs05bench.datasets.layers import open_layers
+from rs05bench.datasets.simulated.tessera_store import Block, write_store
 from rs05bench.errors import DataError
 from rs05bench.protocol.checked_arrays import CheckedArrays
 from tests.datasets.layers.files import write_raster
-from tests.embeddings.tessera_store import Block, write_store
 
 
 @pytest.fixture(scope="module")

@@ -294,3 +294,17 @@ def test_wide_years_of_any_product_become_rows(tmp_path):
     last = read.features("tessera")[1][:, -1]
     table = pd.read_csv(tmp_path / "t.csv")
     assert sorted(last) == pytest.approx(sorted([*table["T127_2018"], *table["T127_2019"]]))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_wide_geoparquet_is_read_without_a_word_of_pandas(tmp_path):
+    rng = np.random.default_rng(0)
+    bands = pd.DataFrame(rng.uniform(-1, 1, (40, 128)), columns=[f"T{i:03d}" for i in range(128)])
+    places = gpd.points_from_xy(rng.uniform(10, 11, 40), rng.uniform(50, 51, 40), crs=4326)
+    gpd.GeoDataFrame(bands.assign(crop=np.tile(["x", "y"], 20), state=np.repeat(["a", "b"], 20)), geometry=places).to_parquet(
+        tmp_path / "t.parquet"
+    )
+    facts = look(tmp_path / "t.parquet")
+    assert facts.geometry
+    made, _ = propose(facts, agree(facts, target="crop", product="tessera-v1"), name="t")
+    assert len(EmbeddingTable(made, tmp_path)) == 40

@@ -58,9 +58,9 @@ class TableFile:
         """The table with a column `geometry` in longitude and latitude, where it has geometries."""
         if self.shapes is None:
             return self.frame
-        return self.frame.assign(
-            geometry=pd.Series(to_wgs84(self.shapes, self.crs, source=self.path), index=self.frame.index, dtype=object)
-        )
+        shapes = pd.Series(to_wgs84(self.shapes, self.crs, source=self.path), index=self.frame.index, dtype=object, name="geometry")
+        # Joined and not assigned: of a file of more than a hundred columns pandas would warn its reader.
+        return pd.concat([self.frame.drop(columns="geometry", errors="ignore"), shapes], axis=1)
 
     def as_geodataframe(self) -> gpd.GeoDataFrame:
         """The table with its geometries in their own CRS.
