@@ -23,6 +23,7 @@ MEANINGS = {
 PART, MOST, ALL = 0.2, 0.6, 0.9
 """Shares of the best model's gain from which coordinates alone are said to give part, most or all of the score."""
 _ROUNDING = 1e-9  # of sums of floats: scores that are equal differ by less
+_SHOWN = 0.005  # smaller ones are printed as .00
 _FEW_GROUPS = 8
 LEAST_FOR_LEVEL = 39
 """Groups from which their order statistics give 95 %: (n - 1) / (n + 1) is .95 there."""
@@ -258,6 +259,8 @@ def _difference(estimate: Estimate) -> str:
         return f"{sign}{_number(estimate.value)}{_ends(found)}, not significant{f' (p {_number(p)}{among})' if p is not None else ''}"
     if max(abs(found.low), abs(found.high)) <= _ROUNDING:
         return "the same score everywhere"
+    if max(abs(found.low), abs(found.high)) < _SHOWN:
+        return "no difference in two decimals"
     return f"{sign}{_number(estimate.value)}, no effect detected ({_range(estimate)})"
 
 

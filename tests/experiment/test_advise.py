@@ -234,6 +234,12 @@ def test_absence_of_evidence_is_written_as_such(asked):
     text = "\n".join(lines(dataclasses.replace(asked[1], more_random=gain)))
     assert "30 more labels at random: +.18, no effect detected (between -.01 and .37 is possible)" in text
     assert "nothing" not in text
+    for gain, said in (
+        (estimate(1e-17, -1e-17, 1e-16), "the same score everywhere"),
+        (estimate(0.001, -0.002, 0.004), "no difference in two"),
+    ):
+        text = "\n".join(lines(dataclasses.replace(asked[1], more_random={"test_ood": gain})))
+        assert f"30 more labels at random: {said}" in text
 
 
 def test_an_interval_beside_zero_that_is_not_significant_is_no_absence_of_effect(asked):
