@@ -141,6 +141,7 @@ READ_OR_WRITE = {
     "report/errormaps.py",  # points or rasters
 }
 ELSEWHERE = {
+    "experiment/advise.py",  # advice on chips is refused
     "experiment/map_run.py",  # scenes are read in windows, or pixel by pixel
     "protocol/budget.py",  # a chip has no one label to tune blocks with
     "report/answer.py",  # one warning that only networks on pixels can get
