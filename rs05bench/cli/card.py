@@ -54,9 +54,10 @@ def init(
     """
     import re
 
-    from rs05bench.datasets.card_init import embedding_remarks, next_steps, propose, settle
+    from rs05bench.datasets.card_init import next_steps, propose, settle
     from rs05bench.datasets.card_writing import write_commented
     from rs05bench.datasets.table_facts import look
+    from rs05bench.datasets.tables.numbered_columns import embedding_remarks
     from rs05bench.datasets.tables.zones import named_crs
     from rs05bench.errors import DataError
 
@@ -84,7 +85,7 @@ def init(
     card, comments = propose(facts, answers, name=task)
     folder = table if is_folder else table.parent
     card, said = settle(card, folder)
-    for line in (*embedding_remarks(facts, answers), *said):
+    for line in (*embedding_remarks(facts.families, answers.get("product") or "embedding"), *said):
         typer.echo(f"  {line}")
     write_commented(card, comments, out)
     if steps := next_steps(facts, table):

@@ -312,16 +312,18 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """List every fault of a submission at once; needs no labels. Exits 1 where there is one."""
-    from rs05bench.experiment.entries import check_code
+    from rs05bench.experiment.entries import code_faults
     from rs05bench.protocol.submission import check_submission
     from rs05bench.protocol.submission.board import published_board
 
     place = published_board(board)
     verdict = check_submission(folder, place)
+    # Of a record that can be read.
+    if verdict.ok and (faults := code_faults(place, folder / "submission.yaml")):
+        verdict = verdict.model_copy(update={"outcome": "refused", "faults": faults})
     show(verdict, as_json=as_json)
     if not verdict.ok:
         raise typer.Exit(1)
-    check_code(place, folder / "submission.yaml")
 
 
 def pin(

@@ -107,8 +107,9 @@ def audit(
 
     given = {} if thresholds_file is None else read_yaml_mapping(thresholds_file, remedy="For instance: gap_days: 30")
     asked = {} if min_km is None else {"min_km": min_km}
-    if len(time or []) > 2:
-        raise DataError(f"--time names {len(time or [])} columns", remedy="Name one, or two: the first and the last day of a window.")
+    window = list(time or [])
+    if len(window) > 2:
+        raise DataError(f"--time names {len(window)} columns", remedy="Name one, or two: the first and the last day of a window.")
     try:
         thresholds = Thresholds.model_validate(given | asked)
     except ValidationError as error:
@@ -128,8 +129,8 @@ def audit(
             lat=lat,
             groups=group or [],
             place=place or [],
-            time=next(iter(time or []), None),
-            time_end=(time or [])[1] if len(time or []) > 1 else None,
+            time=window[0] if window else None,
+            time_end=window[1] if len(window) > 1 else None,
             label=label,
             features=features or [],
             content=content,

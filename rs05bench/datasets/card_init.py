@@ -36,9 +36,8 @@ from rs05bench.datasets.tables.column_roles import (
 )
 from rs05bench.datasets.tables.design import meaningless_splits
 from rs05bench.datasets.tables.leaks import class_probabilities, refuse_leaks
-from rs05bench.datasets.tables.numbered_columns import NumberedColumns, only_record
+from rs05bench.datasets.tables.numbered_columns import embedding_sets
 from rs05bench.datasets.tables.zones import candidate_crs, to_degrees, zone_of_tiles
-from rs05bench.embeddings.products import all_products
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
 from rs05bench.protocol.intake.keys import as_keys
@@ -120,7 +119,7 @@ def questions(facts: TableFacts, answers: Mapping[str, Any]) -> list[Question]:
         return [Question("crs", text, told_zone or (found[0] if len(found) == 1 else None), tuple(found))]
     if "product" not in answers and (unknown := [family for family in facts.families if family.in_doubt]):
         text = f"Which embedding are the {len(unknown[0].columns)} columns {unknown[0].label}?"
-        return [Question("product", text, unknown[0].product or "embedding", (*_records_that_fit(unknown[0]), "embedding"))]
+        return [Question("product", text, unknown[0].product or "embedding", (*unknown[0].records_that_fit, "embedding"))]
     if "features" not in answers:
         columns = set(map(str, frame.columns))
         used = {target, *_listed(answers["groups"], columns), *_listed(answers["unit"], columns)}
@@ -154,7 +153,7 @@ def propose(facts: TableFacts, answers: Mapping[str, Any], *, name: str) -> tupl
             raise DataError(f"{field}: there is no column {missing[0]!r}", source=source)
     refuse_spellings(frame, [*groups, *([target] if kind == "classification" else [])], source)
     columns = list(map(str, frame.columns))
-    features, tiers = _embedding_sets(facts, str(answers.get("product") or "embedding"), columns)
+    features, tiers = embedding_sets(facts.families, str(answers.get("product") or "embedding"), columns, wide=bool(facts.wide_years))
     safe, never = _without_leaks(facts, further, target, kind)
     if safe:
         features["raw"] = safe
@@ -247,64 +246,6 @@ def _only_candidate(facts: TableFacts, candidates: Sequence[str]) -> list[str]:
     codes = [name for name in classes if name not in words]
     codes = [name for name in codes if not any(determines(as_keys(frame[word]), as_keys(frame[name]), "classification") for word in words)]
     return next((found for found in ([*words, *codes], free) if len(found) == 1), [])
-
-
-def _embedding_sets(facts: TableFacts, answer: str, columns: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Feature sets of the embeddings, and their tier where the name does not say it."""
-    if facts.wide_years:
-        wide = list(dict.fromkeys(family.undated() for family in facts.families))
-        held, columns = wide, [*columns, *(column for family in wide for column in family.columns)]
-    else:
-        held = facts.families
-    sets: dict[str, Any] = {}
-    tiers: dict[str, str] = {}
-    for family in held:
-        told = _told(family, answer)
-        record = None if family.pooled else only_record(told, len(family.columns))
-        name = _slug(record.family if record is not None else told) or "embedding"
-        free = (name, *(f"{name}-{_slug(word)}" for word in (family.end, family.stem, str(len(sets))) if _slug(word)))
-        name = next(word for word in free if word not in sets)
-        if record is None:
-            sets[name] = family.patterns(columns)
-        elif record.find_columns(columns) == list(family.columns):
-            sets[name] = {"product": record.name}
-        else:
-            sets[name] = {"product": record.name, "columns": family.patterns(columns)}
-        tiers[name] = "embedding"
-    return sets, tiers
-
-
-def embedding_remarks(facts: TableFacts, answers: Mapping[str, Any]) -> list[str]:
-    """What is not known of the embeddings: which product or which of its versions, and components that are not there."""
-    said = []
-    for family in facts.families:
-        told, size = _told(family, str(answers.get("product") or "embedding")), len(family.columns)
-        if family.pooled or only_record(told, size) is not None:
-            continue
-        lengths = sorted({record.size for record in all_products().values() if record.family == told})
-        if lengths and size not in lengths:
-            which = " or ".join(map(str, lengths))
-            said.append(f"{family.label}: {size} columns of {told}, whose vectors have {which}: taken as columns of no product")
-        elif family.in_doubt:
-            doubt = f"are of {told}, of which version their names do not tell" if lengths else "look like an embedding"
-            fit = ", ".join(_records_that_fit(family)) or "any name"
-            said.append(f"{size} numbered columns {family.label} {doubt}; --product names it ({fit})")
-    return said
-
-
-def _told(family: NumberedColumns, answer: str) -> str:
-    """The record or name of an embedding: what its columns tell, else the answer."""
-    return answer if family.in_doubt and answer != "embedding" else family.product or answer
-
-
-def _records_that_fit(family: NumberedColumns) -> list[str]:
-    """Records with vectors of this length, of the family where that is known."""
-    fit = [record for record in all_products().values() if record.dimensions in (None, len(family.columns))]
-    return [record.name for record in fit if record.family == family.product] or [record.name for record in fit]
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _without_leaks(facts: TableFacts, further: Sequence[str], target: str, kind: str) -> tuple[list[str], dict[str, str]]:

@@ -241,7 +241,7 @@ class ChipDataset(GeoDataset, abc.ABC):
             unit_id: From `unit_ids` or `units()`.
 
         Returns:
-            `image`, `mask`, `valid` as in the class, `transform` (9 numbers), `crs` (e.g. `EPSG:32610`), `unit_id`, `lonlat` (2 degrees).
+            `image`, `mask`, `valid` as in the class, `transform` (9 numbers), `crs` (an authority code), `unit_id`, `lonlat` (2 degrees).
 
         Raises:
             DataError: Unknown unit, or damaged pixels.

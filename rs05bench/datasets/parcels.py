@@ -42,11 +42,10 @@ class ParcelFile(TypedDict, total=False):
 class Parcels(PolygonDataset):
     """Field polygons with one class each.
 
-    Reads GeoPackage, Shapefile and GeoJSON and GeoParquet. `chip(unit_id)` cuts the parcel out of a raster in that
-    raster's own pixels and
-    CRS; the polygon moves to the pixels, never the other way round. Slices hold the class index on the grid asked for, so `imagery &
-    parcels` is
-    imagery with labels. (TorchGeo joins two datasets that both hold a `mask` end to end: give `IntersectionDataset` a `collate_fn` then.)
+    Reads GeoPackage, Shapefile, GeoJSON and GeoParquet. `chip(unit_id)` cuts the parcel out of a raster in that raster's own pixels and
+    CRS; the polygon moves to the pixels, never the other way round. Slices hold the class index on the grid asked for, so
+    `imagery & parcels` is imagery with labels. (TorchGeo joins two datasets that both hold a `mask` end to end: give `IntersectionDataset`
+    a `collate_fn` then.)
 
     Args:
         path: The polygon file or table.

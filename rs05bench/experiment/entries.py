@@ -183,24 +183,28 @@ def tasks_of(board: str | Path, slug: str) -> set[str]:
 
 
 def check_code(board: str | Path, record: str | Path) -> None:
-    """Refuses `code: rs05bench` for a model that the package does not have; a file of the name's author is never run.
+    """Refuses what `code_faults` finds.
 
     Raises:
         DataError: The record states that only this package was used, and there is no such model for its tasks.
     """
+    for fault in code_faults(board, record):
+        raise DataError(fault, source=record, remedy="Give the https:// address of your code.")
+
+
+def code_faults(board: str | Path, record: str | Path) -> list[str]:
+    """`code: rs05bench` for a model that the package does not have, a sentence a task; a file of the name's author is never run."""
     fields = read_yaml_mapping(record) if Path(record).is_file() else {}
     model, cards = fields.get("model"), fields.get("cards")
     if fields.get("code") != PACKAGE or not isinstance(model, dict) or not isinstance(cards, dict):
-        return
+        return []
+    faults = []
     for task in cards:
         found = Board.load(board).task(task)
         # A board frozen from results may hold no card: then the name alone is looked up.
         if found is not None and not _in_package(str(model.get("name")), _card_at_hand(found, Path(board))):
-            raise DataError(
-                f"code is {PACKAGE}, and the package has no model {str(model.get('name'))!r} for {task}",
-                source=record,
-                remedy="Give the https:// address of your code.",
-            )
+            faults.append(f"code is {PACKAGE}, and the package has no model {str(model.get('name'))!r} for {task}")
+    return faults
 
 
 def _in_package(name: str, card: TaskCard | None) -> bool:

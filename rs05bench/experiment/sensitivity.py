@@ -49,13 +49,15 @@ def sensitivity(
         on_variant: Told what is being run.
 
     Raises:
-        DataError: The card is of a segmentation or names no features, no split is possible, or the card's own draw cannot be run.
+        DataError: The card is of chips or names no features, no split is possible, or the card's own draw cannot be run.
     """
     if not card.features:
         raise DataError("sensitivity runs a linear model on the columns of a table, and this card has none", source=card.name)
     target = target or card.targets[0]
     bench, split = open_task(card, data)
     source, options = bench.source, card.split_options
+    if source.scored(target).known.empty:  # labels of pixels
+        raise DataError("sensitivity runs a linear model on the columns of a table, and this card is of chips", source=card.name)
     fitted = fit_task(card, source.units(), source.labels(target))
     reach = None if fitted is None else fitted.range_m
     models, floor = linear_models(source, card, FEATURE_SETS), plain_floor(card)

@@ -12,10 +12,11 @@ import yaml
 
 from rs05bench.datasets import published
 from rs05bench.datasets.card_check import check_card
-from rs05bench.datasets.card_init import embedding_remarks, propose, questions, settle
+from rs05bench.datasets.card_init import propose, questions, settle
 from rs05bench.datasets.card_writing import write_commented
 from rs05bench.datasets.embedding_table import EmbeddingTable
 from rs05bench.datasets.table_facts import look
+from rs05bench.datasets.tables.numbered_columns import embedding_remarks
 from rs05bench.datasets.task_list import load_task, split_forms, tasks
 from rs05bench.errors import DataError
 from rs05bench.protocol import TaskCard
@@ -274,7 +275,7 @@ def test_an_embedding_is_found_by_number_whatever_its_columns_are_called(tmp_pat
     found = {name: (members.product, members.columns) for name, members in made.features.items() if name not in ("raw", "hybrid")}
     assert found == features
     assert made.features["raw"].columns == ["AGB"]
-    said = embedding_remarks(facts, answers)
+    said = embedding_remarks(facts.families, str(answers.get("product") or "embedding"))
     assert remark in " ".join(said)
     assert bool(said) == bool(remark)
 

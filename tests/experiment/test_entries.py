@@ -209,6 +209,19 @@ def test_code_of_the_package_is_for_models_of_the_package(task, tmp_path, name):
     check_code(task / "board", record)  # what is no record is refused by who reads it
 
 
+def test_a_check_lists_code_that_the_package_does_not_have_as_a_fault(task, tmp_path):
+    _register()
+    folder = made(task, tmp_path / "mine")
+    arguments = ["submit", "check", str(folder), "--board", str(task / "board")]
+    assert "no fault found" in RUN.invoke(app, arguments).output
+    record = yaml.safe_load((folder / "submission.yaml").read_text())
+    (folder / "submission.yaml").write_text(yaml.safe_dump(record | {"model": record["model"] | {"name": "my-forest"}}))
+    done = RUN.invoke(app, arguments)
+    assert done.exit_code == 1
+    assert "the package has no model 'my-forest' for points" in done.output
+    assert "no fault found" not in done.output
+
+
 def test_a_folder_on_the_board_has_the_name_of_its_slug(tmp_path):
     folder = tmp_path / "submissions" / "mine"
     folder.mkdir(parents=True)

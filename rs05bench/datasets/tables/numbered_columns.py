@@ -7,6 +7,7 @@ import glob
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,8 @@ from rs05bench.embeddings.products import (
     product,
 )
 
+UNKNOWN = "embedding"
+"""The answer to which embedding columns are of somebody who does not know."""
 FEWEST = 16
 """Numbered columns of one name from which they are taken for an embedding: fewer are months, bands or dates."""
 
@@ -71,6 +74,16 @@ class NumberedColumns:
         records = [record for record in all_products().values() if record.dimensions in (None, len(self.columns))]
         return not self.product or any(self.product == record.family for record in records)
 
+    @property
+    def records_that_fit(self) -> list[str]:
+        """Records with vectors of this length, of the family where that is known."""
+        fit = [record for record in all_products().values() if record.dimensions in (None, len(self.columns))]
+        return [record.name for record in fit if record.family == self.product] or [record.name for record in fit]
+
+    def told(self, answer: str) -> str:
+        """The record or name of the embedding: what the columns tell, else the answer."""
+        return answer if self.in_doubt and answer != UNKNOWN else self.product or answer
+
     def undated(self) -> NumberedColumns:
         """The columns that these become where each year is a row of its own."""
         end = re.sub(f"_{_YEAR}", "", self.end)
@@ -114,6 +127,57 @@ def only_record(family: str, size: int) -> EmbeddingProduct | None:
     records = all_products().values()
     fit = [record for record in records if family in (record.name, record.family) and record.dimensions in (None, size)]
     return fit[0] if len(fit) == 1 else None
+
+
+def embedding_sets(
+    families: Sequence[NumberedColumns], answer: str, columns: Sequence[str], *, wide: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Feature sets of the embeddings, and their tiers.
+
+    Args:
+        families: The embeddings of a table.
+        answer: Which one those are that do not tell; `embedding` where nobody knows.
+        columns: All columns of the table.
+        wide: Whether the years in the columns' names become rows.
+    """
+    held = list(dict.fromkeys(family.undated() for family in families)) if wide else families
+    columns = [*columns, *(column for family in held for column in family.columns)] if wide else columns
+    sets: dict[str, Any] = {}
+    for family in held:
+        told = family.told(answer)
+        record = None if family.pooled else only_record(told, len(family.columns))
+        name = _slug(record.family if record is not None else told) or UNKNOWN
+        free = (name, *(f"{name}-{_slug(word)}" for word in (family.end, family.stem, str(len(sets))) if _slug(word)))
+        name = next(word for word in free if word not in sets)
+        if record is None:
+            sets[name] = family.patterns(columns)
+        elif record.find_columns(columns) == list(family.columns):
+            sets[name] = {"product": record.name}
+        else:
+            sets[name] = {"product": record.name, "columns": family.patterns(columns)}
+    return sets, dict.fromkeys(sets, "embedding")
+
+
+def embedding_remarks(families: Sequence[NumberedColumns], answer: str) -> list[str]:
+    """What is not known of the embeddings: which product or which of its versions, and components that are not there."""
+    said = []
+    for family in families:
+        told, size = family.told(answer), len(family.columns)
+        if family.pooled or only_record(told, size) is not None:
+            continue
+        lengths = sorted({record.size for record in all_products().values() if record.family == told})
+        if lengths and size not in lengths:
+            which = " or ".join(map(str, lengths))
+            said.append(f"{family.label}: {size} columns of {told}, whose vectors have {which}: taken as columns of no product")
+        elif family.in_doubt:
+            doubt = f"are of {told}, of which version their names do not tell" if lengths else "look like an embedding"
+            fit = ", ".join(family.records_that_fit) or "any name"
+            said.append(f"{size} numbered columns {family.label} {doubt}; --product names it ({fit})")
+    return said
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _product(family: NumberedColumns, values: pd.DataFrame) -> str:
